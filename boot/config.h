@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* nadir.cfg as data: what the loader parses and the hypervisor obeys. Pure C, shared with host
+ * tests. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONFIG_MAX_VMS   8
+#define CONFIG_MAX_VCPUS 1 /* vCPUs of one VM */
+#define CONFIG_MAX_CMDLINE \
+    2048 /* bytes with the terminator: what Linux's boot protocol takes on x86 */
+#define CONFIG_MAX_PATH 256
+#define CONFIG_MAX_NAME 32
+
+enum vm_action { ACTION_DESTROY, ACTION_RESTART };
+
+/* A file that the loader has put into memory (page-aligned, LoaderData); base 0 where none was
+ * named. */
+struct loaded_file {
+    char path[CONFIG_MAX_PATH];
+    uint64_t base; /* host-physical */
+    uint64_t size; /* bytes */
+    uint32_t line; /* of nadir.cfg, for messages */
+};
+
+struct vm_config {
+    char name[CONFIG_MAX_NAME];
+    struct loaded_file kernel;
+    struct loaded_file ramdisk;
+    char cmdline[CONFIG_MAX_CMDLINE];
+    uint64_t memory_mib;
+    uint32_t vcpus;
+    enum vm_action on_poweroff, on_reboot, on_crash;
+    uint32_t line; /* of its [vm NAME] */
+};
+
+/* The section [nadir]: itself. */
+struct nadir_config {
+    uint16_t serial_port; /* I/O base of the host's 16550; 0 = none */
+    uint32_t vm_count;
+    struct vm_config vm[CONFIG_MAX_VMS];
+};
+
+struct config_error {
+    uint32_t line; /* 0: the file as a whole */
+    char text[160];
+};
+
+/*
+ * Parses the text of a nadir.cfg (UTF-8 or ASCII, LF or CRLF, need not be terminated) into *out,
+ * with defaults for what is not named. Returns false with *error filled in at the first thing that
+ * is wrong. Called by the loader and tests.
+ */
+bool config_parse(const char *text, size_t length, struct nadir_config *out,
+                  struct config_error *error);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one struct that crosses from the UEFI loader to the hypervisor: plain data, no EFI types. */
+#pragma once
+
+#include "boot/config.h"
+
+#include <stdint.h>
+
+#define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
+#define HANDOFF_VERSION     1u
+#define HANDOFF_MAX_REGIONS 256
+#define HANDOFF_MAX_CPUS    64
+
+enum region_kind {
+    REGION_FREE, /* usable RAM, nothing of value in it any more */
+    REGION_KEPT, /* RAM that holds this struct, loaded files, the hypervisor image, boot page tables
+                  */
+    REGION_RUNTIME_CODE, /* UEFI runtime services, to be identity-mapped while one is called */
+    REGION_RUNTIME_DATA,
+    REGION_ACPI,     /* tables and NVS */
+    REGION_RESERVED, /* RAM-like but not ours */
+    REGION_MMIO,
+};
+
+struct handoff_region {
+    uint64_t base;  /* host-physical, page-aligned */
+    uint64_t pages; /* 4 KiB each */
+    uint32_t kind;  /* enum region_kind */
+    uint32_t reserved;
+};
+
+struct handoff_cpu {
+    uint32_t apic_id;
+    uint32_t is_boot_cpu; /* 0 or 1; exactly one */
+};
+
+enum framebuffer_format { FRAMEBUFFER_NONE, FRAMEBUFFER_RGBX, FRAMEBUFFER_BGRX };
+
+struct handoff_framebuffer {
+    uint64_t base; /* host-physical */
+    uint64_t size; /* bytes */
+    uint32_t width, height;
+    uint32_t pixels_per_line;
+    uint32_t format; /* enum framebuffer_format; 32 bits a pixel */
+};
+
+/*
+ * State at the jump to nadir_entry: 64-bit mode, interrupts off, boot services left, RDI = physical
+ * = linear address of this struct, CR3 = tables that identity-map all RAM and map the image
+ * (PT_LOAD segments) at its link address.
+ */
+struct handoff {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t size; /* of this struct in bytes */
+
+    uint64_t image_base;  /* host-physical, 2 MiB-aligned: where the link address 0xffffffff80200000
+                             lies */
+    uint64_t image_bytes; /* to the end of .bss, page multiple */
+    uint64_t trampoline;  /* one free page below 1 MiB, for starting the other CPUs */
+    uint64_t rsdp;        /* host-physical, 0 where the firmware has no ACPI */
+    uint64_t
+        reset_system; /* physical address of the runtime service ResetSystem (Microsoft x64 ABI) */
+    struct handoff_framebuffer framebuffer;
+
+    uint32_t cpu_count;
+    uint32_t region_count; /* sorted by base, adjacent equal kinds merged, none overlapping */
+    struct handoff_cpu cpu[HANDOFF_MAX_CPUS];
+    struct handoff_region region[HANDOFF_MAX_REGIONS];
+
+    struct nadir_config config;
+};

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Ports and device memory of one VM: who answers at which address. Unclaimed: reads all ones,
+ * writes dropped. */
+#pragma once
+
+#include "arch/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BUS_MAX_PORT_RANGES 40
+#define BUS_MAX_MMIO_RANGES 8
+
+struct port_range {
+    uint16_t first, last; /* inclusive */
+    uint8_t width; /* widest access in bytes (1, 2, 4) that the device takes; wider ones come split,
+                      low first */
+    void *dev;
+    uint32_t (*read)(void *dev, uint16_t port, unsigned bytes);              /* NULL: all ones */
+    void (*write)(void *dev, uint16_t port, unsigned bytes, uint32_t value); /* NULL: dropped */
+};
+
+struct mmio_range {
+    uint64_t first, last; /* guest-physical, inclusive */
+    void *dev;
+    uint64_t (*read)(void *dev, uint64_t gpa, unsigned bytes); /* bytes: 1, 2, 4 or 8 */
+    void (*write)(void *dev, uint64_t gpa, unsigned bytes, uint64_t value);
+};
+
+struct bus {
+    uint8_t port_owner[65536]; /* index into port + 1; 0 = unclaimed */
+    struct port_range port[BUS_MAX_PORT_RANGES];
+    struct mmio_range mmio[BUS_MAX_MMIO_RANGES];
+    uint32_t port_count, mmio_count;
+};
+
+/* Claim a range at start. ERR_LIMIT when the table is full, ERR_BAD_INPUT when it overlaps another
+ * or is malformed. */
+enum status bus_add_ports(struct bus *bus, const struct port_range *range);
+enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range);
+
+/* One access by the guest. bytes is 1, 2 or 4 (ports), 1, 2, 4 or 8 (memory); upper bits of a read
+ * are zero. */
+uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);
+void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value);
+uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes);
+void bus_mmio_write(struct bus *bus, uint64_t gpa, unsigned bytes, uint64_t value);

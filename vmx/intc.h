@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The interrupt controller of one vCPU (its local APIC) as the run loop sees it: vmx calls these,
+ * the device fills them in. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * page is the APIC's register page in the layout of the SDM's "Local APIC Register Address Map"
+ * (register at offset n is page[n / 4]); it is also the virtual-APIC page of the VMCS, so the CPU
+ * may read and write it while the guest runs.
+ *
+ * assisted: set by vmx before the first entry, where the CPU has APIC-register virtualization and
+ * virtual-interrupt delivery. Then the CPU itself evaluates IRR/PPR, moves IRR to ISR, handles EOI,
+ * TPR and self-IPI, and the device only sets IRR (and TMR) bits and calls changed(); pending() and
+ * accept() are not used. The CPU does not maintain PPR-dependent software state of the device, so
+ * the device must derive everything from the page. Where not assisted, the device does it all.
+ */
+struct intc {
+    void *chip;
+    uint32_t *page;
+    bool assisted;
+
+    /* Highest vector that may be delivered now (IRR against PPR), or -1. Software delivery only. */
+    int (*pending)(void *chip);
+    /* The vector from pending() is being injected: IRR to ISR. Software delivery only. */
+    void (*accept)(void *chip, unsigned vector);
+    /* Whether the 8259's INTR reaches the CPU (LINT0 as ExtINT, or APIC off); then acknowledge it:
+     * returns the vector. */
+    bool (*extint_pending)(void *chip);
+    unsigned (*extint_acknowledge)(void *chip);
+
+    /* A register access by memory or MSR (offset = 0x10 * (msr - 0x800)); false: #GP where it came
+     * by MSR. */
+    bool (*read)(void *chip, unsigned offset, uint64_t *value);
+    bool (*write)(void *chip, unsigned offset, uint64_t value);
+    /* APIC-write VM exit: the CPU has put the value into the page already; act on it. */
+    void (*written)(void *chip, unsigned offset);
+    /* EOI-induced VM exit for a level-triggered vector: tell the IO-APIC; ISR is already cleared by
+     * the CPU. */
+    void (*eoi)(void *chip, unsigned vector);
+    /* IA32_APIC_BASE and IA32_TSC_DEADLINE; a write returns false for #GP. */
+    uint64_t (*read_base)(void *chip);
+    bool (*write_base)(void *chip, uint64_t value);
+    uint64_t (*read_deadline)(void *chip);
+    bool (*write_deadline)(void *chip, uint64_t guest_tsc);
+};
+
+/* What the device calls back: something that may lead to an interrupt, or the APIC's mode, has
+ * changed. */
+struct vcpu_line {
+    void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0 or mode changed: look again before the
+                                    next entry */
+    void (*nmi)(void *vcpu);     /* an NMI for this vCPU */
+    void *vcpu;
+};

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The wires of a virtual PC: how a device raises an interrupt pin and asks for the end of its VM.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* An output pin of a device, connected to an input of a chip at start. */
+struct irq_line {
+    void (*set)(void *chip, unsigned pin, bool high); /* NULL: not connected */
+    void *chip;
+    unsigned pin;
+};
+
+static inline void irq_line_set(const struct irq_line *line, bool high)
+{
+    if (line->set != NULL)
+        line->set(line->chip, line->pin, high);
+}
+
+enum vm_end { VM_RUNS, VM_POWEROFF, VM_RESET, VM_DEBUG_EXIT, VM_CRASH };
+
+/* How a device ends its VM: takes effect when the current exit has been handled; the first request
+ * wins. */
+struct power_line {
+    void (*request)(void *vm, enum vm_end end, uint32_t code, const char *why);
+    void *vm;
+};
+
+static inline void power_line_request(const struct power_line *line, enum vm_end end, uint32_t code,
+                                      const char *why)
+{
+    if (line->request != NULL)
+        line->request(line->vm, end, code, why);
+}

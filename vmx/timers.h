@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A VM's clock and the timers of its devices. The clock is the host's TSC; a device converts to its
+ * own rate. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TIMER_NEVER UINT64_MAX
+
+struct timer {
+    uint64_t deadline;                     /* in clock ticks; TIMER_NEVER: not armed */
+    void (*fire)(void *dev, uint64_t now); /* called once, disarmed; may arm again */
+    void *dev;
+    struct timer *next;
+};
+
+struct timers {
+    uint64_t (*read)(void); /* the clock: RDTSC, or a test's own */
+    uint64_t hz;            /* its measured rate, ticks per second */
+    uint64_t next;          /* earliest deadline of all; kept by the functions below */
+    struct timer *list;
+};
+
+static inline uint64_t timers_now(const struct timers *t)
+{
+    return t->read();
+}
+
+/* Adds a disarmed timer at start; fire and dev are set by the caller before. */
+void timers_add(struct timers *timers, struct timer *timer);
+
+/* Arms (again) for an absolute time, in the past means at once at the next timers_run; TIMER_NEVER
+ * disarms. */
+void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline);
+
+/* Fires every timer whose deadline is at or before now. Called by the run loop when timers->next
+ * has passed. */
+void timers_run(struct timers *timers, uint64_t now);
+
+/* a * b / c with a 128-bit product; c != 0; saturates at UINT64_MAX. For converting between rates.
+ */
+static inline uint64_t scale_u64(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t low, high, quotient, rest;
+    __asm__("mulq %3" : "=a"(low), "=d"(high) : "0"(a), "r"(b) : "cc");
+    if (high >= c)
+        return UINT64_MAX;
+    __asm__("divq %4" : "=a"(quotient), "=d"(rest) : "0"(low), "1"(high), "r"(c) : "cc");
+    return quotient;
+}
