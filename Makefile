@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Builds Nadir, runs it and tests it. `make help` lists the targets; tools/nadir runs other configurations.
+
+B := build
+WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
+BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
+	-fno-asynchronous-unwind-tables $(WARN)
+HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections
+EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
+LDFLAGS := -nostdlib -static -z noexecstack -z max-page-size=4096 --build-id=none --gc-sections
+DEPS = -MMD -MP -MF $@.d
+
+# The hypervisor: every C and assembly file of these flat folders, but for the loader and the generator.
+HV_SRC := $(filter-out boot/efi_% vmx/offsets.c, \
+	$(wildcard $(foreach d,boot arch mm vmx drivers/host drivers/virt guest,$d/*.c $d/*.asm)))
+HV_OBJ := $(HV_SRC:%=$B/hv/%.o)
+EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) boot/config.c boot/efi_payload.asm)
+UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
+FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
+PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
+
+.PHONY: all deps run check bench usb image gdb check-nested unit fuzz lint format system demo clean help FORCE
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+all: $B/nadir.efi $B/nadir.sym $B/nadir.dis payloads ## build everything (the default)
+
+-include guest/lib/payload.mk
+.PHONY: payloads
+payloads: $(PAYLOADS)
+
+# --- the hypervisor ---
+$B/hv/%.c.o: %.c | $B/.deps
+	@mkdir -p $(@D)
+	gcc $(HV_CFLAGS) $(DEPS) -c $< -o $@
+$B/hv/%.asm.o: %.asm | $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc)
+	@mkdir -p $(@D)
+	nasm -f elf64 -g -F dwarf -w+all -w+error -I $B/ -MD $@.d -MP $< -o $@
+$B/nadir.elf: boot/nadir.ld $(HV_OBJ)
+	ld $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+$B/nadir.sym: $B/nadir.elf
+	nm -n $< > $@
+$B/nadir.dis: $B/nadir.elf
+	objdump -d -S --no-show-raw-insn $< > $@
+
+# --- what is generated: structure offsets for assembly, and the guests' DSDT ---
+$B/offsets.inc: vmx/offsets.c | $B/.deps
+	gcc $(HV_CFLAGS) $(DEPS) -MT $@ -S $< -o $B/offsets.s
+	sed -n 's/^.*->\([A-Za-z_0-9]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $B/offsets.s > $@
+$B/dsdt.aml: guest/dsdt.asl | $B/.deps
+	iasl -ve -p $@ $<
+$B/hv/guest/dsdt_aml.asm.o: $B/dsdt.aml
+
+# --- the UEFI application, which carries the hypervisor ---
+$B/efi/%.c.o: %.c | $B/.deps
+	@mkdir -p $(@D)
+	gcc $(EFI_CFLAGS) $(DEPS) -c $< -o $@
+$B/efi/%.asm.o: %.asm $B/nadir.stripped.elf
+	@mkdir -p $(@D)
+	nasm -f elf64 -I $B/ $< -o $@
+$B/nadir.stripped.elf: $B/nadir.elf
+	objcopy --strip-all $< $@
+$B/nadir.efi.so: $(EFI_OBJ)
+	ld -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments -T /usr/lib/elf_x86_64_efi.lds \
+		/usr/lib/crt0-efi-x86_64.o $^ -o $@ -L/usr/lib -lefi -lgnuefi --no-undefined
+$B/nadir.efi: $B/nadir.efi.so
+	objcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \
+		--output-target=efi-app-x86_64 --subsystem=10 $< $@
+
+# --- running ---
+deps: $B/.deps ## install what is missing, and build the fast Bochs once
+	@tools/bochs_build.sh >/dev/null || echo "nadir: using the packaged Bochs, which is slower"
+$B/.deps: FORCE
+	@mkdir -p $(@D)
+	@tools/install.sh && touch $@
+demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
+	tools/demo.py $B/demo
+run: all demo ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off
+	tools/nadir run $B/demo/nadir.cfg
+image: all demo ## build/demo.img, a bootable disk image of the demo
+	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img
+usb: image ## the same, and how to write it to a USB stick
+	@echo "Write it with: sudo dd if=$B/demo.img of=/dev/sdX bs=4M conv=fsync"
+gdb: all demo ## the demo stopped before its first instruction, with gdb attached
+	tools/nadir run $B/demo/nadir.cfg --gdb
+bench: all deps ## what each operation costs a guest, beside KVM
+	tools/bench.py
+
+# --- checking ---
+check: ## everything: ends with one line, N passed, N failed
+	@tools/check.py
+check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
+	tools/check_nested.py
+unit: $(UNIT) ## the unit tests, on this machine, with sanitizers
+	@s=0; for t in $(UNIT); do $$t || s=1; done; exit $$s
+links = $(shell sed -n '1,9s,^// link: *,,p' $1)
+$B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
+	@mkdir -p $(@D)
+	gcc $(UNIT_CFLAGS) $(DEPS) $(filter %.c,$^) -lcmocka -o $@
+fuzz: $(FUZZ) ## each fuzzer for 20 seconds
+	@s=0; for f in $(FUZZ); do echo "$$f"; $$f -max_total_time=20 -verbosity=0 || s=1; done; exit $$s
+$B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
+	@mkdir -p $(@D)
+	clang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
+system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
+	/usr/bin/python3 -m pytest -q tests/system $(T)
+lint: $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc) ## format, clang-tidy, include rules, headers alone
+	tools/lint.sh
+format: ## lay out all C as .clang-format says
+	clang-format -i $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+clean: ## remove build/
+	rm -rf $B
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+-include $(shell find $B -name '*.d' 2>/dev/null)

@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Installs the Debian packages that Nadir's build, tests and demo need, if any is missing.
+# Asks nothing of the network, and says nothing, when all are there.
+set -eu
+
+packages="build-essential nasm gnu-efi acpica-tools
+    clang clang-format clang-tidy libcmocka-dev python3 python3-pytest python3-pexpect gdb
+    ovmf qemu-system-x86 qemu-utils bochs bochsbios vgabios
+    mtools gdisk dosfstools cpio gzip xz-utils busybox-static ca-certificates"
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "nadir: this is not Debian: install by hand what is missing of:" $packages >&2
+    exit 0
+fi
+# clang's runtime, which holds its sanitizers and fuzzer, is a package with clang's number in its name.
+clang_runtime() {
+    major=$(clang --version 2>/dev/null | sed -n 's/.*version \([0-9]*\).*/\1/p')
+    [ -z "$major" ] || echo "libclang-rt-$major-dev"
+}
+list_missing() {
+    for package in $packages $(clang_runtime); do
+        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+            echo "$package"
+    done
+}
+
+missing=$(list_missing)
+[ -n "$missing" ] || exit 0
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "nadir: run as root, or install these packages:" $missing >&2
+        exit 1
+    fi
+    sudo=sudo
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "nadir: installing" $missing
+# A fresh machine has no package lists yet, and an old one may name files that are gone.
+$sudo apt-get update -q || echo "nadir: apt-get update failed; trying with the lists that are there" >&2
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+missing=$(list_missing) # clang's runtime, now that there is a clang
+[ -z "$missing" ] ||
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
