@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the `nadir` command is made of: images, emulators, consoles."""
+
+import os
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir"
+
+# Exit statuses of `nadir run`.
+OK, VM_FAILED, USAGE, REFUSED, TIMEOUT = 0, 1, 2, 3, 124
+
+
+class ToolError(Exception):
+    """The user asked for what cannot be: its text is all that is printed. Exit status 2."""
+
+
+def say(text):
+    """A line of the tool's own; the console of the machine goes to stdout instead."""
+    print(f"[{text}]", file=sys.stderr, flush=True)

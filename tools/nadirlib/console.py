@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The machine's console while it runs: copied to stdout, the keyboard copied to it, its last
+words understood."""
+
+import json
+import os
+import pty
+import re
+import selectors
+import sys
+import termios
+import time
+import tty
+
+from . import OK, REFUSED, TIMEOUT, USAGE, VM_FAILED, say
+
+ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFUSED,
+        "panic": REFUSED}
+# After these Nadir goes back to the firmware, which would go on to wait for someone.
+ENDS_IN_FIRMWARE = ("config-error", "refused")
+FIRMWARE_GRACE, POWER_OFF_GRACE = 1, 10  # seconds of silence
+
+# Colours, positions and modes that firmware sends for a screen.
+SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
+UNFINISHED_CONTROL = re.compile(rb"\x1b(\[[=?]?[0-9;]*|[()])?\Z")
+QUIT_PREFIX, QUIT_KEY = b"\x01", b"x"  # Ctrl-A x, as in QEMU
+
+
+class Transcript:
+    """Reads the console's lines for what Nadir says about its own end."""
+
+    def __init__(self):
+        self.end = None  # the last `nadir-end:`
+        self.stats = []
+        self.started = False  # Nadir itself has said something
+        self._line = b""
+        self._held = b""
+
+    def feed(self, data):
+        """Takes bytes from the machine and returns those that a person is to see."""
+        if not self.started:
+            data = self._held + data
+            cut = UNFINISHED_CONTROL.search(data)
+            self._held = cut.group() if cut else b""
+            data = SCREEN_CONTROL.sub(b"", data[: cut.start()] if cut else data)
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            self._judge(line.strip(b"\r \t").decode("utf-8", "replace"))
+        self._line = self._line[-65536:]
+        return data
+
+    def _judge(self, line):
+        kind, _, rest = line.partition(": ")
+        if kind == "nadir":
+            self.started = True
+        elif kind == "nadir-end" and rest in ENDS:
+            self.end = rest
+        elif kind == "nadir-stats":
+            try:
+                self.stats.append(json.loads(rest))
+            except ValueError:
+                say("the statistics line is not JSON")
+
+
+class Keyboard:
+    """The terminal in raw mode for as long as the machine runs, where stdin is one."""
+
+    def __init__(self):
+        self.active = os.isatty(0)
+        self._prefix = False
+
+    def __enter__(self):
+        if self.active:
+            self._saved = termios.tcgetattr(0)
+            tty.setraw(0)
+            mode = termios.tcgetattr(0)
+            mode[1] |= termios.OPOST | termios.ONLCR  # our own lines end in a bare newline
+            termios.tcsetattr(0, termios.TCSADRAIN, mode)
+            say("keys go to the guest; Ctrl-A x ends the machine, Ctrl-A Ctrl-A sends Ctrl-A")
+        return self
+
+    def __exit__(self, *_):
+        if self.active:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+
+    def read(self):
+        """The bytes to send, and whether the user wants to end."""
+        out = b""
+        for key in os.read(0, 256):
+            key = bytes([key])
+            if self._prefix:
+                self._prefix = False
+                if key.lower() == QUIT_KEY:
+                    return out, True
+                out += key
+            elif key == QUIT_PREFIX:
+                self._prefix = True
+            else:
+                out += key
+        return out, False
+
+
+def open_pty():
+    """A pty that passes bytes as they are; the slave stays open, so that reads never end early."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    return master, slave, os.ttyname(slave)
+
+
+class Watch:
+    """Copies between machine and terminal until one of them has ended."""
+
+    def __init__(self, process, master, timeout):
+        self.process, self.master = process, master
+        self.transcript = Transcript()
+        self.deadline = time.monotonic() + timeout
+        self.last_output = time.monotonic()
+        self._plain = not os.isatty(1)
+        self._first = True
+
+    def _copy_out(self):
+        try:
+            data = os.read(self.master, 65536)
+        except (BlockingIOError, OSError):
+            return False
+        if self._first:
+            say("firmware started")
+            self._first = False
+        shown = self.transcript.feed(data)
+        sys.stdout.buffer.write(shown.replace(b"\r", b"") if self._plain else shown)
+        sys.stdout.flush()
+        self.last_output = time.monotonic()
+        return True
+
+    def _is_over(self):
+        """Whether Nadir has said its last word and the emulator does not end by itself."""
+        if not self.transcript.end:
+            return False
+        firmware = self.transcript.end in ENDS_IN_FIRMWARE
+        grace = FIRMWARE_GRACE if firmware else POWER_OFF_GRACE
+        return time.monotonic() - self.last_output > grace
+
+    def run(self):
+        """Returns `end`, `quit` or `timeout`."""
+        with Keyboard() as keyboard, selectors.DefaultSelector() as selector:
+            selector.register(self.master, selectors.EVENT_READ)
+            if keyboard.active:
+                selector.register(0, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select(0.2)}
+                if self.master in ready:
+                    self._copy_out()
+                if 0 in ready:
+                    keys, wants_end = keyboard.read()
+                    if wants_end:
+                        return "quit"
+                    os.write(self.master, keys)
+                if self.process.poll() is not None:
+                    while self._copy_out():
+                        pass
+                    return "end"
+                if self._is_over():
+                    return "end"
+                if time.monotonic() > self.deadline:
+                    return "timeout"

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Makes the boot image: a GPT disk with one EFI system partition that holds Nadir and its files."""
+
+import os
+import re
+import subprocess
+from pathlib import Path, PurePosixPath
+
+from . import ToolError, say
+
+MIB = 1 << 20
+FIRST_MIB = 1  # where the partition starts; the last MiB of the disk is for the second GPT
+SMALLEST_ESP = 40 * MIB  # FAT32 cannot be smaller than 65,525 clusters
+
+# Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
+FILE_LINE = re.compile(rb"^(\s*(?:kernel|ramdisk)\s*=\s*)([^#\r\n]*?)(\s*(?:#.*)?\r?)$")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
+
+
+def stays_inside(name):
+    """Whether a name can be kept in the image: relative, below the configuration, fit for FAT."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and ".." not in parts and all(PLAIN_NAME.fullmatch(p) for p in parts)
+
+
+def plan(cfg):
+    """The image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
+    files = {}
+    lines = []
+    for number, line in enumerate(cfg.read_bytes().split(b"\n"), 1):
+        match = FILE_LINE.match(line)
+        value = match.group(2).decode("utf-8", "replace").strip('"') if match else ""
+        if value:
+            path = Path(cfg.parent, value)
+            name = value
+            if path.is_file() and not stays_inside(value):
+                name = f"file{number}"
+                line = match.group(1) + name.encode() + match.group(3)
+            if path.is_file():
+                files[str(PurePosixPath(name))] = path
+            else:
+                say(f"{cfg}:{number}: there is no file {value}; leaving it out of the image")
+        lines.append(line)
+    return b"\n".join(lines), files
+
+
+def run(*command, data=None):
+    done = subprocess.run([str(c) for c in command], input=data, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})
+    if done.returncode:
+        raise ToolError(f"{command[0]} failed:\n" + done.stdout.decode(errors="replace").strip())
+
+
+def make(cfg, efi, out):
+    """Writes the image to `out`."""
+    cfg = Path(cfg)
+    if not cfg.is_file():
+        raise ToolError(f"{cfg}: no such configuration file")
+    if not efi.is_file():
+        raise ToolError(f"{efi}: not built yet; run make")
+    text, files = plan(cfg)
+    payload = efi.stat().st_size + len(text) + sum(p.stat().st_size for p in files.values())
+    esp = max(SMALLEST_ESP, (payload + payload // 16 + 8 * MIB) // MIB * MIB)
+    out = Path(out)
+    out.unlink(missing_ok=True)
+    with open(out, "wb") as image:
+        image.truncate(esp + 2 * MIB)
+    start = FIRST_MIB * MIB // 512
+    run("sgdisk", "--clear", f"--new=1:{start}:{start + esp // 512 - 1}", "--typecode=1:ef00",
+        "--change-name=1:nadir", out)
+    run("mkfs.fat", "-F", "32", "-n", "NADIR", "--offset", start, out, esp // 1024)
+
+    partition = f"{out}@@{FIRST_MIB}M"
+    home = "::/EFI/BOOT"
+    run("mmd", "-i", partition, "::/EFI", home)
+    run("mcopy", "-i", partition, efi, f"{home}/BOOTX64.EFI")
+    run("mcopy", "-i", partition, "-", f"{home}/nadir.cfg", data=text)
+    made = set()
+    for name, path in files.items():
+        for folder in reversed(PurePosixPath(name).parents[:-1]):
+            if folder not in made:
+                run("mmd", "-i", partition, f"{home}/{folder}")
+                made.add(folder)
+        run("mcopy", "-i", partition, path, f"{home}/{name}")
+    say(f"image: nadir.cfg and {len(files)} file{'s' * (len(files) != 1)}, "
+        f"{payload / MIB:.1f} MiB")

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The emulators' command lines: each function here makes one process with a console to talk to."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import CACHE, ToolError, say
+
+BOCHS_MEMORY_LIMIT = 2048  # MiB; Bochs's i440fx takes no more
+QEMU = "qemu-system-x86_64"
+
+ROMS = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
+ROM_HALVES = ("/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd")
+VGA_ROMS = ("/usr/share/vgabios/vgabios.bin", "/usr/share/bochs/VGABIOS-lgpl-latest",
+            "/usr/share/bochs/VGABIOS-lgpl-latest.bin", "/usr/share/seabios/vgabios-stdvga.bin")
+
+
+def find_rom(work):
+    """UEFI firmware as one file that ends at 4 GiB; newer packages have it in two halves only."""
+    named = os.environ.get("OVMF")
+    for path in [named] if named else ROMS:
+        if os.path.exists(path):
+            return Path(path)
+    if named or not all(map(os.path.exists, ROM_HALVES)):
+        raise ToolError(f"no UEFI firmware at {named or ROMS[0]}; run make deps")
+    rom = work / "OVMF.fd"
+    rom.write_bytes(b"".join(Path(half).read_bytes() for half in ROM_HALVES))
+    return rom
+
+
+def find_bochs(variant="fast"):
+    """The program, and whether it is the packaged one, which has other displays and a debugger."""
+    named = os.environ.get("BOCHS")
+    if named and variant == "fast":
+        if not shutil.which(named):
+            raise ToolError(f"BOCHS={named}: no such program")
+        return named, needs_prompt_file(named)
+    built = CACHE / "bochs-3.0" / variant / "bochs"
+    if built.exists():
+        return str(built), False
+    packaged = shutil.which("bochs-bin") or shutil.which("bochs")
+    if not packaged or variant != "fast":
+        raise ToolError("there is no Bochs; run make deps")
+    say("using the packaged Bochs; `make deps` builds one that is five times as fast")
+    return packaged, needs_prompt_file(packaged)
+
+
+def needs_prompt_file(program):
+    """A Bochs with its debugger stops at a prompt unless told to go on; only its help tells."""
+    done = subprocess.run([program, "--help"], stdin=subprocess.DEVNULL, capture_output=True)
+    return b"-rc" in done.stdout + done.stderr
+
+
+def bochs(image, console, work, options):
+    """Bochs; `console` is the name of a pty."""
+    if options.memory > BOCHS_MEMORY_LIMIT:
+        raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
+    program, debugger = find_bochs("gdb" if options.gdb else "fast")
+    rom = find_rom(work)
+    vga = next((path for path in VGA_ROMS if os.path.exists(path)), None)
+    if not vga:
+        raise ToolError("no VGA BIOS for Bochs; run make deps")
+    display = "rfb, options=\"timeout=0\"" if debugger else "nogui"
+    lines = [
+        f"display_library: {display}",
+        f"romimage: file={rom}, address={(1 << 32) - rom.stat().st_size:#x}",
+        f"vgaromimage: file={vga}",
+        f"cpu: model={options.model}, count={options.cpus}, ips=100000000, "
+        "reset_on_triple_fault=0",
+        f"megs: {options.memory}",
+        "clock: sync=none",
+        "pci: enabled=1, chipset=i440fx",
+        f"com1: enabled=1, mode=term, dev={console}",
+        f"ata0-master: type=disk, path={image}, mode=flat",
+        "boot: disk",
+        f"log: {work / 'emulator.log'}",
+        # A report of each odd access would slow a guest tenfold, so it is for --log alone.
+        f"error: action={'report' if options.log else 'ignore'}",
+        "info: action=ignore",
+        "debug: action=ignore",
+        "panic: action=fatal",
+        *(["gdbstub: enabled=1, port=1234"] if options.gdb else []),
+    ]
+    config = work / "bochsrc"
+    config.write_text("\n".join(lines) + "\n")
+    command = [program, "-q", "-f", str(config)]
+    if debugger:
+        go_on = work / "debugger.rc"
+        go_on.write_text("c\n")
+        command += ["-rc", str(go_on)]
+    say(f"starting Bochs: {options.model}, {options.cpus} CPU{'s' * (options.cpus > 1)}, "
+        f"{options.memory} MiB")
+    env = dict(os.environ)
+    env.setdefault("BXSHARE", "/usr/share/bochs")
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, cwd=work,
+                            stdout=open(work / "emulator.out", "wb"), stderr=subprocess.STDOUT)
+
+
+def has_nested_kvm():
+    """Whether QEMU's guest here would see VT-x."""
+    nested = Path("/sys/module/kvm_intel/parameters/nested")
+    return (os.access("/dev/kvm", os.R_OK | os.W_OK) and nested.exists()
+            and nested.read_text().strip() in ("Y", "1"))
+
+
+def qemu(image, console, work, options):
+    """QEMU, with KVM where that can nest VT-x, else its own emulation, which has none."""
+    kvm = has_nested_kvm()
+    if not shutil.which(QEMU):
+        raise ToolError(f"there is no {QEMU}; run make deps")
+    disk = "usb-storage,bus=usb.0" if options.usb else "ide-hd"
+    command = [
+        QEMU, "-machine", "q35", "-m", str(options.memory), "-smp", str(options.cpus),
+        *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg", "-cpu", "max"]),
+        "-bios", str(find_rom(work)), "-nodefaults", "-display", "none", "-vga", "std",
+        "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
+        "-serial", "chardev:console",
+        *(["-device", "qemu-xhci,id=usb"] if options.usb else []),
+        "-drive", f"if=none,id=boot,format=raw,file={str(image).replace(',', ',,')}",
+        "-device", f"{disk},drive=boot,bootindex=0",
+        *(["-s", "-S"] if options.gdb else []),
+    ]
+    (work / "emulator.log").write_text(shlex.join(command) + "\n")
+    say(f"starting QEMU with {'KVM' if kvm else 'its own emulation (no VT-x)'}: {options.cpus} "
+        f"CPU{'s' * (options.cpus > 1)}, {options.memory} MiB")
+    line = os.open(console, os.O_RDWR | os.O_NOCTTY)
+    try:
+        return subprocess.Popen(command, stdin=line, stdout=line, cwd=work,
+                                stderr=open(work / "emulator.out", "wb"))
+    finally:
+        os.close(line)
+
+
+def start(image, console, work, options):
+    """Starts the emulator that the user chose, or the better one."""
+    where = options.on
+    if where == "auto":
+        where = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
+    return (qemu if where == "qemu" else bochs)(image, console, work, options)
