@@ -18,7 +18,7 @@ ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFU
         "panic": REFUSED}
 # After these Nadir goes back to the firmware, which would go on to wait for someone.
 ENDS_IN_FIRMWARE = ("config-error", "refused")
-FIRMWARE_GRACE, POWER_OFF_GRACE = 1, 10  # seconds of silence
+FIRMWARE_GRACE, POWER_OFF_GRACE = 1, 10  # seconds
 
 # Colours, positions and modes that firmware sends for a screen.
 SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
@@ -124,6 +124,8 @@ class Watch:
             data = os.read(self.master, 65536)
         except (BlockingIOError, OSError):
             return False
+        if self.transcript.end in ENDS_IN_FIRMWARE:
+            return True  # the firmware's menus are nobody's business
         if self._first:
             say("firmware started")
             self._first = False

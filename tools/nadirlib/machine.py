@@ -2,9 +2,11 @@
 """The emulators' command lines: each function here makes one process with a console to talk to."""
 
 import os
-import shlex
+import re
 import shutil
 import subprocess
+import threading
+from collections import deque
 from pathlib import Path
 
 from . import CACHE, ToolError, say
@@ -16,6 +18,32 @@ ROMS = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/O
 ROM_HALVES = ("/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd")
 VGA_ROMS = ("/usr/share/vgabios/vgabios.bin", "/usr/share/bochs/VGABIOS-lgpl-latest",
             "/usr/share/bochs/VGABIOS-lgpl-latest.bin", "/usr/share/seabios/vgabios-stdvga.bin")
+
+
+TELLING = re.compile(rb"VMFAIL|VMENTER FAIL|VMX|PANIC|panic|[Tt]riple fault|3rd|fatal|qemu-system")
+
+
+class Log(threading.Thread):
+    """Reads the emulator's log: keeps the last lines that may tell why, and all in a file if asked.
+
+    A pipe and not a file, as a guest that does one odd thing for ever would fill the disk.
+    """
+
+    def __init__(self, pipe, path):
+        super().__init__(daemon=True)
+        self.telling = deque(maxlen=20)
+        self._pipe = pipe
+        self._file = open(path, "wb") if path else None
+        self.start()
+
+    def run(self):
+        for line in self._pipe:
+            if TELLING.search(line):
+                self.telling.append(line.decode(errors="replace").strip())
+            if self._file:
+                self._file.write(line)
+        if self._file:
+            self._file.close()
 
 
 def find_rom(work):
@@ -76,9 +104,8 @@ def bochs(image, console, work, options):
         f"com1: enabled=1, mode=term, dev={console}",
         f"ata0-master: type=disk, path={image}, mode=flat",
         "boot: disk",
-        f"log: {work / 'emulator.log'}",
-        # A report of each odd access would slow a guest tenfold, so it is for --log alone.
-        f"error: action={'report' if options.log else 'ignore'}",
+        "log: /dev/stdout",
+        "error: action=report",
         "info: action=ignore",
         "debug: action=ignore",
         "panic: action=fatal",
@@ -95,8 +122,9 @@ def bochs(image, console, work, options):
         f"{options.memory} MiB")
     env = dict(os.environ)
     env.setdefault("BXSHARE", "/usr/share/bochs")
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, cwd=work,
-                            stdout=open(work / "emulator.out", "wb"), stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, cwd=work,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return process, Log(process.stdout, options.log)
 
 
 def has_nested_kvm():
@@ -123,19 +151,19 @@ def qemu(image, console, work, options):
         "-device", f"{disk},drive=boot,bootindex=0",
         *(["-s", "-S"] if options.gdb else []),
     ]
-    (work / "emulator.log").write_text(shlex.join(command) + "\n")
     say(f"starting QEMU with {'KVM' if kvm else 'its own emulation (no VT-x)'}: {options.cpus} "
         f"CPU{'s' * (options.cpus > 1)}, {options.memory} MiB")
     line = os.open(console, os.O_RDWR | os.O_NOCTTY)
     try:
-        return subprocess.Popen(command, stdin=line, stdout=line, cwd=work,
-                                stderr=open(work / "emulator.out", "wb"))
+        process = subprocess.Popen(command, stdin=line, stdout=line, cwd=work,
+                                   stderr=subprocess.PIPE)
+        return process, Log(process.stderr, options.log)
     finally:
         os.close(line)
 
 
 def start(image, console, work, options):
-    """Starts the emulator that the user chose, or the better one."""
+    """Starts the emulator that the user chose, or the better one; returns process and log."""
     where = options.on
     if where == "auto":
         where = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
