@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which MSRs a VM has: default deny, opened range by range. An MSR that is not in the table gives
+ * #GP. */
+#pragma once
+
+#include "arch/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MSR_TABLE_MAX 64
+
+struct msr_range {
+    uint32_t first, last; /* inclusive */
+    void *dev;
+    bool (*read)(void *dev, uint32_t msr, uint64_t *value); /* NULL or false: #GP in the guest */
+    bool (*write)(void *dev, uint32_t msr, uint64_t value);
+};
+
+struct msr_table {
+    uint32_t count;
+    struct msr_range range[MSR_TABLE_MAX]; /* sorted by first, no overlaps */
+};
+
+/* Opens a range at start. ERR_LIMIT when the table is full, ERR_BAD_INPUT when it overlaps another.
+ */
+enum status msr_table_add(struct msr_table *table, const struct msr_range *range);
+
+/* The range that holds msr, or NULL. */
+const struct msr_range *msr_table_find(const struct msr_table *table, uint32_t msr);

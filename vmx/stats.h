@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a VM's exits cost: counted from its first entry, printed at its end as a table and as one
+ * line of JSON. */
+#pragma once
+
+#include <stdint.h>
+
+#define EXIT_REASON_COUNT 78 /* one more than the highest basic exit reason that the SDM defines \
+                              */
+
+struct exit_stat {
+    uint64_t count;
+    uint64_t tsc_root; /* host TSC ticks in root mode that this reason's exits took, waiting in HLT
+                          excluded */
+};
+
+struct vm_stats {
+    uint64_t tsc_first_entry, tsc_end;
+    uint64_t tsc_root, tsc_idle; /* work, and waiting in HLT */
+    uint64_t ept_violations_ram;
+    struct exit_stat exit[EXIT_REASON_COUNT];
+};
+
+struct vm;
+
+/* Prints the table and the line "nadir-stats: {...}" of a VM that has ended. */
+void stats_print(const struct vm *vm);
+
+/* The SDM's name of a basic exit reason in lower case with underscores; "reason_N" is never needed
+ * below the count. */
+const char *exit_reason_name(unsigned reason);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A virtual CPU: its registers outside the VMCS, its run loop, and how an event is queued for it.
+ */
+#pragma once
+
+#include "arch/addr.h"
+#include "arch/status.h"
+#include "vmx/boot_state.h"
+#include "vmx/vm.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* In the hardware's order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. The RSP slot is unused: RSP is
+ * in the VMCS. */
+enum gpr {
+    RAX,
+    RCX,
+    RDX,
+    RBX,
+    RSP,
+    RBP,
+    RSI,
+    RDI,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+    GPR_COUNT
+};
+
+struct guest_regs {
+    uint64_t gpr[GPR_COUNT];
+};
+
+struct vcpu {
+    struct guest_regs regs;
+    struct vm *vm;
+    bool launched;  /* the VMCS has been entered since its VMCLEAR */
+    bool attention; /* interrupts, events or the end of the VM are to be looked at before the next
+                       entry */
+    bool halted;    /* executed HLT and waits for an interrupt */
+    bool nmi_pending;
+    bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
+
+    uint32_t reason;     /* of the current exit: the basic reason */
+    uint64_t tsc_exit;   /* host TSC when it came */
+    uint64_t tsc_waited; /* of the time since then, what was spent waiting in HLT */
+    uint32_t event; /* VM-entry interruption information to be used at the next entry; 0 = none */
+    uint32_t event_error; /* its error code and instruction length */
+    uint32_t event_length;
+
+    uint32_t proc, proc2; /* control words as they stand in the VMCS */
+    uint32_t tpr_threshold;
+    uint64_t xcr0;
+    uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
+
+    hpa_t vmcs;
+    hpa_t msr_bitmap;
+    hpa_t
+        apic_access_page; /* where the CPU virtualises APIC accesses; its contents are never used */
+};
+
+/*
+ * Makes the vCPU of a VM whose tables, EPT and intc are filled in, in the given architectural
+ * state. Allocates the VMCS and the MSR bitmap. Call on a CPU in VMX operation; the vCPU then runs
+ * on this CPU.
+ */
+enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_state *state);
+void vcpu_destroy(struct vcpu *vcpu);
+
+/* Runs until the VM ends; vm->end, end_code and end_why say how. Called on the CPU that created the
+ * vCPU. */
+void vcpu_run(struct vcpu *vcpu);
+
+/*
+ * Queues an exception for the next entry. If another event was interrupted by this exit, the SDM's
+ * rules ("Conditions for Generating a Double Fault") combine the two; a triple fault ends the VM.
+ */
+void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector);
+void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error);

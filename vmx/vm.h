@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A virtual machine as the VT-x engine runs it: address spaces, policy tables, vCPU. guest/pc.h
+ * builds the PC around it. */
+#pragma once
+
+#include "arch/addr.h"
+#include "mm/ept.h"
+#include "mm/guestmem.h"
+#include "vmx/bus.h"
+#include "vmx/cpuid_table.h"
+#include "vmx/intc.h"
+#include "vmx/lines.h"
+#include "vmx/msr_table.h"
+#include "vmx/stats.h"
+#include "vmx/timers.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VM_APIC_PAGE_GPA \
+    0xfee00000ull /* where pc.c maps apic_access_page in the EPT, and its bus range lies */
+#define VM_MAX_HYPERCALLS 8
+
+struct vcpu;
+
+/* A hypercall: four arguments (RBX RCX RDX RSI), the result goes to RAX. */
+typedef int64_t hypercall_fn(struct vcpu *vcpu, const uint64_t argument[4]);
+
+struct vm {
+    const char *name;
+    unsigned index; /* from 0; its VPID is index + 1 */
+
+    struct guestmem mem;
+    struct ept ept;
+    struct bus bus;
+    struct timers timers;
+    struct cpuid_table cpuid;
+    struct msr_table msrs;
+    uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
+    uint64_t memory_bytes;
+    uint64_t tsc_offset;                        /* guest TSC = host TSC + tsc_offset */
+    hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
+
+    struct intc intc; /* of the one vCPU */
+    struct vcpu_line vcpu_line;
+    struct vcpu *vcpu;
+
+    /* Called by the run loop when poll_due (host TSC) has passed: console input and output; returns
+     * the next due time. */
+    uint64_t (*poll)(struct vm *vm, uint64_t now);
+    uint64_t poll_due;
+
+    enum vm_end end; /* VM_RUNS until somebody asked for the end */
+    uint32_t end_code;
+    char end_why[160];
+    struct vm_stats stats;
+};
+
+/* Asks for the end of the VM after the current exit; the first request wins. why: printf-like. Fits
+ * struct power_line. */
+void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why);
+void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
