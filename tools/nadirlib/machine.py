@@ -32,12 +32,14 @@ class Log(threading.Thread):
     def __init__(self, pipe, path):
         super().__init__(daemon=True)
         self.telling = deque(maxlen=20)
+        self.last = deque(maxlen=8)
         self._pipe = pipe
         self._file = open(path, "wb") if path else None
         self.start()
 
     def run(self):
         for line in self._pipe:
+            self.last.append(line.decode(errors="replace").strip())
             if TELLING.search(line):
                 self.telling.append(line.decode(errors="replace").strip())
             if self._file:
@@ -109,6 +111,7 @@ def bochs(image, console, work, options):
         "info: action=ignore",
         "debug: action=ignore",
         "panic: action=fatal",
+        *(["sound: driver=dummy", "speaker: enabled=0"] if debugger else []),
         *(["gdbstub: enabled=1, port=1234"] if options.gdb else []),
     ]
     config = work / "bochsrc"
