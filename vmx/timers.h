@@ -38,6 +38,14 @@ void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline);
  * has passed. */
 void timers_run(struct timers *timers, uint64_t now);
 
+/* Cycles of a device's own clock (rate a second) that have passed since base (clock ticks). Never
+ * negative. */
+uint64_t timers_cycles_since(const struct timers *timers, uint64_t base, uint64_t rate);
+
+/* The clock tick at which timers_cycles_since(timers, base, rate) is at least n; TIMER_NEVER when
+ * it is too far away to matter. */
+uint64_t timers_cycle_start(const struct timers *timers, uint64_t base, uint64_t rate, uint64_t n);
+
 /* a * b / c with a 128-bit product; c != 0; saturates at UINT64_MAX. For converting between rates.
  */
 static inline uint64_t scale_u64(uint64_t a, uint64_t b, uint64_t c)

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Finds the device behind a port or an address, and splits what is too wide for it. */
+#include "vmx/bus.h"
+
+#include <stddef.h>
+
+static uint64_t mask_of(unsigned bytes)
+{
+    return bytes >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * bytes)) - 1;
+}
+
+enum status bus_add_ports(struct bus *bus, const struct port_range *range)
+{
+    if (range->first > range->last || (range->width != 1 && range->width != 2 && range->width != 4))
+        return ERR_BAD_INPUT;
+    for (uint32_t port = range->first; port <= range->last; port++)
+        if (bus->port_owner[port] != 0)
+            return ERR_BAD_INPUT;
+    if (bus->port_count == BUS_MAX_PORT_RANGES)
+        return ERR_LIMIT;
+    bus->port[bus->port_count++] = *range;
+    for (uint32_t port = range->first; port <= range->last; port++)
+        bus->port_owner[port] = (uint8_t)bus->port_count;
+    return OK;
+}
+
+enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range)
+{
+    if (range->first > range->last)
+        return ERR_BAD_INPUT;
+    for (uint32_t i = 0; i < bus->mmio_count; i++)
+        if (range->first <= bus->mmio[i].last && bus->mmio[i].first <= range->last)
+            return ERR_BAD_INPUT;
+    if (bus->mmio_count == BUS_MAX_MMIO_RANGES)
+        return ERR_LIMIT;
+    bus->mmio[bus->mmio_count++] = *range;
+    return OK;
+}
+
+/* The range that takes this access in one piece; NULL if it is unclaimed or has to be split. */
+static inline const struct port_range *port_find(const struct bus *bus, uint16_t port,
+                                                 unsigned bytes)
+{
+    unsigned owner = bus->port_owner[port];
+    if (owner == 0)
+        return NULL;
+    const struct port_range *range = &bus->port[owner - 1];
+    return bytes <= range->width && port + bytes - 1 <= range->last ? range : NULL;
+}
+
+uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes)
+{
+    const struct port_range *range = port_find(bus, port, bytes);
+    if (range != NULL && range->read != NULL)
+        return range->read(range->dev, port, bytes) & (uint32_t)mask_of(bytes);
+    if (range != NULL || bytes == 1)
+        return (uint32_t)mask_of(bytes);
+    unsigned half = bytes / 2; /* ports wrap at 64 KiB, as the address lines do */
+    uint32_t low = bus_port_read(bus, port, half);
+    return low | bus_port_read(bus, (uint16_t)(port + half), half) << (8 * half);
+}
+
+void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value)
+{
+    const struct port_range *range = port_find(bus, port, bytes);
+    if (range != NULL) {
+        if (range->write != NULL)
+            range->write(range->dev, port, bytes, value & (uint32_t)mask_of(bytes));
+    } else if (bytes > 1) {
+        unsigned half = bytes / 2;
+        bus_port_write(bus, port, half, value);
+        bus_port_write(bus, (uint16_t)(port + half), half, value >> (8 * half));
+    }
+}
+
+/* Device memory is never split: an access that leaves its range hits nothing. */
+static const struct mmio_range *mmio_find(const struct bus *bus, uint64_t gpa, unsigned bytes)
+{
+    for (uint32_t i = 0; i < bus->mmio_count; i++) {
+        const struct mmio_range *range = &bus->mmio[i];
+        if (gpa >= range->first && gpa <= range->last)
+            return bytes - 1 <= range->last - gpa ? range : NULL;
+    }
+    return NULL;
+}
+
+uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes)
+{
+    const struct mmio_range *range = mmio_find(bus, gpa, bytes);
+    uint64_t value = UINT64_MAX;
+    if (range != NULL && range->read != NULL)
+        value = range->read(range->dev, gpa, bytes);
+    return value & mask_of(bytes);
+}
+
+void bus_mmio_write(struct bus *bus, uint64_t gpa, unsigned bytes, uint64_t value)
+{
+    const struct mmio_range *range = mmio_find(bus, gpa, bytes);
+    if (range != NULL && range->write != NULL)
+        range->write(range->dev, gpa, bytes, value & mask_of(bytes));
+}
