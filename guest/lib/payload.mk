@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Programs for guests: each folder guest/payloads/NAME and guest/payloads/tests/NAME becomes build/payloads/NAME.bin.
+
+GUEST_CFLAGS := $(BASE) -m64 -mgeneral-regs-only -mcmodel=small -fno-pic -fno-pie
+GUEST_OBJ := $(patsubst %,$B/payloads/%.o,$(wildcard guest/lib/*.asm guest/lib/*.c))
+PAYLOAD_SRC := $(foreach e,c asm,$(wildcard guest/payloads/*/*.$e guest/payloads/tests/*/*.$e))
+PAYLOAD_DIRS := $(sort $(patsubst %/,%,$(dir $(PAYLOAD_SRC))))
+PAYLOADS := $(foreach d,$(PAYLOAD_DIRS),$B/payloads/$(notdir $d).bin)
+
+define payload_rule
+$B/payloads/$(notdir $1).elf: guest/lib/payload.ld $(GUEST_OBJ) $(patsubst %,$B/payloads/%.o,$(filter $1/%,$(PAYLOAD_SRC)))
+endef
+$(foreach d,$(PAYLOAD_DIRS),$(eval $(call payload_rule,$d)))
+
+$B/payloads/%.elf:
+	ld -nostdlib -static -z noexecstack --build-id=none --no-warn-rwx-segments -T $< -o $@ $(filter %.o,$^)
+$B/payloads/%.bin: $B/payloads/%.elf
+	objcopy -O binary -j .image $< $@
+$B/payloads/%.c.o: %.c | $B/.deps
+	@mkdir -p $(@D)
+	gcc $(GUEST_CFLAGS) $(DEPS) -c $< -o $@
+$B/payloads/%.asm.o: %.asm | $B/.deps
+	@mkdir -p $(@D)
+	nasm -f elf64 -g -F dwarf -w+all -w+error -I guest/lib/ -MD $@.d -MP $< -o $@
