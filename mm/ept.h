@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Extended page tables: guest-physical to host-physical, in the largest pages that fit. */
+#pragma once
+
+#include "arch/addr.h"
+#include "arch/status.h"
+#include "mm/mtrr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum ept_perms {
+    EPT_R = 1,
+    EPT_W = 2,
+    EPT_X = 4,
+    EPT_RW = EPT_R | EPT_W,
+    EPT_RX = EPT_R | EPT_X,
+    EPT_RWX = EPT_R | EPT_W | EPT_X,
+};
+
+enum ept_leaf { EPT_LEAF_4K, EPT_LEAF_2M, EPT_LEAF_1G };
+
+/* From IA32_VMX_EPT_VPID_CAP and CPUID; the caller has checked 4-level walks and type WB. */
+struct ept_caps {
+    bool pages_2m, pages_1g;
+    bool execute_only;
+    bool accessed_dirty; /* there and wanted */
+    uint8_t phys_bits;   /* MAXPHYADDR */
+};
+
+struct ept {
+    hpa_t root;
+    struct ept_caps caps;
+    uint64_t leaves[3];   /* by enum ept_leaf: what is mapped now */
+    uint64_t table_pages; /* memory of the tables themselves, in pages, root included */
+};
+
+/* An empty EPT. ept_destroy() gives its tables back, not the memory that they map. */
+enum status ept_init(struct ept *ept, const struct ept_caps *caps);
+void ept_destroy(struct ept *ept);
+
+/* The EPT pointer for the VMCS: write-back, 4 levels, accessed/dirty flags where wanted. */
+uint64_t ept_pointer(const struct ept *ept);
+
+/*
+ * Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
+ * PAT is then combined with it, unless ignore_pat). All multiples of 4 KiB. ERR_BAD_INPUT:
+ * misaligned, beyond 48 or phys_bits bits, perms that are a misconfiguration, or something is
+ * mapped there already. After a failure part of it may be mapped. The caller runs INVEPT where the
+ * EPT has been in use.
+ */
+enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
+                    enum memory_type type, bool ignore_pat);
+
+/* Unmaps what is mapped in the range, splitting large pages; ERR_NO_MEMORY where a split needs a
+ * page. */
+enum status ept_unmap(struct ept *ept, gpa_t guest, uint64_t bytes);
+
+/* The translation of one address; false where not mapped. host and perms may be NULL. */
+bool ept_lookup(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms);
+
+/* Walks all tables by the rules of the SDM's "EPT Misconfigurations", and that the leaf counts are
+ * right. False with the first wrong entry and the address it stands for (where may be NULL). */
+struct ept_error {
+    gpa_t guest;
+    uint64_t entry;
+    unsigned level; /* 4 = PML4E … 1 = PTE; 0 = the counts are wrong */
+};
+bool ept_check(const struct ept *ept, struct ept_error *where);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest's page walk in software: what its CPU would do with a linear address. */
+#pragma once
+
+#include "arch/addr.h"
+#include "mm/guestmem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Page-fault error code (SDM, "Page-Fault Exceptions"). */
+enum page_fault {
+    PF_PRESENT = 1 << 0,
+    PF_WRITE = 1 << 1,
+    PF_USER = 1 << 2,
+    PF_RESERVED = 1 << 3,
+    PF_FETCH = 1 << 4,
+};
+
+enum walk_access { WALK_READ, WALK_WRITE, WALK_FETCH };
+
+/* The state of the vCPU that decides; a copy, so that one is made per exit and used for all. */
+struct guest_paging {
+    uint64_t cr0, cr3, cr4, efer;
+    uint64_t rflags;   /* AC, for SMAP */
+    uint8_t cpl;       /* 0 to 3 */
+    bool implicit;     /* a system access (GDT, TSS…): supervisor whatever the CPL, AC ignored */
+    uint8_t phys_bits; /* the guest's MAXPHYADDR */
+};
+
+/*
+ * Translates one linear address (canonical: the caller's duty; not for a range that crosses a
+ * page). Sets accessed and dirty flags as the CPU would. False: #PF with *error_code, CR2 = linear.
+ * Paging entries outside of RAM read as all ones.
+ */
+bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
+                         gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code);
+
+/*
+ * Reads RAM at a linear address, across pages. Returns the bytes read: fewer than asked where a
+ * page faults (*error_code, *fault_at) or is not RAM (*error_code = 0). access is WALK_READ or
+ * WALK_FETCH.
+ */
+size_t guestwalk_read(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+                      enum walk_access access, void *to, size_t bytes, uint32_t *error_code,
+                      gva_t *fault_at);

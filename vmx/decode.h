@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Instruction decoder for accesses to device memory: bytes to a small struct. Pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define INSN_MAX_BYTES 15
+#define INSN_NO_REG    0xff
+#define INSN_RIP       16 /* as base: the address of the next instruction */
+
+enum insn_mode { INSN_16, INSN_32, INSN_64 }; /* by CS.L and CS.D */
+
+enum insn_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS }; /* the CPU's numbers */
+
+/* The first eight in the order of the opcode's bits 5:3. */
+enum insn_op {
+    INSN_ADD,
+    INSN_OR,
+    INSN_ADC,
+    INSN_SBB,
+    INSN_AND,
+    INSN_SUB,
+    INSN_XOR,
+    INSN_CMP,
+    INSN_MOV,
+    INSN_MOVZX,
+    INSN_MOVSX,
+    INSN_MOVBE,
+    INSN_TEST,
+    INSN_XCHG,
+    INSN_NOT,
+    INSN_NEG,
+    INSN_INC,
+    INSN_DEC,
+    INSN_BT,
+    INSN_BTS,
+    INSN_BTR,
+    INSN_BTC,
+    INSN_CMPXCHG,
+    INSN_XADD,
+    INSN_MOVS,
+    INSN_STOS,
+    INSN_LODS,
+};
+
+enum insn_form {
+    INSN_MEM_REG, /* memory is the destination (or first operand), a register the source */
+    INSN_REG_MEM, /* the other way round */
+    INSN_MEM_IMM,
+    INSN_MEM,    /* one operand */
+    INSN_STRING, /* implicit operands */
+};
+
+struct insn {
+    uint8_t op;          /* enum insn_op */
+    uint8_t form;        /* enum insn_form */
+    uint8_t length;      /* bytes */
+    uint8_t mem_bytes;   /* size of the memory operand: 1, 2, 4, 8 */
+    uint8_t reg_bytes;   /* size of the register operand; differs for MOVZX and MOVSX */
+    uint8_t reg;         /* 0..15; INSN_NO_REG where there is none */
+    bool reg_high;       /* reg 4..7 stands for AH CH DH BH */
+    bool lock, rep;      /* rep: F2 or F3 before a string instruction */
+    uint8_t segment;     /* enum insn_segment of the memory operand (of the source of MOVS) */
+    uint8_t addr_bytes;  /* 2, 4, 8 */
+    uint8_t base, index; /* registers, INSN_NO_REG, base also INSN_RIP */
+    uint8_t scale;       /* shift count 0..3 */
+    int64_t disp;        /* sign-extended; the whole address for MOV with moffs */
+    uint64_t imm;        /* sign-extended to the operand's size and on to 64 bits */
+};
+
+enum insn_result {
+    INSN_OK,
+    INSN_TRUNCATED, /* needs more bytes than count */
+    INSN_TOO_LONG,  /* beyond 15 bytes: #GP */
+    INSN_UNKNOWN,   /* not an instruction that this decoder knows, or one without memory operand */
+};
+
+/* Decodes one instruction from count bytes (more than 15 are not looked at). Only after INSN_OK is
+ * *out defined. */
+enum insn_result insn_decode(struct insn *out, const uint8_t *bytes, unsigned count,
+                             enum insn_mode mode);
