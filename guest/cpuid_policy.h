@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which of the host's CPUID facts a guest may see, and which are our own. */
+#pragma once
+
+#include "arch/status.h"
+#include "vmx/cpuid_table.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpuid_regs {
+    uint32_t eax, ebx, ecx, edx;
+};
+
+/* The CPUID instruction, or a test's record of one. */
+typedef void cpuid_fn(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out);
+
+struct cpuid_facts {
+    uint32_t vcpus;
+    uint32_t physical_bits; /* at most what EPT maps; the host's own limit is applied too */
+    uint64_t tsc_hz;        /* measured: emulated and broken CPUs misreport it in leaf 0x15 */
+    /* What VMX lets a guest execute: the secondary controls of the same names. */
+    bool rdtscp, invpcid, xsaves;
+};
+
+/* Fills *table. Pure. ERR_BAD_INPUT for impossible facts, ERR_LIMIT when the table is too small. */
+enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
+                               const struct cpuid_facts *facts);
+
+/* XCR0 bits that a guest may set (0 without XSAVE), from leaf 0xD of its own table. */
+uint64_t cpuid_policy_xcr0(const struct cpuid_table *table);

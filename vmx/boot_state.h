@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The architectural state in which a vCPU starts: what a guest loader decides and the engine puts
+ * into the CPU. */
+#pragma once
+
+#include <stdint.h>
+
+/* Access rights in the format of the VMCS (SDM: "Guest Register State"). */
+#define SEGMENT_CODE64   0xa09bu /* present, accessed, execute/read, L, G */
+#define SEGMENT_DATA32   0xc093u /* present, accessed, read/write, D/B, G */
+#define SEGMENT_CODE16   0x009bu /* the same with 64 KiB, as after reset */
+#define SEGMENT_DATA16   0x0093u
+#define SEGMENT_TSS_BUSY 0x008bu  /* VM entry demands a busy TSS */
+#define SEGMENT_UNUSABLE 0x10000u /* no segment */
+
+struct boot_segment {
+    uint16_t selector;
+    uint32_t access;
+    uint32_t limit;
+    uint64_t base;
+};
+
+struct boot_table { /* GDTR, IDTR */
+    uint64_t base;
+    uint16_t limit;
+};
+
+struct boot_state {
+    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp; /* R8..R15 are 0 */
+    uint64_t rip, rflags;
+    uint64_t cr0, cr3, cr4, efer; /* as the guest sees them, without bits that VMX adds */
+    struct boot_segment cs, ds, es, fs, gs, ss, ldtr, tr;
+    struct boot_table gdtr, idtr;
+};
+
+/* Real mode, as a boot sector finds it: CS:IP = 0:entry, data segments 0, stack below the entry,
+ * interrupts off, DL = first hard disk. */
+static inline struct boot_state boot_state_real_mode(uint16_t entry)
+{
+    const struct boot_segment data = {0, SEGMENT_DATA16, 0xffff, 0};
+    return (struct boot_state){
+        .rdx = 0x80,
+        .rsp = entry,
+        .rip = entry,
+        .rflags = 2,
+        .cr0 = 0x60000010, /* CD, NW, ET: as after reset */
+        .cs = {0, SEGMENT_CODE16, 0xffff, 0},
+        .ds = data,
+        .es = data,
+        .fs = data,
+        .gs = data,
+        .ss = data,
+        .ldtr = {0, SEGMENT_UNUSABLE, 0xffff, 0},
+        .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
+        .gdtr = {0, 0xffff},
+        .idtr = {0, 0x3ff},
+    };
+}
+
+/* 64-bit mode with paging: flat segments CS 0x10, the others 0x18 (the GDT must hold them). */
+static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
+{
+    const struct boot_segment data = {0x18, SEGMENT_DATA32, 0xffffffff, 0};
+    return (struct boot_state){
+        .rip = rip,
+        .rflags = 2,
+        .cr0 = 0x80000033, /* PG, NE, ET, MP, PE */
+        .cr3 = cr3,
+        .cr4 = 0x20,   /* PAE */
+        .efer = 0x500, /* LME, LMA */
+        .cs = {0x10, SEGMENT_CODE64, 0xffffffff, 0},
+        .ds = data,
+        .es = data,
+        .fs = data,
+        .gs = data,
+        .ss = data,
+        .ldtr = {0, SEGMENT_UNUSABLE, 0xffff, 0},
+        .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
+        .idtr = {0, 0xffff},
+    };
+}

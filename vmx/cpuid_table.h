@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What CPUID tells a guest: a table made once per VM, with an index that makes the look-up short.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CPUID_MAX_ENTRIES  72
+#define CPUID_INDEX_LEAVES 32 /* leaves 0..31 of each class */
+#define CPUID_CLASSES      3  /* basic, 0x40000000 (hypervisor), 0x80000000 (extended) */
+
+/* What the exit handler is still to patch in, since it depends on the vCPU's state. */
+enum cpuid_dynamic {
+    CPUID_SUBLEAVES = 1u << 0,   /* ECX selects; the leaf's other entries follow this one */
+    CPUID_APIC_ID_1 = 1u << 1,   /* EBX[31:24] = initial APIC ID */
+    CPUID_APIC_ID_B = 1u << 2,   /* EDX = x2APIC ID */
+    CPUID_OSXSAVE = 1u << 3,     /* ECX[27] = CR4.OSXSAVE */
+    CPUID_OSPKE = 1u << 4,       /* ECX[4] = CR4.PKE */
+    CPUID_XSAVE_SIZE = 1u << 5,  /* EBX = cpuid_xsave_size(XCR0, not compacted) */
+    CPUID_XSAVES_SIZE = 1u << 6, /* EBX = cpuid_xsave_size(XCR0 | XSS, compacted) */
+};
+
+struct cpuid_entry {
+    uint32_t leaf, subleaf;
+    uint32_t eax, ebx, ecx, edx;
+    uint32_t dynamic; /* enum cpuid_dynamic */
+    uint32_t reserved;
+};
+
+/*
+ * entry[0] is all zeros and stands for what is in range but not told. The others are sorted by leaf
+ * and subleaf. first[] names each leaf's first entry: for leaves out of range already the entry of
+ * the highest basic leaf, as the SDM's CPUID page says for such leaves.
+ */
+struct cpuid_table {
+    uint8_t first[CPUID_CLASSES * CPUID_INDEX_LEAVES];
+    uint8_t out_of_range; /* index of the highest basic leaf's entry */
+    uint32_t count;
+    uint32_t max_basic, max_extended;
+    struct cpuid_entry entry[CPUID_MAX_ENTRIES];
+};
+
+_Static_assert(sizeof(struct cpuid_entry) == 32, "an index is a shift");
+
+/* What CPUID answers for EAX = leaf, ECX = subleaf, but for the entry's dynamic bits. Never NULL.
+ */
+static inline const struct cpuid_entry *cpuid_table_find(const struct cpuid_table *table,
+                                                         uint32_t leaf, uint32_t subleaf)
+{
+    const uint32_t number = leaf & 0x3fffffff, class = leaf >> 30;
+    if (number >= CPUID_INDEX_LEAVES || class >= CPUID_CLASSES)
+        return &table->entry[table->out_of_range];
+
+    const struct cpuid_entry *e = &table->entry[table->first[class * CPUID_INDEX_LEAVES + number]];
+    if ((e->dynamic & CPUID_SUBLEAVES) == 0)
+        return e;
+    const struct cpuid_entry *end = &table->entry[table->count];
+    for (; e < end && e->leaf == leaf; e++) {
+        if (e->subleaf == subleaf)
+            return e;
+    }
+    return &table->entry[0];
+}
+
+/*
+ * Bytes of an XSAVE area that holds these state components, in the standard or the compacted form
+ * (SDM: "XSAVE-Managed Features and State Components"); components not in the table are ignored.
+ */
+static inline uint32_t cpuid_xsave_size(const struct cpuid_table *table, uint64_t components,
+                                        bool compacted)
+{
+    uint32_t size = 512 + 64; /* legacy region and header */
+    for (uint32_t i = 2; i < 63; i++) {
+        if ((components >> i & 1) == 0)
+            continue;
+        const struct cpuid_entry *e = cpuid_table_find(table, 0xd, i);
+        if (e->eax == 0)
+            continue;
+        if (compacted)
+            size = ((e->ecx & 2) != 0 ? (size + 63) & ~63u : size) + e->eax;
+        else if (e->ebx + e->eax > size)
+            size = e->ebx + e->eax;
+    }
+    return size;
+}
