@@ -35,7 +35,7 @@ $B/hv/%.c.o: %.c | $B/.deps
 	gcc $(HV_CFLAGS) $(DEPS) -c $< -o $@
 $B/hv/%.asm.o: %.asm | $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc)
 	@mkdir -p $(@D)
-	nasm -f elf64 -g -F dwarf -w+all -w+error -I $B/ -MD $@.d -MP $< -o $@
+	nasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
 $B/nadir.elf: boot/nadir.ld $(HV_OBJ)
 	ld $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 $B/nadir.sym: $B/nadir.elf
@@ -107,7 +107,7 @@ system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
 lint: $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc) ## format, clang-tidy, include rules, headers alone
 	tools/lint.sh
 format: ## lay out all C as .clang-format says
-	clang-format -i $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+	clang-format -i $(shell find arch boot drivers guest mm vmx tests -name '*.[ch]')
 clean: ## remove build/
 	rm -rf $B
 help: ## this list
