@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The IO-APIC: 24 interrupt pins that become messages to the local APICs. */
+#pragma once
+
+#include "drivers/virt/vlapic.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VIOAPIC_BASE 0xfec00000ull
+#define VIOAPIC_SIZE 0x1000ull
+#define VIOAPIC_PINS 24u
+
+struct vioapic {
+    uint64_t entry[VIOAPIC_PINS]; /* the redirection table */
+    uint32_t asserted;            /* pins, one bit each */
+    uint8_t select;               /* IOREGSEL */
+    uint8_t id;
+    struct vlapic_group *group;
+};
+
+/* Power-up state: all pins masked. Becomes the receiver of the group's EOIs. */
+void vioapic_init(struct vioapic *ioapic, struct vlapic_group *group);
+
+/* An irq_line's set(). high means asserted, whatever the polarity bit says: these wires have no
+ * voltage, so a guest's idea of polarity never inverts them. A pin beyond 23 is ignored. */
+void vioapic_set(void *ioapic, unsigned pin, bool high);
+
+/* A local APIC has ended a level-triggered vector: pins still asserted send again. */
+void vioapic_eoi(void *ioapic, unsigned vector);
+
+/* For a struct mmio_range of VIOAPIC_SIZE bytes at VIOAPIC_BASE. */
+uint64_t vioapic_read(void *ioapic, uint64_t gpa, unsigned bytes);
+void vioapic_write(void *ioapic, uint64_t gpa, unsigned bytes, uint64_t value);
