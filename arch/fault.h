@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Faults and interrupts of the host: dumps, registered handlers, the back-trace. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the stubs of vectors.asm leave on the stack. */
+struct fault_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
+enum {
+    VECTOR_NMI = 2,
+    VECTOR_DOUBLE_FAULT = 8,
+    VECTOR_GENERAL_PROTECTION = 13,
+    VECTOR_PAGE_FAULT = 14,
+    VECTOR_MACHINE_CHECK = 18,
+    VECTOR_FIRST_EXTERNAL = 32,
+    VECTOR_TIMER = 0xf0,
+    VECTOR_WAKE = 0xf1,
+    VECTOR_SPURIOUS = 0xff,
+};
+
+/* Registers what to call, with interrupts off, for an external interrupt (vector >= 32). */
+void interrupt_register(uint8_t vector, void (*handler)(void));
+
+/*
+ * An external interrupt has been acknowledged: calls its handler, if any, and signals EOI. Called
+ * from the IDT, and by vmx after a VM exit that acknowledged the interrupt. Interrupts off.
+ */
+void interrupt_handle(uint8_t vector);
+
+/* An NMI has come, through the IDT or as a VM exit: counted; where the machine is being stopped,
+ * does not return. */
+void nmi_handle(void);
+
+/* Where to go, once, on the next fault of any kind instead of panicking: for calling firmware that
+ * may be broken. NULL takes it back. Must not return. */
+void fault_set_escape(void (*escape)(void));
+
+/* Logs an address of code as nadir.sym can resolve it, and the callers' by the chain of RBP. */
+void fault_log_backtrace(uint64_t rip, uint64_t rbp);
+
+/* Logs RSP's neighbourhood and the control registers. */
+void fault_log_machine(uint64_t rsp);
+
+/* The entry points of all 256 vectors, in vectors.asm. */
+extern const uint64_t vector_entry[256];

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What belongs to one host CPU, reached through its GS base. */
+#pragma once
+
+#include "arch/addr.h"
+#include "arch/desc.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CPU_MAX             16
+#define CPU_STACK_BYTES     16384
+#define CPU_IST_STACK_BYTES 8192
+
+/* Interrupts that need a stack of their own, for the stack may be what is broken. */
+enum cpu_ist { CPU_IST_DOUBLE_FAULT, CPU_IST_NMI, CPU_IST_MACHINE_CHECK, CPU_IST_COUNT };
+
+/* Stacks of a CPU: the addresses just above each, 16-byte aligned, mapped on every CPU. The caller
+ * of smp_start_cpu() supplies them, with an unmapped page below each where it can. */
+struct cpu_memory {
+    uint64_t stack_top;              /* CPU_STACK_BYTES */
+    uint64_t ist_top[CPU_IST_COUNT]; /* CPU_IST_STACK_BYTES each */
+};
+
+struct cpu {
+    struct cpu *self; /* first: cpu_self() reads it at %gs:0 */
+    uint32_t index;   /* 0 = boot CPU */
+    uint32_t apic_id;
+    bool online;
+    uint64_t nmi_count; /* NMIs taken in root mode or handed over by a VM exit */
+    struct cpu_memory memory;
+
+    hpa_t vmxon_region; /* vmx: 0 until VMXON */
+    void *vcpu;         /* vmx: whose VMCS is loaded here, or NULL */
+
+    uint64_t gdt[DESC_GDT_ENTRIES];
+    struct tss tss;
+};
+
+/* Element 0 is the boot CPU; the others come in the order of cpu_add(). */
+extern struct cpu cpu_table[CPU_MAX];
+
+/* This CPU; valid from entry.asm (boot CPU) or the trampoline (others) on. */
+static inline struct cpu *cpu_self(void)
+{
+    struct cpu *self;
+    __asm__ volatile("movq %%gs:0, %0" : "=r"(self));
+    return self;
+}
+
+/* CPUs known, online or not; the boot CPU alone until smp_start_cpu(). */
+uint32_t cpu_count(void);
+
+/* NULL where there is none of that index. */
+struct cpu *cpu_by_index(uint32_t index);
+
+/* Takes the next free element; NULL when the table is full. Boot CPU only. */
+struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
+
+/*
+ * Turns on, on this CPU, what the host uses where it is present: NX, WP, SMEP, SMAP, UMIP, OSXSAVE,
+ * global pages. CR0.NE and CR4.VMXE are left to vmx.
+ */
+void cpu_enable_features(void);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A fair (ticket) lock for short critical sections, all zeros when free. */
+#pragma once
+
+#include "arch/cpu.h"
+
+struct spinlock {
+    uint32_t next, owner;
+};
+
+static inline void spinlock_lock(struct spinlock *lock)
+{
+    uint32_t ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&lock->owner, __ATOMIC_ACQUIRE) != ticket)
+        cpu_pause();
+}
+
+static inline void spinlock_unlock(struct spinlock *lock)
+{
+    __atomic_store_n(&lock->owner, lock->owner + 1, __ATOMIC_RELEASE);
+}
+
+/* For a lock that interrupt handlers take too: returns RFLAGS for spinlock_unlock_irqrestore(). */
+static inline uint64_t spinlock_lock_irqsave(struct spinlock *lock)
+{
+    uint64_t flags = cpu_read_rflags();
+    cpu_cli();
+    spinlock_lock(lock);
+    return flags;
+}
+
+static inline void spinlock_unlock_irqrestore(struct spinlock *lock, uint64_t flags)
+{
+    spinlock_unlock(lock);
+    if (flags & RFLAGS_IF)
+        cpu_sti();
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory and string functions; also what the compiler itself calls for struct copies. */
+#include "arch/string.h"
+
+#include <stdint.h>
+
+/* Quadwords first: an emulator counts every iteration, and real CPUs take REP MOVSQ at full speed
+ * too. */
+void *memcpy(void *restrict to, const void *restrict from, size_t n)
+{
+    void *d = to;
+    size_t quads = n / 8, rest = n % 8;
+    __asm__ volatile("rep movsq" : "+D"(d), "+S"(from), "+c"(quads) : : "memory");
+    __asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(rest) : : "memory");
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t n)
+{
+    if ((uintptr_t)to - (uintptr_t)from >= n)
+        return memcpy(to, from, n);
+    uint8_t *d = (uint8_t *)to + n - 1;
+    const uint8_t *s = (const uint8_t *)from + n - 1;
+    __asm__ volatile("std; rep movsb; cld" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+    return to;
+}
+
+void *memset(void *to, int byte, size_t n)
+{
+    void *d = to;
+    size_t quads = n / 8, rest = n % 8;
+    uint64_t pattern = (uint8_t)byte * 0x0101010101010101ull;
+    __asm__ volatile("rep stosq" : "+D"(d), "+c"(quads) : "a"(pattern) : "memory");
+    __asm__ volatile("rep stosb" : "+D"(d), "+c"(rest) : "a"(pattern) : "memory");
+    return to;
+}
+
+int memcmp(const void *a, const void *b, size_t n)
+{
+    const uint8_t *x = a, *y = b;
+    for (size_t i = 0; i < n; i++) {
+        if (x[i] != y[i])
+            return x[i] - y[i];
+    }
+    return 0;
+}
+
+size_t strnlen(const char *s, size_t max)
+{
+    size_t n = 0;
+    while (n < max && s[n] != 0)
+        n++;
+    return n;
+}
+
+size_t strlen(const char *s)
+{
+    return strnlen(s, SIZE_MAX); /* not a plain loop, which gcc turns into a call of strlen */
+}
+
+int strncmp(const char *a, const char *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (a[i] != b[i] || a[i] == 0)
+            return (uint8_t)a[i] - (uint8_t)b[i];
+    }
+    return 0;
+}
+
+int strcmp(const char *a, const char *b)
+{
+    return strncmp(a, b, SIZE_MAX);
+}
+
+char *strchr(const char *s, int c)
+{
+    for (;; s++) {
+        if (*s == (char)c)
+            return (char *)s;
+        if (*s == 0)
+            return NULL;
+    }
+}
