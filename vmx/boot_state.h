@@ -43,7 +43,7 @@ static inline struct boot_state boot_state_real_mode(uint16_t entry)
         .rsp = entry,
         .rip = entry,
         .rflags = 2,
-        .cr0 = 0x60000010, /* CD, NW, ET: as after reset */
+        .cr0 = 0x10, /* ET; caches on, as firmware leaves them */
         .cs = {0, SEGMENT_CODE16, 0xffff, 0},
         .ds = data,
         .es = data,
