@@ -55,7 +55,7 @@ struct vlapic_wiring {
     void *pic;
     void (*init)(void *vcpu);                     /* an INIT has arrived; may be NULL */
     void (*startup)(void *vcpu, unsigned vector); /* a SIPI has arrived; may be NULL */
-    uint64_t tsc_offset;                          /* guest TSC = clock of timers + this */
+    const uint64_t *tsc_offset;                   /* guest TSC = clock of timers + this */
     uint32_t id;                                  /* APIC ID, below 255 */
     uint8_t phys_bits;                            /* width of guest-physical addresses */
     bool boot_cpu;
@@ -79,7 +79,8 @@ struct vlapic {
 /*
  * Wires an APIC up in its power-up state and fills in *intc, which must stay where it is. The
  * register routines of intc act by the current mode, so the caller sends memory accesses only in
- * xAPIC mode and MSR accesses only in x2APIC mode (bits 11:10 of read_base).
+ * xAPIC mode and MSR accesses only in x2APIC mode (bits 11:10 of read_base). Whoever changes
+ * *tsc_offset calls write_deadline(chip, read_deadline(chip)) then, to move an armed deadline.
  */
 enum status vlapic_init(struct vlapic *apic, struct intc *intc, const struct vlapic_wiring *wiring);
 
@@ -89,9 +90,6 @@ void vlapic_reset(struct vlapic *apic, bool init);
 /* The state that firmware leaves (MultiProcessor Specification, "Virtual Wire Mode"): APIC enabled,
  * the 8259 through LINT0. For a boot CPU that starts in a kernel, after vlapic_init(). */
 void vlapic_set_virtual_wire(struct vlapic *apic);
-
-/* The guest has moved its TSC (IA32_TSC, IA32_TSC_ADJUST): an armed deadline moves with it. */
-void vlapic_set_tsc_offset(struct vlapic *apic, uint64_t tsc_offset);
 
 /* An irq_line's set(): the pin LINT0, where the 8259's INTR is connected. */
 void vlapic_set_lint0(void *apic, unsigned pin, bool high);
