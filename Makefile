@@ -10,6 +10,9 @@ EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/inc
 UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
 LDFLAGS := -nostdlib -static -z noexecstack -z max-page-size=4096 --build-id=none --gc-sections
 DEPS = -MMD -MP -MF $@.d
+# Names what is being made; `make V=1` shows the commands.
+Q := $(if $(V),,@)
+say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 
 # The hypervisor: every C and assembly file of these flat folders, but for the loader and the generator.
 HV_SRC := $(filter-out boot/efi_% vmx/offsets.c, \
@@ -31,40 +34,45 @@ payloads: $(PAYLOADS)
 
 # --- the hypervisor ---
 $B/hv/%.c.o: %.c | $B/.deps
-	@mkdir -p $(@D)
-	gcc $(HV_CFLAGS) $(DEPS) -c $< -o $@
+	$(call say,CC   )
+	$Qgcc $(HV_CFLAGS) $(DEPS) -c $< -o $@
 $B/hv/%.asm.o: %.asm | $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc)
-	@mkdir -p $(@D)
-	nasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
+	$(call say,ASM  )
+	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
 $B/nadir.elf: boot/nadir.ld $(HV_OBJ)
-	ld $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+	$(call say,LINK )
+	$Qld $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 $B/nadir.sym: $B/nadir.elf
-	nm -n $< > $@
+	$Qnm -n $< > $@
 $B/nadir.dis: $B/nadir.elf
-	objdump -d -S --no-show-raw-insn $< > $@
+	$Qobjdump -d -S --no-show-raw-insn $< > $@
 
 # --- what is generated: structure offsets for assembly, and the guests' DSDT ---
 $B/offsets.inc: vmx/offsets.c | $B/.deps
-	gcc $(HV_CFLAGS) $(DEPS) -MT $@ -S $< -o $B/offsets.s
-	sed -n 's/^.*->\([A-Za-z_0-9]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $B/offsets.s > $@
+	$(call say,GEN  )
+	$Qgcc $(HV_CFLAGS) $(DEPS) -MT $@ -S $< -o $B/offsets.s
+	$Qsed -n 's/^.*->\([A-Za-z_0-9]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $B/offsets.s > $@
 $B/dsdt.aml: guest/dsdt.asl | $B/.deps
-	iasl -ve -p $@ $<
+	$(call say,IASL )
+	$Qiasl -ve -vs -p $@ $< >$@.log || { cat $@.log; exit 1; }
 $B/hv/guest/dsdt_aml.asm.o: $B/dsdt.aml
 
 # --- the UEFI application, which carries the hypervisor ---
 $B/efi/%.c.o: %.c | $B/.deps
-	@mkdir -p $(@D)
-	gcc $(EFI_CFLAGS) $(DEPS) -c $< -o $@
+	$(call say,CC   )
+	$Qgcc $(EFI_CFLAGS) $(DEPS) -c $< -o $@
 $B/efi/%.asm.o: %.asm $B/nadir.stripped.elf
-	@mkdir -p $(@D)
-	nasm -f elf64 -I $B/ $< -o $@
+	$(call say,ASM  )
+	$Qnasm -f elf64 -Werror -I $B/ $< -o $@
 $B/nadir.stripped.elf: $B/nadir.elf
-	objcopy --strip-all $< $@
+	$Qobjcopy --strip-all $< $@
 $B/nadir.efi.so: $(EFI_OBJ)
-	ld -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments -T /usr/lib/elf_x86_64_efi.lds \
+	$(call say,LINK )
+	$Qld -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments -T /usr/lib/elf_x86_64_efi.lds \
 		/usr/lib/crt0-efi-x86_64.o $^ -o $@ -L/usr/lib -lefi -lgnuefi --no-undefined
 $B/nadir.efi: $B/nadir.efi.so
-	objcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \
+	$(call say,EFI  )
+	$Qobjcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \
 		--output-target=efi-app-x86_64 --subsystem=10 $< $@
 
 # --- running ---
@@ -95,13 +103,13 @@ unit: $(UNIT) ## the unit tests, on this machine, with sanitizers
 	@s=0; for t in $(UNIT); do $$t || s=1; done; exit $$s
 links = $(shell sed -n '1,9s,^// link: *,,p' $1)
 $B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
-	@mkdir -p $(@D)
-	gcc $(UNIT_CFLAGS) $(DEPS) $(filter %.c,$^) -lcmocka -o $@
+	$(call say,UNIT )
+	$Qgcc $(UNIT_CFLAGS) $(DEPS) $(filter %.c,$^) -lcmocka -o $@
 fuzz: $(FUZZ) ## each fuzzer for 20 seconds
 	@s=0; for f in $(FUZZ); do echo "$$f"; $$f -max_total_time=20 -verbosity=0 || s=1; done; exit $$s
 $B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
-	@mkdir -p $(@D)
-	clang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
+	$(call say,FUZZ )
+	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
 system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
 	/usr/bin/python3 -m pytest -q tests/system $(T)
 lint: $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc) ## format, clang-tidy, include rules, headers alone
