@@ -5,9 +5,9 @@
 set -eu
 
 packages="build-essential nasm gnu-efi acpica-tools
-    clang clang-format clang-tidy libcmocka-dev python3 python3-pytest python3-pexpect gdb
-    ovmf qemu-system-x86 qemu-utils bochs bochsbios vgabios
-    mtools gdisk dosfstools cpio gzip xz-utils busybox-static ca-certificates"
+    clang clang-format clang-tidy libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-pexpect gdb
+    ovmf qemu-system-x86 bochs bochsbios vgabios
+    mtools gdisk dosfstools gzip xz-utils busybox-static"
 
 if ! command -v dpkg-query >/dev/null; then
     echo "nadir: this is not Debian: install by hand what is missing of:" $packages >&2
@@ -18,11 +18,15 @@ clang_runtime() {
     major=$(clang --version 2>/dev/null | sed -n 's/.*version \([0-9]*\).*/\1/p')
     [ -z "$major" ] || echo "libclang-rt-$major-dev"
 }
+is_there() {
+    dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q '^install ok installed'
+}
 list_missing() {
     for package in $packages $(clang_runtime); do
-        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' ||
-            echo "$package"
+        is_there "$package" || echo "$package"
     done
+    # Any of Bochs's displays will do, but the default one brings a whole desktop along.
+    is_there bochs || echo bochs-term
 }
 
 missing=$(list_missing)

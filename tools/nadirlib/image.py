@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +50,13 @@ def run(*command, data=None):
                           stderr=subprocess.STDOUT, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})
     if done.returncode:
         raise ToolError(f"{command[0]} failed:\n" + done.stdout.decode(errors="replace").strip())
+
+
+def copy(image, out):
+    """Takes an image that is there already; a machine may write to its disk, so not itself."""
+    if not Path(image).is_file():
+        raise ToolError(f"{image}: no such image")
+    shutil.copyfile(image, out)
 
 
 def make(cfg, efi, out):

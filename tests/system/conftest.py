@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the system tests stand on: `nadir(cfg, files)` boots a configuration in an emulator."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+TOOL = TOP / "tools" / "nadir"
+PAYLOADS = TOP / "build" / "payloads"
+
+
+class Result:
+    """How a run ended: `status` as of tools/nadir, `console` and `messages` as text, `stats`."""
+
+    def __init__(self, status, console, messages, stats):
+        self.status, self.console, self.messages, self.stats = status, console, messages, stats
+
+    def __repr__(self):  # what pytest shows when an assertion on it fails
+        return (f"status {self.status}\n--- messages\n{self.messages}"
+                f"--- console\n{self.console[-8000:]}")
+
+
+def arguments(options):
+    """{"cpus": 4, "usb": True} as command line."""
+    out = []
+    for name, value in options.items():
+        out += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return out
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Writes nadir.cfg and its files, given as bytes, text or paths; returns the path of the cfg."""
+
+    def write(cfg, files=None):
+        for name, content in (files or {}).items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                path.symlink_to(content)
+            else:
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path = tmp_path / "nadir.cfg"
+        path.write_bytes(cfg.encode() if isinstance(cfg, str) else cfg)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def nadir(write_config, tmp_path):
+    """Boots a configuration: nadir("[vm a]\\nkernel = k\\n", {"k": b"..."}, cpus=4) -> Result."""
+
+    def run(cfg, files=None, timeout=240, env=None, **options):
+        path = write_config(cfg, files)
+        stats = tmp_path / "stats.json"
+        stats.unlink(missing_ok=True)
+        command = [sys.executable, TOOL, "run", path, "--stats", stats, "--timeout", str(timeout),
+                   *arguments(options)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=timeout + 60, env={**os.environ, **(env or {})})
+        return Result(done.returncode, done.stdout.decode(errors="replace"),
+                      done.stderr.decode(errors="replace"),
+                      json.loads(stats.read_text()) if stats.exists() else [])
+
+    return run
+
+
+@pytest.fixture
+def payload():
+    """The path of a guest program of guest/payloads, by name."""
+
+    def find(name):
+        path = PAYLOADS / f"{name}.bin"
+        assert path.exists(), f"{path} is not built"
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory):
+    """Folder with vmlinuz, initramfs.gz and nadir.cfg of a Debian kernel, by package."""
+
+    def make(package="linux-image-cloud-amd64", **options):
+        folder = tmp_path_factory.mktemp("debian")
+        subprocess.run([sys.executable, TOP / "tools" / "demo.py", folder, "--package", package,
+                        *arguments({"shell": "no", **options})], check=True)
+        return folder
+
+    return make

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A wrong nadir.cfg, or a wrong file that it names: the loader says what and where, and gives up."""
+
+import re
+import struct
+import subprocess
+import sys
+
+import pytest
+from conftest import TOOL
+
+ONE_VM = "[nadir]\n\n[vm a]\nkernel = vmlinuz\nmemory = 64\nvcpus = 1\n"
+
+
+def fails_at(result, line, *words):
+    """Status 2, and one line that names the line of nadir.cfg and what is wrong."""
+    assert result.status == 2, result
+    where = f"nadir.cfg:{line}:" if line else "nadir.cfg"
+    said = [text for text in result.console.splitlines() if where in text]
+    assert any(all(re.search(word, text, re.I) for word in words) for text in said), result
+
+
+WRONG_TEXTS = {
+    "unknown section": ("[nadir]\n[vmm a]\n", 2, ["section", "vmm"]),
+    "unknown key": (ONE_VM + "colour = red\n", 7, ["key", "colour"]),
+    "key twice": (ONE_VM + "memory = 128\n", 7, ["memory", "twice|already|again"]),
+    "bad number": (ONE_VM.replace("memory = 64", "memory = many"), 5, ["memory", "many"]),
+    "number out of range": (ONE_VM.replace("64", "99999999999999999999999"), 5, ["memory"]),
+    "two VMs with a name": (ONE_VM + "\n[vm a]\nkernel = vmlinuz\nmemory = 64\n", 8,
+                            ["a", "twice|already|name"]),
+    "memory 0": (ONE_VM.replace("64", "0"), 5, ["memory"]),
+    "vcpus 0": (ONE_VM.replace("vcpus = 1", "vcpus = 0"), 6, ["vcpus"]),
+    "too many vcpus": (ONE_VM.replace("vcpus = 1", "vcpus = 1000"), 6, ["vcpus"]),
+    "command line too long": (ONE_VM + "cmdline = " + "x" * 4096 + "\n", 7, ["cmdline", "long"]),
+    "no value": (ONE_VM + "cmdline\n", 7, ["="]),
+    "not text": (b"[nadir]\n\x00\x01\xff\xfe\n", 2, []),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TEXTS)
+def test_wrong_text(nadir, name):
+    text, line, words = WRONG_TEXTS[name]
+    fails_at(nadir(text, {"vmlinuz": b"x" * 4096}, timeout=60), line, *words)
+
+
+def test_no_config(write_config, tmp_path):
+    """An image of a good configuration, from which that is then deleted."""
+    image = tmp_path / "stick.img"
+    cfg = write_config("[nadir]\n")
+    subprocess.run([sys.executable, TOOL, "image", cfg, "-o", image], check=True)
+    subprocess.run(["mdel", "-i", f"{image}@@1M", "::/EFI/BOOT/nadir.cfg"], check=True)
+    done = subprocess.run([sys.executable, TOOL, "run", image, "--timeout", "60"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 2, done
+    assert "nadir.cfg" in done.stdout, done
+
+
+def test_more_memory_than_there_is(nadir, debian):
+    folder = debian()
+    result = nadir(ONE_VM.replace("64", "65536"), {"vmlinuz": folder / "vmlinuz"}, timeout=60)
+    assert result.status == 2, result
+    assert re.search(r"nadir\.cfg:\d+:.*memory", result.console), result
+
+
+@pytest.mark.parametrize("key", ["kernel", "ramdisk"])
+def test_missing_file(nadir, debian, key):
+    files = {"vmlinuz": debian() / "vmlinuz"}
+    text = ONE_VM.replace("vmlinuz", "gone") if key == "kernel" else ONE_VM + "ramdisk = gone\n"
+    fails_at(nadir(text, files, timeout=60), 4 if key == "kernel" else 7, "gone")
+
+
+@pytest.mark.parametrize("key", ["kernel", "ramdisk"])
+def test_empty_file(nadir, debian, key):
+    files = {"vmlinuz": debian() / "vmlinuz", "nil": b""}
+    text = ONE_VM.replace("vmlinuz", "nil") if key == "kernel" else ONE_VM + "ramdisk = nil\n"
+    fails_at(nadir(text, files, timeout=60), 4 if key == "kernel" else 7, "nil", "empty")
+
+
+def says_of_kernel(result, *words):
+    """A kernel that is no good is Nadir's to refuse, by name, with the status of a wrong config."""
+    assert result.status == 2, result
+    said = [text for text in result.console.splitlines() if "vmlinuz" in text]
+    assert any(all(re.search(word, text, re.I) for word in words) for text in said), result
+
+
+def test_truncated_kernel(nadir, debian):
+    image = (debian() / "vmlinuz").read_bytes()
+    says_of_kernel(nadir(ONE_VM, {"vmlinuz": image[: len(image) // 2]}, timeout=60),
+                   "trunc|short|end")
+
+
+def test_kernel_cut_in_its_header(nadir, debian):
+    image = (debian() / "vmlinuz").read_bytes()
+    says_of_kernel(nadir(ONE_VM, {"vmlinuz": image[:0x210]}, timeout=60))
+
+
+def test_32_bit_kernel(nadir, debian):
+    image = bytearray((debian() / "vmlinuz").read_bytes())
+    flags, = struct.unpack_from("<H", image, 0x236)  # xloadflags; bit 0 is XLF_KERNEL_64
+    struct.pack_into("<H", image, 0x236, flags & ~1)
+    says_of_kernel(nadir(ONE_VM, {"vmlinuz": bytes(image)}, timeout=60), "64")

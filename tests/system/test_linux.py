@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Debian's own kernels as guests, from power-on to a line of user space and power-off."""
+
+import re
+import shutil
+import sys
+
+import pexpect
+import pytest
+from conftest import TOOL
+
+pytestmark = pytest.mark.slow
+
+
+def boot(nadir, folder, **options):
+    files = {name: folder / name for name in ("vmlinuz", "initramfs.gz")}
+    return nadir((folder / "nadir.cfg").read_text(), files, **options)
+
+
+def reached_user_space(result):
+    assert result.status == 0, result
+    assert "nadir-demo: user space reached" in result.console, result
+    assert re.search(r"^nadir-demo: kernel errors 0$", result.console, re.M), result
+    assert len(result.stats) == 1 and result.stats[0]["end"] == "poweroff", result.stats
+
+
+@pytest.mark.parametrize("package", ["linux-image-cloud-amd64", "linux-image-amd64",
+                                     "linux-image-rt-amd64"])
+def test_kernel(nadir, debian, package):
+    result = boot(nadir, debian(package))
+    reached_user_space(result)
+    stats = result.stats[0]
+    assert stats["ept_violations_ram"] == 0, stats
+    exits = stats["exits"]
+    for never in ("rdtsc", "rdtscp", "invlpg"):
+        assert never not in exits or exits[never]["count"] == 0, stats
+    assert exits.get("control_register_accesses", {"count": 0})["count"] <= 20, stats
+
+
+@pytest.mark.parametrize("model, cpus", [
+    ("corei7_skylake_x", 4), ("tigerlake", 1), ("corei7_haswell_4770", 1),
+    ("corei5_arrandale_m520", 1), ("corei5_arrandale_m520", 4)])
+def test_host(nadir, debian, model, cpus):
+    reached_user_space(boot(nadir, debian(), model=model, cpus=cpus, timeout=400))
+
+
+def test_shell(debian):
+    """The keyboard reaches a shell in the guest, and its exit ends everything well."""
+    folder = debian(shell="yes")
+    command = [str(TOOL), "run", str(folder / "nadir.cfg"), "--timeout", "240"]
+    child = pexpect.spawn(sys.executable, command, timeout=240, encoding="utf-8",
+                          codec_errors="replace")
+    child.expect("user space reached")
+    child.expect("/ # ")
+    child.send("echo $((6 * 7)) is the answer\r")
+    child.expect("42 is the answer")
+    child.expect("/ # ")
+    child.send("exit\r")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    shutil.rmtree(folder)

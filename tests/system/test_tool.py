@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The `nadir` command itself: its images, and what it says to wrong usage. No emulator runs."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import TOOL
+
+
+def tool(*arguments):
+    return subprocess.run([sys.executable, TOOL, *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+
+
+def read(image, name):
+    return subprocess.run(["mtype", "-i", f"{image}@@1M", f"::/EFI/BOOT/{name}"], check=True,
+                          capture_output=True).stdout
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["fly"], ["run"], ["run", "/nowhere/nadir.cfg"], ["image", "/nowhere/nadir.cfg"],
+    ["image", "/nowhere/nadir.cfg", "-o", "/nowhere/x.img"], ["run", "x", "--cpus", "0"],
+    ["run", "x", "--timeout", "soon"], ["run", "x", "--on", "toaster"]])
+def test_wrong_usage(arguments):
+    done = tool(*arguments)
+    assert done.returncode == 2, done
+    assert done.stderr.strip() and "Traceback" not in done.stderr, done
+
+
+def test_too_much_memory_for_bochs(write_config):
+    done = tool("run", write_config("[nadir]\n"), "--on", "bochs", "--memory", "4096")
+    assert done.returncode == 2 and "2048" in done.stderr, done
+
+
+def test_help_has_examples():
+    done = tool("--help")
+    assert done.returncode == 0 and "tools/nadir run" in done.stdout, done
+
+
+def test_image_holds_files(write_config, tmp_path):
+    """Names that stay inside are kept; others become plain names, and no line moves."""
+    (tmp_path / "outside").write_bytes(b"o" * 100)
+    text = ("# a comment\n[vm a]\nkernel = sub/k # here\n"
+            f"ramdisk = {tmp_path}/outside\n[vm b]\nkernel = none\r\n")
+    cfg = write_config(text, {"sub/k": b"kernel"})
+    image = tmp_path / "stick.img"
+    done = tool("image", cfg, "-o", image)
+    assert done.returncode == 0, done
+    assert ":6:" in done.stderr and "none" in done.stderr, done
+    there = read(image, "nadir.cfg").decode().split("\n")
+    here = text.split("\n")
+    assert len(there) == len(here)
+    assert [n for n, (a, b) in enumerate(zip(here, there)) if a != b] == [3]
+    name = there[3].partition(" = ")[2]
+    assert "/" not in name and read(image, name) == b"o" * 100
+    assert read(image, "sub/k") == b"kernel"
+    assert read(image, "BOOTX64.EFI")[:2] == b"MZ"
+
+
+def test_image_is_gpt_with_esp(write_config, tmp_path):
+    image = tmp_path / "stick.img"
+    assert tool("image", write_config("[nadir]\n"), "-o", image).returncode == 0
+    assert image.read_bytes()[512:520] == b"EFI PART"
+    table = subprocess.run(["sgdisk", "--verify", "--print", image], capture_output=True, text=True)
+    assert "No problems found" in table.stdout and "EF00" in table.stdout, table.stdout
+    with open(image, "rb") as disk:
+        disk.seek(1 << 20)
+        boot = disk.read(90)
+    assert boot[82:90] == b"FAT32   "
