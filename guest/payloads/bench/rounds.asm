@@ -1,0 +1,289 @@
+; SPDX-License-Identifier: BSD-2-Clause
+; The measured loops: each takes a time stamp per round, so that the difference of two is one whole round.
+
+%define TIMER_TICKS 50000
+
+extern bench_vector
+global bench_interrupts, interrupt_x2, interrupt_x1, interrupt_stamp_x2, interrupt_stamp_x1
+
+bits 64
+default abs
+
+; void NAME(uint32_t *stamps, uint64_t rounds): leaves rounds + 1 stamps. Beside its own operation a round
+; has the same five instructions for all: RDTSC, MOV, ADD, CMP, JNE; and where the operation takes
+; EAX or EDX, what loads them again after RDTSC.
+%macro FUNCTION 1
+global %1
+align 64
+%1:
+    push    rbx
+    mov     r8, rdi
+    lea     r9, [rdi + rsi * 4 + 4]
+%endmacro
+
+%macro ROUND 0
+align 16
+.round:
+    rdtsc
+    mov     [r8], eax
+    add     r8, 4
+%endmacro
+
+%macro AGAIN 0
+    cmp     r8, r9
+    jne     .round
+    cli
+    pop     rbx
+    ret
+%endmacro
+
+section .text
+
+FUNCTION rounds_nothing
+ROUND
+AGAIN
+
+FUNCTION rounds_cpuid
+ROUND
+    xor     eax, eax
+    cpuid
+AGAIN
+
+FUNCTION rounds_vmcall
+ROUND
+    xor     eax, eax                    ; HYPERCALL_NOP
+    vmcall
+AGAIN
+
+FUNCTION rounds_port_in
+ROUND
+    mov     edx, 0x3ff                  ; the 16550's scratch register
+    in      al, dx
+AGAIN
+
+FUNCTION rounds_port_out
+ROUND
+    mov     edx, 0x3ff
+    out     dx, al
+AGAIN
+
+FUNCTION rounds_wrmsr
+    mov     ecx, 0x3b                   ; IA32_TSC_ADJUST gets the value it has
+    rdmsr
+    mov     r10d, eax
+    mov     r11d, edx
+ROUND
+    mov     eax, r10d
+    mov     edx, r11d
+    wrmsr
+AGAIN
+
+FUNCTION rounds_rdmsr
+    mov     ecx, 0x3b
+ROUND
+    rdmsr
+AGAIN
+
+FUNCTION rounds_ioapic_read
+    mov     r10d, 0xfec00000
+    mov     dword [r10], 1              ; version
+ROUND
+    mov     eax, [r10 + 0x10]
+AGAIN
+
+FUNCTION rounds_eoi_x2
+    mov     ecx, 0x80b
+ROUND
+    xor     eax, eax
+    xor     edx, edx
+    wrmsr
+AGAIN
+
+FUNCTION rounds_eoi_x1
+    mov     r10d, 0xfee00000
+ROUND
+    mov     dword [r10 + 0xb0], 0
+AGAIN
+
+FUNCTION rounds_tsc_deadline
+    mov     ecx, 0x6e0
+    sti
+ROUND
+    mov     r10d, [bench_interrupts]
+    wrmsr                               ; the time stamp of this round: due at once
+.wait:
+    cmp     [bench_interrupts], r10d
+    je      .wait
+AGAIN
+
+FUNCTION rounds_self_ipi_x2
+ROUND
+    mov     ecx, 0x83f
+    mov     eax, [bench_vector]
+    xor     edx, edx
+    wrmsr
+    sti
+    nop
+    cli
+AGAIN
+
+FUNCTION rounds_self_ipi_x1
+    mov     r10d, 0xfee00000
+    mov     r11d, [bench_vector]
+    or      r11d, 0x40000               ; to self
+ROUND
+    mov     [r10 + 0x300], r11d
+    sti
+    nop
+    cli
+AGAIN
+
+FUNCTION rounds_self_ipi_hlt_x2
+ROUND
+    mov     ecx, 0x83f
+    mov     eax, [bench_vector]
+    xor     edx, edx
+    wrmsr
+    sti
+    hlt
+    cli
+AGAIN
+
+FUNCTION rounds_self_ipi_hlt_x1
+    mov     r10d, 0xfee00000
+    mov     r11d, [bench_vector]
+    or      r11d, 0x40000
+ROUND
+    mov     [r10 + 0x300], r11d
+    sti
+    hlt
+    cli
+AGAIN
+
+; Leaves no stamps but latencies: from the deadline to the first instruction of the handler.
+FUNCTION rounds_hlt_timer
+    mov     ecx, 0x6e0
+.round:
+    rdtsc
+    shl     rdx, 32
+    lea     rax, [rax + rdx + TIMER_TICKS]
+    mov     r10, rax
+    mov     rdx, rax
+    shr     rdx, 32
+    wrmsr
+    sti
+    hlt
+    cli
+    mov     eax, [woken]
+    sub     eax, r10d
+    mov     [r8], eax
+    add     r8, 4
+AGAIN
+
+FUNCTION rounds_rdtsc
+ROUND
+    rdtsc
+AGAIN
+
+FUNCTION rounds_mov_cr3
+    mov     r10, cr3
+ROUND
+    mov     cr3, r10
+AGAIN
+
+FUNCTION rounds_mov_from_cr8
+ROUND
+    mov     rax, cr8
+AGAIN
+
+FUNCTION rounds_mov_to_cr8
+    xor     r10d, r10d
+ROUND
+    mov     cr8, r10
+AGAIN
+
+FUNCTION rounds_cr0_wp
+    mov     r11, cr0
+    mov     r10, r11
+    btr     r10, 16
+ROUND
+    mov     cr0, r10
+    mov     cr0, r11
+AGAIN
+
+FUNCTION rounds_cr4_pge
+    mov     r11, cr4
+    mov     r10, r11
+    bts     r10, 7
+ROUND
+    mov     cr4, r10
+    mov     cr4, r11
+AGAIN
+
+FUNCTION rounds_invlpg
+    mov     r10d, 0x200000
+ROUND
+    invlpg  [r10]
+AGAIN
+
+FUNCTION rounds_mov_dr
+    xor     r10d, r10d
+ROUND
+    mov     dr0, r10
+AGAIN
+
+; What an interrupt does: counts itself and says EOI.
+%macro SAY_EOI 1
+%if %1 == 2
+    push    rcx
+    push    rdx
+    mov     ecx, 0x80b
+    xor     eax, eax
+    xor     edx, edx
+    wrmsr
+    pop     rdx
+    pop     rcx
+%else
+    mov     eax, 0xfee000b0
+    mov     dword [rax], 0
+%endif
+    pop     rax
+    iretq
+%endmacro
+
+align 64
+interrupt_x2:
+    inc     dword [bench_interrupts]
+    push    rax
+    SAY_EOI 2
+
+align 64
+interrupt_x1:
+    inc     dword [bench_interrupts]
+    push    rax
+    SAY_EOI 1
+
+%macro TAKE_STAMP 0
+    push    rax
+    push    rdx
+    rdtsc
+    mov     [woken], eax
+    pop     rdx
+    inc     dword [bench_interrupts]
+%endmacro
+
+align 64
+interrupt_stamp_x2:
+    TAKE_STAMP
+    SAY_EOI 2
+
+align 64
+interrupt_stamp_x1:
+    TAKE_STAMP
+    SAY_EOI 1
+
+section .bss align=64
+bench_interrupts:
+    resd    1
+woken:
+    resd    1
