@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What operations cost a guest: runs guest/payloads/bench in Bochs, whose time-stamp counter counts
+instructions, prints the table, and fails where a row has risen above the committed one."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+TABLE = TOP / "tests" / "bench.json"
+TOLERANCE = 1.02
+
+CONFIG = "[nadir]\n\n[vm bench]\nkernel = bench.bin\nmemory = 64\nvcpus = 1\n"
+ROW = re.compile(r"^bench: (\S+) (\d+) (\d+) (\d+)\s*$", re.M)
+
+# Instructions that the same operation costs a guest of Linux 6.1's KVM and QEMU 7.2, in Bochs too.
+KVM = {"cpuid": 1297, "vmcall": 3569, "port-in": 1588, "port-out": 1488, "wrmsr": 1949,
+       "rdmsr": 1393, "eoi": 1760, "tsc-deadline": 5907, "self-ipi": 5966, "self-ipi-hlt": 8512,
+       "mov-from-cr8": 7, "mov-to-cr8": 18, "cr0-wp": 4371, "cr4-pge": 33}
+# What Nadir has set itself.
+GOAL = {"cpuid": 150, "vmcall": 140, "port-in": 250, "port-out": 250, "wrmsr": 220,
+        "ioapic-read": 600, "tsc-deadline": 700, "self-ipi": 700}
+
+
+def measure():
+    """{row: [minimum, median, maximum]} of one run."""
+    with tempfile.TemporaryDirectory(prefix="nadir-bench-") as folder:
+        (Path(folder) / "bench.bin").symlink_to(TOP / "build" / "payloads" / "bench.bin")
+        cfg = Path(folder) / "nadir.cfg"
+        cfg.write_text(CONFIG)
+        done = subprocess.run([TOP / "tools" / "nadir", "run", cfg, "--on", "bochs",
+                               "--timeout", "300"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True, errors="replace")
+    rows = {name: [int(n) for n in figures] for name, *figures in ROW.findall(done.stdout)}
+    if done.returncode or not rows:
+        print(done.stdout)
+        sys.exit(f"bench: the run ended with status {done.returncode}")
+    return rows
+
+
+def cell(value):
+    return f"{value:>9}" if value is not None else " " * 9
+
+
+def show(rows, committed):
+    """Prints the table; returns the rows that got worse."""
+    worse = []
+    print(f"{'instructions':<16}{'minimum':>9}{'median':>9}{'maximum':>9}"
+          f"{'before':>9}{'goal':>9}{'KVM':>9}")
+    for name, (low, median, high) in rows.items():
+        before = committed.get(name, [None] * 3)[1]
+        rose = before is not None and median > before * TOLERANCE
+        over = name in GOAL and median > GOAL[name]
+        print(f"{name:<16}{low:>9}{median:>9}{high:>9}{cell(before)}{cell(GOAL.get(name))}"
+              f"{cell(KVM.get(name))}{'  ROSE' * rose}{'  over its goal' * over}")
+        if rose:
+            worse.append(f"{name} rose from {before} to {median}")
+    worse += [f"{name} is gone" for name in committed if name not in rows]
+    return worse
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--update", action="store_true", help=f"write {TABLE.relative_to(TOP)}")
+    options = parser.parse_args()
+    committed = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    rows = measure()
+    worse = show(rows, committed)
+    if options.update:
+        lines = ",\n".join(f' "{name}": {figures}' for name, figures in rows.items())
+        TABLE.write_text("{\n" + lines + "\n}\n")
+        return 0
+    for text in worse:
+        print(f"bench: {text}")
+    if not committed:
+        print("bench: there is no committed table to compare with; --update writes it")
+    return bool(worse) or not committed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs everything that `make check` stands for, shows it as it goes, and adds it up in one line."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+JOBS = str(os.cpu_count() or 1)
+PYTEST = ["/usr/bin/python3", "-m", "pytest", "-v", "-n", JOBS, "--durations=5", "tests/system"]
+STAGE_LIMIT = 1200  # seconds; nothing here takes half of it
+
+
+def run(command):
+    """Runs a command, shows its output as it comes, and returns its status and the output."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    process = subprocess.Popen(["timeout", str(STAGE_LIMIT), *command], cwd=TOP, env=env,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace")
+    lines = []
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line)
+    return process.wait(), "".join(lines)
+
+
+def whole(command):
+    """A stage that passes or fails as one."""
+    status, _ = run(command)
+    return int(status == 0), int(status != 0)
+
+
+def lint():
+    status, output = run(["tools/lint.sh"])
+    passed = len(re.findall(r"^lint: .* passed$", output, re.M))
+    failed = len(re.findall(r"^lint: .* failed$", output, re.M))
+    return passed, max(failed, int(status != 0))
+
+
+def unit():
+    """Each cmocka test counts; a program that does not build or that dies is one more failure."""
+    passed = failed = 0
+    for source in sorted((TOP / "tests" / "unit").glob("test_*.c")):
+        program = f"build/unit/{source.stem}"
+        status, _ = run(["make", program])
+        output = ""
+        if status == 0:
+            status, output = run([program])
+        good = sum(map(int, re.findall(r"^\[  PASSED  \] (\d+) test", output, re.M)))
+        bad = len(re.findall(r"^\[  FAILED  \] \S+$", output, re.M)) // 2
+        passed += good or int(status == 0)
+        failed += bad or int(status != 0)
+    return passed, failed
+
+
+def system():
+    status, output = run(PYTEST)
+    summary = output.strip().rpartition("\n")[2]
+    count = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)}
+    failed = count.get("failed", 0) + count.get("error", 0) + count.get("errors", 0)
+    # A test that was skipped tested nothing.
+    failed += count.get("skipped", 0)
+    return count.get("passed", 0), max(failed, int(status != 0))
+
+
+STAGES = (
+    ("deps", lambda: whole(["make", "deps"])),
+    ("build", lambda: whole(["make", "-k", "-j", JOBS, "all"])),
+    ("lint", lint),
+    ("unit", unit),
+    ("bench", lambda: whole(["tools/bench.py"])),
+    ("system", system),
+)
+
+
+def main():
+    total_passed = total_failed = 0
+    report = []
+    for name, stage in STAGES:
+        print(f"=== {name}", flush=True)
+        start = time.monotonic()
+        passed, failed = stage()
+        total_passed += passed
+        total_failed += failed
+        report.append(f"{name:8}{passed:5} passed {failed:4} failed "
+                      f"{time.monotonic() - start:7.0f} s")
+        if name == "build" and failed:
+            report.append("system   not run: the build failed")
+            break
+    print("\n".join(["=== sum", *report]))
+    print(f"{total_passed} passed, {total_failed} failed", flush=True)
+    return total_failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
