@@ -47,5 +47,8 @@ void fault_log_backtrace(uint64_t rip, uint64_t rbp);
 /* Logs RSP's neighbourhood and the control registers. */
 void fault_log_machine(uint64_t rsp);
 
+/* Called by vectors.asm for every vector, on the interrupted CPU's stack or an IST stack. */
+void fault_handle(struct fault_frame *frame);
+
 /* The entry points of all 256 vectors, in vectors.asm. */
 extern const uint64_t vector_entry[256];

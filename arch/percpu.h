@@ -58,6 +58,9 @@ struct cpu *cpu_by_index(uint32_t index);
 /* Takes the next free element; NULL when the table is full. Boot CPU only. */
 struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
 
+/* Takes back the last cpu_add(), of a CPU that did not start. */
+void cpu_remove_last(void);
+
 /*
  * Turns on, on this CPU, what the host uses where it is present: NX, WP, SMEP, SMAP, UMIP, OSXSAVE,
  * global pages. CR0.NE and CR4.VMXE are left to vmx.

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The local APIC's registers, by memory or by MSR. SDM, chapter "Advanced Programmable Interrupt
+ * Controller (APIC)". */
+#include "arch/lapic.h"
+#include "arch/cpu.h"
+#include "arch/fault.h"
+#include "arch/log.h"
+#include "arch/msr.h"
+#include "arch/percpu.h"
+
+#define BASE_ENABLE 0x800ull
+#define BASE_X2APIC 0x400ull
+#define BASE_FIELD  0xffffff000ull
+
+#define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
+
+enum {
+    REG_ID = 0x020,
+    REG_VERSION = 0x030,
+    REG_TPR = 0x080,
+    REG_EOI = 0x0b0,
+    REG_SPURIOUS = 0x0f0,
+    REG_LVT_CMCI = 0x2f0,
+    REG_ICR_LOW = 0x300,
+    REG_ICR_HIGH = 0x310,
+    REG_LVT_TIMER = 0x320,
+    REG_LVT_THERMAL = 0x330,
+    REG_LVT_PERF = 0x340,
+    REG_LVT_LINT0 = 0x350,
+    REG_LVT_ERROR = 0x370,
+    REG_TIMER_INITIAL = 0x380,
+    REG_TIMER_CURRENT = 0x390,
+    REG_TIMER_DIVIDE = 0x3e0,
+};
+
+#define SPURIOUS_ENABLE  0x100u
+#define LVT_MASKED       0x10000u
+#define LVT_TSC_DEADLINE 0x40000u
+#define DIVIDE_BY_1      0xbu
+#define ICR_NMI          0x400u
+#define ICR_INIT         0x500u
+#define ICR_STARTUP      0x600u
+#define ICR_PENDING      0x1000u
+#define ICR_ASSERT       0x4000u
+#define ICR_MAX_SPINS    1000000
+
+static bool x2apic;
+static uint64_t mmio; /* host-physical, in xAPIC mode */
+static bool deadline_mode;
+static uint64_t counts_per_tsc; /* of the one-shot timer, 32.32 fixed point */
+
+static volatile uint32_t *mmio_reg(unsigned offset)
+{
+    return (volatile uint32_t *)hpa_to_ptr(hpa(mmio + offset));
+}
+
+static uint32_t read_reg(unsigned offset)
+{
+    if (x2apic)
+        return (uint32_t)cpu_rdmsr(MSR_IA32_X2APIC_BASE + offset / 16);
+    return *mmio_reg(offset);
+}
+
+static void write_reg(unsigned offset, uint32_t value)
+{
+    if (x2apic)
+        cpu_wrmsr(MSR_IA32_X2APIC_BASE + offset / 16, value);
+    else
+        *mmio_reg(offset) = value;
+}
+
+static void select_mode(void)
+{
+    uint64_t base = cpu_rdmsr(MSR_IA32_APIC_BASE);
+    if (cpu_self()->index == 0) {
+        x2apic = (base & BASE_ENABLE) && (base & BASE_X2APIC);
+        mmio = base & BASE_FIELD;
+        cpu_out8(0x21, 0xff); /* both 8259s: nothing of theirs is used by the host */
+        cpu_out8(0xa1, 0xff);
+    }
+    if (!(base & BASE_ENABLE))
+        cpu_wrmsr(MSR_IA32_APIC_BASE, base |= BASE_ENABLE);
+    if (x2apic && !(base & BASE_X2APIC))
+        cpu_wrmsr(MSR_IA32_APIC_BASE, base | BASE_X2APIC);
+}
+
+static void set_timer_mode(void)
+{
+    write_reg(REG_TIMER_DIVIDE, DIVIDE_BY_1);
+    write_reg(REG_LVT_TIMER, VECTOR_TIMER | (deadline_mode ? LVT_TSC_DEADLINE : 0));
+    /* The write by memory is to be seen before the first WRMSR of the deadline. */
+    __asm__ volatile("mfence" : : : "memory");
+}
+
+void lapic_init(void)
+{
+    select_mode();
+    unsigned last_lvt = read_reg(REG_VERSION) >> 16 & 0xff;
+    cpu_self()->apic_id = x2apic ? read_reg(REG_ID) : read_reg(REG_ID) >> 24;
+    write_reg(REG_SPURIOUS, SPURIOUS_ENABLE | VECTOR_SPURIOUS);
+    write_reg(REG_LVT_TIMER, LVT_MASKED);
+    write_reg(REG_LVT_LINT0, LVT_MASKED);
+    write_reg(REG_LVT_ERROR, LVT_MASKED | VECTOR_SPURIOUS);
+    if (last_lvt >= 4)
+        write_reg(REG_LVT_PERF, LVT_MASKED);
+    if (last_lvt >= 5)
+        write_reg(REG_LVT_THERMAL, LVT_MASKED);
+    if (last_lvt >= 6)
+        write_reg(REG_LVT_CMCI, LVT_MASKED);
+    write_reg(REG_TPR, 0);
+    if (cpu_self()->index != 0)
+        set_timer_mode();
+}
+
+void lapic_timer_init(uint64_t tsc_hz)
+{
+    deadline_mode = (cpu_cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE) != 0;
+    if (!deadline_mode) {
+        write_reg(REG_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
+        write_reg(REG_TIMER_DIVIDE, DIVIDE_BY_1);
+        write_reg(REG_TIMER_INITIAL, UINT32_MAX);
+        uint64_t start = cpu_rdtsc(), now;
+        do {
+            now = cpu_rdtsc();
+        } while (now - start < tsc_hz / 200);
+        uint64_t counted = UINT32_MAX - read_reg(REG_TIMER_CURRENT);
+        write_reg(REG_TIMER_INITIAL, 0);
+        counts_per_tsc = (counted << 32) / (now - start + 1);
+    }
+    log_line("local APIC %u: %s mode, timer %s", cpu_self()->apic_id, x2apic ? "x2APIC" : "xAPIC",
+             deadline_mode ? "by TSC deadline" : "one-shot");
+    set_timer_mode();
+}
+
+void lapic_timer_arm(uint64_t tsc_deadline)
+{
+    if (deadline_mode) {
+        cpu_wrmsr(MSR_IA32_TSC_DEADLINE, tsc_deadline != 0 ? tsc_deadline : 1);
+        return;
+    }
+    uint64_t now = cpu_rdtsc();
+    uint64_t delta = tsc_deadline > now ? tsc_deadline - now : 0;
+    if (delta > UINT32_MAX)
+        delta = UINT32_MAX;
+    uint64_t ticks = (delta * counts_per_tsc) >> 32;
+    if (ticks > UINT32_MAX)
+        ticks = UINT32_MAX;
+    write_reg(REG_TIMER_INITIAL, ticks != 0 ? (uint32_t)ticks : 1);
+}
+
+void lapic_timer_disarm(void)
+{
+    if (deadline_mode)
+        cpu_wrmsr(MSR_IA32_TSC_DEADLINE, 0);
+    else
+        write_reg(REG_TIMER_INITIAL, 0);
+}
+
+void lapic_eoi(void)
+{
+    write_reg(REG_EOI, 0);
+}
+
+static void send(uint32_t apic_id, uint32_t command)
+{
+    uint64_t flags = cpu_read_rflags();
+    cpu_cli(); /* an interrupt between the two halves might send its own */
+    if (x2apic) {
+        /* WRMSR to x2APIC registers does not wait for earlier stores, which the receiver is to see.
+         */
+        __asm__ volatile("mfence; lfence" : : : "memory");
+        cpu_wrmsr(MSR_IA32_X2APIC_ICR, (uint64_t)apic_id << 32 | command);
+    } else {
+        write_reg(REG_ICR_HIGH, apic_id << 24);
+        write_reg(REG_ICR_LOW, command);
+        for (unsigned i = 0; i < ICR_MAX_SPINS && (read_reg(REG_ICR_LOW) & ICR_PENDING); i++)
+            cpu_pause();
+    }
+    if (flags & RFLAGS_IF)
+        cpu_sti();
+}
+
+void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
+{
+    send(apic_id, ICR_ASSERT | vector);
+}
+
+void lapic_send_nmi(uint32_t apic_id)
+{
+    send(apic_id, ICR_ASSERT | ICR_NMI);
+}
+
+void lapic_send_init(uint32_t apic_id)
+{
+    send(apic_id, ICR_ASSERT | ICR_INIT);
+}
+
+void lapic_send_startup(uint32_t apic_id, uint8_t page)
+{
+    send(apic_id, ICR_ASSERT | ICR_STARTUP | page);
+}
+
+void cpu_idle_until(uint64_t tsc_deadline)
+{
+    lapic_timer_arm(tsc_deadline);
+    cpu_idle();
+}

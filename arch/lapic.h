@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's local APIC: end of interrupt, one-shot timer, messages to other CPUs. */
+#pragma once
+
+#include "arch/smp.h"
+
+#include <stdint.h>
+
+/*
+ * Enables this CPU's local APIC in the mode (xAPIC or x2APIC) that the firmware left on the boot
+ * CPU, with every local source but LINT1 (NMI) masked, and stores its ID in cpu_self(). Boot CPU:
+ * after desc_init(), before or after the switch to own page tables; it also masks the 8259s. The
+ * others come here through smp_start_cpu().
+ */
+void lapic_init(void);
+
+/* Chooses how deadlines are kept: TSC-deadline mode, or one-shot, which is calibrated here for 5 ms
+ * on the boot CPU. Boot CPU, before the first lapic_timer_arm() of any; before smp_start_cpu(). */
+void lapic_timer_init(uint64_t tsc_hz);
+
+/* Makes this CPU take VECTOR_TIMER when its TSC reaches the deadline, at once where that has
+ * passed. The one-shot timer may fire early where it can't count so far: look at the TSC, arm
+ * again. */
+void lapic_timer_arm(uint64_t tsc_deadline);
+void lapic_timer_disarm(void);
+
+/* End of interrupt; interrupt_handle() does it. */
+void lapic_eoi(void);
+
+void lapic_send_ipi(uint32_t apic_id, uint8_t vector);
+void lapic_send_nmi(uint32_t apic_id);
+void lapic_send_init(uint32_t apic_id);
+void lapic_send_startup(uint32_t apic_id, uint8_t page);
+
+/* Arms the timer and sleeps until any interrupt has been handled. Interrupts off before and after.
+ */
+void cpu_idle_until(uint64_t tsc_deadline);

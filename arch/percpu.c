@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The table of CPUs, and what each turns on at start. */
+#include "arch/percpu.h"
+#include "arch/cpu.h"
+#include "arch/msr.h"
+
+#define CPUID_1_EDX_MCE       (1u << 7)
+#define CPUID_1_ECX_XSAVE     (1u << 26)
+#define CPUID_7_EBX_SMEP      (1u << 7)
+#define CPUID_7_EBX_SMAP      (1u << 20)
+#define CPUID_7_ECX_UMIP      (1u << 2)
+#define CPUID_80000001_EDX_NX (1u << 20)
+
+/* The boot CPU needs these before there is a page allocator. */
+static uint8_t boot_ist[CPU_IST_COUNT][CPU_IST_STACK_BYTES] __attribute__((aligned(16)));
+extern uint8_t boot_stack_top[]; /* entry.asm */
+
+struct cpu cpu_table[CPU_MAX] = {
+    [0] =
+        {
+            .self = &cpu_table[0],
+            .online = true,
+            .memory =
+                {
+                    .stack_top = (uint64_t)(uintptr_t)boot_stack_top,
+                    .ist_top =
+                        {
+                            (uint64_t)(uintptr_t)boot_ist[1],
+                            (uint64_t)(uintptr_t)boot_ist[2],
+                            (uint64_t)(uintptr_t)boot_ist[3],
+                        },
+                },
+        },
+};
+
+static uint32_t count = 1;
+
+uint32_t cpu_count(void)
+{
+    return count;
+}
+
+struct cpu *cpu_by_index(uint32_t index)
+{
+    return index < count ? &cpu_table[index] : NULL;
+}
+
+struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory)
+{
+    if (count == CPU_MAX)
+        return NULL;
+    struct cpu *cpu = &cpu_table[count];
+    *cpu = (struct cpu){.self = cpu, .index = count, .apic_id = apic_id, .memory = *memory};
+    count++;
+    return cpu;
+}
+
+void cpu_remove_last(void)
+{
+    count--;
+}
+
+void cpu_enable_features(void)
+{
+    struct cpuid_regs leaf1 = cpu_cpuid(1, 0), leaf7 = {0};
+    uint64_t cr4 = cpu_read_cr4() | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+
+    if (cpu_cpuid(0, 0).eax >= 7)
+        leaf7 = cpu_cpuid(7, 0);
+    if (leaf1.edx &
+        CPUID_1_EDX_MCE) /* without it a machine check would shut the CPU down silently */
+        cr4 |= CR4_MCE;
+    if (leaf1.ecx & CPUID_1_ECX_XSAVE)
+        cr4 |= CR4_OSXSAVE;
+    if (leaf7.ebx & CPUID_7_EBX_SMEP)
+        cr4 |= CR4_SMEP;
+    if (leaf7.ebx & CPUID_7_EBX_SMAP)
+        cr4 |= CR4_SMAP;
+    if (leaf7.ecx & CPUID_7_ECX_UMIP)
+        cr4 |= CR4_UMIP;
+    if (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_NX)
+        cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_NXE);
+    cpu_write_cr4(cr4);
+    cpu_write_cr0((cpu_read_cr0() | CR0_WP | CR0_MP) & ~(CR0_EM | CR0_TS));
+}

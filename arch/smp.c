@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Starts the other CPUs as the SDM's "MP Initialization Example" describes, and stops them. */
+#include "arch/smp.h"
+#include "arch/cpu.h"
+#include "arch/fault.h"
+#include "arch/lapic.h"
+#include "arch/log.h"
+#include "arch/msr.h"
+#include "arch/panic.h"
+#include "arch/string.h"
+
+/* The end of the trampoline page: what trampoline.asm reads. */
+struct trampoline_data {
+    uint64_t cr3;
+    uint64_t efer;
+    uint64_t cr0;
+    uint64_t stack_top;
+    uint64_t cpu;
+    uint64_t entry;
+    uint32_t long_mode_offset; /* operand of the far jump into 64-bit code */
+    uint16_t long_mode_selector;
+    uint16_t gdt_limit;
+    uint32_t gdt_base;
+};
+#define TRAMPOLINE_DATA 0xf00
+_Static_assert(sizeof(struct trampoline_data) == 64, "trampoline.asm knows the layout");
+
+extern const uint8_t trampoline_start[], trampoline_end[], trampoline_long[], trampoline_gdt[];
+
+static const struct smp_env *environment;
+static uint32_t stopper; /* index + 1 of the CPU that stops all others */
+
+static void wait_us(const struct smp_env *env, uint64_t us, const bool *until)
+{
+    uint64_t start = cpu_rdtsc(), ticks = env->tsc_hz / 1000000 * us;
+    while (cpu_rdtsc() - start < ticks) {
+        if (until != NULL && __atomic_load_n(until, __ATOMIC_ACQUIRE))
+            return;
+        cpu_pause();
+    }
+}
+
+/* The first C on a CPU that the trampoline has brought to 64-bit mode. */
+static _Noreturn void smp_main(struct cpu *cpu)
+{
+    desc_init(cpu);
+    cpu_enable_features();
+    lapic_init();
+    void (*entry)(struct cpu *) = environment->entry;
+    __atomic_store_n(&cpu->online, true, __ATOMIC_RELEASE); /* from here on *environment may go */
+    entry(cpu);
+    panic("the work of CPU %u has returned", cpu->index);
+}
+
+static void write_trampoline(const struct smp_env *env, const struct cpu *cpu)
+{
+    uint8_t *page = hpa_to_ptr(env->trampoline);
+    uint32_t base = (uint32_t)env->trampoline.v;
+    struct trampoline_data data = {
+        .cr3 = env->cr3.v,
+        .efer = cpu_rdmsr(MSR_IA32_EFER) & (EFER_LME | EFER_NXE),
+        .cr0 = cpu_read_cr0(),
+        .stack_top = cpu->memory.stack_top,
+        .cpu = (uint64_t)(uintptr_t)cpu,
+        .entry = (uint64_t)(uintptr_t)smp_main,
+        .long_mode_offset = base + (uint32_t)(trampoline_long - trampoline_start),
+        .long_mode_selector = DESC_CODE,
+        .gdt_limit = 2 * 8 - 1,
+        .gdt_base = base + (uint32_t)(trampoline_gdt - trampoline_start),
+    };
+    memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
+    memcpy(page + TRAMPOLINE_DATA, &data, sizeof(data));
+}
+
+enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
+                          const struct cpu_memory *memory)
+{
+    struct cpu *cpu = cpu_add(apic_id, memory);
+    if (cpu == NULL) {
+        log_line("CPU with APIC ID %u left out: more than %u", apic_id, CPU_MAX);
+        return ERR_LIMIT;
+    }
+    environment = env;
+    write_trampoline(env, cpu);
+
+    uint8_t page = (uint8_t)(env->trampoline.v / PAGE_SIZE);
+    lapic_send_init(apic_id);
+    wait_us(env, 10000, NULL);
+    lapic_send_startup(apic_id, page);
+    wait_us(env, 200, &cpu->online);
+    if (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE))
+        lapic_send_startup(apic_id, page);
+    wait_us(env, 200000, &cpu->online);
+    if (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
+        lapic_send_init(apic_id); /* a late one must not run on the next one's trampoline */
+        log_line("CPU with APIC ID %u did not start: left out", apic_id);
+        cpu_remove_last();
+        return ERR_TIMEOUT;
+    }
+    return OK;
+}
+
+void smp_wake(const struct cpu *cpu)
+{
+    lapic_send_ipi(cpu->apic_id, VECTOR_WAKE);
+}
+
+bool smp_is_stopping(void)
+{
+    uint32_t by = __atomic_load_n(&stopper, __ATOMIC_ACQUIRE);
+    return by != 0 && by != cpu_self()->index + 1;
+}
+
+void smp_stop_others(void)
+{
+    uint32_t self = cpu_self()->index;
+    __atomic_store_n(&stopper, self + 1, __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < cpu_count(); i++) {
+        struct cpu *cpu = cpu_by_index(i);
+        if (i != self && __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE))
+            lapic_send_nmi(cpu->apic_id);
+    }
+}
