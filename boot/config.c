@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* nadir.cfg -> struct nadir_config: reads the text line by line and stops at the first mistake. */
+#include "boot/config.h"
+
+#include <stdarg.h>
+
+#define MAX_LINE      4096
+#define MIN_MEMORY    16        /* MiB: less boots nothing */
+#define MAX_MEMORY    (1 << 20) /* MiB; what the machine really has is looked at later */
+#define MAX_PORT      0xfff8    /* a 16550 has eight ports */
+#define COM1          0x3f8
+#define MEMORY        256 /* MiB, unless named */
+#define BYTE_MARK     "\xef\xbb\xbf"
+#define BYTE_MARK_LEN 3
+
+struct parser {
+    const char *text;
+    size_t left;
+    uint32_t number;      /* of the line */
+    char line[MAX_LINE];  /* a copy, cut into key and value */
+    const char *section;  /* its name for messages; NULL before the first */
+    struct vm_config *vm; /* NULL in [nadir] */
+    uint32_t seen;        /* bit i: keys[i] was met in this section */
+    bool nadir_seen;
+    struct nadir_config *out;
+    struct config_error *error;
+};
+
+/* Joins the texts up to a NULL into the message; what is not plain ASCII in them becomes '?'. */
+static bool fail_at(struct parser *p, uint32_t line, const char *first, va_list more)
+{
+    size_t used = 0;
+
+    p->error->line = line;
+    for (const char *s = first; s != NULL; s = va_arg(more, const char *))
+        for (; *s != '\0' && used < sizeof(p->error->text) - 1; s++)
+            p->error->text[used++] = (char)(*s >= ' ' && *s <= '~' ? *s : '?');
+    p->error->text[used] = '\0';
+    return false;
+}
+
+static bool fail(struct parser *p, const char *first, ...)
+{
+    va_list more;
+
+    va_start(more, first);
+    fail_at(p, p->number, first, more);
+    va_end(more);
+    return false;
+}
+
+static bool fail_elsewhere(struct parser *p, uint32_t line, const char *first, ...)
+{
+    va_list more;
+
+    va_start(more, first);
+    fail_at(p, line, first, more);
+    va_end(more);
+    return false;
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static bool is_name_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+}
+
+static bool text_equal(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+static size_t text_length(const char *s)
+{
+    size_t n = 0;
+
+    while (s[n] != '\0')
+        n++;
+    return n;
+}
+
+static void text_copy(char *out, const char *s)
+{
+    while ((*out++ = *s++) != '\0') {}
+}
+
+static char *skip_space(char *s)
+{
+    while (is_space(*s))
+        s++;
+    return s;
+}
+
+/* Whether nothing but white space or a comment follows. */
+static bool is_blank(char *s)
+{
+    s = skip_space(s);
+    return *s == '\0' || *s == '#';
+}
+
+static void cut_trailing_space(char *s)
+{
+    size_t n = text_length(s);
+
+    while (n > 0 && is_space(s[n - 1]))
+        n--;
+    s[n] = '\0';
+}
+
+/* Copies `value` out, or says that it is too long. */
+static bool take_text(struct parser *p, const char *key, const char *value, char *out, size_t size)
+{
+    char limit[8];
+    size_t at = sizeof(limit) - 1;
+
+    if (text_length(value) < size) {
+        text_copy(out, value);
+        return true;
+    }
+    limit[at] = '\0';
+    for (size_t n = size - 1; n > 0; n /= 10)
+        limit[--at] = (char)('0' + n % 10);
+    return fail(p, key, " is too long: at most ", limit + at, " characters", NULL);
+}
+
+/* A decimal or 0x number within bounds; `range` says them in words. */
+static bool take_number(struct parser *p, const char *key, const char *value, const char *range,
+                        uint64_t low, uint64_t high, uint64_t *out)
+{
+    const char *s = value;
+    unsigned base = 10;
+    uint64_t n = 0;
+
+    if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X')) {
+        base = 16;
+        s += 2;
+    }
+    if (*s == '\0')
+        return fail(p, key, " = ", value, ": not a whole number; ", range, NULL);
+    for (; *s != '\0'; s++) {
+        char c = (char)(*s | 0x20); /* lower case; digits stay as they are */
+        unsigned digit = base;
+
+        if (*s >= '0' && *s <= '9')
+            digit = (unsigned)(*s - '0');
+        else if (c >= 'a' && c <= 'f')
+            digit = (unsigned)(c - 'a') + 10;
+        if (digit >= base)
+            return fail(p, key, " = ", value, ": not a whole number; ", range, NULL);
+        if (n <= high) /* beyond, more digits cannot help */
+            n = n * base + digit;
+    }
+    if (n < low || n > high)
+        return fail(p, key, " = ", value, ": out of range; ", range, NULL);
+    *out = n;
+    return true;
+}
+
+static bool set_serial(struct parser *p, const char *key, const char *value)
+{
+    uint64_t port = 0;
+
+    if (!text_equal(value, "none") &&
+        !take_number(p, key, value, "0x8 to 0xfff8, or none", 8, MAX_PORT, &port))
+        return false;
+    if (port % 8 != 0)
+        return fail(p, key, " = ", value, ": must be a multiple of 8, such as 0x3f8", NULL);
+    p->out->serial_port = (uint16_t)port;
+    return true;
+}
+
+static bool set_file(struct parser *p, const char *key, const char *value, struct loaded_file *file)
+{
+    if (*value == '\0')
+        return fail(p, key, " names no file", NULL);
+    for (const char *s = value; *s != '\0'; s++)
+        if (*s < ' ' || *s > '~')
+            return fail(p, key, " = ", value, ": only ASCII file names are supported", NULL);
+    file->line = p->number;
+    return take_text(p, key, value, file->path, sizeof(file->path));
+}
+
+static bool set_kernel(struct parser *p, const char *key, const char *value)
+{
+    return set_file(p, key, value, &p->vm->kernel);
+}
+
+static bool set_ramdisk(struct parser *p, const char *key, const char *value)
+{
+    return set_file(p, key, value, &p->vm->ramdisk);
+}
+
+static bool set_cmdline(struct parser *p, const char *key, const char *value)
+{
+    return take_text(p, key, value, p->vm->cmdline, sizeof(p->vm->cmdline));
+}
+
+static bool set_memory(struct parser *p, const char *key, const char *value)
+{
+    return take_number(p, key, value, "16 to 1048576 (MiB)", MIN_MEMORY, MAX_MEMORY,
+                       &p->vm->memory_mib);
+}
+
+_Static_assert(CONFIG_MAX_VCPUS < 10, "the message has one digit");
+
+static bool set_vcpus(struct parser *p, const char *key, const char *value)
+{
+    static const char range[] = {'1', ' ', 't', 'o', ' ', '0' + CONFIG_MAX_VCPUS, '\0'};
+    uint64_t n;
+
+    if (!take_number(p, key, value, CONFIG_MAX_VCPUS == 1 ? "only 1 is supported yet" : range, 1,
+                     CONFIG_MAX_VCPUS, &n))
+        return false;
+    p->vm->vcpus = (uint32_t)n;
+    return true;
+}
+
+static bool take_action(struct parser *p, const char *key, const char *value, enum vm_action *out)
+{
+    if (text_equal(value, "preserve"))
+        return fail(p, key, " = preserve is not supported yet; destroy or restart", NULL);
+    if (!text_equal(value, "destroy") && !text_equal(value, "restart"))
+        return fail(p, key, " = ", value, ": must be destroy or restart", NULL);
+    *out = text_equal(value, "restart") ? ACTION_RESTART : ACTION_DESTROY;
+    return true;
+}
+
+static bool set_on_poweroff(struct parser *p, const char *key, const char *value)
+{
+    return take_action(p, key, value, &p->vm->on_poweroff);
+}
+
+static bool set_on_reboot(struct parser *p, const char *key, const char *value)
+{
+    return take_action(p, key, value, &p->vm->on_reboot);
+}
+
+static bool set_on_crash(struct parser *p, const char *key, const char *value)
+{
+    return take_action(p, key, value, &p->vm->on_crash);
+}
+
+static bool refuse_key(struct parser *p, const char *key, const char *value)
+{
+    (void)value;
+    return fail(p, key, " is not supported yet", NULL);
+}
+
+static const struct {
+    const char *name;
+    bool in_vm; /* of [vm NAME], else of [nadir] */
+    bool (*set)(struct parser *p, const char *key, const char *value);
+} keys[] = {
+    {"serial", false, set_serial},
+    {"kernel", true, set_kernel},
+    {"ramdisk", true, set_ramdisk},
+    {"cmdline", true, set_cmdline},
+    {"memory", true, set_memory},
+    {"vcpus", true, set_vcpus},
+    {"on_poweroff", true, set_on_poweroff},
+    {"on_reboot", true, set_on_reboot},
+    {"on_crash", true, set_on_crash},
+    {"cpus", true, refuse_key},
+    {"disk", true, refuse_key},
+    {"vif", true, refuse_key},
+    {"firmware", true, refuse_key},
+};
+
+_Static_assert(sizeof(keys) / sizeof(keys[0]) <= 32, "a bit of parser.seen for each");
+
+static bool parse_key(struct parser *p, const char *key, const char *value)
+{
+    const char *where = p->vm == NULL ? "" : "vm ";
+
+    if (p->section == NULL)
+        return fail(p, "key ", key, " stands before the first [vm NAME] or [nadir]", NULL);
+    for (uint32_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (keys[i].in_vm != (p->vm != NULL) || !text_equal(key, keys[i].name))
+            continue;
+        if ((p->seen & (1u << i)) != 0)
+            return fail(p, key, " is there twice in [", where, p->section, "]", NULL);
+        p->seen |= 1u << i;
+        return keys[i].set(p, key, value);
+    }
+    if (text_length(key) > CONFIG_MAX_NAME)
+        return fail(p, "unknown key, and a long one", NULL);
+    return fail(p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
+                p->vm == NULL ? "]: serial"
+                              : "]: kernel ramdisk cmdline memory vcpus on_poweroff on_reboot "
+                                "on_crash",
+                NULL);
+}
+
+/* The end of a [vm NAME]: does it have all that it must have? */
+static bool finish_vm(struct parser *p)
+{
+    if (p->vm != NULL && p->vm->kernel.path[0] == '\0')
+        return fail_elsewhere(p, p->vm->line, "[vm ", p->vm->name, "] has no kernel", NULL);
+    return true;
+}
+
+static bool start_vm(struct parser *p, const char *name)
+{
+    struct vm_config *vm;
+
+    if (*name == '\0')
+        return fail(p, "[vm NAME] without a name", NULL);
+    for (const char *s = name; *s != '\0'; s++)
+        if (!is_name_char(*s))
+            return fail(p, "bad VM name '", name, "'; letters, digits and - _ . are allowed", NULL);
+    if (text_length(name) >= CONFIG_MAX_NAME)
+        return fail(p, "VM name ", name, " is too long: at most 31 characters", NULL);
+    for (uint32_t i = 0; i < p->out->vm_count; i++)
+        if (text_equal(name, p->out->vm[i].name))
+            return fail(p, "two VMs are named ", name, NULL);
+    if (p->out->vm_count == CONFIG_MAX_VMS)
+        return fail(p, "too many VMs: at most 8", NULL);
+    vm = &p->out->vm[p->out->vm_count++];
+    text_copy(vm->name, name);
+    vm->line = p->number;
+    vm->memory_mib = MEMORY;
+    vm->vcpus = 1;
+    vm->on_poweroff = ACTION_DESTROY;
+    vm->on_reboot = ACTION_RESTART;
+    vm->on_crash = ACTION_DESTROY;
+    p->vm = vm;
+    p->section = vm->name;
+    return true;
+}
+
+_Static_assert(CONFIG_MAX_VMS == 8 && CONFIG_MAX_NAME == 32, "numbers in the messages");
+
+/* `s` is behind the opening bracket. */
+static bool parse_section(struct parser *p, char *s)
+{
+    char *end = s;
+
+    while (*end != '\0' && *end != ']')
+        end++;
+    if (*end == '\0')
+        return fail(p, "a section without its ]", NULL);
+    if (!is_blank(end + 1))
+        return fail(p, "text after the ] of a section", NULL);
+    *end = '\0';
+    s = skip_space(s);
+    cut_trailing_space(s);
+    if (!finish_vm(p))
+        return false;
+    p->seen = 0;
+    if (text_equal(s, "nadir")) {
+        if (p->nadir_seen)
+            return fail(p, "[nadir] is there twice", NULL);
+        p->nadir_seen = true;
+        p->section = "nadir";
+        p->vm = NULL;
+        return true;
+    }
+    if (s[0] == 'v' && s[1] == 'm' && (s[2] == '\0' || is_space(s[2])))
+        return start_vm(p, skip_space(s + 2));
+    return fail(p, "unknown section [", s, "]; there are [nadir] and [vm NAME]", NULL);
+}
+
+/* Cuts quotes and comments off a value, in place; NULL where the quotes are wrong. */
+static char *clean_value(struct parser *p, char *s)
+{
+    char *end;
+
+    s = skip_space(s);
+    end = s;
+    if (*s == '"' || *s == '\'') {
+        for (end = s + 1; *end != '\0' && *end != *s; end++) {}
+        if (*end == '\0') {
+            fail(p, "a quote without its end", NULL);
+            return NULL;
+        }
+        if (!is_blank(end + 1)) {
+            fail(p, "text after the closing quote", NULL);
+            return NULL;
+        }
+        *end = '\0';
+        return s + 1;
+    }
+    while (*end != '\0' && (*end != '#' || (end != s && !is_space(end[-1]))))
+        end++;
+    *end = '\0';
+    cut_trailing_space(s);
+    return s;
+}
+
+static bool parse_line(struct parser *p)
+{
+    char *s = skip_space(p->line), *equals, *value;
+
+    if (is_blank(s))
+        return true;
+    if (*s == '[')
+        return parse_section(p, s + 1);
+    for (equals = s; *equals != '\0' && *equals != '='; equals++) {}
+    if (*equals == '\0' || equals == s)
+        return fail(p, "neither a [section], nor key = value, nor a # comment", NULL);
+    *equals = '\0';
+    cut_trailing_space(s);
+    value = clean_value(p, equals + 1);
+    return value != NULL && parse_key(p, s, value);
+}
+
+/* Copies the next line without its end to p->line. */
+static bool read_line(struct parser *p)
+{
+    size_t n = 0;
+
+    p->number++;
+    while (p->left > 0) {
+        char c = *p->text++;
+
+        p->left--;
+        if (c == '\r' && (p->left == 0 || *p->text == '\n'))
+            continue;
+        if (c == '\n')
+            break;
+        if ((c >= 0 && c < ' ' && c != '\t') || c == 0x7f)
+            return fail(p, "a control character (is this a text file in UTF-8?)", NULL);
+        if (n == MAX_LINE - 1)
+            return fail(p, "the line is too long: at most 4095 characters", NULL);
+        p->line[n++] = c;
+    }
+    p->line[n] = '\0';
+    return true;
+}
+
+_Static_assert(MAX_LINE == 4096, "number in the message");
+
+bool config_parse(const char *text, size_t length, struct nadir_config *out,
+                  struct config_error *error)
+{
+    struct parser p = {.text = text, .left = length, .out = out, .error = error};
+    size_t mark = 0;
+
+    *out = (struct nadir_config){.serial_port = COM1};
+    *error = (struct config_error){0};
+    while (mark < BYTE_MARK_LEN && mark < length && text[mark] == BYTE_MARK[mark])
+        mark++;
+    if (mark == BYTE_MARK_LEN) {
+        p.text += mark;
+        p.left -= mark;
+    }
+    while (p.left > 0)
+        if (!read_line(&p) || !parse_line(&p))
+            return false;
+    if (!finish_vm(&p))
+        return false;
+    if (out->vm_count == 0)
+        return fail_elsewhere(&p, 0, "no [vm NAME] in it", NULL);
+    return true;
+}

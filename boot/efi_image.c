@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The hypervisor's ELF file, embedded in this program: loads it, maps it, enters it. */
+#include "boot/efi_loader.h"
+
+#include <elf.h>
+
+#define SIZE_2M    (2ull << 20)
+#define SIZE_1G    (1ull << 30)
+#define HIGH_512G  0xffffff8000000000ull /* what the last entry of a PML4 maps */
+#define ENTRIES    512u
+#define TABLE      3u    /* page-table entry: present, writable */
+#define LARGE_PAGE 0x83u /* the same, and a page of 2 MiB (SDM: Paging, 4-Level Paging) */
+#define CR4_LA57   (1ull << 12)
+
+extern const uint8_t nadir_elf_start[] __attribute__((visibility("hidden")));
+extern const uint8_t nadir_elf_end[] __attribute__((visibility("hidden")));
+
+/* The addresses that the image spans once it is loaded. */
+struct span {
+    uint64_t low, high;
+};
+
+static const Elf64_Phdr *segment(const Elf64_Ehdr *elf, unsigned i)
+{
+    return (const Elf64_Phdr *)(nadir_elf_start + elf->e_phoff) + i;
+}
+
+static bool header_is_sound(const Elf64_Ehdr *elf, uint64_t size)
+{
+    return size >= sizeof(*elf) && CompareMem(elf->e_ident, ELFMAG, SELFMAG) == 0 &&
+           elf->e_ident[EI_CLASS] == ELFCLASS64 && elf->e_ident[EI_DATA] == ELFDATA2LSB &&
+           elf->e_machine == EM_X86_64 && elf->e_type == ET_EXEC &&
+           elf->e_phentsize == sizeof(Elf64_Phdr) && elf->e_phoff % 8 == 0 &&
+           elf->e_phoff <= size && elf->e_phnum <= (size - elf->e_phoff) / sizeof(Elf64_Phdr);
+}
+
+/* All must lie within the gigabyte that image_map() maps. */
+static bool image_measure(const Elf64_Ehdr *elf, uint64_t size, struct span *out)
+{
+    struct span span = {UINT64_MAX, 0};
+
+    for (unsigned i = 0; i < elf->e_phnum; i++) {
+        const Elf64_Phdr *s = segment(elf, i);
+
+        if (s->p_type != PT_LOAD || s->p_memsz == 0)
+            continue;
+        if (s->p_offset > size || s->p_filesz > size - s->p_offset || s->p_filesz > s->p_memsz ||
+            s->p_vaddr < HIGH_512G || s->p_memsz > UINT64_MAX - s->p_vaddr)
+            return false;
+        span.low = s->p_vaddr < span.low ? s->p_vaddr : span.low;
+        span.high = s->p_vaddr + s->p_memsz > span.high ? s->p_vaddr + s->p_memsz : span.high;
+    }
+    *out = span;
+    return span.low < span.high && span.low % SIZE_2M == 0 &&
+           span.low / SIZE_1G == (span.high - 1) / SIZE_1G && elf->e_entry >= span.low &&
+           elf->e_entry < span.high;
+}
+
+/* 2 MiB-aligned pages, by allocating too many and giving back what is before and behind. */
+static uint64_t alloc_aligned(struct loader *l, uint64_t bytes)
+{
+    uint64_t slack = SIZE_2M - EFI_PAGE_SIZE;
+    uint64_t base = (uint64_t)loader_alloc(l, bytes + slack, LOADER_BELOW_4G);
+    uint64_t aligned = (base + slack) & ~(SIZE_2M - 1);
+    uint64_t before = (aligned - base) / EFI_PAGE_SIZE;
+
+    if (base == 0)
+        return 0;
+    if (before > 0)
+        BS->FreePages(base, before);
+    if (before < slack / EFI_PAGE_SIZE)
+        BS->FreePages(aligned + bytes, slack / EFI_PAGE_SIZE - before);
+    l->allocation[l->allocation_count - 1].base = aligned;
+    l->allocation[l->allocation_count - 1].pages = bytes / EFI_PAGE_SIZE;
+    return aligned;
+}
+
+bool image_load(struct loader *l)
+{
+    const Elf64_Ehdr *elf = (const Elf64_Ehdr *)nadir_elf_start;
+    uint64_t size = (uint64_t)(nadir_elf_end - nadir_elf_start);
+    struct handoff *h = l->handoff;
+    struct span span;
+
+    if (!header_is_sound(elf, size) || !image_measure(elf, size, &span))
+        return loader_refuse(L"the hypervisor embedded in this program is damaged");
+    h->image_bytes = (span.high - span.low + EFI_PAGE_SIZE - 1) & ~(uint64_t)(EFI_PAGE_SIZE - 1);
+    h->image_base = alloc_aligned(l, h->image_bytes);
+    if (h->image_base == 0)
+        return loader_refuse(L"no %ld KiB of memory below 4 GiB for the hypervisor",
+                             h->image_bytes / 1024);
+    for (unsigned i = 0; i < elf->e_phnum; i++) {
+        const Elf64_Phdr *s = segment(elf, i);
+
+        if (s->p_type == PT_LOAD)
+            CopyMem((void *)(h->image_base + (s->p_vaddr - span.low)),
+                    (void *)(uintptr_t)(nadir_elf_start + s->p_offset), s->p_filesz);
+    }
+    l->link_base = span.low;
+    l->entry = elf->e_entry;
+    Print(L"nadir: hypervisor at 0x%lx, %ld KiB\r\n", h->image_base, h->image_bytes / 1024);
+    return true;
+}
+
+/*
+ * Page tables of our own for the first moments of the hypervisor: the firmware's lie in memory that
+ * is free once boot services are left. RAM at its own address, at least 4 GiB, and the image at its
+ * link address, all of it writable and executable until the hypervisor has better tables.
+ */
+bool image_map(struct loader *l)
+{
+    uint64_t cr4, ram_end, gigabytes, pointers;
+    uint64_t *pml4, *pdpt, *pd, *high_pdpt, *high_pd;
+    struct handoff *h = l->handoff;
+
+    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+    if ((cr4 & CR4_LA57) != 0)
+        return loader_refuse(L"the firmware uses 5-level paging, which is not supported yet");
+    if (!memory_prepare(l, &ram_end))
+        return false;
+    gigabytes = ram_end < 4 * SIZE_1G ? 4 : (ram_end + SIZE_1G - 1) / SIZE_1G;
+    pointers = (gigabytes + ENTRIES - 1) / ENTRIES;
+    if (pointers >= ENTRIES / 2)
+        return loader_refuse(L"more memory than 4-level paging can map");
+    pml4 = loader_alloc(l, (1 + pointers + gigabytes + 2) * EFI_PAGE_SIZE, LOADER_BELOW_4G);
+    if (pml4 == NULL)
+        return loader_refuse(L"no memory for page tables");
+    pdpt = pml4 + ENTRIES;
+    pd = pdpt + pointers * ENTRIES;
+    high_pdpt = pd + gigabytes * ENTRIES;
+    high_pd = high_pdpt + ENTRIES;
+
+    for (uint64_t i = 0; i < pointers; i++)
+        pml4[i] = (uint64_t)(pdpt + i * ENTRIES) | TABLE;
+    for (uint64_t i = 0; i < gigabytes; i++)
+        pdpt[i] = (uint64_t)(pd + i * ENTRIES) | TABLE;
+    for (uint64_t i = 0; i < gigabytes * ENTRIES; i++)
+        pd[i] = i * SIZE_2M | LARGE_PAGE;
+    pml4[ENTRIES - 1] = (uint64_t)high_pdpt | TABLE;
+    high_pdpt[l->link_base / SIZE_1G % ENTRIES] = (uint64_t)high_pd | TABLE;
+    for (uint64_t at = 0; at < h->image_bytes; at += SIZE_2M)
+        high_pd[(l->link_base + at) / SIZE_2M % ENTRIES] = (h->image_base + at) | LARGE_PAGE;
+    l->page_tables = (uint64_t)pml4;
+    return true;
+}
+
+_Noreturn void image_enter(const struct loader *l)
+{
+    __asm__ volatile("cli\n\t"
+                     "cld\n\t"
+                     "mov %0, %%cr3\n\t"
+                     "jmp *%1"
+                     :
+                     : "r"(l->page_tables), "r"(l->entry), "D"(l->handoff)
+                     : "memory");
+    __builtin_unreachable();
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the firmware knows of the machine: the ACPI root, the CPUs and the framebuffer. */
+#include "boot/efi_loader.h"
+
+#include <cpuid.h>
+
+/* EFI_MP_SERVICES_PROTOCOL, from the UEFI Platform Initialization specification: what is used. */
+struct processor_information {
+    uint64_t apic_id;
+    uint32_t status;
+    uint32_t package, core, thread;
+    uint32_t extended[6]; /* since version 1.7 */
+};
+
+enum { PROCESSOR_IS_BOOT_CPU = 1, PROCESSOR_IS_ENABLED = 2, PROCESSOR_IS_HEALTHY = 4 };
+
+struct mp_services {
+    EFI_STATUS(EFIAPI *count)(struct mp_services *self, UINTN *all, UINTN *enabled);
+    EFI_STATUS(EFIAPI *information)
+    (struct mp_services *self, UINTN number, struct processor_information *out);
+};
+
+void machine_find_acpi(struct handoff *h)
+{
+    static EFI_GUID acpi20 = ACPI_20_TABLE_GUID, acpi10 = ACPI_TABLE_GUID;
+
+    for (UINTN i = 0; i < ST->NumberOfTableEntries; i++) {
+        EFI_CONFIGURATION_TABLE *table = &ST->ConfigurationTable[i];
+        bool newer = CompareGuid(&table->VendorGuid, &acpi20) == 0;
+
+        if (newer || (h->rsdp == 0 && CompareGuid(&table->VendorGuid, &acpi10) == 0))
+            h->rsdp = (uint64_t)table->VendorTable;
+        if (newer)
+            break;
+    }
+    if (h->rsdp != 0)
+        Print(L"nadir: ACPI tables at 0x%lx\r\n", h->rsdp);
+    else
+        Print(L"nadir: no ACPI tables\r\n");
+}
+
+static uint32_t own_apic_id(void)
+{
+    uint32_t eax, ebx, ecx, edx;
+
+    /* Leaf 0BH has all 32 bits of it (SDM: Extended Topology Enumeration). */
+    if (__get_cpuid_count(0xb, 0, &eax, &ebx, &ecx, &edx) != 0 && ebx != 0)
+        return edx;
+    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    return ebx >> 24;
+}
+
+static void cpu_add(struct handoff *h, uint32_t apic_id, bool is_boot_cpu)
+{
+    /* The boot CPU must be in the list, even if it is numbered last on a very large machine. */
+    if (h->cpu_count == HANDOFF_MAX_CPUS && is_boot_cpu)
+        h->cpu_count--;
+    if (h->cpu_count < HANDOFF_MAX_CPUS)
+        h->cpu[h->cpu_count++] =
+            (struct handoff_cpu){.apic_id = apic_id, .is_boot_cpu = is_boot_cpu};
+}
+
+void machine_list_cpus(struct handoff *h)
+{
+    static EFI_GUID guid = {
+        0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
+    const uint32_t usable = PROCESSOR_IS_ENABLED | PROCESSOR_IS_HEALTHY;
+    struct mp_services *services;
+    uint32_t boot_id = own_apic_id();
+    UINTN all = 0, enabled = 0, listed = 0;
+    bool boot_cpu_seen = false;
+
+    if (!EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&services)) &&
+        EFI_ERROR(services->count(services, &all, &enabled)))
+        all = 0;
+    for (UINTN i = 0; i < all; i++) {
+        struct processor_information cpu = {0};
+        bool is_boot_cpu;
+
+        if (EFI_ERROR(services->information(services, i, &cpu)) || (cpu.status & usable) != usable)
+            continue;
+        is_boot_cpu = !boot_cpu_seen && (cpu.status & PROCESSOR_IS_BOOT_CPU) != 0;
+        boot_cpu_seen |= is_boot_cpu;
+        cpu_add(h, (uint32_t)cpu.apic_id, is_boot_cpu);
+        listed++;
+    }
+    if (!boot_cpu_seen) {
+        h->cpu_count = 0;
+        cpu_add(h, boot_id, true);
+        Print(L"nadir: the firmware lists no CPUs; using the boot CPU alone\r\n");
+    } else if (listed > h->cpu_count) {
+        Print(L"nadir: using %d of %ld CPUs\r\n", h->cpu_count, listed);
+    } else {
+        Print(L"nadir: %d CPU%a\r\n", h->cpu_count, h->cpu_count == 1 ? "" : "s");
+    }
+}
+
+static enum framebuffer_format pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode)
+{
+    const EFI_PIXEL_BITMASK *mask = &mode->PixelInformation;
+
+    switch (mode->PixelFormat) {
+    case PixelRedGreenBlueReserved8BitPerColor: return FRAMEBUFFER_RGBX;
+    case PixelBlueGreenRedReserved8BitPerColor: return FRAMEBUFFER_BGRX;
+    case PixelBitMask: break;
+    default: return FRAMEBUFFER_NONE; /* no linear framebuffer */
+    }
+    if (mask->GreenMask != 0xff00)
+        return FRAMEBUFFER_NONE;
+    if (mask->RedMask == 0xff && mask->BlueMask == 0xff0000)
+        return FRAMEBUFFER_RGBX;
+    return mask->RedMask == 0xff0000 && mask->BlueMask == 0xff ? FRAMEBUFFER_BGRX
+                                                               : FRAMEBUFFER_NONE;
+}
+
+static bool framebuffer_take(struct handoff_framebuffer *out, EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *m)
+{
+    enum framebuffer_format format;
+
+    if (m == NULL || m->Info == NULL || m->FrameBufferBase == 0)
+        return false;
+    format = pixel_format(m->Info);
+    /* What is drawn must lie inside; firmware is known to report a wrong size. */
+    if (format == FRAMEBUFFER_NONE || m->Info->PixelsPerScanLine < m->Info->HorizontalResolution ||
+        4ull * m->Info->PixelsPerScanLine * m->Info->VerticalResolution > m->FrameBufferSize)
+        return false;
+    *out = (struct handoff_framebuffer){
+        .base = m->FrameBufferBase,
+        .size = m->FrameBufferSize,
+        .width = m->Info->HorizontalResolution,
+        .height = m->Info->VerticalResolution,
+        .pixels_per_line = m->Info->PixelsPerScanLine,
+        .format = format,
+    };
+    return true;
+}
+
+void machine_find_framebuffer(struct handoff *h)
+{
+    EFI_HANDLE *handles = NULL;
+    UINTN count = 0;
+    bool found = false;
+
+    /* Not LocateProtocol: the first may be the console splitter's, which has no framebuffer. */
+    if (EFI_ERROR(
+            BS->LocateHandleBuffer(ByProtocol, &GraphicsOutputProtocol, NULL, &count, &handles)))
+        count = 0;
+    for (UINTN i = 0; i < count && !found; i++) {
+        EFI_GRAPHICS_OUTPUT_PROTOCOL *graphics;
+
+        if (!EFI_ERROR(BS->HandleProtocol(handles[i], &GraphicsOutputProtocol, (void **)&graphics)))
+            found = framebuffer_take(&h->framebuffer, graphics->Mode);
+    }
+    if (handles != NULL)
+        BS->FreePool(handles);
+    if (found)
+        Print(L"nadir: framebuffer %dx%d at 0x%lx\r\n", h->framebuffer.width, h->framebuffer.height,
+              h->framebuffer.base);
+    else
+        Print(L"nadir: no framebuffer\r\n");
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The UEFI application: gathers what the hypervisor needs, leaves the firmware, enters it. */
+#include "boot/efi_loader.h"
+
+#define ERROR_PAUSE_US 2000000 /* so that a message on a screen can be read */
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
+
+bool loader_refuse(const CHAR16 *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    Print(L"nadir: error: ");
+    VPrint(format, arguments);
+    Print(L"\r\n");
+    va_end(arguments);
+    return false;
+}
+
+bool loader_config_error(struct loader *l, uint32_t line, const CHAR16 *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (line != 0)
+        Print(L"nadir: error: nadir.cfg:%d: ", line);
+    else
+        Print(L"nadir: error: nadir.cfg: ");
+    VPrint(format, arguments);
+    Print(L"\r\n");
+    va_end(arguments);
+    l->config_error = true;
+    return false;
+}
+
+void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
+{
+    EFI_PHYSICAL_ADDRESS base = highest;
+    uint64_t pages = EFI_SIZE_TO_PAGES(bytes);
+    EFI_ALLOCATE_TYPE how = highest == LOADER_ANYWHERE ? AllocateAnyPages : AllocateMaxAddress;
+
+    if (l->allocation_count == LOADER_MAX_ALLOCATIONS ||
+        EFI_ERROR(BS->AllocatePages(how, EfiLoaderData, pages, &base)))
+        return NULL;
+    l->allocation[l->allocation_count].base = base;
+    l->allocation[l->allocation_count++].pages = pages;
+    ZeroMem((void *)base, pages * EFI_PAGE_SIZE);
+    return (void *)base;
+}
+
+static bool config_load(struct loader *l)
+{
+    struct loaded_file file = {.path = "nadir.cfg"};
+    struct config_error error;
+
+    l->handoff = loader_alloc(l, sizeof(*l->handoff), LOADER_ANYWHERE);
+    if (l->handoff == NULL)
+        return loader_refuse(L"out of memory");
+    if (!files_open_directory(l) || !files_load(l, "configuration", &file))
+        return false;
+    if (!config_parse((const char *)file.base, file.size, &l->handoff->config, &error))
+        return loader_config_error(l, error.line, L"%a", error.text);
+    for (uint32_t i = 0; i < l->handoff->config.vm_count; i++) {
+        struct vm_config *vm = &l->handoff->config.vm[i];
+
+        if (!files_load(l, "kernel", &vm->kernel) ||
+            (vm->ramdisk.path[0] != '\0' && !files_load(l, "ramdisk", &vm->ramdisk)))
+            return false;
+    }
+    return true;
+}
+
+static bool handoff_fill(struct loader *l)
+{
+    struct handoff *h = l->handoff;
+    void *trampoline = loader_alloc(l, EFI_PAGE_SIZE, 0x9ffff);
+
+    if (trampoline == NULL)
+        return loader_refuse(L"no free page below 640 KiB to start the other CPUs with");
+    h->magic = HANDOFF_MAGIC;
+    h->version = HANDOFF_VERSION;
+    h->size = sizeof(*h);
+    h->trampoline = (uint64_t)trampoline;
+    h->reset_system = (uint64_t)RT->ResetSystem;
+    machine_find_acpi(h);
+    machine_list_cpus(h);
+    machine_find_framebuffer(h);
+    return true;
+}
+
+static void loader_give_up(struct loader *l)
+{
+    Print(L"nadir-end: %a\r\n", l->config_error ? "config-error" : "refused");
+    BS->Stall(ERROR_PAUSE_US);
+    files_close_directory(l);
+    while (l->allocation_count > 0) {
+        l->allocation_count--;
+        BS->FreePages(l->allocation[l->allocation_count].base,
+                      l->allocation[l->allocation_count].pages);
+    }
+}
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
+{
+    struct loader l = {.image = image};
+
+    InitializeLib(image, table);
+    BS->SetWatchdogTimer(0, 0, 0, NULL); /* a big file on a slow stick may take its five minutes */
+    if (ST->ConOut->Mode->CursorColumn != 0)
+        Print(L"\r\n");
+    Print(L"nadir: Nadir " NADIR_VERSION ", a hypervisor for Intel VT-x\r\n");
+    if (config_load(&l) && handoff_fill(&l) && image_load(&l) && image_map(&l)) {
+        files_close_directory(&l);
+        Print(L"nadir: leaving the firmware\r\n");
+        if (memory_leave_firmware(&l))
+            image_enter(&l);
+    }
+    loader_give_up(&l);
+    return EFI_LOAD_ERROR;
+}

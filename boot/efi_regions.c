@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The handoff's list of memory regions, built from a map that may be odd or too long. */
+#include "boot/efi_regions.h"
+
+#define PAGE      4096ull
+#define ALL_PAGES (1ull << 40) /* of 52 address bits */
+
+static uint64_t region_end(const struct handoff_region *r)
+{
+    return r->base + r->pages * PAGE;
+}
+
+static void region_remove(struct handoff *h, uint32_t i)
+{
+    h->region_count--;
+    for (; i < h->region_count; i++)
+        h->region[i] = h->region[i + 1];
+}
+
+/* Makes room for one more by forgetting the smallest free region, if it is smaller than `pages`. */
+static bool region_evict(struct handoff *h, uint64_t pages)
+{
+    uint32_t victim = h->region_count;
+
+    for (uint32_t i = 0; i < h->region_count; i++)
+        if (h->region[i].kind == REGION_FREE && h->region[i].pages < pages) {
+            victim = i;
+            pages = h->region[i].pages;
+        }
+    if (victim == h->region_count)
+        return false;
+    region_remove(h, victim);
+    return true;
+}
+
+/* Where regions overlap, the part that is not free wins: firmware has been seen to list a range
+ * twice. */
+void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_kind kind)
+{
+    struct handoff_region *last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;
+    uint64_t end;
+
+    if (base / PAGE >= ALL_PAGES || pages == 0)
+        return;
+    base &= ~(PAGE - 1);
+    end = pages > ALL_PAGES - base / PAGE ? ALL_PAGES * PAGE : base + pages * PAGE;
+    if (base == 0 && kind == REGION_FREE) { /* so that address 0 is never memory to be used */
+        regions_add(h, 0, 1, REGION_RESERVED);
+        regions_add(h, PAGE, pages - 1, REGION_FREE);
+        return;
+    }
+    if (last != 0 && base < region_end(last)) {
+        if (last->kind == REGION_FREE && kind != REGION_FREE) {
+            last->pages = (base - last->base) / PAGE;
+            if (last->pages == 0)
+                h->region_count--;
+        } else {
+            base = region_end(last);
+        }
+    }
+    if (end <= base)
+        return;
+    pages = (end - base) / PAGE;
+    last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;
+    if (last != 0 && last->kind == kind && region_end(last) == base) {
+        last->pages += pages;
+        return;
+    }
+    if (h->region_count == HANDOFF_MAX_REGIONS &&
+        !region_evict(h, kind == REGION_FREE ? pages : UINT64_MAX))
+        return;
+    h->region[h->region_count++] =
+        (struct handoff_region){.base = base, .pages = pages, .kind = kind};
+}
