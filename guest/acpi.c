@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ACPI tables, byte by byte as the ACPI specification's chapter "System Description Tables" lays
+ * them out. */
+#include "guest/acpi.h"
+
+#include "drivers/virt/vioapic.h"
+#include "drivers/virt/vlapic.h"
+#include "drivers/virt/vpm.h"
+#include "drivers/virt/vrtc.h"
+
+#define SCI_IRQ   9
+#define GAS_IO(b) (1u | (b) << 8) /* generic address: I/O space, width in bits */
+
+/* Where each table stands, from the base; what follows the MADT depends on the number of CPUs. */
+enum {
+    RSDP = 0x000,
+    RSDT = 0x040,
+    XSDT = 0x080,
+    FADT = 0x0c0,
+    FACS = 0x1c0, /* 64-byte-aligned */
+    MADT = 0x200,
+    HEADER_BYTES = 36,
+    RSDP_V1_BYTES = 20,
+    RSDP_BYTES = 36,
+    FADT_BYTES = 244, /* revision 3 */
+    FACS_BYTES = 64,
+    MADT_FIXED_BYTES = 44,
+};
+
+/* A field of a table: where, how wide, and what; all others are 0. */
+struct field {
+    uint16_t offset;
+    uint8_t bytes;
+    uint64_t value;
+};
+
+/* Pointers to FACS and DSDT are added at run time. SMI_CMD 0: ACPI mode is always on. */
+static const struct field fadt_fields[] = {
+    {46, 2, SCI_IRQ},
+    {56, 4, VPM_PM1A_EVT},
+    {64, 4, VPM_PM1A_CNT},
+    {76, 4, VPM_PM_TIMER},
+    {88, 1, 4},    /* PM1_EVT_LEN */
+    {89, 1, 2},    /* PM1_CNT_LEN */
+    {91, 1, 4},    /* PM_TMR_LEN */
+    {96, 2, 101},  /* P_LVL2_LAT: no C2 */
+    {98, 2, 1001}, /* P_LVL3_LAT: no C3 */
+    {108, 1, VRTC_CENTURY},
+    {109, 2, 0x05}, /* IAPC_BOOT_ARCH: legacy devices, no VGA; do not probe for a keyboard */
+    /* Flags: WBINVD works, C1, no sleep button, RTC does not wake, 32-bit timer, reset register. */
+    {112, 4, 1u << 0 | 1u << 2 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 10},
+    {116, 4, GAS_IO(8) | 1u << 24}, /* RESET_REG, byte access */
+    {120, 8, VPM_RESET_PORT},
+    {128, 1, VPM_RESET_VALUE},
+    {148, 4, GAS_IO(32) | 2u << 24}, /* the same blocks as generic addresses */
+    {152, 8, VPM_PM1A_EVT},
+    {172, 4, GAS_IO(16) | 2u << 24},
+    {176, 8, VPM_PM1A_CNT},
+    {208, 4, GAS_IO(32) | 3u << 24},
+    {212, 8, VPM_PM_TIMER},
+};
+
+static void put(uint8_t *p, unsigned bytes, uint64_t value)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(value >> (8 * i));
+}
+
+static void put_text(uint8_t *p, const char *text)
+{
+    for (; *text != 0; text++)
+        *p++ = (uint8_t)*text;
+}
+
+/* Sets the byte at `at` such that all bytes add up to 0. */
+static void put_checksum(uint8_t *table, size_t bytes, size_t at)
+{
+    uint8_t sum = 0;
+    table[at] = 0;
+    for (size_t i = 0; i < bytes; i++)
+        sum = (uint8_t)(sum + table[i]);
+    table[at] = (uint8_t)-sum;
+}
+
+/* Writes the common header around a body that is already there. */
+static void finish_table(uint8_t *table, const char *signature, uint8_t revision, size_t bytes)
+{
+    put_text(table, signature);
+    put(table + 4, 4, bytes);
+    table[8] = revision;
+    put_text(table + 10, "NADIR NADIRPC ");
+    put(table + 24, 4, 1); /* OEM revision */
+    put_text(table + 28, "NADR");
+    put(table + 32, 4, 1);
+    put_checksum(table, bytes, 9);
+}
+
+static size_t write_madt(uint8_t *table, uint32_t vcpus)
+{
+    put(table + 36, 4, VLAPIC_DEFAULT_BASE);
+    put(table + 40, 4, 1); /* there is a pair of 8259 too */
+    uint8_t *p = table + MADT_FIXED_BYTES;
+    for (uint32_t i = 0; i < vcpus; i++, p += 8) { /* local APIC: UID, ID, enabled */
+        put(p, 4, 0 | 8u << 8 | i << 16 | i << 24);
+        put(p + 4, 4, 1);
+    }
+    put(p, 4, 1 | 12u << 8); /* IO-APIC, ID 0, first interrupt 0 */
+    put(p + 4, 4, VIOAPIC_BASE);
+    put(p + 8, 4, 0);
+    p += 12;
+    put(p, 4, 2 | 10u << 8 | 0u << 24); /* override: the timer, ISA IRQ 0, is on pin 2 */
+    put(p + 4, 6, 2);
+    p += 10;
+    put(p, 4, 2 | 10u << 8 | (uint32_t)SCI_IRQ << 24); /* the SCI: level-triggered, active high */
+    put(p + 4, 4, SCI_IRQ);
+    put(p + 8, 2, 1 | 3u << 2);
+    p += 10;
+    put(p, 6, 4 | 6u << 8 | 0xffu << 16 | 1ull << 40); /* NMI on LINT1 of every CPU */
+    p += 6;
+    const size_t bytes = (size_t)(p - table);
+    finish_table(table, "APIC", 3, bytes);
+    return bytes;
+}
+
+static void write_fadt(uint8_t *table, uint32_t facs, uint32_t dsdt)
+{
+    for (size_t i = 0; i < sizeof(fadt_fields) / sizeof(fadt_fields[0]); i++) {
+        const struct field *f = &fadt_fields[i];
+        put(table + f->offset, f->bytes, f->value);
+    }
+    put(table + 36, 4, facs);
+    put(table + 40, 4, dsdt);
+    put(table + 140, 8, dsdt);
+    finish_table(table, "FACP", 3, FADT_BYTES);
+}
+
+enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint32_t vcpus,
+                       const uint8_t *dsdt, size_t dsdt_size, size_t *used)
+{
+    if (vcpus == 0 || vcpus > 255 || base % 64 != 0 || dsdt_size < HEADER_BYTES)
+        return ERR_BAD_INPUT;
+    const size_t dsdt_at = (MADT + MADT_FIXED_BYTES + 8 * (size_t)vcpus + 38 + 15) & ~(size_t)15;
+    if (capacity < dsdt_at || capacity - dsdt_at < dsdt_size)
+        return ERR_LIMIT;
+    *used = dsdt_at + dsdt_size;
+    for (size_t i = 0; i < dsdt_at; i++)
+        out[i] = 0;
+    for (size_t i = 0; i < dsdt_size; i++)
+        out[dsdt_at + i] = dsdt[i];
+
+    write_madt(out + MADT, vcpus);
+    put_text(out + FACS, "FACS");
+    put(out + FACS + 4, 4, FACS_BYTES);
+    out[FACS + 32] = 1; /* version */
+    write_fadt(out + FADT, base + FACS, base + (uint32_t)dsdt_at);
+    put(out + RSDT + HEADER_BYTES, 4, base + FADT);
+    put(out + RSDT + HEADER_BYTES + 4, 4, base + MADT);
+    finish_table(out + RSDT, "RSDT", 1, HEADER_BYTES + 8);
+    put(out + XSDT + HEADER_BYTES, 8, base + FADT);
+    put(out + XSDT + HEADER_BYTES + 8, 8, base + MADT);
+    finish_table(out + XSDT, "XSDT", 1, HEADER_BYTES + 16);
+
+    put_text(out + RSDP, "RSD PTR ");
+    put_text(out + RSDP + 9, "NADIR ");
+    out[RSDP + 15] = 2; /* revision */
+    put(out + RSDP + 16, 4, base + RSDT);
+    put(out + RSDP + 20, 4, RSDP_BYTES);
+    put(out + RSDP + 24, 8, base + XSDT);
+    put_checksum(out + RSDP, RSDP_V1_BYTES, 8);
+    put_checksum(out + RSDP, RSDP_BYTES, 32);
+    return OK;
+}

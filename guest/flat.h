@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Starts a flat program with a boot sector's signature, in real mode at 0:0x7c00, loaded whole. */
+#pragma once
+
+#include "arch/status.h"
+#include "mm/guestmem.h"
+#include "vmx/boot_state.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Whether the first sector ends in 55 AA. */
+bool flat_recognize(const uint8_t *file, uint64_t size);
+
+/* Copies the file and fills in the state at entry; ERR_BAD_INPUT with a sentence in why. */
+enum status flat_load(const struct guestmem *mem, const uint8_t *file, uint64_t size,
+                      struct boot_state *state, char *why, size_t why_size);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest-physical memory map of the virtual PC, and what the boot loader puts below 1 MiB. */
+#pragma once
+
+#include <stdint.h>
+
+#define LAYOUT_LOW_RAM_END 0xa0000ull
+#define LAYOUT_VGA_END     0xc0000ull    /* the hole that a VGA would fill */
+#define LAYOUT_EBDA        0x9fc00ull    /* reserved up to LAYOUT_LOW_RAM_END, as a BIOS has it */
+#define LAYOUT_ACPI        0xe0000ull    /* RSDP first, where firmware-less systems search it */
+#define LAYOUT_MIB         0x100000ull   /* the ACPI area ends, RAM goes on */
+#define LAYOUT_HOLE        0xc0000000ull /* RAM stops: PCI, IO-APIC, local APIC */
+#define LAYOUT_4GIB        0x100000000ull
+
+/* Free once the kernel has taken over: RAM in the e820 map. */
+#define LAYOUT_PAGE_TABLES 0x9000ull /* PML4, PDPT, 4 page directories */
+#define LAYOUT_GDT         0xf000ull
+#define LAYOUT_ZERO_PAGE   0x10000ull
+#define LAYOUT_CMDLINE     0x11000ull
+#define LAYOUT_BOOT_SECTOR 0x7c00ull
+
+/* How much of a guest's memory lies below the hole, and how much from 4 GiB on. */
+static inline uint64_t layout_below_4g(uint64_t memory_bytes)
+{
+    return memory_bytes < LAYOUT_HOLE ? memory_bytes : LAYOUT_HOLE;
+}
+
+static inline uint64_t layout_above_4g(uint64_t memory_bytes)
+{
+    return memory_bytes - layout_below_4g(memory_bytes);
+}
