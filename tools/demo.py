@@ -35,6 +35,7 @@ if grep -q nadir.shell /proc/cmdline; then
     echo "A shell in the guest; 'exit' or 'poweroff -f' ends it."
     setsid cttyhack sh
 fi
+stty sane # which waits until the serial port has sent everything
 poweroff -f
 """
 

@@ -60,35 +60,44 @@ def copy(image, out):
 
 
 def make(cfg, efi, out):
-    """Writes the image to `out`."""
+    """Writes the image of a configuration to `out`."""
     cfg = Path(cfg)
     if not cfg.is_file():
         raise ToolError(f"{cfg}: no such configuration file")
     if not efi.is_file():
         raise ToolError(f"{efi}: not built yet; run make")
     text, files = plan(cfg)
-    payload = efi.stat().st_size + len(text) + sum(p.stat().st_size for p in files.values())
+    home = PurePosixPath("EFI/BOOT")
+    make_disk(out, {home / "BOOTX64.EFI": efi, home / "nadir.cfg": text,
+                    **{home / name: path for name, path in files.items()}})
+    say(f"image made: nadir.cfg and {len(files)} file{'s' * (len(files) != 1)}")
+
+
+def make_disk(out, files):
+    """A disk with these files in its ESP: {path there: path here, or bytes}."""
+    payload = sum(len(content) if isinstance(content, bytes) else content.stat().st_size
+                  for content in files.values())
     esp = max(SMALLEST_ESP, (payload + payload // 16 + 8 * MIB) // MIB * MIB)
     out = Path(out)
     out.unlink(missing_ok=True)
-    with open(out, "wb") as image:
-        image.truncate(esp + 2 * MIB)
+    try:
+        with open(out, "wb") as image:
+            image.truncate(esp + 2 * MIB)
+    except OSError as error:
+        raise ToolError(str(error))
     start = FIRST_MIB * MIB // 512
     run("sgdisk", "--clear", f"--new=1:{start}:{start + esp // 512 - 1}", "--typecode=1:ef00",
         "--change-name=1:nadir", out)
     run("mkfs.fat", "-F", "32", "-n", "NADIR", "--offset", start, out, esp // 1024)
-
     partition = f"{out}@@{FIRST_MIB}M"
-    home = "::/EFI/BOOT"
-    run("mmd", "-i", partition, "::/EFI", home)
-    run("mcopy", "-i", partition, efi, f"{home}/BOOTX64.EFI")
-    run("mcopy", "-i", partition, "-", f"{home}/nadir.cfg", data=text)
     made = set()
-    for name, path in files.items():
-        for folder in reversed(PurePosixPath(name).parents[:-1]):
+    for name, content in files.items():
+        name = PurePosixPath(name)
+        for folder in reversed(name.parents[:-1]):
             if folder not in made:
-                run("mmd", "-i", partition, f"{home}/{folder}")
+                run("mmd", "-i", partition, f"::/{folder}")
                 made.add(folder)
-        run("mcopy", "-i", partition, path, f"{home}/{name}")
-    say(f"image: nadir.cfg and {len(files)} file{'s' * (len(files) != 1)}, "
-        f"{payload / MIB:.1f} MiB")
+        if isinstance(content, bytes):
+            run("mcopy", "-i", partition, "-", f"::/{name}", data=content)
+        else:
+            run("mcopy", "-i", partition, content, f"::/{name}")
