@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Debug console and debug-exit as test kernels know them from Bochs and QEMU. */
+#include "drivers/virt/vdebug.h"
+
+enum { PORT_CONSOLE = 0xe9, PORT_EXIT = 0xf4 };
+
+static uint32_t read_console(void *dev, uint16_t port, unsigned bytes)
+{
+    (void)dev;
+    (void)bytes;
+    return port; /* reading its own number tells that the console is there */
+}
+
+static void write_console(void *dev, uint16_t port, unsigned bytes, uint32_t value)
+{
+    struct vdebug *debug = dev;
+    (void)port;
+    (void)bytes;
+    debug->out(debug->ctx, (uint8_t)value);
+}
+
+static void write_exit(void *dev, uint16_t port, unsigned bytes, uint32_t value)
+{
+    struct vdebug *debug = dev;
+    (void)bytes;
+    if (port == PORT_EXIT)
+        power_line_request(&debug->power, VM_DEBUG_EXIT, value, "debug-exit port");
+}
+
+enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
+                        struct bus *bus, struct power_line power)
+{
+    *debug = (struct vdebug){.out = out, .ctx = ctx, .power = power};
+    enum status s = bus_add_ports(bus, &(struct port_range){.first = PORT_CONSOLE,
+                                                            .last = PORT_CONSOLE,
+                                                            .width = 1,
+                                                            .dev = debug,
+                                                            .read = read_console,
+                                                            .write = write_console});
+    if (s != OK)
+        return s;
+    return bus_add_ports(bus, &(struct port_range){.first = PORT_EXIT,
+                                                   .last = PORT_EXIT + 3,
+                                                   .width = 4,
+                                                   .dev = debug,
+                                                   .write = write_exit});
+}
