@@ -98,11 +98,10 @@ struct builder {
 /* The host's value, zero where its CPU does not have the leaf. */
 static struct cpuid_regs host_leaf(const struct builder *b, uint32_t leaf, uint32_t subleaf)
 {
-    struct cpuid_regs r = {0};
     const bool extended = leaf >= 0x80000000u;
-    if (leaf <= (extended ? b->host_max_extended : b->host_max_basic))
-        b->host(leaf, subleaf, &r);
-    return r;
+    if (leaf > (extended ? b->host_max_extended : b->host_max_basic))
+        return (struct cpuid_regs){0};
+    return b->host(leaf, subleaf);
 }
 
 /* Inserts in order of leaf and subleaf; entry 0 stays the all-zero one. */
@@ -259,12 +258,10 @@ enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
         return ERR_BAD_INPUT;
     *table = (struct cpuid_table){.count = 1, .max_basic = MAX_BASIC, .max_extended = MAX_EXTENDED};
 
-    struct builder b = {.table = table, .host = host};
-    struct cpuid_regs r;
-    host(0, 0, &r);
-    b.host_max_basic = r.eax;
-    host(0x80000000u, 0, &r);
-    b.host_max_extended = r.eax;
+    struct builder b = {.table = table,
+                        .host = host,
+                        .host_max_basic = host(0, 0).eax,
+                        .host_max_extended = host(0x80000000u, 0).eax};
 
     add_identity(&b, facts);
     add_features(&b, facts);

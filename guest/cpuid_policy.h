@@ -2,18 +2,15 @@
 /* Which of the host's CPUID facts a guest may see, and which are our own. */
 #pragma once
 
+#include "arch/cpu.h"
 #include "arch/status.h"
 #include "vmx/cpuid_table.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct cpuid_regs {
-    uint32_t eax, ebx, ecx, edx;
-};
-
-/* The CPUID instruction, or a test's record of one. */
-typedef void cpuid_fn(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out);
+/* cpu_cpuid(), or a test's record of it. */
+typedef struct cpuid_regs cpuid_fn(uint32_t leaf, uint32_t subleaf);
 
 struct cpuid_facts {
     uint32_t vcpus;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The MSRs of the virtual PC that belong to neither the VMCS nor the local APIC. */
+#pragma once
+
+#include "arch/status.h"
+#include "mm/mtrr.h"
+#include "vmx/msr_table.h"
+
+#include <stdint.h>
+
+#define MSR_POLICY_MTRR_PAIRS 8u
+
+struct msr_policy {
+    struct mtrr_state mtrr; /* only remembered: EPT decides how RAM is cached */
+    uint64_t misc_enable;
+    uint64_t microcode; /* IA32_BIOS_SIGN_ID of the host: a guest looks up errata by it */
+};
+
+/* Opens these MSRs in *table and sets them as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT.
+ */
+enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
+                            uint32_t phys_bits);
