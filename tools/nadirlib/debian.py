@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Fetches Debian's kernels with apt, without installing them, and keeps them in the user's cache."""
+
+import lzma
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from . import CACHE, ToolError, say
+
+# What a kernel needs to be a KVM host, in loading order.
+KVM_MODULES = ("irqbypass", "kvm", "kvm-intel")
+
+
+def output_of(*command, **where):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **where).stdout
+
+
+def resolve(package):
+    """The package that really holds the kernel, as the one that everybody names is empty."""
+    depends = output_of("apt-cache", "depends", "--important", package)
+    match = re.search(r"Depends: (linux-image-\d\S*)", depends)
+    return match.group(1) if match else package
+
+
+def download(package, folder):
+    """Puts the package's file into the folder, with fresh package lists if need be."""
+    try:
+        output_of("apt-get", "download", "-q", resolve(package), cwd=folder)
+    except subprocess.CalledProcessError:
+        # A fresh machine has no lists, and old lists name files that are gone.
+        sudo = [] if os.geteuid() == 0 else ["sudo"]
+        subprocess.run([*sudo, "apt-get", "update", "-q"], check=True, stdout=sys.stderr)
+        output_of("apt-get", "download", "-q", resolve(package), cwd=folder)
+    return next(Path(folder).glob("*.deb"))
+
+
+def unpack(deb, target):
+    """Takes the kernel and the modules of KVM out of the package's file."""
+    with tempfile.TemporaryDirectory(dir=target) as folder:
+        tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
+        wanted = ["*/boot/vmlinuz-*", *(f"*/{name}.ko*" for name in KVM_MODULES)]
+        # Not each kernel has each module, so tar's complaint about those is none.
+        subprocess.run(["tar", "-x", "--wildcards", *wanted], cwd=folder, stdin=tar.stdout,
+                       stderr=subprocess.DEVNULL)
+        tar.stdout.close()
+        if tar.wait():
+            raise ToolError(f"{deb}: not a Debian package")
+        for path in Path(folder).rglob("*.ko*"):
+            data = path.read_bytes()
+            name = path.name.partition(".")[0]
+            (target / f"{name}.ko").write_bytes(
+                lzma.decompress(data) if path.suffix == ".xz" else data)
+        # Last, as its being there says that all is.
+        os.replace(next(Path(folder).rglob("vmlinuz-*")), target / "vmlinuz")
+
+
+def fetch_kernel(package):
+    """The folder with `vmlinuz`, and the modules NAME.ko of KVM where the kernel has them."""
+    folder = CACHE / "kernels" / package
+    if not (folder / "vmlinuz").exists():
+        say(f"fetching Debian's {package}")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory() as spool:
+                os.chmod(spool, 0o777)  # apt downloads as a user of its own
+                unpack(download(package, spool), folder)
+        except (subprocess.CalledProcessError, StopIteration) as error:
+            raise ToolError(f"cannot fetch {package}: {error}")
+    return folder
