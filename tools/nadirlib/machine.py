@@ -173,3 +173,14 @@ def start(image, console, work, options):
     if where == "auto":
         where = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
     return (qemu if where == "qemu" else bochs)(image, console, work, options)
+
+
+def stop(process):
+    """Ends an emulator that may have ended already."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
