@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Builds, changes and checks extended page tables: hides their format (SDM, "The Extended Page
+ * Table Mechanism (EPT)"). */
+#include "mm/ept.h"
+
+#include "mm/page_alloc.h"
+
+#define ENTRIES     512
+#define TOP_LEVEL   4
+#define PERMS       7ull
+#define IGNORE_PAT  (1ull << 6)
+#define LARGE       (1ull << 7)
+#define ADDRESS     0x000ffffffffff000ull
+#define TYPE_SHIFT  3
+#define LINEAR_END  (1ull << 48) /* what 4 levels reach */
+#define EPTP_WB     6ull
+#define EPTP_WALK_4 (3ull << 3)
+#define EPTP_AD     (1ull << 6)
+
+static uint64_t level_bytes(unsigned level) /* of one entry; 1 = PTE … 4 = PML4E */
+{
+    return PAGE_SIZE << (9 * (level - 1));
+}
+
+static uint64_t *table_of(uint64_t entry)
+{
+    return hpa_to_ptr(hpa(entry & ADDRESS));
+}
+
+static uint64_t *entry_of(uint64_t *table, uint64_t guest, unsigned level)
+{
+    return &table[guest / level_bytes(level) % ENTRIES];
+}
+
+static bool is_leaf(uint64_t entry, unsigned level)
+{
+    return level == 1 || (entry & LARGE) != 0;
+}
+
+static bool has_table(uint64_t entry, unsigned level)
+{
+    return (entry & PERMS) != 0 && !is_leaf(entry, level);
+}
+
+static enum status add_table(struct ept *ept, uint64_t *entry)
+{
+    hpa_t page;
+    enum status s = page_alloc(1, 1, &page);
+    if (s != OK)
+        return s;
+    ept->table_pages++;
+    *entry = page.v | EPT_RWX;
+    return OK;
+}
+
+static void drop_table(struct ept *ept, hpa_t table)
+{
+    page_free(table, 1);
+    ept->table_pages--;
+}
+
+enum status ept_init(struct ept *ept, const struct ept_caps *caps)
+{
+    *ept = (struct ept){.caps = *caps};
+    uint64_t root;
+    enum status s = add_table(ept, &root);
+    if (s == OK)
+        ept->root = hpa(root & ADDRESS);
+    return s;
+}
+
+static void free_tables(struct ept *ept, hpa_t table, unsigned level)
+{
+    const uint64_t *entry = hpa_to_ptr(table);
+    for (unsigned i = 0; i < ENTRIES && level > 1; i++)
+        if (has_table(entry[i], level))
+            free_tables(ept, hpa(entry[i] & ADDRESS), level - 1);
+    drop_table(ept, table);
+}
+
+void ept_destroy(struct ept *ept)
+{
+    if (ept->root.v != 0)
+        free_tables(ept, ept->root, TOP_LEVEL);
+    *ept = (struct ept){.root = {0}};
+}
+
+uint64_t ept_pointer(const struct ept *ept)
+{
+    return ept->root.v | EPTP_WB | EPTP_WALK_4 | (ept->caps.accessed_dirty ? EPTP_AD : 0);
+}
+
+static bool perms_are_valid(const struct ept *ept, unsigned perms)
+{
+    return (perms & ~(unsigned)EPT_RWX) == 0 && perms != 0 &&
+           ((perms & EPT_R) != 0 || (perms == EPT_X && ept->caps.execute_only));
+}
+
+static bool type_is_valid(unsigned type)
+{
+    return type == MEMORY_UC || type == MEMORY_WC || (type >= MEMORY_WT && type <= MEMORY_WB);
+}
+
+static bool range_is_valid(uint64_t base, uint64_t bytes, uint64_t end)
+{
+    return (base | bytes) % PAGE_SIZE == 0 && bytes != 0 && base < end && bytes <= end - base;
+}
+
+static bool leaf_fits(const struct ept *ept, unsigned level, uint64_t both, uint64_t bytes)
+{
+    bool offered =
+        level == 1 || (level == 2 && ept->caps.pages_2m) || (level == 3 && ept->caps.pages_1g);
+    return offered && bytes >= level_bytes(level) && both % level_bytes(level) == 0;
+}
+
+enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
+                    enum memory_type type, bool ignore_pat)
+{
+    if (!range_is_valid(guest.v, bytes, LINEAR_END) ||
+        !range_is_valid(host.v, bytes, 1ull << ept->caps.phys_bits) ||
+        !perms_are_valid(ept, perms) || !type_is_valid(type))
+        return ERR_BAD_INPUT;
+    uint64_t flags = perms | (uint64_t)type << TYPE_SHIFT | (ignore_pat ? IGNORE_PAT : 0);
+    while (bytes > 0) {
+        uint64_t *table = hpa_to_ptr(ept->root);
+        unsigned level = TOP_LEVEL;
+        uint64_t *entry = entry_of(table, guest.v, level);
+        while (has_table(*entry, level) || !leaf_fits(ept, level, guest.v | host.v, bytes)) {
+            enum status s = (*entry & PERMS) == 0 ? add_table(ept, entry) : OK;
+            if (s != OK)
+                return s;
+            if (is_leaf(*entry, level))
+                return ERR_BAD_INPUT;
+            level--;
+            entry = entry_of(table_of(*entry), guest.v, level);
+        }
+        if ((*entry & PERMS) != 0)
+            return ERR_BAD_INPUT;
+        *entry = host.v | flags | (level > 1 ? LARGE : 0);
+        ept->leaves[level - 1]++;
+        guest.v += level_bytes(level);
+        host.v += level_bytes(level);
+        bytes -= level_bytes(level);
+    }
+    return OK;
+}
+
+/* Replaces a large leaf by a table of the next smaller ones that say the same. */
+static enum status split(struct ept *ept, uint64_t *entry, unsigned level)
+{
+    uint64_t old = *entry, fresh = 0;
+    enum status s = add_table(ept, &fresh);
+    if (s != OK)
+        return s;
+    uint64_t *table = table_of(fresh);
+    for (unsigned i = 0; i < ENTRIES; i++)
+        table[i] = (level == 2 ? old & ~LARGE : old) + i * level_bytes(level - 1);
+    *entry = fresh;
+    ept->leaves[level - 1]--;
+    ept->leaves[level - 2] += ENTRIES;
+    return OK;
+}
+
+enum status ept_unmap(struct ept *ept, gpa_t guest, uint64_t bytes)
+{
+    if (!range_is_valid(guest.v, bytes, LINEAR_END))
+        return ERR_BAD_INPUT;
+    uint64_t at = guest.v, end = guest.v + bytes;
+    while (at < end) {
+        unsigned level = TOP_LEVEL;
+        uint64_t *entry = entry_of(hpa_to_ptr(ept->root), at, level);
+        while ((*entry & PERMS) != 0 && level > 1) {
+            if (is_leaf(*entry, level)) {
+                if (at % level_bytes(level) == 0 && end - at >= level_bytes(level))
+                    break;
+                enum status s = split(ept, entry, level);
+                if (s != OK)
+                    return s;
+            }
+            level--;
+            entry = entry_of(table_of(*entry), at, level);
+        }
+        if ((*entry & PERMS) != 0)
+            ept->leaves[level - 1]--;
+        *entry = 0;
+        at = (at / level_bytes(level) + 1) * level_bytes(level);
+    }
+    return OK;
+}
+
+bool ept_lookup(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms)
+{
+    if (guest.v >= LINEAR_END)
+        return false;
+    uint64_t *table = hpa_to_ptr(ept->root);
+    for (unsigned level = TOP_LEVEL;; level--) {
+        uint64_t entry = *entry_of(table, guest.v, level);
+        if ((entry & PERMS) == 0)
+            return false;
+        if (is_leaf(entry, level)) {
+            uint64_t offset = guest.v % level_bytes(level);
+            if (host != NULL)
+                *host = hpa((entry & ADDRESS & ~(level_bytes(level) - 1)) | offset);
+            if (perms != NULL) /* the tables above the leaves allow all */
+                *perms = (unsigned)(entry & PERMS);
+            return true;
+        }
+        table = table_of(entry);
+    }
+}
+
+/* Whether a present entry makes the CPU report an EPT misconfiguration. */
+static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level)
+{
+    uint64_t reserved = ADDRESS & ~((1ull << ept->caps.phys_bits) - 1);
+    bool leaf = is_leaf(entry, level);
+    if (level == TOP_LEVEL)
+        reserved |= 0xf8;
+    else if (!leaf)
+        reserved |= 0x78;
+    else if (level > 1)
+        reserved |= (level_bytes(level) - 1) & ADDRESS;
+    if ((entry & reserved) != 0 || !perms_are_valid(ept, (unsigned)(entry & PERMS)))
+        return false;
+    if (!leaf || level == TOP_LEVEL)
+        return true;
+    return leaf_fits(ept, level, 0, UINT64_MAX) && type_is_valid((entry >> TYPE_SHIFT) & 7);
+}
+
+struct walk {
+    const struct ept *ept;
+    struct ept_error error;
+    uint64_t leaves[3];
+};
+
+static bool check_table(struct walk *w, hpa_t base, unsigned level, uint64_t guest)
+{
+    const uint64_t *table = hpa_to_ptr(base);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        uint64_t entry = table[i], at = guest + i * level_bytes(level);
+        if ((entry & PERMS) == 0)
+            continue;
+        if (!entry_is_valid(w->ept, entry, level)) {
+            w->error = (struct ept_error){{at}, entry, level};
+            return false;
+        }
+        if (is_leaf(entry, level))
+            w->leaves[level - 1]++;
+        else if (!check_table(w, hpa(entry & ADDRESS), level - 1, at))
+            return false;
+    }
+    return true;
+}
+
+bool ept_check(const struct ept *ept, struct ept_error *where)
+{
+    struct walk w = {.ept = ept};
+    bool good = check_table(&w, ept->root, TOP_LEVEL, 0);
+    for (unsigned i = 0; i < 3 && good; i++)
+        good = w.leaves[i] == ept->leaves[i];
+    if (where != NULL)
+        *where = w.error;
+    return good;
+}

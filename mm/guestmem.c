@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest RAM by slots: bounds are checked here and nowhere else. */
+#include "mm/guestmem.h"
+
+#include "arch/string.h"
+
+enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host)
+{
+    if (size == 0 || host == NULL || size > UINT64_MAX - base.v)
+        return ERR_BAD_INPUT;
+    uint32_t i = 0;
+    while (i < mem->count && mem->slot[i].base < base.v)
+        i++;
+    if ((i > 0 && base.v - mem->slot[i - 1].base < mem->slot[i - 1].size) ||
+        (i < mem->count && mem->slot[i].base - base.v < size))
+        return ERR_BAD_INPUT;
+    if (mem->count == GUESTMEM_MAX_SLOTS)
+        return ERR_LIMIT;
+    memmove(&mem->slot[i + 1], &mem->slot[i], (mem->count - i) * sizeof(mem->slot[0]));
+    mem->slot[i] = (struct guestmem_slot){base.v, size, host};
+    mem->count++;
+    return OK;
+}
+
+/* The part of [at, at + bytes) that lies in the slot of at; NULL where at is not RAM. */
+static void *part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t *length)
+{
+    for (uint32_t i = 0; i < mem->count; i++) {
+        const struct guestmem_slot *s = &mem->slot[i];
+        uint64_t offset = at - s->base;
+        if (offset < s->size) {
+            *length = bytes < s->size - offset ? bytes : s->size - offset;
+            return s->host + offset;
+        }
+    }
+    return NULL;
+}
+
+bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes)
+{
+    for (size_t done = 0, n; done < bytes; done += n) {
+        const void *p = part(mem, from.v + done, bytes - done, &n);
+        if (p == NULL)
+            return false;
+        memcpy((uint8_t *)to + done, p, n);
+    }
+    return true;
+}
+
+bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes)
+{
+    for (size_t done = 0, n; done < bytes; done += n) {
+        void *p = part(mem, to.v + done, bytes - done, &n);
+        if (p == NULL)
+            return false;
+        memcpy(p, (const uint8_t *)from + done, n);
+    }
+    return true;
+}
+
+bool guestmem_fill(const struct guestmem *mem, gpa_t to, uint8_t value, size_t bytes)
+{
+    for (size_t done = 0, n; done < bytes; done += n) {
+        void *p = part(mem, to.v + done, bytes - done, &n);
+        if (p == NULL)
+            return false;
+        memset(p, value, n);
+    }
+    return true;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The page walk of a guest in each of its paging modes (SDM, "Paging"), every entry read once. */
+#include "mm/guestwalk.h"
+
+#include "arch/cpu.h"
+#include "arch/string.h"
+
+#define PTE_P           (1ull << 0)
+#define PTE_W           (1ull << 1)
+#define PTE_U           (1ull << 2)
+#define PTE_A           (1ull << 5)
+#define PTE_D           (1ull << 6)
+#define PTE_PS          (1ull << 7)
+#define PTE_NX          (1ull << 63)
+#define ADDRESS         0x000ffffffffff000ull
+#define PAE_PDPTE_FIXED 0x1e6ull /* reserved bits of a PDPTE in PAE mode, below the address */
+#define PAE_HIGH        (0x7ffull << 52)
+#define RFLAGS_AC       (1ull << 18)
+#define MAX_LEVELS      5
+
+/* What a walk goes by, and what it has found. */
+struct walk {
+    const struct guestmem *mem;
+    const struct guest_paging *paging;
+    uint64_t linear;
+    unsigned levels;      /* 2 to 5 */
+    unsigned entry_bytes; /* 4 or 8 */
+    bool pae;             /* 3 levels, the top one without permissions */
+    unsigned level;       /* where it is: 1 = PTE */
+    gpa_t at[MAX_LEVELS + 1];
+    uint64_t entry[MAX_LEVELS + 1];
+    uint64_t perms; /* W and U of all levels, and NX of any */
+};
+
+static void choose_mode(struct walk *w)
+{
+    const struct guest_paging *p = w->paging;
+    w->pae = (p->cr4 & CR4_PAE) && !(p->efer & EFER_LMA);
+    w->entry_bytes = p->cr4 & CR4_PAE ? 8 : 4;
+    if (p->efer & EFER_LMA)
+        w->levels = p->cr4 & CR4_LA57 ? 5 : 4;
+    else
+        w->levels = w->pae ? 3 : 2;
+    if (!(p->efer & EFER_LMA))
+        w->linear &= 0xffffffff;
+}
+
+static unsigned level_shift(const struct walk *w, unsigned level)
+{
+    return 12 + (level - 1) * (w->entry_bytes == 8 ? 9 : 10);
+}
+
+static uint64_t read_entry(const struct guestmem *mem, gpa_t at, unsigned bytes)
+{
+    const void *p = guestmem_window(mem, at, bytes);
+    if (p == NULL)
+        return bytes == 8 ? UINT64_MAX : UINT32_MAX; /* as unclaimed memory reads */
+    return bytes == 8 ? *(const volatile uint64_t *)p : *(const volatile uint32_t *)p;
+}
+
+static bool is_leaf(const struct walk *w, unsigned level, uint64_t entry)
+{
+    if (level == 1)
+        return true;
+    if (w->entry_bytes == 4)
+        return (entry & PTE_PS) && (w->paging->cr4 & CR4_PSE);
+    return (entry & PTE_PS) && level <= 3 && !(w->pae && level == 3);
+}
+
+/* The bits that must be 0 in a present entry (SDM, "Paging-Structure Entries" of each mode). */
+static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
+{
+    uint64_t high = ADDRESS & ~((1ull << w->paging->phys_bits) - 1);
+    if (w->entry_bytes == 4) {
+        if (!leaf || level == 1)
+            return 0;
+        unsigned bits = w->paging->phys_bits < 40 ? w->paging->phys_bits : 40;
+        return 0x3fffffull & ~((1ull << (bits - 19)) - 1); /* above the part that bits 20:13 hold */
+    }
+    if (w->pae && level == 3)
+        return high | PAE_HIGH | PTE_NX | PAE_PDPTE_FIXED;
+    if (w->pae)
+        high |= PAE_HIGH;
+    if (!(w->paging->efer & EFER_NXE))
+        high |= PTE_NX;
+    if (leaf && level > 1)
+        high |= ((1ull << level_shift(w, level)) - 1) & ADDRESS & ~(1ull << 12); /* 12 is PAT */
+    else if (level >= 4)
+        high |= PTE_PS;
+    return high;
+}
+
+/* From the root to the leaf; false with the P and RSVD bits of the error code. */
+static bool descend(struct walk *w, uint32_t *error)
+{
+    uint64_t table = w->paging->cr3 & (w->pae ? 0xffffffe0ull : ADDRESS);
+    if (w->entry_bytes == 4)
+        table &= 0xffffffff;
+    w->perms = PTE_W | PTE_U;
+    for (unsigned level = w->levels;; level--) {
+        unsigned index_bits = w->entry_bytes == 8 ? 9 : 10;
+        uint64_t index = w->linear >> level_shift(w, level) & ((1u << index_bits) - 1);
+        w->at[level] = gpa(table + index * w->entry_bytes);
+        uint64_t entry = read_entry(w->mem, w->at[level], w->entry_bytes);
+        w->entry[level] = entry;
+        w->level = level;
+        if ((entry & PTE_P) == 0) {
+            *error = 0;
+            return false;
+        }
+        bool leaf = is_leaf(w, level, entry);
+        if (entry & reserved_bits(w, level, leaf)) {
+            *error = PF_PRESENT | PF_RESERVED;
+            return false;
+        }
+        if (!(w->pae && level == 3))
+            w->perms = (w->perms & entry & (PTE_W | PTE_U)) | ((w->perms | entry) & PTE_NX);
+        if (leaf)
+            return true;
+        table = entry & ADDRESS;
+    }
+}
+
+/* SDM, "Determination of Access Rights". */
+static bool is_allowed(const struct walk *w, enum walk_access access, bool user)
+{
+    const struct guest_paging *p = w->paging;
+    bool writable = (w->perms & PTE_W) != 0, user_page = (w->perms & PTE_U) != 0;
+    if (access == WALK_FETCH && (w->perms & PTE_NX) && (p->efer & EFER_NXE))
+        return false;
+    if (user)
+        return user_page && (access != WALK_WRITE || writable);
+    if (user_page && access == WALK_FETCH && (p->cr4 & CR4_SMEP))
+        return false;
+    if (user_page && access != WALK_FETCH && (p->cr4 & CR4_SMAP) &&
+        (p->implicit || !(p->rflags & RFLAGS_AC)))
+        return false;
+    return access != WALK_WRITE || writable || !(p->cr0 & CR0_WP);
+}
+
+/* Sets flags in an entry, unless another CPU of the guest has changed it since it was read. */
+static void set_flags(const struct walk *w, unsigned level, uint64_t flags)
+{
+    uint64_t old = w->entry[level];
+    void *p = (old & flags) == flags ? NULL : guestmem_window(w->mem, w->at[level], w->entry_bytes);
+    if (p == NULL)
+        return;
+    uint32_t old32 = (uint32_t)old;
+    if (w->entry_bytes == 8)
+        __atomic_compare_exchange_n((uint64_t *)p, &old, old | flags, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED);
+    else
+        __atomic_compare_exchange_n((uint32_t *)p, &old32, old32 | (uint32_t)flags, false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static void mark_used(const struct walk *w, enum walk_access access)
+{
+    unsigned top = w->pae ? 2 : w->levels; /* PDPTEs have no accessed flag */
+    for (unsigned level = top; level > w->level; level--)
+        set_flags(w, level, PTE_A);
+    set_flags(w, w->level, access == WALK_WRITE ? PTE_A | PTE_D : PTE_A);
+}
+
+static gpa_t leaf_address(const struct walk *w)
+{
+    uint64_t entry = w->entry[w->level];
+    uint64_t offset = (1ull << level_shift(w, w->level)) - 1;
+    uint64_t frame = entry & ADDRESS & ~offset;
+    if (w->entry_bytes == 4 && w->level == 2)
+        frame |= (entry >> 13 & 0xff) << 32; /* PSE-36 */
+    return gpa(frame | (w->linear & offset));
+}
+
+bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
+                         gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code)
+{
+    if ((paging->cr0 & CR0_PG) == 0) {
+        *out = gpa(linear.v & 0xffffffff);
+        return true;
+    }
+    struct walk w;
+    w.mem = mem;
+    w.paging = paging;
+    w.linear = linear.v;
+    choose_mode(&w);
+    bool user = paging->cpl == 3 && !paging->implicit;
+    uint32_t error = PF_PRESENT;
+    if (descend(&w, &error) && is_allowed(&w, access, user)) {
+        mark_used(&w, access);
+        *out = leaf_address(&w);
+        return true;
+    }
+    bool fetch_told =
+        (paging->cr4 & CR4_SMEP) || ((paging->cr4 & CR4_PAE) && (paging->efer & EFER_NXE));
+    if (access == WALK_FETCH && fetch_told)
+        error |= PF_FETCH;
+    *error_code =
+        error | (access == WALK_WRITE ? (uint32_t)PF_WRITE : 0u) | (user ? (uint32_t)PF_USER : 0u);
+    return false;
+}
+
+size_t guestwalk_read(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+                      enum walk_access access, void *to, size_t bytes, uint32_t *error_code,
+                      gva_t *fault_at)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        gva_t at = gva(linear.v + done);
+        gpa_t from;
+        *fault_at = at;
+        *error_code = 0;
+        size_t n = PAGE_SIZE - at.v % PAGE_SIZE;
+        n = n < bytes - done ? n : bytes - done;
+        if (!guestwalk_translate(mem, paging, at, access, &from, error_code))
+            break;
+        const void *p = guestmem_window(mem, from, n);
+        if (p == NULL)
+            break;
+        memcpy((uint8_t *)to + done, p, n);
+        done += n;
+    }
+    return done;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Builds and checks the hypervisor's page tables: hides their format (SDM, "4-Level Paging"). */
+#include "mm/host_paging.h"
+
+#include "arch/log.h"
+
+#define PTE_P       (1ull << 0)
+#define PTE_W       (1ull << 1)
+#define PTE_A       (1ull << 5)
+#define PTE_D       (1ull << 6)
+#define PTE_PS      (1ull << 7)
+#define PTE_NX      (1ull << 63)
+#define PTE_ADDRESS 0x000ffffffffff000ull
+#define ENTRIES     512
+#define TOP_LEVEL   4
+#define FOUR_GIB    (1ull << 32)
+
+/* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */
+enum {
+    READ_ONLY = PTE_P | PTE_A | PTE_D,
+    READ_WRITE = READ_ONLY | PTE_W,
+};
+
+static struct {
+    hpa_t root, efi_root;
+    bool pages_1g;
+    const struct mtrr_state *mtrr;
+    uint64_t next_stack;
+} state;
+
+static uint64_t level_bytes(unsigned level) /* of one entry; 1 = PTE … 4 = PML4E */
+{
+    return PAGE_SIZE << (9 * (level - 1));
+}
+
+static uint64_t *table_of(uint64_t entry)
+{
+    return hpa_to_ptr(hpa(entry & PTE_ADDRESS));
+}
+
+static uint64_t *entry_of(uint64_t *table, uint64_t virt, unsigned level)
+{
+    return &table[virt / level_bytes(level) % ENTRIES];
+}
+
+static bool leaf_fits(unsigned level, uint64_t virt, uint64_t phys, uint64_t bytes)
+{
+    uint64_t size = level_bytes(level);
+    if (level == 1)
+        return true;
+    if (level == TOP_LEVEL || (level == 3 && !state.pages_1g) || bytes < size ||
+        (virt | phys) % size != 0)
+        return false;
+    /* A large page over several memory types is undefined (SDM, "Large Page Size
+     * Considerations"). */
+    return state.mtrr == NULL || mtrr_range_type(state.mtrr, hpa(phys), size) != MEMORY_MIXED;
+}
+
+/* Maps in the largest pages that fit. Tables above the leaves allow all: the leaf decides. */
+static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes, uint64_t flags)
+{
+    while (bytes > 0) {
+        uint64_t *table = hpa_to_ptr(root);
+        unsigned level = TOP_LEVEL;
+        while (!leaf_fits(level, virt, phys, bytes)) {
+            uint64_t *entry = entry_of(table, virt, level);
+            if ((*entry & PTE_P) == 0) {
+                hpa_t page;
+                enum status s = page_alloc(1, 1, &page);
+                if (s != OK)
+                    return s;
+                *entry = page.v | READ_WRITE;
+            }
+            if (*entry & PTE_PS)
+                return ERR_BAD_INPUT;
+            table = table_of(*entry);
+            level--;
+        }
+        uint64_t *entry = entry_of(table, virt, level);
+        if (*entry & PTE_P)
+            return ERR_BAD_INPUT;
+        *entry = phys | flags | (level > 1 ? PTE_PS : 0);
+        uint64_t size = level_bytes(level);
+        virt += size;
+        phys += size;
+        bytes -= size;
+    }
+    return OK;
+}
+
+/* All memory, but the hypervisor's text and constants cannot be written by this alias either. */
+static enum status map_physmap(const struct host_map_request *r)
+{
+    uint64_t end = r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB;
+    end = (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+    uint64_t fixed_start = r->image_base + (r->text_start - HOST_IMAGE_BASE);
+    uint64_t fixed_end = r->image_base + (r->rodata_end - HOST_IMAGE_BASE);
+    const struct {
+        uint64_t from, to, flags;
+    } part[] = {
+        {0, fixed_start, READ_WRITE | PTE_NX},
+        {fixed_start, fixed_end, READ_ONLY | PTE_NX},
+        {fixed_end, end, READ_WRITE | PTE_NX},
+    };
+    enum status s = OK;
+    for (unsigned i = 0; i < 3 && s == OK; i++)
+        s = map(state.root, HOST_PHYSMAP_BASE + part[i].from, part[i].from,
+                part[i].to - part[i].from, part[i].flags);
+    return s;
+}
+
+static enum status map_image(const struct host_map_request *r)
+{
+    const struct {
+        uint64_t start, end, flags;
+    } part[] = {
+        {r->text_start, r->text_end, READ_ONLY},
+        {r->rodata_start, r->rodata_end, READ_ONLY | PTE_NX},
+        {r->data_start, r->data_end, READ_WRITE | PTE_NX},
+    };
+    enum status s = OK;
+    for (unsigned i = 0; i < 3 && s == OK; i++)
+        s = map(state.root, part[i].start, r->image_base + (part[i].start - HOST_IMAGE_BASE),
+                part[i].end - part[i].start, part[i].flags);
+    return s;
+}
+
+/* The second root: the high half is shared by its PML4 entries, so later changes show in both. */
+static enum status build_efi_root(const struct host_map_request *r)
+{
+    uint64_t *from = hpa_to_ptr(state.root);
+    uint64_t *to = hpa_to_ptr(state.efi_root);
+    for (unsigned i = ENTRIES / 2; i < ENTRIES; i++)
+        to[i] = from[i];
+    enum status s = OK;
+    for (size_t i = 0; i < r->runtime_count && s == OK; i++) {
+        uint64_t base = r->runtime[i].base;
+        s = map(state.efi_root, base, base, r->runtime[i].pages * PAGE_SIZE, READ_WRITE);
+    }
+    return s;
+}
+
+static bool request_is_sound(const struct host_map_request *r)
+{
+    return ((r->image_base | r->text_start | r->text_end | r->rodata_start | r->rodata_end |
+             r->data_start | r->data_end | r->trampoline) %
+            PAGE_SIZE) == 0 &&
+           HOST_IMAGE_BASE <= r->text_start && r->text_start < r->text_end &&
+           r->text_end <= r->rodata_start && r->rodata_start < r->rodata_end &&
+           r->rodata_end <= r->data_start && r->data_start < r->data_end &&
+           r->image_base + (r->data_end - HOST_IMAGE_BASE) <=
+               (r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB);
+}
+
+enum status host_paging_init(const struct host_map_request *request)
+{
+    if (!request_is_sound(request))
+        return ERR_BAD_INPUT;
+    state.pages_1g = request->pages_1g;
+    state.mtrr = request->mtrr;
+    state.next_stack = HOST_STACKS_BASE;
+    hpa_t stacks;
+    enum status s = page_alloc(1, 1, &state.root);
+    if (s == OK)
+        s = page_alloc(1, 1, &state.efi_root);
+    if (s == OK)
+        s = page_alloc(1, 1, &stacks);
+    if (s != OK)
+        return s;
+    if (state.root.v >= FOUR_GIB)
+        return ERR_NO_MEMORY;
+    *entry_of(hpa_to_ptr(state.root), HOST_STACKS_BASE, TOP_LEVEL) = stacks.v | READ_WRITE;
+    s = map_physmap(request);
+    if (s == OK)
+        s = map_image(request);
+    if (s == OK)
+        s = build_efi_root(request);
+    if (s == OK && request->trampoline != 0)
+        s = map(state.root, request->trampoline, request->trampoline, PAGE_SIZE, READ_ONLY);
+    if (s != OK)
+        log_line("host page tables: %s", status_text(s));
+    return s;
+}
+
+hpa_t host_paging_root(void)
+{
+    return state.root;
+}
+
+hpa_t host_paging_efi_root(void)
+{
+    return state.efi_root;
+}
+
+void host_unmap_low(void)
+{
+    uint64_t *root = hpa_to_ptr(state.root);
+    root[0] = 0; /* its few tables stay allocated, they are never freed one by one */
+}
+
+void *host_map_stack(hpa_t base, uint64_t pages)
+{
+    uint64_t virt = state.next_stack + PAGE_SIZE;
+    for (uint64_t i = 0; i < pages; i++) /* by the page: a large one could swallow the guards */
+        if (map(state.root, virt + i * PAGE_SIZE, base.v + i * PAGE_SIZE, PAGE_SIZE,
+                READ_WRITE | PTE_NX) != OK)
+            return NULL;
+    state.next_stack = virt + pages * PAGE_SIZE;
+    return (void *)(uintptr_t)virt; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, bool executable)
+{
+    uint64_t bad = 0;
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        uint64_t e = table[i];
+        if ((e & PTE_P) == 0)
+            continue;
+        bool w = writable && (e & PTE_W) != 0;
+        bool x = executable && (e & PTE_NX) == 0;
+        if (level > 1 && (e & PTE_PS) == 0)
+            bad += count_wx(table_of(e), level - 1, w, x);
+        else if (w && x)
+            bad++;
+    }
+    return bad;
+}
+
+uint64_t host_paging_check_wx(void)
+{
+    return count_wx(hpa_to_ptr(state.root), TOP_LEVEL, true, true);
+}

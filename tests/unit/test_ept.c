@@ -1,0 +1,254 @@
+// link: mm/ept.c mm/page_alloc.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* EPT: page sizes, lookups, splitting, refusals, and that the checker finds each misconfiguration.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "mm/ept.h"
+#include "mm/page_alloc.h"
+
+#define RAM_PAGES 512
+#define RAM_BASE  0x100000ull
+#define MIB       (1ull << 20)
+#define GIB       (1ull << 30)
+
+static const struct ept_caps all_caps = {true, true, false, true, 39};
+static uint8_t *ram;
+static struct ept ept;
+
+void panic(const char *format, ...)
+{
+    fail_msg("panic: %s", format);
+    abort();
+}
+
+void log_line(const char *format, ...)
+{
+    (void)format;
+}
+
+static int setup(void **s)
+{
+    (void)s;
+    ram = aligned_alloc(PAGE_SIZE, RAM_PAGES * PAGE_SIZE);
+    physmap_base = (uint64_t)(uintptr_t)ram - RAM_BASE;
+    struct page_range range = {RAM_BASE, RAM_PAGES};
+    assert_int_equal(page_alloc_init(&range, 1), OK);
+    assert_int_equal(ept_init(&ept, &all_caps), OK);
+    return 0;
+}
+
+static int teardown(void **s)
+{
+    (void)s;
+    ept_destroy(&ept);
+    uint64_t left = page_alloc_used_by_hypervisor();
+    free(ram);
+    return left == 0 ? 0 : -1;
+}
+
+static enum status map(uint64_t guest, uint64_t host, uint64_t bytes)
+{
+    return ept_map(&ept, gpa(guest), hpa(host), bytes, EPT_RWX, MEMORY_WB, false);
+}
+
+static uint64_t lookup(uint64_t guest)
+{
+    hpa_t h = {~0ull};
+    return ept_lookup(&ept, gpa(guest), &h, NULL) ? h.v : ~0ull;
+}
+
+static void assert_leaves(uint64_t k4, uint64_t m2, uint64_t g1)
+{
+    assert_int_equal(ept.leaves[EPT_LEAF_4K], k4);
+    assert_int_equal(ept.leaves[EPT_LEAF_2M], m2);
+    assert_int_equal(ept.leaves[EPT_LEAF_1G], g1);
+    assert_true(ept_check(&ept, NULL));
+}
+
+/* The raw entry that translates an address at a level. */
+static uint64_t *raw(uint64_t guest, unsigned level)
+{
+    uint64_t *table = hpa_to_ptr(ept.root);
+    for (unsigned l = 4;; l--) {
+        uint64_t *e = &table[guest >> (12 + 9 * (l - 1)) & 511];
+        if (l == level)
+            return e;
+        table = hpa_to_ptr(hpa(*e & 0x000ffffffffff000ull));
+    }
+}
+
+static void test_largest_pages(void **s)
+{
+    (void)s;
+    assert_int_equal(map(0, 4 * GIB, 3 * GIB), OK);
+    assert_leaves(0, 0, 3);
+    assert_int_equal(map(3 * GIB, 2 * GIB + 2 * MIB, GIB), OK); /* not congruent to 1 GiB */
+    assert_leaves(0, 512, 3);
+    assert_int_equal(map(4 * GIB, 16 * MIB + 4096, 4 * MIB), OK); /* nor to 2 MiB */
+    assert_leaves(1024, 512, 3);
+    assert_int_equal(map(5 * GIB - 4096, 8 * GIB - 4096, GIB + 2 * MIB + 8192), OK);
+    assert_leaves(1026, 513, 4);
+    assert_int_equal(lookup(5 * GIB - 4096), 8 * GIB - 4096);
+    assert_int_equal(lookup(5 * GIB + 123), 8 * GIB + 123);
+    assert_int_equal(lookup(6 * GIB + 2 * MIB + 4095), 9 * GIB + 2 * MIB + 4095);
+    assert_int_equal(lookup(6 * GIB + 2 * MIB + 4096), ~0ull);
+    assert_int_equal(lookup(5 * GIB - 4097), ~0ull);
+    assert_int_equal(lookup(2 * GIB + 5), 6 * GIB + 5);
+    assert_int_equal(lookup(1ull << 48), ~0ull);
+    assert_int_equal(ept.table_pages * PAGE_SIZE, page_alloc_used_by_hypervisor());
+}
+
+static void test_without_large_pages(void **s)
+{
+    (void)s;
+    ept.caps.pages_1g = false;
+    assert_int_equal(map(0, GIB, GIB), OK);
+    assert_leaves(0, 512, 0);
+    ept.caps.pages_2m = false;
+    assert_int_equal(map(GIB, GIB, 2 * MIB), OK);
+    assert_int_equal(ept.leaves[EPT_LEAF_4K], 512);
+    assert_false(ept_check(&ept, NULL)); /* now the 2 MiB pages are misconfigurations */
+}
+
+static void test_entry_bits(void **s)
+{
+    (void)s;
+    unsigned perms = 0;
+    assert_int_equal(ept_pointer(&ept), ept.root.v | 0x5e);
+    ept.caps.accessed_dirty = false;
+    assert_int_equal(ept_pointer(&ept), ept.root.v | 0x1e);
+    assert_int_equal(ept_map(&ept, gpa(0), hpa(0x7000), 4096, EPT_R, MEMORY_UC, true), OK);
+    assert_int_equal(*raw(0, 1), 0x7000 | 1 | 0x40);
+    assert_int_equal(ept_map(&ept, gpa(GIB), hpa(GIB), GIB, EPT_RWX, MEMORY_WB, false), OK);
+    assert_int_equal(*raw(GIB, 3), GIB | 7 | 6 << 3 | 0x80);
+    assert_true(ept_lookup(&ept, gpa(5), NULL, &perms));
+    assert_int_equal(perms, EPT_R);
+    assert_leaves(1, 0, 1);
+}
+
+static void test_unmap(void **s)
+{
+    (void)s;
+    assert_int_equal(map(0, 8 * GIB, 2 * GIB), OK);
+    assert_int_equal(ept_unmap(&ept, gpa(GIB + 2 * MIB + 4096), 4096), OK);
+    assert_leaves(511, 511, 1);
+    assert_int_equal(lookup(GIB + 2 * MIB + 4096), ~0ull);
+    assert_int_equal(lookup(GIB + 2 * MIB + 4095), 9 * GIB + 2 * MIB + 4095);
+    assert_int_equal(lookup(GIB + 2 * MIB + 8192), 9 * GIB + 2 * MIB + 8192);
+    assert_int_equal(lookup(2 * GIB - 1), 10 * GIB - 1);
+    assert_int_equal(ept_unmap(&ept, gpa(0), 3 * GIB), OK);
+    assert_leaves(0, 0, 0);
+    assert_int_equal(lookup(0), ~0ull);
+    /* The tables left behind are used again, in place of a large page. */
+    assert_int_equal(map(GIB, GIB, GIB), OK);
+    assert_leaves(512, 511, 0);
+    assert_int_equal(lookup(GIB + 2 * MIB + 77), GIB + 2 * MIB + 77);
+    assert_int_equal(ept_unmap(&ept, gpa(1), 4096), ERR_BAD_INPUT);
+}
+
+static void test_refusals(void **s)
+{
+    (void)s;
+    assert_int_equal(map(1, 0, 4096), ERR_BAD_INPUT);
+    assert_int_equal(map(0, 1, 4096), ERR_BAD_INPUT);
+    assert_int_equal(map(0, 0, 4095), ERR_BAD_INPUT);
+    assert_int_equal(map(0, 0, 0), ERR_BAD_INPUT);
+    assert_int_equal(map(1ull << 48, 0, 4096), ERR_BAD_INPUT);
+    assert_int_equal(map((1ull << 48) - 4096, 0, 8192), ERR_BAD_INPUT);
+    assert_int_equal(map(0, 1ull << 39, 4096), ERR_BAD_INPUT);
+    assert_int_equal(map(0, 0, ~0xfffull), ERR_BAD_INPUT);
+    gpa_t g = gpa(0);
+    hpa_t h = hpa(0);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_W, MEMORY_WB, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_X, MEMORY_WB, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_W | EPT_X, MEMORY_WB, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, 0, MEMORY_WB, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, 15, MEMORY_WB, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_RW, (enum memory_type)2, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_RW, MEMORY_MIXED, false), ERR_BAD_INPUT);
+    assert_leaves(0, 0, 0);
+    ept.caps.execute_only = true;
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_X, MEMORY_WB, false), OK);
+    assert_int_equal(map(0, 0, 4096), ERR_BAD_INPUT); /* there already */
+    assert_int_equal(map(GIB, GIB, GIB), OK);
+    assert_int_equal(map(GIB + 4096, 0, 4096), ERR_BAD_INPUT); /* inside a large page */
+}
+
+static void test_out_of_memory(void **s)
+{
+    (void)s;
+    hpa_t rest;
+    assert_int_equal(page_alloc_guest(RAM_PAGES - 3, 1, &rest), OK); /* two pages are left */
+    assert_int_equal(map(0, 0, GIB), OK);
+    assert_int_equal(map(GIB, 0, 4096), ERR_NO_MEMORY);
+    assert_int_equal(ept_unmap(&ept, gpa(0), 4096), ERR_NO_MEMORY); /* can't split twice */
+    assert_true(ept_check(&ept, NULL));
+    page_free_guest(rest, RAM_PAGES - 3);
+}
+
+static void test_checker(void **s)
+{
+    (void)s;
+    assert_int_equal(map(0, GIB, GIB), OK);
+    assert_int_equal(map(GIB, 2 * MIB, 2 * MIB), OK);
+    assert_int_equal(map(2 * GIB, 0x5000, 4096), OK);
+    assert_true(ept_check(&ept, NULL));
+    static const struct {
+        uint64_t guest;
+        unsigned level;
+        uint64_t flip; /* bits toggled in a good entry */
+    } bad[] = {
+        {0, 3, 1},                /* WX without R */
+        {0, 3, 3},                /* X only, unsupported */
+        {0, 3, 5},                /* W only */
+        {0, 3, 1 << 12},          /* address below the page's size */
+        {0, 3, 1ull << 39},       /* beyond MAXPHYADDR */
+        {0, 3, 4 << 3},           /* type 2 */
+        {0, 3, 1 << 3},           /* type 7 */
+        {0, 4, 0x80},             /* PML4E bit 7 */
+        {0, 4, 0x8},              /* PML4E bit 3 */
+        {GIB, 2, 1 << 20},        /* address below the page's size */
+        {GIB, 3, 0x10},           /* PDPTE bit 4 */
+        {2 * GIB, 2, 0x40},       /* PDE bit 6 */
+        {2 * GIB, 1, 5 << 3},     /* type 3 */
+        {2 * GIB, 1, 1ull << 51}, /* beyond MAXPHYADDR */
+        {2 * GIB, 2, 1ull << 45}, /* beyond MAXPHYADDR, in a table entry */
+    };
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        uint64_t *e = raw(bad[i].guest, bad[i].level);
+        struct ept_error error = {{1}, 0, 0};
+        *e ^= bad[i].flip;
+        assert_false(ept_check(&ept, &error));
+        assert_int_equal(error.level, bad[i].level);
+        assert_int_equal(error.entry, *e);
+        assert_int_equal(error.guest.v, bad[i].guest);
+        *e ^= bad[i].flip;
+    }
+    *raw(2 * GIB, 1) |= 0x300; /* accessed, dirty: the CPU's */
+    assert_true(ept_check(&ept, NULL));
+    ept.leaves[0]++;
+    assert_false(ept_check(&ept, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_largest_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_large_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_entry_bits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unmap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_checker, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

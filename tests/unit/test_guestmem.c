@@ -1,0 +1,115 @@
+// link: mm/guestmem.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest RAM by slots: bounds, overflow, holes, slots that touch. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mm/guestmem.h"
+
+static uint8_t *low, *mid, *top;
+static struct guestmem mem;
+
+static int setup(void **s)
+{
+    (void)s;
+    low = calloc(1, 0x1000); /* exact heap blocks: ASan sees a byte too far */
+    mid = calloc(1, 0x1000);
+    top = calloc(1, 0x1000);
+    memset(&mem, 0, sizeof(mem));
+    assert_int_equal(guestmem_add(&mem, gpa(0x5000), 0x1000, top), OK);
+    assert_int_equal(guestmem_add(&mem, gpa(0), 0x1000, low), OK);
+    assert_int_equal(guestmem_add(&mem, gpa(0x1000), 0x1000, mid), OK);
+    return 0;
+}
+
+static int teardown(void **s)
+{
+    (void)s;
+    free(low);
+    free(mid);
+    free(top);
+    return 0;
+}
+
+static void test_copies(void **s)
+{
+    (void)s;
+    uint8_t data[0x2000], back[0x2000];
+    for (unsigned i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 7 + i / 256);
+    assert_true(guestmem_write(&mem, gpa(0), data, 0x2000)); /* crosses two that touch */
+    assert_memory_equal(low, data, 0x1000);
+    assert_memory_equal(mid, data + 0x1000, 0x1000);
+    assert_true(guestmem_read(&mem, gpa(0), back, 0x2000));
+    assert_memory_equal(back, data, 0x2000);
+    assert_true(guestmem_read(&mem, gpa(0xfff), back, 2));
+    assert_int_equal(back[0], data[0xfff]);
+    assert_int_equal(back[1], data[0x1000]);
+    assert_true(guestmem_fill(&mem, gpa(0xff0), 0xaa, 0x20));
+    assert_int_equal(low[0xfef], data[0xfef]);
+    assert_int_equal(low[0xff0], 0xaa);
+    assert_int_equal(mid[0xf], 0xaa);
+    assert_int_equal(mid[0x10], data[0x1010]);
+    assert_true(guestmem_read(&mem, gpa(0x5fff), back, 1));
+    assert_true(guestmem_read(&mem, gpa(0x9999), back, 0));
+}
+
+static void test_bounds(void **s)
+{
+    (void)s;
+    uint8_t b[0x3000] = {0};
+    assert_false(guestmem_read(&mem, gpa(0x2000), b, 1));
+    assert_false(guestmem_read(&mem, gpa(0x1fff), b, 2));
+    assert_false(guestmem_read(&mem, gpa(0x4fff), b, 2));
+    assert_false(guestmem_read(&mem, gpa(0x5fff), b, 2));
+    assert_false(guestmem_write(&mem, gpa(0x5fff), b, 2));
+    assert_false(guestmem_fill(&mem, gpa(0x5fff), 1, 2));
+    assert_false(guestmem_read(&mem, gpa(UINT64_MAX), b, 2)); /* wraps to 0 */
+    assert_false(guestmem_read(&mem, gpa(0x5001), b, SIZE_MAX));
+    assert_false(guestmem_fill(&mem, gpa(0x5001), 1, SIZE_MAX));
+    struct guestmem none = {0};
+    assert_false(guestmem_read(&none, gpa(0), b, 1));
+}
+
+static void test_window(void **s)
+{
+    (void)s;
+    assert_ptr_equal(guestmem_window(&mem, gpa(0x1000), 0x1000), mid);
+    assert_ptr_equal(guestmem_window(&mem, gpa(0x5010), 0xff0), top + 0x10);
+    assert_null(guestmem_window(&mem, gpa(0x5010), 0xff1));
+    assert_null(guestmem_window(&mem, gpa(0xfff), 2)); /* two slots */
+    assert_null(guestmem_window(&mem, gpa(0x2000), 0));
+    assert_null(guestmem_window(&mem, gpa(0x5010), SIZE_MAX));
+    assert_null(guestmem_window(&mem, gpa(UINT64_MAX), 1));
+}
+
+static void test_add_rejects(void **s)
+{
+    (void)s;
+    assert_int_equal(guestmem_add(&mem, gpa(0x1800), 0x1000, top), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x4800), 0x1000, top), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x5000), 0x1000, top), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0, top), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0x1000, NULL), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x8000), UINT64_MAX, top), ERR_BAD_INPUT);
+    for (unsigned i = 3; i < GUESTMEM_MAX_SLOTS; i++)
+        assert_int_equal(guestmem_add(&mem, gpa(0x10000 * i), 0x1000, top), OK);
+    assert_int_equal(guestmem_add(&mem, gpa(0x7000000), 0x1000, top), ERR_LIMIT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_add_rejects, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
