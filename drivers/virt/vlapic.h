@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arch/status.h"
+#include "drivers/virt/vlapic_timer.h"
 #include "vmx/intc.h"
 #include "vmx/timers.h"
 
@@ -53,7 +54,7 @@ struct vlapic_wiring {
     struct vcpu_line line;
     unsigned (*pic_acknowledge)(void *pic); /* may be NULL: no 8259 */
     void *pic;
-    void (*init)(void *vcpu);                     /* an INIT has arrived; may be NULL */
+    void (*init)(void *vcpu); /* an INIT has arrived: calls vlapic_reset(, true); may be NULL */
     void (*startup)(void *vcpu, unsigned vector); /* a SIPI has arrived; may be NULL */
     const uint64_t *tsc_offset;                   /* guest TSC = clock of timers + this */
     uint32_t id;                                  /* APIC ID, below 255 */
@@ -64,12 +65,8 @@ struct vlapic_wiring {
 struct vlapic {
     struct vlapic_wiring w;
     struct intc *intc;
-    uint64_t base;      /* IA32_APIC_BASE */
-    uint64_t deadline;  /* IA32_TSC_DEADLINE; 0: not armed */
-    struct timer timer; /* the LVT timer in any mode */
-    uint64_t expiry;    /* one-shot, periodic: when the count is 0, in clock ticks */
-    uint8_t timer_mode; /* bits 18:17 of the LVT timer register */
-    uint8_t timer_shift;
+    uint64_t base; /* IA32_APIC_BASE */
+    struct vlapic_timer timer;
     uint8_t irr_words, isr_words; /* which words of IRR, ISR may be non-zero (not when assisted) */
     uint32_t errors;              /* since the last write to ESR */
     bool lint0;                   /* level of the pin */
@@ -90,6 +87,11 @@ void vlapic_reset(struct vlapic *apic, bool init);
 /* The state that firmware leaves (MultiProcessor Specification, "Virtual Wire Mode"): APIC enabled,
  * the 8259 through LINT0. For a boot CPU that starts in a kernel, after vlapic_init(). */
 void vlapic_set_virtual_wire(struct vlapic *apic);
+
+/* For a struct mmio_range of 4 KiB at VLAPIC_DEFAULT_BASE: memory accesses that reach the device.
+ * All ones, dropped, outside xAPIC mode; writes must be aligned 32-bit ones, others are dropped. */
+uint64_t vlapic_mmio_read(void *apic, uint64_t gpa, unsigned bytes);
+void vlapic_mmio_write(void *apic, uint64_t gpa, unsigned bytes, uint64_t value);
 
 /* An irq_line's set(): the pin LINT0, where the 8259's INTR is connected. */
 void vlapic_set_lint0(void *apic, unsigned pin, bool high);

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The local APIC of one virtual CPU. Its registers live in the virtual-APIC page only, because the
+ * CPU may change them there; SDM, chapter "Advanced Programmable Interrupt Controller (APIC)". */
+#include "drivers/virt/vlapic.h"
+
+#include <stddef.h>
+
+/* Offsets in the register page. */
+enum {
+    ID = 0x20,
+    VERSION = 0x30,
+    TPR = 0x80,
+    PPR = 0xa0,
+    EOI = 0xb0,
+    LDR = 0xd0,
+    DFR = 0xe0,
+    SVR = 0xf0,
+    ISR = 0x100,
+    TMR = 0x180,
+    IRR = 0x200,
+    ESR = 0x280,
+    ICR = 0x300,
+    ICR_HIGH = 0x310,
+    LVT_TIMER = 0x320,
+    LVT_THERMAL = 0x330,
+    LVT_PERF = 0x340,
+    LVT_LINT0 = 0x350,
+    LVT_LINT1 = 0x360,
+    LVT_ERROR = 0x370,
+    INITIAL_COUNT = 0x380,
+    CURRENT_COUNT = 0x390,
+    DIVIDE = 0x3e0,
+    SELF_IPI = 0x3f0,
+};
+
+#define VERSION_VALUE 0x00050014u /* integrated APIC, last LVT entry 5, no EOI suppression */
+
+#define BASE_BSP  (1ull << 8)
+#define BASE_X2   (1ull << 10)
+#define BASE_EN   (1ull << 11)
+#define BASE_MODE (BASE_EN | BASE_X2)
+
+#define SVR_ENABLE     (1u << 8)
+#define LVT_MASKED     (1u << 16)
+#define LVT_MODE       (7u << 8)
+#define LVT_DELIVERY   (1u << 12)
+#define LVT_REMOTE_IRR (1u << 14)
+
+enum { ERROR_SEND_VECTOR = 1 << 5, ERROR_RECEIVE_VECTOR = 1 << 6, ERROR_REGISTER = 1 << 7 };
+
+/* Sets of registers, one bit per 16 bytes. */
+#define REG(offset) (1ull << ((offset) >> 4))
+#define ALL_VECTORS (0xffffffull << (ISR >> 4))
+#define ALL_LVT     (0x3full << (LVT_TIMER >> 4))
+#define ALWAYS_WRITE                                                                       \
+    (REG(TPR) | REG(EOI) | REG(SVR) | REG(ESR) | REG(ICR) | ALL_LVT | REG(INITIAL_COUNT) | \
+     REG(DIVIDE))
+#define ALWAYS_READ                                                                         \
+    (ALWAYS_WRITE - REG(EOI) + REG(ID) + REG(VERSION) + REG(PPR) + REG(LDR) + ALL_VECTORS + \
+     REG(CURRENT_COUNT))
+#define XAPIC_READ   (ALWAYS_READ | REG(0x90) | REG(DFR) | REG(ICR_HIGH))
+#define XAPIC_WRITE  (ALWAYS_WRITE | REG(ID) | REG(LDR) | REG(DFR) | REG(ICR_HIGH))
+#define X2APIC_WRITE (ALWAYS_WRITE | REG(SELF_IPI))
+
+/* Bits that a write may change. */
+static const uint64_t writable_bits[64] = {
+    [TPR >> 4] = 0xff,
+    [LDR >> 4] = 0xff000000,
+    [DFR >> 4] = 0xf0000000,
+    [SVR >> 4] = 0x3ff,
+    [ICR >> 4] = 0xffffffff000ccfff,
+    [ICR_HIGH >> 4] = 0xff000000,
+    [LVT_TIMER >> 4] = 0x700ff,
+    [LVT_THERMAL >> 4] = 0x107ff,
+    [LVT_PERF >> 4] = 0x107ff,
+    [LVT_LINT0 >> 4] = 0x1a7ff,
+    [LVT_LINT1 >> 4] = 0x1a7ff,
+    [LVT_ERROR >> 4] = 0x100ff,
+    [INITIAL_COUNT >> 4] = 0xffffffff,
+    [DIVIDE >> 4] = 0xb,
+    [SELF_IPI >> 4] = 0xff,
+};
+
+static uint32_t *reg(const struct vlapic *apic, unsigned offset)
+{
+    return &apic->w.page[offset / 4];
+}
+
+static bool is_x2apic(const struct vlapic *apic)
+{
+    return (apic->base & BASE_X2) != 0;
+}
+
+static void changed(const struct vlapic *apic)
+{
+    apic->w.line.changed(apic->w.line.vcpu);
+}
+
+/* The highest vector set in the 256 bits at offset, or -1. words: where to look at all. */
+static int highest_vector(const struct vlapic *apic, unsigned offset, unsigned words)
+{
+    if (apic->intc->assisted)
+        words = 0xff; /* the CPU changes the page, and does not keep our hint */
+    while (words != 0) {
+        unsigned word = 31u - (unsigned)__builtin_clz(words);
+        uint32_t bits = *reg(apic, offset + word * 16);
+        if (bits != 0)
+            return (int)(word * 32 + 31) - __builtin_clz(bits);
+        words &= ~(1u << word);
+    }
+    return -1;
+}
+
+/* SDM, "Task and Processor Priorities". */
+static uint32_t processor_priority(const struct vlapic *apic)
+{
+    uint32_t tpr = *reg(apic, TPR) & 0xff;
+    int isr = highest_vector(apic, ISR, apic->isr_words);
+    if (isr < 0 || tpr >> 4 >= (uint32_t)isr >> 4)
+        return tpr;
+    return (uint32_t)isr & 0xf0;
+}
+
+static bool set_irr(struct vlapic *apic, unsigned vector, bool level);
+
+/* One error interrupt for all errors until ESR is written; that also ends the recursion when the
+ * error LVT itself holds an illegal vector. */
+static void set_error(struct vlapic *apic, uint32_t error)
+{
+    bool first = apic->errors == 0;
+    apic->errors |= error;
+    uint32_t lvt = *reg(apic, LVT_ERROR);
+    if (first && (lvt & LVT_MASKED) == 0)
+        set_irr(apic, lvt & 0xff, false);
+}
+
+static bool set_irr(struct vlapic *apic, unsigned vector, bool level)
+{
+    if ((*reg(apic, SVR) & SVR_ENABLE) == 0)
+        return false;
+    if (vector < 16) {
+        set_error(apic, ERROR_RECEIVE_VECTOR);
+        return false;
+    }
+    unsigned word = vector >> 5;
+    uint32_t bit = 1u << (vector & 31);
+    uint32_t *tmr = reg(apic, TMR + word * 16);
+    *tmr = level ? *tmr | bit : *tmr & ~bit;
+    *reg(apic, IRR + word * 16) |= bit;
+    apic->irr_words |= (uint8_t)(1u << word);
+    changed(apic);
+    return true;
+}
+
+static int vlapic_pending(void *chip)
+{
+    struct vlapic *apic = chip;
+    if (apic->irr_words == 0)
+        return -1;
+    int irr = highest_vector(apic, IRR, apic->irr_words);
+    return irr >= 0 && (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
+}
+
+static void clear_vector(struct vlapic *apic, unsigned offset, uint8_t *words, unsigned vector)
+{
+    unsigned word = vector >> 5 & 7;
+    uint32_t *bits = reg(apic, offset + word * 16);
+    *bits &= ~(1u << (vector & 31));
+    if (*bits == 0)
+        *words &= (uint8_t) ~(1u << word);
+}
+
+static void vlapic_accept(void *chip, unsigned vector)
+{
+    struct vlapic *apic = chip;
+    unsigned word = vector >> 5 & 7;
+    clear_vector(apic, IRR, &apic->irr_words, vector);
+    *reg(apic, ISR + word * 16) |= 1u << (vector & 31);
+    apic->isr_words |= (uint8_t)(1u << word);
+}
+
+static void vlapic_eoi(void *chip, unsigned vector)
+{
+    const struct vlapic_group *group = ((struct vlapic *)chip)->w.group;
+    if (group->eoi != NULL)
+        group->eoi(group->ioapic, vector);
+}
+
+static void end_of_interrupt(struct vlapic *apic)
+{
+    int vector = highest_vector(apic, ISR, apic->isr_words);
+    if (vector < 0)
+        return;
+    clear_vector(apic, ISR, &apic->isr_words, (unsigned)vector);
+    if ((*reg(apic, TMR + (unsigned)vector / 32 * 16) & 1u << (vector & 31)) != 0)
+        vlapic_eoi(apic, (unsigned)vector);
+    changed(apic);
+}
+
+/* The LVT timer's count or deadline is reached. */
+static void timer_expired(void *chip)
+{
+    struct vlapic *apic = chip;
+    uint32_t lvt = *reg(apic, LVT_TIMER);
+    if ((lvt & LVT_MASKED) == 0)
+        set_irr(apic, lvt & 0xff, false);
+}
+
+static uint64_t vlapic_read_deadline(void *chip)
+{
+    return ((struct vlapic *)chip)->timer.deadline;
+}
+
+static bool vlapic_write_deadline(void *chip, uint64_t guest_tsc)
+{
+    vlapic_timer_set_deadline(&((struct vlapic *)chip)->timer, guest_tsc);
+    return true;
+}
+
+/* One message at its destination. */
+static bool accept_message(struct vlapic *apic, const struct vlapic_message *message)
+{
+    const struct vcpu_line *line = &apic->w.line;
+    if ((apic->base & BASE_EN) == 0)
+        return false;
+    switch ((enum vlapic_mode)message->mode) {
+    case VLAPIC_FIXED:
+    case VLAPIC_LOWEST: return set_irr(apic, message->vector, message->level);
+    case VLAPIC_NMI: line->nmi(line->vcpu); return true;
+    case VLAPIC_INIT:
+        if (apic->w.init != NULL)
+            apic->w.init(line->vcpu);
+        return true;
+    case VLAPIC_SIPI:
+        if (apic->w.startup != NULL)
+            apic->w.startup(line->vcpu, message->vector);
+        return true;
+    case VLAPIC_EXTINT:
+        apic->extint = true;
+        changed(apic);
+        return true;
+    case VLAPIC_SMI: /* there is no SMM in these machines */
+    case VLAPIC_RESERVED: break;
+    }
+    return false;
+}
+
+/* SDM, "Determining IPI Destination". */
+static bool is_destination(const struct vlapic *apic, const struct vlapic_message *message)
+{
+    uint32_t to = message->destination, ldr = *reg(apic, LDR);
+    if (!message->logical)
+        return to == VLAPIC_BROADCAST || to == apic->w.id;
+    if (is_x2apic(apic))
+        return to == VLAPIC_BROADCAST || (to >> 16 == ldr >> 16 && (to & ldr & 0xffff) != 0);
+    to &= 0xff;
+    ldr >>= 24;
+    if (*reg(apic, DFR) >> 28 == 0xf) /* flat */
+        return (to & ldr) != 0;
+    return (to >> 4 == 0xf || to >> 4 == ldr >> 4) && (to & ldr & 0xf) != 0;
+}
+
+bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *message)
+{
+    struct vlapic *lowest = NULL;
+    bool taken = false;
+    for (unsigned i = 0; i < group->count; i++) {
+        struct vlapic *apic = group->peer[i];
+        if (!is_destination(apic, message))
+            continue;
+        if (message->mode != VLAPIC_LOWEST)
+            taken |= accept_message(apic, message);
+        else if (lowest == NULL || *reg(apic, TPR) < *reg(lowest, TPR))
+            lowest = apic;
+    }
+    return lowest != NULL ? accept_message(lowest, message) : taken;
+}
+
+/* SDM, "Issuing Interprocessor Interrupts". An IPI is edge-triggered, whatever its trigger bit. */
+static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
+{
+    enum { NOBODY, SELF, ALL, OTHERS };
+    unsigned shorthand = icr >> 18 & 3;
+    struct vlapic_message message = {.destination = destination,
+                                     .vector = (uint8_t)icr,
+                                     .mode = icr >> 8 & 7,
+                                     .logical = (icr & 1u << 11) != 0};
+    bool ordinary = message.mode == VLAPIC_FIXED || message.mode == VLAPIC_LOWEST;
+    if (ordinary && message.vector < 16) {
+        set_error(apic, ERROR_SEND_VECTOR);
+        return;
+    }
+    bool init_deassert = message.mode == VLAPIC_INIT && (icr & 0xc000) == 0x8000;
+    if (message.mode == VLAPIC_EXTINT || init_deassert)
+        return;
+    if (shorthand == SELF) {
+        if (ordinary) /* no other mode is valid */
+            set_irr(apic, message.vector, false);
+        return;
+    }
+    if (shorthand == NOBODY) {
+        vlapic_deliver(apic->w.group, &message);
+        return;
+    }
+    for (unsigned i = 0; i < apic->w.group->count; i++)
+        if (shorthand == ALL || apic->w.group->peer[i] != apic)
+            accept_message(apic->w.group->peer[i], &message);
+}
+
+static void write_icr(struct vlapic *apic, uint64_t value)
+{
+    *reg(apic, ICR) = (uint32_t)value;
+    if (is_x2apic(apic)) { /* the CPU reads MSR 830H as eight bytes at ICR */
+        *reg(apic, ICR + 4) = (uint32_t)(value >> 32);
+        send_ipi(apic, (uint32_t)value, (uint32_t)(value >> 32));
+        return;
+    }
+    uint32_t to = *reg(apic, ICR_HIGH) >> 24;
+    bool physical = (value & 1u << 11) == 0;
+    send_ipi(apic, (uint32_t)value, physical && to == 0xff ? VLAPIC_BROADCAST : to);
+}
+
+static void write_svr(struct vlapic *apic, uint32_t value)
+{
+    *reg(apic, SVR) = value;
+    if ((value & SVR_ENABLE) == 0) /* SDM, "Local APIC State After It Has Been Software Disabled" */
+        for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
+            *reg(apic, lvt) |= LVT_MASKED;
+    changed(apic);
+}
+
+static void write_lvt(struct vlapic *apic, unsigned offset, uint32_t value)
+{
+    if ((*reg(apic, SVR) & SVR_ENABLE) == 0)
+        value |= LVT_MASKED;
+    *reg(apic, offset) = value;
+    if (offset == LVT_TIMER)
+        vlapic_timer_set_mode(&apic->timer, value >> 17 & 3);
+    else
+        changed(apic); /* the 8259's INTR may have become visible at LINT0 */
+}
+
+/* A write of checked bits to a register that takes writes in this mode. */
+static void write_register(struct vlapic *apic, unsigned offset, uint64_t wide)
+{
+    uint32_t value = (uint32_t)wide;
+    switch (offset) {
+    case ID: *reg(apic, ID) = apic->w.id << 24; break; /* read-only, as on CPUs of today */
+    case TPR:
+        *reg(apic, TPR) = value;
+        changed(apic);
+        break;
+    case EOI: end_of_interrupt(apic); break;
+    case LDR:
+    case ICR_HIGH: *reg(apic, offset) = value; break;
+    case DFR: *reg(apic, DFR) = value | 0x0fffffff; break;
+    case SVR: write_svr(apic, value); break;
+    case ESR:
+        *reg(apic, ESR) = apic->errors;
+        apic->errors = 0;
+        break;
+    case ICR: write_icr(apic, wide); break;
+    case INITIAL_COUNT: /* no effect in TSC-deadline mode */
+        vlapic_timer_set_count(&apic->timer, value);
+        *reg(apic, INITIAL_COUNT) = apic->timer.initial;
+        break;
+    case DIVIDE:
+        *reg(apic, DIVIDE) = value;
+        vlapic_timer_set_divide(&apic->timer, value);
+        break;
+    case SELF_IPI: send_ipi(apic, 1u << 18 | value, 0); break;
+    default: write_lvt(apic, offset, value); break;
+    }
+}
+
+/* Whether a register of this offset exists in the set; if not, xAPIC logs an error. */
+static bool check_offset(struct vlapic *apic, unsigned offset, uint64_t xapic, uint64_t x2apic)
+{
+    if ((apic->base & BASE_EN) == 0)
+        return false;
+    uint64_t set = is_x2apic(apic) ? x2apic : xapic;
+    if (offset < 0x400 && (offset & 15) == 0 && (set & REG(offset)) != 0)
+        return true;
+    if (!is_x2apic(apic))
+        set_error(apic, ERROR_REGISTER);
+    return false;
+}
+
+static bool vlapic_read(void *chip, unsigned offset, uint64_t *value)
+{
+    struct vlapic *apic = chip;
+    *value = 0;
+    if (!check_offset(apic, offset, XAPIC_READ, ALWAYS_READ))
+        return false;
+    if (offset == CURRENT_COUNT)
+        *value = vlapic_timer_count(&apic->timer);
+    else if (offset == PPR && !apic->intc->assisted)
+        *value = processor_priority(apic);
+    else
+        *value = *reg(apic, offset);
+    if (offset == ICR && is_x2apic(apic))
+        *value |= (uint64_t)*reg(apic, ICR + 4) << 32;
+    return true;
+}
+
+static bool vlapic_write(void *chip, unsigned offset, uint64_t value)
+{
+    struct vlapic *apic = chip;
+    if (!check_offset(apic, offset, XAPIC_WRITE, X2APIC_WRITE))
+        return false;
+    uint64_t writable = writable_bits[offset >> 4];
+    uint64_t read_only = (ALL_LVT & REG(offset)) != 0 ? LVT_DELIVERY : 0;
+    if (offset == LVT_LINT0 || offset == LVT_LINT1)
+        read_only |= LVT_REMOTE_IRR;
+    if (is_x2apic(apic) && (value & ~(writable | read_only)) != 0)
+        return false;
+    write_register(apic, offset, value & writable);
+    return true;
+}
+
+static void vlapic_written(void *chip, unsigned offset)
+{
+    struct vlapic *apic = chip;
+    vlapic_write(apic, offset, *reg(apic, offset & 0xffc));
+}
+
+uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
+{
+    struct vlapic *apic = chip;
+    uint64_t value;
+    (void)bytes; /* the bus cuts */
+    if ((apic->base & BASE_MODE) != BASE_EN)
+        return UINT64_MAX;
+    vlapic_read(apic, gpa & 0xffc, &value);
+    return value >> (gpa & 3) * 8;
+}
+
+void vlapic_mmio_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)
+{
+    struct vlapic *apic = chip;
+    if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (gpa & 3) == 0)
+        vlapic_write(apic, gpa & 0xffc, (uint32_t)value);
+}
+
+static uint64_t vlapic_read_base(void *chip)
+{
+    return ((struct vlapic *)chip)->base;
+}
+
+/* The ID and what follows from it, in the format of the mode. */
+static void write_id(struct vlapic *apic)
+{
+    uint32_t id = apic->w.id;
+    *reg(apic, ID) = is_x2apic(apic) ? id : id << 24;
+    *reg(apic, LDR) = is_x2apic(apic) ? (id >> 4) << 16 | 1u << (id & 15) : 0;
+    *reg(apic, ICR + 4) = 0;
+}
+
+/* SDM, "x2APIC State Transitions". */
+static bool vlapic_write_base(void *chip, uint64_t value)
+{
+    struct vlapic *apic = chip;
+    uint64_t address = ((1ull << apic->w.phys_bits) - 1) & ~0xfffull;
+    uint64_t from = apic->base & BASE_MODE, to = value & BASE_MODE;
+    if ((value & ~(address | BASE_BSP | BASE_MODE)) != 0 || to == BASE_X2 ||
+        (from == BASE_MODE && to == BASE_EN) || (from == 0 && to == BASE_MODE))
+        return false;
+    apic->base = value;
+    if (to == 0 && from != 0)
+        vlapic_reset(apic, true);
+    if (to == BASE_MODE && from == BASE_EN)
+        write_id(apic);
+    changed(apic);
+    return true;
+}
+
+static bool vlapic_extint_pending(void *chip)
+{
+    const struct vlapic *apic = chip;
+    uint32_t wanted = (uint32_t)VLAPIC_EXTINT << 8;
+    bool open =
+        (apic->base & BASE_EN) == 0 || (*reg(apic, LVT_LINT0) & (LVT_MASKED | LVT_MODE)) == wanted;
+    return apic->w.pic_acknowledge != NULL && (apic->extint || (apic->lint0 && open));
+}
+
+static unsigned vlapic_extint_acknowledge(void *chip)
+{
+    struct vlapic *apic = chip;
+    apic->extint = false;
+    return apic->w.pic_acknowledge(apic->w.pic);
+}
+
+void vlapic_set_lint0(void *chip, unsigned pin, bool high)
+{
+    struct vlapic *apic = chip;
+    uint32_t lvt = *reg(apic, LVT_LINT0);
+    bool rising = high && !apic->lint0;
+    (void)pin;
+    apic->lint0 = high;
+    if (!rising)
+        return;
+    struct vlapic_message message = {.vector = (uint8_t)lvt, .mode = lvt >> 8 & 7};
+    if ((apic->base & BASE_EN) == 0 || message.mode == VLAPIC_EXTINT)
+        changed(apic); /* extint_pending() looks at the pin */
+    else if ((lvt & LVT_MASKED) == 0 && message.mode != VLAPIC_SIPI)
+        accept_message(apic, &message);
+}
+
+void vlapic_reset(struct vlapic *apic, bool init)
+{
+    for (unsigned i = 0; i < 1024; i++)
+        apic->w.page[i] = 0;
+    if (!init)
+        apic->base = VLAPIC_DEFAULT_BASE | BASE_EN | (apic->w.boot_cpu ? BASE_BSP : 0);
+    write_id(apic);
+    *reg(apic, VERSION) = VERSION_VALUE;
+    *reg(apic, DFR) = 0xffffffff;
+    *reg(apic, SVR) = 0xff;
+    for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
+        *reg(apic, lvt) = LVT_MASKED;
+    vlapic_timer_reset(&apic->timer);
+    apic->irr_words = apic->isr_words = 0;
+    apic->errors = 0;
+    apic->extint = false;
+}
+
+void vlapic_set_virtual_wire(struct vlapic *apic)
+{
+    *reg(apic, SVR) = SVR_ENABLE | 0xf;
+    *reg(apic, LVT_LINT0) = (uint32_t)VLAPIC_EXTINT << 8;
+    *reg(apic, LVT_LINT1) = (uint32_t)VLAPIC_NMI << 8;
+    changed(apic);
+}
+
+enum status vlapic_init(struct vlapic *apic, struct intc *intc, const struct vlapic_wiring *wiring)
+{
+    struct vlapic_group *group = wiring->group;
+    if (wiring->id >= 255 || wiring->phys_bits < 32 || wiring->phys_bits > 52)
+        return ERR_BAD_INPUT;
+    if (group->count == VLAPIC_MAX_PEERS)
+        return ERR_LIMIT;
+    *apic = (struct vlapic){.w = *wiring, .intc = intc};
+    apic->timer = (struct vlapic_timer){.timers = wiring->timers,
+                                        .tsc_offset = wiring->tsc_offset,
+                                        .expired = timer_expired,
+                                        .apic = apic};
+    *intc = (struct intc){
+        .chip = apic,
+        .page = wiring->page,
+        .pending = vlapic_pending,
+        .accept = vlapic_accept,
+        .extint_pending = vlapic_extint_pending,
+        .extint_acknowledge = vlapic_extint_acknowledge,
+        .read = vlapic_read,
+        .write = vlapic_write,
+        .written = vlapic_written,
+        .eoi = vlapic_eoi,
+        .read_base = vlapic_read_base,
+        .write_base = vlapic_write_base,
+        .read_deadline = vlapic_read_deadline,
+        .write_deadline = vlapic_write_deadline,
+    };
+    vlapic_timer_init(&apic->timer);
+    vlapic_reset(apic, false);
+    group->peer[group->count++] = apic;
+    return OK;
+}
