@@ -23,6 +23,7 @@ extern uint64_t probe_stack;
 
 static struct gate idt[256];
 static trap_handler *handler[256];
+struct trap_frame trap_last;
 
 static void gate_set(unsigned vector, uint64_t entry)
 {
@@ -60,6 +61,7 @@ void trap_dispatch(struct trap_frame *f)
         return;
     }
     if (vector < 32 && probe_stack != 0) {
+        trap_last = *f;
         f->rax = vector | f->error << 32;
         f->rip = (uint64_t)probe_resume;
         f->rsp = probe_stack;

@@ -46,6 +46,9 @@ struct probe {
  * nested. */
 struct probe probe_call(void (*function)(void *), void *argument);
 
+/* The registers at the last probed fault. */
+extern struct trap_frame trap_last;
+
 /* Called by start.asm and vectors.asm. */
 void trap_init(void);
 void trap_dispatch(struct trap_frame *frame);
