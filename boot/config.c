@@ -291,8 +291,6 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
         p->seen |= 1u << i;
         return keys[i].set(p, key, value);
     }
-    if (text_length(key) > CONFIG_MAX_NAME)
-        return fail(p, "unknown key, and a long one", NULL);
     return fail(p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
                 p->vm == NULL ? "]: serial"
                               : "]: kernel ramdisk cmdline memory vcpus on_poweroff on_reboot "

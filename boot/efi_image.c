@@ -93,8 +93,8 @@ bool image_load(struct loader *l)
         const Elf64_Phdr *s = segment(elf, i);
 
         if (s->p_type == PT_LOAD)
-            CopyMem((void *)(h->image_base + (s->p_vaddr - span.low)),
-                    (void *)(uintptr_t)(nadir_elf_start + s->p_offset), s->p_filesz);
+            BS->CopyMem((void *)(h->image_base + (s->p_vaddr - span.low)),
+                        (void *)(uintptr_t)(nadir_elf_start + s->p_offset), s->p_filesz);
     }
     l->link_base = span.low;
     l->entry = elf->e_entry;

@@ -45,7 +45,7 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
         return NULL;
     l->allocation[l->allocation_count].base = base;
     l->allocation[l->allocation_count++].pages = pages;
-    ZeroMem((void *)base, pages * EFI_PAGE_SIZE);
+    BS->SetMem((void *)base, pages * EFI_PAGE_SIZE, 0); /* faster than GNU-EFI's, by the byte */
     return (void *)base;
 }
 

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* nadir.cfg: what is understood, and for each mistake the line and the words of the message. */
+// link: boot/config.c
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "boot/config.h"
+
+static struct nadir_config config;
+static struct config_error error;
+
+/* Parses a copy of exactly that length, so that the sanitizer sees a read beyond its end. */
+static bool parse_bytes(const void *text, size_t length)
+{
+    char *copy = malloc(length > 0 ? length : 1);
+    bool ok;
+
+    memcpy(copy, text, length);
+    memset(&config, 0xa5, sizeof(config));
+    memset(&error, 0xa5, sizeof(error));
+    ok = config_parse(copy, length, &config, &error);
+    free(copy);
+    return ok;
+}
+
+static void accept(const char *text)
+{
+    if (!parse_bytes(text, strlen(text)))
+        fail_msg("refused: line %u: %s", error.line, error.text);
+}
+
+static void refuse(uint32_t line, const char *words, const char *text)
+{
+    assert_false(parse_bytes(text, strlen(text)));
+    assert_non_null(memchr(error.text, '\0', sizeof(error.text)));
+    if (error.line != line || strstr(error.text, words) == NULL)
+        fail_msg("line %u: \"%s\", not line %u with \"%s\"", error.line, error.text, line, words);
+}
+
+/* `head`, then `count` times `c`, then `tail`; the caller frees it. */
+static char *with_run(const char *head, char c, size_t count, const char *tail)
+{
+    char *out = malloc(strlen(head) + count + strlen(tail) + 1);
+
+    strcpy(out, head);
+    memset(out + strlen(head), c, count);
+    strcpy(out + strlen(head) + count, tail);
+    return out;
+}
+
+static void test_defaults(void **state)
+{
+    const struct vm_config *vm = &config.vm[0];
+
+    (void)state;
+    accept("[vm a]\nkernel = k\n");
+    assert_int_equal(config.serial_port, 0x3f8);
+    assert_int_equal(config.vm_count, 1);
+    assert_string_equal(vm->name, "a");
+    assert_string_equal(vm->kernel.path, "k");
+    assert_int_equal(vm->kernel.line, 2);
+    assert_int_equal(vm->kernel.base, 0);
+    assert_int_equal(vm->line, 1);
+    assert_string_equal(vm->ramdisk.path, "");
+    assert_string_equal(vm->cmdline, "");
+    assert_int_equal(vm->memory_mib, 256);
+    assert_int_equal(vm->vcpus, 1);
+    assert_int_equal(vm->on_poweroff, ACTION_DESTROY);
+    assert_int_equal(vm->on_reboot, ACTION_RESTART);
+    assert_int_equal(vm->on_crash, ACTION_DESTROY);
+}
+
+static void test_everything_named(void **state)
+{
+    const struct vm_config *vm = &config.vm[0];
+
+    (void)state;
+    accept("# Nadir\r\n\r\n[nadir]\r\n\tserial = 0x2F8 # COM2\r\n"
+           "[ vm  web-1.x_Y ]# a comment\r\n"
+           "kernel=boot/vmlinuz\r\n"
+           "  ramdisk =  boot\\initrd.gz\t# another\r\n"
+           "cmdline = console=ttyS0 root=/dev/vda#1 x=\"a b\" # third\r\n"
+           "memory = 0x200\r\nvcpus = 1\r\n"
+           "on_poweroff = restart\r\non_reboot = destroy\r\non_crash = 'restart'\r\n"
+           "[vm b]\r\nkernel = \"a # b\"   # c\r\nmemory=16\r\ncmdline = 'x  # \"y\"  '");
+    assert_int_equal(config.serial_port, 0x2f8);
+    assert_int_equal(config.vm_count, 2);
+    assert_string_equal(vm->name, "web-1.x_Y");
+    assert_int_equal(vm->line, 5);
+    assert_string_equal(vm->kernel.path, "boot/vmlinuz");
+    assert_string_equal(vm->ramdisk.path, "boot\\initrd.gz");
+    assert_int_equal(vm->ramdisk.line, 7);
+    assert_string_equal(vm->cmdline, "console=ttyS0 root=/dev/vda#1 x=\"a b\"");
+    assert_int_equal(vm->memory_mib, 512);
+    assert_int_equal(vm->on_poweroff, ACTION_RESTART);
+    assert_int_equal(vm->on_reboot, ACTION_DESTROY);
+    assert_int_equal(vm->on_crash, ACTION_RESTART);
+    assert_string_equal(config.vm[1].kernel.path, "a # b");
+    assert_string_equal(config.vm[1].cmdline, "x  # \"y\"  ");
+    assert_int_equal(config.vm[1].memory_mib, 16);
+}
+
+static void test_serial(void **state)
+{
+    (void)state;
+    accept("[nadir]\nserial = none\n[vm a]\nkernel = k");
+    assert_int_equal(config.serial_port, 0);
+    accept("[nadir]\nserial = 1016\n[vm a]\nkernel = k");
+    assert_int_equal(config.serial_port, 0x3f8);
+    accept("[nadir]\nserial = 0xfff8\n[vm a]\nkernel = k");
+    assert_int_equal(config.serial_port, 0xfff8);
+    refuse(2, "serial = 0: out of range; 0x8 to 0xfff8, or none", "[nadir]\nserial = 0");
+    refuse(2, "serial = 0x10000: out of range", "[nadir]\nserial = 0x10000");
+    refuse(2, "serial = 0x3f9: must be a multiple of 8", "[nadir]\nserial = 0x3f9");
+    refuse(2, "serial = com1: not a whole number", "[nadir]\nserial = com1");
+}
+
+static void test_sections(void **state)
+{
+    (void)state;
+    refuse(0, "no [vm NAME] in it", "");
+    refuse(0, "no [vm NAME] in it", "# nothing\n\n");
+    refuse(0, "no [vm NAME] in it", "[nadir]\nserial = none\n");
+    refuse(2, "unknown section [dom0]", "\n[dom0]\n");
+    refuse(1, "unknown section [vmx]", "[vmx]\n");
+    refuse(1, "unknown section []", "[]\n");
+    refuse(1, "a section without its ]", "[vm a\n");
+    refuse(1, "text after the ]", "[vm a] b\n");
+    refuse(4, "[nadir] is there twice", "[nadir]\n[vm a]\nkernel = k\n[nadir]\n");
+    refuse(3, "key memory stands before the first", "\n\nmemory = 3\n");
+    refuse(1, "has no kernel", "[vm a]\nmemory = 32\n");
+    refuse(3, "[vm b] has no kernel", "[vm a]\nkernel = k\n[vm b]\n\n[vm c]\nkernel = k\n");
+    refuse(3, "[vm b] has no kernel", "[vm a]\nkernel = k\n[vm b]\n\n[nadir]\n");
+}
+
+static void test_names(void **state)
+{
+    char *text;
+
+    (void)state;
+    refuse(1, "[vm NAME] without a name", "[vm]\n");
+    refuse(1, "[vm NAME] without a name", "[vm  ]\n");
+    refuse(1, "bad VM name 'a b'", "[vm a b]\n");
+    refuse(1, "bad VM name 'a/b'; letters, digits", "[vm a/b]\n");
+    refuse(1, "bad VM name 'caf?\?'", "[vm caf\xc3\xa9]\n");
+    refuse(3, "two VMs are named a", "[vm a]\nkernel = k\n[vm a]\n");
+    accept("[vm a]\nkernel = k\n[vm A]\nkernel = k\n");
+    text = with_run("[vm ", 'n', CONFIG_MAX_NAME - 1, "]\nkernel = k");
+    accept(text);
+    free(text);
+    text = with_run("[vm ", 'n', CONFIG_MAX_NAME, "]\nkernel = k");
+    refuse(1, "too long: at most 31", text);
+    free(text);
+}
+
+static void test_number_of_vms(void **state)
+{
+    char text[512] = "";
+
+    (void)state;
+    for (int i = 0; i < CONFIG_MAX_VMS; i++)
+        sprintf(text + strlen(text), "[vm v%d]\nkernel = k\n", i);
+    accept(text);
+    assert_int_equal(config.vm_count, CONFIG_MAX_VMS);
+    strcat(text, "[vm more]\nkernel = k\n");
+    refuse(2 * CONFIG_MAX_VMS + 1, "too many VMs: at most 8", text);
+}
+
+static void test_keys(void **state)
+{
+    static const char *const later[] = {"cpus", "disk", "vif", "firmware"};
+    char text[64], words[64];
+
+    (void)state;
+    refuse(2, "unknown key memroy", "[vm a]\nmemroy = 3\n");
+    refuse(2,
+           "known in [vm NAME]: kernel ramdisk cmdline memory vcpus on_poweroff on_reboot on_crash",
+           "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
+    refuse(2, "unknown key kernel; known in [nadir]: serial", "[nadir]\nkernel = k\n");
+    refuse(2, "unknown key serial", "[vm a]\nserial = none\n");
+    refuse(2, "unknown key Kernel", "[vm a]\nKernel = k\n");
+    refuse(4, "memory is there twice in [vm a]", "[vm a]\nmemory = 32\nkernel = k\nmemory = 32\n");
+    refuse(3, "serial is there twice in [nadir]", "[nadir]\nserial = none\nserial = none\n");
+    refuse(2, "neither a [section], nor key = value", "[vm a]\nkernel\n");
+    refuse(2, "neither a [section], nor key = value", "[vm a]\n= k\n");
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
+        sprintf(text, "[vm a]\n%s = 1\n", later[i]);
+        sprintf(words, "%s is not supported yet", later[i]);
+        refuse(2, words, text);
+    }
+    accept("[vm a]\nkernel = k\nmemory = 32\n[vm b]\nmemory = 64\nkernel = k\n");
+}
+
+static void test_memory(void **state)
+{
+    static const char *const junk[] = {"",    "x",  "256M", "-1",  "+1",  "1.5",
+                                       "2 5", "0x", "0xg1", "12a", "a12", "0b1"};
+    static const char *const out_of_range[] = {"0",
+                                               "0x0",
+                                               "15",
+                                               "1048577",
+                                               "18446744073709551616",
+                                               "99999999999999999999999999999",
+                                               "0x10000000000000010"};
+    char text[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(junk) / sizeof(junk[0]); i++) {
+        sprintf(text, "[vm a]\nmemory = %s\n", junk[i]);
+        refuse(2, ": not a whole number; 16 to 1048576 (MiB)", text);
+    }
+    for (size_t i = 0; i < sizeof(out_of_range) / sizeof(out_of_range[0]); i++) {
+        sprintf(text, "[vm a]\nmemory = %s\n", out_of_range[i]);
+        refuse(2, ": out of range; 16 to 1048576 (MiB)", text);
+    }
+    accept("[vm a]\nkernel = k\nmemory = 1048576\n");
+    assert_int_equal(config.vm[0].memory_mib, 1048576);
+    accept("[vm a]\nkernel = k\nmemory = 0000000000000000000000000000032\n");
+    assert_int_equal(config.vm[0].memory_mib, 32);
+}
+
+static void test_vcpus(void **state)
+{
+    char text[64];
+
+    (void)state;
+    refuse(2, "vcpus = 0: out of range; only 1 is supported yet", "[vm a]\nvcpus = 0\n");
+    sprintf(text, "[vm a]\nvcpus = %d\n", CONFIG_MAX_VCPUS + 1);
+    refuse(2, ": out of range; ", text);
+    refuse(2, "vcpus = two: not a whole number", "[vm a]\nvcpus = two\n");
+}
+
+static void test_actions(void **state)
+{
+    (void)state;
+    refuse(2, "on_crash = preserve is not supported yet", "[vm a]\non_crash = preserve\n");
+    refuse(2, "on_reboot = Restart: must be destroy or restart", "[vm a]\non_reboot = Restart\n");
+    refuse(2, "on_poweroff = : must be destroy", "[vm a]\non_poweroff =\n");
+}
+
+static void test_lengths(void **state)
+{
+    char *text = with_run("[vm a]\nkernel = ", 'k', CONFIG_MAX_PATH - 1, "\n");
+
+    (void)state;
+    accept(text);
+    assert_int_equal(strlen(config.vm[0].kernel.path), CONFIG_MAX_PATH - 1);
+    free(text);
+    text = with_run("[vm a]\nkernel = ", 'k', CONFIG_MAX_PATH, "\n");
+    refuse(2, "kernel is too long: at most 255 characters", text);
+    free(text);
+    text = with_run("[vm a]\nkernel = k\ncmdline = ", 'c', CONFIG_MAX_CMDLINE - 1, "");
+    accept(text);
+    assert_int_equal(strlen(config.vm[0].cmdline), CONFIG_MAX_CMDLINE - 1);
+    free(text);
+    text = with_run("[vm a]\nkernel = k\ncmdline = ", 'c', CONFIG_MAX_CMDLINE, "");
+    refuse(3, "cmdline is too long: at most 2047 characters", text);
+    free(text);
+    text = with_run("[vm a]\nkernel = k\n#", 'x', 4094, "\n");
+    accept(text);
+    free(text);
+    text = with_run("[vm a]\nkernel = k\n#", 'x', 4095, "\n");
+    refuse(3, "the line is too long: at most 4095", text);
+    free(text);
+    text = with_run("[vm a]\n", 'x', 1000, " = 1\n");
+    refuse(2, "unknown key", text);
+    free(text);
+    text = with_run("[", 'x', 1000, "]\n");
+    refuse(1, "unknown section [xxx", text);
+    free(text);
+}
+
+static void test_values(void **state)
+{
+    (void)state;
+    refuse(2, "kernel names no file", "[vm a]\nkernel =\n");
+    refuse(2, "kernel names no file", "[vm a]\nkernel = # k\n");
+    refuse(2, "ramdisk names no file", "[vm a]\nramdisk = \"\"\n");
+    refuse(2, "only ASCII file names", "[vm a]\nkernel = caf\xc3\xa9\n");
+    refuse(2, "a quote without its end", "[vm a]\nkernel = \"k\n");
+    refuse(2, "a quote without its end", "[vm a]\nkernel = 'k\"\n");
+    refuse(2, "text after the closing quote", "[vm a]\nkernel = \"k\" l\n");
+    accept("[vm a]\nkernel = k=l\ncmdline =\n");
+    assert_string_equal(config.vm[0].kernel.path, "k=l");
+    accept("[vm a]\nkernel = k\ncmdline = caf\xc3\xa9\n");
+    assert_string_equal(config.vm[0].cmdline, "caf\xc3\xa9");
+}
+
+static void test_bytes(void **state)
+{
+    static const char with_nul[] = "[vm a]\nkernel = a\0b\n";
+    char *whole = with_run("\xef\xbb\xbf[vm a]\nkernel = ", 'k', 10, "\r");
+
+    (void)state;
+    assert_false(parse_bytes(with_nul, sizeof(with_nul) - 1));
+    assert_int_equal(error.line, 2);
+    assert_non_null(strstr(error.text, "a control character"));
+    refuse(1, "a control character", "\x01");
+    refuse(2, "a control character", "[vm a]\nkernel = \x1b[31m\n");
+    refuse(2, "a control character", "[vm a]\nkernel = a\x7f\n");
+    refuse(1, "a control character", "[vm a]\rkernel = k\r");
+    accept(whole); /* a byte-order mark, and a CR at the very end */
+    assert_string_equal(config.vm[0].kernel.path, "kkkkkkkkkk");
+    for (size_t n = 0; n < 20; n++) /* cut anywhere, it is an error, and nothing else */
+        assert_false(parse_bytes(whole, n));
+    free(whole);
+    refuse(1, "neither",
+           "\xef\xbb"
+           "x");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything_named),
+        cmocka_unit_test(test_serial),   cmocka_unit_test(test_sections),
+        cmocka_unit_test(test_names),    cmocka_unit_test(test_number_of_vms),
+        cmocka_unit_test(test_keys),     cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_vcpus),    cmocka_unit_test(test_actions),
+        cmocka_unit_test(test_lengths),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_bytes),
+    };
+
+    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
