@@ -89,8 +89,8 @@ image: all demo ## build/demo.img, a bootable disk image of the demo
 	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img
 usb: image ## the same, and how to write it to a USB stick
 	@echo "Write it with: sudo dd if=$B/demo.img of=/dev/sdX bs=4M conv=fsync"
-gdb: all demo ## the demo stopped before its first instruction, with gdb attached
-	tools/nadir run $B/demo/nadir.cfg --gdb
+gdb: all demo ## the demo with gdb attached, stopped at Nadir's first instruction
+	tools/gdb.sh $B/demo/nadir.cfg
 bench: all deps ## what each operation costs a guest, beside KVM
 	tools/bench.py
 

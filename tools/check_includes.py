@@ -12,7 +12,7 @@ INCLUDE = re.compile(r'^\s*[#%]\s*include\s+([<"])([^>"]+)[>"]', re.M)
 # What the compiler itself brings along without an operating system.
 FREESTANDING = {"stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h",
                 "stdnoreturn.h", "limits.h", "float.h", "iso646.h", "cpuid.h"}
-EFI = {"efi.h", "efilib.h"}
+EFI = {"efi.h", "efilib.h", "elf.h"}
 # vmx's headers that devices are built on: they know nothing of a VMCS.
 VMX_FOR_DEVICES = ("vmx/bus.h", "vmx/intc.h", "vmx/lines.h", "vmx/timers.h")
 # And those that only vmx/ itself may see.

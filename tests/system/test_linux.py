@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Debian's own kernels as guests, from power-on to a line of user space and power-off."""
 
-import re
 import shutil
 import sys
 
@@ -20,7 +19,8 @@ def boot(nadir, folder, **options):
 def reached_user_space(result):
     assert result.status == 0, result
     assert "nadir-demo: user space reached" in result.console, result
-    assert re.search(r"^nadir-demo: kernel errors 0$", result.console, re.M), result
+    for trouble in ("Oops", "BUG:", "Call Trace", "WARNING: CPU"):
+        assert trouble not in result.console, result
     assert len(result.stats) == 1 and result.stats[0]["end"] == "poweroff", result.stats
 
 

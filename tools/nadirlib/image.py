@@ -14,7 +14,8 @@ FIRST_MIB = 1  # where the partition starts; the last MiB of the disk is for the
 SMALLEST_ESP = 40 * MIB  # FAT32 cannot be smaller than 65,525 clusters
 
 # Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
-FILE_LINE = re.compile(rb"^(\s*(?:kernel|ramdisk)\s*=\s*)([^#\r\n]*?)(\s*(?:#.*)?\r?)$")
+FILE_LINE = re.compile(
+    rb"""^(\s*(?:kernel|ramdisk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s#|\s*\r?$).)*)(.*)$""", re.S)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
 
 
@@ -30,7 +31,7 @@ def plan(cfg):
     lines = []
     for number, line in enumerate(cfg.read_bytes().split(b"\n"), 1):
         match = FILE_LINE.match(line)
-        value = match.group(2).decode("utf-8", "replace").strip('"') if match else ""
+        value = match.group(2).decode("utf-8", "replace").strip("\"'") if match else ""
         if value:
             path = Path(cfg.parent, value)
             name = value
