@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How a virtual PC is put together: which device sits where, and which wire leads to which chip. */
+#include "guest/pc.h"
+
+#include "arch/log.h"
+#include "guest/acpi.h"
+#include "guest/flat.h"
+#include "guest/layout.h"
+#include "guest/linux.h"
+#include "guest/pc_memory.h"
+#include "mm/page_alloc.h"
+
+#include <stddef.h>
+
+_Static_assert(offsetof(struct pc, vm) == 0, "pc_poll() leads from the VM to its PC");
+
+#define PC_PAGES      ((sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE)
+#define ACPI_PAGES    2u
+#define COM1_PORT     0x3f8
+#define EPT_PHYS_BITS 48u /* what four levels map */
+#define IRQ_TIMER_PIN 2   /* ISA IRQ 0 at the IO-APIC, as the MADT says */
+
+/* ISA interrupt lines. */
+enum {
+    IRQ_TIMER = 0,
+    IRQ_KEYBOARD = 1,
+    IRQ_COM1 = 4,
+    IRQ_RTC = 8,
+    IRQ_SCI = 9,
+    IRQ_MOUSE = 12,
+};
+
+extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
+
+/* An ISA line leads to both interrupt controllers; the guest masks the one that it does not use. */
+static void isa_irq_set(void *dev, unsigned irq, bool high)
+{
+    struct pc *pc = dev;
+    vpic_set(&pc->pic, irq, high);
+    vioapic_set(&pc->ioapic, irq == IRQ_TIMER ? IRQ_TIMER_PIN : irq, high);
+}
+
+static struct irq_line isa_irq(struct pc *pc, unsigned irq)
+{
+    return (struct irq_line){isa_irq_set, pc, irq};
+}
+
+static unsigned pic_acknowledge(void *pic)
+{
+    return vpic_acknowledge(pic);
+}
+
+/* The local APIC is made before its vCPU: until that has connected its line, nobody listens. */
+static void cpu_changed(void *dev)
+{
+    const struct vcpu_line *line = &((struct pc *)dev)->vm.vcpu_line;
+    if (line->changed != NULL)
+        line->changed(line->vcpu);
+}
+
+static void cpu_nmi(void *dev)
+{
+    const struct vcpu_line *line = &((struct pc *)dev)->vm.vcpu_line;
+    if (line->nmi != NULL)
+        line->nmi(line->vcpu);
+}
+
+static uint64_t pc_poll(struct vm *vm, uint64_t now)
+{
+    struct pc *pc = (struct pc *)vm;
+    while (vuart_room(&pc->com1) > 0) {
+        const int byte = pc->console.in(pc->console.ctx);
+        if (byte < 0)
+            break;
+        vuart_receive(&pc->com1, (uint8_t)byte);
+    }
+    return pc->console.poll(pc->console.ctx, now);
+}
+
+static uint8_t guest_phys_bits(const struct vm *vm)
+{
+    return cpuid_table_find(&vm->cpuid, 0x80000008u, 0)->eax & 0xff;
+}
+
+static enum status make_policies(struct pc *pc, const struct vm_config *config,
+                                 const struct pc_host *host)
+{
+    struct vm *vm = &pc->vm;
+    const struct cpuid_facts facts = {
+        .vcpus = config->vcpus,
+        .physical_bits = EPT_PHYS_BITS,
+        .tsc_hz = host->tsc_hz,
+        .rdtscp = host->rdtscp,
+        .invpcid = host->invpcid,
+        .xsaves = host->xsaves,
+    };
+    const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
+    if (s != OK)
+        return s;
+    vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
+    return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, guest_phys_bits(vm));
+}
+
+/* The interrupt controllers first: whoever raises a line at start must find them. */
+static enum status make_interrupt_controllers(struct pc *pc)
+{
+    struct vm *vm = &pc->vm;
+    const struct vlapic_wiring wiring = {
+        .page = hpa_to_ptr(pc->apic_page),
+        .timers = &vm->timers,
+        .group = &pc->apics,
+        .line = {.changed = cpu_changed, .nmi = cpu_nmi, .vcpu = pc},
+        .pic_acknowledge = pic_acknowledge,
+        .pic = &pc->pic,
+        .tsc_offset = &vm->tsc_offset,
+        .id = 0,
+        .phys_bits = guest_phys_bits(vm),
+        .boot_cpu = true,
+    };
+    const struct mmio_range apic = {VLAPIC_DEFAULT_BASE, VLAPIC_DEFAULT_BASE + PAGE_SIZE - 1,
+                                    &pc->apic, vlapic_mmio_read, vlapic_mmio_write};
+    const struct mmio_range ioapic = {VIOAPIC_BASE, VIOAPIC_BASE + VIOAPIC_SIZE - 1, &pc->ioapic,
+                                      vioapic_read, vioapic_write};
+    enum status s = vlapic_init(&pc->apic, &vm->intc, &wiring);
+    if (s == OK)
+        s = bus_add_mmio(&vm->bus, &apic);
+    if (s == OK)
+        s = bus_add_mmio(&vm->bus, &ioapic);
+    if (s == OK)
+        s = vpic_init(&pc->pic, &vm->bus, (struct irq_line){vlapic_set_lint0, &pc->apic, 0});
+    if (s != OK)
+        return s;
+    vioapic_init(&pc->ioapic, &pc->apics);
+    vlapic_set_virtual_wire(&pc->apic);
+    return OK;
+}
+
+/* The virtual PC as a table: each device with its ports (in its own file) and interrupt line. */
+static enum status make_devices(struct pc *pc, const struct pc_host *host)
+{
+    struct vm *vm = &pc->vm;
+    struct bus *bus = &vm->bus;
+    struct timers *timers = &vm->timers;
+    const struct power_line power = {vm_end_request, vm};
+    const struct pc_console *console = &pc->console;
+    const uint64_t below = layout_below_4g(vm->memory_bytes);
+    const uint64_t above = layout_above_4g(vm->memory_bytes);
+
+    const enum status results[] = {
+        vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
+        vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
+        vuart_init(&pc->com1, COM1_PORT, console->out, console->ctx, bus, isa_irq(pc, IRQ_COM1)),
+        vi8042_init(&pc->keyboard, bus, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE), power),
+        vpm_init(&pc->pm, bus, timers, isa_irq(pc, IRQ_SCI), power),
+        vpci_init(&pc->pci, bus, power),
+        vdebug_init(&pc->debug, console->out, console->ctx, bus, power),
+    };
+    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
+        if (results[i] != OK)
+            return results[i];
+    }
+    return OK;
+}
+
+static enum status write_acpi(struct pc *pc, uint32_t vcpus)
+{
+    hpa_t pages;
+    enum status s = page_alloc(ACPI_PAGES, 1, &pages);
+    if (s != OK)
+        return s;
+    uint8_t *tables = hpa_to_ptr(pages);
+    size_t used;
+    s = acpi_build(tables, ACPI_PAGES * PAGE_SIZE, LAYOUT_ACPI, vcpus, dsdt_aml_start,
+                   (size_t)(dsdt_aml_end - dsdt_aml_start), &used);
+    if (s == OK && !guestmem_write(&pc->vm.mem, gpa(LAYOUT_ACPI), tables, used))
+        s = ERR_NO_MEMORY;
+    page_free(pages, ACPI_PAGES);
+    return s;
+}
+
+static enum status load_program(struct pc *pc, const struct vm_config *config)
+{
+    const struct linux_image image = {
+        .kernel = hpa_to_ptr(hpa(config->kernel.base)),
+        .kernel_size = config->kernel.size,
+        .ramdisk = hpa_to_ptr(hpa(config->ramdisk.base)),
+        .ramdisk_size = config->ramdisk.base != 0 ? config->ramdisk.size : 0,
+        .cmdline = config->cmdline,
+        .memory_bytes = pc->vm.memory_bytes,
+        .rsdp = LAYOUT_ACPI,
+    };
+    char why[160];
+    const enum status s =
+        linux_recognize(image.kernel, image.kernel_size)
+            ? linux_load(&pc->vm.mem, &image, &pc->boot, why, sizeof(why))
+            : flat_load(&pc->vm.mem, image.kernel, image.kernel_size, &pc->boot, why, sizeof(why));
+    if (s != OK)
+        log_line("vm %s: %s: %s", config->name, config->kernel.path, why);
+    return s;
+}
+
+static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
+{
+    const char *step = "memory";
+    enum status s = pc_memory_create(pc, config->memory_mib << 20, host);
+    if (s == OK) {
+        step = "CPUID and MSR tables";
+        s = make_policies(pc, config, host);
+    }
+    if (s == OK) {
+        step = "interrupt controllers";
+        s = make_interrupt_controllers(pc);
+    }
+    if (s == OK) {
+        step = "devices";
+        s = make_devices(pc, host);
+    }
+    if (s == OK) {
+        step = "ACPI tables";
+        s = write_acpi(pc, config->vcpus);
+    }
+    if (s != OK) {
+        log_line("vm %s: cannot make its %s: %s", config->name, step, status_text(s));
+        return s;
+    }
+    return load_program(pc, config);
+}
+
+enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
+                      const struct pc_console *console, struct pc **out)
+{
+    hpa_t base;
+    enum status s = page_alloc(PC_PAGES, 1, &base);
+    if (s != OK) {
+        log_line("vm %s: no memory for its state: %s", config->name, status_text(s));
+        return s;
+    }
+    struct pc *pc = hpa_to_ptr(base); /* zeroed */
+    pc->console = *console;
+    pc->vm.name = config->name;
+    pc->vm.index = index;
+    pc->vm.timers =
+        (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
+    pc->vm.poll = pc_poll;
+    s = fill(pc, config, host);
+    if (s != OK) {
+        pc_destroy(pc);
+        return s;
+    }
+    *out = pc;
+    return OK;
+}
+
+void pc_destroy(struct pc *pc)
+{
+    pc_memory_destroy(pc);
+    page_free(ptr_to_hpa(pc), PC_PAGES);
+}

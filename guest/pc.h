@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A virtual PC: a struct vm with its memory, devices and policies, and a kernel loaded. */
+#pragma once
+
+#include "arch/status.h"
+#include "boot/config.h"
+#include "drivers/virt/vdebug.h"
+#include "drivers/virt/vi8042.h"
+#include "drivers/virt/vioapic.h"
+#include "drivers/virt/vlapic.h"
+#include "drivers/virt/vpci.h"
+#include "drivers/virt/vpic.h"
+#include "drivers/virt/vpit.h"
+#include "drivers/virt/vpm.h"
+#include "drivers/virt/vrtc.h"
+#include "drivers/virt/vuart.h"
+#include "guest/cpuid_policy.h"
+#include "guest/msr_policy.h"
+#include "vmx/boot_state.h"
+#include "vmx/vm.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The VM's end of a console. All called on the VM's CPU, from its run loop. */
+struct pc_console {
+    void *ctx;
+    void (*out)(void *ctx, uint8_t byte); /* must not wait: buffers */
+    int (*in)(void *ctx);                 /* the next typed byte, or -1 */
+    /* Moves what is buffered; returns the host TSC at which it wants to be called again. */
+    uint64_t (*poll)(void *ctx, uint64_t now);
+};
+
+/* What the machine below offers, the same for all its VMs. */
+struct pc_host {
+    cpuid_fn *cpuid;
+    uint64_t (*read_tsc)(void);
+    uint64_t tsc_hz;
+    uint64_t epoch;     /* time of day: seconds since 1970 (UTC) */
+    uint64_t microcode; /* IA32_BIOS_SIGN_ID */
+    struct ept_caps ept;
+    bool rdtscp, invpcid, xsaves; /* VMX lets a guest execute them */
+    bool apic_access; /* VMX will virtualise the APIC page: it is to be mapped in the EPT */
+};
+
+struct pc_ram {
+    hpa_t base;
+    uint64_t pages;
+};
+
+struct pc {
+    struct vm vm; /* first: the engine's pointer leads back to the PC */
+    struct boot_state boot;
+    struct pc_console console;
+
+    struct vpic pic;
+    struct vpit pit;
+    struct vrtc rtc;
+    struct vuart com1;
+    struct vi8042 keyboard;
+    struct vpm pm;
+    struct vpci pci;
+    struct vdebug debug;
+    struct vioapic ioapic;
+    struct vlapic apic; /* of the one vCPU */
+    struct vlapic_group apics;
+    struct msr_policy msr;
+
+    hpa_t apic_page;        /* the vCPU's virtual-APIC page */
+    hpa_t apic_access_page; /* 0: not mapped */
+    struct pc_ram ram[GUESTMEM_MAX_SLOTS];
+    uint32_t ram_count;
+};
+
+/*
+ * Makes VM number index as *config says: zeroed RAM, EPT, tables, devices at power-up, kernel
+ * loaded, pc->boot filled in; then vcpu_create() may follow. config must stay where it is. On
+ * failure everything is given back, and a line in the log says why. A VM restarts by pc_destroy()
+ * and pc_create().
+ */
+enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
+                      const struct pc_console *console, struct pc **out);
+
+/* Gives all memory back. The vCPU is gone already. */
+void pc_destroy(struct pc *pc);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Takes RAM for a guest in the largest pieces there are and maps it, with the holes of a PC. */
+#include "guest/pc_memory.h"
+
+#include "guest/layout.h"
+#include "mm/page_alloc.h"
+
+#define MEMORY_MAX (1ull << 40)
+
+/* Makes [from, to) of a piece of RAM, which starts at guest-physical base, part of the guest. */
+static enum status add_range(struct pc *pc, const struct pc_ram *ram, uint64_t base, uint64_t from,
+                             uint64_t to)
+{
+    const hpa_t host = hpa(ram->base.v + (from - base));
+    const enum status s = guestmem_add(&pc->vm.mem, gpa(from), to - from, hpa_to_ptr(host));
+    if (s != OK)
+        return s;
+    return ept_map(&pc->vm.ept, gpa(from), host, to - from, EPT_RWX, MEMORY_WB, false);
+}
+
+/* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
+static enum status take_piece(struct pc_ram *ram, uint64_t base, uint64_t bytes, bool pages_1g)
+{
+    if (pages_1g && base % PAGE_SIZE_1G == 0 && bytes >= PAGE_SIZE_1G &&
+        page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_1G / PAGE_SIZE, &ram->base) == OK) {
+        ram->pages = bytes / PAGE_SIZE;
+        return OK;
+    }
+    const enum status s = page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_2M / PAGE_SIZE, &ram->base);
+    ram->pages = s == OK ? bytes / PAGE_SIZE : 0;
+    return s;
+}
+
+/* RAM from guest-physical base on; where no piece is large enough, halves the wish. */
+static enum status add_ram(struct pc *pc, uint64_t base, uint64_t bytes, bool pages_1g)
+{
+    uint64_t wish = bytes;
+    while (bytes > 0) {
+        if (pc->ram_count == GUESTMEM_MAX_SLOTS)
+            return ERR_NO_MEMORY; /* too fragmented */
+        struct pc_ram *ram = &pc->ram[pc->ram_count];
+        if (wish > bytes)
+            wish = bytes;
+        enum status s = take_piece(ram, base, wish, pages_1g);
+        if (s != OK) {
+            if (wish <= PAGE_SIZE_2M)
+                return s;
+            wish = (wish / 2 + PAGE_SIZE_2M - 1) & ~(PAGE_SIZE_2M - 1);
+            continue;
+        }
+        pc->ram_count++;
+        if (base == 0) { /* the first piece has at least 1 MiB; the VGA's window stays empty */
+            s = add_range(pc, ram, 0, 0, LAYOUT_LOW_RAM_END);
+            if (s == OK)
+                s = add_range(pc, ram, 0, LAYOUT_VGA_END, wish);
+        } else {
+            s = add_range(pc, ram, base, base, base + wish);
+        }
+        if (s != OK)
+            return s;
+        base += wish;
+        bytes -= wish;
+    }
+    return OK;
+}
+
+enum status pc_memory_create(struct pc *pc, uint64_t bytes, const struct pc_host *host)
+{
+    if (bytes < LAYOUT_MIB || bytes > MEMORY_MAX || bytes % LAYOUT_MIB != 0)
+        return ERR_BAD_INPUT;
+    pc->vm.memory_bytes = bytes;
+    enum status s = ept_init(&pc->vm.ept, &host->ept);
+    if (s == OK)
+        s = add_ram(pc, 0, layout_below_4g(bytes), host->ept.pages_1g);
+    if (s == OK)
+        s = add_ram(pc, LAYOUT_4GIB, layout_above_4g(bytes), host->ept.pages_1g);
+    if (s == OK)
+        s = page_alloc(1, 1, &pc->apic_page);
+    if (s == OK && host->apic_access) {
+        s = page_alloc(1, 1, &pc->apic_access_page);
+        if (s == OK)
+            s = ept_map(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), pc->apic_access_page, PAGE_SIZE, EPT_RW,
+                        MEMORY_WB, false);
+    }
+    return s;
+}
+
+void pc_memory_destroy(struct pc *pc)
+{
+    for (uint32_t i = 0; i < pc->ram_count; i++)
+        page_free_guest(pc->ram[i].base, pc->ram[i].pages);
+    if (pc->apic_access_page.v != 0)
+        page_free(pc->apic_access_page, 1);
+    if (pc->apic_page.v != 0)
+        page_free(pc->apic_page, 1);
+    ept_destroy(&pc->vm.ept);
+}
