@@ -46,7 +46,7 @@ enum {
 
 static bool x2apic;
 static uint64_t mmio; /* host-physical, in xAPIC mode */
-static bool deadline_mode;
+static bool timer_ready, deadline_mode;
 static uint64_t counts_per_tsc; /* of the one-shot timer, 32.32 fixed point */
 
 static volatile uint32_t *mmio_reg(unsigned offset)
@@ -130,6 +130,12 @@ void lapic_timer_init(uint64_t tsc_hz)
     log_line("local APIC %u: %s mode, timer %s", cpu_self()->apic_id, x2apic ? "x2APIC" : "xAPIC",
              deadline_mode ? "by TSC deadline" : "one-shot");
     set_timer_mode();
+    timer_ready = true;
+}
+
+bool lapic_timer_is_ready(void)
+{
+    return timer_ready;
 }
 
 void lapic_timer_arm(uint64_t tsc_deadline)

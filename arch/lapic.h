@@ -18,6 +18,9 @@ void lapic_init(void);
  * on the boot CPU. Boot CPU, before the first lapic_timer_arm() of any; before smp_start_cpu(). */
 void lapic_timer_init(uint64_t tsc_hz);
 
+/* True once that has been done. */
+bool lapic_timer_is_ready(void);
+
 /* Makes this CPU take VECTOR_TIMER when its TSC reaches the deadline, at once where that has
  * passed. The one-shot timer may fire early where it can't count so far: look at the TSC, arm
  * again. */

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Buffers the console, and knows when looking at the slow port pays off. */
+#include "drivers/host/console.h"
+#include "arch/addr.h"
+#include "arch/lapic.h"
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "arch/spinlock.h"
+#include "drivers/host/ring.h"
+#include "drivers/host/uart16550.h"
+
+#define OUT_BYTES     65536
+#define IN_BYTES      256
+#define FLUSH_SECONDS 10
+#define BITS_A_CHAR   10 /* start, 8 data, stop */
+
+static char out_bytes[OUT_BYTES], in_bytes[IN_BYTES];
+static struct ring out = {.bytes = out_bytes, .size = OUT_BYTES};
+static struct ring in = {.bytes = in_bytes, .size = IN_BYTES};
+static struct spinlock lock;
+static bool has_uart;
+static struct fbconsole screen;
+static uint64_t tsc_hz = 1000000000; /* until it is measured */
+
+/* In a panic the lock's holder may be stopped: then go without. */
+static uint64_t console_lock(bool *locked)
+{
+    *locked = !panic_is_active();
+    return *locked ? spinlock_lock_irqsave(&lock) : 0;
+}
+
+static void console_unlock(bool locked, uint64_t flags)
+{
+    if (locked)
+        spinlock_unlock_irqrestore(&lock, flags);
+}
+
+static void poll_locked(void)
+{
+    fbconsole_refresh(&screen);
+    if (!has_uart)
+        return;
+    uint8_t status = uart_status();
+    if (ring_held(&out) != 0) {
+        const char *text;
+        size_t length = ring_peek(&out, &text);
+        ring_drop(&out, uart_write(status, text, length));
+    }
+    for (int c; ring_held(&in) < IN_BYTES && (c = uart_read(status)) >= 0; status = uart_status())
+        ring_put(&in, (char)c);
+}
+
+/* One period of the port. Asleep, if that can be: an emulator skips it, and a CPU stays cool. */
+static void wait_locked(void)
+{
+    uint64_t until = cpu_rdtsc() + console_period_ticks(true);
+    while (cpu_rdtsc() < until) {
+        if (lapic_timer_is_ready() && !panic_is_active())
+            cpu_idle_until(until);
+        else
+            cpu_pause();
+    }
+}
+
+static void write_locked(char c)
+{
+    while (has_uart && !ring_put(&out, c)) {
+        poll_locked();
+        if (ring_held(&out) == OUT_BYTES)
+            wait_locked();
+    }
+}
+
+void console_write(const char *text, size_t length)
+{
+    bool locked;
+    uint64_t flags = console_lock(&locked);
+    for (size_t i = 0; i < length; i++)
+        write_locked(text[i]);
+    fbconsole_write(&screen, text, length);
+    console_unlock(locked, flags);
+}
+
+/* Whoever logs may be the last to run: what fits leaves at once. */
+static void console_log(const char *text, size_t length)
+{
+    bool locked;
+    uint64_t flags = console_lock(&locked);
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '\n')
+            write_locked('\r');
+        write_locked(text[i]);
+    }
+    fbconsole_write(&screen, text, length);
+    poll_locked();
+    console_unlock(locked, flags);
+    if (!locked)
+        console_flush();
+}
+
+void console_init(uint16_t serial_base)
+{
+    has_uart = uart_init(serial_base);
+    log_add_sink(console_log);
+    if (serial_base != 0 && !has_uart)
+        log_line("no serial port at 0x%x", serial_base);
+}
+
+bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
+                        uint32_t pixels_per_line)
+{
+    bool locked;
+    uint64_t flags = console_lock(&locked);
+    bool good = base_hpa != 0 && fbconsole_init(&screen, hpa_to_ptr(hpa(base_hpa)), bytes, width,
+                                                height, pixels_per_line);
+    console_unlock(locked, flags);
+    return good;
+}
+
+void console_set_tsc_hz(uint64_t hz)
+{
+    tsc_hz = hz;
+}
+
+void console_poll(void)
+{
+    bool locked;
+    uint64_t flags = console_lock(&locked);
+    poll_locked();
+    console_unlock(locked, flags);
+}
+
+int console_read(void)
+{
+    bool locked;
+    uint64_t flags = console_lock(&locked);
+    int c = ring_take(&in);
+    console_unlock(locked, flags);
+    return c;
+}
+
+bool console_busy(void)
+{
+    return ring_held(&out) != 0 || screen.dirty_end != 0;
+}
+
+uint64_t console_period_ticks(bool busy)
+{
+    return busy ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
+}
+
+void console_flush(void)
+{
+    bool locked;
+    uint64_t flags = console_lock(&locked), start = cpu_rdtsc();
+    poll_locked();
+    while (ring_held(&out) != 0 && cpu_rdtsc() - start < FLUSH_SECONDS * tsc_hz) {
+        wait_locked();
+        poll_locked();
+    }
+    if (has_uart)
+        wait_locked(); /* the FIFO has taken the last characters, but not sent them yet */
+    console_unlock(locked, flags);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's console: serial port and screen behind one buffer, so that nobody waits for a baud. */
+#pragma once
+
+#include "drivers/host/fbconsole.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Opens the serial port (base 0: none) and becomes a sink of the log. Boot CPU, first of all. */
+void console_init(uint16_t serial_base);
+
+/* Adds the screen; arguments as of fbconsole_init(), address in the physmap. Called again after the
+ * physmap has moved, it starts with an empty screen. False where the framebuffer makes no sense. */
+bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
+                        uint32_t pixels_per_line);
+
+/* The TSC's rate, once measured, for the periods below. */
+void console_set_tsc_hz(uint64_t hz);
+
+/* Queues text for output, as it is (the log's own newlines become \r\n, a guest's do not). Waits
+ * only when 64 KiB are pending: nothing is lost. Any CPU. */
+void console_write(const char *text, size_t length);
+
+/* Moves what can be moved without waiting: output to the port, input from it, text to the screen.
+ */
+void console_poll(void);
+
+/* The next byte that was typed, or -1. */
+int console_read(void);
+
+/* Whether output is pending: then poll every console_period_ticks(true) TSC ticks, the time that
+ * the port takes for what a poll gives it; else every console_period_ticks(false) for input. */
+bool console_busy(void);
+uint64_t console_period_ticks(bool busy);
+
+/* Waits until all has left, at most 10 s. It sleeps between polls where the local APIC's timer is
+ * ready, and leaves that timer disarmed. */
+void console_flush(void);

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Keeps the text in memory and draws only the cells that differ from the screen: reading video
+ * memory is slow, and writing it is not quick either. */
+#include "drivers/host/fbconsole.h"
+#include "arch/string.h"
+#include "drivers/host/font.h"
+
+#define CELL_WIDTH  (FONT_WIDTH + 1)
+#define CELL_HEIGHT (FONT_HEIGHT + 2)
+#define FOREGROUND  0xd0d0d0u /* grey: the same in either order of colours */
+#define BACKGROUND  0u
+#define MIN_COLUMNS 20
+#define TAB         8
+
+bool fbconsole_init(struct fbconsole *fb, volatile void *pixels, uint64_t bytes, uint32_t width,
+                    uint32_t height, uint32_t pixels_per_line)
+{
+    fb->pixels = NULL;
+    if (pixels == NULL || width > pixels_per_line || width > 32768 || height > 32768 ||
+        (uint64_t)pixels_per_line * height > bytes / 4)
+        return false;
+    fb->scale = width >= 1024 ? width / 512 : 1; /* always 80 columns and more, but legible */
+    fb->columns = width / (CELL_WIDTH * fb->scale);
+    fb->rows = height / (CELL_HEIGHT * fb->scale);
+    if (fb->columns < MIN_COLUMNS || fb->columns > FBCONSOLE_MAX_CELLS || fb->rows == 0)
+        return false;
+    if (fb->rows > FBCONSOLE_MAX_CELLS / fb->columns)
+        fb->rows = FBCONSOLE_MAX_CELLS / fb->columns;
+    fb->pixels = pixels;
+    fb->pixels_per_line = pixels_per_line;
+    fb->column = fb->row = fb->dirty_first = fb->dirty_end = 0;
+    fb->state = TEXT_PLAIN;
+    memset(fb->text, ' ', sizeof(fb->text));
+    memset(fb->shown, ' ', sizeof(fb->shown));
+    for (uint64_t y = 0; y < height; y++) {
+        for (uint32_t x = 0; x < width; x++)
+            fb->pixels[y * pixels_per_line + x] = BACKGROUND;
+    }
+    return true;
+}
+
+static void mark_dirty(struct fbconsole *fb, uint32_t first, uint32_t end)
+{
+    if (fb->dirty_first >= fb->dirty_end) {
+        fb->dirty_first = first;
+        fb->dirty_end = end;
+    }
+    fb->dirty_first = first < fb->dirty_first ? first : fb->dirty_first;
+    fb->dirty_end = end > fb->dirty_end ? end : fb->dirty_end;
+}
+
+/* Blanks cells from the given one up to, not including, another; both count from the top left. */
+static void blank(struct fbconsole *fb, uint32_t from, uint32_t to)
+{
+    if (from >= to)
+        return;
+    memset(fb->text + from, ' ', to - from);
+    mark_dirty(fb, from / fb->columns, (to + fb->columns - 1) / fb->columns);
+}
+
+static void new_line(struct fbconsole *fb)
+{
+    fb->column = 0;
+    if (++fb->row < fb->rows)
+        return;
+    fb->row = fb->rows - 1;
+    memmove(fb->text, fb->text + fb->columns, (size_t)fb->columns * fb->row);
+    blank(fb, fb->columns * fb->row, fb->columns * fb->rows);
+    mark_dirty(fb, 0, fb->rows);
+}
+
+static void put_plain(struct fbconsole *fb, uint8_t c)
+{
+    if (c == '\n') {
+        new_line(fb);
+    } else if (c == '\r') {
+        fb->column = 0;
+    } else if (c == '\b') {
+        fb->column -= fb->column > 0;
+    } else if (c == '\t') {
+        fb->column = (fb->column / TAB + 1) * TAB;
+        if (fb->column > fb->columns)
+            fb->column = fb->columns;
+    } else if (c == 0x1b) {
+        fb->state = TEXT_ESCAPE;
+    } else if (c >= ' ') {
+        if (fb->column >= fb->columns)
+            new_line(fb);
+        fb->text[fb->row * fb->columns + fb->column++] = c;
+        mark_dirty(fb, fb->row, fb->row + 1);
+    }
+}
+
+/* The end of ESC [ parameters letter: what a shell's line editor needs; the rest, as colours, is
+ * swallowed. */
+static void run_control(struct fbconsole *fb, uint8_t letter)
+{
+    uint32_t here = fb->row * fb->columns + (fb->column < fb->columns ? fb->column : fb->columns);
+    uint32_t all = fb->rows * fb->columns;
+    uint32_t first = fb->parameter[0], second = fb->parameter[1];
+    if (letter == 'J') {
+        blank(fb, first == 0 ? here : 0, first == 1 ? here : all);
+    } else if (letter == 'K') {
+        uint32_t line = fb->row * fb->columns;
+        blank(fb, first == 0 ? here : line, first == 1 ? here : line + fb->columns);
+    } else if (letter == 'H' || letter == 'f') {
+        fb->row = first == 0 ? 0 : first <= fb->rows ? first - 1 : fb->rows - 1;
+        fb->column = second == 0 ? 0 : second <= fb->columns ? second - 1 : fb->columns - 1;
+    }
+}
+
+static void put_control(struct fbconsole *fb, uint8_t c)
+{
+    if (c >= '0' && c <= '9' && fb->parameters < 2) {
+        uint32_t *p = &fb->parameter[fb->parameters];
+        *p = *p < 10000 ? *p * 10 + (c - '0') : *p;
+    } else if (c == ';') {
+        fb->parameters++;
+    } else if (c >= 0x40 && c <= 0x7e) {
+        fb->state = TEXT_PLAIN;
+        run_control(fb, c);
+    } else if (c < 0x20) { /* not a sequence after all */
+        fb->state = TEXT_PLAIN;
+        put_plain(fb, c);
+    }
+}
+
+void fbconsole_write(struct fbconsole *fb, const char *text, size_t length)
+{
+    if (fb->pixels == NULL)
+        return;
+    for (size_t i = 0; i < length; i++) {
+        uint8_t c = (uint8_t)text[i];
+        if (fb->state == TEXT_PLAIN) {
+            put_plain(fb, c);
+        } else if (fb->state == TEXT_CONTROL) {
+            put_control(fb, c);
+        } else {
+            fb->state = c == '[' ? TEXT_CONTROL : TEXT_PLAIN;
+            fb->parameter[0] = fb->parameter[1] = fb->parameters = 0;
+        }
+    }
+}
+
+static void draw_cell(struct fbconsole *fb, uint32_t row, uint32_t column, uint8_t c)
+{
+    volatile uint32_t *line = fb->pixels +
+                              (uint64_t)row * CELL_HEIGHT * fb->scale * fb->pixels_per_line +
+                              (uint64_t)column * CELL_WIDTH * fb->scale;
+    for (unsigned y = 0; y < FONT_HEIGHT * fb->scale; y++) {
+        for (unsigned x = 0; x < FONT_WIDTH * fb->scale; x++)
+            line[x] = font_pixel(c, x / fb->scale, y / fb->scale) ? FOREGROUND : BACKGROUND;
+        line += fb->pixels_per_line;
+    }
+}
+
+void fbconsole_refresh(struct fbconsole *fb)
+{
+    if (fb->pixels == NULL)
+        return;
+    for (uint32_t row = fb->dirty_first; row < fb->dirty_end; row++) {
+        for (uint32_t column = 0; column < fb->columns; column++) {
+            uint32_t i = row * fb->columns + column;
+            if (fb->text[i] != fb->shown[i])
+                draw_cell(fb, row, column, fb->text[i]);
+            fb->shown[i] = fb->text[i];
+        }
+    }
+    fb->dirty_first = fb->dirty_end = 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Tries every way to power off or reset, the firmware's first; a way that faults leads to the next.
+ */
+#include "drivers/host/power.h"
+#include "arch/cpu.h"
+#include "arch/fault.h"
+#include "arch/smp.h"
+#include "drivers/host/console.h"
+
+#define BOCHS_SHUTDOWN 0x8900
+#define RESET_CONTROL  0xcf9 /* of the chipset */
+#define PCI_ADDRESS    0xcf8
+#define PCI_DATA       0xcfc
+#define I8042_COMMAND  0x64
+#define I8042_PULSE    0xfe
+#define DELAY_PORT     0x80
+#define DELAY_READS    50000 /* about a microsecond each on a real machine */
+#define FIRMWARE_STACK 16384
+
+enum efi_reset { EFI_RESET_COLD = 0, EFI_RESET_SHUTDOWN = 2 };
+
+typedef void __attribute__((ms_abi))
+efi_reset_fn(uint32_t type, uint64_t status, uint64_t size, void *data);
+
+static uint64_t reset_system;
+static hpa_t efi_cr3;
+static uint64_t host_cr3;
+static struct acpi_facts facts;
+static enum efi_reset wanted;
+static uint8_t firmware_stack[FIRMWARE_STACK] __attribute__((aligned(16)));
+
+void power_init(uint64_t reset_system_hpa, hpa_t cr3, const struct acpi_facts *acpi)
+{
+    facts = *acpi;
+    efi_cr3 = cr3;
+    reset_system = reset_system_hpa;
+}
+
+bool power_read_memory(uint64_t address, void *to, size_t length)
+{
+    uint8_t *bytes = to;
+    for (size_t i = 0; i < length; i++) {
+        uint64_t at = address + i, word;
+        if (at < address || (at & ~7ull) >= 1ull << 46 ||
+            !cpu_read_safe((uint64_t)(uintptr_t)hpa_to_ptr(hpa(at & ~7ull)), &word))
+            return false;
+        bytes[i] = (uint8_t)(word >> at % 8 * 8);
+    }
+    return true;
+}
+
+/* For the chipset to act. */
+static void delay(void)
+{
+    for (unsigned i = 0; i < DELAY_READS; i++)
+        cpu_in8(DELAY_PORT);
+}
+
+static void write_reset_register(void)
+{
+    uint64_t where = facts.reset_address;
+    if (!facts.has_reset)
+        return;
+    if (facts.reset_space == ACPI_SPACE_IO) {
+        cpu_out8((uint16_t)where, facts.reset_value);
+    } else if (facts.reset_space == ACPI_SPACE_PCI) { /* device, function, register: 16 bits each */
+        uint32_t offset = (uint32_t)where & 0xff;
+        cpu_out32(PCI_ADDRESS, 1u << 31 | (uint32_t)(where >> 32 & 0x1f) << 11 |
+                                   (uint32_t)(where >> 16 & 7) << 8 | (offset & 0xfc));
+        cpu_out8((uint16_t)(PCI_DATA + (offset & 3)), facts.reset_value);
+    } else {
+        *(volatile uint8_t *)hpa_to_ptr(hpa(where)) = facts.reset_value;
+    }
+    delay();
+}
+
+static _Noreturn void without_acpi(void)
+{
+    fault_set_escape(cpu_stop);
+    if (wanted == EFI_RESET_SHUTDOWN) {
+        for (const char *c = "Shutdown"; *c != 0; c++)
+            cpu_out8(BOCHS_SHUTDOWN, (uint8_t)*c);
+    } else {
+        cpu_out8(RESET_CONTROL, 0x02); /* hard reset, */
+        cpu_out8(RESET_CONTROL, 0x06); /* now */
+        delay();
+        cpu_out8(I8042_COMMAND, I8042_PULSE);
+    }
+    cpu_stop();
+}
+
+static _Noreturn void without_firmware(void)
+{
+    fault_set_escape(without_acpi);
+    if (wanted == EFI_RESET_COLD)
+        write_reset_register();
+    without_acpi();
+}
+
+static _Noreturn void back_from_firmware(void)
+{
+    cpu_write_cr3(host_cr3);
+    without_firmware();
+}
+
+/* On firmware_stack. */
+static _Noreturn void ask_firmware(void)
+{
+    uint64_t entry = reset_system;
+    reset_system = 0; /* not a second time, whatever comes of it */
+    host_cr3 = cpu_read_cr3();
+    fault_set_escape(back_from_firmware);
+    cpu_write_cr3(efi_cr3.v);
+    ((efi_reset_fn *)(uintptr_t)entry)(wanted, 0, 0, NULL); /* NOLINT(performance-no-int-to-ptr) */
+    back_from_firmware();
+}
+
+static _Noreturn void end_host(enum efi_reset how)
+{
+    cpu_cli();
+    wanted = how;
+    console_flush();
+    smp_stop_others();
+    if (reset_system == 0 || efi_cr3.v == 0)
+        without_firmware();
+    __asm__ volatile("mov %0, %%rsp; xor %%ebp, %%ebp; call *%1"
+                     :
+                     : "r"(firmware_stack + FIRMWARE_STACK), "r"(ask_firmware)
+                     : "memory");
+    __builtin_unreachable();
+}
+
+_Noreturn void power_off(void)
+{
+    end_host(EFI_RESET_SHUTDOWN);
+}
+
+_Noreturn void power_reset(void)
+{
+    end_host(EFI_RESET_COLD);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's serial port. Nothing here waits. One user at a time: the console's lock sees to it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UART_BAUD 115200u
+#define UART_FIFO 16u /* characters */
+
+/* Sets up 115200 8N1 with FIFO, no interrupts, at an I/O base; false where there is no 16550 (or
+ * base is 0), and then none of the others may be called. */
+bool uart_init(uint16_t base);
+
+/* The line status register: read once, given to the two below. A port access is dear. */
+uint8_t uart_status(void);
+
+/* Gives the transmitter as much of the text as it has room for, and returns how much. */
+unsigned uart_write(uint8_t status, const char *text, size_t length);
+
+/* The next received byte, or -1. */
+int uart_read(uint8_t status);

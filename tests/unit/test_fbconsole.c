@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The framebuffer console: text, escape sequences, and no pixel outside of the screen.
+// link: drivers/host/fbconsole.c drivers/host/font.c
+#include "drivers/host/fbconsole.h"
+#include "drivers/host/font.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { WIDTH = 20 * 6 + 3, HEIGHT = 4 * 10 + 7, PITCH = 130 }; /* 20 columns, 4 rows */
+
+static struct fbconsole fb;
+static uint32_t *pixels;
+
+static int open_screen(void **state)
+{
+    (void)state;
+    pixels = malloc(sizeof(uint32_t) * PITCH * HEIGHT);
+    assert_true(
+        fbconsole_init(&fb, pixels, sizeof(uint32_t) * PITCH * HEIGHT, WIDTH, HEIGHT, PITCH));
+    assert_int_equal(fb.columns, 20);
+    assert_int_equal(fb.rows, 4);
+    return 0;
+}
+
+static int close_screen(void **state)
+{
+    (void)state;
+    free(pixels);
+    return 0;
+}
+
+static void type(const char *text)
+{
+    fbconsole_write(&fb, text, strlen(text));
+    fbconsole_refresh(&fb);
+}
+
+/* Compares a row with a text and blanks behind it, in memory and in the pixels. */
+static void check_row(uint32_t row, const char *text)
+{
+    for (uint32_t c = 0; c < fb.columns; c++) {
+        char want = c < strlen(text) ? text[c] : ' ';
+        assert_int_equal(fb.text[row * fb.columns + c], want);
+        for (unsigned y = 0; y < 8; y++) {
+            for (unsigned x = 0; x < 5; x++)
+                assert_int_equal(pixels[(row * 10 + y) * PITCH + c * 6 + x] != 0,
+                                 font_pixel((unsigned char)want, x, y));
+        }
+    }
+}
+
+static void plain_text(void **state)
+{
+    (void)state;
+    type("hello\nab\tc\rX\n12\b3");
+    check_row(0, "hello");
+    check_row(1, "Xb      c");
+    check_row(2, "13");
+    check_row(3, "");
+}
+
+static void wraps_and_scrolls(void **state)
+{
+    (void)state;
+    type("01234567890123456789");
+    assert_int_equal(fb.row, 0); /* wraps with the next character only */
+    type("ab\n2\n3\n4");
+    check_row(0, "ab");
+    check_row(1, "2");
+    check_row(2, "3");
+    check_row(3, "4");
+    type("\b\b\b\b5\r\n\t\t\t\t\tq");
+    check_row(3, "q");
+}
+
+static void escapes(void **state)
+{
+    (void)state;
+    type("one\ntwo\nthree\x1b[0m\x1b[1;31m!\x1b[2;2Hxy\x1b[K");
+    check_row(1, "txy");
+    check_row(2, "three!");
+    type("\x1b[1;3H\x1b[J");
+    check_row(0, "on");
+    check_row(1, "");
+    type("z\x1b[2J\x1b[Hhome\x1b[6n\x1b"
+         "Mok\x1b[9999999999;9999999999H$");
+    check_row(0, "homeok");
+    check_row(3, "                   $");
+    type("\x1b[1\nA");
+    assert_int_equal(fb.state, TEXT_PLAIN);
+}
+
+static void any_bytes(void **state)
+{
+    (void)state;
+    srand(2);
+    for (int i = 0; i < 3000; i++) {
+        char text[64];
+        for (unsigned k = 0; k < sizeof(text); k++)
+            text[k] = rand() % 3 ? "\x1b[;0123456789HJKf\n\t\b"[rand() % 20] : (char)rand();
+        fbconsole_write(&fb, text, sizeof(text));
+        fbconsole_refresh(&fb);
+        assert_in_range(fb.row, 0, fb.rows - 1);
+        assert_in_range(fb.column, 0, fb.columns);
+    }
+}
+
+static void bad_screens(void **state)
+{
+    (void)state;
+    struct fbconsole bad = {0};
+    uint32_t p[4];
+    assert_false(fbconsole_init(&bad, NULL, 1 << 30, 800, 600, 800));
+    assert_false(fbconsole_init(&bad, p, sizeof(p), 800, 600, 800));
+    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 800, 600, 799));
+    assert_false(fbconsole_init(&bad, p, UINT64_MAX, UINT32_MAX, 1, UINT32_MAX));
+    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 0, 0, 0));
+    fbconsole_write(&bad, "x", 1); /* ignored */
+    fbconsole_refresh(&bad);
+}
+
+static void large_screens(void **state)
+{
+    (void)state;
+    const uint32_t sizes[][2] = {{1024, 768}, {1920, 1080}, {3840, 2160}, {1200, 3000}};
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t w = sizes[i][0], h = sizes[i][1];
+        uint32_t *p = malloc((size_t)w * h * 4);
+        assert_true(fbconsole_init(&fb, p, (uint64_t)w * h * 4, w, h, w));
+        assert_true(fb.columns >= 80 && fb.columns * fb.rows <= FBCONSOLE_MAX_CELLS);
+        for (uint32_t k = 0; k < FBCONSOLE_MAX_CELLS + 100; k++)
+            fbconsole_write(&fb, "#", 1);
+        fbconsole_refresh(&fb);
+        free(p);
+    }
+}
+
+static void font_is_whole(void **state)
+{
+    (void)state;
+    for (int c = 33; c < 127; c++) {
+        assert_true(font_glyph[c - 32] != 0);
+        for (int d = 33; d < c; d++)
+            assert_true(font_glyph[c - 32] != font_glyph[d - 32]);
+    }
+    assert_int_equal(font_pixel(7, 0, 0), 0);
+    assert_int_equal(font_pixel(255, 4, 7), 0);
+    assert_int_equal(font_pixel('L', 0, 0), 1);
+    assert_int_equal(font_pixel('L', 4, 0), 0);
+    assert_int_equal(font_pixel('L', 4, 6), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(plain_text, open_screen, close_screen),
+        cmocka_unit_test_setup_teardown(wraps_and_scrolls, open_screen, close_screen),
+        cmocka_unit_test_setup_teardown(escapes, open_screen, close_screen),
+        cmocka_unit_test_setup_teardown(any_bytes, open_screen, close_screen),
+        cmocka_unit_test(bad_screens),
+        cmocka_unit_test(large_screens),
+        cmocka_unit_test(font_is_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
