@@ -1,0 +1,345 @@
+// link: mm/guestwalk.c mm/guestmem.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest's page walk: each mode, each access right, reserved bits, accessed and dirty flags. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/cpu.h"
+#include "mm/guestwalk.h"
+
+#define MEM_BYTES 0x40000
+#define P         1ull
+#define W         2ull
+#define U         4ull
+#define A         0x20ull
+#define D         0x40ull
+#define PS        0x80ull
+#define NX        (1ull << 63)
+#define AC        (1ull << 18)
+
+static uint8_t *ram;
+static struct guestmem mem;
+static struct guest_paging paging;
+static uint32_t error;
+static gpa_t result;
+
+static int setup(void **s)
+{
+    (void)s;
+    ram = aligned_alloc(4096, MEM_BYTES);
+    memset(ram, 0, MEM_BYTES);
+    memset(&mem, 0, sizeof(mem));
+    return guestmem_add(&mem, gpa(0), MEM_BYTES, ram) == OK ? 0 : -1;
+}
+
+static int teardown(void **s)
+{
+    (void)s;
+    free(ram);
+    return 0;
+}
+
+static uint64_t *q(uint64_t at)
+{
+    return (uint64_t *)(void *)(ram + at);
+}
+
+static uint32_t *d(uint64_t at)
+{
+    return (uint32_t *)(void *)(ram + at);
+}
+
+static bool walk(uint64_t linear, enum walk_access access)
+{
+    error = 0xdead;
+    return guestwalk_translate(&mem, &paging, gva(linear), access, &result, &error);
+}
+
+static void assert_ok(uint64_t linear, enum walk_access access, uint64_t expected)
+{
+    assert_true(walk(linear, access));
+    assert_int_equal(result.v, expected);
+}
+
+static void assert_fault(uint64_t linear, enum walk_access access, uint32_t code)
+{
+    assert_false(walk(linear, access));
+    assert_int_equal(error, code);
+}
+
+/* 4 levels: 0x0000123456789000 by tables at 0x1000, 0x2000, 0x3000, 0x4000 to the page 0x5000. */
+#define LINEAR 0x0000123456789000ull
+#define I4     (LINEAR >> 39 & 511)
+#define I3     (LINEAR >> 30 & 511)
+#define I2     (LINEAR >> 21 & 511)
+#define I1     (LINEAR >> 12 & 511)
+
+static void long_mode(void)
+{
+    paging = (struct guest_paging){.cr0 = CR0_PG | CR0_PE | CR0_WP,
+                                   .cr3 = 0x1000 | 0x18,
+                                   .cr4 = CR4_PAE,
+                                   .efer = EFER_LMA | EFER_LME | EFER_NXE,
+                                   .phys_bits = 36};
+    q(0x1000)[I4] = 0x2000 | P | W | U;
+    q(0x2000)[I3] = 0x3000 | P | W | U;
+    q(0x3000)[I2] = 0x4000 | P | W | U;
+    q(0x4000)[I1] = 0x5000 | P | W | U;
+}
+
+static void test_no_paging(void **s)
+{
+    (void)s;
+    paging = (struct guest_paging){.cr0 = CR0_PE};
+    assert_ok(0x1fffff123ull, WALK_WRITE, 0xfffff123);
+}
+
+static void test_long_mode(void **s)
+{
+    (void)s;
+    long_mode();
+    assert_ok(LINEAR + 0xabc, WALK_READ, 0x5abc);
+    assert_int_equal(q(0x1000)[I4], 0x2000 | P | W | U | A);
+    assert_int_equal(q(0x2000)[I3], 0x3000 | P | W | U | A);
+    assert_int_equal(q(0x3000)[I2], 0x4000 | P | W | U | A);
+    assert_int_equal(q(0x4000)[I1], 0x5000 | P | W | U | A);
+    assert_ok(LINEAR, WALK_WRITE, 0x5000);
+    assert_int_equal(q(0x3000)[I2], 0x4000 | P | W | U | A);
+    assert_int_equal(q(0x4000)[I1], 0x5000 | P | W | U | A | D);
+    assert_fault(LINEAR + 0x1000, WALK_READ, 0);
+    assert_fault(LINEAR + 0x1000, WALK_WRITE, PF_WRITE);
+    assert_fault(LINEAR + 0x1000, WALK_FETCH, PF_FETCH);
+    paging.efer &= ~EFER_NXE;
+    assert_fault(LINEAR + 0x1000, WALK_FETCH, 0); /* the bit exists with NXE or SMEP only */
+    paging.cr4 |= CR4_SMEP;
+    assert_fault(LINEAR + 0x1000, WALK_FETCH, PF_FETCH);
+    paging.cpl = 3;
+    assert_fault(0, WALK_WRITE, PF_WRITE | PF_USER);
+    paging.implicit = true;
+    assert_fault(0, WALK_WRITE, PF_WRITE);
+}
+
+static void test_large_pages(void **s)
+{
+    (void)s;
+    long_mode();
+    q(0x3000)[I2] = 0x7ff200000 | P | W | PS | 0x1000; /* PAT */
+    assert_ok(LINEAR, WALK_WRITE, 0x7ff200000 + LINEAR % 0x200000);
+    assert_int_equal(q(0x3000)[I2], 0x7ff200000 | P | W | PS | 0x1000 | A | D);
+    assert_int_equal(q(0x2000)[I3] & D, 0);
+    q(0x2000)[I3] = 0x440000000 | P | W | PS;
+    assert_ok(LINEAR, WALK_READ, 0x440000000 + LINEAR % (1 << 30));
+    q(0x1000)[I4] |= PS;
+    assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
+}
+
+static void test_five_levels(void **s)
+{
+    (void)s;
+    long_mode();
+    q(0x6000)[5] = 0x1000 | P | W | U;
+    paging.cr3 = 0x6000;
+    paging.cr4 |= CR4_LA57;
+    assert_ok(5ull << 48 | LINEAR, WALK_FETCH, 0x5000);
+    assert_int_equal(q(0x6000)[5], 0x1000 | P | W | U | A);
+    assert_fault(LINEAR, WALK_READ, 0);
+}
+
+/* Every combination of page permissions, CPL and control bits against the rules written anew. */
+static void test_access_rights(void **s)
+{
+    (void)s;
+    for (unsigned bits = 0; bits < 1u << 12; bits++) {
+        long_mode();
+        bool w = bits & 1, u = bits & 2, nx = bits & 4, user = bits & 8, wp = bits & 16;
+        bool smep = bits & 32, smap = bits & 64, ac = bits & 128;
+        unsigned level = 1 + (bits >> 8 & 3);
+        bool implicit = bits & 1024, nxe = bits & 2048;
+        uint64_t *e = level == 1   ? &q(0x4000)[I1]
+                      : level == 2 ? &q(0x3000)[I2]
+                      : level == 3 ? &q(0x2000)[I3]
+                                   : &q(0x1000)[I4];
+        if (!nxe && nx)
+            continue;
+        *e = (*e & ~(W | U)) | (w ? W : 0) | (u ? U : 0) | (nx ? NX : 0);
+        uint64_t before = q(0x4000)[I1];
+        paging.cr0 = CR0_PG | CR0_PE | (wp ? CR0_WP : 0);
+        paging.cr4 = CR4_PAE | (smep ? CR4_SMEP : 0) | (smap ? CR4_SMAP : 0);
+        paging.efer = EFER_LMA | EFER_LME | (nxe ? EFER_NXE : 0);
+        paging.cpl = user ? 3 : 0;
+        paging.implicit = implicit;
+        paging.rflags = ac ? AC : 0;
+        bool as_user = user && !implicit;
+        bool data = as_user ? u : !(u && smap && (implicit || !ac));
+        bool write = data && (w || (!as_user && !wp));
+        bool fetch = !nx && (as_user ? u : !(u && smep));
+        uint32_t code = PF_PRESENT | (as_user ? PF_USER : 0);
+        assert_int_equal(walk(LINEAR, WALK_READ), data);
+        assert_true(data || error == code);
+        assert_int_equal(walk(LINEAR, WALK_FETCH), fetch);
+        assert_true(fetch || error == (code | (nxe || smep ? PF_FETCH : 0)));
+        if (!data && !fetch)
+            assert_int_equal(q(0x4000)[I1], before);
+        assert_int_equal(walk(LINEAR, WALK_WRITE), write);
+        assert_true(write || error == (code | PF_WRITE));
+        assert_int_equal((q(0x4000)[I1] & D) != 0, write);
+    }
+}
+
+static void test_reserved_bits(void **s)
+{
+    (void)s;
+    static const struct {
+        uint64_t at, value;
+        bool bad;
+    } cases[] = {
+        {0x1000 + I4 * 8, 0x2000 | P | 1ull << 36, true},
+        {0x1000 + I4 * 8, 0x2000 | P | 1ull << 51, true},
+        {0x1000 + I4 * 8, 0x2000 | P | 1ull << 52 | 0xe00, false}, /* ignored bits */
+        {0x1000 + I4 * 8, 0x2000 | P | PS, true},
+        {0x2000 + I3 * 8, 0x40000000 | P | PS | 1 << 13, true},
+        {0x2000 + I3 * 8, 0x40000000 | P | PS | 1 << 29, true},
+        {0x2000 + I3 * 8, 0x40000000 | P | PS | 1 << 12, false},
+        {0x3000 + I2 * 8, 0x40000000 | P | PS | 1 << 20, true},
+        {0x3000 + I2 * 8, 0x40000000 | P | PS | 1 << 21, false},
+        {0x4000 + I1 * 8, 0x5000 | P | PS, false}, /* PAT in a PTE */
+        {0x4000 + I1 * 8, 0x5000 | P | 1ull << 40, true},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        long_mode();
+        *q(cases[i].at) = cases[i].value;
+        assert_int_equal(walk(LINEAR, WALK_READ), !cases[i].bad);
+        assert_true(!cases[i].bad || error == (PF_PRESENT | PF_RESERVED));
+    }
+    long_mode();
+    paging.efer &= ~EFER_NXE;
+    q(0x4000)[I1] |= NX;
+    assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
+}
+
+static void test_tables_outside_ram(void **s)
+{
+    (void)s;
+    long_mode();
+    paging.cr3 = 0x10000000;
+    assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED); /* all ones */
+    paging.cr3 = ~0ull;
+    assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
+    long_mode();
+    q(0x3000)[I2] = (MEM_BYTES) | P;
+    assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
+    paging = (struct guest_paging){.cr0 = CR0_PG | CR0_PE, .cr3 = 0xfffff000, .phys_bits = 36};
+    assert_ok(0x1234, WALK_READ, 0xfffff234); /* entries without reserved bits */
+}
+
+static void test_pae(void **s)
+{
+    (void)s;
+    paging = (struct guest_paging){.cr0 = CR0_PG | CR0_PE | CR0_WP,
+                                   .cr3 = 0x1fe0,
+                                   .cr4 = CR4_PAE,
+                                   .efer = EFER_NXE,
+                                   .phys_bits = 36};
+    q(0x1fe0)[3] = 0x2000 | P; /* no permissions there */
+    q(0x2000)[2] = 0x3000 | P | W | U;
+    q(0x3000)[1] = 0x812345000 | P | W | U | NX;
+    uint64_t linear = 3u << 30 | 2 << 21 | 1 << 12 | 0x77;
+    assert_ok(linear, WALK_WRITE, 0x812345077);
+    assert_ok(linear | 1ull << 32, WALK_READ, 0x812345077); /* linear addresses have 32 bits */
+    assert_int_equal(q(0x1fe0)[3], 0x2000 | P);             /* no accessed flag */
+    assert_int_equal(q(0x2000)[2], 0x3000 | P | W | U | A);
+    assert_int_equal(q(0x3000)[1], 0x812345000 | P | W | U | NX | A | D);
+    assert_fault(linear, WALK_FETCH, PF_PRESENT | PF_FETCH);
+    q(0x2000)[2] = 0x800200000 | P | PS;
+    assert_ok(linear, WALK_READ, 0x800201077);
+    q(0x2000)[2] = 0x800200000 | P | PS | 1ull << 52; /* not ignored in this mode */
+    assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
+    static const uint64_t reserved[] = {2, 4, 0x20, 0x40, 0x80, 0x100, 1ull << 36, NX};
+    for (unsigned i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        q(0x1fe0)[3] = 0x2000 | P | reserved[i];
+        assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
+    }
+    q(0x1fe0)[3] = 0x2000;
+    assert_fault(linear, WALK_READ, 0);
+}
+
+static void test_legacy(void **s)
+{
+    (void)s;
+    paging = (struct guest_paging){
+        .cr0 = CR0_PG | CR0_PE | CR0_WP, .cr3 = 0x1018, .cr4 = CR4_PSE, .phys_bits = 36};
+    d(0x1000)[0x3ff] = 0x2000 | P | W | U;
+    d(0x2000)[0x155] = 0xabcde000 | P | U;
+    uint64_t linear = 0x3ffu << 22 | 0x155 << 12 | 0x123;
+    assert_ok(linear, WALK_READ, 0xabcde123);
+    assert_int_equal(d(0x1000)[0x3ff], 0x2000 | P | W | U | A);
+    assert_int_equal(d(0x2000)[0x155], 0xabcde000 | P | U | A);
+    assert_int_equal(d(0x2000)[0x156], 0);
+    assert_ok(linear, WALK_FETCH, 0xabcde123);
+    assert_fault(linear, WALK_WRITE, PF_PRESENT | PF_WRITE);
+    d(0x1000)[0x3ff] = 0x00c00000 | 0x1e000 | P | W | PS; /* PSE-36: bits 35:32 = 15 */
+    assert_ok(linear, WALK_WRITE, 0xf00c00000 + (linear & 0x3fffff));
+    assert_int_equal(d(0x1000)[0x3ff], 0x00c00000 | 0x1e000 | P | W | PS | A | D);
+    d(0x1000)[0x3ff] = 0x00c20000 | P | W | PS; /* bit 17: address bit 36 */
+    assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
+    paging.phys_bits = 46;
+    assert_ok(linear, WALK_READ, 0x1000c00000 + (linear & 0x3fffff));
+    d(0x1000)[0x3ff] = 0x00e00000 | P | W | PS; /* bit 21 */
+    assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
+    paging.cr4 = 0; /* without PSE bit 7 means nothing */
+    d(0x1000)[0x3ff] = 0x2000 | P | W | PS;
+    assert_ok(linear, WALK_READ, 0xabcde123);
+}
+
+static void test_read(void **s)
+{
+    (void)s;
+    uint8_t out[64];
+    gva_t at;
+    long_mode();
+    q(0x4000)[I1 + 1] = 0x9000 | P;
+    q(0x4000)[I1 + 3] = 0x800000 | P; /* present, but not RAM */
+    for (unsigned i = 0; i < 16; i++) {
+        ram[0x5ff0 + i] = (uint8_t)i;
+        ram[0x9000 + i] = (uint8_t)(16 + i);
+    }
+    assert_int_equal(
+        guestwalk_read(&mem, &paging, gva(LINEAR + 0xff0), WALK_FETCH, out, 32, &error, &at), 32);
+    for (unsigned i = 0; i < 32; i++)
+        assert_int_equal(out[i], i);
+    assert_int_equal(
+        guestwalk_read(&mem, &paging, gva(LINEAR + 0x1ff8), WALK_READ, out, 15, &error, &at), 8);
+    assert_int_equal(error, 0);
+    assert_int_equal(at.v, LINEAR + 0x2000);
+    assert_int_equal(
+        guestwalk_read(&mem, &paging, gva(LINEAR + 0x3000), WALK_READ, out, 4, &error, &at), 0);
+    assert_int_equal(error, 0);
+    paging.cpl = 3;
+    assert_int_equal(
+        guestwalk_read(&mem, &paging, gva(LINEAR + 0xffe), WALK_READ, out, 4, &error, &at), 2);
+    assert_int_equal(error, PF_PRESENT | PF_USER);
+    assert_int_equal(at.v, LINEAR + 0x1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_no_paging, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_mode, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_five_levels, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_access_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_bits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tables_outside_ram, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pae, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_legacy, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
