@@ -1,0 +1,153 @@
+// link: vmx/bus.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Tests of the port and memory map of a VM. */
+#include "tests/unit/device_test.h"
+
+struct access {
+    uint64_t address, value;
+    unsigned bytes;
+};
+static struct access seen[8];
+static unsigned seen_count;
+
+static uint32_t port_read(void *dev, uint16_t port, unsigned bytes)
+{
+    (void)dev;
+    seen[seen_count++] = (struct access){port, 0, bytes};
+    return 0xdeadbe00u | (port & 0xff);
+}
+
+static void port_write(void *dev, uint16_t port, unsigned bytes, uint32_t value)
+{
+    (void)dev;
+    seen[seen_count++] = (struct access){port, value, bytes};
+}
+
+static uint64_t mmio_read(void *dev, uint64_t gpa, unsigned bytes)
+{
+    (void)dev;
+    seen[seen_count++] = (struct access){gpa, 0, bytes};
+    return 0x1122334455667788;
+}
+
+static void mmio_write(void *dev, uint64_t gpa, unsigned bytes, uint64_t value)
+{
+    (void)dev;
+    seen[seen_count++] = (struct access){gpa, value, bytes};
+}
+
+static struct port_range ports(uint16_t first, uint16_t last, uint8_t width)
+{
+    return (struct port_range){first, last, width, NULL, port_read, port_write};
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    start_machine();
+    seen_count = 0;
+    return 0;
+}
+
+static void unclaimed_ports_read_ones(void **state)
+{
+    (void)state;
+    assert_int_equal(bus_port_read(&bus, 0x80, 1), 0xff);
+    assert_int_equal(bus_port_read(&bus, 0x80, 2), 0xffff);
+    assert_int_equal(bus_port_read(&bus, 0x80, 4), 0xffffffff);
+    assert_int_equal(bus_port_read(&bus, 0xffff, 4), 0xffffffff);
+    bus_port_write(&bus, 0xffff, 4, 1);
+}
+
+static void malformed_and_overlapping_ranges_are_refused(void **state)
+{
+    (void)state;
+    struct port_range range = ports(0x40, 0x43, 1);
+    assert_int_equal(bus_add_ports(&bus, &range), OK);
+    assert_int_equal(bus_add_ports(&bus, &range), ERR_BAD_INPUT);
+    range = ports(0x3f, 0x40, 1);
+    assert_int_equal(bus_add_ports(&bus, &range), ERR_BAD_INPUT);
+    range = ports(0x51, 0x50, 1);
+    assert_int_equal(bus_add_ports(&bus, &range), ERR_BAD_INPUT);
+    range = ports(0x50, 0x51, 3);
+    assert_int_equal(bus_add_ports(&bus, &range), ERR_BAD_INPUT);
+    assert_int_equal(bus_port_read(&bus, 0x3f, 1), 0xff);
+    for (unsigned i = 1; i < BUS_MAX_PORT_RANGES; i++) {
+        range = ports((uint16_t)(0x1000 + i), (uint16_t)(0x1000 + i), 1);
+        assert_int_equal(bus_add_ports(&bus, &range), OK);
+    }
+    range = ports(0xffff, 0xffff, 1);
+    assert_int_equal(bus_add_ports(&bus, &range), ERR_LIMIT);
+}
+
+static void wide_accesses_are_split_low_first(void **state)
+{
+    (void)state;
+    struct port_range narrow = ports(0x10, 0x12, 1), wide = ports(0x20, 0x27, 4);
+    assert_int_equal(bus_add_ports(&bus, &narrow), OK);
+    assert_int_equal(bus_add_ports(&bus, &wide), OK);
+    assert_int_equal(bus_port_read(&bus, 0x10, 4), 0xff121110);
+    assert_int_equal(seen_count, 3);
+    bus_port_write(&bus, 0x11, 2, 0xaabbccdd);
+    assert_int_equal(seen[3].address, 0x11);
+    assert_int_equal(seen[3].value, 0xdd);
+    assert_int_equal(seen[4].value, 0xcc);
+    bus_port_write(&bus, 0x21, 4, 0xaabbccdd);
+    assert_int_equal(seen[5].bytes, 4);
+    assert_int_equal(seen[5].value, 0xaabbccdd);
+    /* Half in the range: two bytes come whole, the rest is lost. */
+    assert_int_equal(bus_port_read(&bus, 0x26, 4), 0xffffbe26);
+    assert_int_equal(seen[6].bytes, 2);
+}
+
+static void a_wide_access_wraps_at_the_last_port(void **state)
+{
+    (void)state;
+    struct port_range low = ports(0, 0, 1);
+    assert_int_equal(bus_add_ports(&bus, &low), OK);
+    assert_int_equal(bus_port_read(&bus, 0xffff, 2), 0x00ff);
+}
+
+static void missing_handlers_read_ones_and_drop(void **state)
+{
+    (void)state;
+    assert_int_equal(bus_add_ports(&bus, &(struct port_range){.first = 9, .last = 9, .width = 1}),
+                     OK);
+    assert_int_equal(bus_port_read(&bus, 9, 1), 0xff);
+    bus_port_write(&bus, 9, 1, 0);
+}
+
+static void device_memory(void **state)
+{
+    (void)state;
+    struct mmio_range range = {0xfec00000, 0xfec00fff, NULL, mmio_read, mmio_write};
+    assert_int_equal(bus_add_mmio(&bus, &range), OK);
+    assert_int_equal(bus_add_mmio(&bus, &range), ERR_BAD_INPUT);
+    assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 2, .last = 1}),
+                     ERR_BAD_INPUT);
+    assert_int_equal(bus_mmio_read(&bus, 0xfec00010, 4), 0x55667788);
+    assert_true(bus_mmio_read(&bus, 0xfec00010, 8) == 0x1122334455667788);
+    bus_mmio_write(&bus, 0xfec00ffe, 2, 0x12345678);
+    assert_int_equal(seen[2].value, 0x5678);
+    assert_int_equal(bus_mmio_read(&bus, 0xfec00ffe, 4), 0xffffffff); /* leaves the range */
+    assert_true(bus_mmio_read(&bus, 0, 8) == UINT64_MAX);
+    assert_int_equal(bus_mmio_read(&bus, UINT64_MAX, 1), 0xff);
+    bus_mmio_write(&bus, UINT64_MAX, 8, 0);
+    assert_int_equal(seen_count, 3);
+    for (uint64_t i = 1; i < BUS_MAX_MMIO_RANGES; i++)
+        assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = i, .last = i}), OK);
+    assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 99, .last = 99}), ERR_LIMIT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(unclaimed_ports_read_ones, setup),
+        cmocka_unit_test_setup(malformed_and_overlapping_ranges_are_refused, setup),
+        cmocka_unit_test_setup(wide_accesses_are_split_low_first, setup),
+        cmocka_unit_test_setup(a_wide_access_wraps_at_the_last_port, setup),
+        cmocka_unit_test_setup(missing_handlers_read_ones_and_drop, setup),
+        cmocka_unit_test_setup(device_memory, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,55 @@
+// link: drivers/virt/vdebug.c vmx/bus.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Tests of the debug console and of debug-exit. */
+#include "drivers/virt/vdebug.h"
+
+#include "tests/unit/device_test.h"
+
+static struct vdebug debug;
+
+static int setup(void **state)
+{
+    (void)state;
+    start_machine();
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, &bus, power_recorder()), OK);
+    return 0;
+}
+
+static void console(void **state)
+{
+    (void)state;
+    assert_int_equal(in(0xe9), 0xe9);
+    out(0xe9, 'o');
+    bus_port_write(&bus, 0xe9, 4, 'k');
+    assert_int_equal(output_size, 2);
+    assert_memory_equal(output, "ok", 2);
+}
+
+static void exit_code(void **state)
+{
+    (void)state;
+    out(0xf5, 1);
+    assert_int_equal(power_end, VM_RUNS);
+    bus_port_write(&bus, 0xf4, 4, 0x12345678);
+    assert_int_equal(power_end, VM_DEBUG_EXIT);
+    assert_int_equal(power_code, 0x12345678);
+    out(0xf4, 3);
+    assert_int_equal(power_code, 3);
+    assert_int_equal(bus_port_read(&bus, 0xf4, 4), 0xffffffff);
+}
+
+static void occupied_ports_are_reported(void **state)
+{
+    (void)state;
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, &bus, power_recorder()), ERR_BAD_INPUT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(console, setup),
+        cmocka_unit_test_setup(exit_code, setup),
+        cmocka_unit_test_setup(occupied_ports_are_reported, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
