@@ -1,0 +1,329 @@
+// link: drivers/virt/vioapic.c drivers/virt/vlapic.c drivers/virt/vlapic_timer.c vmx/timers.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The IO-APIC in front of two local APICs: redirection, edge and level, remote IRR. */
+#include "drivers/virt/vioapic.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LEVEL      0x8000u
+#define MASKED     0x10000u
+#define LOGICAL    0x800u
+#define REMOTE_IRR 0x4000u
+
+static uint64_t tsc_offset;
+static struct timers timers;
+static struct vlapic_group group;
+static uint32_t page[2][1024] __attribute__((aligned(4096)));
+static struct vlapic apic[2];
+static struct intc intc[2];
+static struct vioapic ioapic;
+static unsigned nmis;
+
+static uint64_t read_clock(void)
+{
+    return 1000;
+}
+
+static void on_changed(void *vcpu)
+{
+    (void)vcpu;
+}
+
+static void on_nmi(void *vcpu)
+{
+    (void)vcpu;
+    nmis++;
+}
+
+static unsigned pic_acknowledge(void *pic)
+{
+    (void)pic;
+    return 0x30;
+}
+
+static uint32_t get(unsigned index)
+{
+    vioapic_write(&ioapic, VIOAPIC_BASE, 4, index);
+    return (uint32_t)vioapic_read(&ioapic, VIOAPIC_BASE + 0x10, 4);
+}
+
+static void put(unsigned index, uint32_t value)
+{
+    vioapic_write(&ioapic, VIOAPIC_BASE, 4, index);
+    vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, 4, value);
+}
+
+static void route(unsigned pin, uint8_t destination, uint32_t low)
+{
+    put(0x11 + 2 * pin, (uint32_t)destination << 24);
+    put(0x10 + 2 * pin, low);
+}
+
+static int pending(unsigned cpu)
+{
+    return intc[cpu].pending(&apic[cpu]);
+}
+
+static void accept(unsigned cpu, int vector)
+{
+    assert_int_equal(pending(cpu), vector);
+    intc[cpu].accept(&apic[cpu], (unsigned)vector);
+    assert_int_equal(pending(cpu), -1);
+}
+
+static void end(unsigned cpu)
+{
+    assert_true(intc[cpu].write(&apic[cpu], 0xb0, 0));
+}
+
+static void pulse(unsigned pin)
+{
+    vioapic_set(&ioapic, pin, true);
+    vioapic_set(&ioapic, pin, false);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    timers = (struct timers){.read = read_clock, .hz = 1000000, .next = TIMER_NEVER};
+    group = (struct vlapic_group){.count = 0};
+    nmis = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        struct vlapic_wiring w = {.page = page[i],
+                                  .timers = &timers,
+                                  .group = &group,
+                                  .line = {on_changed, on_nmi, NULL},
+                                  .pic_acknowledge = pic_acknowledge,
+                                  .tsc_offset = &tsc_offset,
+                                  .id = i,
+                                  .phys_bits = 40,
+                                  .boot_cpu = i == 0};
+        assert_int_equal(vlapic_init(&apic[i], &intc[i], &w), OK);
+        assert_true(intc[i].write(&apic[i], 0xf0, 0x1ff));
+        assert_true(intc[i].write(&apic[i], 0xd0, 1u << (24 + i)));
+    }
+    vioapic_init(&ioapic, &group);
+    return 0;
+}
+
+static void test_registers(void **state)
+{
+    (void)state;
+    assert_int_equal(get(0), 0);
+    assert_int_equal(get(1), 0x170020);
+    put(0, 0xffffffff);
+    assert_int_equal(get(0), 0x0f000000);
+    assert_int_equal(get(2), 0x0f000000);
+    put(1, 0);
+    assert_int_equal(get(1), 0x170020);
+    for (unsigned pin = 0; pin < 24; pin++) {
+        assert_int_equal(get(0x10 + 2 * pin), MASKED);
+        assert_int_equal(get(0x11 + 2 * pin), 0);
+        route(pin, 0xff, 0xffffffff);
+        assert_int_equal(get(0x10 + 2 * pin), 0x1afff);
+        assert_int_equal(get(0x11 + 2 * pin), 0xff000000);
+    }
+    put(0x11, 0x00ffffff); /* reserved */
+    assert_int_equal(get(0x11), 0);
+    const unsigned none[] = {3, 0xf, 0x40, 0x41, 0xff};
+    for (unsigned i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        put(none[i], 0x12345678);
+        assert_int_equal(get(none[i]), 0xffffffff);
+    }
+    assert_int_equal(vioapic_read(&ioapic, VIOAPIC_BASE, 4), 0xff);
+    assert_int_equal(vioapic_read(&ioapic, VIOAPIC_BASE + 0x20, 4), UINT64_MAX);
+}
+
+static void test_narrow_access(void **state)
+{
+    (void)state;
+    vioapic_write(&ioapic, VIOAPIC_BASE, 1, 0x10);
+    vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, 1, 0x55);
+    assert_int_equal(get(0x10), MASKED);
+    vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, 8, 0xffffffff00000000u | MASKED | 0x33);
+    assert_int_equal(get(0x10), MASKED | 0x33);
+    assert_int_equal(get(0x11), 0);
+}
+
+static void test_edge(void **state)
+{
+    (void)state;
+    route(4, 0, 0x44);
+    vioapic_set(&ioapic, 4, true);
+    accept(0, 0x44);
+    vioapic_set(&ioapic, 4, true); /* no edge */
+    end(0);
+    assert_int_equal(pending(0), -1);
+    vioapic_set(&ioapic, 4, false);
+    vioapic_set(&ioapic, 4, true);
+    accept(0, 0x44);
+    end(0);
+    assert_int_equal(pending(0), -1);
+    assert_int_equal(get(0x18), 0x44); /* no remote IRR */
+    vioapic_set(&ioapic, 4, false);
+    route(4, 0, MASKED | 0x44);
+    pulse(4); /* lost */
+    route(4, 0, 0x44);
+    assert_int_equal(pending(0), -1);
+    vioapic_set(&ioapic, 24, true);
+    vioapic_set(&ioapic, ~0u, true);
+}
+
+static void test_level(void **state)
+{
+    (void)state;
+    route(9, 0, LEVEL | 0x2000 | 0x59); /* active low: the same */
+    vioapic_set(&ioapic, 9, true);
+    assert_true(get(0x22) & REMOTE_IRR);
+    accept(0, 0x59);
+    vioapic_set(&ioapic, 9, false);
+    vioapic_set(&ioapic, 9, true);
+    assert_int_equal(pending(0), -1); /* once until EOI */
+    end(0);
+    accept(0, 0x59); /* still asserted: again */
+    vioapic_set(&ioapic, 9, false);
+    end(0);
+    assert_int_equal(pending(0), -1);
+    assert_false(get(0x22) & REMOTE_IRR);
+}
+
+static void test_level_mask(void **state)
+{
+    (void)state;
+    route(9, 0, MASKED | LEVEL | 0x59);
+    vioapic_set(&ioapic, 9, true);
+    assert_int_equal(pending(0), -1);
+    route(9, 0, LEVEL | 0x59);
+    accept(0, 0x59);
+    route(9, 0, MASKED | LEVEL | 0x59); /* masked in the handler: remote IRR is read-only */
+    assert_true(get(0x22) & REMOTE_IRR);
+    end(0);
+    assert_int_equal(pending(0), -1);
+    route(9, 0, LEVEL | 0x59);
+    accept(0, 0x59);
+    vioapic_set(&ioapic, 9, false);
+    route(9, 0, MASKED | 0x59); /* to edge and back ends it by hand */
+    route(9, 0, MASKED | LEVEL | 0x59);
+    assert_false(get(0x22) & REMOTE_IRR);
+}
+
+static void test_eoi_register_and_shared_vector(void **state)
+{
+    (void)state;
+    route(10, 0, LEVEL | 0x60);
+    route(11, 0, LEVEL | 0x60);
+    route(12, 0, LEVEL | 0x61);
+    vioapic_set(&ioapic, 10, true);
+    vioapic_set(&ioapic, 11, true);
+    vioapic_set(&ioapic, 12, true);
+    vioapic_set(&ioapic, 10, false);
+    vioapic_set(&ioapic, 11, false);
+    vioapic_set(&ioapic, 12, false);
+    vioapic_write(&ioapic, VIOAPIC_BASE + 0x40, 4, 0x60);
+    assert_false(get(0x24) & REMOTE_IRR);
+    assert_false(get(0x26) & REMOTE_IRR);
+    assert_true(get(0x28) & REMOTE_IRR);
+    vioapic_eoi(&ioapic, 0x1000);
+}
+
+static void test_not_taken(void **state)
+{
+    (void)state;
+    intc[0].write(&apic[0], 0xf0, 0xff); /* disabled: nobody takes it, so no remote IRR */
+    route(9, 0, LEVEL | 0x59);
+    vioapic_set(&ioapic, 9, true);
+    assert_false(get(0x22) & REMOTE_IRR);
+    intc[0].write(&apic[0], 0xf0, 0x1ff);
+    vioapic_set(&ioapic, 9, true);
+    accept(0, 0x59);
+    route(5, 0, LEVEL | 3); /* illegal vector */
+    vioapic_set(&ioapic, 5, true);
+    assert_false(get(0x1a) & REMOTE_IRR);
+    intc[0].write(&apic[0], 0x280, 0);
+    assert_int_equal(page[0][0x280 / 4], 0x40);
+}
+
+static void test_destinations(void **state)
+{
+    (void)state;
+    route(3, 1, 0x43);
+    pulse(3);
+    assert_int_equal(pending(0), -1);
+    accept(1, 0x43);
+    end(1);
+    route(3, 0xff, 0x43); /* broadcast */
+    pulse(3);
+    accept(0, 0x43);
+    accept(1, 0x43);
+    end(0);
+    end(1);
+    route(3, 2, LOGICAL | 0x43);
+    pulse(3);
+    assert_int_equal(pending(0), -1);
+    accept(1, 0x43);
+    end(1);
+    route(3, 3, LOGICAL | 0x100 | 0x43); /* lowest priority: one of them */
+    pulse(3);
+    assert_int_equal(pending(0) + pending(1), 0x43 - 1);
+    route(3, 7, 0x44);
+    pulse(3);
+    assert_int_equal(pending(0) + pending(1), 0x43 - 1);
+}
+
+static void test_other_modes(void **state)
+{
+    (void)state;
+    route(0, 0, LEVEL | 0x400); /* NMI acts on the edge, whatever the trigger bit */
+    pulse(0);
+    assert_int_equal(nmis, 1);
+    assert_false(get(0x10) & REMOTE_IRR);
+    route(0, 0, 0x700);
+    pulse(0);
+    assert_true(intc[0].extint_pending(&apic[0]));
+    for (unsigned mode = 0; mode < 8; mode++) {
+        route(0, 0, mode << 8 | 0x50);
+        pulse(0);
+    }
+}
+
+static void test_random(void **state)
+{
+    (void)state;
+    srand(2);
+    for (unsigned i = 0; i < 200000; i++) {
+        uint32_t r = (uint32_t)rand();
+        uint64_t value = (uint64_t)rand() << 32 ^ (uint64_t)rand() << 1;
+        unsigned bytes = 1u << (r & 3);
+        switch (r >> 4 & 7) {
+        case 0: vioapic_set(&ioapic, r >> 8 & 31, r >> 7 & 1); break;
+        case 1: vioapic_eoi(&ioapic, (unsigned)value); break;
+        case 2: vioapic_read(&ioapic, VIOAPIC_BASE + (r >> 8 & 0xfff), bytes); break;
+        case 3: vioapic_write(&ioapic, VIOAPIC_BASE + (r >> 8 & 0xfff), bytes, value); break;
+        case 4: vioapic_write(&ioapic, VIOAPIC_BASE, bytes, value); break;
+        case 5: end(r >> 8 & 1); break;
+        case 6:
+            if (pending(0) >= 0)
+                intc[0].accept(&apic[0], (unsigned)pending(0));
+            break;
+        default: vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, bytes, value & ~0x700ull); break;
+        }
+    }
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup(f, setup)
+    const struct CMUnitTest tests[] = {
+        TEST(test_registers), TEST(test_narrow_access), TEST(test_edge),
+        TEST(test_level),     TEST(test_level_mask),    TEST(test_eoi_register_and_shared_vector),
+        TEST(test_not_taken), TEST(test_destinations),  TEST(test_other_modes),
+        TEST(test_random),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
