@@ -1,0 +1,218 @@
+// link: guest/cpuid_policy.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest's CPUID table, made from hosts that have everything, little, and what they should not.
+ */
+#include "guest/cpuid_policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A host with every bit set, and plausible values where the policy reads numbers. */
+static struct cpuid_regs full_host(uint32_t leaf, uint32_t subleaf)
+{
+    static const struct cpuid_regs sizes[] = {
+        [2] = {256, 576, 0, 0},  [3] = {64, 960, 0, 0},     [4] = {64, 1024, 0, 0},
+        [5] = {64, 1088, 0, 0},  [6] = {512, 1152, 0, 0},   [7] = {1024, 1664, 0, 0},
+        [8] = {128, 0, 1, 0},    [9] = {8, 2688, 0, 0},     [10] = {8, 0, 1, 0},
+        [17] = {64, 2752, 2, 0}, [18] = {8192, 2816, 6, 0},
+    };
+    if (leaf == 0)
+        return (struct cpuid_regs){0x20, 0x756e6547, 0x6c65746e, 0x49656e69};
+    if (leaf == 4)
+        return subleaf < 4 ? (struct cpuid_regs){0xfc1fc121, 0x01c0003f, 0x3f, 0}
+                           : (struct cpuid_regs){0};
+    if (leaf == 7 && subleaf == 0)
+        return (struct cpuid_regs){2, ~0u, ~0u, ~0u};
+    if (leaf == 0xd && subleaf == 0)
+        return (struct cpuid_regs){0x600e7 | 0x218, 11008, 11008, 0};
+    if (leaf == 0xd && subleaf > 1)
+        return subleaf <= 18 ? sizes[subleaf] : (struct cpuid_regs){0};
+    if (leaf == 0x80000000u)
+        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
+    if (leaf == 0x80000008u)
+        return (struct cpuid_regs){0x3934, ~0u, 0, 0};
+    return (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
+}
+
+/* As a first-generation CPU: no XSAVE, no leaf 7, junk beyond its highest leaf. */
+static struct cpuid_regs old_host(uint32_t leaf, uint32_t subleaf)
+{
+    (void)subleaf;
+    if (leaf == 0)
+        return (struct cpuid_regs){5, 1, 2, 3};
+    if (leaf == 1)
+        return (struct cpuid_regs){0x20652, 0, ~(1u << 26), ~0u};
+    if (leaf == 4)
+        return (struct cpuid_regs){0};
+    if (leaf == 0x80000000u)
+        return (struct cpuid_regs){0x80000001u, 0, 0, 0};
+    return (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
+}
+
+static const struct cpuid_facts all = {1, 48, 3000000000u, true, true, true};
+static struct cpuid_table t;
+
+static const struct cpuid_entry *find(uint32_t leaf, uint32_t subleaf)
+{
+    return cpuid_table_find(&t, leaf, subleaf);
+}
+
+static void build(cpuid_fn *host, const struct cpuid_facts *facts)
+{
+    assert_int_equal(cpuid_policy_build(&t, host, facts), OK);
+    for (uint32_t i = 2; i < t.count; i++) { /* sorted, no entry twice */
+        const struct cpuid_entry *a = &t.entry[i - 1], *b = &t.entry[i];
+        assert_true(a->leaf < b->leaf || (a->leaf == b->leaf && a->subleaf < b->subleaf));
+    }
+}
+
+static void test_hidden_and_shown(void **state)
+{
+    (void)state;
+    build(full_host, &all);
+    const struct cpuid_entry *e = find(1, 0);
+    /* DTES64 MONITOR DS-CPL VMX SMX EIST TM2 CNXT-ID SDBG xTPR PDCM DCA OSXSAVE */
+    assert_int_equal(e->ecx & 0x0804cdfc, 0);
+    assert_int_equal(e->ecx & 0xf7fa3203, 0xf7fa3203); /* all else but bit 16, reserved */
+    assert_int_equal(e->edx & (1u << 18 | 1u << 21 | 1u << 22 | 1u << 28 | 7u << 29 | 1u << 30), 0);
+    assert_int_equal(e->edx & 0x000152a0, 0x000152a0);
+    assert_int_equal(e->ebx, 0x0001ff00);
+    assert_int_equal(e->dynamic, CPUID_APIC_ID_1 | CPUID_OSXSAVE);
+
+    e = find(7, 0);
+    assert_int_equal(e->eax, 1);
+    assert_int_equal(e->ebx & (1u << 2 | 1u << 12 | 1u << 14 | 1u << 15 | 1u << 22 | 1u << 25), 0);
+    assert_int_equal(e->ebx & (1u << 1 | 1u << 7 | 1u << 20), 1u << 1 | 1u << 7 | 1u << 20);
+    assert_int_equal(e->ecx & (1u << 4 | 1u << 5 | 1u << 7 | 1u << 13 | 1u << 16 | 1u << 23 |
+                               1u << 24 | 1u << 29 | 1u << 30 | 1u << 31),
+                     0);
+    /* UINTR, TSX aborts, PCONFIG, LBR, IBT, AMX, IBRS, STIBP, L1D_FLUSH, capabilities, SSBD */
+    assert_int_equal(e->edx, 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8 | 1u << 10 | 1u << 14 |
+                                 1u << 16 | 1u << 23);
+    assert_int_equal(find(7, 1)->eax & 1u << 26, 0);
+    assert_int_equal(find(7, 1)->ebx, 0);
+    assert_int_equal(find(7, 2)->eax | find(7, 2)->edx, 0);
+    static const uint32_t empty[] = {3, 5, 8, 9, 0xa, 0xc, 0xe, 0xf, 0x10, 0x11, 0x12, 0x13, 0x14};
+    for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+        e = find(empty[i], 0);
+        assert_int_equal(e->eax | e->ebx | e->ecx | e->edx, 0);
+    }
+    assert_int_equal(find(6, 0)->eax, 4);
+    assert_int_equal(find(6, 0)->ecx, 0);
+}
+
+static void test_controls(void **state)
+{
+    (void)state;
+    struct cpuid_facts none = all;
+    none.rdtscp = none.invpcid = none.xsaves = false;
+    build(full_host, &all);
+    assert_int_not_equal(find(7, 0)->ebx & 1u << 10, 0);
+    assert_int_not_equal(find(7, 0)->ecx & 1u << 22, 0);
+    assert_int_not_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
+    assert_int_equal(find(0xd, 1)->eax, 0xf);
+    build(full_host, &none);
+    assert_int_equal(find(7, 0)->ebx & 1u << 10, 0);
+    assert_int_equal(find(7, 0)->ecx & 1u << 22, 0);
+    assert_int_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
+    assert_int_equal(find(0xd, 1)->eax, 7);
+}
+
+static void test_xsave(void **state)
+{
+    (void)state;
+    build(full_host, &all);
+    assert_int_equal(cpuid_policy_xcr0(&t), 0x2e7);
+    assert_int_equal(find(0xd, 0)->ebx, 576);
+    assert_int_equal(find(0xd, 0)->ecx, 2696); /* the end of PKRU */
+    assert_int_equal(find(0xd, 0)->dynamic, CPUID_SUBLEAVES | CPUID_XSAVE_SIZE);
+    assert_int_equal(find(0xd, 8)->eax, 0); /* supervisor state: PT */
+    assert_int_equal(find(0xd, 18)->eax, 0);
+    assert_int_equal(find(0xd, 64)->eax, 0);
+    assert_int_equal(cpuid_xsave_size(&t, 1, false), 576);
+    assert_int_equal(cpuid_xsave_size(&t, 7, false), 832);
+    assert_int_equal(cpuid_xsave_size(&t, 0xe7, false), 2688);
+    assert_int_equal(cpuid_xsave_size(&t, 0xe7, true), 832 + 64 + 512 + 1024);
+    assert_int_equal(cpuid_xsave_size(&t, ~0ull, false), 2696);
+}
+
+static void test_clocks_and_identity(void **state)
+{
+    (void)state;
+    struct cpuid_facts facts = all;
+    facts.tsc_hz = 100000000;
+    build(full_host, &facts);
+    assert_int_equal(find(0, 0)->eax, 0x16);
+    assert_int_equal(find(0, 0)->ebx, 0x756e6547);
+    assert_int_equal(find(0x15, 0)->ecx, 100000000);
+    assert_int_equal(find(0x16, 0)->eax, 100);
+    assert_int_equal(find(0x40000010, 0)->eax, 100000);
+    assert_memory_equal(&find(0x40000000, 0)->ebx, "NadirNadirVM", 12);
+    assert_int_equal(find(0x80000008u, 0)->eax, 0x3030); /* the host has 52 and 57 bits */
+    facts.tsc_hz = 5000000000ull;
+    facts.physical_bits = 39;
+    build(full_host, &facts);
+    assert_int_equal(find(0x15, 0)->ecx, 0);
+    assert_int_equal(find(0x16, 0)->eax, 5000);
+    assert_int_equal(find(0x80000008u, 0)->eax, 0x3027);
+}
+
+static void test_out_of_range(void **state)
+{
+    (void)state;
+    build(full_host, &all);
+    const struct cpuid_entry *highest = find(0x16, 0);
+    static const uint32_t beyond[] = {0x17,        0x1f,        0x20,        0x3fffffff,
+                                      0x40000011,  0x40000100,  0x80000009u, 0x8000001eu,
+                                      0x80860000u, 0xc0000000u, 0xffffffffu};
+    for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++)
+        assert_ptr_equal(find(beyond[i], 0), highest);
+    assert_int_equal(find(0x40000005, 0)->eax, 0);
+    assert_int_equal(find(0xb, 0)->ebx, 1);
+    assert_int_equal(find(0xb, 1)->ecx, 0x201);
+    assert_int_equal(find(0xb, 2)->ecx, 2);
+    assert_int_equal(find(0xb, 2)->ebx, 0);
+    assert_int_equal(find(4, 3)->eax, 0x121);
+    assert_int_equal(find(4, 4)->eax, 0);
+}
+
+static void test_old_host(void **state)
+{
+    (void)state;
+    build(old_host, &all);
+    assert_int_equal(cpuid_policy_xcr0(&t), 0);
+    assert_int_equal(find(0xd, 1)->eax, 0);
+    assert_int_equal(find(7, 0)->ebx, 2); /* nothing but TSC_ADJUST */
+    assert_int_equal(find(7, 0)->ecx | find(7, 1)->eax, 0);
+    assert_int_equal(find(0x80000002u, 0)->eax, 0);
+    assert_int_equal(find(0x80000008u, 0)->eax, 48u << 8 | 36);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    struct cpuid_facts bad = all;
+    bad.vcpus = 0;
+    assert_int_equal(cpuid_policy_build(&t, full_host, &bad), ERR_BAD_INPUT);
+    bad = all;
+    bad.tsc_hz = 0;
+    assert_int_equal(cpuid_policy_build(&t, full_host, &bad), ERR_BAD_INPUT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hidden_and_shown),
+        cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_xsave),
+        cmocka_unit_test(test_clocks_and_identity),
+        cmocka_unit_test(test_out_of_range),
+        cmocka_unit_test(test_old_host),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
