@@ -10,8 +10,32 @@
 #define MAX_PORT      0xfff8    /* a 16550 has eight ports */
 #define COM1          0x3f8
 #define MEMORY        256 /* MiB, unless named */
+#define VCPUS_RANGE   "only 1 is supported yet"
 #define BYTE_MARK     "\xef\xbb\xbf"
 #define BYTE_MARK_LEN 3
+
+/* The first is [nadir]'s, all others are [vm NAME]'s. */
+enum key {
+    KEY_SERIAL,
+    KEY_KERNEL,
+    KEY_RAMDISK,
+    KEY_CMDLINE,
+    KEY_MEMORY,
+    KEY_VCPUS,
+    KEY_ON_POWEROFF,
+    KEY_ON_REBOOT,
+    KEY_ON_CRASH,
+    KEY_CPUS, /* from here on: xl.cfg has them, and we shall */
+    KEY_DISK,
+    KEY_VIF,
+    KEY_FIRMWARE,
+    KEY_COUNT,
+};
+
+static const char *const key_names[KEY_COUNT] = {
+    "serial",    "kernel",   "ramdisk", "cmdline", "memory", "vcpus",    "on_poweroff",
+    "on_reboot", "on_crash", "cpus",    "disk",    "vif",    "firmware",
+};
 
 struct parser {
     const char *text;
@@ -20,42 +44,25 @@ struct parser {
     char line[MAX_LINE];  /* a copy, cut into key and value */
     const char *section;  /* its name for messages; NULL before the first */
     struct vm_config *vm; /* NULL in [nadir] */
-    uint32_t seen;        /* bit i: keys[i] was met in this section */
+    uint32_t seen;        /* bit i: that key was met in this section */
     bool nadir_seen;
     struct nadir_config *out;
     struct config_error *error;
 };
 
 /* Joins the texts up to a NULL into the message; what is not plain ASCII in them becomes '?'. */
-static bool fail_at(struct parser *p, uint32_t line, const char *first, va_list more)
+static bool fail(struct parser *p, const char *first, ...)
 {
     size_t used = 0;
+    va_list more;
 
-    p->error->line = line;
+    va_start(more, first);
     for (const char *s = first; s != NULL; s = va_arg(more, const char *))
         for (; *s != '\0' && used < sizeof(p->error->text) - 1; s++)
             p->error->text[used++] = (char)(*s >= ' ' && *s <= '~' ? *s : '?');
+    va_end(more);
     p->error->text[used] = '\0';
-    return false;
-}
-
-static bool fail(struct parser *p, const char *first, ...)
-{
-    va_list more;
-
-    va_start(more, first);
-    fail_at(p, p->number, first, more);
-    va_end(more);
-    return false;
-}
-
-static bool fail_elsewhere(struct parser *p, uint32_t line, const char *first, ...)
-{
-    va_list more;
-
-    va_start(more, first);
-    fail_at(p, line, first, more);
-    va_end(more);
+    p->error->line = p->number;
     return false;
 }
 
@@ -189,42 +196,7 @@ static bool set_file(struct parser *p, const char *key, const char *value, struc
     return take_text(p, key, value, file->path, sizeof(file->path));
 }
 
-static bool set_kernel(struct parser *p, const char *key, const char *value)
-{
-    return set_file(p, key, value, &p->vm->kernel);
-}
-
-static bool set_ramdisk(struct parser *p, const char *key, const char *value)
-{
-    return set_file(p, key, value, &p->vm->ramdisk);
-}
-
-static bool set_cmdline(struct parser *p, const char *key, const char *value)
-{
-    return take_text(p, key, value, p->vm->cmdline, sizeof(p->vm->cmdline));
-}
-
-static bool set_memory(struct parser *p, const char *key, const char *value)
-{
-    return take_number(p, key, value, "16 to 1048576 (MiB)", MIN_MEMORY, MAX_MEMORY,
-                       &p->vm->memory_mib);
-}
-
-_Static_assert(CONFIG_MAX_VCPUS < 10, "the message has one digit");
-
-static bool set_vcpus(struct parser *p, const char *key, const char *value)
-{
-    static const char range[] = {'1', ' ', 't', 'o', ' ', '0' + CONFIG_MAX_VCPUS, '\0'};
-    uint64_t n;
-
-    if (!take_number(p, key, value, CONFIG_MAX_VCPUS == 1 ? "only 1 is supported yet" : range, 1,
-                     CONFIG_MAX_VCPUS, &n))
-        return false;
-    p->vm->vcpus = (uint32_t)n;
-    return true;
-}
-
-static bool take_action(struct parser *p, const char *key, const char *value, enum vm_action *out)
+static bool set_action(struct parser *p, const char *key, const char *value, enum vm_action *out)
 {
     if (text_equal(value, "preserve"))
         return fail(p, key, " = preserve is not supported yet; destroy or restart", NULL);
@@ -234,48 +206,37 @@ static bool take_action(struct parser *p, const char *key, const char *value, en
     return true;
 }
 
-static bool set_on_poweroff(struct parser *p, const char *key, const char *value)
+static bool set_vcpus(struct parser *p, const char *key, const char *value)
 {
-    return take_action(p, key, value, &p->vm->on_poweroff);
+    uint64_t n;
+
+    if (!take_number(p, key, value, VCPUS_RANGE, 1, CONFIG_MAX_VCPUS, &n))
+        return false;
+    p->vm->vcpus = (uint32_t)n;
+    return true;
 }
 
-static bool set_on_reboot(struct parser *p, const char *key, const char *value)
+_Static_assert(CONFIG_MAX_VCPUS == 1, "number in VCPUS_RANGE");
+
+static bool set_key(struct parser *p, enum key key, const char *name, const char *value)
 {
-    return take_action(p, key, value, &p->vm->on_reboot);
+    struct vm_config *vm = p->vm;
+
+    switch (key) {
+    case KEY_SERIAL: return set_serial(p, name, value);
+    case KEY_KERNEL: return set_file(p, name, value, &vm->kernel);
+    case KEY_RAMDISK: return set_file(p, name, value, &vm->ramdisk);
+    case KEY_CMDLINE: return take_text(p, name, value, vm->cmdline, sizeof(vm->cmdline));
+    case KEY_MEMORY:
+        return take_number(p, name, value, "16 to 1048576 (MiB)", MIN_MEMORY, MAX_MEMORY,
+                           &vm->memory_mib);
+    case KEY_VCPUS: return set_vcpus(p, name, value);
+    case KEY_ON_POWEROFF: return set_action(p, name, value, &vm->on_poweroff);
+    case KEY_ON_REBOOT: return set_action(p, name, value, &vm->on_reboot);
+    case KEY_ON_CRASH: return set_action(p, name, value, &vm->on_crash);
+    default: return fail(p, name, " is not supported yet", NULL);
+    }
 }
-
-static bool set_on_crash(struct parser *p, const char *key, const char *value)
-{
-    return take_action(p, key, value, &p->vm->on_crash);
-}
-
-static bool refuse_key(struct parser *p, const char *key, const char *value)
-{
-    (void)value;
-    return fail(p, key, " is not supported yet", NULL);
-}
-
-static const struct {
-    const char *name;
-    bool in_vm; /* of [vm NAME], else of [nadir] */
-    bool (*set)(struct parser *p, const char *key, const char *value);
-} keys[] = {
-    {"serial", false, set_serial},
-    {"kernel", true, set_kernel},
-    {"ramdisk", true, set_ramdisk},
-    {"cmdline", true, set_cmdline},
-    {"memory", true, set_memory},
-    {"vcpus", true, set_vcpus},
-    {"on_poweroff", true, set_on_poweroff},
-    {"on_reboot", true, set_on_reboot},
-    {"on_crash", true, set_on_crash},
-    {"cpus", true, refuse_key},
-    {"disk", true, refuse_key},
-    {"vif", true, refuse_key},
-    {"firmware", true, refuse_key},
-};
-
-_Static_assert(sizeof(keys) / sizeof(keys[0]) <= 32, "a bit of parser.seen for each");
 
 static bool parse_key(struct parser *p, const char *key, const char *value)
 {
@@ -283,13 +244,13 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
 
     if (p->section == NULL)
         return fail(p, "key ", key, " stands before the first [vm NAME] or [nadir]", NULL);
-    for (uint32_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (keys[i].in_vm != (p->vm != NULL) || !text_equal(key, keys[i].name))
+    for (enum key i = 0; i < KEY_COUNT; i++) {
+        if ((i != KEY_SERIAL) != (p->vm != NULL) || !text_equal(key, key_names[i]))
             continue;
         if ((p->seen & (1u << i)) != 0)
             return fail(p, key, " is there twice in [", where, p->section, "]", NULL);
         p->seen |= 1u << i;
-        return keys[i].set(p, key, value);
+        return set_key(p, i, key, value);
     }
     return fail(p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
                 p->vm == NULL ? "]: serial"
@@ -301,9 +262,10 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
 /* The end of a [vm NAME]: does it have all that it must have? */
 static bool finish_vm(struct parser *p)
 {
-    if (p->vm != NULL && p->vm->kernel.path[0] == '\0')
-        return fail_elsewhere(p, p->vm->line, "[vm ", p->vm->name, "] has no kernel", NULL);
-    return true;
+    if (p->vm == NULL || p->vm->kernel.path[0] != '\0')
+        return true;
+    p->number = p->vm->line;
+    return fail(p, "[vm ", p->vm->name, "] has no kernel", NULL);
 }
 
 static bool start_vm(struct parser *p, const char *name)
@@ -456,7 +418,6 @@ bool config_parse(const char *text, size_t length, struct nadir_config *out,
             return false;
     if (!finish_vm(&p))
         return false;
-    if (out->vm_count == 0)
-        return fail_elsewhere(&p, 0, "no [vm NAME] in it", NULL);
-    return true;
+    p.number = 0;
+    return out->vm_count > 0 || fail(&p, "no [vm NAME] in it", NULL);
 }

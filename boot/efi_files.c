@@ -92,20 +92,18 @@ static bool file_load_opened(struct loader *l, EFI_FILE_HANDLE handle, const cha
 
     /* For a directory, the position cannot be set. */
     if (EFI_ERROR(status) || EFI_ERROR(handle->GetPosition(handle, &file->size)))
-        return loader_config_error(l, file->line, L"%a %a is not a file", what, file->path);
+        return loader_config_error(l, file->line, L"%a is a directory", file->path);
     if (file->size == 0)
-        return loader_config_error(l, file->line, L"%a %a is empty", what, file->path);
+        return loader_config_error(l, file->line, L"%a is empty", file->path);
     Print(L"nadir: %a %a, %ld KiB\r\n", what, file->path, (file->size + 1023) / 1024);
     file->base = (uint64_t)loader_alloc(l, file->size, LOADER_ANYWHERE);
     if (file->base == 0)
-        return loader_refuse(L"no memory for the %ld KiB of %a", (file->size + 1023) / 1024,
-                             file->path);
+        return loader_refuse(L"no memory for %a", file->path);
     status = handle->SetPosition(handle, 0);
     if (!EFI_ERROR(status))
         status = file_read(handle, file);
     if (EFI_ERROR(status))
-        return loader_config_error(l, file->line, L"%a %a cannot be read: %r", what, file->path,
-                                   status);
+        return loader_config_error(l, file->line, L"%a cannot be read: %r", file->path, status);
     return true;
 }
 
@@ -122,10 +120,10 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
     path[i] = 0;
     status = l->directory->Open(l->directory, &handle, path, EFI_FILE_MODE_READ, 0);
     if (status == EFI_NOT_FOUND)
-        return loader_config_error(l, file->line, L"%a %a: there is no such file in %s", what,
-                                   file->path, l->directory_name);
+        return loader_config_error(l, file->line, L"there is no file %a in %s", file->path,
+                                   l->directory_name);
     if (EFI_ERROR(status))
-        return loader_config_error(l, file->line, L"%a %a: %r", what, file->path, status);
+        return loader_config_error(l, file->line, L"%a does not open: %r", file->path, status);
     ok = file_load_opened(l, handle, what, file);
     handle->Close(handle);
     return ok;
