@@ -17,6 +17,7 @@
 #include "guest/cpuid_policy.h"
 #include "guest/msr_policy.h"
 #include "vmx/boot_state.h"
+#include "vmx/vcpu.h"
 #include "vmx/vm.h"
 
 #include <stdbool.h>
@@ -50,6 +51,7 @@ struct pc_ram {
 
 struct pc {
     struct vm vm; /* first: the engine's pointer leads back to the PC */
+    struct vcpu vcpu;
     struct boot_state boot;
     struct pc_console console;
 
@@ -66,17 +68,16 @@ struct pc {
     struct vlapic_group apics;
     struct msr_policy msr;
 
-    hpa_t apic_page;        /* the vCPU's virtual-APIC page */
-    hpa_t apic_access_page; /* 0: not mapped */
+    hpa_t apic_page; /* the vCPU's virtual-APIC page */
     struct pc_ram ram[GUESTMEM_MAX_SLOTS];
     uint32_t ram_count;
 };
 
 /*
  * Makes VM number index as *config says: zeroed RAM, EPT, tables, devices at power-up, kernel
- * loaded, pc->boot filled in; then vcpu_create() may follow. config must stay where it is. On
- * failure everything is given back, and a line in the log says why. A VM restarts by pc_destroy()
- * and pc_create().
+ * loaded, pc->boot filled in; vcpu_create(&pc->vcpu, &pc->vm, &pc->boot) is to follow. config must
+ * stay where it is. On failure everything is given back, and a line in the log says why. A VM
+ * restarts by pc_destroy() and pc_create().
  */
 enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
                       const struct pc_console *console, struct pc **out);

@@ -77,10 +77,10 @@ enum status pc_memory_create(struct pc *pc, uint64_t bytes, const struct pc_host
     if (s == OK)
         s = page_alloc(1, 1, &pc->apic_page);
     if (s == OK && host->apic_access) {
-        s = page_alloc(1, 1, &pc->apic_access_page);
+        s = page_alloc(1, 1, &pc->vm.apic_access_page);
         if (s == OK)
-            s = ept_map(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), pc->apic_access_page, PAGE_SIZE, EPT_RW,
-                        MEMORY_WB, false);
+            s = ept_map(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), pc->vm.apic_access_page, PAGE_SIZE,
+                        EPT_RW, MEMORY_WB, false);
     }
     return s;
 }
@@ -89,8 +89,8 @@ void pc_memory_destroy(struct pc *pc)
 {
     for (uint32_t i = 0; i < pc->ram_count; i++)
         page_free_guest(pc->ram[i].base, pc->ram[i].pages);
-    if (pc->apic_access_page.v != 0)
-        page_free(pc->apic_access_page, 1);
+    if (pc->vm.apic_access_page.v != 0)
+        page_free(pc->vm.apic_access_page, 1);
     if (pc->apic_page.v != 0)
         page_free(pc->apic_page, 1);
     ept_destroy(&pc->vm.ept);

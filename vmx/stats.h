@@ -5,8 +5,9 @@
 
 #include <stdint.h>
 
-#define EXIT_REASON_COUNT 78 /* one more than the highest basic exit reason that the SDM defines \
-                              */
+#define EXIT_REASON_COUNT                                                  \
+    78 /* one more than the highest basic exit reason that the SDM defines \
+        */
 
 struct exit_stat {
     uint64_t count;
@@ -16,7 +17,7 @@ struct exit_stat {
 
 struct vm_stats {
     uint64_t tsc_first_entry, tsc_end;
-    uint64_t tsc_root, tsc_idle; /* work, and waiting in HLT */
+    uint64_t tsc_idle; /* waiting in HLT; the work is the sum over the exits below */
     uint64_t ept_violations_ram;
     struct exit_stat exit[EXIT_REASON_COUNT];
 };

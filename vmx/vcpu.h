@@ -9,6 +9,7 @@
 #include "vmx/vm.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* In the hardware's order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. The RSP slot is unused: RSP is
@@ -40,29 +41,30 @@ struct guest_regs {
 struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
-    bool launched;  /* the VMCS has been entered since its VMCLEAR */
-    bool attention; /* interrupts, events or the end of the VM are to be looked at before the next
-                       entry */
-    bool halted;    /* executed HLT and waits for an interrupt */
+    uint32_t apic_id; /* the initial one; 0 for the boot processor */
+    bool launched;    /* the VMCS has been entered since its VMCLEAR */
+    bool attention;   /* interrupts, events or the end of the VM are to be looked at before the next
+                         entry */
+    bool halted;      /* executed HLT and waits for an interrupt */
     bool nmi_pending;
     bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
 
-    uint32_t reason;     /* of the current exit: the basic reason */
-    uint64_t tsc_exit;   /* host TSC when it came */
-    uint64_t tsc_waited; /* of the time since then, what was spent waiting in HLT */
+    uint32_t reason;      /* of the current exit: the basic reason */
+    uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
+    uint64_t tsc_exit;    /* host TSC when it came */
+    uint64_t tsc_waited;  /* of the time since then, what was spent waiting in HLT */
     uint32_t event; /* VM-entry interruption information to be used at the next entry; 0 = none */
     uint32_t event_error; /* its error code and instruction length */
     uint32_t event_length;
 
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t tpr_threshold;
+    uint64_t eoi_exit[4]; /* the EOI-exit bitmap as it stands there */
     uint64_t xcr0;
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
 
     hpa_t vmcs;
     hpa_t msr_bitmap;
-    hpa_t
-        apic_access_page; /* where the CPU virtualises APIC accesses; its contents are never used */
 };
 
 /*
@@ -83,3 +85,16 @@ void vcpu_run(struct vcpu *vcpu);
  */
 void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector);
 void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
+
+/* Prints the guest's registers, for the end of a VM that did not end well. The VMCS is current. */
+void vcpu_dump(const struct vcpu *vcpu);
+
+/*
+ * After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
+ * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.
+ * failed: what vmx_enter() returned.
+ */
+void vcpu_report_failed_entry(struct vcpu *vcpu, unsigned failed);
+
+_Static_assert(offsetof(struct vcpu, regs) == 0 && sizeof(struct guest_regs) == 16 * 8,
+               "vmenter.asm counts on 16 registers in the hardware's order");

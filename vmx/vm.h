@@ -19,7 +19,9 @@
 
 #define VM_APIC_PAGE_GPA \
     0xfee00000ull /* where pc.c maps apic_access_page in the EPT, and its bus range lies */
-#define VM_MAX_HYPERCALLS 8
+#define VM_MAX_HYPERCALLS    8
+#define VMCALL_UNKNOWN       (-1000) /* the results that are not a hypercall's own: guest/hypercall.h */
+#define VMCALL_NOT_PERMITTED (-1) /* not at CPL 0 */
 
 struct vcpu;
 
@@ -41,8 +43,10 @@ struct vm {
     uint64_t tsc_offset;                        /* guest TSC = host TSC + tsc_offset */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
 
-    struct intc intc; /* of the one vCPU */
-    struct vcpu_line vcpu_line;
+    struct intc intc;           /* of the one vCPU */
+    struct vcpu_line vcpu_line; /* to it, from the intc: filled in by vcpu_create() */
+    hpa_t apic_access_page; /* mapped at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses;
+                               never read */
     struct vcpu *vcpu;
 
     /* Called by the run loop when poll_due (host TSC) has passed: console input and output; returns

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* nadir_main(): the hypervisor's table of contents. Each step is one call; the order is the order
+ * of need. */
+#include "arch/cpu.h"
+#include "arch/desc.h"
+#include "arch/lapic.h"
+#include "arch/log.h"
+#include "arch/msr.h"
+#include "arch/panic.h"
+#include "arch/smp.h"
+#include "boot/handoff.h"
+#include "boot/vms.h"
+#include "drivers/host/acpi.h"
+#include "drivers/host/console.h"
+#include "drivers/host/power.h"
+#include "drivers/host/tsc.h"
+#include "mm/host_paging.h"
+#include "mm/mtrr.h"
+#include "mm/page_alloc.h"
+#include "vmx/vmx.h"
+
+_Noreturn void nadir_main(struct handoff *handoff);
+
+extern uint8_t __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
+    __data_end[]; /* boot/nadir.ld */
+
+#define CPUID_80000001_EDX_1G (1u << 26)
+
+/* The last line that tools/nadir looks for, then the end of the machine. */
+static _Noreturn void finish(const char *how)
+{
+    log_text("nadir-end: %s\n", how);
+    vmx_disable();
+    power_off();
+}
+
+static void finish_panic(void)
+{
+    vmx_disable();
+    power_off();
+}
+
+/* Start-up went wrong: the step has said why. */
+static void require(enum status s, const char *step)
+{
+    if (s == OK)
+        return;
+    log_line("error: %s: %s", step, status_text(s));
+    finish("refused");
+}
+
+static void check_handoff(const struct handoff *handoff)
+{
+    if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION ||
+        handoff->size != sizeof(*handoff))
+        panic("the loader and the hypervisor are not of one build");
+}
+
+static enum status init_page_alloc(const struct handoff *handoff)
+{
+    static struct page_range ranges[HANDOFF_MAX_REGIONS];
+    size_t count = 0;
+    for (uint32_t i = 0; i < handoff->region_count; i++) {
+        const struct handoff_region *r = &handoff->region[i];
+        if (r->kind == REGION_FREE)
+            ranges[count++] = (struct page_range){r->base, r->pages};
+    }
+    return page_alloc_init(ranges, count);
+}
+
+/* The top of what the physmap is to reach: RAM of any kind, and the screen. */
+static uint64_t physmap_end(const struct handoff *handoff)
+{
+    uint64_t end = handoff->framebuffer.base + handoff->framebuffer.size;
+    for (uint32_t i = 0; i < handoff->region_count; i++) {
+        const struct handoff_region *r = &handoff->region[i];
+        uint64_t region_end = r->base + r->pages * PAGE_SIZE;
+        if (r->kind != REGION_MMIO && region_end > end)
+            end = region_end;
+    }
+    return (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+}
+
+static enum status init_paging(const struct handoff *handoff)
+{
+    static struct page_range runtime[HANDOFF_MAX_REGIONS];
+    static struct mtrr_state mtrr;
+    size_t count = 0;
+    for (uint32_t i = 0; i < handoff->region_count; i++) {
+        const struct handoff_region *r = &handoff->region[i];
+        if (r->kind == REGION_RUNTIME_CODE || r->kind == REGION_RUNTIME_DATA)
+            runtime[count++] = (struct page_range){r->base, r->pages};
+    }
+    mtrr_read(&mtrr);
+    const struct host_map_request request = {
+        .physmap_end = physmap_end(handoff),
+        .image_base = handoff->image_base,
+        .text_start = (uint64_t)__text_start,
+        .text_end = (uint64_t)__text_end,
+        .rodata_start = (uint64_t)__rodata_start,
+        .rodata_end = (uint64_t)__rodata_end,
+        .data_start = (uint64_t)__data_start,
+        .data_end = (uint64_t)__data_end,
+        .trampoline = handoff->trampoline,
+        .pages_1g = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_1G) != 0,
+        .mtrr = &mtrr,
+        .runtime = runtime,
+        .runtime_count = count,
+    };
+    enum status s = host_paging_init(&request);
+    if (s == OK)
+        host_paging_load();
+    return s;
+}
+
+static void init_screen(const struct handoff *handoff)
+{
+    const struct handoff_framebuffer *fb = &handoff->framebuffer;
+    if (fb->format != FRAMEBUFFER_NONE)
+        console_add_screen(fb->base, fb->size, fb->width, fb->height, fb->pixels_per_line);
+}
+
+/* Firmware tables, the clock's rate, and with them the ways to end the machine. */
+static uint64_t init_platform(const struct handoff *handoff)
+{
+    struct acpi_facts acpi = {0};
+    if (!acpi_read_facts(handoff->rsdp, power_read_memory, &acpi))
+        log_line("no ACPI tables from the firmware");
+    power_init(handoff->reset_system, host_paging_efi_root(), &acpi);
+    panic_set_final(finish_panic);
+    uint64_t hz = tsc_measure_hz(acpi.pm_timer_port);
+    require(hz != 0 ? OK : ERR_UNSUPPORTED, "measuring the time-stamp counter");
+    console_set_tsc_hz(hz);
+    lapic_timer_init(hz);
+    return hz;
+}
+
+/* What the other CPUs do: VMX on, then VMs as long as some wait, then sleep. */
+static void other_cpu_main(struct cpu *cpu)
+{
+    if (vmx_enable(cpu) == OK)
+        vms_work(cpu);
+    vmx_disable();
+    for (;;)
+        cpu_idle();
+}
+
+static enum status allocate_stack(uint64_t bytes, uint64_t *top)
+{
+    hpa_t base;
+    enum status s = page_alloc(bytes / PAGE_SIZE, 1, &base);
+    if (s != OK)
+        return s;
+    uint8_t *stack = host_map_stack(base, bytes / PAGE_SIZE);
+    *top = (uint64_t)(stack + bytes);
+    return stack != NULL ? OK : ERR_NO_MEMORY;
+}
+
+static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
+{
+    const struct smp_env env = {
+        .trampoline = hpa(handoff->trampoline),
+        .cr3 = host_paging_root(),
+        .tsc_hz = tsc_hz,
+        .entry = other_cpu_main,
+    };
+    for (uint32_t i = 0; i < handoff->cpu_count; i++) {
+        if (handoff->cpu[i].is_boot_cpu)
+            continue;
+        struct cpu_memory memory;
+        enum status s = allocate_stack(CPU_STACK_BYTES, &memory.stack_top);
+        for (unsigned j = 0; j < CPU_IST_COUNT && s == OK; j++)
+            s = allocate_stack(CPU_IST_STACK_BYTES, &memory.ist_top[j]);
+        require(s, "stacks for the other CPUs");
+        if (smp_start_cpu(&env, handoff->cpu[i].apic_id, &memory) == ERR_LIMIT)
+            break;
+    }
+    host_unmap_low();
+    log_line("%u CPUs", cpu_count());
+}
+
+static struct pc_host describe_host(uint64_t tsc_hz)
+{
+    const struct vmx_caps *caps = vmx_caps();
+    return (struct pc_host){
+        .cpuid = cpu_cpuid,
+        .read_tsc = cpu_rdtsc,
+        .tsc_hz = tsc_hz,
+        .epoch = 0,
+        .microcode = cpu_rdmsr(MSR_IA32_BIOS_SIGN_ID),
+        .ept = vmx_ept_caps(),
+        .rdtscp = control_allowed(caps->proc2, PROC2_RDTSCP),
+        .invpcid = control_allowed(caps->proc2, PROC2_INVPCID),
+        .xsaves = control_allowed(caps->proc2, PROC2_XSAVES),
+        .apic_access = vmx_has_apicv(),
+    };
+}
+
+_Noreturn void nadir_main(struct handoff *handoff)
+{
+    static struct pc_host host;
+    check_handoff(handoff);
+    console_init(handoff->config.serial_port); /* from here on one can see */
+    log_line("the hypervisor runs");
+    cpu_enable_features(); /* NX, WP, SMEP, SMAP */
+    desc_init(cpu_self()); /* GDT, TSS, IDT: faults are dumped */
+    require(init_page_alloc(handoff), "taking over the memory map");
+    require(init_paging(handoff), "own page tables"); /* the firmware's identity map ends here */
+    handoff = hpa_to_ptr(hpa((uint64_t)handoff));
+    init_screen(handoff);
+    lapic_init(); /* the host's own APIC; the 8259s are masked */
+    host = (struct pc_host){.tsc_hz = init_platform(handoff)};
+    require(vmx_init(), "VT-x"); /* capabilities and the checklist */
+    host = describe_host(host.tsc_hz);
+    vms_init(&handoff->config, &host);        /* before any CPU looks for work */
+    require(vmx_enable(cpu_self()), "VMXON"); /* VMX root operation */
+    start_other_cpus(handoff, host.tsc_hz);   /* they take VMs at once */
+    log_line("host tables: %llu pages writable and executable; hypervisor memory: %llu KiB",
+             (unsigned long long)host_paging_check_wx(),
+             (unsigned long long)(page_alloc_used_by_hypervisor() + handoff->image_bytes) / 1024);
+
+    vms_work(cpu_self()); /* runs VMs until none waits */
+    static const char *const outcome[] = {
+        [VMS_OK] = "ok", [VMS_FAILED] = "vm-failed", [VMS_CONFIG_ERROR] = "config-error"};
+    finish(outcome[vms_wait_for_all()]);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Exits of APIC virtualization that come after the CPU has done its part (SDM, "APIC Virtualization
+ * and Virtual Interrupts"). */
+#include "vmx/exit.h"
+#include "vmx/insn.h"
+
+enum exit_action exit_apic_write(struct vcpu *vcpu)
+{
+    const struct intc *intc = &vcpu->vm->intc;
+    intc->written(intc->chip, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff0));
+    return EXIT_SAME;
+}
+
+enum exit_action exit_virtualized_eoi(struct vcpu *vcpu)
+{
+    const struct intc *intc = &vcpu->vm->intc;
+    intc->eoi(intc->chip, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff));
+    return EXIT_SAME;
+}
+
+enum exit_action exit_tpr_below_threshold(struct vcpu *vcpu)
+{
+    vcpu->attention = true; /* inject_prepare() finds what the lower TPR lets through */
+    return EXIT_SAME;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Exits by events: exceptions, NMIs and interrupts of the host, triple faults; and HLT and VMCALL,
+ * which wait and ask. */
+#include "arch/cpu.h"
+#include "arch/fault.h"
+#include "arch/panic.h"
+#include "vmx/exit.h"
+#include "vmx/inject.h"
+#include "vmx/insn.h"
+
+#define DR7_GD            (1ull << 13)
+#define DR6_CLEARED_BY_DB 0xeull /* what a new #DB may clear: B1..B3, with B0 below */
+
+static uint64_t read_dr6(void)
+{
+    uint64_t value;
+    __asm__ volatile("mov %%dr6, %0" : "=r"(value));
+    return value;
+}
+
+static void write_dr6(uint64_t value)
+{
+    __asm__ volatile("mov %0, %%dr6" : : "r"(value));
+}
+
+/*
+ * #DB is intercepted before DR6 and DR7 have changed (SDM, "Exit Qualification for Debug
+ * Exceptions"): do what its delivery would have done. The guest's DR0 to DR6 are in the CPU, the
+ * host uses none.
+ */
+static void reflect_debug(struct vcpu *vcpu)
+{
+    uint64_t causes = vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full;
+    write_dr6((read_dr6() & ~(DR6_CLEARED_BY_DB | 1)) | causes);
+    vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
+    uint32_t type = (uint32_t)vmread(VMCS_EXIT_EVENT) & EVENT_TYPE_MASK;
+    vcpu_inject_exception(vcpu, VECTOR_DEBUG);
+    if (type == EVENT_PRIVILEGED_SOFTWARE) {
+        vcpu->event = EVENT_VALID | EVENT_PRIVILEGED_SOFTWARE | VECTOR_DEBUG;
+        vcpu->event_length = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
+    }
+}
+
+enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
+{
+    uint32_t info = (uint32_t)vmread(VMCS_EXIT_EVENT);
+    switch (info & 0xff) {
+    case VECTOR_NMI: nmi_handle(); break;
+    case VECTOR_MACHINE_CHECK: panic("machine check while VM %s ran", vcpu->vm->name);
+    case VECTOR_DEBUG: reflect_debug(vcpu); break;
+    default: /* #AC, the only other one that is intercepted */
+        vcpu_inject_exception_error(vcpu, info & 0xff, (uint32_t)vmread(VMCS_EXIT_EVENT_ERROR));
+        break;
+    }
+    return EXIT_SAME;
+}
+
+/* Acknowledged by the exit (SDM, VM-exit control "acknowledge interrupt on exit"). */
+enum exit_action exit_external_interrupt(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    interrupt_handle((uint8_t)vmread(VMCS_EXIT_EVENT));
+    return EXIT_SAME;
+}
+
+enum exit_action exit_triple_fault(struct vcpu *vcpu)
+{
+    vm_end_format(vcpu->vm, VM_CRASH, 0, "triple fault at RIP 0x%llx, CR0 0x%llx, CR3 0x%llx",
+                  (unsigned long long)vmread(VMCS_GUEST_RIP),
+                  (unsigned long long)vmread(VMCS_GUEST_CR0),
+                  (unsigned long long)vmread(VMCS_GUEST_CR3));
+    return EXIT_SAME;
+}
+
+/* The run loop waits; see vcpu_wait(). */
+enum exit_action exit_hlt(struct vcpu *vcpu)
+{
+    vcpu->halted = true;
+    vcpu->attention = true;
+    return EXIT_NEXT;
+}
+
+enum exit_action exit_vmcall(struct vcpu *vcpu)
+{
+    uint64_t *gpr = vcpu->regs.gpr;
+    uint64_t number = gpr[RAX];
+    int64_t result = VMCALL_UNKNOWN;
+    if ((vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3) != 0) {
+        result = VMCALL_NOT_PERMITTED;
+    } else if (number < VM_MAX_HYPERCALLS && vcpu->vm->hypercall[number] != NULL) {
+        const uint64_t argument[4] = {gpr[RBX], gpr[RCX], gpr[RDX], gpr[RSI]};
+        result = vcpu->vm->hypercall[number](vcpu, argument);
+    }
+    gpr[RAX] = (uint64_t)result;
+    return EXIT_NEXT;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* RDMSR and WRMSR: the VM's table, and the MSRs whose value lives in the VMCS or in the local APIC.
+ */
+#include "arch/cpu.h"
+#include "arch/msr.h"
+#include "arch/panic.h"
+#include "vmx/caps.h"
+#include "vmx/exit.h"
+#include "vmx/insn.h"
+#include "vmx/vmcs.h"
+
+#define APIC_BASE_X2APIC (1ull << 10)
+#define DEBUGCTL_BTF     (1ull << 1)
+
+enum exit_action exit_rdmsr(struct vcpu *vcpu)
+{
+    uint32_t msr = (uint32_t)vcpu->regs.gpr[RCX];
+    const struct msr_range *range = msr_table_find(&vcpu->vm->msrs, msr);
+    uint64_t value;
+    if (range == NULL || range->read == NULL || !range->read(range->dev, msr, &value))
+        return exit_general_protection(vcpu);
+    set_eax_edx(vcpu, value);
+    return EXIT_NEXT;
+}
+
+enum exit_action exit_wrmsr(struct vcpu *vcpu)
+{
+    uint32_t msr = (uint32_t)vcpu->regs.gpr[RCX];
+    const struct msr_range *range = msr_table_find(&vcpu->vm->msrs, msr);
+    if (range == NULL || range->write == NULL || !range->write(range->dev, msr, get_edx_eax(vcpu)))
+        return exit_general_protection(vcpu);
+    return EXIT_NEXT;
+}
+
+/* Reads of EFER do not exit; LMA follows CR0.PG and cannot be written. */
+static bool write_efer(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    struct vcpu *vcpu = dev;
+    uint64_t old = vmread(VMCS_GUEST_EFER);
+    value = (value & ~EFER_LMA) | (old & EFER_LMA);
+    if ((value & ~vmcs_efer_allowed(vcpu)) != 0)
+        return false;
+    if (((value ^ old) & EFER_LME) != 0 && (vmread(VMCS_GUEST_CR0) & CR0_PG) != 0)
+        return false;
+    vmwrite(VMCS_GUEST_EFER, value);
+    if (((value ^ old) & EFER_NXE) != 0 && (vcpu->proc2 & PROC2_VPID) != 0 &&
+        !invvpid(INVALIDATE_SINGLE, (uint16_t)(vcpu->vm->index + 1)))
+        panic("INVVPID failed");
+    return true;
+}
+
+static bool read_debugctl(void *dev, uint32_t msr, uint64_t *value)
+{
+    (void)dev, (void)msr;
+    *value = vmread(VMCS_GUEST_DEBUGCTL);
+    return true;
+}
+
+/* Branch records are not shown; single-stepping on branches (BTF) needs nothing of the host. */
+static bool write_debugctl(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)dev, (void)msr;
+    if ((value & ~DEBUGCTL_BTF) != 0)
+        return false;
+    vmwrite(VMCS_GUEST_DEBUGCTL, value);
+    return true;
+}
+
+static void set_tsc_offset(struct vcpu *vcpu, uint64_t offset)
+{
+    vcpu->vm->tsc_offset = offset;
+    vmwrite(VMCS_CTRL_TSC_OFFSET, offset);
+}
+
+/* SDM, "IA32_TSC_ADJUST Support": a change of one moves the other by as much. */
+static bool write_tsc(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    struct vcpu *vcpu = dev;
+    uint64_t offset = value - cpu_rdtsc();
+    vcpu->tsc_adjust += offset - vcpu->vm->tsc_offset;
+    set_tsc_offset(vcpu, offset);
+    return true;
+}
+
+static bool read_tsc_adjust(void *dev, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    const struct vcpu *vcpu = dev;
+    *value = vcpu->tsc_adjust;
+    return true;
+}
+
+static bool write_tsc_adjust(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    struct vcpu *vcpu = dev;
+    if (value != vcpu->tsc_adjust) {
+        set_tsc_offset(vcpu, vcpu->vm->tsc_offset + value - vcpu->tsc_adjust);
+        vcpu->tsc_adjust = value;
+    }
+    return true;
+}
+
+/* No supervisor state component is shown: only 0 is allowed. */
+static bool read_xss(void *dev, uint32_t msr, uint64_t *value)
+{
+    (void)dev, (void)msr;
+    *value = 0;
+    return true;
+}
+
+static bool write_xss(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)dev, (void)msr;
+    return value == 0;
+}
+
+static bool read_apic_base(void *dev, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    const struct intc *intc = &((const struct vcpu *)dev)->vm->intc;
+    *value = intc->read_base(intc->chip);
+    return true;
+}
+
+static bool write_apic_base(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    struct vcpu *vcpu = dev;
+    const struct intc *intc = &vcpu->vm->intc;
+    if (!intc->write_base(intc->chip, value))
+        return false;
+    vmcs_set_apic_mode(vcpu);
+    return true;
+}
+
+static bool read_deadline(void *dev, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    const struct intc *intc = dev;
+    *value = intc->read_deadline(intc->chip);
+    return true;
+}
+
+static bool write_deadline(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    const struct intc *intc = dev;
+    return intc->write_deadline(intc->chip, value);
+}
+
+static bool read_x2apic(void *dev, uint32_t msr, uint64_t *value)
+{
+    const struct intc *intc = dev;
+    return (intc->read_base(intc->chip) & APIC_BASE_X2APIC) != 0 &&
+           intc->read(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+}
+
+static bool write_x2apic(void *dev, uint32_t msr, uint64_t value)
+{
+    const struct intc *intc = dev;
+    return (intc->read_base(intc->chip) & APIC_BASE_X2APIC) != 0 &&
+           intc->write(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+}
+
+enum status exit_msr_open(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    const struct msr_range ranges[] = {
+        {MSR_IA32_EFER, MSR_IA32_EFER, vcpu, NULL, write_efer},
+        {MSR_IA32_DEBUGCTL, MSR_IA32_DEBUGCTL, vcpu, read_debugctl, write_debugctl},
+        {MSR_IA32_TIME_STAMP_COUNTER, MSR_IA32_TIME_STAMP_COUNTER, vcpu, NULL, write_tsc},
+        {MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_ADJUST, vcpu, read_tsc_adjust, write_tsc_adjust},
+        {MSR_IA32_XSS, MSR_IA32_XSS, vcpu, read_xss, write_xss},
+        {MSR_IA32_APIC_BASE, MSR_IA32_APIC_BASE, vcpu, read_apic_base, write_apic_base},
+        {MSR_IA32_TSC_DEADLINE, MSR_IA32_TSC_DEADLINE, &vm->intc, read_deadline, write_deadline},
+        {MSR_IA32_X2APIC_BASE, MSR_IA32_X2APIC_LAST, &vm->intc, read_x2apic, write_x2apic},
+    };
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        enum status s = msr_table_add(&vm->msrs, &ranges[i]);
+        if (s != OK)
+            return s;
+    }
+    return OK;
+}

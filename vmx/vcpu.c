@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of a vCPU: made, run from entry to exit until its VM ends, put away. The run loop is
+ * vcpu_run(). */
+#include "vmx/vcpu.h"
+
+#include "arch/cpu.h"
+#include "arch/format.h"
+#include "arch/lapic.h"
+#include "arch/msr.h"
+#include "arch/panic.h"
+#include "arch/string.h"
+#include "mm/page_alloc.h"
+#include "vmx/exit.h"
+#include "vmx/inject.h"
+#include "vmx/insn.h"
+#include "vmx/vmcs.h"
+#include "vmx/vmx.h"
+
+#include <stdarg.h>
+
+#define REASON_FAILED_ENTRY (1u << 31)
+
+/* vmenter.asm: enters the guest; returns 0 after an exit, 1 for VMfailInvalid, 2 for VMfailValid.
+ */
+unsigned vmx_enter(struct guest_regs *regs, bool launched);
+
+void vm_end_request(void *dev, enum vm_end end, uint32_t code, const char *why)
+{
+    vm_end_format(dev, end, code, "%s", why);
+}
+
+void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *format, ...)
+{
+    if (vm->end != VM_RUNS)
+        return;
+    vm->end = end;
+    vm->end_code = code;
+    va_list args;
+    va_start(args, format);
+    format_text_va(vm->end_why, sizeof(vm->end_why), format, args);
+    va_end(args);
+    if (vm->vcpu != NULL)
+        vm->vcpu->attention = true;
+}
+
+static void vcpu_changed(void *dev)
+{
+    ((struct vcpu *)dev)->attention = true;
+}
+
+static void vcpu_nmi(void *dev)
+{
+    struct vcpu *vcpu = dev;
+    vcpu->nmi_pending = true;
+    vcpu->attention = true;
+}
+
+static enum status allocate(struct vcpu *vcpu)
+{
+    enum status s = page_alloc(1, 1, &vcpu->vmcs);
+    if (s == OK)
+        s = page_alloc(1, 1, &vcpu->msr_bitmap);
+    if (s == OK)
+        *(uint32_t *)hpa_to_ptr(vcpu->vmcs) = vmx_revision(vmx_caps());
+    return s;
+}
+
+enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_state *state)
+{
+    vcpu->vm = vm;
+    vm->vcpu = vcpu;
+    vm->vcpu_line = (struct vcpu_line){vcpu_changed, vcpu_nmi, vcpu};
+    vcpu->attention = true;
+    vcpu->xcr0 = 1;
+    vcpu->assisted = vmx_has_apicv();
+    vm->intc.assisted = vcpu->assisted;
+
+    enum status s = allocate(vcpu);
+    if (s == OK)
+        s = exit_msr_open(vcpu);
+    if (s == OK && (!vmclear(vcpu->vmcs) || !vmptrld(vcpu->vmcs)))
+        panic("VMCLEAR or VMPTRLD failed on a new VMCS at 0x%llx",
+              (unsigned long long)vcpu->vmcs.v);
+    if (s == OK)
+        s = vmcs_set_controls(vcpu);
+    if (s != OK) {
+        vcpu_destroy(vcpu);
+        return s;
+    }
+    vmcs_set_host();
+    vmcs_set_guest(vcpu, state);
+    cpu_self()->vcpu = vcpu;
+    return OK;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    if (cpu_self()->vcpu == vcpu) {
+        vmclear(vcpu->vmcs);
+        cpu_self()->vcpu = NULL;
+        /* Nothing of this VM may be met by the next one with the same VPID or EPT root. */
+        bool clean = invept(INVALIDATE_ALL, 0);
+        if ((vmx_caps()->ept_vpid & EPTCAP_INVVPID_ALL) != 0)
+            clean = invvpid(INVALIDATE_ALL, 0) && clean;
+        if (!clean)
+            panic("INVEPT or INVVPID failed at the end of a VM");
+    }
+    if (vcpu->vmcs.v != 0)
+        page_free(vcpu->vmcs, 1);
+    if (vcpu->msr_bitmap.v != 0)
+        page_free(vcpu->msr_bitmap, 1);
+    vcpu->vmcs = vcpu->msr_bitmap = hpa(0);
+}
+
+/*
+ * The registers that neither the VMCS nor struct guest_regs holds: the host uses none of them, so
+ * the guest's values stay in the CPU. They start as after a reset, with nothing of an earlier VM.
+ */
+static void load_initial_state(const struct vcpu *vcpu)
+{
+    static const uint32_t zeroed[] = {MSR_IA32_STAR, MSR_IA32_LSTAR, MSR_IA32_CSTAR, MSR_IA32_FMASK,
+                                      MSR_IA32_KERNEL_GS_BASE};
+    for (size_t i = 0; i < sizeof(zeroed) / sizeof(zeroed[0]); i++)
+        cpu_wrmsr(zeroed[i], 0);
+    if ((vcpu->proc2 & PROC2_RDTSCP) != 0)
+        cpu_wrmsr(MSR_IA32_TSC_AUX, 0);
+    __asm__ volatile("mov %0, %%dr0; mov %0, %%dr1; mov %0, %%dr2; mov %0, %%dr3; mov %1, %%dr6"
+                     :
+                     : "r"(0ull), "r"(0xffff0ff0ull));
+    cpu_write_cr2(0);
+
+    /* XRSTOR of a header that names no component puts each into its initial state; FXRSTOR likewise
+     * has x87 and SSE. */
+    static const uint8_t initial[832] __attribute__((aligned(64))) = {
+        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; /* FCW 0x37f, MXCSR 0x1f80 */
+    uint64_t components = vcpu->vm->xcr0_allowed;
+    if (components != 0) {
+        cpu_xsetbv(0, components);
+        __asm__ volatile("xrstor64 %0"
+                         :
+                         : "m"(initial), "a"((uint32_t)components),
+                           "d"((uint32_t)(components >> 32)));
+        cpu_xsetbv(0, 1);
+    } else {
+        __asm__ volatile("fxrstor64 %0" : : "m"(initial));
+    }
+}
+
+static uint64_t next_deadline(const struct vm *vm)
+{
+    return vm->timers.next < vm->poll_due ? vm->timers.next : vm->poll_due;
+}
+
+static void run_due(struct vm *vm, uint64_t now)
+{
+    if (now >= vm->timers.next)
+        timers_run(&vm->timers, now);
+    if (now >= vm->poll_due)
+        vm->poll_due = vm->poll(vm, now);
+}
+
+/* HLT: the host's CPU sleeps until a device's timer, the console's poll or an interrupt of the
+ * host. */
+static void vcpu_wait(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    while (vm->end == VM_RUNS && !inject_would_wake(vcpu)) {
+        if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) == 0) {
+            vm_end_request(vm, VM_CRASH, 0, "halted with interrupts disabled: nothing can wake it");
+            return;
+        }
+        uint64_t before = cpu_rdtsc();
+        cpu_idle_until(next_deadline(vm));
+        uint64_t now = cpu_rdtsc();
+        vcpu->tsc_waited += now - before;
+        run_due(vm, now);
+    }
+    vcpu->halted = false;
+}
+
+/* What is to be done between an exit and the next entry beside the exit itself. False: the VM has
+ * ended. */
+static bool vcpu_prepare(struct vcpu *vcpu, uint64_t now)
+{
+    struct vm *vm = vcpu->vm;
+    run_due(vm, now);
+    if (!vcpu->attention)
+        return true;
+    vcpu->attention = false;
+    if (vcpu->halted)
+        vcpu_wait(vcpu);
+    if (vm->end != VM_RUNS)
+        return false;
+    inject_prepare(vcpu);
+    return true;
+}
+
+/* Books the time in root mode on the reason of the exit that led there. */
+static void account(struct vcpu *vcpu, uint64_t now)
+{
+    struct exit_stat *stat = &vcpu->vm->stats.exit[vcpu->reason];
+    stat->count++;
+    stat->tsc_root += now - vcpu->tsc_exit - vcpu->tsc_waited;
+    vcpu->vm->stats.tsc_idle += vcpu->tsc_waited;
+    vcpu->tsc_waited = 0;
+}
+
+/* Makes the CPU leave the guest at a deadline: by the preemption timer, or else by an interrupt of
+ * the host's APIC. */
+static void arm_deadline(const struct vcpu *vcpu, uint64_t now, bool timer, unsigned shift)
+{
+    uint64_t deadline = next_deadline(vcpu->vm);
+    if (!timer) {
+        lapic_timer_arm(deadline);
+        return;
+    }
+    uint64_t ticks = deadline > now ? (deadline - now) >> shift : 0;
+    vmwrite(VMCS_GUEST_PREEMPTION_TIMER, ticks < UINT32_MAX ? ticks : UINT32_MAX);
+}
+
+void vcpu_run(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
+    const unsigned shift = vmx_preemption_shift(vmx_caps());
+    load_initial_state(vcpu);
+
+    bool entered = false;
+    for (;;) {
+        uint64_t now = cpu_rdtsc();
+        while (vcpu->attention || now >= next_deadline(vm)) {
+            if (!vcpu_prepare(vcpu, now))
+                break;
+            now = cpu_rdtsc();
+        }
+        if (entered)
+            account(vcpu, now);
+        else
+            vm->stats.tsc_first_entry = now;
+        if (vm->end != VM_RUNS)
+            break;
+        arm_deadline(vcpu, now, timer, shift);
+        unsigned failed = vmx_enter(&vcpu->regs, vcpu->launched);
+        vcpu->tsc_exit = cpu_rdtsc();
+        uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+        if (failed != 0 || (reason & REASON_FAILED_ENTRY) != 0) {
+            vcpu_report_failed_entry(vcpu, failed);
+            break;
+        }
+        vcpu->launched = entered = true;
+        vcpu->reason = reason & 0xffff;
+        exit_dispatch(vcpu);
+    }
+    vm->stats.tsc_end = cpu_rdtsc();
+}

@@ -1,0 +1,84 @@
+; SPDX-License-Identifier: BSD-2-Clause
+; The way into the guest and back: an ordinary function to its C caller (vmx/vcpu.c), which a VM exit makes return.
+;
+; unsigned vmx_enter(struct guest_regs *regs, bool launched)
+;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
+;   VMfailValid. All host state but these registers is in the VMCS (vmx/vmcs.c); interrupts are off throughout.
+;   struct guest_regs is 16 quadwords in the hardware's order (vmx/vcpu.h asserts it).
+
+bits 64
+default rel
+section .text
+
+VMCS_HOST_RSP equ 0x6c14
+
+global vmx_enter
+global vmx_exit_point
+
+vmx_enter:
+    push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    push rdi                        ; the exit finds regs on top of the host's stack
+    mov eax, VMCS_HOST_RSP
+    vmwrite rax, rsp
+    jbe .failed
+    test sil, sil                   ; VMRESUME or VMLAUNCH: the MOVs below leave ZF alone
+    mov rax, [rdi + 0 * 8]
+    mov rcx, [rdi + 1 * 8]
+    mov rdx, [rdi + 2 * 8]
+    mov rbx, [rdi + 3 * 8]
+    mov rbp, [rdi + 5 * 8]
+    mov rsi, [rdi + 6 * 8]
+    mov r8, [rdi + 8 * 8]
+    mov r9, [rdi + 9 * 8]
+    mov r10, [rdi + 10 * 8]
+    mov r11, [rdi + 11 * 8]
+    mov r12, [rdi + 12 * 8]
+    mov r13, [rdi + 13 * 8]
+    mov r14, [rdi + 14 * 8]
+    mov r15, [rdi + 15 * 8]
+    mov rdi, [rdi + 7 * 8]
+    jz .launch
+    vmresume
+    jmp .failed
+.launch:
+    vmlaunch
+.failed:                            ; CF: VMfailInvalid, ZF: VMfailValid; VMfail keeps the stack pointer
+    mov eax, 1
+    mov ecx, 2
+    cmovz eax, ecx
+    jmp leave_to_host
+
+vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the VMWRITE above
+    push rdi
+    mov rdi, [rsp + 8]
+    mov [rdi + 0 * 8], rax
+    mov [rdi + 1 * 8], rcx
+    mov [rdi + 2 * 8], rdx
+    mov [rdi + 3 * 8], rbx
+    mov [rdi + 5 * 8], rbp
+    mov [rdi + 6 * 8], rsi
+    mov [rdi + 8 * 8], r8
+    mov [rdi + 9 * 8], r9
+    mov [rdi + 10 * 8], r10
+    mov [rdi + 11 * 8], r11
+    mov [rdi + 12 * 8], r12
+    mov [rdi + 13 * 8], r13
+    mov [rdi + 14 * 8], r14
+    mov [rdi + 15 * 8], r15
+    pop qword [rdi + 7 * 8]
+    xor eax, eax
+
+leave_to_host:
+    pop rdi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbx
+    pop rbp
+    ret

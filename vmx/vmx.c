@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Turning VT-x on: checklist, IA32_FEATURE_CONTROL, VMXON; and the panic of a VMX instruction that
+ * failed. */
+#include "vmx/vmx.h"
+
+#include "arch/cpu.h"
+#include "arch/log.h"
+#include "arch/msr.h"
+#include "arch/panic.h"
+#include "mm/page_alloc.h"
+#include "vmx/insn.h"
+
+#include <stddef.h>
+
+#define FEATURE_CONTROL_LOCK (1ull << 0)
+#define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */
+
+static struct vmx_caps caps;
+
+const struct vmx_caps *vmx_caps(void)
+{
+    return &caps;
+}
+
+bool vmx_has_apicv(void)
+{
+    return control_allowed(caps.proc2,
+                           PROC2_APIC_REGISTER_VIRTUALIZATION | PROC2_VIRTUAL_INTERRUPT_DELIVERY |
+                               PROC2_VIRTUALIZE_APIC_ACCESSES | PROC2_VIRTUALIZE_X2APIC);
+}
+
+struct ept_caps vmx_ept_caps(void)
+{
+    return (struct ept_caps){
+        .pages_2m = (caps.ept_vpid & EPTCAP_2M) != 0,
+        .pages_1g = (caps.ept_vpid & EPTCAP_1G) != 0,
+        .execute_only = (caps.ept_vpid & EPTCAP_EXECUTE_ONLY) != 0,
+        .accessed_dirty =
+            false, /* nothing here reads the flags, and setting them costs the guest */
+        .phys_bits = (uint8_t)cpu_cpuid(0x80000008, 0).eax,
+    };
+}
+
+static uint64_t read_msr_or_zero(uint32_t msr)
+{
+    uint64_t value = 0;
+    return cpu_rdmsr_safe(msr, &value) ? value : 0;
+}
+
+static void log_missing(const char *what)
+{
+    log_line("error: this CPU's VT-x lacks: %s", what);
+}
+
+static void log_fallback(bool present, const char *feature, const char *fallback)
+{
+    if (!present)
+        log_line("vmx: no %s: %s", feature, fallback);
+}
+
+/* SDM, "Enabling and Entering VMX Operation": VMXON faults unless this MSR is locked with the VMX
+ * bit set. */
+static enum status feature_control_open(void)
+{
+    uint64_t value = read_msr_or_zero(MSR_IA32_FEATURE_CONTROL);
+    if ((value & FEATURE_CONTROL_LOCK) == 0) {
+        value |= FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX;
+        if (!cpu_wrmsr_safe(MSR_IA32_FEATURE_CONTROL, value))
+            return ERR_DENIED;
+    }
+    return (value & FEATURE_CONTROL_VMX) != 0 ? OK : ERR_DENIED;
+}
+
+enum status vmx_init(void)
+{
+    if ((cpu_cpuid(1, 0).ecx >> 5 & 1) == 0) {
+        log_line("error: this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it");
+        return ERR_UNSUPPORTED;
+    }
+    if (feature_control_open() != OK) {
+        log_line("error: the firmware has locked VT-x off (IA32_FEATURE_CONTROL = 0x%llx): enable "
+                 "\"Intel Virtualization Technology\" in its set-up",
+                 (unsigned long long)read_msr_or_zero(MSR_IA32_FEATURE_CONTROL));
+        return ERR_DENIED;
+    }
+    vmx_caps_read(&caps, read_msr_or_zero);
+    if (vmx_caps_check(&caps, log_missing) != 0)
+        return ERR_UNSUPPORTED;
+
+    log_fallback(control_allowed(caps.pin, PIN_PREEMPTION_TIMER), "preemption timer",
+                 "deadlines by the host's APIC timer");
+    log_fallback(control_allowed(caps.proc2, PROC2_VPID) && (caps.ept_vpid & EPTCAP_INVVPID) != 0,
+                 "VPID", "TLB flushed at each entry and exit");
+    log_fallback(vmx_has_apicv(), "APIC virtualization", "local APIC emulated in software");
+    log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
+    log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
+    return OK;
+}
+
+enum status vmx_enable(struct cpu *cpu)
+{
+    if (feature_control_open() != OK) {
+        log_line("error: CPU %u: the firmware has locked VT-x off", cpu->index);
+        return ERR_DENIED;
+    }
+    if (read_msr_or_zero(MSR_IA32_VMX_BASIC) != caps.basic) {
+        log_line("error: CPU %u: its VMX differs from the boot CPU's", cpu->index);
+        return ERR_UNSUPPORTED;
+    }
+    if (cpu->vmxon_region.v == 0) {
+        enum status s = page_alloc(1, 1, &cpu->vmxon_region);
+        if (s != OK) {
+            log_line("error: CPU %u: no page for VMXON: %s", cpu->index, status_text(s));
+            return s;
+        }
+    }
+    *(uint32_t *)hpa_to_ptr(cpu->vmxon_region) = vmx_revision(&caps);
+    cpu_write_cr0((cpu_read_cr0() | caps.cr0_fixed0) & caps.cr0_fixed1);
+    cpu_write_cr4((cpu_read_cr4() | CR4_VMXE | caps.cr4_fixed0) & caps.cr4_fixed1);
+    if (!vmxon(cpu->vmxon_region)) {
+        log_line("error: CPU %u: VMXON failed", cpu->index);
+        return ERR_UNSUPPORTED;
+    }
+    /* What an earlier hypervisor left in the TLBs must not be met again. */
+    bool clean = invept(INVALIDATE_ALL, 0);
+    if ((caps.ept_vpid & EPTCAP_INVVPID_ALL) != 0)
+        clean = invvpid(INVALIDATE_ALL, 0) && clean;
+    if (!clean)
+        panic("INVEPT or INVVPID failed after VMXON");
+    return OK;
+}
+
+void vmx_disable(void)
+{
+    if ((cpu_read_cr4() & CR4_VMXE) == 0)
+        return;
+    vmxoff();
+    cpu_write_cr4(cpu_read_cr4() & ~CR4_VMXE);
+}
+
+void vmx_insn_failed(const char *insn, uint32_t field, uint64_t value)
+{
+    uint64_t error = 0;
+    __asm__ volatile("vmread %1, %0"
+                     : "+r"(error)
+                     : "r"((uint64_t)VMCS_EXIT_INSTRUCTION_ERROR)
+                     : "cc");
+    panic("%s of %s (0x%x, value 0x%llx) failed, VM-instruction error %llu, caller %p", insn,
+          vmcs_field_name(field), field, (unsigned long long)value, (unsigned long long)error,
+          __builtin_return_address(0));
+}
