@@ -17,13 +17,6 @@ echo "gdb: the machine's console goes to $console"
 tools/nadir run "$cfg" --gdb --timeout 86400 "$@" >"$console" 2>&1 </dev/null &
 machine=$!
 trap 'kill $machine 2>/dev/null || true' EXIT
-# Until the emulator listens, unless it is gone.
-while ! grep -q "waiting for gdb" "$console"; do
-    kill -0 $machine 2>/dev/null || {
-        cat "$console"
-        exit 1
-    }
-    sleep 0.2
-done
+# gdb itself tries again for a while, until the emulator listens.
 gdb -q build/nadir.elf -ex "set confirm off" -ex "set architecture i386:x86-64" \
     -ex "target remote localhost:1234" -ex "hbreak nadir_entry" -ex "continue" ${GDBFLAGS:-}
