@@ -200,6 +200,10 @@ static void modes_4_and_5_strobe_once(void **state)
     assert_true(out2());
     program(0, 0x08, 20);
     unsigned before = pin_rises[IRQ];
+    wait_cycles(21);
+    assert_int_equal(pin_rises[IRQ], before);
+    wait_cycles(1);
+    assert_int_equal(pin_rises[IRQ], before + 1);
     wait_cycles(2000);
     assert_int_equal(pin_rises[IRQ], before + 1);
 }

@@ -79,9 +79,18 @@ static void output_and_its_interrupt(void **state)
     assert_true(pin_high[IRQ]);
     out(MCR, 0);
     assert_false(pin_high[IRQ]); /* OUT2 is the gate */
+    (void)in(IIR);
+    assert_int_equal(in(IIR), 0x01);
+    out(IER, 2); /* no change, no event */
+    assert_int_equal(in(IIR), 0x01);
     out(IER, 0);
     out(IER, 2);
     assert_int_equal(in(IIR), 0x02);
+    out(RBR, 'c');
+    out(MCR, OUT2);
+    assert_true(pin_high[IRQ]);
+    out(MCR, OUT2 | 0x10); /* loop-back takes the pin away */
+    assert_false(pin_high[IRQ]);
 }
 
 static void input_without_fifo(void **state)
