@@ -202,7 +202,7 @@ static enum status load_program(struct pc *pc, const struct vm_config *config)
 static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
 {
     const char *step = "memory";
-    enum status s = pc_memory_create(pc, config->memory_mib << 20, host);
+    enum status s = pc_memory_create(pc, config->memory_mib, host);
     if (s == OK) {
         step = "CPUID and MSR tables";
         s = make_policies(pc, config, host);

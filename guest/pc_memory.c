@@ -5,7 +5,7 @@
 #include "guest/layout.h"
 #include "mm/page_alloc.h"
 
-#define MEMORY_MAX (1ull << 40)
+#define MEMORY_MAX_MIB (1u << 20)
 
 /* Makes [from, to) of a piece of RAM, which starts at guest-physical base, part of the guest. */
 static enum status add_range(struct pc *pc, const struct pc_ram *ram, uint64_t base, uint64_t from,
@@ -64,10 +64,11 @@ static enum status add_ram(struct pc *pc, uint64_t base, uint64_t bytes, bool pa
     return OK;
 }
 
-enum status pc_memory_create(struct pc *pc, uint64_t bytes, const struct pc_host *host)
+enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *host)
 {
-    if (bytes < LAYOUT_MIB || bytes > MEMORY_MAX || bytes % LAYOUT_MIB != 0)
+    if (mib == 0 || mib > MEMORY_MAX_MIB)
         return ERR_BAD_INPUT;
+    const uint64_t bytes = mib * LAYOUT_MIB;
     pc->vm.memory_bytes = bytes;
     enum status s = ept_init(&pc->vm.ept, &host->ept);
     if (s == OK)

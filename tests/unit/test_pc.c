@@ -1,0 +1,310 @@
+// link: guest/pc.c guest/pc_memory.c guest/linux.c guest/flat.c guest/acpi.c guest/cpuid_policy.c
+// link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
+// link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
+// link: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
+// link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
+// link: arch/format.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "guest/layout.h"
+#include "guest/pc.h"
+#include "mm/page_alloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ARENA (72ull << 20)
+
+const uint8_t dsdt_aml_start[64] = "DSDT\x40";
+extern const uint8_t dsdt_aml_end[];
+__asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
+
+static char logged[512];
+static char console_text[64];
+static const char *typed;
+static uint64_t now;
+static enum vm_end ended;
+static uint32_t end_code;
+
+void log_line(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(logged, sizeof(logged), format, args);
+    va_end(args);
+}
+
+_Noreturn void panic(const char *format, ...)
+{
+    fprintf(stderr, "panic: %s\n", format);
+    abort();
+}
+
+void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why)
+{
+    (void)vm;
+    (void)why;
+    ended = end;
+    end_code = code;
+}
+
+static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    (void)subleaf;
+    if (leaf == 0x80000000u)
+        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
+    if (leaf == 0x80000008u)
+        return (struct cpuid_regs){0x3027, 0, 0, 0};
+    return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
+}
+
+static uint64_t read_clock(void)
+{
+    return now;
+}
+
+static void console_out(void *ctx, uint8_t byte)
+{
+    (void)ctx;
+    const size_t n = strlen(console_text);
+    if (n + 1 < sizeof(console_text))
+        console_text[n] = (char)byte;
+}
+
+static int console_in(void *ctx)
+{
+    (void)ctx;
+    return *typed != 0 ? *typed++ : -1;
+}
+
+static uint64_t console_poll(void *ctx, uint64_t when)
+{
+    (void)ctx;
+    return when + 1000;
+}
+
+static uint8_t program[512] = {0xf4, [510] = 0x55, 0xaa};
+static struct vm_config config;
+static struct pc_host host = {.cpuid = host_cpuid,
+                              .read_tsc = read_clock,
+                              .tsc_hz = 100000000,
+                              .epoch = 1700000000,
+                              .microcode = 7ull << 32,
+                              .ept = {.pages_2m = true, .phys_bits = 48},
+                              .apic_access = true};
+static const struct pc_console console = {
+    .out = console_out, .in = console_in, .poll = console_poll};
+static struct pc *pc;
+static uint8_t *arena;
+static uint64_t free_before;
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = aligned_alloc(PAGE_SIZE_2M, ARENA);
+    memset(arena, 0xcc, ARENA);
+    const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
+    assert_int_equal(page_alloc_init(&range, 1), OK);
+    free_before = page_alloc_free_bytes();
+    config = (struct vm_config){.name = "test", .memory_mib = 33, .vcpus = 1};
+    config.kernel = (struct loaded_file){
+        .path = "k", .base = (uint64_t)(uintptr_t)program, .size = sizeof(program)};
+    memset(console_text, 0, sizeof(console_text));
+    typed = "";
+    ended = VM_RUNS;
+    assert_int_equal(pc_create(&config, 0, &host, &console, &pc), OK);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    if (pc != NULL)
+        pc_destroy(pc);
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+    free(arena);
+    return 0;
+}
+
+static void out(uint16_t port, uint32_t value)
+{
+    bus_port_write(&pc->vm.bus, port, 1, value);
+}
+
+static uint32_t in(uint16_t port)
+{
+    return bus_port_read(&pc->vm.bus, port, 1);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    hpa_t at;
+    unsigned perms;
+    assert_true(ept_check(&pc->vm.ept, NULL));
+    assert_true(ept_lookup(&pc->vm.ept, gpa(0x7c00), &at, &perms));
+    assert_int_equal(perms, EPT_RWX);
+    assert_int_equal(*(uint8_t *)hpa_to_ptr(at), 0xf4);
+    assert_false(ept_lookup(&pc->vm.ept, gpa(0xa0000), NULL, NULL));
+    assert_false(ept_lookup(&pc->vm.ept, gpa(0xbffff), NULL, NULL));
+    assert_true(ept_lookup(&pc->vm.ept, gpa(0xc0000), NULL, NULL));
+    assert_true(ept_lookup(&pc->vm.ept, gpa((33u << 20) - 1), NULL, NULL));
+    assert_false(ept_lookup(&pc->vm.ept, gpa(33u << 20), NULL, NULL));
+    assert_true(ept_lookup(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), &at, NULL));
+    assert_int_equal(at.v, pc->vm.apic_access_page.v);
+    assert_int_equal(pc->vm.ept.leaves[EPT_LEAF_2M], 15);
+
+    uint8_t byte = 1;
+    assert_true(guestmem_read(&pc->vm.mem, gpa(0x200000), &byte, 1));
+    assert_int_equal(byte, 0);
+    assert_false(guestmem_read(&pc->vm.mem, gpa(0x9ffff), &byte, 2));
+    char rsdp[8];
+    assert_true(guestmem_read(&pc->vm.mem, gpa(LAYOUT_ACPI), rsdp, 8));
+    assert_memory_equal(rsdp, "RSD PTR ", 8);
+}
+
+static void test_console(void **state)
+{
+    (void)state;
+    out(0x3f8, 'h');
+    out(0xe9, 'i');
+    assert_string_equal(console_text, "hi");
+    typed = "xy";
+    assert_int_equal(pc->vm.poll(&pc->vm, 5), 1005);
+    assert_int_equal(in(0x3f8), 'x');
+    pc->vm.poll(&pc->vm, 6);
+    assert_int_equal(in(0x3f8), 'y');
+    assert_int_equal(in(0x3fd) & 1, 0);
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    bus_port_write(&pc->vm.bus, 0xf4, 4, 3);
+    assert_int_equal(ended, VM_DEBUG_EXIT);
+    assert_int_equal(end_code, 3);
+    out(0xcf9, 6);
+    assert_int_equal(ended, VM_RESET);
+    bus_port_write(&pc->vm.bus, VPM_PM1A_CNT, 2, VPM_SLP_TYP_S5 << 10 | 1u << 13);
+    assert_int_equal(ended, VM_POWEROFF);
+    ended = VM_RUNS;
+    out(0x64, 0xfe);
+    assert_int_equal(ended, VM_RESET);
+}
+
+/* Timer to 8259 to LINT0, as a kernel in PIC mode has it; and the same line at IO-APIC pin 2. */
+static void test_wires(void **state)
+{
+    (void)state;
+    static const uint8_t icw[] = {0x11, 0x30, 0x04, 0x01};
+    const struct intc *intc = &pc->vm.intc;
+    out(0x20, icw[0]);
+    for (unsigned i = 1; i < 4; i++)
+        out(0x21, icw[i]);
+    out(0x21, 0xfe);
+    assert_false(intc->extint_pending(intc->chip));
+    out(0x43, 0x34);
+    out(0x40, 100);
+    out(0x40, 0);
+    now += 100 * host.tsc_hz / 1000000;
+    timers_run(&pc->vm.timers, now);
+    assert_true(intc->extint_pending(intc->chip));
+    assert_int_equal(intc->extint_acknowledge(intc->chip), 0x30);
+
+    bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE, 4, 0x10 + 2 * 2);
+    bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4, 0x55);
+    assert_int_equal(bus_mmio_read(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4) & 0xff, 0x55);
+    now += host.tsc_hz;
+    timers_run(&pc->vm.timers, now);
+    assert_int_equal(intc->pending(intc->chip), 0x55);
+}
+
+static bool rdmsr(uint32_t msr, uint64_t *value)
+{
+    const struct msr_range *r = msr_table_find(&pc->vm.msrs, msr);
+    return r != NULL && r->read != NULL && r->read(r->dev, msr, value);
+}
+
+static bool wrmsr(uint32_t msr, uint64_t value)
+{
+    const struct msr_range *r = msr_table_find(&pc->vm.msrs, msr);
+    return r != NULL && r->write != NULL && r->write(r->dev, msr, value);
+}
+
+static void test_msrs(void **state)
+{
+    (void)state;
+    uint64_t v;
+    assert_true(rdmsr(0x8b, &v));
+    assert_int_equal(v, 7ull << 32);
+    assert_true(rdmsr(0xfe, &v));
+    assert_int_equal(v & 0xff, 8);
+    for (uint32_t msr = 0x200; msr < 0x210; msr++)
+        assert_true(wrmsr(msr, msr & 1 ? 0x7ff0000800 : 0x7ff0000006));
+    assert_false(wrmsr(0x200, 0x7ff0000002)); /* no such memory type */
+    assert_false(wrmsr(0x200, 0x8000000006)); /* beyond the 39 bits of the host */
+    assert_false(wrmsr(0x201, 0x7ff0000c00));
+    assert_false(rdmsr(0x210, &v));
+    assert_true(wrmsr(0x26f, 0x0605040100060606));
+    assert_true(rdmsr(0x26f, &v));
+    assert_int_equal(v, 0x0605040100060606);
+    assert_false(wrmsr(0x250, 0x0306060606060606));
+    assert_true(rdmsr(0x259, &v));
+    assert_int_equal(v, 0);
+    assert_true(wrmsr(0x2ff, 0xc00));
+    assert_false(wrmsr(0x2ff, 0x1000));
+    assert_true(rdmsr(0x1a0, &v));
+    assert_true(wrmsr(0x1a0, v & ~1ull));
+    assert_false(wrmsr(0x1a0, v | 1ull << 34));
+    assert_true(wrmsr(0x17a, 0));
+    assert_false(wrmsr(0x17a, 4));
+    static const uint32_t closed[] = {0x3a, 0x48, 0x10a, 0x17b, 0x186, 0x1d9, 0x480, 0xc0010015};
+    for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++) {
+        assert_false(rdmsr(closed[i], &v));
+        assert_false(wrmsr(closed[i], 0));
+    }
+}
+
+static void refuse(enum status expected, const char *text)
+{
+    struct pc *other = NULL;
+    const uint64_t free_bytes = page_alloc_free_bytes();
+    assert_int_equal(pc_create(&config, 1, &host, &console, &other), expected);
+    assert_non_null(strstr(logged, text));
+    assert_int_equal(page_alloc_free_bytes(), free_bytes);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    config.memory_mib = 0;
+    refuse(ERR_BAD_INPUT, "memory");
+    config.memory_mib = 64; /* more than is left */
+    refuse(ERR_NO_MEMORY, "memory");
+    config.memory_mib = (1ull << 44) + 8; /* wraps to 8 MiB in bytes */
+    refuse(ERR_BAD_INPUT, "memory");
+    config.memory_mib = 8;
+    config.kernel.size = 100;
+    refuse(ERR_BAD_INPUT, "vm test: k: neither");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
