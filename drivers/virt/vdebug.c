@@ -31,17 +31,10 @@ enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byt
                         struct bus *bus, struct power_line power)
 {
     *debug = (struct vdebug){.out = out, .ctx = ctx, .power = power};
-    enum status s = bus_add_ports(bus, &(struct port_range){.first = PORT_CONSOLE,
-                                                            .last = PORT_CONSOLE,
-                                                            .width = 1,
-                                                            .dev = debug,
-                                                            .read = read_console,
-                                                            .write = write_console});
+    enum status s = bus_add_ports(bus, &(struct port_range){PORT_CONSOLE, PORT_CONSOLE, 1, debug,
+                                                            read_console, write_console});
     if (s != OK)
         return s;
-    return bus_add_ports(bus, &(struct port_range){.first = PORT_EXIT,
-                                                   .last = PORT_EXIT + 3,
-                                                   .width = 4,
-                                                   .dev = debug,
-                                                   .write = write_exit});
+    return bus_add_ports(
+        bus, &(struct port_range){PORT_EXIT, PORT_EXIT + 3, 4, debug, NULL, write_exit});
 }

@@ -167,12 +167,8 @@ enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct irq_line key
     *kbc = (struct vi8042){.keyboard = keyboard, .mouse = mouse, .power = power};
     vi8042_reset(kbc);
     for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
-        enum status s = bus_add_ports(bus, &(struct port_range){.first = ports[i],
-                                                                .last = ports[i],
-                                                                .width = 1,
-                                                                .dev = kbc,
-                                                                .read = read_port,
-                                                                .write = write_port});
+        enum status s = bus_add_ports(
+            bus, &(struct port_range){ports[i], ports[i], 1, kbc, read_port, write_port});
         if (s != OK)
             return s;
     }

@@ -67,10 +67,6 @@ enum status vpci_init(struct vpci *pci, struct bus *bus, struct power_line power
 {
     *pci = (struct vpci){.power = power};
     vpci_reset(pci);
-    return bus_add_ports(bus, &(struct port_range){.first = CONFIG_ADDRESS,
-                                                   .last = CONFIG_DATA + 3,
-                                                   .width = 4,
-                                                   .dev = pci,
-                                                   .read = read_port,
-                                                   .write = write_port});
+    return bus_add_ports(
+        bus, &(struct port_range){CONFIG_ADDRESS, CONFIG_DATA + 3, 4, pci, read_port, write_port});
 }

@@ -230,12 +230,8 @@ enum status vpic_init(struct vpic *pic, struct bus *bus, struct irq_line intr)
     *pic = (struct vpic){.intr = intr};
     vpic_reset(pic);
     for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
-        enum status s = bus_add_ports(bus, &(struct port_range){.first = ports[i],
-                                                                .last = (uint16_t)(ports[i] + 1),
-                                                                .width = 1,
-                                                                .dev = pic,
-                                                                .read = read_port,
-                                                                .write = write_port});
+        enum status s = bus_add_ports(bus, &(struct port_range){ports[i], (uint16_t)(ports[i] + 1),
+                                                                1, pic, read_port, write_port});
         if (s != OK)
             return s;
     }

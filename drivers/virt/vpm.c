@@ -112,17 +112,10 @@ enum status vpm_init(struct vpm *pm, struct bus *bus, struct timers *timers, str
     pm->timer = (struct timer){.fire = timer_fired, .dev = pm};
     timers_add(timers, &pm->timer);
     vpm_reset(pm);
-    enum status s = bus_add_ports(bus, &(struct port_range){.first = VPM_PM1A_EVT,
-                                                            .last = VPM_PM1A_CNT + 1,
-                                                            .width = 1,
-                                                            .dev = pm,
-                                                            .read = read_block,
-                                                            .write = write_block});
+    enum status s = bus_add_ports(
+        bus, &(struct port_range){VPM_PM1A_EVT, VPM_PM1A_CNT + 1, 1, pm, read_block, write_block});
     if (s != OK)
         return s;
-    return bus_add_ports(bus, &(struct port_range){.first = VPM_PM_TIMER,
-                                                   .last = VPM_PM_TIMER + 3,
-                                                   .width = 4,
-                                                   .dev = pm,
-                                                   .read = read_timer});
+    return bus_add_ports(
+        bus, &(struct port_range){VPM_PM_TIMER, VPM_PM_TIMER + 3, 4, pm, read_timer, NULL});
 }

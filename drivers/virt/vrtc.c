@@ -308,10 +308,6 @@ enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint6
     advance_time(rtc, epoch);
     fill_memory(rtc, below_4g, above_4g);
     vrtc_reset(rtc);
-    return bus_add_ports(bus, &(struct port_range){.first = PORT_INDEX,
-                                                   .last = PORT_DATA,
-                                                   .width = 1,
-                                                   .dev = rtc,
-                                                   .read = read_port,
-                                                   .write = write_port});
+    return bus_add_ports(
+        bus, &(struct port_range){PORT_INDEX, PORT_DATA, 1, rtc, read_port, write_port});
 }

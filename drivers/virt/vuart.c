@@ -38,10 +38,6 @@ enum {
     LSR_OE = 2,
     LSR_ERRORS = 0x1e,
     LSR_TX_EMPTY = 0x60,
-    MSR_DELTA_CTS = 1,
-    MSR_DELTA_DSR = 2,
-    MSR_RI_ENDED = 4,
-    MSR_DELTA_DCD = 8,
     MSR_CTS = 0x10,
     MSR_DSR = 0x20,
     MSR_RI = 0x40,
@@ -241,10 +237,6 @@ enum status vuart_init(struct vuart *uart, uint16_t base, void (*out)(void *ctx,
         return ERR_BAD_INPUT;
     *uart = (struct vuart){.irq = irq, .out = out, .ctx = ctx};
     vuart_reset(uart);
-    return bus_add_ports(bus, &(struct port_range){.first = base,
-                                                   .last = (uint16_t)(base + 7),
-                                                   .width = 1,
-                                                   .dev = uart,
-                                                   .read = read_port,
-                                                   .write = write_port});
+    return bus_add_ports(
+        bus, &(struct port_range){base, (uint16_t)(base + 7), 1, uart, read_port, write_port});
 }
