@@ -95,7 +95,7 @@ bench: all deps ## what each operation costs a guest, beside KVM
 	tools/bench.py
 
 # --- checking ---
-check: ## everything: ends with one line, N passed, N failed
+check: $B/.deps ## everything: ends with one line, N passed, N failed
 	@tools/check.py
 check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py

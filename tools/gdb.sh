@@ -18,5 +18,5 @@ tools/nadir run "$cfg" --gdb --timeout 86400 "$@" >"$console" 2>&1 </dev/null &
 machine=$!
 trap 'kill $machine 2>/dev/null || true' EXIT
 # gdb itself tries again for a while, until the emulator listens.
-gdb -q build/nadir.elf -ex "set confirm off" -ex "set architecture i386:x86-64" \
-    -ex "target remote localhost:1234" -ex "hbreak nadir_entry" -ex "continue" ${GDBFLAGS:-}
+gdb -q build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
+    -ex "target remote localhost:1234" -ex "break nadir_entry" -ex "continue" ${GDBFLAGS:-}
