@@ -52,6 +52,23 @@ struct config_error {
  * Parses the text of a nadir.cfg (UTF-8 or ASCII, LF or CRLF, need not be terminated) into *out,
  * with defaults for what is not named. Returns false with *error filled in at the first thing that
  * is wrong. Called by the loader and tests.
+ *
+ *   [nadir]
+ *   serial = 0x3f8            # I/O port of the host's 16550, or none
+ *
+ *   [vm debian]               # letters, digits and - _ .
+ *   kernel = vmlinuz          # needed; relative to nadir.cfg, / or \ between names
+ *   ramdisk = initrd.gz
+ *   cmdline = console=ttyS0 quiet
+ *   memory = 256              # MiB, decimal or 0x
+ *   vcpus = 1
+ *   on_poweroff = destroy     # or restart
+ *   on_reboot = restart
+ *   on_crash = destroy
+ *
+ * The values above from memory on are the defaults, and that of serial. A # at the start of a line
+ * or value, or behind white space, begins a comment, unless it is quoted: a value may stand in
+ * "..." or '...', with no escapes. Each key at most once in a section.
  */
 bool config_parse(const char *text, size_t length, struct nadir_config *out,
                   struct config_error *error);

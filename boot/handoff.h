@@ -47,8 +47,10 @@ struct handoff_framebuffer {
 
 /*
  * State at the jump to nadir_entry: 64-bit mode, interrupts off, boot services left, RDI = physical
- * = linear address of this struct, CR3 = tables that identity-map all RAM and map the image
- * (PT_LOAD segments) at its link address.
+ * = linear address of this struct. CR3 = tables below 4 GiB, in kept memory, that identity-map the
+ * first 4 GiB and all RAM (not a framebuffer above that) and map the image (PT_LOAD segments) at
+ * its link address, everything writable and executable. Stack, GDT and IDT are still the firmware's
+ * and lie in memory that is listed as free: replace them before any of it is given out.
  */
 struct handoff {
     uint64_t magic;
