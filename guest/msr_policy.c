@@ -23,11 +23,32 @@ static bool is_memory_type(uint64_t type)
            type == MEMORY_WB;
 }
 
-static bool read_zero(void *dev, uint32_t msr, uint64_t *value)
+/* Where an MSR's value is kept; NULL: it reads as zero. */
+static uint64_t *msr_value(struct msr_policy *p, uint32_t msr)
 {
-    (void)dev;
-    (void)msr;
-    *value = 0;
+    struct mtrr_state *mtrr = &p->mtrr;
+    switch (msr) {
+    case MSR_IA32_BIOS_SIGN_ID: return &p->microcode;
+    case MSR_IA32_MISC_ENABLE: return &p->misc_enable;
+    case MSR_IA32_MTRRCAP: return &mtrr->capability;
+    case MSR_IA32_MTRR_DEF_TYPE: return &mtrr->default_type;
+    case MSR_IA32_MTRR_FIX64K_00000: return &mtrr->fixed[0];
+    case MSR_IA32_MTRR_FIX16K_80000: return &mtrr->fixed[1];
+    case MSR_IA32_MTRR_FIX16K_A0000: return &mtrr->fixed[2];
+    default: break;
+    }
+    if (msr >= MSR_IA32_MTRR_FIX4K_C0000 && msr <= MSR_IA32_MTRR_FIX4K_F8000)
+        return &mtrr->fixed[3 + msr - MSR_IA32_MTRR_FIX4K_C0000];
+    if (msr < MSR_IA32_MTRR_PHYSBASE0 || msr > MTRR_LAST_VARIABLE)
+        return NULL;
+    struct mtrr_variable *v = &mtrr->variable[(msr - MSR_IA32_MTRR_PHYSBASE0) / 2];
+    return (msr & 1) == 0 ? &v->base : &v->mask;
+}
+
+static bool read_msr(void *dev, uint32_t msr, uint64_t *value)
+{
+    const uint64_t *kept = msr_value(dev, msr);
+    *value = kept != NULL ? *kept : 0;
     return true;
 }
 
@@ -38,90 +59,37 @@ static bool write_zero(void *dev, uint32_t msr, uint64_t value)
     return value == 0;
 }
 
-static bool read_microcode(void *dev, uint32_t msr, uint64_t *value)
+/* For what starts an action that we have not. */
+static bool write_ignored(void *dev, uint32_t msr, uint64_t value)
 {
+    (void)dev;
     (void)msr;
-    *value = ((const struct msr_policy *)dev)->microcode;
-    return true;
-}
-
-static bool read_misc_enable(void *dev, uint32_t msr, uint64_t *value)
-{
-    (void)msr;
-    *value = ((const struct msr_policy *)dev)->misc_enable;
+    (void)value;
     return true;
 }
 
 static bool write_misc_enable(void *dev, uint32_t msr, uint64_t value)
 {
-    struct msr_policy *p = dev;
-    (void)msr;
-    if (((value ^ p->misc_enable) & ~MISC_FAST_STRINGS) != 0)
+    uint64_t *kept = msr_value(dev, msr);
+    if (((value ^ *kept) & ~MISC_FAST_STRINGS) != 0)
         return false;
-    p->misc_enable = value;
+    *kept = value;
     return true;
 }
 
-static bool read_mtrr_cap(void *dev, uint32_t msr, uint64_t *value)
-{
-    (void)msr;
-    *value = ((const struct msr_policy *)dev)->mtrr.capability;
-    return true;
-}
-
-static bool read_mtrr_default(void *dev, uint32_t msr, uint64_t *value)
-{
-    (void)msr;
-    *value = ((const struct msr_policy *)dev)->mtrr.default_type;
-    return true;
-}
-
-static bool write_mtrr_default(void *dev, uint32_t msr, uint64_t value)
-{
-    struct msr_policy *p = dev;
-    (void)msr;
-    if ((value & ~(MTRR_ENABLE | MTRR_FIXED_ENABLE | 0xff)) != 0 || !is_memory_type(value & 0xff))
-        return false;
-    p->mtrr.default_type = value;
-    return true;
-}
-
-static uint64_t *variable_mtrr(struct msr_policy *p, uint32_t msr)
-{
-    struct mtrr_variable *v = &p->mtrr.variable[(msr - MSR_IA32_MTRR_PHYSBASE0) / 2];
-    return (msr & 1) == 0 ? &v->base : &v->mask;
-}
-
-static bool read_mtrr_variable(void *dev, uint32_t msr, uint64_t *value)
-{
-    *value = *variable_mtrr(dev, msr);
-    return true;
-}
-
-static bool write_mtrr_variable(void *dev, uint32_t msr, uint64_t value)
+/* All MTRRs but the fixed ones: a memory type in the lowest byte (not in masks), and some bits. */
+static bool write_mtrr(void *dev, uint32_t msr, uint64_t value)
 {
     struct msr_policy *p = dev;
     const uint64_t address = ((1ull << p->mtrr.phys_bits) - 1) & ~0xfffull;
-    const bool base = (msr & 1) == 0;
-    if ((value & ~(address | (base ? 0xff : MTRR_MASK_VALID))) != 0 ||
-        (base && !is_memory_type(value & 0xff)))
+    const bool is_default = msr == MSR_IA32_MTRR_DEF_TYPE;
+    const bool is_mask = !is_default && (msr & 1) != 0;
+    const uint64_t allowed = is_default ? MTRR_ENABLE | MTRR_FIXED_ENABLE | 0xff
+                             : is_mask  ? address | MTRR_MASK_VALID
+                                        : address | 0xff;
+    if ((value & ~allowed) != 0 || (!is_mask && !is_memory_type(value & 0xff)))
         return false;
-    *variable_mtrr(p, msr) = value;
-    return true;
-}
-
-static uint64_t *fixed_mtrr(struct msr_policy *p, uint32_t msr)
-{
-    if (msr == MSR_IA32_MTRR_FIX64K_00000)
-        return &p->mtrr.fixed[0];
-    if (msr <= MSR_IA32_MTRR_FIX16K_A0000)
-        return &p->mtrr.fixed[1 + msr - MSR_IA32_MTRR_FIX16K_80000];
-    return &p->mtrr.fixed[3 + msr - MSR_IA32_MTRR_FIX4K_C0000];
-}
-
-static bool read_mtrr_fixed(void *dev, uint32_t msr, uint64_t *value)
-{
-    *value = *fixed_mtrr(dev, msr);
+    *msr_value(p, msr) = value;
     return true;
 }
 
@@ -131,39 +99,28 @@ static bool write_mtrr_fixed(void *dev, uint32_t msr, uint64_t value)
         if (!is_memory_type(value >> (8 * i) & 0xff))
             return false;
     }
-    *fixed_mtrr(dev, msr) = value;
-    return true;
-}
-
-/* Writes that do nothing: how an update or a log is started, which we have not. */
-static bool write_ignored(void *dev, uint32_t msr, uint64_t value)
-{
-    (void)dev;
-    (void)msr;
-    (void)value;
+    *msr_value(dev, msr) = value;
     return true;
 }
 
 static const struct msr_range rows[] = {
     /* Read by microcode drivers to find their file; platform 0. */
-    {MSR_IA32_PLATFORM_ID, MSR_IA32_PLATFORM_ID, NULL, read_zero, NULL},
+    {MSR_IA32_PLATFORM_ID, MSR_IA32_PLATFORM_ID, NULL, read_msr, NULL},
     /* The way to ask for the microcode's revision is: write 0, CPUID, read. */
-    {MSR_IA32_BIOS_SIGN_ID, MSR_IA32_BIOS_SIGN_ID, NULL, read_microcode, write_ignored},
+    {MSR_IA32_BIOS_SIGN_ID, MSR_IA32_BIOS_SIGN_ID, NULL, read_msr, write_ignored},
     /* CPUID shows MTRR: the guest must find them consistent with each other. */
-    {MSR_IA32_MTRRCAP, MSR_IA32_MTRRCAP, NULL, read_mtrr_cap, NULL},
-    {MSR_IA32_MTRR_PHYSBASE0, MTRR_LAST_VARIABLE, NULL, read_mtrr_variable, write_mtrr_variable},
-    {MSR_IA32_MTRR_FIX64K_00000, MSR_IA32_MTRR_FIX64K_00000, NULL, read_mtrr_fixed,
-     write_mtrr_fixed},
-    {MSR_IA32_MTRR_FIX16K_80000, MSR_IA32_MTRR_FIX16K_A0000, NULL, read_mtrr_fixed,
-     write_mtrr_fixed},
-    {MSR_IA32_MTRR_FIX4K_C0000, MSR_IA32_MTRR_FIX4K_F8000, NULL, read_mtrr_fixed, write_mtrr_fixed},
-    {MSR_IA32_MTRR_DEF_TYPE, MSR_IA32_MTRR_DEF_TYPE, NULL, read_mtrr_default, write_mtrr_default},
+    {MSR_IA32_MTRRCAP, MSR_IA32_MTRRCAP, NULL, read_msr, NULL},
+    {MSR_IA32_MTRR_PHYSBASE0, MTRR_LAST_VARIABLE, NULL, read_msr, write_mtrr},
+    {MSR_IA32_MTRR_FIX64K_00000, MSR_IA32_MTRR_FIX64K_00000, NULL, read_msr, write_mtrr_fixed},
+    {MSR_IA32_MTRR_FIX16K_80000, MSR_IA32_MTRR_FIX16K_A0000, NULL, read_msr, write_mtrr_fixed},
+    {MSR_IA32_MTRR_FIX4K_C0000, MSR_IA32_MTRR_FIX4K_F8000, NULL, read_msr, write_mtrr_fixed},
+    {MSR_IA32_MTRR_DEF_TYPE, MSR_IA32_MTRR_DEF_TYPE, NULL, read_msr, write_mtrr},
     /* CPUID shows MCA: no banks, no IA32_MCG_CTL, and no error ever. */
-    {MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, NULL, read_zero, NULL},
-    {MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, NULL, read_zero, write_zero},
-    {MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE, NULL, read_zero, write_ignored},
+    {MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, NULL, read_msr, NULL},
+    {MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, NULL, read_msr, write_zero},
+    {MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE, NULL, read_msr, write_ignored},
     /* Read by every 64-bit kernel to see whether XD or CPUID leaves are switched off. */
-    {MSR_IA32_MISC_ENABLE, MSR_IA32_MISC_ENABLE, NULL, read_misc_enable, write_misc_enable},
+    {MSR_IA32_MISC_ENABLE, MSR_IA32_MISC_ENABLE, NULL, read_msr, write_misc_enable},
 };
 
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
