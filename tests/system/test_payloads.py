@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Small guests of guest/payloads: the virtual PC as a program sees it, and every way for a VM to end."""
+
+import re
+
+import pytest
+
+# Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
+TEST_KERNELS = ("hostile", "apic", "mmio", "modes")
+ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
+             "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0)}
+ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0)}
+
+# With and without APIC virtualisation, preemption timer, 1 GiB pages; and with CPUs to spare.
+HOSTS = (("corei7_skylake_x", 1), ("corei7_skylake_x", 4), ("corei5_arrandale_m520", 1),
+         ("corei7_haswell_4770", 1), ("tigerlake", 1))
+
+
+def sections(names):
+    return "".join(f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\non_reboot = destroy\n"
+                   for name in names)
+
+
+def boot(nadir, payload, names, **options):
+    files = {f"{name}.bin": payload(name) for name in names}
+    return nadir(sections(names), files, timeout=120, **options)
+
+
+def lines_of(result, name):
+    """What one VM has printed, without the name that Nadir puts before where there are several."""
+    mark = f"[{name}] "
+    lines = [line.strip("\r") for line in result.console.split("\n")]
+    return [line[len(mark):] for line in lines if line.startswith(mark)] or lines
+
+
+def end_of(result, name):
+    ends = [(vm["end"], vm["code"]) for vm in result.stats if vm["vm"] == name]
+    assert len(ends) == 1, f"{name} ended {len(ends)} times\n{result}"
+    return ends[0]
+
+
+@pytest.fixture(scope="module")
+def booted():
+    """Results by what was booted, so that many tests can look at one run."""
+    return {}
+
+
+@pytest.fixture
+def boot_once(nadir, payload, booted):
+    def run(names, **options):
+        key = (*names, *options.items())
+        if key not in booted:
+            booted[key] = boot(nadir, payload, names, **options)
+        return booted[key]
+
+    return run
+
+
+def test_hello(boot_once):
+    result = boot_once(["hello"])
+    assert result.status == 0, result
+    console = lines_of(result, "hello")
+    assert "hello: from long mode, in a virtual machine" in console, result
+    assert any(re.fullmatch(r"hello: the hypervisor signs as \S+", line) for line in console), result
+
+
+def test_statistics(boot_once):
+    """The fields that tools and people rely on, with values that can be."""
+    result = boot_once(["hello"])
+    assert len(result.stats) == 1, result
+    vm = result.stats[0]
+    assert vm["vm"] == "hello" and vm["end"] == "debug-exit" and vm["code"] == 0
+    assert vm["vcpus"] == 1 and vm["memory_bytes"] == 32 << 20
+    assert vm["ept_violations_ram"] == 0
+    leaves = vm["ept_leaves"]
+    mapped = (leaves["4k"] << 12) + (leaves["2m"] << 21) + (leaves["1g"] << 30)
+    assert (32 << 20) - (1 << 20) <= mapped <= (32 << 20) + (1 << 20), leaves
+    assert vm["tsc_first_entry"] < vm["tsc_end"]
+    assert 0 < vm["tsc_root"] + vm["tsc_idle"] < vm["tsc_end"] - vm["tsc_first_entry"]
+    assert vm["exits"]["cpuid"]["count"] >= 2, vm
+    assert sum(e["tsc_root"] for e in vm["exits"].values()) <= vm["tsc_root"]
+
+
+def test_hello_is_deterministic(nadir, payload, boot_once):
+    first = boot_once(["hello"])
+    second = boot(nadir, payload, ["hello"])
+    assert first.status == second.status == 0, second
+    assert first.stats == second.stats
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host[0]}-{host[1]}")
+@pytest.mark.parametrize("name", ENDS_WELL)
+def test_ends_well(boot_once, name, host):
+    result = boot_once(ENDS_WELL, model=host[0], cpus=host[1])
+    console = lines_of(result, name)
+    failures = [line for line in console if line.startswith(f"FAIL {name}:")]
+    assert not failures, "\n".join(failures)
+    if name in TEST_KERNELS:
+        summary = re.compile(rf"test {name}: [1-9]\d* passed, 0 failed")
+        assert any(summary.fullmatch(line) for line in console), result
+    assert end_of(result, name) == ENDS_WELL[name]
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host[0]}-{host[1]}")
+def test_status_of_a_good_end(boot_once, host):
+    result = boot_once(ENDS_WELL, model=host[0], cpus=host[1])
+    assert result.status == 0, result
+
+
+@pytest.mark.parametrize("name", ENDS_BADLY)
+def test_ends_badly(boot_once, name):
+    """The machine says why, and the VM after it runs all the same."""
+    result = boot_once([*ENDS_BADLY, "hello"])
+    assert result.status == 1, result
+    assert end_of(result, name) == ENDS_BADLY[name]
+    assert f"{name}: now" in lines_of(result, name), result
+    assert re.search(rf"^nadir: {name}: ended: \S+", result.console, re.M), result
+    assert end_of(result, "hello") == ("debug-exit", 0)
+
+
+def test_halt_without_end_is_explained(boot_once):
+    result = boot_once([*ENDS_BADLY, "hello"])
+    assert re.search(r"haltcli: ended: .*interrupts disabled", result.console), result
