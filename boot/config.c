@@ -208,7 +208,7 @@ static bool set_action(struct parser *p, const char *key, const char *value, enu
 
 static bool set_vcpus(struct parser *p, const char *key, const char *value)
 {
-    uint64_t n;
+    uint64_t n = 0;
 
     if (!take_number(p, key, value, VCPUS_RANGE, 1, CONFIG_MAX_VCPUS, &n))
         return false;
