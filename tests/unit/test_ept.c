@@ -145,6 +145,7 @@ static void test_unmap(void **s)
     assert_int_equal(lookup(GIB + 2 * MIB + 4095), 9 * GIB + 2 * MIB + 4095);
     assert_int_equal(lookup(GIB + 2 * MIB + 8192), 9 * GIB + 2 * MIB + 8192);
     assert_int_equal(lookup(2 * GIB - 1), 10 * GIB - 1);
+    assert_int_equal(*raw(GIB + 2 * MIB, 1), (9 * GIB + 2 * MIB) | 7 | 6 << 3);
     assert_int_equal(ept_unmap(&ept, gpa(0), 3 * GIB), OK);
     assert_leaves(0, 0, 0);
     assert_int_equal(lookup(0), ~0ull);

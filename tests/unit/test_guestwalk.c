@@ -260,6 +260,7 @@ static void test_pae(void **s)
     assert_ok(linear, WALK_READ, 0x800201077);
     q(0x2000)[2] = 0x800200000 | P | PS | 1ull << 52; /* not ignored in this mode */
     assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
+    q(0x2000)[2] = 0x800200000 | P | PS;
     static const uint64_t reserved[] = {2, 4, 0x20, 0x40, 0x80, 0x100, 1ull << 36, NX};
     for (unsigned i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
         q(0x1fe0)[3] = 0x2000 | P | reserved[i];

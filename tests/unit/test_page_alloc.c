@@ -148,6 +148,10 @@ static void test_misuse_panics(void **s)
     page_free(hpa(a.v + PAGE_SIZE), 1);
     assert_panics(page_free(a, 2));
     setup(NULL);
+    assert_int_equal(page_alloc(4, 1, &a), OK);
+    page_free(hpa(a.v + PAGE_SIZE), 2);
+    assert_panics(page_free(hpa(a.v + 2 * PAGE_SIZE), 1));
+    setup(NULL);
     assert_panics(page_free(hpa(0), 1));
     assert_panics(page_free(hpa(RAM_BASE + 1), 1));
     assert_panics(page_free(hpa(RAM_BASE), UINT64_MAX));
