@@ -15,10 +15,12 @@ enum opcode_flags {
     FROM1 = 64, /* memory operand of 1, 2 or 4 bytes whatever the operand size */
     FROM2 = 128,
     FROM4 = FROM1 | FROM2,
+    DWORD = 256, /* 4 bytes in 16-bit code too */
 };
 
 struct opcode {
-    uint8_t op, form, flags;
+    uint8_t op, form;
+    uint16_t flags;
 };
 
 /* ADD to CMP with a register (00 to 3B) are left out: their opcodes are computed. */
@@ -67,7 +69,7 @@ static const struct opcode two_byte[256] = {
     [0xbf] = {INSN_MOVSX, INSN_REG_MEM, KNOWN | FROM2},
     [0xc0] = {INSN_XADD, INSN_MEM_REG, KNOWN | BYTE},
     [0xc1] = {INSN_XADD, INSN_MEM_REG, KNOWN},
-    [0xc3] = {INSN_MOV, INSN_MEM_REG, KNOWN}, /* MOVNTI */
+    [0xc3] = {INSN_MOV, INSN_MEM_REG, KNOWN | DWORD}, /* MOVNTI */
 };
 
 /* 0F 38 F0 and F1 */
@@ -153,7 +155,7 @@ static struct opcode find_opcode(struct parse *p, uint8_t byte)
     if (byte != 0x0f) {
         if (byte < 0x40 && (byte & 7) < 4)
             return (struct opcode){byte >> 3, byte & 2 ? INSN_REG_MEM : INSN_MEM_REG,
-                                   (uint8_t)(KNOWN | (byte & 1 ? 0 : BYTE))};
+                                   byte & 1 ? KNOWN : KNOWN | BYTE};
         if (byte == 0x63 && p->mode != INSN_64) /* ARPL */
             return (struct opcode){0, 0, 0};
         return one_byte[byte];
@@ -258,9 +260,11 @@ static bool decode_modrm(struct parse *p, struct insn *out, struct opcode *opcod
     return true;
 }
 
-static void set_sizes(const struct parse *p, struct insn *out, uint8_t flags)
+static void set_sizes(const struct parse *p, struct insn *out, unsigned flags)
 {
     uint8_t size = p->size_prefix == (p->mode == INSN_16) ? 4 : 2;
+    if (flags & DWORD)
+        size = 4;
     if (p->rex & 8)
         size = 8;
     if (flags & BYTE)
