@@ -162,11 +162,6 @@ static inline void cpu_invlpg(uint64_t address)
     __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
 
-static inline void cpu_wbinvd(void)
-{
-    __asm__ volatile("wbinvd" : : : "memory");
-}
-
 static inline void cpu_pause(void)
 {
     __asm__ volatile("pause" : : : "memory");
@@ -228,25 +223,4 @@ static inline void cpu_out16(uint16_t port, uint16_t value)
 static inline void cpu_out32(uint16_t port, uint32_t value)
 {
     __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static inline struct table_register cpu_sgdt(void)
-{
-    struct table_register r;
-    __asm__ volatile("sgdt %0" : "=m"(r));
-    return r;
-}
-
-static inline struct table_register cpu_sidt(void)
-{
-    struct table_register r;
-    __asm__ volatile("sidt %0" : "=m"(r));
-    return r;
-}
-
-static inline uint16_t cpu_str(void)
-{
-    uint16_t v;
-    __asm__ volatile("str %0" : "=r"(v));
-    return v;
 }

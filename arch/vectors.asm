@@ -16,6 +16,15 @@ section .text
 ; The vectors for which the CPU pushes an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX.
 %define HAS_ERROR_CODE(v) (v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30)
 
+%macro on_each 2-*
+%assign n %0 - 1
+%define op %1
+%rep n
+%rotate 1
+    op %1
+%endrep
+%endmacro
+
 %assign v 0
 %rep 256
 entry_%+v:
@@ -30,39 +39,11 @@ entry_%+v:
 ; Makes a struct fault_frame (arch/fault.h). The CPU aligns RSP to 16 before it pushes, and the frame is 22
 ; quadwords, so the call finds the stack as the ABI wants it.
 entry_common:
-    push rax
-    push rbx
-    push rcx
-    push rdx
-    push rsi
-    push rdi
-    push rbp
-    push r8
-    push r9
-    push r10
-    push r11
-    push r12
-    push r13
-    push r14
-    push r15
+    on_each push, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
     cld
     mov rdi, rsp
     call fault_handle
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop r11
-    pop r10
-    pop r9
-    pop r8
-    pop rbp
-    pop rdi
-    pop rsi
-    pop rdx
-    pop rcx
-    pop rbx
-    pop rax
+    on_each pop, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
     add rsp, 16                 ; vector and error code
     iretq
 

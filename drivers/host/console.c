@@ -50,15 +50,15 @@ static void poll_locked(void)
         ring_put(&in, (char)c);
 }
 
-/* One period of the port. Asleep, if that can be: an emulator skips it, and a CPU stays cool. */
-static void wait_locked(void)
+/* Until the port says so, or should have. Asleep, if that can be: an emulator skips it, and a CPU
+ * stays cool. */
+static void wait_locked(uint8_t until_status)
 {
     uint64_t until = cpu_rdtsc() + console_period_ticks(true);
-    while (cpu_rdtsc() < until) {
-        if (lapic_timer_is_ready() && !panic_is_active())
+    bool asleep = lapic_timer_is_ready() && !panic_is_active();
+    while (cpu_rdtsc() < until && (asleep || !(uart_status() & until_status))) {
+        if (asleep)
             cpu_idle_until(until);
-        else
-            cpu_pause();
     }
 }
 
@@ -67,7 +67,7 @@ static void write_locked(char c)
     while (has_uart && !ring_put(&out, c)) {
         poll_locked();
         if (ring_held(&out) == OUT_BYTES)
-            wait_locked();
+            wait_locked(UART_CAN_SEND);
     }
 }
 
@@ -81,7 +81,8 @@ void console_write(const char *text, size_t length)
     console_unlock(locked, flags);
 }
 
-/* Whoever logs may be the last to run: what fits leaves at once. */
+/* Whoever logs may be the last to run: what fits leaves at once; all does in a panic, and as long
+ * as there is one CPU, no timer to sleep by, and much that may go wrong. */
 static void console_log(const char *text, size_t length)
 {
     bool locked;
@@ -94,7 +95,7 @@ static void console_log(const char *text, size_t length)
     fbconsole_write(&screen, text, length);
     poll_locked();
     console_unlock(locked, flags);
-    if (!locked)
+    if (!locked || !lapic_timer_is_ready())
         console_flush();
 }
 
@@ -155,10 +156,10 @@ void console_flush(void)
     uint64_t flags = console_lock(&locked), start = cpu_rdtsc();
     poll_locked();
     while (ring_held(&out) != 0 && cpu_rdtsc() - start < FLUSH_SECONDS * tsc_hz) {
-        wait_locked();
+        wait_locked(UART_CAN_SEND);
         poll_locked();
     }
     if (has_uart)
-        wait_locked(); /* the FIFO has taken the last characters, but not sent them yet */
+        wait_locked(UART_IDLE); /* the FIFO has taken the last characters, but not sent them yet */
     console_unlock(locked, flags);
 }

@@ -22,7 +22,6 @@ enum {
 #define IIR_FIFO       0xc0
 #define MCR_DTR_RTS    0x03
 #define LSR_DATA_READY 0x01
-#define LSR_THR_EMPTY  0x20
 #define CLOCK_DIVIDED  115200u
 
 static uint16_t port;
@@ -59,7 +58,7 @@ uint8_t uart_status(void)
 unsigned uart_write(uint8_t status, const char *text, size_t length)
 {
     unsigned n = 0;
-    if (status & LSR_THR_EMPTY) {
+    if (status & UART_CAN_SEND) {
         for (; n < fifo && n < length; n++)
             cpu_out8((uint16_t)(port + REG_DATA), (uint8_t)text[n]);
     }

@@ -16,6 +16,9 @@ bool uart_init(uint16_t base);
 /* The line status register: read once, given to the two below. A port access is dear. */
 uint8_t uart_status(void);
 
+/* Bits of it: room for a whole FIFO of text; all that was given has left the wire. */
+enum { UART_CAN_SEND = 0x20, UART_IDLE = 0x40 };
+
 /* Gives the transmitter as much of the text as it has room for, and returns how much. */
 unsigned uart_write(uint8_t status, const char *text, size_t length);
 
