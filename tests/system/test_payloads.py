@@ -6,7 +6,7 @@ import re
 import pytest
 
 # Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
-TEST_KERNELS = ("hostile", "apic", "mmio", "modes")
+TEST_KERNELS = ("hostile", "apic", "mmio", "modes", "steps")
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
              "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0)}
 ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0)}

@@ -97,7 +97,9 @@ static void check_deadline_timer(void)
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_TSC_DEADLINE);
     uint64_t deadline = rdtsc() + 20000;
     wrmsr(MSR_TSC_DEADLINE, deadline);
-    test_equal(rdmsr(MSR_TSC_DEADLINE), deadline, "the deadline can be read", "TSC-deadline mode");
+    uint64_t read_back = rdmsr(MSR_TSC_DEADLINE);
+    wait_for(VECTOR_TIMER, 1);
+    test_equal(read_back, deadline, "the deadline can be read", "TSC-deadline mode");
     forget();
     wrmsr(MSR_TSC_DEADLINE, rdtsc() + 20000);
     test_check(wait_for(VECTOR_TIMER, 1), "a deadline to come", "TSC-deadline mode");

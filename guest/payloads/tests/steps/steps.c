@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Instructions that the hypervisor steps over: single-step, breakpoints and the shadow of STI have
+ * to be what they are on the bare machine. */
+#include "guest/lib/apic.h"
+#include "guest/lib/lib.h"
+#include "guest/lib/test.h"
+
+#include <stddef.h>
+
+#define RFLAGS_TF 0x100ull
+#define RFLAGS_RF 0x10000ull
+#define DR6_BS    0x4000ull
+#define DR6_B0    1ull
+#define DR6_B1    2ull
+#define VECTOR    0x60
+
+struct piece {
+    void (*run)(void);
+    uint64_t next; /* the address behind the instruction */
+    const char *name;
+};
+
+extern const struct piece step_rows[], shadow_rows[];
+extern const char broken_cpuid[], broken_next[];
+void broken_run(void);
+
+static volatile unsigned traps;
+static volatile uint64_t trap_rip[4], trap_dr6[4], interrupt_rip;
+
+static void on_debug(struct trap_frame *frame)
+{
+    uint64_t dr6;
+    __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+    if (traps < 4) {
+        trap_rip[traps] = frame->rip;
+        trap_dr6[traps] = dr6;
+    }
+    traps++;
+    __asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
+    frame->rflags &= ~RFLAGS_TF;
+    if ((dr6 & DR6_BS) == 0)
+        frame->rflags |= RFLAGS_RF; /* past the breakpoint */
+}
+
+static void on_interrupt(struct trap_frame *frame)
+{
+    interrupt_rip = frame->rip;
+    apic_eoi();
+}
+
+static void check_steps(void)
+{
+    for (const struct piece *p = step_rows; p->run != NULL; p++) {
+        traps = 0;
+        p->run();
+        test_check(traps == 1 && trap_rip[0] == p->next && (trap_dr6[0] & DR6_BS) != 0, p->name,
+                   "#DB after it, RFLAGS.TF");
+        if (traps != 1 || trap_rip[0] != p->next)
+            print("  %u traps, the first at %lx, not %lx\n", traps, trap_rip[0], p->next);
+    }
+}
+
+static void check_shadows(void)
+{
+    for (const struct piece *p = shadow_rows; p->run != NULL; p++) {
+        interrupt_rip = 0;
+        apic_self_ipi(VECTOR);
+        p->run();
+        test_equal(interrupt_rip, p->next, p->name, "the interrupt comes behind it");
+    }
+}
+
+static void check_breakpoints(void)
+{
+    traps = 0;
+    __asm__ volatile("mov %0, %%dr0" : : "r"(broken_cpuid));
+    __asm__ volatile("mov %0, %%dr1" : : "r"(broken_next));
+    __asm__ volatile("mov %0, %%dr7" : : "r"(0x40aull)); /* global, on execution */
+    broken_run();
+    __asm__ volatile("mov %0, %%dr7" : : "r"(0x400ull));
+    test_equal(traps, 2, "two breakpoints are hit", "debug registers");
+    test_check(trap_rip[0] == (uint64_t)broken_cpuid && (trap_dr6[0] & DR6_B0) != 0,
+               "the first before CPUID", "fault, B0");
+    test_check(trap_rip[1] == (uint64_t)broken_next && (trap_dr6[1] & DR6_B1) != 0,
+               "the second right after it", "RFLAGS.RF is for one instruction only");
+}
+
+int main(void)
+{
+    test_begin("steps", "what is stepped over, and when");
+    pic_init(0x20);
+    apic_enable(true);
+    trap_set_handler(VECTOR_DB, on_debug);
+    trap_set_handler(VECTOR, on_interrupt);
+    check_steps();
+    check_shadows();
+    check_breakpoints();
+    return test_end();
+}
