@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The checks of VM entry on controls and host state, one function per section of the SDM's chapter
+ * "VM Entries"; those on guest state are in vmcs_check_guest.c. */
+#include "vmx/vmcs_check.h"
+
+#include "arch/log.h"
+#include "vmx/vmcs_check_parts.h"
+
+uint64_t check_get(const struct check *c, uint32_t field)
+{
+    return c->view->read(c->view->ctx, field);
+}
+
+void check_expect(struct check *c, bool ok, uint32_t field, const char *rule, const char *allowed)
+{
+    if (ok)
+        return;
+    c->broken++;
+    c->report(c->report_ctx, rule, field, check_get(c, field), allowed);
+}
+
+void check_bits(struct check *c, uint32_t field, uint64_t must_be_1, uint64_t may_be_1,
+                const char *rule)
+{
+    char allowed[96];
+    uint64_t value = check_get(c, field);
+    format_text(allowed, sizeof(allowed), "1 in all bits of 0x%llx, 0 in all bits of 0x%llx",
+                (unsigned long long)must_be_1, (unsigned long long)~may_be_1);
+    check_expect(c, (value & must_be_1) == must_be_1 && (value & ~may_be_1) == 0, field, rule,
+                 allowed);
+}
+
+void check_address(struct check *c, uint32_t field, uint64_t low_bits, const char *rule)
+{
+    check_bits(c, field, 0, c->physical & ~low_bits, rule);
+}
+
+void check_canonical(struct check *c, uint32_t field, const char *rule)
+{
+    uint64_t top = check_get(c, field) >> 47; /* CR4.LA57 is never set here */
+    check_expect(c, top == 0 || top == 0x1ffff, field, rule, "bits 63:47 all equal");
+}
+
+void check_pat(struct check *c, uint32_t field)
+{
+    uint64_t pat = check_get(c, field);
+    bool ok = true;
+    for (unsigned i = 0; i < 64; i += 8) {
+        unsigned type = pat >> i & 0xff;
+        ok = ok && type <= 7 && type != 2 && type != 3;
+    }
+    check_expect(c, ok, field, "each byte of IA32_PAT holds a memory type",
+                 "bytes 0, 1, 4, 5, 6, 7");
+}
+
+/* A control word, without the bits that the CPU lacks: their fields do not exist. */
+static uint32_t control(struct check *c, uint32_t field, struct control_caps caps)
+{
+    check_bits(c, field, caps.must_be_1, caps.may_be_1,
+               "reserved bits of the controls as the capability MSRs say");
+    return (uint32_t)check_get(c, field) & caps.may_be_1;
+}
+
+static void read_controls(struct check *c)
+{
+    const struct vmx_caps *caps = c->view->caps;
+    c->word[PIN] = control(c, VMCS_CTRL_PIN, caps->pin);
+    c->word[PROC] = control(c, VMCS_CTRL_PROC, caps->proc);
+    if ((c->word[PROC] & PROC_SECONDARY) != 0)
+        c->word[PROC2] = control(c, VMCS_CTRL_PROC2, caps->proc2);
+    c->word[EXIT] = control(c, VMCS_CTRL_EXIT, caps->exit);
+    c->word[ENTRY] = control(c, VMCS_CTRL_ENTRY, caps->entry);
+}
+
+/* If these bits are as said, then those must be. */
+static const struct implication {
+    uint8_t if_word;
+    bool if_value;
+    uint32_t if_bit;
+    uint8_t then_word;
+    bool then_value;
+    uint32_t then_bit;
+    const char *rule;
+} implications[] = {
+    {PIN, false, PIN_NMI_EXITING, PIN, false, PIN_VIRTUAL_NMIS, "virtual NMIs need NMI exiting"},
+    {PIN, false, PIN_VIRTUAL_NMIS, PROC, false, PROC_NMI_WINDOW,
+     "NMI-window exiting needs virtual NMIs"},
+    {PROC, false, PROC_TPR_SHADOW, PROC2, false, PROC2_VIRTUALIZE_X2APIC,
+     "virtualize x2APIC mode needs the TPR shadow"},
+    {PROC, false, PROC_TPR_SHADOW, PROC2, false, PROC2_APIC_REGISTER_VIRTUALIZATION,
+     "APIC-register virtualization needs the TPR shadow"},
+    {PROC, false, PROC_TPR_SHADOW, PROC2, false, PROC2_VIRTUAL_INTERRUPT_DELIVERY,
+     "virtual-interrupt delivery needs the TPR shadow"},
+    {PROC2, true, PROC2_VIRTUALIZE_X2APIC, PROC2, false, PROC2_VIRTUALIZE_APIC_ACCESSES,
+     "virtualize x2APIC mode excludes virtualize APIC accesses"},
+    {PROC2, true, PROC2_VIRTUAL_INTERRUPT_DELIVERY, PIN, true, PIN_EXTERNAL_INTERRUPT_EXITING,
+     "virtual-interrupt delivery needs external-interrupt exiting"},
+    {PIN, true, PIN_POSTED_INTERRUPTS, PROC2, true, PROC2_VIRTUAL_INTERRUPT_DELIVERY,
+     "posted interrupts need virtual-interrupt delivery"},
+    {PIN, true, PIN_POSTED_INTERRUPTS, EXIT, true, EXIT_ACKNOWLEDGE_INTERRUPT,
+     "posted interrupts need acknowledge interrupt on exit"},
+    {PROC2, true, PROC2_UNRESTRICTED_GUEST, PROC2, true, PROC2_EPT, "unrestricted guest needs EPT"},
+    {PROC2, true, PROC2_MODE_BASED_EXECUTE, PROC2, true, PROC2_EPT,
+     "mode-based execute control needs EPT"},
+    {PROC2, true, PROC2_PML, PROC2, true, PROC2_EPT, "page-modification logging needs EPT"},
+    {PIN, false, PIN_PREEMPTION_TIMER, EXIT, false, EXIT_SAVE_PREEMPTION_TIMER,
+     "saving the preemption timer needs the timer"},
+    {ENTRY, true, ENTRY_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR, ENTRY, false,
+     ENTRY_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR, "entry controls of SMM are for SMM only"},
+};
+
+static void check_implications(struct check *c)
+{
+    static const uint32_t field[] = {VMCS_CTRL_PIN, VMCS_CTRL_PROC, VMCS_CTRL_PROC2, VMCS_CTRL_EXIT,
+                                     VMCS_CTRL_ENTRY};
+    for (unsigned i = 0; i < sizeof(implications) / sizeof(implications[0]); i++) {
+        const struct implication *row = &implications[i];
+        if (((c->word[row->if_word] & row->if_bit) != 0) != row->if_value)
+            continue;
+        char allowed[48];
+        format_text(allowed, sizeof(allowed), "bit mask 0x%x %s", row->then_bit,
+                    row->then_value ? "set" : "clear");
+        check_expect(c, ((c->word[row->then_word] & row->then_bit) != 0) == row->then_value,
+                     field[row->then_word], row->rule, allowed);
+    }
+}
+
+/* Pages and other memory whose address a control makes the CPU use. */
+static const struct {
+    uint8_t word;
+    uint32_t bit;
+    uint32_t field;
+    uint32_t low_bits;
+    const char *rule;
+} addresses[] = {
+    {PROC, PROC_IO_BITMAPS, VMCS_CTRL_IO_BITMAP_A, 0xfff, "I/O bitmap A is a page"},
+    {PROC, PROC_IO_BITMAPS, VMCS_CTRL_IO_BITMAP_B, 0xfff, "I/O bitmap B is a page"},
+    {PROC, PROC_MSR_BITMAPS, VMCS_CTRL_MSR_BITMAP, 0xfff, "the MSR bitmap is a page"},
+    {PROC, PROC_TPR_SHADOW, VMCS_CTRL_VIRTUAL_APIC, 0xfff, "the virtual-APIC page is a page"},
+    {PROC2, PROC2_VIRTUALIZE_APIC_ACCESSES, VMCS_CTRL_APIC_ACCESS, 0xfff,
+     "the APIC-access page is a page"},
+    {PIN, PIN_POSTED_INTERRUPTS, VMCS_CTRL_POSTED_DESCRIPTOR, 0x3f,
+     "the posted-interrupt descriptor is 64-byte aligned"},
+    {PROC2, PROC2_PML, VMCS_CTRL_PML_ADDRESS, 0xfff, "the PML buffer is a page"},
+    {PROC2, PROC2_VMCS_SHADOWING, VMCS_CTRL_VMREAD_BITMAP, 0xfff, "the VMREAD bitmap is a page"},
+    {PROC2, PROC2_VMCS_SHADOWING, VMCS_CTRL_VMWRITE_BITMAP, 0xfff, "the VMWRITE bitmap is a page"},
+    {PROC2, PROC2_EPT_VIOLATION_VE, VMCS_CTRL_VE_INFO, 0xfff,
+     "the virtualization-exception area is a page"},
+};
+
+/* SDM, "VM-Execution Control Fields", EPTP. */
+static void check_eptp(struct check *c)
+{
+    uint64_t eptp = check_get(c, VMCS_CTRL_EPTP), caps = c->view->caps->ept_vpid;
+    unsigned type = eptp & 7, walk = eptp >> 3 & 7;
+    check_expect(c,
+                 (type == 0 && (caps & EPTCAP_UC) != 0) || (type == 6 && (caps & EPTCAP_WB) != 0),
+                 VMCS_CTRL_EPTP, "EPTP: memory type of the tables", "bits 2:0 0 (UC) or 6 (WB)");
+    check_expect(c, walk == 3 && (caps & EPTCAP_WALK_4) != 0, VMCS_CTRL_EPTP,
+                 "EPTP: four levels of tables", "bits 5:3 3");
+    uint64_t accessed_dirty = (caps & EPTCAP_ACCESSED_DIRTY) != 0 ? 1u << 6 : 0;
+    check_bits(c, VMCS_CTRL_EPTP, 0, (c->physical & ~0xfffull) | accessed_dirty | 0x3f,
+               "EPTP: reserved bits");
+}
+
+/* SDM, "VM-Execution Control Fields". */
+static void check_execution_controls(struct check *c)
+{
+    for (unsigned i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
+        if ((c->word[addresses[i].word] & addresses[i].bit) != 0)
+            check_address(c, addresses[i].field, addresses[i].low_bits, addresses[i].rule);
+    char allowed[24];
+    unsigned targets = c->view->caps->misc >> 16 & 0x1ff;
+    format_text(allowed, sizeof(allowed), "0 to %u", targets);
+    check_expect(c, check_get(c, VMCS_CTRL_CR3_TARGET_COUNT) <= targets, VMCS_CTRL_CR3_TARGET_COUNT,
+                 "CR3-target count", allowed);
+    if ((c->word[PROC] & PROC_TPR_SHADOW) != 0 &&
+        (c->word[PROC2] & PROC2_VIRTUAL_INTERRUPT_DELIVERY) == 0)
+        check_bits(c, VMCS_CTRL_TPR_THRESHOLD, 0, 0xf, "TPR threshold is a priority class");
+    if ((c->word[PIN] & PIN_POSTED_INTERRUPTS) != 0)
+        check_bits(c, VMCS_CTRL_POSTED_VECTOR, 0, 0xff, "the posted-interrupt vector is a vector");
+    if ((c->word[PROC2] & PROC2_VPID) != 0)
+        check_expect(c, check_get(c, VMCS_CTRL_VPID) != 0, VMCS_CTRL_VPID,
+                     "VPID 0 is the hypervisor's", "1 to 65535");
+    if ((c->word[PROC2] & PROC2_EPT) != 0)
+        check_eptp(c);
+    if ((c->word[PROC2] & PROC2_TSC_SCALING) != 0)
+        check_expect(c, check_get(c, VMCS_CTRL_TSC_MULTIPLIER) != 0, VMCS_CTRL_TSC_MULTIPLIER,
+                     "the TSC multiplier is not 0", "1 and more");
+}
+
+static void check_msr_area(struct check *c, uint32_t count_field, uint32_t address_field,
+                           const char *rule)
+{
+    uint64_t count = check_get(c, count_field), first = check_get(c, address_field);
+    if (count == 0)
+        return;
+    check_address(c, address_field, 0xf, rule);
+    check_expect(c, first > c->physical || count * 16 - 1 <= c->physical - first, address_field,
+                 "the end of an MSR area is in physical memory",
+                 "below 2 to the physical-address width");
+}
+
+/* SDM, "VM-Exit Control Fields" and, of "VM-Entry Control Fields", the MSR-load area. */
+static void check_msr_areas(struct check *c)
+{
+    check_msr_area(c, VMCS_CTRL_EXIT_MSR_STORE_COUNT, VMCS_CTRL_EXIT_MSR_STORE,
+                   "the VM-exit MSR-store area is 16-byte aligned");
+    check_msr_area(c, VMCS_CTRL_EXIT_MSR_LOAD_COUNT, VMCS_CTRL_EXIT_MSR_LOAD,
+                   "the VM-exit MSR-load area is 16-byte aligned");
+    check_msr_area(c, VMCS_CTRL_ENTRY_MSR_LOAD_COUNT, VMCS_CTRL_ENTRY_MSR_LOAD,
+                   "the VM-entry MSR-load area is 16-byte aligned");
+}
+
+/* SDM, "VM-Entry Control Fields": the event to be injected. */
+static void check_injection(struct check *c)
+{
+    const uint32_t field = VMCS_CTRL_ENTRY_EVENT;
+    uint32_t event = (uint32_t)check_get(c, field);
+    if ((event & EVENT_VALID) == 0)
+        return;
+    unsigned vector = event & 0xff, type = event & EVENT_TYPE_MASK;
+    bool mtf = control_allowed(c->view->caps->proc, PROC_MONITOR_TRAP);
+    check_bits(c, field, 0, 0x80000fff, "event to inject: reserved bits");
+    check_expect(c, type != 1u << 8 && (type != EVENT_OTHER || mtf), field,
+                 "event to inject: a type that exists",
+                 "bits 10:8 not 1; 7 with monitor trap flag");
+    check_expect(c, type != EVENT_NMI || vector == 2, field, "event to inject: an NMI is vector 2",
+                 "bits 7:0 2");
+    check_expect(c, type != EVENT_EXCEPTION || vector < 32, field,
+                 "event to inject: exceptions are below 32", "bits 7:0 0 to 31");
+    check_expect(c, type != EVENT_OTHER || vector == 0, field,
+                 "event to inject: the monitor trap is vector 0", "bits 7:0 0");
+
+    /* Vectors 8, 10-14, 17 push an error code; a newer CPU leaves that open (IA32_VMX_BASIC 56). */
+    bool protected_mode = !c->unrestricted || (check_get(c, VMCS_GUEST_CR0) & 1) != 0;
+    bool has_code = type == EVENT_EXCEPTION && protected_mode && vector < 32 &&
+                    (0x00027d00u >> vector & 1) != 0;
+    bool delivers = (event & EVENT_ERROR_CODE) != 0;
+    bool open = (c->view->caps->basic >> 56 & 1) != 0 && type == EVENT_EXCEPTION && protected_mode;
+    check_expect(c, delivers == has_code || open, field,
+                 "event to inject: an error code just where the exception has one",
+                 has_code ? "bit 11 1" : "bit 11 0");
+    if (delivers)
+        check_bits(c, VMCS_CTRL_ENTRY_EVENT_ERROR, 0, 0xffff,
+                   "event to inject: reserved bits of the error code");
+    uint64_t length = check_get(c, VMCS_CTRL_ENTRY_EVENT_LENGTH);
+    bool zero_allowed = (c->view->caps->misc >> 30 & 1) != 0;
+    if (type >= EVENT_SOFTWARE_INTERRUPT && type <= EVENT_SOFTWARE_EXCEPTION)
+        check_expect(c, length <= 15 && (length != 0 || zero_allowed), VMCS_CTRL_ENTRY_EVENT_LENGTH,
+                     "event to inject: length of the instruction",
+                     zero_allowed ? "0 to 15" : "1 to 15");
+}
+
+/* SDM, "Checks on Host Control Registers, MSRs, and SSP". */
+static void check_host_registers(struct check *c)
+{
+    const struct vmx_caps *caps = c->view->caps;
+    check_bits(c, VMCS_HOST_CR0, caps->cr0_fixed0, caps->cr0_fixed1,
+               "CR0 as fixed in VMX operation");
+    check_bits(c, VMCS_HOST_CR4, caps->cr4_fixed0, caps->cr4_fixed1,
+               "CR4 as fixed in VMX operation");
+    check_address(c, VMCS_HOST_CR3, 0, "CR3 within the physical-address width");
+    check_canonical(c, VMCS_HOST_SYSENTER_ESP, "canonical address");
+    check_canonical(c, VMCS_HOST_SYSENTER_EIP, "canonical address");
+    if ((c->word[EXIT] & EXIT_LOAD_PAT) != 0)
+        check_pat(c, VMCS_HOST_PAT);
+    if ((c->word[EXIT] & EXIT_LOAD_EFER) != 0) {
+        check_bits(c, VMCS_HOST_EFER, 0, EFER_KNOWN, "reserved bits of IA32_EFER");
+        check_bits(c, VMCS_HOST_EFER, EFER_LMA | EFER_LME, UINT64_MAX,
+                   "IA32_EFER of a 64-bit host has LME and LMA");
+    }
+}
+
+/* SDM, "Checks on Host Segment and Descriptor-Table Registers". */
+static void check_host_segments(struct check *c)
+{
+    static const uint32_t selector[] = {VMCS_HOST_ES, VMCS_HOST_CS, VMCS_HOST_SS, VMCS_HOST_DS,
+                                        VMCS_HOST_FS, VMCS_HOST_GS, VMCS_HOST_TR};
+    static const uint32_t base[] = {VMCS_HOST_FS_BASE, VMCS_HOST_GS_BASE, VMCS_HOST_TR_BASE,
+                                    VMCS_HOST_GDTR_BASE, VMCS_HOST_IDTR_BASE};
+    for (unsigned i = 0; i < sizeof(selector) / sizeof(selector[0]); i++)
+        check_bits(c, selector[i], 0, 0xfff8, "a host selector has RPL 0 and TI 0");
+    check_expect(c, check_get(c, VMCS_HOST_CS) != 0, VMCS_HOST_CS, "host CS is not null", "not 0");
+    check_expect(c, check_get(c, VMCS_HOST_TR) != 0, VMCS_HOST_TR, "host TR is not null", "not 0");
+    for (unsigned i = 0; i < sizeof(base) / sizeof(base[0]); i++)
+        check_canonical(c, base[i], "canonical address");
+}
+
+/* SDM, "Checks Related to Address-Space Size", for a host in IA-32e mode. */
+static void check_address_space(struct check *c)
+{
+    check_bits(c, VMCS_CTRL_EXIT, EXIT_HOST_64BIT, UINT64_MAX,
+               "a host in IA-32e mode returns to 64-bit mode");
+    check_bits(c, VMCS_HOST_CR4, CR4_PAE, UINT64_MAX, "a 64-bit host has CR4.PAE");
+    check_canonical(c, VMCS_HOST_RIP, "canonical address");
+}
+
+unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *report_ctx)
+{
+    struct check check = {.view = view, .report = report, .report_ctx = report_ctx};
+    struct check *c = &check;
+    c->physical = view->phys_bits >= 64 ? UINT64_MAX : (1ull << view->phys_bits) - 1;
+    read_controls(c);
+    c->unrestricted = (c->word[PROC2] & PROC2_UNRESTRICTED_GUEST) != 0;
+    c->ia32e = (c->word[ENTRY] & ENTRY_IA32E_GUEST) != 0;
+    check_implications(c);
+    check_execution_controls(c);
+    check_msr_areas(c);
+    check_injection(c);
+    check_host_registers(c);
+    check_host_segments(c);
+    check_address_space(c);
+    check_guest_state(c);
+    return c->broken;
+}
