@@ -155,7 +155,7 @@ static void test_five_levels(void **s)
 static void test_access_rights(void **s)
 {
     (void)s;
-    for (unsigned bits = 0; bits < 1u << 12; bits++) {
+    for (unsigned bits = 0; bits < 1u << 13; bits++) {
         long_mode();
         bool w = bits & 1, u = bits & 2, nx = bits & 4, user = bits & 8, wp = bits & 16;
         bool smep = bits & 32, smap = bits & 64, ac = bits & 128;
@@ -168,6 +168,12 @@ static void test_access_rights(void **s)
         if (!nxe && nx)
             continue;
         *e = (*e & ~(W | U)) | (w ? W : 0) | (u ? U : 0) | (nx ? NX : 0);
+        if (bits & 4096) { /* accessed already: another way through the code */
+            q(0x1000)[I4] |= A;
+            q(0x2000)[I3] |= A;
+            q(0x3000)[I2] |= A;
+            q(0x4000)[I1] |= A;
+        }
         uint64_t before = q(0x4000)[I1];
         paging.cr0 = CR0_PG | CR0_PE | (wp ? CR0_WP : 0);
         paging.cr4 = CR4_PAE | (smep ? CR4_SMEP : 0) | (smap ? CR4_SMAP : 0);
@@ -214,6 +220,15 @@ static void test_reserved_bits(void **s)
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         long_mode();
         *q(cases[i].at) = cases[i].value;
+        assert_int_equal(walk(LINEAR, WALK_READ), !cases[i].bad);
+        assert_true(!cases[i].bad || error == (PF_PRESENT | PF_RESERVED));
+        /* With all flags set already, which is another way through the code. */
+        long_mode();
+        *q(cases[i].at) = cases[i].value;
+        q(0x1000)[I4] |= A;
+        q(0x2000)[I3] |= A | D;
+        q(0x3000)[I2] |= A | D;
+        q(0x4000)[I1] |= A | D;
         assert_int_equal(walk(LINEAR, WALK_READ), !cases[i].bad);
         assert_true(!cases[i].bad || error == (PF_PRESENT | PF_RESERVED));
     }
