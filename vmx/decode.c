@@ -3,7 +3,7 @@
  * table by opcode, then ModRM, displacement and immediate. */
 #include "vmx/decode.h"
 
-#include <stddef.h>
+#include "arch/string.h"
 
 enum opcode_flags {
     KNOWN = 1,
@@ -16,6 +16,7 @@ enum opcode_flags {
     FROM2 = 128,
     FROM4 = FROM1 | FROM2,
     DWORD = 256, /* 4 bytes in 16-bit code too */
+    PREFIX = 512,
 };
 
 struct opcode {
@@ -25,7 +26,15 @@ struct opcode {
 
 /* ADD to CMP with a register (00 to 3B) are left out: their opcodes are computed. */
 static const struct opcode one_byte[256] = {
+    [0x26] = {0, 0, PREFIX},
+    [0x2e] = {0, 0, PREFIX},
+    [0x36] = {0, 0, PREFIX},
+    [0x3e] = {0, 0, PREFIX},
     [0x63] = {INSN_MOVSX, INSN_REG_MEM, KNOWN | FROM4},
+    [0x64] = {0, 0, PREFIX},
+    [0x65] = {0, 0, PREFIX},
+    [0x66] = {0, 0, PREFIX},
+    [0x67] = {0, 0, PREFIX},
     [0x80] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
     [0x81] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMMZ},
     [0x83] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8},
@@ -49,6 +58,9 @@ static const struct opcode one_byte[256] = {
     [0xad] = {INSN_LODS, INSN_STRING, KNOWN},
     [0xc6] = {INSN_MOV, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
     [0xc7] = {INSN_MOV, INSN_MEM_IMM, KNOWN | GROUP | IMMZ},
+    [0xf0] = {0, 0, PREFIX},
+    [0xf2] = {0, 0, PREFIX},
+    [0xf3] = {0, 0, PREFIX},
     [0xf6] = {INSN_TEST, INSN_MEM, KNOWN | GROUP | BYTE},
     [0xf7] = {INSN_TEST, INSN_MEM, KNOWN | GROUP},
     [0xfe] = {INSN_INC, INSN_MEM, KNOWN | GROUP | BYTE},
@@ -78,96 +90,74 @@ static const struct opcode movbe[2] = {
     {INSN_MOVBE, INSN_MEM_REG, KNOWN},
 };
 
+enum { SIZE_66 = 1, ADDRESS_67 = 2, REPEAT = 4 };
+
+/* Bytes beyond the end read as 0; at > count then tells of it in the end. */
 struct parse {
-    const uint8_t *at, *end;
+    const uint8_t *bytes;
+    unsigned at, count;
     enum insn_mode mode;
-    bool size_prefix, address_prefix, repeat_prefix, out_of_bytes;
-    uint8_t rex;
+    unsigned prefixes;
+    unsigned rex;
 };
 
 static inline uint8_t take_byte(struct parse *p)
 {
-    if (p->at < p->end)
-        return *p->at++;
-    p->out_of_bytes = true;
-    return 0;
+    unsigned i = p->at++;
+    return i < p->count ? p->bytes[i] : 0;
 }
 
 /* A little-endian number of 1, 2, 4 or 8 bytes, sign-extended. */
 static inline int64_t take_signed(struct parse *p, unsigned bytes)
 {
-    if ((size_t)(p->end - p->at) < bytes) {
-        p->out_of_bytes = true;
-        return 0;
-    }
-    const uint8_t *b = p->at;
+    unsigned i = p->at;
     p->at += bytes;
-    uint32_t low = b[0];
-    if (bytes == 1)
-        return (int8_t)low;
-    low |= (uint32_t)b[1] << 8;
-    if (bytes == 2)
-        return (int16_t)low;
-    low |= (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-    if (bytes == 4)
-        return (int32_t)low;
-    uint32_t high = b[4] | (uint32_t)b[5] << 8 | (uint32_t)b[6] << 16 | (uint32_t)b[7] << 24;
-    return (int64_t)((uint64_t)high << 32 | low);
+    if (p->at > p->count)
+        return 0;
+    int32_t value;
+    int64_t wide;
+    switch (bytes) {
+    case 1: return (int8_t)p->bytes[i];
+    case 2: return (int16_t)(p->bytes[i] | p->bytes[i + 1] << 8);
+    case 4: memcpy(&value, p->bytes + i, sizeof(value)); return value;
+    default: memcpy(&wide, p->bytes + i, sizeof(wide)); return wide;
+    }
 }
 
-/* One prefix into p and out; false where the byte is none. REX counts only as the last one. */
-static bool take_prefix(struct parse *p, struct insn *out, uint8_t byte)
+static void note_prefix(struct parse *p, struct insn *out, uint8_t byte)
 {
-    if (p->mode == INSN_64 && (byte & 0xf0) == 0x40) {
-        p->rex = byte;
-        return true;
-    }
+    p->rex = 0; /* counts only as the last one */
     switch (byte) {
-    case 0x26:
-    case 0x2e:
-    case 0x36:
-    case 0x3e:
-        if (p->mode != INSN_64) /* there these segments are flat and the prefixes do nothing */
-            out->segment = byte >> 3 & 3;
-        break;
     case 0x64: out->segment = SEG_FS; break;
     case 0x65: out->segment = SEG_GS; break;
-    case 0x66: p->size_prefix = true; break;
-    case 0x67: p->address_prefix = true; break;
+    case 0x66: p->prefixes |= SIZE_66; break;
+    case 0x67: p->prefixes |= ADDRESS_67; break;
     case 0xf0: out->lock = true; break;
     case 0xf2:
-    case 0xf3: p->repeat_prefix = true; break;
-    default: return false;
+    case 0xf3: p->prefixes |= REPEAT; break;
+    default:
+        if (p->mode != INSN_64) /* there these segments are flat and the prefixes do nothing */
+            out->segment = byte >> 3 & 3;
     }
-    p->rex = 0;
-    return true;
 }
 
-/* Whether a byte can be a prefix at all, so that most instructions skip the switch above. */
-static inline bool may_be_prefix(const struct parse *p, uint8_t byte)
+/* What the one-byte table does not have; the flags are 0 where it is nothing of ours. */
+static struct opcode other_opcode(struct parse *p, uint8_t byte)
 {
-    return (byte & 0xe7) == 0x26 || (byte & 0xfc) == 0x64 || byte >= 0xf0 ||
-           (p->mode == INSN_64 && (byte & 0xf0) == 0x40);
-}
-
-static struct opcode find_opcode(struct parse *p, uint8_t byte)
-{
-    if (byte != 0x0f) {
-        if (byte < 0x40 && (byte & 7) < 4)
-            return (struct opcode){byte >> 3, byte & 2 ? INSN_REG_MEM : INSN_MEM_REG,
-                                   byte & 1 ? KNOWN : KNOWN | BYTE};
-        if (byte == 0x63 && p->mode != INSN_64) /* ARPL */
-            return (struct opcode){0, 0, 0};
-        return one_byte[byte];
-    }
+    static const struct opcode unknown;
+    if (byte < 0x40 && (byte & 7) < 4)
+        return (struct opcode){byte >> 3, byte & 2 ? INSN_REG_MEM : INSN_MEM_REG,
+                               byte & 1 ? KNOWN : KNOWN | BYTE};
+    if (byte != 0x0f)
+        return unknown;
     byte = take_byte(p);
     if (byte == 0x38) {
         byte = take_byte(p);
-        bool known = (byte & 0xfe) == 0xf0 && !p->repeat_prefix; /* with F2: CRC32 */
-        return known ? movbe[byte & 1] : (struct opcode){0, 0, 0};
+        /* With F2 it is CRC32. */
+        return (byte & 0xfe) == 0xf0 && !(p->prefixes & REPEAT) ? movbe[byte & 1] : unknown;
     }
-    if (byte == 0xc3 && (p->size_prefix || p->repeat_prefix)) /* MOVNTI takes neither */
-        return (struct opcode){0, 0, 0};
+    if (byte == 0xc3 && (p->prefixes & (SIZE_66 | REPEAT))) /* MOVNTI takes neither */
+        return unknown;
     return two_byte[byte];
 }
 
@@ -213,11 +203,11 @@ static void decode_memory_16(struct parse *p, struct insn *out, unsigned mod, un
 }
 
 /* The memory operand behind ModRM, for addresses of 32 and 64 bits. */
-static void decode_memory(struct parse *p, struct insn *out, unsigned mod, unsigned rm)
+static inline void decode_memory(struct parse *p, struct insn *out, unsigned mod, unsigned rm)
 {
     if (rm == 4) {
         uint8_t sib = take_byte(p);
-        uint8_t index = (uint8_t)((sib >> 3 & 7) | (p->rex & 2) << 2);
+        uint8_t index = (uint8_t)((sib >> 3 & 7) | (p->rex & 2u) << 2);
         out->index = index == 4 ? INSN_NO_REG : index;
         out->scale = sib >> 6;
         rm = sib & 7;
@@ -238,7 +228,8 @@ static void decode_memory(struct parse *p, struct insn *out, unsigned mod, unsig
 }
 
 /* ModRM and what follows it up to the immediate; false where the operand is not in memory. */
-static bool decode_modrm(struct parse *p, struct insn *out, struct opcode *opcode, bool segment_set)
+static inline bool decode_modrm(struct parse *p, struct insn *out, struct opcode *opcode,
+                                bool segment_set)
 {
     uint8_t modrm = take_byte(p);
     unsigned mod = modrm >> 6, reg = modrm >> 3 & 7, rm = modrm & 7;
@@ -260,43 +251,38 @@ static bool decode_modrm(struct parse *p, struct insn *out, struct opcode *opcod
     return true;
 }
 
-static void set_sizes(const struct parse *p, struct insn *out, unsigned flags)
+static inline void set_sizes(const struct parse *p, struct insn *out, unsigned flags)
 {
-    uint8_t size = p->size_prefix == (p->mode == INSN_16) ? 4 : 2;
-    if (flags & DWORD)
-        size = 4;
+    unsigned size = p->mode == INSN_16 ? 2 : 4;
+    unsigned address = 2u << p->mode;
+    if (p->prefixes & SIZE_66)
+        size ^= 2 ^ 4;
+    if (p->prefixes & ADDRESS_67)
+        address = p->mode == INSN_32 ? 2 : 4;
     if (p->rex & 8)
         size = 8;
-    if (flags & BYTE)
-        size = 1;
-    out->reg_bytes = size;
-    out->mem_bytes = flags & FROM4 ? (uint8_t)(flags >> 6 & 3) : size;
-    if (out->mem_bytes == 3) /* MOVSXD */
-        out->mem_bytes = size == 2 ? 2 : 4;
-    if (p->mode == INSN_64)
-        out->addr_bytes = p->address_prefix ? 4 : 8;
-    else
-        out->addr_bytes = p->address_prefix == (p->mode == INSN_16) ? 4 : 2;
+    if (flags & (BYTE | DWORD))
+        size = flags & BYTE ? 1 : size < 4 ? 4 : size;
+    out->addr_bytes = (uint8_t)address;
+    out->reg_bytes = (uint8_t)size;
+    if (flags & FROM4) {
+        unsigned from = flags / FROM1 & 3;
+        size = from < 3 ? from : size == 2 ? 2 : 4; /* 3 is MOVSXD */
+    }
+    out->mem_bytes = (uint8_t)size;
 }
 
 /* Everything behind the opcode; false where it is no instruction of ours. */
-static bool decode_operands(struct parse *p, struct insn *out, struct opcode opcode)
+static inline bool decode_operands(struct parse *p, struct insn *out, struct opcode opcode)
 {
     out->op = opcode.op;
     out->form = opcode.form;
-    out->reg = INSN_NO_REG;
-    out->base = INSN_NO_REG;
-    out->index = INSN_NO_REG;
-    out->reg_high = false;
-    out->scale = 0;
-    out->disp = 0;
-    out->imm = 0;
     bool segment_set = out->segment != INSN_NO_REG;
     if (!segment_set)
         out->segment = SEG_DS;
     set_sizes(p, out, opcode.flags);
-    out->rep = p->repeat_prefix && out->form == INSN_STRING;
     if (out->form == INSN_STRING) {
+        out->rep = (p->prefixes & REPEAT) != 0;
         if (out->op == INSN_STOS)
             out->segment = SEG_ES;
     } else if (opcode.flags & MOFFS) {
@@ -315,18 +301,29 @@ static bool decode_operands(struct parse *p, struct insn *out, struct opcode opc
 enum insn_result insn_decode(struct insn *out, const uint8_t *bytes, unsigned count,
                              enum insn_mode mode)
 {
-    if (count > INSN_MAX_BYTES)
-        count = INSN_MAX_BYTES;
-    struct parse p = {.at = bytes, .end = bytes + count, .mode = mode};
-    out->segment = INSN_NO_REG;
-    out->lock = false;
-    uint8_t byte = take_byte(&p);
-    while (may_be_prefix(&p, byte) && take_prefix(&p, out, byte) && !p.out_of_bytes)
+    struct parse p = {bytes, 0, count < INSN_MAX_BYTES ? count : INSN_MAX_BYTES, mode, 0, 0};
+    struct opcode opcode;
+    uint8_t byte;
+    *out = (struct insn){
+        .reg = INSN_NO_REG, .segment = INSN_NO_REG, .base = INSN_NO_REG, .index = INSN_NO_REG};
+    for (;;) {
         byte = take_byte(&p);
-    struct opcode opcode = find_opcode(&p, byte);
+        if (mode == INSN_64 && (byte & 0xf0) == 0x40) {
+            p.rex = byte;
+            continue;
+        }
+        opcode = one_byte[byte];
+        if (!(opcode.flags & PREFIX))
+            break;
+        note_prefix(&p, out, byte);
+    }
+    if (!(opcode.flags & KNOWN))
+        opcode = other_opcode(&p, byte);
+    else if (byte == 0x63 && mode != INSN_64) /* ARPL */
+        return INSN_UNKNOWN;
     bool known = (opcode.flags & KNOWN) && decode_operands(&p, out, opcode);
-    if (p.out_of_bytes)
-        return count == INSN_MAX_BYTES ? INSN_TOO_LONG : INSN_TRUNCATED;
-    out->length = (uint8_t)(p.at - bytes);
+    if (p.at > p.count)
+        return p.count == INSN_MAX_BYTES ? INSN_TOO_LONG : INSN_TRUNCATED;
+    out->length = (uint8_t)p.at;
     return known ? INSN_OK : INSN_UNKNOWN;
 }
