@@ -12,9 +12,11 @@
 #define FLAG_OF    (1u << 11)
 #define ARITHMETIC (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
-static uint64_t mask_of(unsigned bytes)
+static inline uint64_t mask_of(unsigned bytes)
 {
-    return bytes == 8 ? UINT64_MAX : (1ull << (bytes * 8)) - 1;
+    static const uint64_t mask[9] = {
+        [1] = UINT8_MAX, [2] = UINT16_MAX, [4] = UINT32_MAX, [8] = UINT64_MAX};
+    return mask[bytes];
 }
 
 static uint64_t sign_extend(uint64_t value, unsigned bytes)
@@ -216,7 +218,8 @@ static enum emulate_result move(const struct insn *in, const struct emulate_env 
 }
 
 /* MOVS, STOS, LODS. After each element the registers are what the CPU would leave on a fault. */
-static enum emulate_result string(const struct insn *in, const struct emulate_env *env)
+static enum emulate_result __attribute__((noinline))
+string(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t *rcx = &env->gpr[1], *rsi = &env->gpr[6], *rdi = &env->gpr[7];
     uint64_t addr_mask = mask_of(in->addr_bytes);
@@ -245,12 +248,10 @@ static enum emulate_result string(const struct insn *in, const struct emulate_en
     return *rcx & addr_mask ? EMULATE_REPEAT : EMULATE_DONE;
 }
 
-enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_env *env)
+/* Everything that reads, computes and writes; kept apart so that moves do not pay for its frame. */
+static enum emulate_result __attribute__((noinline))
+compute(const struct insn *insn, const struct emulate_env *env)
 {
-    if (insn->op >= INSN_MOV && insn->op <= INSN_MOVBE)
-        return move(insn, env);
-    if (insn->form == INSN_STRING)
-        return string(insn, env);
     struct outcome o = {.flags = *env->rflags};
     uint64_t linear = insn_linear(insn, env), other = insn->imm & mask_of(insn->mem_bytes);
     if (insn->form == INSN_MEM_REG || insn->form == INSN_REG_MEM)
@@ -267,4 +268,11 @@ enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_e
         set_part(&env->gpr[0], insn->mem_bytes, o.reg);
     *env->rflags = o.flags;
     return EMULATE_DONE;
+}
+
+enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_env *env)
+{
+    if (insn->op >= INSN_MOV && insn->op <= INSN_MOVBE)
+        return move(insn, env);
+    return insn->form == INSN_STRING ? string(insn, env) : compute(insn, env);
 }

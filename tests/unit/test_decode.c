@@ -126,6 +126,18 @@ static void test_good(void **s)
         const struct expectation *e = &good[i];
         if (decode(e->hex, e->mode) != INSN_OK)
             fail_msg("%s: refused", e->hex);
+        /* The same with more bytes behind it, as they come from memory. */
+        struct insn exact = in, padded;
+        uint8_t bytes[15];
+        memset(bytes, 0x90, sizeof(bytes));
+        for (unsigned k = 0; k < exact.length; k++)
+            bytes[k] = (uint8_t)strtoul(e->hex + 3 * k, NULL, 16);
+        assert_int_equal(insn_decode(&padded, bytes, sizeof(bytes), e->mode), INSN_OK);
+        assert_int_equal(padded.length, exact.length);
+        in = padded;
+        assert_int_equal(exact.disp, padded.disp);
+        assert_int_equal(exact.segment, padded.segment);
+        assert_int_equal(exact.base, padded.base);
         bool same = in.op == e->op && in.form == e->form && in.mem_bytes == e->mem_bytes &&
                     in.reg_bytes == e->reg_bytes && in.reg == e->reg && in.reg_high == e->high &&
                     in.base == e->base && in.index == e->index && in.disp == e->disp &&
