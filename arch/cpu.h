@@ -89,9 +89,9 @@ bool cpu_read_safe(uint64_t address, uint64_t *value);
 
 static inline uint64_t cpu_rdtsc(void)
 {
-    uint32_t low, high;
+    uint64_t low, high; /* RDTSC clears the upper halves */
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
 }
 
 static inline uint64_t cpu_read_cr0(void)

@@ -238,15 +238,15 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
 /* Leaf numbers in range without an entry stay 0, the all-zero entry. */
 static void make_index(struct cpuid_table *t)
 {
-    static const uint32_t highest[CPUID_CLASSES] = {MAX_BASIC, MAX_HYPERVISOR & 0xff,
-                                                    MAX_EXTENDED & 0xff};
+    static const uint32_t used[CPUID_CLASSES] = {MAX_BASIC + 1, (MAX_HYPERVISOR & 0xff) + 1,
+                                                 (MAX_EXTENDED & 0xff) + 1, 0};
     for (uint32_t i = t->count - 1; i > 0; i--) { /* downwards: a leaf's first entry wins */
         const uint32_t leaf = t->entry[i].leaf;
         t->first[(leaf >> 30) * CPUID_INDEX_LEAVES + (leaf & 0xff)] = (uint8_t)i;
     }
     t->out_of_range = t->first[MAX_BASIC];
     for (uint32_t class = 0; class < CPUID_CLASSES; class ++) {
-        for (uint32_t n = highest[class] + 1; n < CPUID_INDEX_LEAVES; n++)
+        for (uint32_t n = used[class]; n < CPUID_INDEX_LEAVES; n++)
             t->first[class * CPUID_INDEX_LEAVES + n] = t->out_of_range;
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a virtual PC is put together: which device sits where, and which wire leads to which chip. */
 #include "guest/pc.h"
+#include "guest/hypercall.h"
 
 #include "arch/log.h"
 #include "guest/acpi.h"
@@ -11,8 +12,6 @@
 #include "mm/page_alloc.h"
 
 #include <stddef.h>
-
-_Static_assert(offsetof(struct pc, vm) == 0, "pc_poll() leads from the VM to its PC");
 
 #define PC_PAGES      ((sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define ACPI_PAGES    2u
@@ -65,16 +64,25 @@ static void cpu_nmi(void *dev)
         line->nmi(line->vcpu);
 }
 
-static uint64_t pc_poll(struct vm *vm, uint64_t now)
+static int64_t hypercall_nop(struct vcpu *vcpu)
 {
-    struct pc *pc = (struct pc *)vm;
+    (void)vcpu;
+    return 0;
+}
+
+_Static_assert(VMCALL_UNKNOWN == HYPERCALL_UNKNOWN, "the engine answers what guests expect");
+
+/* The console's timer: typed bytes to COM1, and what is buffered on its way. */
+static void pc_poll(void *dev, uint64_t now)
+{
+    struct pc *pc = dev;
     while (vuart_room(&pc->com1) > 0) {
         const int byte = pc->console.in(pc->console.ctx);
         if (byte < 0)
             break;
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
-    return pc->console.poll(pc->console.ctx, now);
+    timers_arm(&pc->vm.timers, &pc->console_timer, pc->console.poll(pc->console.ctx, now));
 }
 
 static uint8_t guest_phys_bits(const struct vm *vm)
@@ -241,7 +249,10 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
     pc->vm.index = index;
     pc->vm.timers =
         (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
-    pc->vm.poll = pc_poll;
+    pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
+    pc->console_timer = (struct timer){.fire = pc_poll, .dev = pc};
+    timers_add(&pc->vm.timers, &pc->console_timer);
+    timers_arm(&pc->vm.timers, &pc->console_timer, 0);
     s = fill(pc, config, host);
     if (s != OK) {
         pc_destroy(pc);

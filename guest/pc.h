@@ -50,10 +50,11 @@ struct pc_ram {
 };
 
 struct pc {
-    struct vm vm; /* first: the engine's pointer leads back to the PC */
+    struct vm vm;
     struct vcpu vcpu;
     struct boot_state boot;
     struct pc_console console;
+    struct timer console_timer;
 
     struct vpic pic;
     struct vpit pit;

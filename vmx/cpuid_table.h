@@ -8,7 +8,7 @@
 
 #define CPUID_MAX_ENTRIES  72
 #define CPUID_INDEX_LEAVES 32 /* leaves 0..31 of each class */
-#define CPUID_CLASSES      3  /* basic, 0x40000000 (hypervisor), 0x80000000 (extended) */
+#define CPUID_CLASSES      4  /* basic, 0x40000000 (hypervisor), 0x80000000 (extended), nothing */
 
 /* What the exit handler is still to patch in, since it depends on the vCPU's state. */
 enum cpuid_dynamic {
@@ -43,16 +43,22 @@ struct cpuid_table {
 
 _Static_assert(sizeof(struct cpuid_entry) == 32, "an index is a shift");
 
+/* The first entry of a leaf, whatever its subleaf. Never NULL. */
+static inline const struct cpuid_entry *cpuid_table_first(const struct cpuid_table *table,
+                                                          uint32_t leaf)
+{
+    const uint32_t number = leaf & 0x3fffffff, class = leaf >> 30;
+    if (number >= CPUID_INDEX_LEAVES)
+        return &table->entry[table->out_of_range];
+    return &table->entry[table->first[class * CPUID_INDEX_LEAVES + number]];
+}
+
 /* What CPUID answers for EAX = leaf, ECX = subleaf, but for the entry's dynamic bits. Never NULL.
  */
 static inline const struct cpuid_entry *cpuid_table_find(const struct cpuid_table *table,
                                                          uint32_t leaf, uint32_t subleaf)
 {
-    const uint32_t number = leaf & 0x3fffffff, class = leaf >> 30;
-    if (number >= CPUID_INDEX_LEAVES || class >= CPUID_CLASSES)
-        return &table->entry[table->out_of_range];
-
-    const struct cpuid_entry *e = &table->entry[table->first[class * CPUID_INDEX_LEAVES + number]];
+    const struct cpuid_entry *e = cpuid_table_first(table, leaf);
     if ((e->dynamic & CPUID_SUBLEAVES) == 0)
         return e;
     const struct cpuid_entry *end = &table->entry[table->count];

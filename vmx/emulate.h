@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EMULATE_MAX_REPEATS 64 /* iterations of a REP per call: a guest can't hold the hypervisor \
-                                */
+/* Iterations of a REP per call, so that a guest can't hold the hypervisor. */
+#define EMULATE_MAX_REPEATS 64
 
 /* The world of one instruction. Callbacks return false where they have raised a fault in the guest
  * (or ended it); then the instruction has changed nothing but finished iterations of a REP. */

@@ -10,9 +10,10 @@
 #include "vmx/inject.h"
 #include "vmx/insn.h"
 
-#define RFLAGS_TF        (1ull << 8)
-#define PENDING_DEBUG_BS (1ull << 14)
-#define ACCESS_LONG      (1u << 13) /* CS.L in the access-rights format */
+#define REASON_FAILED_ENTRY (1u << 31)
+#define RFLAGS_TF           (1ull << 8)
+#define PENDING_DEBUG_BS    (1ull << 14)
+#define ACCESS_LONG         (1u << 13) /* CS.L in the access-rights format */
 
 /* Nothing to do: inject_prepare() looks at what the guest now can take. */
 static enum exit_action exit_look_again(struct vcpu *vcpu)
@@ -25,6 +26,20 @@ static enum exit_action exit_look_again(struct vcpu *vcpu)
 static enum exit_action exit_nothing(struct vcpu *vcpu)
 {
     (void)vcpu;
+    return EXIT_SAME;
+}
+
+/* A failed entry (the reason's high bits are set), or an exit that nothing in the controls asks
+ * for. */
+static enum exit_action exit_unexpected(struct vcpu *vcpu)
+{
+    uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+    if ((reason & REASON_FAILED_ENTRY) != 0) {
+        vcpu_report_failed_entry(vcpu, 0);
+        return EXIT_SAME;
+    }
+    vm_end_format(vcpu->vm, VM_CRASH, reason, "VM exit 0x%x (%s) was not asked for", reason,
+                  exit_reason_name(reason & 0xffff));
     return EXIT_SAME;
 }
 
@@ -57,62 +72,105 @@ static enum exit_action exit_task_switch(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
-/*
- * What a reason leads to. vectoring: the exit can come while an event is delivered
- * (SDM, "Information for VM Exits During Event Delivery"); that event must not get lost.
- */
-static const struct exit_entry {
+/* Every reason that the SDM defines: what it leads to, and its name. Reserved numbers included, so
+ * that none is NULL. */
+static const struct {
     exit_handler *handle;
-    bool vectoring;
+    const char *name;
 } table[EXIT_REASON_COUNT] = {
-    [REASON_EXCEPTION_OR_NMI] = {exit_exception_or_nmi, true},
-    [REASON_EXTERNAL_INTERRUPT] = {exit_external_interrupt, true},
-    [REASON_TRIPLE_FAULT] = {exit_triple_fault, false},
-    [REASON_INTERRUPT_WINDOW] = {exit_look_again, false},
-    [REASON_NMI_WINDOW] = {exit_look_again, false},
-    [REASON_TASK_SWITCH] = {exit_task_switch, false},
-    [REASON_CPUID] = {exit_cpuid, false},
-    [REASON_GETSEC] = {exit_undefined, false},
-    [REASON_HLT] = {exit_hlt, false},
-    [REASON_INVD] = {exit_invd, false},
-    [REASON_RDPMC] = {exit_rdpmc, false},
-    [REASON_RSM] = {exit_undefined, false},
-    [REASON_VMCALL] = {exit_vmcall, false},
-    [REASON_VMCLEAR] = {exit_undefined, false},
-    [REASON_VMLAUNCH] = {exit_undefined, false},
-    [REASON_VMPTRLD] = {exit_undefined, false},
-    [REASON_VMPTRST] = {exit_undefined, false},
-    [REASON_VMREAD] = {exit_undefined, false},
-    [REASON_VMRESUME] = {exit_undefined, false},
-    [REASON_VMWRITE] = {exit_undefined, false},
-    [REASON_VMXOFF] = {exit_undefined, false},
-    [REASON_VMXON] = {exit_undefined, false},
-    [REASON_CR_ACCESS] = {exit_cr_access, false},
-    [REASON_IO] = {exit_io, false},
-    [REASON_RDMSR] = {exit_rdmsr, false},
-    [REASON_WRMSR] = {exit_wrmsr, false},
-    [REASON_MWAIT] = {exit_undefined, false},
-    [REASON_MONITOR] = {exit_undefined, false},
-    [REASON_TPR_BELOW_THRESHOLD] = {exit_tpr_below_threshold, false},
-    [REASON_APIC_ACCESS] = {exit_apic_access, true},
-    [REASON_VIRTUALIZED_EOI] = {exit_virtualized_eoi, false},
-    [REASON_EPT_VIOLATION] = {exit_ept_violation, true},
-    [REASON_EPT_MISCONFIGURATION] = {exit_ept_misconfiguration, true},
-    [REASON_INVEPT] = {exit_undefined, false},
-    [REASON_PREEMPTION_TIMER] = {exit_nothing, false},
-    [REASON_INVVPID] = {exit_undefined, false},
-    [REASON_XSETBV] = {exit_xsetbv, false},
-    [REASON_APIC_WRITE] = {exit_apic_write, false},
-    [REASON_ENCLS] = {exit_undefined, false},
+    [REASON_EXCEPTION_OR_NMI] = {exit_exception_or_nmi, "exception_or_nmi"},
+    [REASON_EXTERNAL_INTERRUPT] = {exit_external_interrupt, "external_interrupt"},
+    [REASON_TRIPLE_FAULT] = {exit_triple_fault, "triple_fault"},
+    [REASON_INIT] = {exit_unexpected, "init_signal"},
+    [REASON_SIPI] = {exit_unexpected, "startup_ipi"},
+    [5] = {exit_unexpected, "io_smi"},
+    [6] = {exit_unexpected, "other_smi"},
+    [REASON_INTERRUPT_WINDOW] = {exit_look_again, "interrupt_window"},
+    [REASON_NMI_WINDOW] = {exit_look_again, "nmi_window"},
+    [REASON_TASK_SWITCH] = {exit_task_switch, "task_switch"},
+    [REASON_CPUID] = {exit_cpuid, "cpuid"},
+    [REASON_GETSEC] = {exit_undefined, "getsec"},
+    [REASON_HLT] = {exit_hlt, "hlt"},
+    [REASON_INVD] = {exit_invd, "invd"},
+    [REASON_INVLPG] = {exit_unexpected, "invlpg"},
+    [REASON_RDPMC] = {exit_rdpmc, "rdpmc"},
+    [REASON_RDTSC] = {exit_unexpected, "rdtsc"},
+    [REASON_RSM] = {exit_undefined, "rsm"},
+    [REASON_VMCALL] = {exit_vmcall, "vmcall"},
+    [REASON_VMCLEAR] = {exit_undefined, "vmclear"},
+    [REASON_VMLAUNCH] = {exit_undefined, "vmlaunch"},
+    [REASON_VMPTRLD] = {exit_undefined, "vmptrld"},
+    [REASON_VMPTRST] = {exit_undefined, "vmptrst"},
+    [REASON_VMREAD] = {exit_undefined, "vmread"},
+    [REASON_VMRESUME] = {exit_undefined, "vmresume"},
+    [REASON_VMWRITE] = {exit_undefined, "vmwrite"},
+    [REASON_VMXOFF] = {exit_undefined, "vmxoff"},
+    [REASON_VMXON] = {exit_undefined, "vmxon"},
+    [REASON_CR_ACCESS] = {exit_cr_access, "control_register_accesses"},
+    [REASON_MOV_DR] = {exit_unexpected, "mov_dr"},
+    [REASON_IO] = {exit_io, "io_instruction"},
+    [REASON_RDMSR] = {exit_rdmsr, "rdmsr"},
+    [REASON_WRMSR] = {exit_wrmsr, "wrmsr"},
+    [REASON_ENTRY_GUEST_STATE] = {exit_unexpected, "entry_failure_guest_state"},
+    [REASON_ENTRY_MSR_LOADING] = {exit_unexpected, "entry_failure_msr_loading"},
+    [35] = {exit_unexpected, "reserved_35"},
+    [REASON_MWAIT] = {exit_undefined, "mwait"},
+    [REASON_MONITOR_TRAP_FLAG] = {exit_unexpected, "monitor_trap_flag"},
+    [38] = {exit_unexpected, "reserved_38"},
+    [REASON_MONITOR] = {exit_undefined, "monitor"},
+    [REASON_PAUSE] = {exit_unexpected, "pause"},
+    [REASON_ENTRY_MACHINE_CHECK] = {exit_unexpected, "entry_failure_machine_check"},
+    [42] = {exit_unexpected, "reserved_42"},
+    [REASON_TPR_BELOW_THRESHOLD] = {exit_tpr_below_threshold, "tpr_below_threshold"},
+    [REASON_APIC_ACCESS] = {exit_apic_access, "apic_access"},
+    [REASON_VIRTUALIZED_EOI] = {exit_virtualized_eoi, "virtualized_eoi"},
+    [REASON_GDTR_IDTR] = {exit_unexpected, "access_to_gdtr_or_idtr"},
+    [REASON_LDTR_TR] = {exit_unexpected, "access_to_ldtr_or_tr"},
+    [REASON_EPT_VIOLATION] = {exit_ept_violation, "ept_violation"},
+    [REASON_EPT_MISCONFIGURATION] = {exit_ept_misconfiguration, "ept_misconfiguration"},
+    [REASON_INVEPT] = {exit_undefined, "invept"},
+    [REASON_RDTSCP] = {exit_unexpected, "rdtscp"},
+    [REASON_PREEMPTION_TIMER] = {exit_nothing, "vmx_preemption_timer_expired"},
+    [REASON_INVVPID] = {exit_undefined, "invvpid"},
+    [REASON_WBINVD] = {exit_unexpected, "wbinvd"},
+    [REASON_XSETBV] = {exit_xsetbv, "xsetbv"},
+    [REASON_APIC_WRITE] = {exit_apic_write, "apic_write"},
+    [REASON_RDRAND] = {exit_unexpected, "rdrand"},
+    [REASON_INVPCID] = {exit_unexpected, "invpcid"},
+    [REASON_VMFUNC] = {exit_unexpected, "vmfunc"},
+    [REASON_ENCLS] = {exit_undefined, "encls"},
+    [REASON_RDSEED] = {exit_unexpected, "rdseed"},
+    [REASON_PML_FULL] = {exit_unexpected, "page_modification_log_full"},
+    [REASON_XSAVES] = {exit_unexpected, "xsaves"},
+    [REASON_XRSTORS] = {exit_unexpected, "xrstors"},
+    [REASON_PCONFIG] = {exit_unexpected, "pconfig"},
+    [REASON_SPP] = {exit_unexpected, "spp_related_event"},
+    [REASON_UMWAIT] = {exit_unexpected, "umwait"},
+    [REASON_TPAUSE] = {exit_unexpected, "tpause"},
+    [REASON_LOADIWKEY] = {exit_unexpected, "loadiwkey"},
+    [REASON_ENCLV] = {exit_unexpected, "enclv"},
+    [71] = {exit_unexpected, "reserved_71"},
+    [REASON_ENQCMD_PASID] = {exit_unexpected, "enqcmd_pasid_translation_failure"},
+    [REASON_ENQCMDS_PASID] = {exit_unexpected, "enqcmds_pasid_translation_failure"},
+    [REASON_BUS_LOCK] = {exit_unexpected, "bus_lock"},
+    [REASON_INSTRUCTION_TIMEOUT] = {exit_unexpected, "instruction_timeout"},
+    [REASON_SEAMCALL] = {exit_unexpected, "seamcall"},
+    [REASON_TDCALL] = {exit_unexpected, "tdcall"},
 };
+
+const char *exit_reason_name(unsigned reason)
+{
+    return reason < EXIT_REASON_COUNT ? table[reason].name
+                                      : "a reason that the SDM does not define";
+}
 
 /* The one place where RIP is written. Interruptibility and single-step are as after the
  * instruction. */
-static void step_over(uint64_t length)
+static inline void step_over(uint64_t length)
 {
-    uint64_t rip = vmread(VMCS_GUEST_RIP);
-    uint64_t next = rip + length;
-    if (((rip ^ next) >> 32) != 0 && (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) == 0)
+    uint64_t next = vmread(VMCS_GUEST_RIP) + length;
+    bool crossed_4g = (uint32_t)next < length; /* code outside 64-bit mode wraps there */
+    if (crossed_4g && (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) == 0)
         next &= UINT32_MAX;
     vmwrite(VMCS_GUEST_RIP, next);
     uint64_t blocked = vmread(VMCS_GUEST_INTERRUPTIBILITY);
@@ -123,20 +181,12 @@ static void step_over(uint64_t length)
         vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
-void exit_dispatch(struct vcpu *vcpu)
+void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
 {
-    uint32_t reason = vcpu->reason;
-    if (reason >= EXIT_REASON_COUNT || table[reason].handle == NULL) {
-        vm_end_format(vcpu->vm, VM_CRASH, reason, "VM exit %u (%s) was not asked for", reason,
-                      exit_reason_name(reason));
-        return;
+    exit_handler *handle = reason < EXIT_REASON_COUNT ? table[reason].handle : exit_unexpected;
+    switch (handle(vcpu)) {
+    case EXIT_NEXT: step_over(vmread(VMCS_EXIT_INSTRUCTION_LENGTH)); break;
+    case EXIT_NEXT_DECODED: step_over(vcpu->insn_length); break;
+    case EXIT_SAME: break;
     }
-    const struct exit_entry *entry = &table[reason];
-    if (entry->vectoring)
-        inject_again(vcpu);
-    enum exit_action action = entry->handle(vcpu);
-    if (action == EXIT_NEXT)
-        step_over(vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
-    else if (action == EXIT_NEXT_DECODED)
-        step_over(vcpu->insn_length);
 }

@@ -90,10 +90,13 @@ enum exit_action {
 };
 
 /*
- * Handles the exit that has just happened (the VMCS is current), including the step over the
- * instruction. The end of the VM is asked for with vm_end_request().
+ * Handles the exit that has just happened (the VMCS is current) for its basic reason, including the
+ * step over the instruction. The end of the VM is asked for with vm_end_request().
  */
-void exit_dispatch(struct vcpu *vcpu);
+void exit_dispatch(struct vcpu *vcpu, uint32_t reason);
+
+/* The SDM's name of a basic exit reason in lower case with underscores; never NULL. */
+const char *exit_reason_name(unsigned reason);
 
 /* A handler takes everything from the vCPU and the VMCS; one file per family. */
 typedef enum exit_action exit_handler(struct vcpu *vcpu);

@@ -4,6 +4,7 @@
 #include "arch/fault.h"
 #include "arch/panic.h"
 #include "vmx/exit.h"
+#include "vmx/inject.h"
 #include "vmx/insn.h"
 #include "vmx/linear.h"
 
@@ -83,6 +84,7 @@ static enum exit_action emulate(struct vcpu *vcpu, struct linear *linear, uint64
 /* An event's delivery (stack, IDT, TSS) has met device memory: no kernel can mean that. */
 static bool ended_by_delivery(struct vcpu *vcpu, uint64_t address)
 {
+    inject_again(vcpu);
     if (vcpu->event == 0)
         return false;
     vm_end_format(vcpu->vm, VM_CRASH, 0,

@@ -43,6 +43,7 @@ static void reflect_debug(struct vcpu *vcpu)
 
 enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
 {
+    inject_again(vcpu);
     uint32_t info = (uint32_t)vmread(VMCS_EXIT_EVENT);
     switch (info & 0xff) {
     case VECTOR_NMI: nmi_handle(); break;
@@ -58,7 +59,7 @@ enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
 /* Acknowledged by the exit (SDM, VM-exit control "acknowledge interrupt on exit"). */
 enum exit_action exit_external_interrupt(struct vcpu *vcpu)
 {
-    (void)vcpu;
+    inject_again(vcpu);
     interrupt_handle((uint8_t)vmread(VMCS_EXIT_EVENT));
     return EXIT_SAME;
 }
@@ -88,8 +89,7 @@ enum exit_action exit_vmcall(struct vcpu *vcpu)
     if ((vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3) != 0) {
         result = VMCALL_NOT_PERMITTED;
     } else if (number < VM_MAX_HYPERCALLS && vcpu->vm->hypercall[number] != NULL) {
-        const uint64_t argument[4] = {gpr[RBX], gpr[RCX], gpr[RDX], gpr[RSI]};
-        result = vcpu->vm->hypercall[number](vcpu, argument);
+        result = vcpu->vm->hypercall[number](vcpu);
     }
     gpr[RAX] = (uint64_t)result;
     return EXIT_NEXT;

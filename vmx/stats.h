@@ -5,9 +5,8 @@
 
 #include <stdint.h>
 
-#define EXIT_REASON_COUNT                                                  \
-    78 /* one more than the highest basic exit reason that the SDM defines \
-        */
+#define EXIT_REASON_COUNT 78  /* one more than the highest that the SDM defines */
+#define EXIT_REASON_SLOTS 128 /* a power of two, so that an index is a mask */
 
 struct exit_stat {
     uint64_t count;
@@ -19,14 +18,10 @@ struct vm_stats {
     uint64_t tsc_first_entry, tsc_end;
     uint64_t tsc_idle; /* waiting in HLT; the work is the sum over the exits below */
     uint64_t ept_violations_ram;
-    struct exit_stat exit[EXIT_REASON_COUNT];
+    struct exit_stat exit[EXIT_REASON_SLOTS];
 };
 
 struct vm;
 
 /* Prints the table and the line "nadir-stats: {...}" of a VM that has ended. */
 void stats_print(const struct vm *vm);
-
-/* The SDM's name of a basic exit reason in lower case with underscores; "reason_N" is never needed
- * below the count. */
-const char *exit_reason_name(unsigned reason);

@@ -18,11 +18,20 @@
 
 #include <stdarg.h>
 
-#define REASON_FAILED_ENTRY (1u << 31)
-
-/* vmenter.asm: enters the guest; returns 0 after an exit, 1 for VMfailInvalid, 2 for VMfailValid.
+/*
+ * Enters the guest and returns when it exits: 0 after an exit, 1 for VMfailInvalid, 2 for
+ * VMfailValid. An ordinary function but for the registers that it does not keep (vmenter.asm).
  */
-unsigned vmx_enter(struct guest_regs *regs, bool launched);
+static inline unsigned vmx_enter(struct guest_regs *regs, bool launched)
+{
+    unsigned result;
+    __asm__ volatile("call vmx_enter_guest"
+                     : "=a"(result), "+D"(regs), "+S"(launched)
+                     :
+                     : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                       "cc", "memory");
+    return result;
+}
 
 void vm_end_request(void *dev, enum vm_end end, uint32_t code, const char *why)
 {
@@ -146,21 +155,7 @@ static void load_initial_state(const struct vcpu *vcpu)
     }
 }
 
-static uint64_t next_deadline(const struct vm *vm)
-{
-    return vm->timers.next < vm->poll_due ? vm->timers.next : vm->poll_due;
-}
-
-static void run_due(struct vm *vm, uint64_t now)
-{
-    if (now >= vm->timers.next)
-        timers_run(&vm->timers, now);
-    if (now >= vm->poll_due)
-        vm->poll_due = vm->poll(vm, now);
-}
-
-/* HLT: the host's CPU sleeps until a device's timer, the console's poll or an interrupt of the
- * host. */
+/* HLT: the host's CPU sleeps until a timer of the VM or an interrupt of the host. */
 static void vcpu_wait(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
@@ -170,20 +165,23 @@ static void vcpu_wait(struct vcpu *vcpu)
             return;
         }
         uint64_t before = cpu_rdtsc();
-        cpu_idle_until(next_deadline(vm));
+        cpu_idle_until(vm->timers.next);
         uint64_t now = cpu_rdtsc();
-        vcpu->tsc_waited += now - before;
-        run_due(vm, now);
+        vm->stats.tsc_idle += now - before;
+        vcpu->tsc_exit += now - before; /* waiting is not work */
+        if (now >= vm->timers.next)
+            timers_run(&vm->timers, now);
     }
     vcpu->halted = false;
 }
 
-/* What is to be done between an exit and the next entry beside the exit itself. False: the VM has
- * ended. */
-static bool vcpu_prepare(struct vcpu *vcpu, uint64_t now)
+/* What is to be done before the next entry beside the exit itself. False: the VM has ended. */
+static bool vcpu_prepare(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    run_due(vm, now);
+    uint64_t now = cpu_rdtsc();
+    if (now >= vm->timers.next)
+        timers_run(&vm->timers, now);
     if (!vcpu->attention)
         return true;
     vcpu->attention = false;
@@ -195,61 +193,57 @@ static bool vcpu_prepare(struct vcpu *vcpu, uint64_t now)
     return true;
 }
 
-/* Books the time in root mode on the reason of the exit that led there. */
-static void account(struct vcpu *vcpu, uint64_t now)
+/* Books the time in root mode since the exit on its reason. */
+static void account(struct vcpu *vcpu, uint32_t reason, uint64_t now)
 {
-    struct exit_stat *stat = &vcpu->vm->stats.exit[vcpu->reason];
+    struct exit_stat *stat = &vcpu->vm->stats.exit[reason % EXIT_REASON_SLOTS];
     stat->count++;
-    stat->tsc_root += now - vcpu->tsc_exit - vcpu->tsc_waited;
-    vcpu->vm->stats.tsc_idle += vcpu->tsc_waited;
-    vcpu->tsc_waited = 0;
+    stat->tsc_root += now - vcpu->tsc_exit;
 }
 
-/* Makes the CPU leave the guest at a deadline: by the preemption timer, or else by an interrupt of
- * the host's APIC. */
-static void arm_deadline(const struct vcpu *vcpu, uint64_t now, bool timer, unsigned shift)
+/*
+ * Makes the CPU leave the guest at the next deadline: by the preemption timer, which counts down at
+ * TSC rate >> shift, or else (shift < 0) by an interrupt of the host's APIC.
+ */
+static void arm_deadline(uint64_t deadline, uint64_t now, int shift)
 {
-    uint64_t deadline = next_deadline(vcpu->vm);
-    if (!timer) {
+    if (shift < 0) {
         lapic_timer_arm(deadline);
         return;
     }
-    uint64_t ticks = deadline > now ? (deadline - now) >> shift : 0;
-    vmwrite(VMCS_GUEST_PREEMPTION_TIMER, ticks < UINT32_MAX ? ticks : UINT32_MAX);
+    /* The field takes 32 bits and VMWRITE drops the others: then the CPU comes too early, never too
+     * late. */
+    vmwrite(VMCS_GUEST_PREEMPTION_TIMER, deadline > now ? (deadline - now) >> shift : 0);
 }
 
 void vcpu_run(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
-    const unsigned shift = vmx_preemption_shift(vmx_caps());
+    const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
     load_initial_state(vcpu);
 
-    bool entered = false;
-    for (;;) {
-        uint64_t now = cpu_rdtsc();
-        while (vcpu->attention || now >= next_deadline(vm)) {
-            if (!vcpu_prepare(vcpu, now))
-                break;
-            now = cpu_rdtsc();
-        }
-        if (entered)
-            account(vcpu, now);
-        else
-            vm->stats.tsc_first_entry = now;
-        if (vm->end != VM_RUNS)
-            break;
-        arm_deadline(vcpu, now, timer, shift);
+    bool runs = vcpu_prepare(vcpu);
+    uint64_t now = cpu_rdtsc();
+    vm->stats.tsc_first_entry = now;
+    while (runs) {
+        arm_deadline(vm->timers.next, now, shift);
         unsigned failed = vmx_enter(&vcpu->regs, vcpu->launched);
         vcpu->tsc_exit = cpu_rdtsc();
-        uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
-        if (failed != 0 || (reason & REASON_FAILED_ENTRY) != 0) {
+        if (failed != 0) {
             vcpu_report_failed_entry(vcpu, failed);
             break;
         }
-        vcpu->launched = entered = true;
-        vcpu->reason = reason & 0xffff;
-        exit_dispatch(vcpu);
+        vcpu->launched = true;
+        uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+        exit_dispatch(vcpu, reason);
+
+        now = cpu_rdtsc();
+        if (vcpu->attention || now >= vm->timers.next) {
+            runs = vcpu_prepare(vcpu);
+            now = cpu_rdtsc();
+        }
+        account(vcpu, reason, now);
     }
     vm->stats.tsc_end = cpu_rdtsc();
 }

@@ -49,10 +49,9 @@ struct vcpu {
     bool nmi_pending;
     bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
 
-    uint32_t reason;      /* of the current exit: the basic reason */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
-    uint64_t tsc_exit;    /* host TSC when it came */
-    uint64_t tsc_waited;  /* of the time since then, what was spent waiting in HLT */
+    uint64_t tsc_exit; /* host TSC when the current exit came, plus what has been spent waiting in
+                          HLT since */
     uint32_t event; /* VM-entry interruption information to be used at the next entry; 0 = none */
     uint32_t event_error; /* its error code and instruction length */
     uint32_t event_length;

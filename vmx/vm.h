@@ -25,8 +25,8 @@
 
 struct vcpu;
 
-/* A hypercall: four arguments (RBX RCX RDX RSI), the result goes to RAX. */
-typedef int64_t hypercall_fn(struct vcpu *vcpu, const uint64_t argument[4]);
+/* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, the result goes to RAX. */
+typedef int64_t hypercall_fn(struct vcpu *vcpu);
 
 struct vm {
     const char *name;
@@ -48,11 +48,6 @@ struct vm {
     hpa_t apic_access_page; /* mapped at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses;
                                never read */
     struct vcpu *vcpu;
-
-    /* Called by the run loop when poll_due (host TSC) has passed: console input and output; returns
-     * the next due time. */
-    uint64_t (*poll)(struct vm *vm, uint64_t now);
-    uint64_t poll_due;
 
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
     uint32_t end_code;

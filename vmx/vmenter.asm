@@ -1,9 +1,12 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The way into the guest and back: an ordinary function to its C caller (vmx/vcpu.c), which a VM exit makes return.
+; The way into the guest and back: vmx_enter() calls this, and a VM exit makes it return.
 ;
-; unsigned vmx_enter(struct guest_regs *regs, bool launched)
+; unsigned vmx_enter_guest(struct guest_regs *regs, bool launched)
 ;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
-;   VMfailValid. All host state but these registers is in the VMCS (vmx/vmcs.c); interrupts are off throughout.
+;   VMfailValid. Keeps RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.c) tells the compiler:
+;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
+;   Between a launch and the next VMCLEAR every call comes from one frame of vcpu_run(), so the stack pointer is the
+;   same each time and the VMCS keeps it. All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order (vmx/vcpu.h asserts it).
 
 bits 64
@@ -12,21 +15,15 @@ section .text
 
 VMCS_HOST_RSP equ 0x6c14
 
-global vmx_enter
+global vmx_enter_guest
 global vmx_exit_point
 
-vmx_enter:
+vmx_enter_guest:
     push rbp
-    push rbx
-    push r12
-    push r13
-    push r14
-    push r15
     push rdi                        ; the exit finds regs on top of the host's stack
-    mov eax, VMCS_HOST_RSP
-    vmwrite rax, rsp
-    jbe .failed
-    test sil, sil                   ; VMRESUME or VMLAUNCH: the MOVs below leave ZF alone
+    test sil, sil
+    jz .host_stack
+.registers:                         ; ZF: VMLAUNCH; the MOVs leave it alone
     mov rax, [rdi + 0 * 8]
     mov rcx, [rdi + 1 * 8]
     mov rdx, [rdi + 2 * 8]
@@ -51,11 +48,18 @@ vmx_enter:
     mov eax, 1
     mov ecx, 2
     cmovz eax, ecx
-    jmp leave_to_host
+    pop rdi
+    pop rbp
+    ret
+.host_stack:                        ; once per launch: see the condition above
+    mov eax, VMCS_HOST_RSP
+    vmwrite rax, rsp
+    jbe .failed
+    test sil, sil
+    jmp .registers
 
-vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the VMWRITE above
-    push rdi
-    mov rdi, [rsp + 8]
+vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the launch
+    xchg rdi, [rsp]
     mov [rdi + 0 * 8], rax
     mov [rdi + 1 * 8], rcx
     mov [rdi + 2 * 8], rdx
@@ -71,14 +75,6 @@ vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at t
     mov [rdi + 14 * 8], r14
     mov [rdi + 15 * 8], r15
     pop qword [rdi + 7 * 8]
-    xor eax, eax
-
-leave_to_host:
-    pop rdi
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbx
     pop rbp
+    xor eax, eax
     ret
