@@ -122,8 +122,8 @@ static bool descend(struct walk *w, uint32_t *error)
 }
 
 /* SDM, "Determination of Access Rights". */
-static inline bool is_allowed(const struct guest_paging *p, uint64_t perms, enum walk_access access,
-                              bool user)
+static bool is_allowed(const struct guest_paging *p, uint64_t perms, enum walk_access access,
+                       bool user)
 {
     bool writable = (perms & PTE_W) != 0, user_page = (perms & PTE_U) != 0;
     if (access == WALK_FETCH && (perms & PTE_NX) && (p->efer & EFER_NXE))
@@ -180,7 +180,7 @@ static gpa_t leaf_address(const struct walk *w)
 static bool walk_quickly(const struct guestmem *mem, const struct guest_paging *paging,
                          uint64_t linear, enum walk_access access, bool user, gpa_t *out)
 {
-    uint64_t entry, table = paging->cr3 & ADDRESS, all = PTE_P | PTE_A | PTE_W | PTE_U, any = 0;
+    uint64_t entry, table = paging->cr3 & ADDRESS, all = UINT64_MAX, any = 0;
     uint32_t i = 0;
     while (i < mem->count && table - mem->slot[i].base >= mem->slot[i].size)
         i++;
@@ -200,13 +200,17 @@ static bool walk_quickly(const struct guestmem *mem, const struct guest_paging *
             break;
         table = entry & ADDRESS;
     }
-    uint64_t page = (1ull << shift) - 1, high = ADDRESS & ~((1ull << paging->phys_bits) - 1);
-    if (!(paging->efer & EFER_NXE))
-        high |= PTE_NX;
-    uint64_t low = shift > 12 ? page & ADDRESS & ~(1ull << 12) : 0;
-    if (shift == 39 || (all & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (any & high) ||
-        (entry & low) || (access == WALK_WRITE && !(entry & PTE_D)) ||
-        !is_allowed(paging, all | (any & PTE_NX), access, user))
+    uint64_t page = (1ull << shift) - 1, wanted = PTE_P | PTE_A | (user ? PTE_U : 0);
+    uint64_t unwanted = ADDRESS & ~((1ull << paging->phys_bits) - 1);
+    if (access == WALK_FETCH || !(paging->efer & EFER_NXE))
+        unwanted |= PTE_NX;
+    if (access == WALK_WRITE)
+        wanted |= PTE_W;
+    if ((all & wanted) != wanted || (any & unwanted) || (access == WALK_WRITE && !(entry & PTE_D)))
+        return false;
+    if (shift > 12 && (shift == 39 || (entry & page & ADDRESS & ~(1ull << 12))))
+        return false;
+    if (!user && (all & PTE_U) && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))
         return false;
     *out = gpa((entry & ADDRESS & ~page) | (linear & page));
     return true;
@@ -236,8 +240,9 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
     return false;
 }
 
-bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
-                         gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code)
+static inline bool translate(const struct guestmem *mem, const struct guest_paging *paging,
+                             gva_t linear, enum walk_access access, gpa_t *out,
+                             uint32_t *error_code)
 {
     if ((paging->cr0 & CR0_PG) == 0) {
         *out = gpa(linear.v & 0xffffffff);
@@ -248,6 +253,12 @@ bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *
         walk_quickly(mem, paging, linear.v, access, user, out))
         return true;
     return walk_fully(mem, paging, linear.v, access, user, out, error_code);
+}
+
+bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
+                         gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code)
+{
+    return translate(mem, paging, linear, access, out, error_code);
 }
 
 /* Of 8 to 16 bytes two words do: an instruction is fetched so at each exit that needs one. */
@@ -276,7 +287,7 @@ size_t guestwalk_read(const struct guestmem *mem, const struct guest_paging *pag
         *error_code = 0;
         size_t n = PAGE_SIZE - at.v % PAGE_SIZE;
         n = n < bytes - done ? n : bytes - done;
-        if (!guestwalk_translate(mem, paging, at, access, &from, error_code))
+        if (!translate(mem, paging, at, access, &from, error_code))
             break;
         const void *p = guestmem_window(mem, from, n);
         if (p == NULL)
