@@ -314,7 +314,7 @@ static inline bool decode_plain_mov(struct insn *out, const uint8_t *bytes)
         memcpy(&disp, bytes + at, sizeof(disp));
         at += 4;
     } else if (modrm >= 0x40) {
-        disp = (int8_t)bytes[at++];
+        disp = (bytes[at++] ^ 0x80) - 0x80;
     }
     uint8_t size = rex & 8 ? 8 : 4;
     *out = (struct insn){.op = INSN_MOV,
