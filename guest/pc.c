@@ -64,10 +64,9 @@ static void cpu_nmi(void *dev)
         line->nmi(line->vcpu);
 }
 
-static int64_t hypercall_nop(struct vcpu *vcpu)
+static enum exit_action hypercall_nop(struct vcpu *vcpu)
 {
-    (void)vcpu;
-    return 0;
+    return vcpu_return(vcpu, 0);
 }
 
 _Static_assert(VMCALL_UNKNOWN == HYPERCALL_UNKNOWN, "the engine answers what guests expect");

@@ -81,14 +81,6 @@ enum exit_reason {
     REASON_TDCALL = 77,
 };
 
-/* What a handler answers. A handler never writes RIP: exit_dispatch does, for EXIT_NEXT and
- * EXIT_NEXT_DECODED. */
-enum exit_action {
-    EXIT_NEXT,         /* emulated: step over the instruction */
-    EXIT_NEXT_DECODED, /* the same, by vcpu->insn_length: the exit reports no length */
-    EXIT_SAME,         /* enter again where it was: retry, or an event has been queued */
-};
-
 /*
  * Handles the exit that has just happened (the VMCS is current) for its basic reason, including the
  * step over the instruction. The end of the VM is asked for with vm_end_request().

@@ -25,33 +25,33 @@ static void patch_dynamic(const struct vcpu *vcpu, uint32_t dynamic, struct cpui
         out->edx = vcpu->apic_id;
 }
 
+static enum exit_action answer(struct vcpu *vcpu, uint32_t eax, uint32_t ebx, uint32_t ecx,
+                               uint32_t edx)
+{
+    uint64_t *gpr = vcpu->regs.gpr;
+    gpr[RAX] = eax;
+    gpr[RBX] = ebx;
+    gpr[RCX] = ecx;
+    gpr[RDX] = edx;
+    return EXIT_NEXT;
+}
+
 /* Leaves with subleaves or bits that depend on the vCPU: apart, so that the common way stays short.
  */
-static __attribute__((noinline)) struct cpuid_regs lookup_dynamic(const struct vcpu *vcpu,
-                                                                  uint32_t leaf, uint32_t subleaf)
+static __attribute__((noinline)) enum exit_action exit_cpuid_dynamic(struct vcpu *vcpu)
 {
-    const struct cpuid_entry *e = cpuid_table_find(&vcpu->vm->cpuid, leaf, subleaf);
+    const struct cpuid_entry *e = cpuid_table_find(&vcpu->vm->cpuid, (uint32_t)vcpu->regs.gpr[RAX],
+                                                   (uint32_t)vcpu->regs.gpr[RCX]);
     struct cpuid_regs out = {e->eax, e->ebx, e->ecx, e->edx};
     patch_dynamic(vcpu, e->dynamic, &out);
-    return out;
+    return answer(vcpu, out.eax, out.ebx, out.ecx, out.edx);
 }
 
 enum exit_action exit_cpuid(struct vcpu *vcpu)
 {
-    uint64_t *gpr = vcpu->regs.gpr;
-    uint32_t leaf = (uint32_t)gpr[RAX];
-    const struct cpuid_entry *e = cpuid_table_first(&vcpu->vm->cpuid, leaf);
-    if (e->dynamic != 0) {
-        struct cpuid_regs out = lookup_dynamic(vcpu, leaf, (uint32_t)gpr[RCX]);
-        gpr[RAX] = out.eax;
-        gpr[RBX] = out.ebx;
-        gpr[RCX] = out.ecx;
-        gpr[RDX] = out.edx;
-        return EXIT_NEXT;
-    }
-    gpr[RAX] = e->eax;
-    gpr[RBX] = e->ebx;
-    gpr[RCX] = e->ecx;
-    gpr[RDX] = e->edx;
-    return EXIT_NEXT;
+    const struct cpuid_entry *e =
+        cpuid_table_first(&vcpu->vm->cpuid, (uint32_t)vcpu->regs.gpr[RAX]);
+    if (e->dynamic != 0)
+        return exit_cpuid_dynamic(vcpu);
+    return answer(vcpu, e->eax, e->ebx, e->ecx, e->edx);
 }

@@ -83,14 +83,10 @@ enum exit_action exit_hlt(struct vcpu *vcpu)
 
 enum exit_action exit_vmcall(struct vcpu *vcpu)
 {
-    uint64_t *gpr = vcpu->regs.gpr;
-    uint64_t number = gpr[RAX];
-    int64_t result = VMCALL_UNKNOWN;
-    if ((vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3) != 0) {
-        result = VMCALL_NOT_PERMITTED;
-    } else if (number < VM_MAX_HYPERCALLS && vcpu->vm->hypercall[number] != NULL) {
-        result = vcpu->vm->hypercall[number](vcpu);
-    }
-    gpr[RAX] = (uint64_t)result;
-    return EXIT_NEXT;
+    uint64_t number = vcpu->regs.gpr[RAX];
+    if ((vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3) != 0)
+        return vcpu_return(vcpu, VMCALL_NOT_PERMITTED);
+    if (number >= VM_MAX_HYPERCALLS || vcpu->vm->hypercall[number] == NULL)
+        return vcpu_return(vcpu, VMCALL_UNKNOWN);
+    return vcpu->vm->hypercall[number](vcpu);
 }

@@ -202,18 +202,17 @@ static void account(struct vcpu *vcpu, uint32_t reason, uint64_t now)
 }
 
 /*
- * Makes the CPU leave the guest at the next deadline: by the preemption timer, which counts down at
+ * Makes the CPU leave the guest after so many TSC ticks: by the preemption timer, which counts at
  * TSC rate >> shift, or else (shift < 0) by an interrupt of the host's APIC.
  */
-static void arm_deadline(uint64_t deadline, uint64_t now, int shift)
+static void arm_deadline(uint64_t ticks, uint64_t now, int shift)
 {
-    if (shift < 0) {
-        lapic_timer_arm(deadline);
-        return;
-    }
     /* The field takes 32 bits and VMWRITE drops the others: then the CPU comes too early, never too
      * late. */
-    vmwrite(VMCS_GUEST_PREEMPTION_TIMER, deadline > now ? (deadline - now) >> shift : 0);
+    if (shift >= 0)
+        vmwrite(VMCS_GUEST_PREEMPTION_TIMER, ticks >> shift);
+    else
+        lapic_timer_arm(now + ticks);
 }
 
 void vcpu_run(struct vcpu *vcpu)
@@ -224,24 +223,26 @@ void vcpu_run(struct vcpu *vcpu)
     load_initial_state(vcpu);
 
     bool runs = vcpu_prepare(vcpu);
-    uint64_t now = cpu_rdtsc();
+    uint64_t now = cpu_rdtsc(), ticks = 0; /* the first deadline: at once */
     vm->stats.tsc_first_entry = now;
     while (runs) {
-        arm_deadline(vm->timers.next, now, shift);
+        arm_deadline(ticks, now, shift);
         unsigned failed = vmx_enter(&vcpu->regs, vcpu->launched);
-        vcpu->tsc_exit = cpu_rdtsc();
         if (failed != 0) {
             vcpu_report_failed_entry(vcpu, failed);
             break;
         }
+        vcpu->tsc_exit = cpu_rdtsc();
         vcpu->launched = true;
         uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
         exit_dispatch(vcpu, reason);
 
         now = cpu_rdtsc();
-        if (vcpu->attention || now >= vm->timers.next) {
+        bool late = __builtin_sub_overflow(vm->timers.next, now, &ticks);
+        if (vcpu->attention || late) {
             runs = vcpu_prepare(vcpu);
             now = cpu_rdtsc();
+            ticks = vm->timers.next > now ? vm->timers.next - now : 0;
         }
         account(vcpu, reason, now);
     }

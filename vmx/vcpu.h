@@ -78,6 +78,13 @@ void vcpu_destroy(struct vcpu *vcpu);
  * vCPU. */
 void vcpu_run(struct vcpu *vcpu);
 
+/* Ends a hypercall with its result. */
+static inline enum exit_action vcpu_return(struct vcpu *vcpu, int64_t result)
+{
+    vcpu->regs.gpr[RAX] = (uint64_t)result;
+    return EXIT_NEXT;
+}
+
 /*
  * Queues an exception for the next entry. If another event was interrupted by this exit, the SDM's
  * rules ("Conditions for Generating a Double Fault") combine the two; a triple fault ends the VM.

@@ -25,8 +25,15 @@
 
 struct vcpu;
 
-/* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, the result goes to RAX. */
-typedef int64_t hypercall_fn(struct vcpu *vcpu);
+/* What a handler of a VM exit answers. A handler never writes RIP: exit_dispatch() does. */
+enum exit_action {
+    EXIT_NEXT,         /* emulated: step over the instruction */
+    EXIT_NEXT_DECODED, /* the same, by vcpu->insn_length: the exit reports no length */
+    EXIT_SAME,         /* enter again where it was: retry, or an event has been queued */
+};
+
+/* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, ends with vcpu_return() of its result. */
+typedef enum exit_action hypercall_fn(struct vcpu *vcpu);
 
 struct vm {
     const char *name;

@@ -72,57 +72,48 @@ static void read_controls(struct check *c)
     c->word[ENTRY] = control(c, VMCS_CTRL_ENTRY, caps->entry);
 }
 
-/* If these bits are as said, then those must be. */
-static const struct implication {
-    uint8_t if_word;
-    bool if_value;
-    uint32_t if_bit;
-    uint8_t then_word;
-    bool then_value;
-    uint32_t then_bit;
+/* A control that is set needs another one. */
+static const struct {
+    uint8_t word;
+    uint32_t bit;
+    uint8_t needed_word;
+    uint32_t needed_bit;
     const char *rule;
-} implications[] = {
-    {PIN, false, PIN_NMI_EXITING, PIN, false, PIN_VIRTUAL_NMIS, "virtual NMIs need NMI exiting"},
-    {PIN, false, PIN_VIRTUAL_NMIS, PROC, false, PROC_NMI_WINDOW,
-     "NMI-window exiting needs virtual NMIs"},
-    {PROC, false, PROC_TPR_SHADOW, PROC2, false, PROC2_VIRTUALIZE_X2APIC,
-     "virtualize x2APIC mode needs the TPR shadow"},
-    {PROC, false, PROC_TPR_SHADOW, PROC2, false, PROC2_APIC_REGISTER_VIRTUALIZATION,
-     "APIC-register virtualization needs the TPR shadow"},
-    {PROC, false, PROC_TPR_SHADOW, PROC2, false, PROC2_VIRTUAL_INTERRUPT_DELIVERY,
-     "virtual-interrupt delivery needs the TPR shadow"},
-    {PROC2, true, PROC2_VIRTUALIZE_X2APIC, PROC2, false, PROC2_VIRTUALIZE_APIC_ACCESSES,
-     "virtualize x2APIC mode excludes virtualize APIC accesses"},
-    {PROC2, true, PROC2_VIRTUAL_INTERRUPT_DELIVERY, PIN, true, PIN_EXTERNAL_INTERRUPT_EXITING,
-     "virtual-interrupt delivery needs external-interrupt exiting"},
-    {PIN, true, PIN_POSTED_INTERRUPTS, PROC2, true, PROC2_VIRTUAL_INTERRUPT_DELIVERY,
+} needs[] = {
+    {PIN, PIN_VIRTUAL_NMIS, PIN, PIN_NMI_EXITING, "virtual NMIs need NMI exiting"},
+    {PIN, PIN_POSTED_INTERRUPTS, PROC2, PROC2_VIRTUAL_INTERRUPT_DELIVERY,
      "posted interrupts need virtual-interrupt delivery"},
-    {PIN, true, PIN_POSTED_INTERRUPTS, EXIT, true, EXIT_ACKNOWLEDGE_INTERRUPT,
+    {PIN, PIN_POSTED_INTERRUPTS, EXIT, EXIT_ACKNOWLEDGE_INTERRUPT,
      "posted interrupts need acknowledge interrupt on exit"},
-    {PROC2, true, PROC2_UNRESTRICTED_GUEST, PROC2, true, PROC2_EPT, "unrestricted guest needs EPT"},
-    {PROC2, true, PROC2_MODE_BASED_EXECUTE, PROC2, true, PROC2_EPT,
-     "mode-based execute control needs EPT"},
-    {PROC2, true, PROC2_PML, PROC2, true, PROC2_EPT, "page-modification logging needs EPT"},
-    {PIN, false, PIN_PREEMPTION_TIMER, EXIT, false, EXIT_SAVE_PREEMPTION_TIMER,
+    {PROC, PROC_NMI_WINDOW, PIN, PIN_VIRTUAL_NMIS, "NMI-window exiting needs virtual NMIs"},
+    {PROC2, PROC2_VIRTUALIZE_X2APIC, PROC, PROC_TPR_SHADOW, "x2APIC mode needs the TPR shadow"},
+    {PROC2, PROC2_APIC_REGISTER_VIRTUALIZATION, PROC, PROC_TPR_SHADOW,
+     "APIC-register virtualization needs the TPR shadow"},
+    {PROC2, PROC2_VIRTUAL_INTERRUPT_DELIVERY, PROC, PROC_TPR_SHADOW,
+     "virtual-interrupt delivery needs the TPR shadow"},
+    {PROC2, PROC2_VIRTUAL_INTERRUPT_DELIVERY, PIN, PIN_EXTERNAL_INTERRUPT_EXITING,
+     "virtual-interrupt delivery needs external-interrupt exiting"},
+    {PROC2, PROC2_UNRESTRICTED_GUEST, PROC2, PROC2_EPT, "unrestricted guest needs EPT"},
+    {PROC2, PROC2_MODE_BASED_EXECUTE, PROC2, PROC2_EPT, "mode-based execute control needs EPT"},
+    {PROC2, PROC2_PML, PROC2, PROC2_EPT, "page-modification logging needs EPT"},
+    {EXIT, EXIT_SAVE_PREEMPTION_TIMER, PIN, PIN_PREEMPTION_TIMER,
      "saving the preemption timer needs the timer"},
-    {ENTRY, true, ENTRY_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR, ENTRY, false,
-     ENTRY_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR, "entry controls of SMM are for SMM only"},
 };
 
-static void check_implications(struct check *c)
+static void check_combinations(struct check *c)
 {
     static const uint32_t field[] = {VMCS_CTRL_PIN, VMCS_CTRL_PROC, VMCS_CTRL_PROC2, VMCS_CTRL_EXIT,
                                      VMCS_CTRL_ENTRY};
-    for (unsigned i = 0; i < sizeof(implications) / sizeof(implications[0]); i++) {
-        const struct implication *row = &implications[i];
-        if (((c->word[row->if_word] & row->if_bit) != 0) != row->if_value)
-            continue;
-        char allowed[48];
-        format_text(allowed, sizeof(allowed), "bit mask 0x%x %s", row->then_bit,
-                    row->then_value ? "set" : "clear");
-        check_expect(c, ((c->word[row->then_word] & row->then_bit) != 0) == row->then_value,
-                     field[row->then_word], row->rule, allowed);
-    }
+    for (unsigned i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
+        check_expect(c,
+                     (c->word[needs[i].word] & needs[i].bit) == 0 ||
+                         (c->word[needs[i].needed_word] & needs[i].needed_bit) != 0,
+                     field[needs[i].word], needs[i].rule, "neither, or both");
+    const uint32_t apic = PROC2_VIRTUALIZE_X2APIC | PROC2_VIRTUALIZE_APIC_ACCESSES;
+    check_expect(c, (c->word[PROC2] & apic) != apic, VMCS_CTRL_PROC2,
+                 "x2APIC mode excludes virtualize APIC accesses", "not both bits 0 and 4");
+    check_expect(c, (c->word[ENTRY] & (ENTRY_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR)) == 0,
+                 VMCS_CTRL_ENTRY, "entry controls of SMM are for SMM only", "bits 10 and 11 0");
 }
 
 /* Pages and other memory whose address a control makes the CPU use. */
@@ -304,7 +295,7 @@ unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *
     read_controls(c);
     c->unrestricted = (c->word[PROC2] & PROC2_UNRESTRICTED_GUEST) != 0;
     c->ia32e = (c->word[ENTRY] & ENTRY_IA32E_GUEST) != 0;
-    check_implications(c);
+    check_combinations(c);
     check_execution_controls(c);
     check_msr_areas(c);
     check_injection(c);
