@@ -183,10 +183,11 @@ static inline void step_over(uint64_t length)
 
 void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
 {
-    exit_handler *handle = reason < EXIT_REASON_COUNT ? table[reason].handle : exit_unexpected;
-    switch (handle(vcpu)) {
-    case EXIT_NEXT: step_over(vmread(VMCS_EXIT_INSTRUCTION_LENGTH)); break;
-    case EXIT_NEXT_DECODED: step_over(vcpu->insn_length); break;
-    case EXIT_SAME: break;
+    if (reason >= EXIT_REASON_COUNT) {
+        exit_unexpected(vcpu);
+        return;
     }
+    enum exit_action action = table[reason].handle(vcpu);
+    if (action != EXIT_SAME)
+        step_over(action == EXIT_NEXT ? vmread(VMCS_EXIT_INSTRUCTION_LENGTH) : vcpu->insn_length);
 }

@@ -238,13 +238,15 @@ void vcpu_run(struct vcpu *vcpu)
         exit_dispatch(vcpu, reason);
 
         now = cpu_rdtsc();
-        bool late = __builtin_sub_overflow(vm->timers.next, now, &ticks);
-        if (vcpu->attention || late) {
-            runs = vcpu_prepare(vcpu);
-            now = cpu_rdtsc();
-            ticks = vm->timers.next > now ? vm->timers.next - now : 0;
+        if (!vcpu->attention && now < vm->timers.next) {
+            account(vcpu, reason, now);
+            ticks = vm->timers.next - now;
+            continue;
         }
+        runs = vcpu_prepare(vcpu);
+        now = cpu_rdtsc();
         account(vcpu, reason, now);
+        ticks = vm->timers.next > now ? vm->timers.next - now : 0;
     }
     vm->stats.tsc_end = cpu_rdtsc();
 }
