@@ -21,11 +21,12 @@ struct host_map_request {
     uint64_t physmap_end; /* top of RAM or of devices to reach, in bytes; 4 GiB are always mapped */
     uint64_t image_base;  /* host-physical, where HOST_IMAGE_BASE lies */
     uint64_t text_start, text_end, rodata_start, rodata_end, data_start, data_end;
-    uint64_t trampoline;           /* page below 1 MiB for starting CPUs, RX; 0: none */
-    bool pages_1g;                 /* CPUID.80000001H:EDX.Page1GB */
-    const struct mtrr_state *mtrr; /* large pages only where the type is uniform; NULL: all is */
-    const struct page_range
-        *runtime; /* UEFI runtime code and data, identity-mapped in the EFI root */
+    uint64_t trampoline; /* page below 1 MiB for starting CPUs, RX; 0: none */
+    bool pages_1g;       /* CPUID.80000001H:EDX.Page1GB */
+    /* Large pages only where the type is uniform; NULL: it is everywhere. Must stay. */
+    const struct mtrr_state *mtrr;
+    /* UEFI runtime code and data, identity-mapped in the EFI root. */
+    const struct page_range *runtime;
     size_t runtime_count;
 };
 
