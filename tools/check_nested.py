@@ -82,7 +82,7 @@ def main():
             master, slave, name = console.open_pty()
             process, log = machine.bochs(work / "outer.img", name, work, options)
             try:
-                watch = console.Watch(process, master, options.timeout)
+                watch = console.Watch(process, log, master, options.timeout)
                 how = watch.run()
             finally:
                 machine.stop(process)

@@ -19,6 +19,7 @@ ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFU
 # After these Nadir goes back to the firmware, which would go on to wait for someone.
 ENDS_IN_FIRMWARE = ("config-error", "refused")
 FIRMWARE_GRACE, POWER_OFF_GRACE = 1, 10  # seconds
+KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
 
 # Colours, positions and modes that firmware sends for a screen.
 SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
@@ -111,13 +112,14 @@ def open_pty():
 class Watch:
     """Copies between machine and terminal until one of them has ended."""
 
-    def __init__(self, process, master, timeout):
-        self.process, self.master = process, master
+    def __init__(self, process, log, master, timeout):
+        self.process, self.log, self.master = process, log, master
         self.transcript = Transcript()
         self.deadline = time.monotonic() + timeout
         self.last_output = time.monotonic()
         self._plain = not os.isatty(1)
         self._first = True
+        self._keys, self._next_keys = b"", 0.0
 
     def _copy_out(self):
         try:
@@ -143,6 +145,16 @@ class Watch:
         grace = FIRMWARE_GRACE if firmware else POWER_OFF_GRACE
         return time.monotonic() - self.last_output > grace
 
+    def _is_silent(self):
+        return time.monotonic() - self.last_output > FIRMWARE_GRACE
+
+    def _send_keys(self):
+        """Some keys at a time, as a serial port has room for 16 and drops what is more."""
+        if self._keys and time.monotonic() >= self._next_keys:
+            os.write(self.master, self._keys[:KEYS_AT_ONCE])
+            self._keys = self._keys[KEYS_AT_ONCE:]
+            self._next_keys = time.monotonic() + KEYS_PAUSE
+
     def run(self):
         """Returns `end`, `quit` or `timeout`."""
         with Keyboard() as keyboard, selectors.DefaultSelector() as selector:
@@ -150,19 +162,21 @@ class Watch:
             if keyboard.active:
                 selector.register(0, selectors.EVENT_READ)
             while True:
-                ready = {key.fd for key, _ in selector.select(0.2)}
+                self._send_keys()
+                pause = KEYS_PAUSE if self._keys else 0.2
+                ready = {key.fd for key, _ in selector.select(pause)}
                 if self.master in ready:
                     self._copy_out()
                 if 0 in ready:
                     keys, wants_end = keyboard.read()
                     if wants_end:
                         return "quit"
-                    os.write(self.master, keys)
+                    self._keys += keys
                 if self.process.poll() is not None:
                     while self._copy_out():
                         pass
                     return "end"
-                if self._is_over():
+                if self._is_over() or self.log.deadly and self._is_silent():
                     return "end"
                 if time.monotonic() > self.deadline:
                     return "timeout"
