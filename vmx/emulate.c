@@ -32,19 +32,19 @@ static void set_part(uint64_t *reg, unsigned bytes, uint64_t value)
     *reg = kept | (value & mask_of(bytes));
 }
 
-static uint64_t get_reg(const struct insn *in, const struct emulate_env *env)
+uint64_t insn_get_reg(const struct insn *in, const uint64_t *gpr)
 {
-    uint64_t v = in->reg_high ? env->gpr[in->reg - 4] >> 8 : env->gpr[in->reg & 15];
+    uint64_t v = in->reg_high ? gpr[in->reg - 4] >> 8 : gpr[in->reg & 15];
     return v & mask_of(in->reg_bytes);
 }
 
-static void set_reg(const struct insn *in, const struct emulate_env *env, uint64_t value)
+void insn_set_reg(const struct insn *in, uint64_t *gpr, uint64_t value)
 {
     if (!in->reg_high) {
-        set_part(&env->gpr[in->reg & 15], in->reg_bytes, value);
+        set_part(&gpr[in->reg & 15], in->reg_bytes, value);
         return;
     }
-    uint64_t *reg = &env->gpr[in->reg - 4];
+    uint64_t *reg = &gpr[in->reg - 4];
     *reg = (*reg & ~0xff00ull) | (value & 0xff) << 8;
 }
 
@@ -73,7 +73,7 @@ static uint64_t effective_address(const struct insn *in, const struct emulate_en
         at += env->gpr[in->index & 15] << in->scale;
     /* The bit offset in a register is signed and may point beyond the operand. */
     if (in->form == INSN_MEM_REG && in->op >= INSN_BT && in->op <= INSN_BTC) {
-        int64_t bit = (int64_t)sign_extend(get_reg(in, env), in->reg_bytes);
+        int64_t bit = (int64_t)sign_extend(insn_get_reg(in, env->gpr), in->reg_bytes);
         int64_t bits = in->reg_bytes * 8;
         int64_t unit = bit >= 0 ? bit / bits : -((-(bit + 1)) / bits) - 1;
         at += (uint64_t)unit * in->reg_bytes;
@@ -208,10 +208,11 @@ static enum emulate_result move(const struct insn *in, const struct emulate_env 
             value = sign_extend(value, in->mem_bytes);
         else if (in->op == INSN_MOVBE)
             value = swap_bytes(value, in->mem_bytes);
-        set_reg(in, env, value);
+        insn_set_reg(in, env->gpr, value);
         return EMULATE_DONE;
     }
-    value = in->form == INSN_MEM_IMM ? in->imm & mask_of(in->mem_bytes) : get_reg(in, env);
+    value =
+        in->form == INSN_MEM_IMM ? in->imm & mask_of(in->mem_bytes) : insn_get_reg(in, env->gpr);
     if (in->op == INSN_MOVBE)
         value = swap_bytes(value, in->mem_bytes);
     return env->write(env->ctx, linear, in->mem_bytes, value) ? EMULATE_DONE : EMULATE_FAULT;
@@ -255,7 +256,7 @@ compute(const struct insn *insn, const struct emulate_env *env)
     struct outcome o = {.flags = *env->rflags};
     uint64_t linear = insn_linear(insn, env), other = insn->imm & mask_of(insn->mem_bytes);
     if (insn->form == INSN_MEM_REG || insn->form == INSN_REG_MEM)
-        other = get_reg(insn, env);
+        other = insn_get_reg(insn, env->gpr);
     if (!env->read(env->ctx, linear, insn->mem_bytes, &o.mem))
         return EMULATE_FAULT;
     operate(insn, other, env->gpr[0], &o);
@@ -263,7 +264,7 @@ compute(const struct insn *insn, const struct emulate_env *env)
         !env->write(env->ctx, linear, insn->mem_bytes, o.mem & mask_of(insn->mem_bytes)))
         return EMULATE_FAULT;
     if (o.writes_reg)
-        set_reg(insn, env, o.reg);
+        insn_set_reg(insn, env->gpr, o.reg);
     if (o.writes_rax)
         set_part(&env->gpr[0], insn->mem_bytes, o.reg);
     *env->rflags = o.flags;

@@ -35,3 +35,7 @@ enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_e
 
 /* The linear address of the memory operand (of the source of MOVS, the destination of STOS). */
 uint64_t insn_linear(const struct insn *insn, const struct emulate_env *env);
+
+/* The register operand, as the instruction reads and writes it (4 bytes clear the upper half). */
+uint64_t insn_get_reg(const struct insn *insn, const uint64_t *gpr);
+void insn_set_reg(const struct insn *insn, uint64_t *gpr, uint64_t value);

@@ -33,8 +33,7 @@ static bool load_pdptes(const struct vcpu *vcpu)
     uint64_t cr3 = vmread(VMCS_GUEST_CR3) & 0xffffffe0u;
     if (!guestmem_read(&vcpu->vm->mem, gpa(cr3), pdpte, sizeof(pdpte)))
         return false;
-    unsigned bits = cpuid_table_find(&vcpu->vm->cpuid, 0x80000008, 0)->eax & 0xff;
-    uint64_t reserved = ~((1ull << bits) - 1) | 0x1e6;
+    uint64_t reserved = ~((1ull << vcpu->phys_bits) - 1) | 0x1e6;
     for (uint32_t i = 0; i < 4; i++) {
         if ((pdpte[i] & 1) != 0 && (pdpte[i] & reserved) != 0)
             return false;

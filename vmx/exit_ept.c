@@ -36,6 +36,27 @@ static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, un
     return EXIT_SAME;
 }
 
+/*
+ * MOV between a register or a constant and device memory, all of it in the page that the CPU has
+ * reported: nearly every access that drivers make. The guest-physical address is known, so nothing
+ * is left to compute.
+ */
+static bool move_directly(struct vcpu *vcpu, const struct insn *insn, uint64_t address)
+{
+    struct bus *bus = &vcpu->vm->bus;
+    uint64_t *gpr = vcpu->regs.gpr;
+    if (insn->op != INSN_MOV || address % PAGE_SIZE > PAGE_SIZE - insn->mem_bytes ||
+        insn->reg == RSP)
+        return false;
+    if (insn->form == INSN_REG_MEM)
+        insn_set_reg(insn, gpr, bus_mmio_read(bus, address, insn->mem_bytes));
+    else if (insn->form == INSN_MEM_REG)
+        bus_mmio_write(bus, address, insn->mem_bytes, insn_get_reg(insn, gpr));
+    else
+        bus_mmio_write(bus, address, insn->mem_bytes, insn->imm);
+    return true;
+}
+
 /* linear is begun, with the known translation of the operand if there is one. */
 static enum exit_action emulate(struct vcpu *vcpu, struct linear *linear, uint64_t address)
 {
@@ -57,6 +78,9 @@ static enum exit_action emulate(struct vcpu *vcpu, struct linear *linear, uint64
     case INSN_TOO_LONG: return exit_general_protection(vcpu);
     default: return not_emulated(vcpu, bytes, count, address);
     }
+    vcpu->insn_length = insn.length;
+    if (move_directly(vcpu, &insn, address))
+        return EXIT_NEXT_DECODED;
     const struct emulate_env env = {
         .gpr = vcpu->regs.gpr,
         .rflags = &linear->paging.rflags,
@@ -75,10 +99,7 @@ static enum exit_action emulate(struct vcpu *vcpu, struct linear *linear, uint64
         vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
     if (vcpu->regs.gpr[RSP] != rsp)
         vmwrite(VMCS_GUEST_RSP, vcpu->regs.gpr[RSP]);
-    if (result != EMULATE_DONE)
-        return EXIT_SAME;
-    vcpu->insn_length = insn.length;
-    return EXIT_NEXT_DECODED;
+    return result == EMULATE_DONE ? EXIT_NEXT_DECODED : EXIT_SAME;
 }
 
 /* An event's delivery (stack, IDT, TSS) has met device memory: no kernel can mean that. */

@@ -22,7 +22,7 @@ void linear_begin(struct linear *linear, struct vcpu *vcpu)
         .rflags = vmread(VMCS_GUEST_RFLAGS),
         .cpl = (uint8_t)(vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3),
         .implicit = false,
-        .phys_bits = (uint8_t)cpuid_table_find(&vcpu->vm->cpuid, 0x80000008, 0)->eax,
+        .phys_bits = vcpu->phys_bits,
     };
 }
 

@@ -81,6 +81,7 @@ enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_stat
     vm->vcpu_line = (struct vcpu_line){vcpu_changed, vcpu_nmi, vcpu};
     vcpu->attention = true;
     vcpu->xcr0 = 1;
+    vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
     vcpu->assisted = vmx_has_apicv();
     vm->intc.assisted = vcpu->assisted;
 

@@ -41,11 +41,12 @@ struct guest_regs {
 struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
-    uint32_t apic_id; /* the initial one; 0 for the boot processor */
-    bool launched;    /* the VMCS has been entered since its VMCLEAR */
-    bool attention;   /* interrupts, events or the end of the VM are to be looked at before the next
-                         entry */
-    bool halted;      /* executed HLT and waits for an interrupt */
+    uint8_t phys_bits; /* MAXPHYADDR, as its CPUID says */
+    uint32_t apic_id;  /* the initial one; 0 for the boot processor */
+    bool launched;     /* the VMCS has been entered since its VMCLEAR */
+    bool attention; /* interrupts, events or the end of the VM are to be looked at before the next
+                       entry */
+    bool halted;    /* executed HLT and waits for an interrupt */
     bool nmi_pending;
     bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
 
