@@ -43,6 +43,12 @@ def measure():
     return rows
 
 
+def compiler():
+    """Another compiler makes other code, so that its figures say nothing of a change of ours."""
+    version = subprocess.run(["gcc", "-dumpversion"], check=True, stdout=subprocess.PIPE, text=True)
+    return f"gcc {version.stdout.split('.')[0].strip()}"
+
+
 def cell(value):
     return f"{value:>9}" if value is not None else " " * 9
 
@@ -69,11 +75,16 @@ def main():
     parser.add_argument("--update", action="store_true", help=f"write {TABLE.relative_to(TOP)}")
     options = parser.parse_args()
     committed = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    judged_compiler = committed.pop("compiler", None)
     rows = measure()
     worse = show(rows, committed)
     if options.update:
-        lines = ",\n".join(f' "{name}": {figures}' for name, figures in rows.items())
-        TABLE.write_text("{\n" + lines + "\n}\n")
+        lines = [f' "compiler": "{compiler()}"',
+                 *(f' "{name}": {figures}' for name, figures in rows.items())]
+        TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        return 0
+    if judged_compiler not in (None, compiler()):
+        print(f"bench: not judged: this is {compiler()}, the committed table {judged_compiler}'s")
         return 0
     for text in worse:
         print(f"bench: {text}")
