@@ -5,7 +5,7 @@ B := build
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)
-HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections -flto=auto -fno-omit-frame-pointer -momit-leaf-frame-pointer
+HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections -flto=auto
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
 # Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each.
@@ -39,8 +39,8 @@ $B/hv/%.c.o: %.c | $B/.deps
 	$Qgcc $(HV_CFLAGS) $(DEPS) -c $< -o $@
 # The compiler calls memcpy() and its like by itself, after the linker's plug-in has looked for callers.
 $B/hv/arch/string.c.o: HV_CFLAGS += -fno-lto
-# Frame pointers make back-traces; only the way of an exit goes without: they cost 3 % of it.
-$(patsubst %,$B/hv/%.o,$(wildcard vmx/*.c)): HV_CFLAGS += -fomit-frame-pointer
+# Frame pointers make back-traces; the way of an exit goes without: they cost 3 to 10 % of it.
+$(patsubst %,$B/hv/%.o,$(wildcard arch/*.c boot/*.c drivers/host/*.c guest/*.c)): HV_CFLAGS += -fno-omit-frame-pointer
 $B/hv/%.asm.o: %.asm | $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc)
 	$(call say,ASM  )
 	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@

@@ -55,6 +55,11 @@ void log_line(const char *format, ...)
     emit(line, length + 1);
 }
 
+void log_bytes(const char *text, size_t length)
+{
+    emit(text, length);
+}
+
 void log_text(const char *format, ...)
 {
     char text[LOG_LINE_BYTES];

@@ -22,6 +22,9 @@ void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same without prefix and newline, for text that is built in pieces. */
 void log_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Text of any length in one piece: nothing of another CPU comes in between. */
+void log_bytes(const char *text, size_t length);
+
 /* Formats into a buffer, always terminated; returns the length that was written. Pure. */
 size_t format_text(char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -49,6 +49,8 @@ void files_close_directory(struct loader *l);
 bool files_load(struct loader *l, const char *what, struct loaded_file *file);
 
 /* efi_machine.c */
+/* Seconds since 1970 by the firmware's clock, 0 where it has none. */
+uint64_t machine_time(void);
 void machine_find_acpi(struct handoff *h);
 void machine_find_framebuffer(struct handoff *h);
 void machine_list_cpus(struct handoff *h);

@@ -20,6 +20,19 @@ struct mp_services {
     (struct mp_services *self, UINTN number, struct processor_information *out);
 };
 
+/* Days are counted by the civil calendar, with years that begin in March. */
+uint64_t machine_time(void)
+{
+    EFI_TIME t;
+    if (RT->GetTime(&t, NULL) != EFI_SUCCESS || t.Year < 1970)
+        return 0;
+    uint64_t year = t.Month > 2 ? t.Year : t.Year - 1u, month = (t.Month + 9u) % 12;
+    uint64_t days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + t.Day - 1;
+    const uint64_t days_to_1970 = 719468;
+    return ((days - days_to_1970) * 24 + t.Hour) * 3600 + t.Minute * 60u + t.Second;
+}
+
 void machine_find_acpi(struct handoff *h)
 {
     static EFI_GUID acpi20 = ACPI_20_TABLE_GUID, acpi10 = ACPI_TABLE_GUID;

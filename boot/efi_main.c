@@ -83,6 +83,7 @@ static bool handoff_fill(struct loader *l)
     h->size = sizeof(*h);
     h->trampoline = (uint64_t)trampoline;
     h->reset_system = (uint64_t)RT->ResetSystem;
+    h->epoch = machine_time();
     machine_find_acpi(h);
     machine_list_cpus(h);
     machine_find_framebuffer(h);

@@ -64,6 +64,7 @@ struct handoff {
     uint64_t rsdp;        /* host-physical, 0 where the firmware has no ACPI */
     uint64_t
         reset_system; /* physical address of the runtime service ResetSystem (Microsoft x64 ABI) */
+    uint64_t epoch;   /* time of day by the firmware's clock: seconds since 1970 */
     struct handoff_framebuffer framebuffer;
 
     uint32_t cpu_count;

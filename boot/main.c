@@ -22,7 +22,8 @@
 _Noreturn void nadir_main(struct handoff *handoff);
 
 extern uint8_t __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
-    __data_end[]; /* boot/nadir.ld */
+    __data_end[];                  /* boot/nadir.ld */
+extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 
 #define CPUID_80000001_EDX_1G (1u << 26)
 
@@ -101,6 +102,7 @@ static enum status init_paging(const struct handoff *handoff)
         .rodata_end = (uint64_t)__rodata_end,
         .data_start = (uint64_t)__data_start,
         .data_end = (uint64_t)__data_end,
+        .guard = (uint64_t)boot_stack_guard,
         .trampoline = handoff->trampoline,
         .pages_1g = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_1G) != 0,
         .mtrr = &mtrr,
@@ -136,8 +138,13 @@ static uint64_t init_platform(const struct handoff *handoff)
 }
 
 /* What the other CPUs do: VMX on, then VMs as long as some wait, then sleep. */
+static bool all_started;
+
 static void other_cpu_main(struct cpu *cpu)
 {
+    while (!__atomic_load_n(&all_started, __ATOMIC_ACQUIRE))
+        cpu_pause();
+    cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
     if (vmx_enable(cpu) == OK)
         vms_work(cpu);
     vmx_disable();
@@ -176,17 +183,19 @@ static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
             break;
     }
     host_unmap_low();
-    log_line("%u CPUs", cpu_count());
+    cpu_write_cr3(cpu_read_cr3());
+    __atomic_store_n(&all_started, true, __ATOMIC_RELEASE);
+    log_line("%u CPU%s", cpu_count(), cpu_count() == 1 ? "" : "s");
 }
 
-static struct pc_host describe_host(uint64_t tsc_hz)
+static struct pc_host describe_host(const struct handoff *handoff, uint64_t tsc_hz)
 {
     const struct vmx_caps *caps = vmx_caps();
     return (struct pc_host){
         .cpuid = cpu_cpuid,
         .read_tsc = cpu_rdtsc,
         .tsc_hz = tsc_hz,
-        .epoch = 0,
+        .epoch = handoff->epoch,
         .microcode = cpu_rdmsr(MSR_IA32_BIOS_SIGN_ID),
         .ept = vmx_ept_caps(),
         .rdtscp = control_allowed(caps->proc2, PROC2_RDTSCP),
@@ -211,13 +220,12 @@ _Noreturn void nadir_main(struct handoff *handoff)
     lapic_init(); /* the host's own APIC; the 8259s are masked */
     host = (struct pc_host){.tsc_hz = init_platform(handoff)};
     require(vmx_init(), "VT-x"); /* capabilities and the checklist */
-    host = describe_host(host.tsc_hz);
-    vms_init(&handoff->config, &host);        /* before any CPU looks for work */
+    host = describe_host(handoff, host.tsc_hz);
+    vms_init(handoff, &host);                 /* before any CPU looks for work */
     require(vmx_enable(cpu_self()), "VMXON"); /* VMX root operation */
     start_other_cpus(handoff, host.tsc_hz);   /* they take VMs at once */
-    log_line("host tables: %llu pages writable and executable; hypervisor memory: %llu KiB",
-             (unsigned long long)host_paging_check_wx(),
-             (unsigned long long)(page_alloc_used_by_hypervisor() + handoff->image_bytes) / 1024);
+    log_line("host page tables: %llu pages are both writable and executable",
+             (unsigned long long)host_paging_check_wx());
 
     vms_work(cpu_self()); /* runs VMs until none waits */
     static const char *const outcome[] = {

@@ -12,7 +12,7 @@ struct guest_line {
     const char *name;
     uint32_t length;
     bool closed;
-    char text[LINE_MAX];
+    char text[LINE_MAX + 1];
 };
 
 static struct guest_line lines[CONFIG_MAX_VMS];
@@ -25,8 +25,9 @@ void vm_console_init(uint32_t vm_count)
 
 static void line_out(struct guest_line *line)
 {
+    line->text[line->length] = '\0';
     if (line->length != 0)
-        log_text("[%s] %.*s\n", line->name, (int)line->length, line->text);
+        log_text("[%s] %s\n", line->name, line->text);
     line->length = 0;
 }
 

@@ -6,20 +6,24 @@
 #include "arch/log.h"
 #include "arch/spinlock.h"
 #include "boot/vm_console.h"
+#include "mm/page_alloc.h"
 #include "vmx/vcpu.h"
 
 static struct {
     const struct nadir_config *config;
     const struct pc_host *host;
+    uint64_t image_bytes;
     struct spinlock lock; /* over what follows */
     uint32_t next;        /* the first VM that no CPU has taken */
     uint32_t ended;
     enum vms_outcome outcome;
 } vms;
 
-void vms_init(const struct nadir_config *config, const struct pc_host *host)
+void vms_init(const struct handoff *handoff, const struct pc_host *host)
 {
+    const struct nadir_config *config = &handoff->config;
     vms.config = config;
+    vms.image_bytes = handoff->image_bytes;
     vms.host = host;
     vm_console_init(config->vm_count);
 }
@@ -68,8 +72,12 @@ static enum vms_outcome run_once(uint32_t index, bool *again)
         pc_destroy(pc);
         return VMS_FAILED;
     }
-    log_line("%s: %llu MiB, %u vCPU, on CPU %u", config->name,
-             (unsigned long long)config->memory_mib, config->vcpus, cpu_self()->index);
+    uint64_t ept = pc->vm.ept.table_pages * PAGE_SIZE;
+    log_line("%s: %llu MiB, %u vCPU, on CPU %u; the hypervisor's own memory: %llu KiB and %llu KiB "
+             "of EPT",
+             config->name, (unsigned long long)config->memory_mib, config->vcpus, cpu_self()->index,
+             (unsigned long long)(vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024,
+             (unsigned long long)ept / 1024);
     vcpu_run(&vcpu);
     vm_console_flush(index);
     print_end(&vcpu);

@@ -4,14 +4,14 @@
 #pragma once
 
 #include "arch/percpu.h"
-#include "boot/config.h"
+#include "boot/handoff.h"
 #include "guest/pc.h"
 
 /* How it all ended, worst last: what the line "nadir-end: " says. */
 enum vms_outcome { VMS_OK, VMS_FAILED, VMS_CONFIG_ERROR };
 
-/* The list of work, before any CPU looks at it. config and host must stay where they are. */
-void vms_init(const struct nadir_config *config, const struct pc_host *host);
+/* The list of work, before any CPU looks at it. Both must stay where they are. */
+void vms_init(const struct handoff *handoff, const struct pc_host *host);
 
 /* Takes VM after VM until none waits. Any CPU in VMX operation. */
 void vms_work(struct cpu *cpu);

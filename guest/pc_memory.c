@@ -2,6 +2,8 @@
 /* Takes RAM for a guest in the largest pieces there are and maps it, with the holes of a PC. */
 #include "guest/pc_memory.h"
 
+#include "arch/panic.h"
+
 #include "guest/layout.h"
 #include "mm/page_alloc.h"
 
@@ -83,6 +85,10 @@ enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *
             s = ept_map(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), pc->vm.apic_access_page, PAGE_SIZE,
                         EPT_RW, MEMORY_WB, false);
     }
+    struct ept_error where;
+    if (s == OK && !ept_check(&pc->vm.ept, &where))
+        panic("EPT of %s: entry 0x%llx for 0x%llx at level %u is malformed", pc->vm.name,
+              (unsigned long long)where.entry, (unsigned long long)where.guest.v, where.level);
     return s;
 }
 

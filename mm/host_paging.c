@@ -116,10 +116,11 @@ static enum status map_image(const struct host_map_request *r)
     } part[] = {
         {r->text_start, r->text_end, READ_ONLY},
         {r->rodata_start, r->rodata_end, READ_ONLY | PTE_NX},
-        {r->data_start, r->data_end, READ_WRITE | PTE_NX},
+        {r->data_start, r->guard, READ_WRITE | PTE_NX},
+        {r->guard + PAGE_SIZE, r->data_end, READ_WRITE | PTE_NX},
     };
     enum status s = OK;
-    for (unsigned i = 0; i < 3 && s == OK; i++)
+    for (unsigned i = 0; i < 4 && s == OK; i++)
         s = map(state.root, part[i].start, r->image_base + (part[i].start - HOST_IMAGE_BASE),
                 part[i].end - part[i].start, part[i].flags);
     return s;
@@ -147,7 +148,8 @@ static bool request_is_sound(const struct host_map_request *r)
             PAGE_SIZE) == 0 &&
            HOST_IMAGE_BASE <= r->text_start && r->text_start < r->text_end &&
            r->text_end <= r->rodata_start && r->rodata_start < r->rodata_end &&
-           r->rodata_end <= r->data_start && r->data_start < r->data_end &&
+           r->rodata_end <= r->data_start && r->data_start <= r->guard && r->guard < r->data_end &&
+           r->guard % PAGE_SIZE == 0 &&
            r->image_base + (r->data_end - HOST_IMAGE_BASE) <=
                (r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB);
 }

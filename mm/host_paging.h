@@ -21,6 +21,7 @@ struct host_map_request {
     uint64_t physmap_end; /* top of RAM or of devices to reach, in bytes; 4 GiB are always mapped */
     uint64_t image_base;  /* host-physical, where HOST_IMAGE_BASE lies */
     uint64_t text_start, text_end, rodata_start, rodata_end, data_start, data_end;
+    uint64_t guard;      /* page within the data to leave unmapped: below the boot stack */
     uint64_t trampoline; /* page below 1 MiB for starting CPUs, RX; 0: none */
     bool pages_1g;       /* CPUID.80000001H:EDX.Page1GB */
     /* Large pages only where the type is uniform; NULL: it is everywhere. Must stay. */

@@ -3,6 +3,7 @@
  * names. */
 #pragma once
 
+#include "arch/fault.h"
 #include "vmx/vcpu.h"
 
 /* SDM, appendix "Basic Exit Reasons". */
@@ -118,7 +119,7 @@ static inline uint64_t get_edx_eax(const struct vcpu *vcpu)
 /* #GP(0): what an illegal MSR, XCR or control-register value gives. */
 static inline enum exit_action exit_general_protection(struct vcpu *vcpu)
 {
-    vcpu_inject_exception_error(vcpu, 13, 0);
+    vcpu_inject_exception_error(vcpu, VECTOR_GENERAL_PROTECTION, 0);
     return EXIT_SAME;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Port accesses: IN and OUT at once, INS and OUTS in bounded pieces through the guest's page
  * tables. */
+#include "arch/fault.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/linear.h"
@@ -19,9 +20,19 @@ static void write_register(uint64_t *reg, uint64_t value, uint64_t mask)
     *reg = mask == 0xffff ? (*reg & ~mask) | (value & mask) : value & mask;
 }
 
-/* One element; false: a page fault has been queued. */
+/* 48 bits of linear address: CPUID hides 5-level paging. */
+static bool is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+/* One element; false: a fault has been queued. */
 static bool string_step(struct linear *linear, uint32_t qualification, uint64_t address)
 {
+    if (!is_canonical(address)) {
+        vcpu_inject_exception_error(linear->vcpu, VECTOR_GENERAL_PROTECTION, 0);
+        return false;
+    }
     struct bus *bus = &linear->vcpu->vm->bus;
     unsigned bytes = (qualification & 7) + 1;
     uint16_t port = (uint16_t)(qualification >> 16);

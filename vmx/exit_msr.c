@@ -71,6 +71,9 @@ static void set_tsc_offset(struct vcpu *vcpu, uint64_t offset)
 {
     vcpu->vm->tsc_offset = offset;
     vmwrite(VMCS_CTRL_TSC_OFFSET, offset);
+    /* A deadline that is armed stands in guest TSC: it moves with the offset. */
+    const struct intc *intc = &vcpu->vm->intc;
+    intc->write_deadline(intc->chip, intc->read_deadline(intc->chip));
 }
 
 /* SDM, "IA32_TSC_ADJUST Support": a change of one moves the other by as much. */

@@ -9,6 +9,7 @@
 #include "vmx/insn.h"
 
 #define APIC_PPR 0xa0u
+#define APIC_ISR 0x100u
 #define APIC_TMR 0x180u
 #define APIC_IRR 0x200u
 
@@ -95,16 +96,15 @@ static int highest_vector(const uint32_t *page, uint32_t offset)
 /*
  * SDM, "Virtual-Interrupt Delivery": the highest requested vector goes into RVI (the low byte of
  * the guest interrupt status); the CPU does the rest. Level-triggered vectors (TMR) shall exit at
- * their EOI, for the IO-APIC.
+ * their EOI, for the IO-APIC. Both halves follow from the page, whoever has changed it: SVI is the
+ * vector in service.
  */
 static void update_virtual_interrupts(struct vcpu *vcpu)
 {
     const uint32_t *page = vcpu->vm->intc.page;
-    int irr = highest_vector(page, APIC_IRR);
-    uint64_t status = vmread(VMCS_GUEST_INTERRUPT_STATUS);
-    uint64_t wanted = (status & ~(uint64_t)0xff) | (irr >= 0 ? (uint64_t)irr : 0);
-    if (wanted != status)
-        vmwrite(VMCS_GUEST_INTERRUPT_STATUS, wanted);
+    int irr = highest_vector(page, APIC_IRR), isr = highest_vector(page, APIC_ISR);
+    uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
+    vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
     for (uint32_t i = 0; i < 4; i++) {
         uint64_t level = page[(APIC_TMR + 0x20 * i) / 4] |
                          (uint64_t)page[(APIC_TMR + 0x20 * i + 0x10) / 4] << 32;

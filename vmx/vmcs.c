@@ -87,9 +87,16 @@ static void msr_bitmap_fill(const struct vcpu *vcpu)
  */
 static void msr_bitmap_set_x2apic(const struct vcpu *vcpu, bool open)
 {
-    for (uint32_t msr = MSR_IA32_X2APIC_BASE; msr <= MSR_IA32_X2APIC_BASE + 0x3f; msr++)
-        msr_bitmap_set(vcpu, msr, MSR_READ, !open);
-    msr_bitmap_set(vcpu, MSR_IA32_X2APIC_BASE + APIC_TMCCT / 16, MSR_READ, true);
+    /* The CPU would answer for registers that are absent, write-only or counting: these still exit.
+     */
+    static const struct {
+        uint8_t first, last;
+    } readable[] = {{0x02, 0x03}, {0x08, 0x08}, {0x0a, 0x0a}, {0x0d, 0x0d},
+                    {0x0f, 0x28}, {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
+    for (size_t i = 0; i < sizeof(readable) / sizeof(readable[0]); i++) {
+        for (uint32_t n = readable[i].first; n <= readable[i].last; n++)
+            msr_bitmap_set(vcpu, MSR_IA32_X2APIC_BASE + n, MSR_READ, !open);
+    }
     msr_bitmap_set(vcpu, MSR_IA32_X2APIC_TPR, MSR_WRITE, !open);
     msr_bitmap_set(vcpu, MSR_IA32_X2APIC_EOI, MSR_WRITE, !open);
     msr_bitmap_set(vcpu, MSR_IA32_X2APIC_SELF_IPI, MSR_WRITE, !open);

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "arch/cpu.h"
+#include "vmx/events.h"
 #include "vmx/fields.h"
-#include "vmx/inject.h"
 #include "vmx/vmcs_check.h"
 
 #include <stdbool.h>

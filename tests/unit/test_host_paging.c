@@ -46,6 +46,7 @@ static struct host_map_request typical(void)
         .rodata_end = HOST_IMAGE_BASE + 0xc000,
         .data_start = HOST_IMAGE_BASE + 0xc000,
         .data_end = HOST_IMAGE_BASE + 0x20000,
+        .guard = HOST_IMAGE_BASE + 0x11000,
         .trampoline = 0x8000,
         .pages_1g = true,
         .runtime = runtime,
@@ -116,6 +117,9 @@ static void test_layout(void **s)
         expect(root, HOST_IMAGE_BASE + 0x9000, P | NX, IMAGE + 0x9000);
         expect(root, HOST_IMAGE_BASE + 0xc000, P | W | NX, IMAGE + 0xc000);
         expect(root, HOST_IMAGE_BASE + 0x1ffff, P | W | NX, IMAGE + 0x1ffff);
+        expect(root, HOST_IMAGE_BASE + 0x10fff, P | W | NX, IMAGE + 0x10fff);
+        expect(root, HOST_IMAGE_BASE + 0x11000, 0, 0); /* the guard page */
+        expect(root, HOST_IMAGE_BASE + 0x12000, P | W | NX, IMAGE + 0x12000);
         expect(root, HOST_IMAGE_BASE + 0x20000, 0, 0);
         expect(root, HOST_IMAGE_BASE - 1, 0, 0);
         expect(root, HOST_PHYSMAP_BASE, P | W | NX, 0);
