@@ -188,6 +188,12 @@ static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
     log_line("%u CPU%s", cpu_count(), cpu_count() == 1 ? "" : "s");
 }
 
+static uint64_t microcode_revision(void)
+{
+    uint64_t value = 0;
+    return cpu_rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &value) ? value : 0;
+}
+
 static struct pc_host describe_host(const struct handoff *handoff, uint64_t tsc_hz)
 {
     const struct vmx_caps *caps = vmx_caps();
@@ -196,7 +202,7 @@ static struct pc_host describe_host(const struct handoff *handoff, uint64_t tsc_
         .read_tsc = cpu_rdtsc,
         .tsc_hz = tsc_hz,
         .epoch = handoff->epoch,
-        .microcode = cpu_rdmsr(MSR_IA32_BIOS_SIGN_ID),
+        .microcode = microcode_revision(),
         .ept = vmx_ept_caps(),
         .rdtscp = control_allowed(caps->proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps->proc2, PROC2_INVPCID),

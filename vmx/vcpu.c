@@ -202,6 +202,11 @@ static void account(struct vcpu *vcpu, uint32_t reason, uint64_t now)
     stat->tsc_root += now - vcpu->tsc_exit;
 }
 
+static uint64_t ticks_left(const struct vm *vm, uint64_t now)
+{
+    return vm->timers.next > now ? vm->timers.next - now : 0;
+}
+
 /*
  * Makes the CPU leave the guest after so many TSC ticks: by the preemption timer, which counts at
  * TSC rate >> shift, or else (shift < 0) by an interrupt of the host's APIC.
@@ -224,7 +229,7 @@ void vcpu_run(struct vcpu *vcpu)
     load_initial_state(vcpu);
 
     bool runs = vcpu_prepare(vcpu);
-    uint64_t now = cpu_rdtsc(), ticks = 0; /* the first deadline: at once */
+    uint64_t now = cpu_rdtsc(), ticks = ticks_left(vm, now);
     vm->stats.tsc_first_entry = now;
     while (runs) {
         arm_deadline(ticks, now, shift);
@@ -247,7 +252,7 @@ void vcpu_run(struct vcpu *vcpu)
         runs = vcpu_prepare(vcpu);
         now = cpu_rdtsc();
         account(vcpu, reason, now);
-        ticks = vm->timers.next > now ? vm->timers.next - now : 0;
+        ticks = ticks_left(vm, now);
     }
     vm->stats.tsc_end = cpu_rdtsc();
 }

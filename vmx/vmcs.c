@@ -335,7 +335,6 @@ void vmcs_set_guest(struct vcpu *vcpu, const struct boot_state *state)
     vmwrite(VMCS_GUEST_SYSENTER_EIP, 0);
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, 0);
     vmwrite(VMCS_GUEST_ACTIVITY, 0);
-    vmwrite(VMCS_GUEST_SMBASE, 0);
     vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
     vmwrite(VMCS_GUEST_LINK_POINTER, UINT64_MAX);
     if (control_allowed(caps->pin, PIN_PREEMPTION_TIMER))
