@@ -37,8 +37,6 @@
 #define CR4_SMEP       (1ull << 20)
 #define CR4_SMAP       (1ull << 21)
 #define CR4_PKE        (1ull << 22)
-#define CR4_CET        (1ull << 23)
-#define CR4_PKS        (1ull << 24)
 #define EFER_SCE       (1ull << 0)
 #define EFER_LME       (1ull << 8)
 #define EFER_LMA       (1ull << 10)
@@ -142,24 +140,12 @@ static inline void cpu_write_cr4(uint64_t v)
     __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory");
 }
 
-static inline uint64_t cpu_xgetbv(uint32_t xcr)
-{
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(xcr));
-    return (uint64_t)high << 32 | low;
-}
-
 static inline void cpu_xsetbv(uint32_t xcr, uint64_t value)
 {
     __asm__ volatile("xsetbv"
                      :
                      : "c"(xcr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
                      : "memory");
-}
-
-static inline void cpu_invlpg(uint64_t address)
-{
-    __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
 
 static inline void cpu_pause(void)
@@ -196,13 +182,6 @@ static inline uint8_t cpu_in8(uint16_t port)
     return v;
 }
 
-static inline uint16_t cpu_in16(uint16_t port)
-{
-    uint16_t v;
-    __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port) : "memory");
-    return v;
-}
-
 static inline uint32_t cpu_in32(uint16_t port)
 {
     uint32_t v;
@@ -213,11 +192,6 @@ static inline uint32_t cpu_in32(uint16_t port)
 static inline void cpu_out8(uint16_t port, uint8_t value)
 {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static inline void cpu_out16(uint16_t port, uint16_t value)
-{
-    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline void cpu_out32(uint16_t port, uint32_t value)

@@ -19,7 +19,6 @@ struct fixup {
 extern const struct fixup fixup_table[], fixup_table_end[]; /* vectors.asm */
 extern const char __text_start[], __text_end[];             /* boot/nadir.ld */
 
-static void (*handlers[256])(void);
 static void (*escape_function)(void);
 
 static const char *const vector_names[32] = {
@@ -109,18 +108,10 @@ void fault_set_escape(void (*escape)(void))
     escape_function = escape;
 }
 
-void interrupt_register(uint8_t vector, void (*handler)(void))
-{
-    handlers[vector] = handler;
-}
-
 void interrupt_handle(uint8_t vector)
 {
-    if (vector == VECTOR_SPURIOUS) /* no bit in ISR: an EOI would hit another interrupt */
-        return;
-    if (handlers[vector] != NULL)
-        handlers[vector]();
-    lapic_eoi();
+    if (vector != VECTOR_SPURIOUS) /* no bit in ISR: an EOI would hit another interrupt */
+        lapic_eoi();
 }
 
 void nmi_handle(void)

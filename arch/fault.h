@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Faults and interrupts of the host: dumps, registered handlers, the back-trace. */
+/* Faults and interrupts of the host: dumps, end of interrupt, the back-trace. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,13 +29,9 @@ enum {
     VECTOR_SPURIOUS = 0xff,
 };
 
-/* Registers what to call, with interrupts off, for an external interrupt (vector >= 32). */
-void interrupt_register(uint8_t vector, void (*handler)(void));
-
-/*
- * An external interrupt has been acknowledged: calls its handler, if any, and signals EOI. Called
- * from the IDT, and by vmx after a VM exit that acknowledged the interrupt. Interrupts off.
- */
+/* An external interrupt has been acknowledged: that it ended a sleep or a guest's run is all that
+ * is wanted of it, so only EOI is signalled. Called from the IDT, and by vmx after a VM exit that
+ * acknowledged the interrupt. Interrupts off. */
 void interrupt_handle(uint8_t vector);
 
 /* An NMI has come, through the IDT or as a VM exit: counted; where the machine is being stopped,

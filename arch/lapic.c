@@ -154,14 +154,6 @@ void lapic_timer_arm(uint64_t tsc_deadline)
     write_reg(REG_TIMER_INITIAL, ticks != 0 ? (uint32_t)ticks : 1);
 }
 
-void lapic_timer_disarm(void)
-{
-    if (deadline_mode)
-        cpu_wrmsr(MSR_IA32_TSC_DEADLINE, 0);
-    else
-        write_reg(REG_TIMER_INITIAL, 0);
-}
-
 void lapic_eoi(void)
 {
     write_reg(REG_EOI, 0);

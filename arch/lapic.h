@@ -25,7 +25,6 @@ bool lapic_timer_is_ready(void);
  * passed. The one-shot timer may fire early where it can't count so far: look at the TSC, arm
  * again. */
 void lapic_timer_arm(uint64_t tsc_deadline);
-void lapic_timer_disarm(void);
 
 /* End of interrupt; interrupt_handle() does it. */
 void lapic_eoi(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Builds, changes and checks extended page tables: hides their format (SDM, "The Extended Page
+/* Builds and checks extended page tables: hides their format (SDM, "The Extended Page
  * Table Mechanism (EPT)"). */
 #include "mm/ept.h"
 
@@ -141,49 +141,6 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
         guest.v += level_bytes(level);
         host.v += level_bytes(level);
         bytes -= level_bytes(level);
-    }
-    return OK;
-}
-
-/* Replaces a large leaf by a table of the next smaller ones that say the same. */
-static enum status split(struct ept *ept, uint64_t *entry, unsigned level)
-{
-    uint64_t old = *entry, fresh = 0;
-    enum status s = add_table(ept, &fresh);
-    if (s != OK)
-        return s;
-    uint64_t *table = table_of(fresh);
-    for (unsigned i = 0; i < ENTRIES; i++)
-        table[i] = (level == 2 ? old & ~LARGE : old) + i * level_bytes(level - 1);
-    *entry = fresh;
-    ept->leaves[level - 1]--;
-    ept->leaves[level - 2] += ENTRIES;
-    return OK;
-}
-
-enum status ept_unmap(struct ept *ept, gpa_t guest, uint64_t bytes)
-{
-    if (!range_is_valid(guest.v, bytes, LINEAR_END))
-        return ERR_BAD_INPUT;
-    uint64_t at = guest.v, end = guest.v + bytes;
-    while (at < end) {
-        unsigned level = TOP_LEVEL;
-        uint64_t *entry = entry_of(hpa_to_ptr(ept->root), at, level);
-        while ((*entry & PERMS) != 0 && level > 1) {
-            if (is_leaf(*entry, level)) {
-                if (at % level_bytes(level) == 0 && end - at >= level_bytes(level))
-                    break;
-                enum status s = split(ept, entry, level);
-                if (s != OK)
-                    return s;
-            }
-            level--;
-            entry = entry_of(table_of(*entry), at, level);
-        }
-        if ((*entry & PERMS) != 0)
-            ept->leaves[level - 1]--;
-        *entry = 0;
-        at = (at / level_bytes(level) + 1) * level_bytes(level);
     }
     return OK;
 }

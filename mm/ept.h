@@ -14,7 +14,6 @@ enum ept_perms {
     EPT_W = 2,
     EPT_X = 4,
     EPT_RW = EPT_R | EPT_W,
-    EPT_RX = EPT_R | EPT_X,
     EPT_RWX = EPT_R | EPT_W | EPT_X,
 };
 
@@ -51,10 +50,6 @@ uint64_t ept_pointer(const struct ept *ept);
  */
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
                     enum memory_type type, bool ignore_pat);
-
-/* Unmaps what is mapped in the range, splitting large pages; ERR_NO_MEMORY where a split needs a
- * page. */
-enum status ept_unmap(struct ept *ept, gpa_t guest, uint64_t bytes);
 
 /* The translation of one address; false where not mapped. host and perms may be NULL. */
 bool ept_lookup(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms);

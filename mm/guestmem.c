@@ -57,14 +57,3 @@ bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size
     }
     return true;
 }
-
-bool guestmem_fill(const struct guestmem *mem, gpa_t to, uint8_t value, size_t bytes)
-{
-    for (size_t done = 0, n; done < bytes; done += n) {
-        void *p = part(mem, to.v + done, bytes - done, &n);
-        if (p == NULL)
-            return false;
-        memset(p, value, n);
-    }
-    return true;
-}

@@ -32,7 +32,6 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
  */
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes);
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes);
-bool guestmem_fill(const struct guestmem *mem, gpa_t to, uint8_t value, size_t bytes);
 
 /*
  * A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for

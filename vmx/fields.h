@@ -144,7 +144,7 @@
     X(HOST_RIP, 0x6c16, "host RIP")
 /* clang-format on */
 
-#define VMCS_ENUMERATOR(name, encoding, text) VMCS_##name = encoding,
+#define VMCS_ENUMERATOR(name, encoding, text) VMCS_##name = (encoding),
 enum vmcs_field { VMCS_FIELDS(VMCS_ENUMERATOR) };
 
 /* The field's name for a message ("guest CR0"); "unknown field" for a number that is none. */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ACPI fixed hardware (ACPI specification, "ACPI Hardware Specification"): the registers that let
- * a guest power itself off, read the PM timer and hear of the power button. */
+/* ACPI fixed hardware (ACPI specification, "ACPI Hardware Specification"): the registers by which a
+ * guest powers itself off and reads the PM timer. */
 #include "drivers/virt/vpm.h"
 
 enum {
     TIMER = 0x0001, /* the same bit in status and enable */
-    POWER_BUTTON = 0x0100,
     ENABLE_BITS = 0x0721,
     CNT_SCI_EN = 0x0001,
     CNT_KEPT = 0x1c02, /* SLP_TYP, BM_RLD */
@@ -85,12 +84,6 @@ static uint32_t read_timer(void *dev, uint16_t port, unsigned bytes)
 {
     (void)bytes;
     return (uint32_t)pm_cycles(dev) >> (8 * (port & 3));
-}
-
-void vpm_press_power_button(struct vpm *pm)
-{
-    pm->status |= POWER_BUTTON;
-    update_sci(pm);
 }
 
 void vpm_reset(struct vpm *pm)

@@ -34,6 +34,3 @@ struct vpm {
 enum status vpm_init(struct vpm *pm, struct bus *bus, struct timers *timers, struct irq_line sci,
                      struct power_line power);
 void vpm_reset(struct vpm *pm);
-
-/* The user presses the power button: the guest gets an SCI if it has asked for one. */
-void vpm_press_power_button(struct vpm *pm);

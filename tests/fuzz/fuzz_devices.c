@@ -110,7 +110,7 @@ static void step(const uint8_t *data)
         if (data[2] == 0)
             reset_all();
         else
-            vpm_press_power_button(&pm);
+            pm.status = 0x100; /* the power button */
         break;
     case 8:
     case 9:

@@ -135,27 +135,6 @@ static void test_entry_bits(void **s)
     assert_leaves(1, 0, 1);
 }
 
-static void test_unmap(void **s)
-{
-    (void)s;
-    assert_int_equal(map(0, 8 * GIB, 2 * GIB), OK);
-    assert_int_equal(ept_unmap(&ept, gpa(GIB + 2 * MIB + 4096), 4096), OK);
-    assert_leaves(511, 511, 1);
-    assert_int_equal(lookup(GIB + 2 * MIB + 4096), ~0ull);
-    assert_int_equal(lookup(GIB + 2 * MIB + 4095), 9 * GIB + 2 * MIB + 4095);
-    assert_int_equal(lookup(GIB + 2 * MIB + 8192), 9 * GIB + 2 * MIB + 8192);
-    assert_int_equal(lookup(2 * GIB - 1), 10 * GIB - 1);
-    assert_int_equal(*raw(GIB + 2 * MIB, 1), (9 * GIB + 2 * MIB) | 7 | 6 << 3);
-    assert_int_equal(ept_unmap(&ept, gpa(0), 3 * GIB), OK);
-    assert_leaves(0, 0, 0);
-    assert_int_equal(lookup(0), ~0ull);
-    /* The tables left behind are used again, in place of a large page. */
-    assert_int_equal(map(GIB, GIB, GIB), OK);
-    assert_leaves(512, 511, 0);
-    assert_int_equal(lookup(GIB + 2 * MIB + 77), GIB + 2 * MIB + 77);
-    assert_int_equal(ept_unmap(&ept, gpa(1), 4096), ERR_BAD_INPUT);
-}
-
 static void test_refusals(void **s)
 {
     (void)s;
@@ -191,7 +170,6 @@ static void test_out_of_memory(void **s)
     assert_int_equal(page_alloc_guest(RAM_PAGES - 3, 1, &rest), OK); /* two pages are left */
     assert_int_equal(map(0, 0, GIB), OK);
     assert_int_equal(map(GIB, 0, 4096), ERR_NO_MEMORY);
-    assert_int_equal(ept_unmap(&ept, gpa(0), 4096), ERR_NO_MEMORY); /* can't split twice */
     assert_true(ept_check(&ept, NULL));
     page_free_guest(rest, RAM_PAGES - 3);
 }
@@ -246,7 +224,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_largest_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_large_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_entry_bits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_unmap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checker, setup, teardown),

@@ -60,7 +60,7 @@ static void timer_carry_interrupts(void **state)
 static void power_button(void **state)
 {
     (void)state;
-    vpm_press_power_button(&pm);
+    pm.status = 0x100;
     assert_false(pin_high[SCI]);
     assert_int_equal(in16(STS), 0x100);
     out16(EN, 0xffff);
@@ -90,7 +90,7 @@ static void reset_quiets_it(void **state)
 {
     (void)state;
     out16(EN, 0x101);
-    vpm_press_power_button(&pm);
+    pm.status = 0x100;
     clock_now += SECOND;
     vpm_reset(&pm);
     assert_false(pin_high[SCI]);
