@@ -15,8 +15,8 @@ DEPS = -MMD -MP -MF $@.d
 Q := $(if $(V),,@)
 say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 
-# The hypervisor: every C and assembly file of these flat folders, but for the loader and the generator.
-HV_SRC := $(filter-out boot/efi_% vmx/offsets.c, \
+# The hypervisor: every C and assembly file of these flat folders, but for the loader.
+HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/host drivers/virt guest,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$B/hv/%.o)
 EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) boot/config.c boot/efi_payload.asm)
@@ -36,12 +36,13 @@ payloads: $(PAYLOADS)
 # --- the hypervisor ---
 $B/hv/%.c.o: %.c | $B/.deps
 	$(call say,CC   )
-	$Qgcc $(HV_CFLAGS) $(DEPS) -c $< -o $@
+	$Qgcc $(HV_CFLAGS) $(HV_FP) $(DEPS) -c $< -o $@
 # The compiler calls memcpy() and its like by itself, after the linker's plug-in has looked for callers.
 $B/hv/arch/string.c.o: HV_CFLAGS += -fno-lto
 # Frame pointers make back-traces; the way of an exit goes without: they cost 3 to 10 % of it.
-$(patsubst %,$B/hv/%.o,$(wildcard arch/*.c boot/*.c drivers/host/*.c guest/*.c)): HV_CFLAGS += -fno-omit-frame-pointer
-$B/hv/%.asm.o: %.asm | $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc)
+# Said for each file, for the linker would take the one's word for all.
+HV_FP = $(if $(filter vmx/% mm/% drivers/virt/%,$<),-fomit-frame-pointer,-fno-omit-frame-pointer)
+$B/hv/%.asm.o: %.asm | $B/.deps
 	$(call say,ASM  )
 	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
 $B/nadir.elf: boot/nadir.ld $(HV_OBJ)
@@ -52,11 +53,7 @@ $B/nadir.sym: $B/nadir.elf
 $B/nadir.dis: $B/nadir.elf
 	$Qobjdump -d -S --no-show-raw-insn $< 2>/dev/null > $@
 
-# --- what is generated: structure offsets for assembly, and the guests' DSDT ---
-$B/offsets.inc: vmx/offsets.c | $B/.deps
-	$(call say,GEN  )
-	$Qgcc $(HV_CFLAGS) -fno-lto $(DEPS) -MT $@ -S $< -o $B/offsets.s
-	$Qsed -n 's/^.*->\([A-Za-z_0-9]*\) [$$]*\(-*[0-9]*\).*/%define \1 \2/p' $B/offsets.s > $@
+# --- what is generated: the guests' DSDT ---
 $B/dsdt.aml: guest/dsdt.asl | $B/.deps
 	$(call say,IASL )
 	$Qiasl -ve -vs -p $@ $< >$@.log || { cat $@.log; exit 1; }
@@ -117,7 +114,7 @@ $B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
 	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
 system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
 	/usr/bin/python3 -m pytest -q tests/system $(T)
-lint: $B/.deps $(if $(wildcard vmx/offsets.c),$B/offsets.inc) ## format, clang-tidy, include rules, headers alone
+lint: $B/.deps ## format, clang-tidy, include rules, headers alone
 	tools/lint.sh
 format: ## lay out all C as .clang-format says
 	clang-format -i $(shell find arch boot drivers guest mm vmx tests -name '*.[ch]')

@@ -31,9 +31,8 @@ RULES = (
                                       "guest/labs/")),
     (r"guest/.*", ("arch/", "mm/", "guest/", "drivers/virt/", "boot/config.h", "vmx/")),
 )
-# Of the loader's own headers only these two may be seen; generated files may be seen by all.
+# Of the loader's own headers only these two may be seen.
 LOADER_HEADERS = re.compile(r"boot/(efi_\w+|config|handoff)\.h")
-GENERATED = {"offsets.inc"}
 
 
 def allowed(path, mark, name):
@@ -41,8 +40,6 @@ def allowed(path, mark, name):
     in_loader = path.startswith("boot/efi_")
     if mark == "<":
         return name in FREESTANDING or in_loader and name in EFI
-    if name in GENERATED:
-        return True
     if "/" not in name:  # a guest program's own header, beside it
         return re.match(r"guest/(lib|payloads|labs)/", path) and (TOP / path).with_name(name).exists()
     if in_loader or path in ("boot/config.c", "boot/config.h", "boot/handoff.h"):

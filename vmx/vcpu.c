@@ -26,8 +26,8 @@ static inline unsigned vmx_enter(struct guest_regs *regs, bool launched)
 {
     unsigned result;
     __asm__ volatile("call vmx_enter_guest"
-                     : "=a"(result), "+D"(regs), "+S"(launched)
-                     :
+                     : "=a"(result), "+S"(launched)
+                     : "D"(regs)
                      : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
                        "cc", "memory");
     return result;

@@ -3,7 +3,7 @@
 ;
 ; unsigned vmx_enter_guest(struct guest_regs *regs, bool launched)
 ;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
-;   VMfailValid. Keeps RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.c) tells the compiler:
+;   VMfailValid. Keeps RDI, RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.c) tells the compiler:
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
 ;   Between a launch and the next VMCLEAR every call comes from one frame of vcpu_run(), so the stack pointer is the
 ;   same each time and the VMCS keeps it. All other host state is in the VMCS too (vmx/vmcs.c).
