@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import uuid
 from pathlib import Path, PurePosixPath
 
 from . import ToolError, say
@@ -12,6 +13,11 @@ from . import ToolError, say
 MIB = 1 << 20
 FIRST_MIB = 1  # where the partition starts; the last MiB of the disk is for the second GPT
 SMALLEST_ESP = 40 * MIB  # FAT32 cannot be smaller than 65,525 clusters
+
+# Two images of the same files are the same, so that two runs in Bochs are, to the instruction.
+ALWAYS_THE_SAME = {"MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": "1767225600", "TZ": "UTC"}
+DISK_GUID, PARTITION_GUID = (str(uuid.uuid5(uuid.NAMESPACE_OID, f"nadir {part}"))
+                             for part in ("disk", "partition"))
 
 # Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
 FILE_LINE = re.compile(
@@ -48,7 +54,7 @@ def plan(cfg):
 
 def run(*command, data=None):
     done = subprocess.run([str(c) for c in command], input=data, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})
+                          stderr=subprocess.STDOUT, env={**os.environ, **ALWAYS_THE_SAME})
     if done.returncode:
         raise ToolError(f"{command[0]} failed:\n" + done.stdout.decode(errors="replace").strip())
 
@@ -88,8 +94,9 @@ def make_disk(out, files):
         raise ToolError(str(error))
     start = FIRST_MIB * MIB // 512
     run("sgdisk", "--clear", f"--new=1:{start}:{start + esp // 512 - 1}", "--typecode=1:ef00",
-        "--change-name=1:nadir", out)
-    run("mkfs.fat", "-F", "32", "-n", "NADIR", "--offset", start, out, esp // 1024)
+        "--change-name=1:nadir", f"--disk-guid={DISK_GUID}",
+        f"--partition-guid=1:{PARTITION_GUID}", out)
+    run("mkfs.fat", "--invariant", "-F", "32", "-n", "NADIR", "--offset", start, out, esp // 1024)
     partition = f"{out}@@{FIRST_MIB}M"
     made = set()
     for name, content in files.items():

@@ -106,7 +106,7 @@ def bochs(image, console, work, options):
         f"cpu: model={options.model}, count={options.cpus}, ips=100000000, "
         "reset_on_triple_fault=0",
         f"megs: {options.memory}",
-        "clock: sync=none",
+        "clock: sync=none, time0=1767225600",  # always the same day, so that runs can be compared
         "pci: enabled=1, chipset=i440fx",
         f"com1: enabled=1, mode=term, dev={console}",
         f"ata0-master: type=disk, path={image}, mode=flat",
