@@ -24,9 +24,7 @@ _Static_assert(sizeof(struct tss) == 104, "TSS layout");
 
 struct cpu;
 
-/*
- * Loads this CPU's own GDT, TSS, and the common IDT, and sets its GS base. From here on faults are
+/* Loads this CPU's own GDT, TSS, and the common IDT, and sets its GS base. From here on faults are
  * dumped and the safe accessors of cpu.h work. Once on each CPU; cpu->memory is filled in (for the
- * boot CPU from the start).
- */
+ * boot CPU from the start). */
 void desc_init(struct cpu *cpu);

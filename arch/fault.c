@@ -8,8 +8,6 @@
 #include "arch/percpu.h"
 #include "arch/smp.h"
 
-#include <stddef.h>
-
 #define BACKTRACE_MAX 24
 #define STACK_WORDS   32
 

@@ -164,7 +164,7 @@ static void send(uint32_t apic_id, uint32_t command)
     uint64_t flags = cpu_read_rflags();
     cpu_cli(); /* an interrupt between the two halves might send its own */
     if (x2apic) {
-        /* WRMSR to x2APIC registers does not wait for earlier stores, which the receiver is to see.
+        /* WRMSR of x2APIC registers does not wait for earlier stores, which the receiver is to see.
          */
         __asm__ volatile("mfence; lfence" : : : "memory");
         cpu_wrmsr(MSR_IA32_X2APIC_ICR, (uint64_t)apic_id << 32 | command);

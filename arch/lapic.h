@@ -4,14 +4,10 @@
 
 #include "arch/smp.h"
 
-#include <stdint.h>
-
-/*
- * Enables this CPU's local APIC in the mode (xAPIC or x2APIC) that the firmware left on the boot
+/* Enables this CPU's local APIC in the mode (xAPIC or x2APIC) that the firmware left on the boot
  * CPU, with every local source but LINT1 (NMI) masked, and stores its ID in cpu_self(). Boot CPU:
  * after desc_init(), before or after the switch to own page tables; it also masks the 8259s. The
- * others come here through smp_start_cpu().
- */
+ * others come here through smp_start_cpu(). */
 void lapic_init(void);
 
 /* Chooses how deadlines are kept: TSC-deadline mode, or one-shot, which is calibrated here for 5 ms
@@ -34,6 +30,5 @@ void lapic_send_nmi(uint32_t apic_id);
 void lapic_send_init(uint32_t apic_id);
 void lapic_send_startup(uint32_t apic_id, uint8_t page);
 
-/* Arms the timer and sleeps until any interrupt has been handled. Interrupts off before and after.
- */
+/* Arms the timer, sleeps until any interrupt has been handled. Interrupts off before and after. */
 void cpu_idle_until(uint64_t tsc_deadline);

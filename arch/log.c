@@ -6,8 +6,6 @@
 #include "arch/spinlock.h"
 #include "arch/string.h"
 
-#include <stdarg.h>
-
 #define LOG_MAX_SINKS  4
 #define LOG_LINE_BYTES 512
 

@@ -4,19 +4,16 @@
 
 #include <stddef.h>
 
-/* A place where text goes (serial port, framebuffer). Called with the log's lock held, on any CPU.
- */
+/* A place where text goes (serial port, screen). Called with the log's lock held, on any CPU. */
 typedef void log_sink_fn(const char *text, size_t length);
 
 /* Registers a sink; at most four, more are ignored. Text logged before the first sink is kept (4
  * KiB) and replayed. */
 void log_add_sink(log_sink_fn *sink);
 
-/*
- * Prints one line, "nadir: " before and "\n" behind it. Any CPU, any state, interrupts on or off.
+/* Prints one line, "nadir: " before and "\n" behind it. Any CPU, any state, interrupts on or off.
  * Conversions: %s %c %d %u %x %p %%, widths, zero padding, '-', l and ll and z; longer than 511
- * bytes is cut.
- */
+ * bytes is cut. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The same without prefix and newline, for text that is built in pieces. */

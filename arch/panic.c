@@ -7,8 +7,6 @@
 #include "arch/percpu.h"
 #include "arch/smp.h"
 
-#include <stdarg.h>
-
 static uint32_t owner; /* index + 1 of the CPU that panics */
 static unsigned depth; /* 2: it faulted in the report, 3: in the final function too */
 static void (*final_function)(void);

@@ -12,8 +12,7 @@ _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2
 /* Called by panic() at its very end (to power the machine off); registered once by boot/main.c. */
 void panic_set_final(void (*final)(void));
 
-/* True from the moment panic() has begun: locks may be held by CPUs that are stopped, go without.
- */
+/* True once panic() has begun: locks may be held by CPUs that are stopped, go without. */
 bool panic_is_active(void);
 
 /* The steps of panic(), for the fault handler, which makes its own report between them. The first

@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #define CPU_MAX             16
 #define CPU_STACK_BYTES     16384
@@ -61,8 +60,6 @@ struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
 /* Takes back the last cpu_add(), of a CPU that did not start. */
 void cpu_remove_last(void);
 
-/*
- * Turns on, on this CPU, what the host uses where it is present: NX, WP, SMEP, SMAP, UMIP, OSXSAVE,
- * global pages. CR0.NE and CR4.VMXE are left to vmx.
- */
+/* Turns on, on this CPU, what the host uses where it is present: NX, WP, SMEP, SMAP, UMIP, OSXSAVE,
+ * global pages. CR0.NE and CR4.VMXE are left to vmx. */
 void cpu_enable_features(void);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The results of start-up and resource functions; a guest's mistakes are never reported this way.
- */
+/* Results of start-up and resource functions; a guest's mistakes are never reported this way. */
 #pragma once
 
 enum status {

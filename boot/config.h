@@ -48,8 +48,7 @@ struct config_error {
     char text[160];
 };
 
-/*
- * Parses the text of a nadir.cfg (UTF-8 or ASCII, LF or CRLF, need not be terminated) into *out,
+/* Parses the text of a nadir.cfg (UTF-8 or ASCII, LF or CRLF, need not be terminated) into *out,
  * with defaults for what is not named. Returns false with *error filled in at the first thing that
  * is wrong. Called by the loader and tests.
  *
@@ -68,7 +67,6 @@ struct config_error {
  *
  * The values above from memory on are the defaults, and that of serial. A # at the start of a line
  * or value, or behind white space, begins a comment, unless it is quoted: a value may stand in
- * "..." or '...', with no escapes. Each key at most once in a section.
- */
+ * "..." or '...', with no escapes. Each key at most once in a section. */
 bool config_parse(const char *text, size_t length, struct nadir_config *out,
                   struct config_error *error);

@@ -4,10 +4,8 @@
 
 #define READ_CHUNK (8u << 20) /* some firmware fails at very large reads */
 
-/*
- * The directory of the loader's own file: its device path holds one or more pieces of a path (UEFI:
- * File Path Media Device Path), which need not be aligned.
- */
+/* The directory of the loader's own file: its device path holds one or more pieces of a path (UEFI:
+ * File Path Media Device Path), which need not be aligned. */
 static void directory_find(CHAR16 *out, EFI_DEVICE_PATH_PROTOCOL *node)
 {
     UINTN length = 0, cut = 0;

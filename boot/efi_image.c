@@ -102,11 +102,9 @@ bool image_load(struct loader *l)
     return true;
 }
 
-/*
- * Page tables of our own for the first moments of the hypervisor: the firmware's lie in memory that
+/* Page tables of our own for the first moments of the hypervisor: the firmware's lie in memory that
  * is free once boot services are left. RAM at its own address, at least 4 GiB, and the image at its
- * link address, all of it writable and executable until the hypervisor has better tables.
- */
+ * link address, all of it writable and executable until the hypervisor has better tables. */
 bool image_map(struct loader *l)
 {
     uint64_t cr4, ram_end, gigabytes, pointers;

@@ -6,8 +6,6 @@
 
 #include <efi.h>
 #include <efilib.h>
-#include <stdbool.h>
-#include <stdint.h>
 
 #define LOADER_MAX_ALLOCATIONS (2 * CONFIG_MAX_VMS + 8)
 #define LOADER_ANYWHERE        UINT64_MAX
@@ -29,10 +27,8 @@ struct loader {
     } allocation[LOADER_MAX_ALLOCATIONS];
 };
 
-/*
- * Errors: these print one line and return false, for the caller to return in its turn. Formats are
- * those of GNU-EFI: %a is a char *, %s a CHAR16 *, %ld 64 bits, %r an EFI_STATUS in words.
- */
+/* Errors: these print one line and return false, for the caller to return in its turn. Formats are
+ * those of GNU-EFI: %a is a char *, %s a CHAR16 *, %ld 64 bits, %r an EFI_STATUS in words. */
 bool loader_refuse(const CHAR16 *format, ...);
 
 /* The same for nadir.cfg and the files that it names; line 0 is the file as a whole. */

@@ -4,8 +4,6 @@
 
 #include "boot/handoff.h"
 
-/*
- * Appends a region; calls come in order of base. Merges with its neighbour, clips overlaps, keeps
- * page 0 out of free memory. When the list is full, the smallest free region is forgotten.
- */
+/* Appends a region; calls come in order of base. Merges with its neighbour, clips overlaps, keeps
+ * page 0 out of free memory. When the list is full, the smallest free region is forgotten. */
 void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_kind kind);

@@ -4,8 +4,6 @@
 
 #include "boot/config.h"
 
-#include <stdint.h>
-
 #define NADIR_VERSION       "0.1"
 #define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
 #define HANDOFF_VERSION     1u
@@ -14,8 +12,7 @@
 
 enum region_kind {
     REGION_FREE, /* usable RAM, nothing of value in it any more */
-    REGION_KEPT, /* RAM that holds this struct, loaded files, the hypervisor image, boot page tables
-                  */
+    REGION_KEPT, /* RAM with this struct, loaded files, the hypervisor image, boot page tables */
     REGION_RUNTIME_CODE, /* UEFI runtime services, to be identity-mapped while one is called */
     REGION_RUNTIME_DATA,
     REGION_ACPI,     /* tables and NVS */
@@ -45,13 +42,11 @@ struct handoff_framebuffer {
     uint32_t format; /* enum framebuffer_format; 32 bits a pixel */
 };
 
-/*
- * State at the jump to nadir_entry: 64-bit mode, interrupts off, boot services left, RDI = physical
+/* State at the jump to nadir_entry: 64-bit mode, interrupts off, boot services left, RDI = physical
  * = linear address of this struct. CR3 = tables below 4 GiB, in kept memory, that identity-map the
  * first 4 GiB and all RAM (not a framebuffer above that) and map the image (PT_LOAD segments) at
  * its link address, everything writable and executable. Stack, GDT and IDT are still the firmware's
- * and lie in memory that is listed as free: replace them before any of it is given out.
- */
+ * and lie in memory that is listed as free: replace them before any of it is given out. */
 struct handoff {
     uint64_t magic;
     uint32_t version;

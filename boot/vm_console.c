@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lines of several guests, kept apart; the keyboard belongs to the first VM that runs. */
 #include "boot/vm_console.h"
-
 #include "arch/log.h"
 #include "boot/config.h"
 #include "drivers/host/console.h"

@@ -5,8 +5,6 @@
 
 #include "guest/pc.h"
 
-#include <stdint.h>
-
 void vm_console_init(uint32_t vm_count);
 
 /* The console of VM number index, for pc_create(). */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Runs the configured VMs on the CPUs that are free, and keeps the score. */
 #include "boot/vms.h"
-
 #include "arch/lapic.h"
 #include "arch/log.h"
 #include "arch/spinlock.h"

@@ -2,7 +2,6 @@
 /* ACPI tables, byte by byte as the ACPI specification's chapter "System Description Tables" lays
  * them out. */
 #include "guest/acpi.h"
-
 #include "drivers/virt/vioapic.h"
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vpm.h"

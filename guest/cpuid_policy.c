@@ -31,15 +31,13 @@ struct feature_rule {
 };
 
 static const struct feature_rule rules[] = {
-    /*
-     * Leaf 1. Passed: instructions without state or MSRs that we would have to provide. Set: what
+    /* Leaf 1. Passed: instructions without state or MSRs that we would have to provide. Set: what
      * we emulate (x2APIC, TSC deadline, the hypervisor bit; MSR, APIC, MTRR, PAT; MCE and MCA with
      * no bank).
      * Withheld in ECX: DTES64, DS-CPL, CNXT-ID, SDBG, xTPR, PDCM, DCA (MSRs that are closed),
      * MONITOR (would idle the CPU in the guest), VMX and SMX (no nesting), EIST and TM2 (power is
      * the host's), OSXSAVE (dynamic). In EDX: PSN, DS, ACPI, TM, PBE (serial number, debug store,
-     * thermal MSRs), HTT (each package has one CPU).
-     */
+     * thermal MSRs), HTT (each package has one CPU). */
     {.leaf = 1,
      .pass = {.eax = 0x0fff3fff, /* family, model, stepping */
               .ebx = 0x0000ff00, /* CLFLUSH line */
@@ -52,15 +50,13 @@ static const struct feature_rule rules[] = {
     {.leaf = 2, .pass = {~0u, ~0u, ~0u, ~0u}},
     /* Leaf 6, power: only ARAT, since our APIC timer never stops. */
     {.leaf = 6, .set = {.eax = BIT(2)}},
-    /*
-     * Leaf 7. Passed: instructions, SMEP, SMAP, UMIP, FSGSBASE, protection keys, TSX as the host
+    /* Leaf 7. Passed: instructions, SMEP, SMAP, UMIP, FSGSBASE, protection keys, TSX as the host
      * has it. Set: TSC_ADJUST, emulated. Withheld in EBX: SGX, PQM and PQE (resource MSRs), MPX,
      * PT. In ECX: WAITPKG (VM-execution control left off), SHSTK, TME, LA57 (our guest page walk
      * has four levels), KL, bus-lock detection, ENQCMD, SGX_LC, PKS, OSPKE (dynamic). In EDX: what
      * stands for a closed MSR (IBRS and STIBP, SSBD, L1D_FLUSH, ARCH_CAPABILITIES,
      * CORE_CAPABILITIES, SRBDS, TSX aborts), UINTR, hybrid, PCONFIG, LBR, IBT, AMX. MD_CLEAR
-     * passes: VERW is an instruction.
-     */
+     * passes: VERW is an instruction. */
     {.leaf = 7,
      .pass = {.ebx = 0xfdbf2ff9,
               .ecx = BIT(0) | BIT(1) | BIT(2) | LEAF7_ECX_PKU | BIT(6) | BIT(8) | BIT(9) | BIT(10) |
@@ -74,8 +70,7 @@ static const struct feature_rule rules[] = {
      .pass = {.eax = BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(7) | BIT(10) |
                      BIT(11) | BIT(12) | BIT(23),
               .edx = BIT(4) | BIT(5) | BIT(10) | BIT(14)}},
-    /* Extended 1: LAHF in 64-bit mode, LZCNT, PREFETCHW; SYSCALL, NX, 1 GiB pages, RDTSCP, 64-bit.
-     */
+    /* Extended 1: 64-bit LAHF, LZCNT, PREFETCHW; SYSCALL, NX, 1 GiB pages, RDTSCP, 64-bit. */
     {.leaf = 0x80000001u,
      .pass = {.ecx = BIT(0) | BIT(5) | BIT(8),
               .edx = BIT(11) | BIT(20) | BIT(26) | EXT1_EDX_RDTSCP | BIT(29)}},

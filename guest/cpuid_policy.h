@@ -6,9 +6,6 @@
 #include "arch/status.h"
 #include "vmx/cpuid_table.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
 /* cpu_cpuid(), or a test's record of it. */
 typedef struct cpuid_regs cpuid_fn(uint32_t leaf, uint32_t subleaf);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The simplest guest program: a file that a BIOS would start as a boot sector, of any length. */
 #include "guest/flat.h"
-
 #include "arch/log.h"
 #include "guest/layout.h"
 

@@ -2,13 +2,8 @@
 /* Starts a flat program with a boot sector's signature, in real mode at 0:0x7c00, loaded whole. */
 #pragma once
 
-#include "arch/status.h"
 #include "mm/guestmem.h"
 #include "vmx/boot_state.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 /* Whether the first sector ends in 55 AA. */
 bool flat_recognize(const uint8_t *file, uint64_t size);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst), 64-bit entry. */
 #include "guest/linux.h"
-
 #include "arch/log.h"
 #include "guest/layout.h"
 
@@ -138,8 +137,7 @@ static void fill_zero_page(uint8_t *zp, const struct linux_image *image, const s
     add_e820(zp, LAYOUT_4GIB, LAYOUT_4GIB + layout_above_4g(image->memory_bytes), E820_RAM);
 }
 
-/* Identity map of the first 4 GiB in 2 MiB pages: more than the protocol asks, and any CPU has it.
- */
+/* Identity map of 4 GiB in 2 MiB pages: more than the protocol asks, and any CPU has it. */
 static bool write_page_tables(const struct guestmem *mem)
 {
     uint64_t *table = guestmem_window(mem, gpa(LAYOUT_PAGE_TABLES), 6 * PAGE_SIZE);

@@ -2,13 +2,8 @@
 /* Starts a Linux bzImage by the 64-bit entry of its boot protocol. */
 #pragma once
 
-#include "arch/status.h"
 #include "mm/guestmem.h"
 #include "vmx/boot_state.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 struct linux_image {
     const uint8_t *kernel; /* the bzImage file */
@@ -23,11 +18,9 @@ struct linux_image {
 /* Whether the file claims to be a Linux kernel (it may still be malformed). */
 bool linux_recognize(const uint8_t *file, uint64_t size);
 
-/*
- * Checks the kernel, puts it with ramdisk, command line, zero page, GDT and page tables into guest
+/* Checks the kernel, puts it with ramdisk, command line, zero page, GDT and page tables into guest
  * memory and fills in the state at entry. Pure but for guest memory. A refusal leaves a sentence in
  * why: ERR_BAD_INPUT for the files, ERR_UNSUPPORTED for kernels we cannot start, ERR_NO_MEMORY
- * where the guest is too small.
- */
+ * where the guest is too small. */
 enum status linux_load(const struct guestmem *mem, const struct linux_image *image,
                        struct boot_state *state, char *why, size_t why_size);

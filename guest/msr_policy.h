@@ -2,11 +2,8 @@
 /* The MSRs of the virtual PC that belong to neither the VMCS nor the local APIC. */
 #pragma once
 
-#include "arch/status.h"
 #include "mm/mtrr.h"
 #include "vmx/msr_table.h"
-
-#include <stdint.h>
 
 #define MSR_POLICY_MTRR_PAIRS 8u
 
@@ -16,7 +13,6 @@ struct msr_policy {
     uint64_t microcode; /* IA32_BIOS_SIGN_ID of the host: a guest looks up errata by it */
 };
 
-/* Opens these MSRs in *table and sets them as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT.
- */
+/* Opens these MSRs in *table, set as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT. */
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
                             uint32_t phys_bits);

@@ -2,7 +2,6 @@
 /* A virtual PC: a struct vm with its memory, devices and policies, and a kernel loaded. */
 #pragma once
 
-#include "arch/status.h"
 #include "boot/config.h"
 #include "drivers/virt/vdebug.h"
 #include "drivers/virt/vi8042.h"
@@ -19,9 +18,6 @@
 #include "vmx/boot_state.h"
 #include "vmx/vcpu.h"
 #include "vmx/vm.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 /* The VM's end of a console. All called on the VM's CPU, from its run loop. */
 struct pc_console {
@@ -74,12 +70,10 @@ struct pc {
     uint32_t ram_count;
 };
 
-/*
- * Makes VM number index as *config says: zeroed RAM, EPT, tables, devices at power-up, kernel
+/* Makes VM number index as *config says: zeroed RAM, EPT, tables, devices at power-up, kernel
  * loaded, pc->boot filled in; vcpu_create(&pc->vcpu, &pc->vm, &pc->boot) is to follow. config must
  * stay where it is. On failure everything is given back, and a line in the log says why. A VM
- * restarts by pc_destroy() and pc_create().
- */
+ * restarts by pc_destroy() and pc_create(). */
 enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
                       const struct pc_console *console, struct pc **out);
 

@@ -2,7 +2,6 @@
 /* Builds and checks extended page tables: hides their format (SDM, "The Extended Page
  * Table Mechanism (EPT)"). */
 #include "mm/ept.h"
-
 #include "mm/page_alloc.h"
 
 #define ENTRIES     512

@@ -2,12 +2,10 @@
 /* Extended page tables: guest-physical to host-physical, in the largest pages that fit. */
 #pragma once
 
-#include "arch/addr.h"
 #include "arch/status.h"
 #include "mm/mtrr.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 
 enum ept_perms {
     EPT_R = 1,
@@ -41,13 +39,11 @@ void ept_destroy(struct ept *ept);
 /* The EPT pointer for the VMCS: write-back, 4 levels, accessed/dirty flags where wanted. */
 uint64_t ept_pointer(const struct ept *ept);
 
-/*
- * Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
+/* Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
  * PAT is then combined with it, unless ignore_pat). All multiples of 4 KiB. ERR_BAD_INPUT:
  * misaligned, beyond 48 or phys_bits bits, perms that are a misconfiguration, or something is
  * mapped there already. After a failure part of it may be mapped. The caller runs INVEPT where the
- * EPT has been in use.
- */
+ * EPT has been in use. */
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
                     enum memory_type type, bool ignore_pat);
 

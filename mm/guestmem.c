@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guest RAM by slots: bounds are checked here and nowhere else. */
 #include "mm/guestmem.h"
-
 #include "arch/string.h"
 
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host)

@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #define GUESTMEM_MAX_SLOTS 8
 
@@ -25,18 +24,14 @@ struct guestmem {
 /* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps. */
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host);
 
-/*
- * Copies; false, and nothing is promised about the destination, where a byte of the range is not
+/* Copies; false, and nothing is promised about the destination, where a byte of the range is not
  * RAM. Ranges may cross slots that touch. The guest may change its memory meanwhile: read what is
- * to be checked once, into your own copy.
- */
+ * to be checked once, into your own copy. */
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes);
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes);
 
-/*
- * A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for
- * single aligned accesses; never keep it for data that is checked and then used.
- */
+/* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for
+ * single aligned accesses; never keep it for data that is checked and then used. */
 static inline void *guestmem_window(const struct guestmem *mem, gpa_t base, size_t bytes)
 {
     for (uint32_t i = 0; i < mem->count; i++) {

@@ -2,12 +2,7 @@
 /* The guest's page walk in software: what its CPU would do with a linear address. */
 #pragma once
 
-#include "arch/addr.h"
 #include "mm/guestmem.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 /* Page-fault error code (SDM, "Page-Fault Exceptions"). */
 enum page_fault {
@@ -29,19 +24,15 @@ struct guest_paging {
     uint8_t phys_bits; /* the guest's MAXPHYADDR */
 };
 
-/*
- * Translates one linear address (canonical: the caller's duty; not for a range that crosses a
+/* Translates one linear address (canonical: the caller's duty; not for a range that crosses a
  * page). Sets accessed and dirty flags as the CPU would. False: #PF with *error_code, CR2 = linear.
- * Paging entries outside of RAM read as all ones.
- */
+ * Paging entries outside of RAM read as all ones. */
 bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
                          gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code);
 
-/*
- * Reads RAM at a linear address, across pages. Returns the bytes read: fewer than asked where a
+/* Reads RAM at a linear address, across pages. Returns the bytes read: fewer than asked where a
  * page faults (*error_code, *fault_at) or is not RAM (*error_code = 0). access is WALK_READ or
- * WALK_FETCH.
- */
+ * WALK_FETCH. */
 size_t guestwalk_read(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
                       enum walk_access access, void *to, size_t bytes, uint32_t *error_code,
                       gva_t *fault_at);

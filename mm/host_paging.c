@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Builds and checks the hypervisor's page tables: hides their format (SDM, "4-Level Paging"). */
 #include "mm/host_paging.h"
-
 #include "arch/log.h"
 
 #define PTE_P       (1ull << 0)

@@ -2,21 +2,16 @@
 /* The hypervisor's own page tables: nothing is writable and executable, stacks have guard pages. */
 #pragma once
 
-#include "arch/addr.h"
-#include "arch/status.h"
 #include "mm/mtrr.h"
 #include "mm/page_alloc.h"
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #define HOST_PHYSMAP_BASE 0xffff800000000000ull /* all host-physical memory, RW + NX */
 #define HOST_STACKS_BASE  0xffffc00000000000ull /* stacks between unmapped pages */
 #define HOST_IMAGE_BASE   0xffffffff80200000ull /* the link address (boot/nadir.ld) */
 
-/* What is to be mapped. The *_start and *_end are addresses of the linker's symbols, page-aligned.
- */
+/* What to map. The *_start and *_end are addresses of the linker's symbols, page-aligned. */
 struct host_map_request {
     uint64_t physmap_end; /* top of RAM or of devices to reach, in bytes; 4 GiB are always mapped */
     uint64_t image_base;  /* host-physical, where HOST_IMAGE_BASE lies */
@@ -31,11 +26,9 @@ struct host_map_request {
     size_t runtime_count;
 };
 
-/*
- * Builds both sets of tables, while the firmware's identity map is still in use. Once, on the boot
+/* Builds both sets of tables, while the firmware's identity map is still in use. Once, on the boot
  * CPU. ERR_NO_MEMORY also where no root below 4 GiB can be had (the trampoline loads it in 32-bit
- * mode).
- */
+ * mode). */
 enum status host_paging_init(const struct host_map_request *request);
 
 /* Switches this CPU to the tables and sets physmap_base: pointers into the identity map die here.
@@ -48,15 +41,12 @@ hpa_t host_paging_root(void); /* below 4 GiB */
  * ResetSystem only. */
 hpa_t host_paging_efi_root(void);
 
-/* Drops the identity mapping of the trampoline, once all CPUs run; the caller flushes their TLBs.
- */
+/* Drops the trampoline's identity mapping, once all CPUs run; the caller flushes their TLBs. */
 void host_unmap_low(void);
 
-/*
- * Maps pages (page_alloc()ed) as a stack with an unmapped page beneath and above. Returns its
+/* Maps pages (page_alloc()ed) as a stack with an unmapped page beneath and above. Returns its
  * lowest address (the stack pointer starts at that + pages * PAGE_SIZE), NULL when out of memory.
- * Boot CPU, at start, after host_paging_init(); usable from host_paging_load() on.
- */
+ * Boot CPU, at start, after host_paging_init(); usable from host_paging_load() on. */
 void *host_map_stack(hpa_t base, uint64_t pages);
 
 /* Walks host_paging_root() and counts pages that are writable and executable at once: must be 0. */

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The memory type that the MTRRs give to host-physical addresses, computed from their raw values.
- */
+/* The memory type that the MTRRs give to host-physical addresses, from their raw values. */
 #pragma once
 
 #include "arch/addr.h"
-
-#include <stdint.h>
 
 #define MTRR_MAX_VARIABLE 32
 #define MTRR_FIXED_COUNT  11
@@ -36,6 +33,5 @@ struct mtrr_state {
 /* Reads the MTRRs of this CPU (all UC where it has none). At start, ring 0: mm/host_cpu.c. */
 void mtrr_read(struct mtrr_state *out);
 
-/* The effective type of [base, base + bytes), MEMORY_MIXED where it is not the same all over. Pure.
- */
+/* The effective type of [base, base + bytes), MEMORY_MIXED where it is not the same all over. */
 enum memory_type mtrr_range_type(const struct mtrr_state *mtrr, hpa_t base, uint64_t bytes);

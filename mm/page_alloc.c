@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The physical page allocator: hides a sorted table of free ranges behind one lock. */
 #include "mm/page_alloc.h"
-
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "arch/spinlock.h"
 #include "arch/string.h"
-
-#include <stdbool.h>
 
 #define LOWEST (1ull << 20) /* below: real-mode tables, trampoline, firmware's leftovers */
 

@@ -6,7 +6,6 @@
 #include "arch/status.h"
 
 #include <stddef.h>
-#include <stdint.h>
 
 #define PAGE_ALLOC_MAX_RANGES 256
 
@@ -15,23 +14,18 @@ struct page_range {
     uint64_t base, pages;
 };
 
-/*
- * Takes over the free RAM, sorted or not, none overlapping; what lies below 1 MiB is left out.
+/* Takes over the free RAM, sorted or not, none overlapping; what lies below 1 MiB is left out.
  * Called once at start (and by each test). ERR_LIMIT: more than PAGE_ALLOC_MAX_RANGES ranges;
- * ERR_BAD_INPUT: they overlap, are misaligned or run over the end of the address space.
- */
+ * ERR_BAD_INPUT: they overlap, are misaligned or run over the end of the address space. */
 enum status page_alloc_init(const struct page_range *ranges, size_t count);
 
-/*
- * Contiguous zeroed pages for the hypervisor itself, from the lowest fitting address up, so that
+/* Contiguous zeroed pages for the hypervisor itself, from the lowest fitting address up, so that
  * they stay clear of the guests' large blocks. align_pages is a power of two. Any CPU, any time;
- * freed by page_free() with the same (or a part of the) range.
- */
+ * freed by page_free() with the same (or a part of the) range. */
 enum status page_alloc(uint64_t pages, uint64_t align_pages, hpa_t *out);
 void page_free(hpa_t base, uint64_t pages);
 
-/* The same for a guest's RAM: from the top of memory down, zeroed, not counted as the hypervisor's.
- */
+/* The same for a guest's RAM: zeroed, from the top down, not counted as the hypervisor's. */
 enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, hpa_t *out);
 void page_free_guest(hpa_t base, uint64_t pages);
 

@@ -2,7 +2,6 @@
 /* Capability arithmetic: what the CPU's VMX offers, what is missing, and how a control word comes
  * about. */
 #include "vmx/caps.h"
-
 #include "arch/msr.h"
 
 static struct control_caps control_caps_of(uint64_t msr)

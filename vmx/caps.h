@@ -99,16 +99,12 @@ struct vmx_caps {
  * where CPUID has VMX. */
 void vmx_caps_read(struct vmx_caps *caps, uint64_t (*read)(uint32_t msr));
 
-/*
- * The checklist of what Nadir cannot run without. Calls missing() for each that the CPU lacks and
- * returns how many. Pure; called once at start before VMXON.
- */
+/* The checklist of what Nadir cannot run without. Calls missing() for each that the CPU lacks and
+ * returns how many. Pure; called once at start before VMXON. */
 unsigned vmx_caps_check(const struct vmx_caps *caps, void (*missing)(const char *what));
 
-/*
- * A control word: wanted bits that the CPU allows, plus those that it demands. *lost gets wanted
- * bits that it does not allow; the caller decides whether that is a fall-back or an error.
- */
+/* A control word: wanted bits that the CPU allows, plus those that it demands. *lost gets wanted
+ * bits that it does not allow; the caller decides whether that is a fall-back or an error. */
 uint32_t control_word(struct control_caps caps, uint32_t wanted, uint32_t *lost);
 
 static inline bool control_allowed(struct control_caps caps, uint32_t bits)

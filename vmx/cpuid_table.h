@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What CPUID tells a guest: a table made once per VM, with an index that makes the look-up short.
- */
+/* What CPUID tells a guest: a table made once per VM, with an index for a short look-up. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,11 +27,9 @@ struct cpuid_entry {
     uint32_t reserved;
 };
 
-/*
- * entry[0] is all zeros and stands for what is in range but not told. The others are sorted by leaf
+/* entry[0] is all zeros and stands for what is in range but not told. The others are sorted by leaf
  * and subleaf. first[] names each leaf's first entry: for leaves out of range already the entry of
- * the highest basic leaf, as the SDM's CPUID page says for such leaves.
- */
+ * the highest basic leaf, as the SDM's CPUID page says for such leaves. */
 struct cpuid_table {
     uint8_t first[CPUID_CLASSES * CPUID_INDEX_LEAVES];
     uint8_t out_of_range; /* index of the highest basic leaf's entry */
@@ -53,8 +50,7 @@ static inline const struct cpuid_entry *cpuid_table_first(const struct cpuid_tab
     return &table->entry[table->first[class * CPUID_INDEX_LEAVES + number]];
 }
 
-/* What CPUID answers for EAX = leaf, ECX = subleaf, but for the entry's dynamic bits. Never NULL.
- */
+/* What CPUID answers to EAX = leaf, ECX = subleaf, but for the dynamic bits. Never NULL. */
 static inline const struct cpuid_entry *cpuid_table_find(const struct cpuid_table *table,
                                                          uint32_t leaf, uint32_t subleaf)
 {
@@ -69,10 +65,8 @@ static inline const struct cpuid_entry *cpuid_table_find(const struct cpuid_tabl
     return &table->entry[0];
 }
 
-/*
- * Bytes of an XSAVE area that holds these state components, in the standard or the compacted form
- * (SDM: "XSAVE-Managed Features and State Components"); components not in the table are ignored.
- */
+/* Bytes of an XSAVE area that holds these state components, in the standard or the compacted form
+ * (SDM: "XSAVE-Managed Features and State Components"); components not in the table are ignored. */
 static inline uint32_t cpuid_xsave_size(const struct cpuid_table *table, uint64_t components,
                                         bool compacted)
 {

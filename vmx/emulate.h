@@ -4,9 +4,6 @@
 
 #include "vmx/decode.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
 /* Iterations of a REP per call, so that a guest can't hold the hypervisor. */
 #define EMULATE_MAX_REPEATS 64
 

@@ -82,10 +82,8 @@ enum exit_reason {
     REASON_TDCALL = 77,
 };
 
-/*
- * Handles the exit that has just happened (the VMCS is current) for its basic reason, including the
- * step over the instruction. The end of the VM is asked for with vm_end_request().
- */
+/* Handles the exit that has just happened (the VMCS is current) for its basic reason, including the
+ * step over the instruction. The end of the VM is asked for with vm_end_request(). */
 void exit_dispatch(struct vcpu *vcpu, uint32_t reason);
 
 /* The SDM's name of a basic exit reason in lower case with underscores; never NULL. */

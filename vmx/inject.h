@@ -5,8 +5,7 @@
 #include "vmx/events.h"
 #include "vmx/vcpu.h"
 
-/* After an exit that came while an event was being delivered: queues that event again, as it was.
- */
+/* After an exit that came during the delivery of an event: queues that event again, as it was. */
 void inject_again(struct vcpu *vcpu);
 
 /* Before an entry: puts the event, NMI or interrupt that is due into the VMCS, or opens the window

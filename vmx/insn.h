@@ -7,7 +7,6 @@
 #include "vmx/fields.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 
 /* VMfail of an instruction on the current VMCS: prints what failed, where and the VM-instruction
  * error, and panics. */

@@ -6,8 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/*
- * page is the APIC's register page in the layout of the SDM's "Local APIC Register Address Map"
+/* page is the APIC's register page in the layout of the SDM's "Local APIC Register Address Map"
  * (register at offset n is page[n / 4]); it is also the virtual-APIC page of the VMCS, so the CPU
  * may read and write it while the guest runs.
  *
@@ -15,8 +14,7 @@
  * virtual-interrupt delivery. Then the CPU itself evaluates IRR/PPR, moves IRR to ISR, handles EOI,
  * TPR and self-IPI, and the device only sets IRR (and TMR) bits and calls changed(); pending() and
  * accept() are not used. The CPU does not maintain PPR-dependent software state of the device, so
- * the device must derive everything from the page. Where not assisted, the device does it all.
- */
+ * the device must derive everything from the page. Where not assisted, the device does it all. */
 struct intc {
     void *chip;
     uint32_t *page;

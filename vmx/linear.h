@@ -19,10 +19,8 @@ struct linear {
 /* Reads the paging state from the VMCS. */
 void linear_begin(struct linear *linear, struct vcpu *vcpu);
 
-/*
- * bytes is 1, 2, 4 or 8; the range may cross a page. False: #PF has been queued, nothing was
- * written. Device memory is reached through the VM's bus.
- */
+/* bytes is 1, 2, 4 or 8; the range may cross a page. False: #PF has been queued, nothing was
+ * written. Device memory is reached through the VM's bus. */
 bool linear_read(void *linear, uint64_t address, unsigned bytes, uint64_t *value);
 bool linear_write(void *linear, uint64_t address, unsigned bytes, uint64_t value);
 

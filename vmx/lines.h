@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The wires of a virtual PC: how a device raises an interrupt pin and asks for the end of its VM.
- */
+/* A virtual PC's wires: how a device raises an interrupt pin and asks for the end of its VM. */
 #pragma once
 
 #include <stdbool.h>

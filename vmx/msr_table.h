@@ -22,8 +22,7 @@ struct msr_table {
     struct msr_range range[MSR_TABLE_MAX]; /* sorted by first, no overlaps */
 };
 
-/* Opens a range at start. ERR_LIMIT when the table is full, ERR_BAD_INPUT when it overlaps another.
- */
+/* Opens a range at start. ERR_LIMIT: the table is full; ERR_BAD_INPUT: it overlaps another. */
 enum status msr_table_add(struct msr_table *table, const struct msr_range *range);
 
 /* The range that holds msr, or NULL. */

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The accounts of a VM: the table, and the line of JSON. */
 #include "vmx/stats.h"
-
 #include "arch/format.h"
 #include "arch/log.h"
 #include "arch/spinlock.h"
 #include "vmx/exit.h"
-
-#include <stdarg.h>
 
 static const char *end_name(enum vm_end end)
 {

@@ -46,8 +46,7 @@ uint64_t timers_cycles_since(const struct timers *timers, uint64_t base, uint64_
  * it is too far away to matter. */
 uint64_t timers_cycle_start(const struct timers *timers, uint64_t base, uint64_t rate, uint64_t n);
 
-/* a * b / c with a 128-bit product; c != 0; saturates at UINT64_MAX. For converting between rates.
- */
+/* a * b / c with a 128-bit product; c != 0; saturates at UINT64_MAX. Converts between rates. */
 static inline uint64_t scale_u64(uint64_t a, uint64_t b, uint64_t c)
 {
     uint64_t low, high, quotient, rest;

@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A virtual CPU: its registers outside the VMCS, its run loop, and how an event is queued for it.
- */
+/* A virtual CPU: its registers outside the VMCS, its run loop, how an event is queued for it. */
 #pragma once
 
-#include "arch/addr.h"
-#include "arch/status.h"
 #include "vmx/boot_state.h"
 #include "vmx/vm.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 /* In the hardware's order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. The RSP slot is unused: RSP is
  * in the VMCS. */
@@ -67,11 +60,9 @@ struct vcpu {
     hpa_t msr_bitmap;
 };
 
-/*
- * Makes the vCPU of a VM whose tables, EPT and intc are filled in, in the given architectural
+/* Makes the vCPU of a VM whose tables, EPT and intc are filled in, in the given architectural
  * state. Allocates the VMCS and the MSR bitmap. Call on a CPU in VMX operation; the vCPU then runs
- * on this CPU.
- */
+ * on this CPU. */
 enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_state *state);
 void vcpu_destroy(struct vcpu *vcpu);
 
@@ -86,21 +77,17 @@ static inline enum exit_action vcpu_return(struct vcpu *vcpu, int64_t result)
     return EXIT_NEXT;
 }
 
-/*
- * Queues an exception for the next entry. If another event was interrupted by this exit, the SDM's
- * rules ("Conditions for Generating a Double Fault") combine the two; a triple fault ends the VM.
- */
+/* Queues an exception for the next entry. If another event was interrupted by this exit, the SDM's
+ * rules ("Conditions for Generating a Double Fault") combine both; a triple fault ends the VM. */
 void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector);
 void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
 
 /* Prints the guest's registers, for the end of a VM that did not end well. The VMCS is current. */
 void vcpu_dump(const struct vcpu *vcpu);
 
-/*
- * After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
+/* After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
  * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.
- * failed: what vmx_enter() returned.
- */
+ * failed: what vmx_enter() returned. */
 void vcpu_report_failed_entry(struct vcpu *vcpu, unsigned failed);
 
 _Static_assert(offsetof(struct vcpu, regs) == 0 && sizeof(struct guest_regs) == 16 * 8,

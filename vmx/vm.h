@@ -3,7 +3,6 @@
  * builds the PC around it. */
 #pragma once
 
-#include "arch/addr.h"
 #include "mm/ept.h"
 #include "mm/guestmem.h"
 #include "vmx/bus.h"
@@ -13,9 +12,6 @@
 #include "vmx/msr_table.h"
 #include "vmx/stats.h"
 #include "vmx/timers.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 #define VM_APIC_PAGE_GPA \
     0xfee00000ull /* where pc.c maps apic_access_page in the EPT, and its bus range lies */

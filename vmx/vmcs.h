@@ -2,7 +2,6 @@
 /* The contents of a new VMCS, in three parts: controls, host state, guest state. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/boot_state.h"
 #include "vmx/vcpu.h"
 
@@ -20,6 +19,5 @@ uint64_t vmcs_cr4_allowed(const struct vcpu *vcpu);
 /* The bits of IA32_EFER that this vCPU's CPUID allows. */
 uint64_t vmcs_efer_allowed(const struct vcpu *vcpu);
 
-/* Matches the APIC-virtualization controls and the MSR bitmap to the mode of the vCPU's local APIC.
- */
+/* Matches APIC-virtualization controls and MSR bitmap to the mode of the vCPU's local APIC. */
 void vmcs_set_apic_mode(struct vcpu *vcpu);

@@ -2,7 +2,6 @@
 /* The checks of VM entry on controls and host state, one function per section of the SDM's chapter
  * "VM Entries"; those on guest state are in vmcs_check_guest.c. */
 #include "vmx/vmcs_check.h"
-
 #include "arch/log.h"
 #include "vmx/vmcs_check_parts.h"
 

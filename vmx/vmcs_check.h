@@ -4,8 +4,6 @@
 
 #include "vmx/caps.h"
 
-#include <stdint.h>
-
 /* A VMCS to look at. read is asked only for fields that the controls in use make exist. */
 struct vmcs_view {
     uint64_t (*read)(void *ctx, uint32_t field);
@@ -19,10 +17,8 @@ struct vmcs_view {
 typedef void vmcs_report_fn(void *ctx, const char *rule, uint32_t field, uint64_t value,
                             const char *allowed);
 
-/*
- * Re-runs the SDM's "Checks on VMX Controls and Host-State Area" and "Checks on the Guest State
+/* Re-runs the SDM's "Checks on VMX Controls and Host-State Area" and "Checks on the Guest State
  * Area" for a 64-bit host, calls report for each violation and returns how many there are. After a
  * failed entry 0 means that the CPU minds something that is not checked here: contents of memory
- * (MSR-load areas, the virtual-APIC page) and features that Nadir never turns on (CET, SGX, PT).
- */
+ * (MSR-load areas, the virtual-APIC page) and features that Nadir never turns on (CET, SGX, PT). */
 unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *report_ctx);

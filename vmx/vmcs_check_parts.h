@@ -7,9 +7,6 @@
 #include "vmx/fields.h"
 #include "vmx/vmcs_check.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
 enum control_word { PIN, PROC, PROC2, EXIT, ENTRY, CONTROL_WORDS };
 
 struct check {

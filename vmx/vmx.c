@@ -2,15 +2,12 @@
 /* Turning VT-x on: checklist, IA32_FEATURE_CONTROL, VMXON; and the panic of a VMX instruction that
  * failed. */
 #include "vmx/vmx.h"
-
 #include "arch/cpu.h"
 #include "arch/log.h"
 #include "arch/msr.h"
 #include "arch/panic.h"
 #include "mm/page_alloc.h"
 #include "vmx/insn.h"
-
-#include <stddef.h>
 
 #define FEATURE_CONTROL_LOCK (1ull << 0)
 #define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */

@@ -2,18 +2,14 @@
 /* VMX operation of this machine: the checklist at start, and VMXON on each CPU. */
 #pragma once
 
-#include "arch/addr.h"
 #include "arch/percpu.h"
-#include "arch/status.h"
 #include "mm/ept.h"
 #include "vmx/caps.h"
 
-/*
- * Reads the capabilities and goes through the checklist of SDM chapter "Introduction to Virtual
+/* Reads the capabilities and goes through the checklist of SDM chapter "Introduction to Virtual
  * Machine Extensions" and of what Nadir relies on; logs each thing that is missing, and which
  * fall-backs run. Called once on the boot CPU. ERR_UNSUPPORTED: the CPU cannot run Nadir;
- * ERR_DENIED: the firmware has locked VT-x off.
- */
+ * ERR_DENIED: the firmware has locked VT-x off. */
 enum status vmx_init(void);
 
 /* The capabilities that vmx_init has read; the same on all CPUs (vmx_enable checks that). */

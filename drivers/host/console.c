@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Buffers the console, and knows when looking at the slow port pays off. */
 #include "drivers/host/console.h"
-#include "arch/addr.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
 #include "arch/panic.h"

@@ -4,10 +4,6 @@
 
 #include "drivers/host/fbconsole.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 /* Opens the serial port (base 0: none) and becomes a sink of the log. Boot CPU, first of all. */
 void console_init(uint16_t serial_base);
 
@@ -23,8 +19,7 @@ void console_set_tsc_hz(uint64_t hz);
  * only when 64 KiB are pending: nothing is lost. Any CPU. */
 void console_write(const char *text, size_t length);
 
-/* Moves what can be moved without waiting: output to the port, input from it, text to the screen.
- */
+/* Moves what needs no waiting: output to the port, input from it, text to the screen. */
 void console_poll(void);
 
 /* The next byte that was typed, or -1. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Tries every way to power off or reset, the firmware's first; a way that faults leads to the next.
- */
+/* Tries every way to power off or reset, firmware's first; one that faults leads to the next. */
 #include "drivers/host/power.h"
 #include "arch/cpu.h"
 #include "arch/fault.h"

@@ -4,9 +4,6 @@
 #include "arch/cpu.h"
 #include "arch/log.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #define RUNS       3
 #define RUN_HZ     125u         /* a run takes 8 ms */
 #define RUN_BOUND  (1ull << 28) /* TSC ticks after which a timer counts as dead */

@@ -2,11 +2,8 @@
 /* The two ports by which test kernels speak in emulators: console 0xe9 and debug-exit 0xf4. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
-
-#include <stdint.h>
 
 struct vdebug {
     void (*out)(void *ctx, uint8_t byte);

@@ -2,12 +2,8 @@
 /* The 8042 keyboard controller with nothing plugged in, and port 0x92: reset and the A20 gate. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 struct vi8042 {
     uint8_t ram[32]; /* the controller's memory; byte 0 is the configuration */

@@ -4,9 +4,6 @@
 
 #include "drivers/virt/vlapic.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #define VIOAPIC_BASE 0xfec00000ull
 #define VIOAPIC_SIZE 0x1000ull
 #define VIOAPIC_PINS 24u

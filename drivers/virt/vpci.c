@@ -21,8 +21,7 @@ static uint32_t bridge_read(const struct vpci *pci, unsigned offset)
     }
 }
 
-/* Is this access for a device that is there? Mechanism #1: bit 31 enables; bus, device, function 0.
- */
+/* Is there a device of that address? Mechanism #1: bit 31 enables; bus, device, function 0. */
 static bool bridge_selected(const struct vpci *pci)
 {
     return (pci->address & 0xffffff00) == 0x80000000;

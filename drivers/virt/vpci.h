@@ -3,12 +3,8 @@
  * control register 0xcf9 among them. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 struct vpci {
     uint32_t address; /* CONFIG_ADDRESS */

@@ -3,8 +3,6 @@
  * LTIM bit. */
 #include "drivers/virt/vpic.h"
 
-#include <stddef.h>
-
 enum {
     MASTER = 0x20,
     SLAVE = 0xa0,
@@ -74,8 +72,7 @@ static void update_intr(struct vpic *pic)
     }
 }
 
-/* An acknowledge cycle of one chip: the input, or 7 with nothing in service when it was spurious.
- */
+/* One chip's acknowledge cycle: the input, or 7 with nothing in service when it was spurious. */
 static unsigned acknowledge_chip(struct vpic *pic, struct vpic_chip *c)
 {
     unsigned input = requested_input(pic, c);

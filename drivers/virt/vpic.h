@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The two 8259A interrupt controllers of a PC: master at 0x20, slave at 0xa0 on the master's IR2.
- */
+/* A PC's two 8259A interrupt controllers: master at 0x20, slave at 0xa0 on the master's IR2. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 struct vpic_chip {
     uint8_t irr, isr, imr;

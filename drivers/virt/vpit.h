@@ -2,13 +2,9 @@
 /* The 8254 timer of a PC: channel 0 is IRQ0, channel 2 the speaker behind port 0x61. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
 #include "vmx/timers.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 #define VPIT_HZ 1193182
 

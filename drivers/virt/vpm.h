@@ -3,13 +3,9 @@
  * 0xcf9, lies among the PCI ports and is vpci's.) */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
 #include "vmx/timers.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 /* What the FADT and the DSDT tell the guest. No SMI command port: ACPI mode is always on. */
 #define VPM_PM1A_EVT    0x600 /* 4 bytes: status, enable */

@@ -2,13 +2,9 @@
 /* The MC146818 real-time clock and the CMOS memory of a PC, ports 0x70 and 0x71. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
 #include "vmx/timers.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 #define VRTC_CENTURY 0x32 /* the FADT's CENTURY field */
 
@@ -25,8 +21,7 @@ struct vrtc {
     struct irq_line irq;
 };
 
-/* epoch: the time of day, seconds since 1970 (UTC). below_4g, above_4g: the guest's RAM in bytes.
- */
+/* epoch: time of day, seconds since 1970 (UTC). below_4g, above_4g: the guest's RAM in bytes. */
 enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint64_t above_4g,
                       struct bus *bus, struct timers *timers, struct irq_line irq);
 

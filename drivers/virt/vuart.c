@@ -3,8 +3,6 @@
  * rate: the transmitter is always empty. */
 #include "drivers/virt/vuart.h"
 
-#include <stddef.h>
-
 enum {
     RBR_THR,
     IER,

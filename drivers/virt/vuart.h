@@ -2,12 +2,8 @@
 /* A 16550A serial port without a modem: what the guest sends goes to a callback at once. */
 #pragma once
 
-#include "arch/status.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 #define VUART_FIFO_SIZE 16
 
