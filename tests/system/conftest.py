@@ -41,6 +41,7 @@ def write_config(tmp_path):
         for name, content in (files or {}).items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
             if isinstance(content, Path):
                 path.symlink_to(content)
             else:
