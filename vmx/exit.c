@@ -154,8 +154,8 @@ static const struct {
     [REASON_ENQCMDS_PASID] = {exit_unexpected, "enqcmds_pasid_translation_failure"},
     [REASON_BUS_LOCK] = {exit_unexpected, "bus_lock"},
     [REASON_INSTRUCTION_TIMEOUT] = {exit_unexpected, "instruction_timeout"},
-    [REASON_SEAMCALL] = {exit_unexpected, "seamcall"},
-    [REASON_TDCALL] = {exit_unexpected, "tdcall"},
+    [REASON_SEAMCALL] = {exit_undefined, "seamcall"},
+    [REASON_TDCALL] = {exit_undefined, "tdcall"},
 };
 
 const char *exit_reason_name(unsigned reason)
