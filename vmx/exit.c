@@ -13,6 +13,7 @@
 #define REASON_FAILED_ENTRY (1u << 31)
 #define RFLAGS_TF           (1ull << 8)
 #define PENDING_DEBUG_BS    (1ull << 14)
+#define DEBUGCTL_BTF        (1ull << 1)
 #define ACCESS_LONG         (1u << 13) /* CS.L in the access-rights format */
 
 /* Nothing to do: inject_prepare() looks at what the guest now can take. */
@@ -177,7 +178,9 @@ static inline void step_over(uint64_t length)
     if ((blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0)
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
                 blocked & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
-    if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0)
+    /* With BTF the trap is after branches only, and none of what is stepped over is a branch. */
+    if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0 &&
+        (vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0)
         vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 

@@ -10,6 +10,7 @@
 
 #define DR7_GD            (1ull << 13)
 #define DR6_CLEARED_BY_DB 0xeull /* what a new #DB may clear: B1..B3, with B0 below */
+#define DEBUGCTL_BTF      (1ull << 1)
 
 static uint64_t read_dr6(void)
 {
@@ -33,6 +34,12 @@ static void reflect_debug(struct vcpu *vcpu)
     uint64_t causes = vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full;
     write_dr6((read_dr6() & ~(DR6_CLEARED_BY_DB | 1)) | causes);
     vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
+    vmwrite(VMCS_GUEST_DEBUGCTL, vmread(VMCS_GUEST_DEBUGCTL) & ~DEBUGCTL_BTF);
+    /* Its delivery ends a shadow of STI or MOV SS. Left there, with RFLAGS.TF, VM entry would
+     * demand a pending single-step, which this #DB is (SDM, "Checks on Guest Non-Register State").
+     */
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
+            vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
     uint32_t type = (uint32_t)vmread(VMCS_EXIT_EVENT) & EVENT_TYPE_MASK;
     vcpu_inject_exception(vcpu, VECTOR_DEBUG);
     if (type == EVENT_PRIVILEGED_SOFTWARE) {

@@ -60,6 +60,7 @@ STEP "MOV to CR8", mov cr8, rbx
 STEP "WBINVD", wbinvd
 STEP "RDTSC", rdtsc
 STEP "INVLPG", invlpg [r8]
+STEP "STI", sti
 section .data
     dq      0
 

@@ -53,6 +53,7 @@ static void check_steps(void)
     for (const struct piece *p = step_rows; p->run != NULL; p++) {
         traps = 0;
         p->run();
+        __asm__ volatile("cli");
         test_check(traps == 1 && trap_rip[0] == p->next && (trap_dr6[0] & DR6_BS) != 0, p->name,
                    "#DB after it, RFLAGS.TF");
         if (traps != 1 || trap_rip[0] != p->next)
