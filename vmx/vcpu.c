@@ -135,6 +135,8 @@ static void load_initial_state(const struct vcpu *vcpu)
         cpu_wrmsr(zeroed[i], 0);
     if ((vcpu->proc2 & PROC2_RDTSCP) != 0)
         cpu_wrmsr(MSR_IA32_TSC_AUX, 0);
+    if ((vcpu->proc2 & PROC2_XSAVES) != 0)
+        cpu_wrmsr(MSR_IA32_XSS, 0); /* what the guest is told; XSAVES goes by the CPU's own */
     __asm__ volatile("mov %0, %%dr0; mov %0, %%dr1; mov %0, %%dr2; mov %0, %%dr3; mov %1, %%dr6"
                      :
                      : "r"(0ull), "r"(0xffff0ff0ull));
