@@ -159,11 +159,13 @@ static void load_initial_state(const struct vcpu *vcpu)
     }
 }
 
-/* HLT: the host's CPU sleeps until a timer of the VM or an interrupt of the host. */
+/* HLT: the host's CPU sleeps until a timer of the VM or an interrupt of the host. A pending
+ * single-step ends it at once. */
 static void vcpu_wait(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    while (vm->end == VM_RUNS && !inject_would_wake(vcpu)) {
+    while (vm->end == VM_RUNS && !inject_would_wake(vcpu) &&
+           vmread(VMCS_GUEST_PENDING_DEBUG) == 0) {
         if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) == 0) {
             vm_end_request(vm, VM_CRASH, 0, "halted with interrupts disabled: nothing can wake it");
             return;

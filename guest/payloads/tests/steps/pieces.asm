@@ -61,6 +61,7 @@ STEP "WBINVD", wbinvd
 STEP "RDTSC", rdtsc
 STEP "INVLPG", invlpg [r8]
 STEP "STI", sti
+STEP "HLT", hlt
 section .data
     dq      0
 
