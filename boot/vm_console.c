@@ -62,7 +62,7 @@ static uint64_t poll(void *ctx, uint64_t now)
 {
     (void)ctx;
     console_poll();
-    return now + console_period_ticks(console_busy());
+    return now + console_period_ticks();
 }
 
 struct pc_console vm_console_of(uint32_t index, const char *name)

@@ -202,18 +202,23 @@ static enum status load_program(struct pc *pc, const struct vm_config *config)
             ? linux_load(&pc->vm.mem, &image, &pc->boot, why, sizeof(why))
             : flat_load(&pc->vm.mem, image.kernel, image.kernel_size, &pc->boot, why, sizeof(why));
     if (s != OK)
-        log_line("vm %s: %s: %s", config->name, config->kernel.path, why);
+        log_line("error: nadir.cfg:%u: %s: %s", config->kernel.line, config->kernel.path, why);
     return s;
 }
 
 static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
 {
-    const char *step = "memory";
+    const char *step = "CPUID and MSR tables";
+    const uint64_t free_mib = page_alloc_free_bytes() / LAYOUT_MIB;
     enum status s = pc_memory_create(pc, config->memory_mib, host);
-    if (s == OK) {
-        step = "CPUID and MSR tables";
-        s = make_policies(pc, config, host);
+    if (s != OK) {
+        log_line(
+            "error: nadir.cfg:%u: [vm %s] has memory = %llu (MiB), but only %llu MiB are free: %s",
+            config->line, config->name, (unsigned long long)config->memory_mib,
+            (unsigned long long)free_mib, status_text(s));
+        return s;
     }
+    s = make_policies(pc, config, host);
     if (s == OK) {
         step = "interrupt controllers";
         s = make_interrupt_controllers(pc);

@@ -84,7 +84,6 @@ void vcpu_report_failed_entry(struct vcpu *vcpu, unsigned failed)
             .phys_bits = cpu_cpuid(0x80000008, 0).eax & 0xff,
         };
         broken = vmcs_check(&view, report_rule, vcpu);
-        vcpu_dump(vcpu);
     }
-    vm_end_format(vcpu->vm, VM_CRASH, 0, "VM entry failed, %u broken rules found", broken);
+    vm_end_format(vcpu->vm, VM_CRASH, 0, "VM entry failed, broken rules found: %u", broken);
 }

@@ -53,7 +53,7 @@ static void poll_locked(void)
  * stays cool. */
 static void wait_locked(uint8_t until_status)
 {
-    uint64_t until = cpu_rdtsc() + console_period_ticks(true);
+    uint64_t until = cpu_rdtsc() + console_period_ticks();
     bool asleep = lapic_timer_is_ready() && !panic_is_active();
     while (cpu_rdtsc() < until && (asleep || !(uart_status() & until_status))) {
         if (asleep)
@@ -139,14 +139,9 @@ int console_read(void)
     return c;
 }
 
-bool console_busy(void)
+uint64_t console_period_ticks(void)
 {
-    return ring_held(&out) != 0 || screen.dirty_end != 0;
-}
-
-uint64_t console_period_ticks(bool busy)
-{
-    return busy ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
+    return has_uart ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
 }
 
 void console_flush(void)

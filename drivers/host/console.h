@@ -25,10 +25,9 @@ void console_poll(void);
 /* The next byte that was typed, or -1. */
 int console_read(void);
 
-/* Whether output is pending: then poll every console_period_ticks(true) TSC ticks, the time that
- * the port takes for what a poll gives it; else every console_period_ticks(false) for input. */
-bool console_busy(void);
-uint64_t console_period_ticks(bool busy);
+/* How often to poll, in TSC ticks: the time in which the serial port's FIFOs empty or fill, so that
+ * no key is lost and output never pauses; 10 ms without one. */
+uint64_t console_period_ticks(void);
 
 /* Waits until all has left, at most 10 s. It sleeps between polls where the local APIC's timer is
  * ready, and leaves that timer disarmed. */

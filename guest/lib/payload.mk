@@ -13,12 +13,13 @@ endef
 $(foreach d,$(PAYLOAD_DIRS),$(eval $(call payload_rule,$d)))
 
 $B/payloads/%.elf:
-	ld -nostdlib -static -z noexecstack --build-id=none --no-warn-rwx-segments -T $< -o $@ $(filter %.o,$^)
+	$(call say,LINK )
+	$Qld -nostdlib -static -z noexecstack --build-id=none --no-warn-rwx-segments -T $< -o $@ $(filter %.o,$^)
 $B/payloads/%.bin: $B/payloads/%.elf
-	objcopy -O binary -j .image $< $@
+	$Qobjcopy -O binary -j .image $< $@
 $B/payloads/%.c.o: %.c | $B/.deps
-	@mkdir -p $(@D)
-	gcc $(GUEST_CFLAGS) $(DEPS) -c $< -o $@
+	$(call say,CC   )
+	$Qgcc $(GUEST_CFLAGS) $(DEPS) -c $< -o $@
 $B/payloads/%.asm.o: %.asm | $B/.deps
-	@mkdir -p $(@D)
-	nasm -f elf64 -g -F dwarf -w+all -w+error -I guest/lib/ -MD $@.d -MP $< -o $@
+	$(call say,ASM  )
+	$Qnasm -f elf64 -g -F dwarf -Werror -I guest/lib/ -MD $@.d -MP $< -o $@

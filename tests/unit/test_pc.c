@@ -294,7 +294,7 @@ static void test_refused(void **state)
     refuse(ERR_BAD_INPUT, "memory");
     config.memory_mib = 8;
     config.kernel.size = 100;
-    refuse(ERR_BAD_INPUT, "vm test: k: neither");
+    refuse(ERR_BAD_INPUT, ": k: neither");
 }
 
 int main(void)
