@@ -8,6 +8,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir"
 
+# Where sgdisk and mkfs.fat are; only root has it in the PATH on Debian.
+os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+
 # Exit statuses of `nadir run`.
 OK, VM_FAILED, USAGE, REFUSED, TIMEOUT = 0, 1, 2, 3, 124
 

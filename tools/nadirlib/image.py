@@ -53,8 +53,11 @@ def plan(cfg):
 
 
 def run(*command, data=None):
-    done = subprocess.run([str(c) for c in command], input=data, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env={**os.environ, **ALWAYS_THE_SAME})
+    try:
+        done = subprocess.run([str(c) for c in command], input=data, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env={**os.environ, **ALWAYS_THE_SAME})
+    except FileNotFoundError:
+        raise ToolError(f"there is no {command[0]}; run make deps")
     if done.returncode:
         raise ToolError(f"{command[0]} failed:\n" + done.stdout.decode(errors="replace").strip())
 
@@ -86,12 +89,14 @@ def make_disk(out, files):
                   for content in files.values())
     esp = max(SMALLEST_ESP, (payload + payload // 16 + 8 * MIB) // MIB * MIB)
     out = Path(out)
-    out.unlink(missing_ok=True)
+    if out.exists() and not out.is_file():
+        raise ToolError(f"{out} is not a file: make an image, and dd that to it")
     try:
+        out.unlink(missing_ok=True)
         with open(out, "wb") as image:
             image.truncate(esp + 2 * MIB)
     except OSError as error:
-        raise ToolError(str(error))
+        raise ToolError(f"{out}: {error.strerror}")
     start = FIRST_MIB * MIB // 512
     run("sgdisk", "--clear", f"--new=1:{start}:{start + esp // 512 - 1}", "--typecode=1:ef00",
         "--change-name=1:nadir", f"--disk-guid={DISK_GUID}",
