@@ -114,7 +114,6 @@ void interrupt_handle(uint8_t vector)
 
 void nmi_handle(void)
 {
-    cpu_self()->nmi_count++;
     if (smp_is_stopping())
         cpu_stop();
 }

@@ -12,30 +12,18 @@ struct fault_frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-enum {
-    VECTOR_DEBUG = 1,
-    VECTOR_NMI = 2,
-    VECTOR_INVALID_OPCODE = 6,
-    VECTOR_DOUBLE_FAULT = 8,
-    VECTOR_GENERAL_PROTECTION = 13,
-    VECTOR_PAGE_FAULT = 14,
-    VECTOR_ALIGNMENT_CHECK = 17,
-    VECTOR_MACHINE_CHECK = 18,
-    VECTOR_VIRTUALIZATION = 20,
-    VECTOR_CONTROL_PROTECTION = 21,
-    VECTOR_FIRST_EXTERNAL = 32,
-    VECTOR_TIMER = 0xf0,
-    VECTOR_WAKE = 0xf1,
-    VECTOR_SPURIOUS = 0xff,
-};
+enum { VECTOR_DEBUG = 1, VECTOR_NMI = 2, VECTOR_INVALID_OPCODE = 6, VECTOR_DOUBLE_FAULT = 8 };
+enum { VECTOR_GENERAL_PROTECTION = 13, VECTOR_PAGE_FAULT = 14, VECTOR_ALIGNMENT_CHECK = 17 };
+enum { VECTOR_MACHINE_CHECK = 18, VECTOR_VIRTUALIZATION = 20, VECTOR_CONTROL_PROTECTION = 21 };
+enum { VECTOR_FIRST_EXTERNAL = 32 };
+enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_SPURIOUS = 0xff };
 
 /* An external interrupt has been acknowledged: that it ended a sleep or a guest's run is all that
  * is wanted of it, so only EOI is signalled. Called from the IDT, and by vmx after a VM exit that
  * acknowledged the interrupt. Interrupts off. */
 void interrupt_handle(uint8_t vector);
 
-/* An NMI has come, through the IDT or as a VM exit: counted; where the machine is being stopped,
- * does not return. */
+/* An NMI has come, by IDT or VM exit: does not return where the machine is being stopped. */
 void nmi_handle(void);
 
 /* Where to go, once, on the next fault of any kind instead of panicking: for calling firmware that

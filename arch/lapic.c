@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The local APIC's registers, by memory or by MSR. SDM, chapter "Advanced Programmable Interrupt
- * Controller (APIC)". */
+/* The local APIC's registers, by memory or MSR (SDM, "Local APIC Register Address Map"). */
 #include "arch/lapic.h"
 #include "arch/cpu.h"
 #include "arch/fault.h"
@@ -14,24 +13,11 @@
 
 #define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
 
-enum {
-    REG_ID = 0x020,
-    REG_VERSION = 0x030,
-    REG_TPR = 0x080,
-    REG_EOI = 0x0b0,
-    REG_SPURIOUS = 0x0f0,
-    REG_LVT_CMCI = 0x2f0,
-    REG_ICR_LOW = 0x300,
-    REG_ICR_HIGH = 0x310,
-    REG_LVT_TIMER = 0x320,
-    REG_LVT_THERMAL = 0x330,
-    REG_LVT_PERF = 0x340,
-    REG_LVT_LINT0 = 0x350,
-    REG_LVT_ERROR = 0x370,
-    REG_TIMER_INITIAL = 0x380,
-    REG_TIMER_CURRENT = 0x390,
-    REG_TIMER_DIVIDE = 0x3e0,
-};
+enum { REG_ID = 0x20, REG_VERSION = 0x30, REG_TPR = 0x80, REG_EOI = 0xb0, REG_SPURIOUS = 0xf0 };
+enum { REG_ICR_LOW = 0x300, REG_ICR_HIGH = 0x310 };
+enum { REG_LVT_CMCI = 0x2f0, REG_LVT_TIMER = 0x320, REG_LVT_THERMAL = 0x330, REG_LVT_PERF = 0x340 };
+enum { REG_LVT_LINT0 = 0x350, REG_LVT_ERROR = 0x370 };
+enum { REG_TIMER_INITIAL = 0x380, REG_TIMER_CURRENT = 0x390, REG_TIMER_DIVIDE = 0x3e0 };
 
 #define SPURIOUS_ENABLE  0x100u
 #define LVT_MASKED       0x10000u

@@ -7,8 +7,7 @@
 /* A place where text goes (serial port, screen). Called with the log's lock held, on any CPU. */
 typedef void log_sink_fn(const char *text, size_t length);
 
-/* Registers a sink; at most four, more are ignored. Text logged before the first sink is kept (4
- * KiB) and replayed. */
+/* Registers a sink, at most four. Text logged before the first (4 KiB at most) is replayed. */
 void log_add_sink(log_sink_fn *sink);
 
 /* Prints one line, "nadir: " before and "\n" behind it. Any CPU, any state, interrupts on or off.

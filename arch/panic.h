@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The end for a host state that cannot be. Nothing that a guest or the firmware supplies may lead
- * here. */
+/* The end for a host state that cannot be. Nothing that a guest or firmware supplies leads here. */
 #pragma once
 
 #include <stdbool.h>
 
-/* Prints the message, the caller's address and a back-trace, then "nadir-end: panic", and stops the
- * machine. */
+/* Prints message, back-trace, then "nadir-end: panic", and stops the machine. */
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Called by panic() at its very end (to power the machine off); registered once by boot/main.c. */

@@ -27,7 +27,6 @@ struct cpu {
     uint32_t index;   /* 0 = boot CPU */
     uint32_t apic_id;
     bool online;
-    uint64_t nmi_count; /* NMIs taken in root mode or handed over by a VM exit */
     struct cpu_memory memory;
 
     hpa_t vmxon_region; /* vmx: 0 until VMXON */

@@ -4,8 +4,7 @@
 
 #include <stdint.h>
 
-/* Quadwords first: an emulator counts every iteration, and real CPUs take REP MOVSQ at full speed
- * too. */
+/* Quadwords first: an emulator counts iterations, and real CPUs are at full speed with them too. */
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
     void *d = to;

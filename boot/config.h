@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* nadir.cfg as data: what the loader parses and the hypervisor obeys. Pure C, shared with host
- * tests. */
+/* nadir.cfg as data: what the loader parses and the hypervisor obeys. Pure, tested on the host. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,8 +15,7 @@
 
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 
-/* A file that the loader has put into memory (page-aligned, LoaderData); base 0 where none was
- * named. */
+/* A file that the loader has read (page-aligned, LoaderData); base 0 where none was named. */
 struct loaded_file {
     char path[CONFIG_MAX_PATH];
     uint64_t base; /* host-physical */

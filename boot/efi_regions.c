@@ -33,8 +33,7 @@ static bool region_evict(struct handoff *h, uint64_t pages)
     return true;
 }
 
-/* Where regions overlap, the part that is not free wins: firmware has been seen to list a range
- * twice. */
+/* Where regions overlap, what is not free wins: firmware has been seen to list a range twice. */
 void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_kind kind)
 {
     struct handoff_region *last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;

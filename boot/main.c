@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* nadir_main(): the hypervisor's table of contents. Each step is one call; the order is the order
- * of need. */
+/* nadir_main(): the hypervisor's table of contents. A step is a call, in the order of need. */
 #include "arch/cpu.h"
 #include "arch/desc.h"
 #include "arch/lapic.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The guests' consoles on the host's: one VM has it as it is; of several, each line bears its VM's
- * name. */
+/* The guests' consoles on the host's: one VM has it raw; of several, lines bear the VM's name. */
 #pragma once
 
 #include "guest/pc.h"

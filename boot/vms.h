@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMs of nadir.cfg: each waits for a free CPU, runs there until it ends, is restarted if its
- * section says so. */
+/* The VMs of nadir.cfg: each waits for a free CPU, runs there to its end, may be restarted. */
 #pragma once
 
 #include "arch/percpu.h"
@@ -16,6 +15,5 @@ void vms_init(const struct handoff *handoff, const struct pc_host *host);
 /* Takes VM after VM until none waits. Any CPU in VMX operation. */
 void vms_work(struct cpu *cpu);
 
-/* Waits until the VMs on the other CPUs have ended too, and says how. Boot CPU, after its
- * vms_work(). */
+/* Waits for the end of the VMs on other CPUs, says how. Boot CPU, after its vms_work(). */
 enum vms_outcome vms_wait_for_all(void);

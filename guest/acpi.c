@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* ACPI tables, byte by byte as the ACPI specification's chapter "System Description Tables" lays
- * them out. */
+/* ACPI tables, byte by byte (ACPI specification, chapter "System Description Tables"). */
 #include "guest/acpi.h"
 #include "drivers/virt/vioapic.h"
 #include "drivers/virt/vlapic.h"
@@ -11,20 +10,9 @@
 #define GAS_IO(b) (1u | (b) << 8) /* generic address: I/O space, width in bits */
 
 /* Where each table stands, from the base; what follows the MADT depends on the number of CPUs. */
-enum {
-    RSDP = 0x000,
-    RSDT = 0x040,
-    XSDT = 0x080,
-    FADT = 0x0c0,
-    FACS = 0x1c0, /* 64-byte-aligned */
-    MADT = 0x200,
-    HEADER_BYTES = 36,
-    RSDP_V1_BYTES = 20,
-    RSDP_BYTES = 36,
-    FADT_BYTES = 244, /* revision 3 */
-    FACS_BYTES = 64,
-    MADT_FIXED_BYTES = 44,
-};
+enum { RSDP = 0, RSDT = 0x40, XSDT = 0x80, FADT = 0xc0, FACS = 0x1c0 /* aligned */, MADT = 0x200 };
+enum { HEADER_BYTES = 36, RSDP_V1_BYTES = 20, RSDP_BYTES = 36, FACS_BYTES = 64 };
+enum { FADT_BYTES = 244 /* revision 3 */, MADT_FIXED_BYTES = 44 };
 
 /* A field of a table: where, how wide, and what; all others are 0. */
 struct field {

@@ -6,16 +6,9 @@
 
 #define BIT(n) (1u << (n))
 
-enum {
-    MAX_BASIC = 0x16,
-    MAX_HYPERVISOR = 0x40000010,
-    MAX_EXTENDED = 0x80000008u,
-    LEAF1_ECX_XSAVE = BIT(26),
-    LEAF7_EBX_INVPCID = BIT(10),
-    LEAF7_ECX_PKU = BIT(3),
-    LEAFD1_EAX_XSAVES = BIT(3),
-    EXT1_EDX_RDTSCP = BIT(27),
-};
+enum { MAX_BASIC = 0x16, MAX_HYPERVISOR = 0x40000010, MAX_EXTENDED = 0x80000008u };
+enum { LEAF1_ECX_XSAVE = BIT(26), LEAF7_EBX_INVPCID = BIT(10), LEAF7_ECX_PKU = BIT(3) };
+enum { LEAFD1_EAX_XSAVES = BIT(3), EXT1_EDX_RDTSCP = BIT(27) };
 
 /* State components: x87, SSE, AVX; the three of AVX-512; PKRU. Not MPX (gone from CPUs), not AMX
  * (needs IA32_XFD), no supervisor state. */
@@ -251,7 +244,7 @@ enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
 {
     if (facts->vcpus == 0 || facts->vcpus > 255 || facts->tsc_hz == 0 || facts->physical_bits < 32)
         return ERR_BAD_INPUT;
-    *table = (struct cpuid_table){.count = 1, .max_basic = MAX_BASIC, .max_extended = MAX_EXTENDED};
+    *table = (struct cpuid_table){.count = 1};
 
     struct builder b = {.table = table,
                         .host = host,

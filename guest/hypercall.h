@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a guest may ask of Nadir by VMCALL: the only header that hypervisor and guest programs
- * share. */
+/* What a guest may ask of Nadir by VMCALL: all that hypervisor and guest programs share. */
 #pragma once
 
 /* VMCALL in any mode, at CPL 0: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX; no

@@ -5,33 +5,16 @@
 #include "guest/layout.h"
 
 /* Offsets in the file and in the zero page, which holds a copy of the setup header. */
-enum {
-    ZP_RSDP = 0x070,
-    ZP_E820_COUNT = 0x1e8,
-    HDR_START = 0x1f1,
-    HDR_SETUP_SECTS = 0x1f1,
-    HDR_SYSSIZE = 0x1f4, /* protected-mode code in 16-byte units */
-    HDR_BOOT_FLAG = 0x1fe,
-    HDR_JUMP = 0x201, /* the header ends this many bytes after 0x202 */
-    HDR_MAGIC = 0x202,
-    HDR_VERSION = 0x206,
-    HDR_LOADER_TYPE = 0x210,
-    HDR_LOADFLAGS = 0x211,
-    HDR_RAMDISK = 0x218,
-    HDR_RAMDISK_SIZE = 0x21c,
-    HDR_CMDLINE = 0x228,
-    HDR_INITRD_MAX = 0x22c,
-    HDR_ALIGNMENT = 0x230,
-    HDR_RELOCATABLE = 0x234,
-    HDR_XLOADFLAGS = 0x236,
-    HDR_CMDLINE_SIZE = 0x238,
-    HDR_PREF_ADDRESS = 0x258,
-    HDR_INIT_SIZE = 0x260,
-    HDR_END_MIN = 0x264, /* up to init_size */
-    HDR_END_MAX = 0x290, /* what the zero page has room for */
-    ZP_E820 = 0x2d0,
-    ZP_SIZE = 0x1000,
-};
+enum { ZP_RSDP = 0x070, ZP_E820_COUNT = 0x1e8, ZP_E820 = 0x2d0, ZP_SIZE = 0x1000 };
+enum { HDR_START = 0x1f1, HDR_SETUP_SECTS = 0x1f1, HDR_BOOT_FLAG = 0x1fe };
+enum { HDR_SYSSIZE = 0x1f4 }; /* protected-mode code in 16-byte units */
+enum { HDR_JUMP = 0x201 };    /* the header ends this many bytes after 0x202 */
+enum { HDR_MAGIC = 0x202, HDR_VERSION = 0x206, HDR_LOADER_TYPE = 0x210, HDR_LOADFLAGS = 0x211 };
+enum { HDR_RAMDISK = 0x218, HDR_RAMDISK_SIZE = 0x21c, HDR_CMDLINE = 0x228, HDR_INITRD_MAX = 0x22c };
+enum { HDR_ALIGNMENT = 0x230, HDR_RELOCATABLE = 0x234, HDR_XLOADFLAGS = 0x236 };
+enum { HDR_CMDLINE_SIZE = 0x238, HDR_PREF_ADDRESS = 0x258, HDR_INIT_SIZE = 0x260 };
+enum { HDR_END_MIN = 0x264 }; /* up to init_size */
+enum { HDR_END_MAX = 0x290 }; /* what the zero page has room for */
 
 #define MAGIC_HDRS       0x53726448u
 #define BOOT_FLAG        0xaa55u

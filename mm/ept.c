@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Builds and checks extended page tables: hides their format (SDM, "The Extended Page
- * Table Mechanism (EPT)"). */
+/* Builds and checks EPT: hides its format (SDM, "The Extended Page Table Mechanism (EPT)"). */
 #include "mm/ept.h"
 #include "mm/page_alloc.h"
 

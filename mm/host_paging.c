@@ -15,10 +15,7 @@
 #define FOUR_GIB    (1ull << 32)
 
 /* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */
-enum {
-    READ_ONLY = PTE_P | PTE_A | PTE_D,
-    READ_WRITE = READ_ONLY | PTE_W,
-};
+enum { READ_ONLY = PTE_P | PTE_A | PTE_D, READ_WRITE = READ_ONLY | PTE_W };
 
 static struct {
     hpa_t root, efi_root;
@@ -50,8 +47,7 @@ static bool leaf_fits(unsigned level, uint64_t virt, uint64_t phys, uint64_t byt
     if (level == TOP_LEVEL || (level == 3 && !state.pages_1g) || bytes < size ||
         (virt | phys) % size != 0)
         return false;
-    /* A large page over several memory types is undefined (SDM, "Large Page Size
-     * Considerations"). */
+    /* A large page over several types is undefined (SDM, "Large Page Size Considerations"). */
     return state.mtrr == NULL || mtrr_range_type(state.mtrr, hpa(phys), size) != MEMORY_MIXED;
 }
 

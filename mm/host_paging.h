@@ -37,8 +37,7 @@ void host_paging_load(void);
 
 hpa_t host_paging_root(void); /* below 4 GiB */
 
-/* The same high half and the UEFI runtime regions at their physical addresses, RWX: for calling
- * ResetSystem only. */
+/* The same high half, and UEFI runtime regions identity-mapped, RWX: to call ResetSystem only. */
 hpa_t host_paging_efi_root(void);
 
 /* Drops the trampoline's identity mapping, once all CPUs run; the caller flushes their TLBs. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The MTRRs' arithmetic: the type of one address, and how far it reaches (SDM, "Memory Type Range
- * Registers"). */
+/* The type of one address, and how far it reaches (SDM, "Memory Type Range Registers"). */
 #include "mm/mtrr.h"
 
 #include <stdbool.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The architectural state in which a vCPU starts: what a guest loader decides and the engine puts
- * into the CPU. */
+/* The architectural state in which a vCPU starts: guest loaders decide, the engine applies it. */
 #pragma once
 
 #include <stdint.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Ports and device memory of one VM: who answers at which address. Unclaimed: reads all ones,
- * writes dropped. */
+/* Ports and device memory of one VM. Unclaimed addresses read all ones and drop writes. */
 #pragma once
 
 #include "arch/status.h"
@@ -34,13 +33,11 @@ struct bus {
     uint32_t port_count, mmio_count;
 };
 
-/* Claim a range at start. ERR_LIMIT when the table is full, ERR_BAD_INPUT when it overlaps another
- * or is malformed. */
+/* Claim a range at start. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */
 enum status bus_add_ports(struct bus *bus, const struct port_range *range);
 enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range);
 
-/* One access by the guest. bytes is 1, 2 or 4 (ports), 1, 2, 4 or 8 (memory); upper bits of a read
- * are zero. */
+/* One access by the guest, of 1, 2, 4 bytes (memory: or 8); upper bits of a read are zero. */
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);
 void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value);
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Capability arithmetic: what the CPU's VMX offers, what is missing, and how a control word comes
- * about. */
+/* Capability arithmetic: what VMX offers and lacks here, and how a control word comes about. */
 #include "vmx/caps.h"
 #include "arch/msr.h"
 

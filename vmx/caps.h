@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What this CPU's VMX can do: the capability MSRs, read once, and the only place where control
- * words are computed. */
+/* What this CPU's VMX can do: its capability MSRs, and how control words come from them. */
 #pragma once
 
 #include "arch/status.h"
@@ -9,8 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One control word: the settings that the CPU allows (SDM, appendix "VMX Capability Reporting
- * Facility"). */
+/* A control word's allowed settings (SDM, appendix "VMX Capability Reporting Facility"). */
 struct control_caps {
     uint32_t must_be_1;
     uint32_t may_be_1;
@@ -95,8 +93,7 @@ struct vmx_caps {
 #define EPTCAP_INVVPID_SINGLE (1ull << 41)
 #define EPTCAP_INVVPID_ALL    (1ull << 42)
 
-/* Reads the capability MSRs through read (an unsupported MSR gives 0). Pure but for read; call
- * where CPUID has VMX. */
+/* Reads the capability MSRs by read (0: unsupported), where CPUID has VMX. Pure but for read. */
 void vmx_caps_read(struct vmx_caps *caps, uint64_t (*read)(uint32_t msr));
 
 /* The checklist of what Nadir cannot run without. Calls missing() for each that the CPU lacks and

@@ -13,36 +13,11 @@ enum insn_mode { INSN_16, INSN_32, INSN_64 }; /* by CS.L and CS.D */
 
 enum insn_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS }; /* the CPU's numbers */
 
-/* The first eight in the order of the opcode's bits 5:3. */
-enum insn_op {
-    INSN_ADD,
-    INSN_OR,
-    INSN_ADC,
-    INSN_SBB,
-    INSN_AND,
-    INSN_SUB,
-    INSN_XOR,
-    INSN_CMP,
-    INSN_MOV,
-    INSN_MOVZX,
-    INSN_MOVSX,
-    INSN_MOVBE,
-    INSN_TEST,
-    INSN_XCHG,
-    INSN_NOT,
-    INSN_NEG,
-    INSN_INC,
-    INSN_DEC,
-    INSN_BT,
-    INSN_BTS,
-    INSN_BTR,
-    INSN_BTC,
-    INSN_CMPXCHG,
-    INSN_XADD,
-    INSN_MOVS,
-    INSN_STOS,
-    INSN_LODS,
-};
+/* What is done; the first eight in the order of the opcode's bits 5:3. */
+enum { INSN_ADD, INSN_OR, INSN_ADC, INSN_SBB, INSN_AND, INSN_SUB, INSN_XOR, INSN_CMP };
+enum { INSN_MOV = 8, INSN_MOVZX, INSN_MOVSX, INSN_MOVBE, INSN_TEST, INSN_XCHG, INSN_NOT, INSN_NEG };
+enum { INSN_INC = 16, INSN_DEC, INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC, INSN_CMPXCHG, INSN_XADD };
+enum { INSN_MOVS = 24, INSN_STOS, INSN_LODS };
 
 enum insn_form {
     INSN_MEM_REG, /* memory is the destination (or first operand), a register the source */
@@ -53,7 +28,7 @@ enum insn_form {
 };
 
 struct insn {
-    uint8_t op;          /* enum insn_op */
+    uint8_t op;          /* INSN_ADD to INSN_LODS */
     uint8_t form;        /* enum insn_form */
     uint8_t length;      /* bytes */
     uint8_t mem_bytes;   /* size of the memory operand: 1, 2, 4, 8 */
@@ -76,7 +51,6 @@ enum insn_result {
     INSN_UNKNOWN,   /* not an instruction that this decoder knows, or one without memory operand */
 };
 
-/* Decodes one instruction from count bytes (more than 15 are not looked at). Only after INSN_OK is
- * *out defined. */
+/* Decodes one instruction from count bytes (15 at most count). *out is defined after INSN_OK. */
 enum insn_result insn_decode(struct insn *out, const uint8_t *bytes, unsigned count,
                              enum insn_mode mode);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Carries out a decoded instruction: memory first, registers and flags only when nothing can fail
- * any more. */
+/* Carries out a decoded instruction: memory first; registers and flags once nothing can fail. */
 #include "vmx/emulate.h"
 
 #define FLAG_CF    (1u << 0)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* VM exits: the basic reasons, what a handler answers, and the handlers that the table in exit.c
- * names. */
+/* VM exits: the basic reasons, what handlers answer, and the handlers that exit.c's table names. */
 #pragma once
 
 #include "arch/fault.h"

@@ -8,8 +8,7 @@
 /* After an exit that came during the delivery of an event: queues that event again, as it was. */
 void inject_again(struct vcpu *vcpu);
 
-/* Before an entry: puts the event, NMI or interrupt that is due into the VMCS, or opens the window
- * that waits for it. */
+/* Before an entry: puts the event that is due into the VMCS, or opens the window for it. */
 void inject_prepare(struct vcpu *vcpu);
 
 /* Whether something would be delivered now that ends a HLT. */

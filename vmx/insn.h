@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMX instructions, one function each. A failure that cannot be is a panic that names field,
- * error and caller. */
+/* The VMX instructions, a function each. A failure that cannot be panics with field and error. */
 #pragma once
 
 #include "arch/addr.h"
@@ -8,8 +7,7 @@
 
 #include <stdbool.h>
 
-/* VMfail of an instruction on the current VMCS: prints what failed, where and the VM-instruction
- * error, and panics. */
+/* VMfail of an instruction on the current VMCS: panics with what failed, where and why. */
 _Noreturn void vmx_insn_failed(const char *insn, uint32_t field, uint64_t value);
 
 /* Any field of the current VMCS. Two instructions and a branch never taken. */

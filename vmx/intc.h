@@ -24,19 +24,16 @@ struct intc {
     int (*pending)(void *chip);
     /* The vector from pending() is being injected: IRR to ISR. Software delivery only. */
     void (*accept)(void *chip, unsigned vector);
-    /* Whether the 8259's INTR reaches the CPU (LINT0 as ExtINT, or APIC off); then acknowledge it:
-     * returns the vector. */
+    /* Whether the 8259's INTR reaches the CPU; then acknowledge it: returns the vector. */
     bool (*extint_pending)(void *chip);
     unsigned (*extint_acknowledge)(void *chip);
 
-    /* A register access by memory or MSR (offset = 0x10 * (msr - 0x800)); false: #GP where it came
-     * by MSR. */
+    /* A register access by memory or MSR (offset = 0x10 * (msr - 0x800)); false: #GP, if by MSR. */
     bool (*read)(void *chip, unsigned offset, uint64_t *value);
     bool (*write)(void *chip, unsigned offset, uint64_t value);
     /* APIC-write VM exit: the CPU has put the value into the page already; act on it. */
     void (*written)(void *chip, unsigned offset);
-    /* EOI-induced VM exit for a level-triggered vector: tell the IO-APIC; ISR is already cleared by
-     * the CPU. */
+    /* EOI-induced VM exit of a level-triggered vector, its ISR bit cleared: tell the IO-APIC. */
     void (*eoi)(void *chip, unsigned vector);
     /* IA32_APIC_BASE and IA32_TSC_DEADLINE; a write returns false for #GP. */
     uint64_t (*read_base)(void *chip);
@@ -45,8 +42,7 @@ struct intc {
     bool (*write_deadline)(void *chip, uint64_t guest_tsc);
 };
 
-/* What the device calls back: something that may lead to an interrupt, or the APIC's mode, has
- * changed. */
+/* What the device calls back: what may lead to an interrupt, or the APIC's mode, has changed. */
 struct vcpu_line {
     void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0 or mode changed: look again before the
                                     next entry */

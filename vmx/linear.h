@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The guest's linear memory during one exit: page walk, RAM or device, and the fault where there is
- * neither. */
+/* The guest's linear memory during one exit: page walk, then RAM, device or fault. */
 #pragma once
 
 #include "mm/guestwalk.h"
 #include "vmx/emulate.h"
 #include "vmx/vcpu.h"
 
-/* One exit's view. known: a translation that the CPU has reported with the exit, which saves a
- * walk. */
+/* One exit's view. known: a translation reported by the CPU with the exit, which saves a walk. */
 struct linear {
     struct vcpu *vcpu;
     struct guest_paging paging;

@@ -21,8 +21,7 @@ static inline void irq_line_set(const struct irq_line *line, bool high)
 
 enum vm_end { VM_RUNS, VM_POWEROFF, VM_RESET, VM_DEBUG_EXIT, VM_CRASH };
 
-/* How a device ends its VM: takes effect when the current exit has been handled; the first request
- * wins. */
+/* How a device ends its VM, once the current exit has been handled; the first request wins. */
 struct power_line {
     void (*request)(void *vm, enum vm_end end, uint32_t code, const char *why);
     void *vm;

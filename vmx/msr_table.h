@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which MSRs a VM has: default deny, opened range by range. An MSR that is not in the table gives
- * #GP. */
+/* Which MSRs a VM has: default deny, opened range by range; all others give #GP. */
 #pragma once
 
 #include "arch/status.h"

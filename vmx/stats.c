@@ -30,8 +30,7 @@ static void print_table(const struct vm *vm)
     }
 }
 
-/* The JSON line is made in one piece, since other CPUs print too; 80 reasons of at most 90 bytes
- * fit. */
+/* The JSON line is made in one piece, as other CPUs print too; 80 reasons of 90 bytes fit. */
 struct line {
     size_t length;
     char text[8192];

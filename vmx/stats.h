@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a VM's exits cost: counted from its first entry, printed at its end as a table and as one
- * line of JSON. */
+/* What a VM's exits cost from its first entry on, printed at its end as a table and as JSON. */
 #pragma once
 
 #include <stdint.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A VM's clock and the timers of its devices. The clock is the host's TSC; a device converts to its
- * own rate. */
+/* A VM's clock, the host's TSC, and its devices' timers; a device converts to its own rate. */
 #pragma once
 
 #include <stdbool.h>
@@ -30,16 +29,13 @@ static inline uint64_t timers_now(const struct timers *t)
 /* Adds a disarmed timer at start; fire and dev are set by the caller before. */
 void timers_add(struct timers *timers, struct timer *timer);
 
-/* Arms (again) for an absolute time, in the past means at once at the next timers_run; TIMER_NEVER
- * disarms. */
+/* Arms (again) for an absolute time, a past one for the next timers_run; TIMER_NEVER disarms. */
 void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline);
 
-/* Fires every timer whose deadline is at or before now. Called by the run loop when timers->next
- * has passed. */
+/* Fires every timer due at or before now. For the run loop, when timers->next has passed. */
 void timers_run(struct timers *timers, uint64_t now);
 
-/* Cycles of a device's own clock (rate a second) that have passed since base (clock ticks). Never
- * negative. */
+/* Cycles of a device's clock (rate a second) since base (clock ticks). Never negative. */
 uint64_t timers_cycles_since(const struct timers *timers, uint64_t base, uint64_t rate);
 
 /* The clock tick at which timers_cycles_since(timers, base, rate) is at least n; TIMER_NEVER when

@@ -5,8 +5,7 @@
 #include "vmx/boot_state.h"
 #include "vmx/vm.h"
 
-/* In the hardware's order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. The RSP slot is unused: RSP is
- * in the VMCS. */
+/* In the hardware's order. The RSP slot is unused: RSP is in the VMCS. */
 enum gpr {
     RAX,
     RCX,
@@ -66,8 +65,7 @@ struct vcpu {
 enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_state *state);
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* Runs until the VM ends; vm->end, end_code and end_why say how. Called on the CPU that created the
- * vCPU. */
+/* Runs until the VM ends; vm->end, end_code, end_why say how. On the CPU that created the vCPU. */
 void vcpu_run(struct vcpu *vcpu);
 
 /* Ends a hypercall with its result. */

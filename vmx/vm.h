@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A virtual machine as the VT-x engine runs it: address spaces, policy tables, vCPU. guest/pc.h
- * builds the PC around it. */
+/* A virtual machine as the VT-x engine runs it. guest/pc.h builds the PC around it. */
 #pragma once
 
 #include "mm/ept.h"
@@ -58,8 +57,7 @@ struct vm {
     struct vm_stats stats;
 };
 
-/* Asks for the end of the VM after the current exit; the first request wins. why: printf-like. Fits
- * struct power_line. */
+/* Asks for the VM's end after the current exit; the first request wins. Fits struct power_line. */
 void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why);
 void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

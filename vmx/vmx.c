@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Turning VT-x on: checklist, IA32_FEATURE_CONTROL, VMXON; and the panic of a VMX instruction that
- * failed. */
+/* Turns VT-x on: checklist, IA32_FEATURE_CONTROL, VMXON; and panics for failed instructions. */
 #include "vmx/vmx.h"
 #include "arch/cpu.h"
 #include "arch/log.h"
@@ -55,8 +54,7 @@ static void log_fallback(bool present, const char *feature, const char *fallback
         log_line("vmx: no %s: %s", feature, fallback);
 }
 
-/* SDM, "Enabling and Entering VMX Operation": VMXON faults unless this MSR is locked with the VMX
- * bit set. */
+/* SDM, "Enabling and Entering VMX Operation": VMXON faults unless it is locked with VMX set. */
 static enum status feature_control_open(void)
 {
     uint64_t value = read_msr_or_zero(MSR_IA32_FEATURE_CONTROL);

@@ -18,13 +18,11 @@ const struct vmx_caps *vmx_caps(void);
 /* What of the EPT this CPU can do, for ept_init(). */
 struct ept_caps vmx_ept_caps(void);
 
-/* Whether the CPU virtualizes the local APIC: registers, interrupt delivery, xAPIC page and x2APIC
- * MSRs. */
+/* Whether the CPU virtualizes the local APIC: registers, delivery, xAPIC page and x2APIC MSRs. */
 bool vmx_has_apicv(void);
 
 /* Enters VMX root operation on the calling CPU (SDM, "Enabling and Entering VMX Operation"). */
 enum status vmx_enable(struct cpu *cpu);
 
-/* Leaves it, for power-off and reset: some firmware does not expect CR4.VMXE. Harmless where not in
- * VMX operation. */
+/* Leaves it, for power-off and reset, if in it: some firmware does not expect CR4.VMXE. */
 void vmx_disable(void);

@@ -49,8 +49,7 @@ static void poll_locked(void)
         ring_put(&in, (char)c);
 }
 
-/* Until the port says so, or should have. Asleep, if that can be: an emulator skips it, and a CPU
- * stays cool. */
+/* Until the port says so, or should have. Asleep where possible: emulators skip it, CPUs cool. */
 static void wait_locked(uint8_t until_status)
 {
     uint64_t until = cpu_rdtsc() + console_period_ticks();

@@ -91,8 +91,7 @@ static void put_plain(struct fbconsole *fb, uint8_t c)
     }
 }
 
-/* The end of ESC [ parameters letter: what a shell's line editor needs; the rest, as colours, is
- * swallowed. */
+/* The end of ESC [ parameters letter: what a shell's line editor needs; the rest is swallowed. */
 static void run_control(struct fbconsole *fb, uint8_t letter)
 {
     uint32_t here = fb->row * fb->columns + (fb->column < fb->columns ? fb->column : fb->columns);

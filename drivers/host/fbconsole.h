@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A text console on a framebuffer of 32 bits a pixel. No privileged instruction: tested on the
- * host. */
+/* A text console on a framebuffer of 32 bits a pixel. Pure: tested on the host. */
 #pragma once
 
 #include <stdbool.h>

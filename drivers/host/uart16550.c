@@ -3,18 +3,9 @@
 #include "drivers/host/uart16550.h"
 #include "arch/cpu.h"
 
-enum {
-    REG_DATA = 0,
-    REG_INTERRUPT_ENABLE = 1,
-    REG_DIVISOR_LOW = 0, /* while LCR_DIVISOR is set */
-    REG_DIVISOR_HIGH = 1,
-    REG_FIFO_CONTROL = 2,
-    REG_INTERRUPT_ID = 2,
-    REG_LINE_CONTROL = 3,
-    REG_MODEM_CONTROL = 4,
-    REG_LINE_STATUS = 5,
-    REG_SCRATCH = 7,
-};
+enum { REG_DATA = 0, REG_INTERRUPT_ENABLE = 1, REG_INTERRUPT_ID = 2, REG_FIFO_CONTROL = 2 };
+enum { REG_LINE_CONTROL = 3, REG_MODEM_CONTROL = 4, REG_LINE_STATUS = 5, REG_SCRATCH = 7 };
+enum { REG_DIVISOR_LOW = 0, REG_DIVISOR_HIGH = 1 }; /* while LCR_DIVISOR is set */
 
 #define LCR_8N1        0x03
 #define LCR_DIVISOR    0x80

@@ -3,27 +3,12 @@
  * Controller"). A byte sent to a device that is not there is answered with a time-out at once. */
 #include "drivers/virt/vi8042.h"
 
-enum {
-    PORT_DATA = 0x60,
-    PORT_COMMAND = 0x64,
-    PORT_A = 0x92,
-    STATUS_FULL = 0x01,
-    STATUS_SYSTEM = 0x04,
-    STATUS_COMMAND = 0x08,
-    STATUS_UNLOCKED = 0x10,
-    STATUS_MOUSE = 0x20,
-    STATUS_TIMEOUT = 0x40,
-    CONFIG_KEYBOARD_IRQ = 0x01,
-    CONFIG_MOUSE_IRQ = 0x02,
-    CONFIG_SYSTEM = 0x04,
-    CONFIG_KEYBOARD_OFF = 0x10,
-    CONFIG_MOUSE_OFF = 0x20,
-    OUTPUT_RUN = 0x01,
-    OUTPUT_A20 = 0x02,
-    OUTPUT_MOUSE_FULL = 0x20,
-    OUTPUT_KEYBOARD_FULL = 0x10,
-    REPLY_RESEND = 0xfe,
-};
+enum { PORT_DATA = 0x60, PORT_COMMAND = 0x64, PORT_A = 0x92 };
+enum { STATUS_FULL = 0x01, STATUS_SYSTEM = 0x04, STATUS_COMMAND = 0x08, STATUS_UNLOCKED = 0x10 };
+enum { STATUS_MOUSE = 0x20, STATUS_TIMEOUT = 0x40, REPLY_RESEND = 0xfe };
+enum { CONFIG_KEYBOARD_IRQ = 0x01, CONFIG_MOUSE_IRQ = 0x02, CONFIG_SYSTEM = 0x04 };
+enum { CONFIG_KEYBOARD_OFF = 0x10, CONFIG_MOUSE_OFF = 0x20 };
+enum { OUTPUT_RUN = 1, OUTPUT_A20 = 2, OUTPUT_KEYBOARD_FULL = 0x10, OUTPUT_MOUSE_FULL = 0x20 };
 
 static void update_irqs(const struct vi8042 *k)
 {

@@ -3,12 +3,8 @@
  * so a byte access at 0xcf9 is the chip set's reset control register. */
 #include "drivers/virt/vpci.h"
 
-enum {
-    CONFIG_ADDRESS = 0xcf8,
-    RESET_CONTROL = 0xcf9,
-    CONFIG_DATA = 0xcfc,
-    RESET_CPU = 4, /* a rising edge resets; bit 1 chooses between hard and soft, the same here */
-};
+enum { CONFIG_ADDRESS = 0xcf8, RESET_CONTROL = 0xcf9, CONFIG_DATA = 0xcfc };
+enum { RESET_CPU = 4 }; /* a rising edge resets; bit 1 (hard or soft) makes no difference */
 
 /* Configuration space of the host bridge, a double word at a time. */
 static uint32_t bridge_read(const struct vpci *pci, unsigned offset)

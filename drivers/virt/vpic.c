@@ -1,28 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The 8259A as its data sheet describes it in 8086 mode, with the chip set's ELCR in place of the
- * LTIM bit. */
+/* The 8259A by its data sheet, in 8086 mode, with the chip set's ELCR in place of the LTIM bit. */
 #include "drivers/virt/vpic.h"
 
-enum {
-    MASTER = 0x20,
-    SLAVE = 0xa0,
-    ELCR = 0x4d0,
-    CASCADE = 2, /* the master's input that the slave drives */
-    ICW1_ICW4 = 1,
-    ICW1_SINGLE = 2,
-    ICW1 = 0x10,
-    ICW4_AUTO_EOI = 2,
-    ICW4_NESTED = 0x10, /* special fully nested mode */
-    OCW2_EOI = 0x20,
-    OCW2_SPECIFIC = 0x40,
-    OCW2_ROTATE = 0x80,
-    OCW3_READ_ISR = 1,
-    OCW3_READ = 2,
-    OCW3_POLL = 4,
-    OCW3 = 8,
-    OCW3_MASK = 0x20,
-    OCW3_SET_MASK = 0x40,
-};
+enum { MASTER = 0x20, SLAVE = 0xa0, ELCR = 0x4d0 };
+enum { CASCADE = 2 }; /* the master's input that the slave drives */
+enum { ICW1 = 0x10, ICW1_ICW4 = 1, ICW1_SINGLE = 2 };
+enum { ICW4_AUTO_EOI = 2, ICW4_NESTED = 0x10 }; /* special fully nested mode */
+enum { OCW2_EOI = 0x20, OCW2_SPECIFIC = 0x40, OCW2_ROTATE = 0x80 };
+enum { OCW3 = 8, OCW3_READ_ISR = 1, OCW3_READ = 2, OCW3_POLL = 4 };
+enum { OCW3_MASK = 0x20, OCW3_SET_MASK = 0x40 };
 
 /* The bit of highest priority in bits, as its distance from the top one; 8: none. */
 static unsigned first_of(const struct vpic_chip *c, uint8_t bits)

@@ -3,16 +3,10 @@
  * started, and every register is worked out from the clock when it is read. */
 #include "drivers/virt/vpit.h"
 
-enum {
-    PORT_CHANNEL_0 = 0x40,
-    PORT_CONTROL = 0x43,
-    PORT_SPEAKER = 0x61,
-    ACCESS_LOW = 1,
-    ACCESS_HIGH = 2,
-    ACCESS_BOTH = 3,
-    REFRESH_CYCLES = 18, /* between two changes of the refresh bit, 15 us */
-    MIN_CYCLES = 24,     /* periodic interrupts come no faster than every 20 us */
-};
+enum { PORT_CHANNEL_0 = 0x40, PORT_CONTROL = 0x43, PORT_SPEAKER = 0x61 };
+enum { ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
+enum { REFRESH_CYCLES = 18 }; /* between two changes of the refresh bit, 15 us */
+enum { MIN_CYCLES = 24 };     /* periodic interrupts come no faster than every 20 us */
 
 static uint64_t now_cycle(const struct vpit *pit)
 {

@@ -3,13 +3,9 @@
  * guest powers itself off and reads the PM timer. */
 #include "drivers/virt/vpm.h"
 
-enum {
-    TIMER = 0x0001, /* the same bit in status and enable */
-    ENABLE_BITS = 0x0721,
-    CNT_SCI_EN = 0x0001,
-    CNT_KEPT = 0x1c02, /* SLP_TYP, BM_RLD */
-    CNT_SLP_EN_HIGH = 0x20,
-};
+enum { TIMER = 0x0001 }; /* the same bit in status and enable */
+enum { ENABLE_BITS = 0x0721, CNT_SCI_EN = 0x0001, CNT_SLP_EN_HIGH = 0x20 };
+enum { CNT_KEPT = 0x1c02 }; /* SLP_TYP, BM_RLD */
 
 #define HALF_TURN (UINT64_C(1) << 31)
 

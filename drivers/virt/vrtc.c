@@ -3,37 +3,15 @@
  * date when somebody looks; timers run only for interrupts that are enabled. */
 #include "drivers/virt/vrtc.h"
 
-enum {
-    PORT_INDEX = 0x70,
-    PORT_DATA = 0x71,
-    SECONDS = 0,
-    MINUTES = 2,
-    HOURS = 4,
-    WEEKDAY = 6,
-    DAY = 7,
-    MONTH = 8,
-    YEAR = 9,
-    REG_A,
-    REG_B,
-    REG_C,
-    REG_D,
-    A_UPDATING = 0x80,
-    A_HALTED = 0x60,
-    A_RATE = 0x0f,
-    B_SET = 0x80,
-    B_UPDATE = 0x10,
-    B_BINARY = 0x04,
-    B_24_HOURS = 0x02,
-    /* The same bits enable interrupts in B and report them in C. */
-    PERIODIC = 0x40,
-    ALARM = 0x20,
-    UPDATE = 0x10,
-    C_IRQ = 0x80,
-    D_VALID = 0x80,
-    MICROSECOND_HZ = 1000000,
-    UPDATE_TIME = 244 + 1984, /* microseconds from UIP to the end of the update */
-    DAY_SECONDS = 86400,
-};
+enum { PORT_INDEX = 0x70, PORT_DATA = 0x71 };
+enum { SECONDS = 0, MINUTES = 2, HOURS = 4, WEEKDAY = 6, DAY = 7, MONTH = 8, YEAR = 9 };
+enum { REG_A = 10, REG_B, REG_C, REG_D };
+enum { A_UPDATING = 0x80, A_HALTED = 0x60, A_RATE = 0x0f };
+enum { B_SET = 0x80, B_UPDATE = 0x10, B_BINARY = 0x04, B_24_HOURS = 0x02 };
+enum { PERIODIC = 0x40, ALARM = 0x20, UPDATE = 0x10 }; /* enabled in B, reported in C */
+enum { C_IRQ = 0x80, D_VALID = 0x80 };
+enum { MICROSECOND_HZ = 1000000, DAY_SECONDS = 86400 };
+enum { UPDATE_TIME = 244 + 1984 }; /* microseconds from UIP to the end of the update */
 
 static unsigned decode(const struct vrtc *r, uint8_t value)
 {

@@ -3,44 +3,13 @@
  * rate: the transmitter is always empty. */
 #include "drivers/virt/vuart.h"
 
-enum {
-    RBR_THR,
-    IER,
-    IIR_FCR,
-    LCR,
-    MCR,
-    LSR,
-    MSR,
-    SCR,
-    IER_RX = 1,
-    IER_THRE = 2,
-    IER_LINE = 4,
-    IER_MODEM = 8,
-    IIR_NONE = 1,
-    IIR_LINE = 6,
-    IIR_RX = 4,
-    IIR_TIMEOUT = 0xc,
-    IIR_THRE = 2,
-    IIR_MODEM = 0,
-    IIR_FIFO = 0xc0,
-    FCR_ENABLE = 1,
-    FCR_CLEAR_RX = 2,
-    FCR_KEPT = 0xc9,
-    LCR_DLAB = 0x80,
-    MCR_DTR = 1,
-    MCR_RTS = 2,
-    MCR_OUT1 = 4,
-    MCR_OUT2 = 8,
-    MCR_LOOP = 0x10,
-    LSR_DR = 1,
-    LSR_OE = 2,
-    LSR_ERRORS = 0x1e,
-    LSR_TX_EMPTY = 0x60,
-    MSR_CTS = 0x10,
-    MSR_DSR = 0x20,
-    MSR_RI = 0x40,
-    MSR_DCD = 0x80,
-};
+enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR }; /* the registers, and their bits */
+enum { IER_RX = 1, IER_THRE = 2, IER_LINE = 4, IER_MODEM = 8 };
+enum { IIR_MODEM = 0, IIR_NONE = 1, IIR_THRE = 2, IIR_RX = 4, IIR_LINE = 6, IIR_TIMEOUT = 0xc };
+enum { IIR_FIFO = 0xc0, FCR_ENABLE = 1, FCR_CLEAR_RX = 2, FCR_KEPT = 0xc9, LCR_DLAB = 0x80 };
+enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 0x10 };
+enum { LSR_DR = 1, LSR_OE = 2, LSR_ERRORS = 0x1e, LSR_TX_EMPTY = 0x60 };
+enum { MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80 };
 
 /* "Interrupt Identification Register": the highest source that is enabled. */
 static uint8_t interrupt_source(const struct vuart *u)

@@ -34,7 +34,7 @@ static enum insn_result decode(const char *hex, enum insn_mode mode)
 struct expectation {
     const char *hex;
     enum insn_mode mode;
-    enum insn_op op;
+    uint8_t op; /* INSN_ADD to INSN_LODS */
     enum insn_form form;
     unsigned mem_bytes, reg_bytes, reg, high, base, index, scale;
     int64_t disp;
