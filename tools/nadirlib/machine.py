@@ -85,8 +85,30 @@ def find_bochs(variant="fast"):
 
 def needs_prompt_file(program):
     """A Bochs with its debugger stops at a prompt unless told to go on; only its help tells."""
-    done = subprocess.run([program, "--help"], stdin=subprocess.DEVNULL, capture_output=True)
-    return b"-rc" in done.stdout + done.stderr
+    return "-rc" in help_of(program)
+
+
+def help_of(program, *topic):
+    done = subprocess.run([program, "--help", *topic], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.decode(errors="replace")
+
+
+def check_model(program, model):
+    models = re.findall(r"^(\w+)$", help_of(program, "cpu"), re.M)
+    if models and model not in models:
+        raise ToolError(f"Bochs has no CPU {model}, but: {' '.join(models)}")
+
+
+# What every CPU of these models has, the firmware reads, and Bochs lacks: PLATFORM_ID, BIOS_SIGN_ID.
+KNOWN_MSRS = (0x17, 0x8b)
+
+
+def strict_msrs(work):
+    """The part of Bochs's cpu line that makes all other unknown MSRs fault."""
+    table = work / "msrs.def"
+    table.write_text("".join(f"{msr:#x} 0{' 00000000' * 6}\n" for msr in KNOWN_MSRS))
+    return f", ignore_bad_msrs=0, msrs={table}"
 
 
 def bochs(image, console, work, options):
@@ -94,6 +116,7 @@ def bochs(image, console, work, options):
     if options.memory > BOCHS_MEMORY_LIMIT:
         raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
     program, debugger = find_bochs("gdb" if options.gdb else "fast")
+    check_model(program, options.model)
     rom = find_rom(work)
     vga = next((path for path in VGA_ROMS if os.path.exists(path)), None)
     if not vga:
@@ -104,7 +127,7 @@ def bochs(image, console, work, options):
         f"romimage: file={rom}, address={(1 << 32) - rom.stat().st_size:#x}",
         f"vgaromimage: file={vga}",
         f"cpu: model={options.model}, count={options.cpus}, ips=100000000, "
-        "reset_on_triple_fault=0",
+        "reset_on_triple_fault=0" + (strict_msrs(work) if options.strict else ""),
         f"megs: {options.memory}",
         "clock: sync=none, time0=1767225600",  # always the same day, so that runs can be compared
         "pci: enabled=1, chipset=i440fx",
