@@ -121,3 +121,20 @@ def test_ends_badly(boot_once, name):
 def test_halt_without_end_is_explained(boot_once):
     result = boot_once([*ENDS_BADLY, "hello"])
     assert re.search(r"haltcli: ended: .*interrupts disabled", result.console), result
+
+
+def test_no_unknown_msr_is_touched(boot_once):
+    """Where unknown MSRs fault, as on a real CPU, nothing changes."""
+    result = boot_once(["hello"], strict=True)
+    assert result.status == 0, result
+
+
+def test_restarts(nadir, payload):
+    """on_reboot = restart, xl's default: the VM begins anew, with nothing lost each time."""
+    result = nadir("[vm a]\nkernel = reset8042.bin\nmemory = 32\n",
+                   {"reset8042.bin": payload("reset8042")}, timeout=20)
+    assert result.status == 124, result
+    lives = re.findall(r"^nadir: a: 32 MiB.*own memory: (.*)$", result.console, re.M)
+    assert len(lives) >= 3 and len(set(lives)) == 1, lives
+    assert result.console.count("a: restarts") >= 2
+    assert all(vm["end"] == "reset" for vm in result.stats) and len(result.stats) >= 2
