@@ -24,15 +24,12 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
 /* The part of [at, at + bytes) that lies in the slot of at; NULL where at is not RAM. */
 static void *part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t *length)
 {
-    for (uint32_t i = 0; i < mem->count; i++) {
-        const struct guestmem_slot *s = &mem->slot[i];
-        uint64_t offset = at - s->base;
-        if (offset < s->size) {
-            *length = bytes < s->size - offset ? bytes : s->size - offset;
-            return s->host + offset;
-        }
-    }
-    return NULL;
+    const struct guestmem_slot *s = guestmem_slot(mem, gpa(at));
+    if (s == NULL)
+        return NULL;
+    uint64_t offset = at - s->base;
+    *length = bytes < s->size - offset ? bytes : s->size - offset;
+    return s->host + offset;
 }
 
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes)

@@ -30,15 +30,20 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes);
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes);
 
+/* The slot of an address, or NULL: the last one that begins at or below it, or none. */
+static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *mem, gpa_t at)
+{
+    const struct guestmem_slot *s = mem->slot + mem->count;
+    while (s > mem->slot)
+        if (at.v >= (--s)->base)
+            return at.v - s->base < s->size ? s : NULL;
+    return NULL;
+}
+
 /* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for
  * single aligned accesses; never keep it for data that is checked and then used. */
 static inline void *guestmem_window(const struct guestmem *mem, gpa_t base, size_t bytes)
 {
-    for (uint32_t i = 0; i < mem->count; i++) {
-        const struct guestmem_slot *s = &mem->slot[i];
-        uint64_t offset = base.v - s->base;
-        if (offset < s->size && bytes <= s->size - offset)
-            return s->host + offset;
-    }
-    return NULL;
+    const struct guestmem_slot *s = guestmem_slot(mem, base);
+    return s != NULL && bytes <= s->size - (base.v - s->base) ? s->host + (base.v - s->base) : NULL;
 }

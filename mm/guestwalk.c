@@ -177,36 +177,37 @@ static gpa_t leaf_address(const struct walk *w)
  * accessed and dirty flags set already. False for all else, faults included: then the full walk
  * begins anew and decides. What it reads meanwhile may be nonsense, but never lies outside of RAM.
  */
-static bool walk_quickly(const struct guestmem *mem, const struct guest_paging *paging,
-                         uint64_t linear, enum walk_access access, bool user, gpa_t *out)
+static inline bool __attribute__((always_inline))
+walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
+             enum walk_access access, bool user, gpa_t *out)
 {
-    uint64_t entry, table = paging->cr3 & ADDRESS, all = UINT64_MAX, any = 0;
-    uint32_t i = 0;
-    while (i < mem->count && table - mem->slot[i].base >= mem->slot[i].size)
-        i++;
-    if (i == mem->count || mem->slot[i].size < PAGE_SIZE)
+    uint64_t entry = paging->cr3 & ADDRESS, all = UINT64_MAX;
+    const struct guestmem_slot *slot = guestmem_slot(mem, gpa(entry));
+    if (slot == NULL || slot->size < PAGE_SIZE)
         return false;
-    uint64_t last = mem->slot[i].size - sizeof(entry), slot_base = mem->slot[i].base;
-    const uint8_t *host = mem->slot[i].host;
+    uint64_t last = slot->size - sizeof(entry), slot_base = slot->base;
+    const uint8_t *host = slot->host;
+    uint64_t unwanted = ADDRESS & ~((1ull << paging->phys_bits) - 1);
+    if (access == WALK_FETCH || !(paging->efer & EFER_NXE))
+        unwanted |= PTE_NX;
+    /* RAM ends below 2^phys_bits: a table's address with an unwanted bit lies outside the slot. */
+    const uint64_t mask = ADDRESS | unwanted;
     unsigned shift = 39;
-    for (;; shift -= 9) {
-        uint64_t offset = (table + (linear >> shift) % 512 * sizeof(entry)) - slot_base;
+#pragma GCC unroll 4
+    for (; shift >= 12; shift -= 9) {
+        uint64_t offset = (entry & mask) + (linear >> shift) % 512 * sizeof(entry) - slot_base;
         if (offset > last)
             return false;
         entry = *(const volatile uint64_t *)(const volatile void *)(host + offset);
         all &= entry;
-        any |= entry;
         if (shift == 12 || (entry & PTE_PS))
             break;
-        table = entry & ADDRESS;
     }
     uint64_t page = (1ull << shift) - 1, wanted = PTE_P | PTE_A | (user ? PTE_U : 0);
-    uint64_t unwanted = ADDRESS & ~((1ull << paging->phys_bits) - 1);
-    if (access == WALK_FETCH || !(paging->efer & EFER_NXE))
-        unwanted |= PTE_NX;
     if (access == WALK_WRITE)
         wanted |= PTE_W;
-    if ((all & wanted) != wanted || (any & unwanted) || (access == WALK_WRITE && !(entry & PTE_D)))
+    if ((all & wanted) != wanted || (entry & unwanted) ||
+        (access == WALK_WRITE && !(entry & PTE_D)))
         return false;
     if (shift > 12 && (shift == 39 || (entry & page & ADDRESS & ~(1ull << 12))))
         return false;
@@ -240,18 +241,18 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
     return false;
 }
 
-static inline bool translate(const struct guestmem *mem, const struct guest_paging *paging,
-                             gva_t linear, enum walk_access access, gpa_t *out,
-                             uint32_t *error_code)
+static inline bool __attribute__((always_inline))
+translate(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+          enum walk_access access, gpa_t *out, uint32_t *error_code)
 {
-    if ((paging->cr0 & CR0_PG) == 0) {
-        *out = gpa(linear.v & 0xffffffff);
-        return true;
-    }
     bool user = paging->cpl == 3 && !paging->implicit;
     if ((paging->efer & EFER_LMA) && !(paging->cr4 & CR4_LA57) &&
         walk_quickly(mem, paging, linear.v, access, user, out))
         return true;
+    if ((paging->cr0 & CR0_PG) == 0) {
+        *out = gpa(linear.v & 0xffffffff);
+        return true;
+    }
     return walk_fully(mem, paging, linear.v, access, user, out, error_code);
 }
 
@@ -275,25 +276,33 @@ static inline void copy_short(void *to, const void *from, size_t n)
     __builtin_memcpy((uint8_t *)to + n - 8, &last, 8);
 }
 
+/* What crosses a page; kept apart, so that the usual read is short. */
+static size_t __attribute__((noinline))
+read_across(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+            enum walk_access access, void *to, size_t bytes, uint32_t *error_code, gva_t *fault_at)
+{
+    size_t room = PAGE_SIZE - linear.v % PAGE_SIZE;
+    size_t first = guestwalk_read(mem, paging, linear, access, to, room, error_code, fault_at);
+    if (first < room)
+        return first;
+    return room + guestwalk_read(mem, paging, gva(linear.v + room), access, (uint8_t *)to + room,
+                                 bytes - room, error_code, fault_at);
+}
+
 size_t guestwalk_read(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
                       enum walk_access access, void *to, size_t bytes, uint32_t *error_code,
                       gva_t *fault_at)
 {
-    size_t done = 0;
-    while (done < bytes) {
-        gva_t at = gva(linear.v + done);
-        gpa_t from;
-        *fault_at = at;
-        *error_code = 0;
-        size_t n = PAGE_SIZE - at.v % PAGE_SIZE;
-        n = n < bytes - done ? n : bytes - done;
-        if (!translate(mem, paging, at, access, &from, error_code))
-            break;
-        const void *p = guestmem_window(mem, from, n);
-        if (p == NULL)
-            break;
-        copy_short((uint8_t *)to + done, p, n);
-        done += n;
-    }
-    return done;
+    if (bytes > PAGE_SIZE - linear.v % PAGE_SIZE)
+        return read_across(mem, paging, linear, access, to, bytes, error_code, fault_at);
+    gpa_t from;
+    *fault_at = linear;
+    *error_code = 0;
+    if (!translate(mem, paging, linear, access, &from, error_code))
+        return 0;
+    const void *p = guestmem_window(mem, from, bytes);
+    if (p == NULL)
+        return 0;
+    copy_short(to, p, bytes);
+    return bytes;
 }

@@ -4,9 +4,10 @@
 
 #include <stddef.h>
 
+/* bytes: 1 to 8 */
 static uint64_t mask_of(unsigned bytes)
 {
-    return bytes >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * bytes)) - 1;
+    return UINT64_MAX >> (64 - 8 * bytes);
 }
 
 enum status bus_add_ports(struct bus *bus, const struct port_range *range)
@@ -76,11 +77,10 @@ void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t val
 /* Device memory is never split: an access that leaves its range hits nothing. */
 static const struct mmio_range *mmio_find(const struct bus *bus, uint64_t gpa, unsigned bytes)
 {
-    for (uint32_t i = 0; i < bus->mmio_count; i++) {
-        const struct mmio_range *range = &bus->mmio[i];
+    const struct mmio_range *end = bus->mmio + bus->mmio_count;
+    for (const struct mmio_range *range = bus->mmio; range < end; range++)
         if (gpa >= range->first && gpa <= range->last)
             return bytes - 1 <= range->last - gpa ? range : NULL;
-    }
     return NULL;
 }
 

@@ -298,42 +298,25 @@ static inline bool decode_operands(struct parse *p, struct insn *out, struct opc
     return !out->lock || lock_is_valid(out);
 }
 
-/*
- * MOV of 4 or 8 bytes between a register and [register + displacement] in 64-bit code: nearly all
- * that drivers do to devices, so it takes a short way. False: decode as usual. Looks at 7 bytes.
- */
-static inline bool decode_plain_mov(struct insn *out, const uint8_t *bytes)
+bool insn_decode_mov(struct insn *out, const uint8_t *bytes)
 {
     unsigned rex = (bytes[0] & 0xf0) == 0x40 ? bytes[0] : 0, at = rex != 0;
-    unsigned opcode = bytes[at], modrm = bytes[at + 1], rm = modrm & 7;
-    if ((opcode & 0xfd) != 0x89 || modrm >= 0xc0 || rm == 4 || (rm == 5 && modrm < 0x40))
+    unsigned opcode = bytes[at], modrm = bytes[at + 1];
+    unsigned reg = (modrm >> 3 & 7) | (rex & 4) << 1;
+    if ((opcode & 0xfd) != 0x89 || modrm >= 0xc0 || (modrm & 7) == 4 || (modrm & 0xc7) == 5 ||
+        reg == 4)
         return false;
-    int32_t disp = 0;
-    at += 2;
-    if (modrm >= 0x80) {
-        memcpy(&disp, bytes + at, sizeof(disp));
-        at += 4;
-    } else if (modrm >= 0x40) {
-        disp = (bytes[at++] ^ 0x80) - 0x80;
-    }
-    uint8_t size = rex & 8 ? 8 : 4;
-    *out = (struct insn){.op = INSN_MOV,
-                         .form = opcode & 2 ? INSN_REG_MEM : INSN_MEM_REG,
-                         .length = (uint8_t)at,
-                         .mem_bytes = size,
-                         .reg_bytes = size,
-                         .reg = (uint8_t)((modrm >> 3 & 7) | (rex & 4) << 1),
-                         .segment = rm == 5 && !(rex & 1) ? SEG_SS : SEG_DS,
-                         .addr_bytes = 8,
-                         .base = (uint8_t)(rm | (rex & 1) << 3),
-                         .index = INSN_NO_REG,
-                         .disp = disp};
+    out->op = INSN_MOV;
+    out->form = opcode & 2 ? INSN_REG_MEM : INSN_MEM_REG;
+    out->length = (uint8_t)(at + (modrm >= 0x80 ? 6 : modrm >= 0x40 ? 3 : 2));
+    out->mem_bytes = out->reg_bytes = (uint8_t)(4 + (rex >> 1 & 4));
+    out->reg = (uint8_t)reg;
+    out->reg_high = false;
     return true;
 }
 
-/* Everything but plain MOVs; kept apart so that those do not pay for its many registers. */
-static enum insn_result __attribute__((noinline))
-decode_any(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mode mode)
+enum insn_result __attribute__((noinline))
+insn_decode(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mode mode)
 {
     struct parse p = {bytes, 0, count < INSN_MAX_BYTES ? count : INSN_MAX_BYTES, mode, 0, 0};
     struct opcode opcode;
@@ -360,12 +343,4 @@ decode_any(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mod
         return p.count == INSN_MAX_BYTES ? INSN_TOO_LONG : INSN_TRUNCATED;
     out->length = (uint8_t)p.at;
     return known ? INSN_OK : INSN_UNKNOWN;
-}
-
-enum insn_result insn_decode(struct insn *out, const uint8_t *bytes, unsigned count,
-                             enum insn_mode mode)
-{
-    if (mode == INSN_64 && count >= 7 && decode_plain_mov(out, bytes))
-        return INSN_OK;
-    return decode_any(out, bytes, count, mode);
 }

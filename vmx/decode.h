@@ -54,3 +54,9 @@ enum insn_result {
 /* Decodes one instruction from count bytes (15 at most count). *out is defined after INSN_OK. */
 enum insn_result insn_decode(struct insn *out, const uint8_t *bytes, unsigned count,
                              enum insn_mode mode);
+
+/* The short way for nearly all that drivers do to devices, where the address is known without the
+ * instruction: a MOV of 4 or 8 bytes between a register (not RSP) and [register + displacement] in
+ * 64-bit code. Defines op, form, length, sizes and register alone. False: decode as usual. Looks at
+ * 3 bytes of the 7 that it may have. */
+bool insn_decode_mov(struct insn *out, const uint8_t *bytes);

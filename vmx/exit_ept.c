@@ -41,62 +41,70 @@ static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, un
  * reported: nearly every access that drivers make. The guest-physical address is known, so nothing
  * is left to compute.
  */
-static bool move_directly(struct vcpu *vcpu, const struct insn *insn, uint64_t address)
+static inline void move_directly(struct vcpu *vcpu, const struct insn *insn, uint64_t address)
 {
     struct bus *bus = &vcpu->vm->bus;
     uint64_t *gpr = vcpu->regs.gpr;
-    if (insn->op != INSN_MOV || address % PAGE_SIZE > PAGE_SIZE - insn->mem_bytes ||
-        insn->reg == RSP)
-        return false;
-    if (insn->form == INSN_REG_MEM)
+    if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
+        gpr[insn->reg] = bus_mmio_read(bus, address, insn->mem_bytes);
+    else if (insn->form == INSN_REG_MEM)
         insn_set_reg(insn, gpr, bus_mmio_read(bus, address, insn->mem_bytes));
     else if (insn->form == INSN_MEM_REG)
         bus_mmio_write(bus, address, insn->mem_bytes, insn_get_reg(insn, gpr));
     else
         bus_mmio_write(bus, address, insn->mem_bytes, insn->imm);
-    return true;
 }
 
-/* linear is begun, with the known translation of the operand if there is one. */
-static enum exit_action emulate(struct vcpu *vcpu, struct linear *linear, uint64_t address)
+/* linear_told: the CPU has reported the operand's linear address beside this guest-physical one. */
+static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, bool linear_told)
 {
+    struct linear linear;
+    linear_begin(&linear, vcpu);
     uint8_t bytes[INSN_MAX_BYTES];
-    uint32_t fault = 0;
-    gva_t fault_at = gva(0);
+    uint32_t fault;
+    gva_t fault_at;
     enum insn_mode mode = linear_code_mode();
-    unsigned count = linear_fetch(linear, mode, bytes, &fault, &fault_at);
+    unsigned count = linear_fetch(&linear, mode, bytes, &fault, &fault_at);
 
     struct insn insn;
-    switch (insn_decode(&insn, bytes, count, mode)) {
-    case INSN_OK: break;
-    case INSN_TRUNCATED: /* its page has gone since the CPU fetched it */
-        if (fault != 0) {
+    bool in_page = address % PAGE_SIZE <= PAGE_SIZE - 8;
+    if (!in_page || mode != INSN_64 || count < INSN_MAX_BYTES || !insn_decode_mov(&insn, bytes)) {
+        enum insn_result result = insn_decode(&insn, bytes, count, mode);
+        if (result == INSN_TOO_LONG)
+            return exit_general_protection(vcpu);
+        if (result == INSN_TRUNCATED && fault != 0) {
+            /* Its page has gone since the CPU fetched it. */
             linear_page_fault(vcpu, fault_at.v, fault);
             return EXIT_SAME;
         }
-        return not_emulated(vcpu, bytes, count, address);
-    case INSN_TOO_LONG: return exit_general_protection(vcpu);
-    default: return not_emulated(vcpu, bytes, count, address);
+        if (result != INSN_OK)
+            return not_emulated(vcpu, bytes, count, address);
     }
     vcpu->insn_length = insn.length;
-    if (move_directly(vcpu, &insn, address))
+    if (in_page && insn.op == INSN_MOV && insn.reg != RSP) {
+        move_directly(vcpu, &insn, address);
         return EXIT_NEXT_DECODED;
+    }
+    if (linear_told) {
+        linear.known_page = vmread(VMCS_EXIT_GUEST_LINEAR) / PAGE_SIZE;
+        linear.known_gpa = address / PAGE_SIZE;
+    }
     const struct emulate_env env = {
         .gpr = vcpu->regs.gpr,
-        .rflags = &linear->paging.rflags,
+        .rflags = &linear.paging.rflags,
         .rip = vmread(VMCS_GUEST_RIP),
         .mode = mode,
-        .ctx = linear,
+        .ctx = &linear,
         .read = linear_read,
         .write = linear_write,
         .segment_base = segment_base,
     };
-    uint64_t rflags = linear->paging.rflags;
+    uint64_t rflags = linear.paging.rflags;
     vcpu->regs.gpr[RSP] = vmread(VMCS_GUEST_RSP);
     uint64_t rsp = vcpu->regs.gpr[RSP];
     enum emulate_result result = insn_emulate(&insn, &env);
-    if (linear->paging.rflags != rflags)
-        vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
+    if (linear.paging.rflags != rflags)
+        vmwrite(VMCS_GUEST_RFLAGS, linear.paging.rflags);
     if (vcpu->regs.gpr[RSP] != rsp)
         vmwrite(VMCS_GUEST_RSP, vcpu->regs.gpr[RSP]);
     return result == EMULATE_DONE ? EXIT_NEXT_DECODED : EXIT_SAME;
@@ -137,11 +145,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
         return EXIT_SAME;
     }
-    struct linear linear;
-    linear_begin(&linear, vcpu);
-    linear.known_page = vmread(VMCS_EXIT_GUEST_LINEAR) / PAGE_SIZE;
-    linear.known_gpa = address / PAGE_SIZE;
-    return emulate(vcpu, &linear, address);
+    return emulate(vcpu, address, true);
 }
 
 /* What the CPU does not virtualize of the APIC page (SDM, "Virtualizing Memory-Mapped APIC
@@ -158,9 +162,7 @@ enum exit_action exit_apic_access(struct vcpu *vcpu)
         vm_end_format(vcpu->vm, VM_CRASH, 0, "an access of type %u to the local APIC's page", type);
         return EXIT_SAME;
     }
-    struct linear linear;
-    linear_begin(&linear, vcpu);
-    return emulate(vcpu, &linear, address);
+    return emulate(vcpu, address, false);
 }
 
 enum exit_action exit_ept_misconfiguration(struct vcpu *vcpu)

@@ -9,23 +9,6 @@
 #define ACCESS_LONG        (1u << 13)
 #define ACCESS_DEFAULT_BIG (1u << 14)
 
-void linear_begin(struct linear *linear, struct vcpu *vcpu)
-{
-    linear->vcpu = vcpu;
-    linear->known_page = UINT64_MAX;
-    linear->known_gpa = 0;
-    linear->paging = (struct guest_paging){
-        .cr0 = vmread(VMCS_GUEST_CR0),
-        .cr3 = vmread(VMCS_GUEST_CR3),
-        .cr4 = vmread(VMCS_GUEST_CR4),
-        .efer = vmread(VMCS_GUEST_EFER),
-        .rflags = vmread(VMCS_GUEST_RFLAGS),
-        .cpl = (uint8_t)(vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3),
-        .implicit = false,
-        .phys_bits = vcpu->phys_bits,
-    };
-}
-
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
 {
     cpu_write_cr2(address); /* the guest's CR2 stays in the CPU: the host takes no page faults */

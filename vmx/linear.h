@@ -4,6 +4,7 @@
 
 #include "mm/guestwalk.h"
 #include "vmx/emulate.h"
+#include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
 /* One exit's view. known: a translation reported by the CPU with the exit, which saves a walk. */
@@ -15,7 +16,22 @@ struct linear {
 };
 
 /* Reads the paging state from the VMCS. */
-void linear_begin(struct linear *linear, struct vcpu *vcpu);
+static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
+{
+    linear->vcpu = vcpu;
+    linear->known_page = UINT64_MAX;
+    linear->known_gpa = 0;
+    linear->paging = (struct guest_paging){
+        .cr0 = vmread(VMCS_GUEST_CR0),
+        .cr3 = vmread(VMCS_GUEST_CR3),
+        .cr4 = vmread(VMCS_GUEST_CR4),
+        .efer = vmread(VMCS_GUEST_EFER),
+        .rflags = vmread(VMCS_GUEST_RFLAGS),
+        .cpl = (uint8_t)(vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3),
+        .implicit = false,
+        .phys_bits = vcpu->phys_bits,
+    };
+}
 
 /* bytes is 1, 2, 4 or 8; the range may cross a page. False: #PF has been queued, nothing was
  * written. Device memory is reached through the VM's bus. */
