@@ -121,16 +121,20 @@ void console_set_tsc_hz(uint64_t hz)
     tsc_hz = hz;
 }
 
+/* Who has the lock looks after the port: waiting for it would stop a VM while another one prints.
+ */
 void console_poll(void)
 {
-    bool locked;
-    uint64_t flags = console_lock(&locked);
+    if (!spinlock_try(&lock))
+        return;
     poll_locked();
-    console_unlock(locked, flags);
+    spinlock_unlock(&lock);
 }
 
 int console_read(void)
 {
+    if (ring_held(&in) == 0)
+        return -1;
     bool locked;
     uint64_t flags = console_lock(&locked);
     int c = ring_take(&in);
