@@ -64,7 +64,6 @@ void desc_init(struct cpu *cpu)
     uint64_t tss = (uint64_t)(uintptr_t)&cpu->tss;
     struct table_register gdtr = {sizeof(cpu->gdt) - 1, (uint64_t)(uintptr_t)cpu->gdt};
     struct table_register idtr = {sizeof(idt) - 1, (uint64_t)(uintptr_t)idt};
-
     cpu->tss = (struct tss){.io_map_base = sizeof(struct tss)}; /* no I/O map */
     for (unsigned i = 0; i < CPU_IST_COUNT; i++)
         cpu->tss.ist[i] = cpu->memory.ist_top[i];

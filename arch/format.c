@@ -72,10 +72,9 @@ static const char *parse_conversion(const char *f, struct conversion *c)
         c->left = c->left || *f == '-';
         c->zeros = c->zeros || *f == '0';
     }
-    for (; *f >= '0' && *f <= '9'; f++) {
+    for (; *f >= '0' && *f <= '9'; f++)
         if (c->width < 1000)
             c->width = c->width * 10 + (unsigned)(*f - '0');
-    }
     for (; *f == 'l' || *f == 'z'; f++)
         c->longs++;
     return f;

@@ -64,7 +64,6 @@ void cpu_enable_features(void)
 {
     struct cpuid_regs leaf1 = cpu_cpuid(1, 0), leaf7 = {0};
     uint64_t cr4 = cpu_read_cr4() | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
-
     if (cpu_cpuid(0, 0).eax >= 7)
         leaf7 = cpu_cpuid(7, 0);
     if (leaf1.edx &

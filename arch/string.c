@@ -37,10 +37,9 @@ void *memset(void *to, int byte, size_t n)
 int memcmp(const void *a, const void *b, size_t n)
 {
     const uint8_t *x = a, *y = b;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (x[i] != y[i])
             return x[i] - y[i];
-    }
     return 0;
 }
 
@@ -59,10 +58,9 @@ size_t strlen(const char *s)
 
 int strncmp(const char *a, const char *b, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (a[i] != b[i] || a[i] == 0)
             return (uint8_t)a[i] - (uint8_t)b[i];
-    }
     return 0;
 }
 

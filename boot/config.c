@@ -55,7 +55,6 @@ static bool fail(struct parser *p, const char *first, ...)
 {
     size_t used = 0;
     va_list more;
-
     va_start(more, first);
     for (const char *s = first; s != NULL; s = va_arg(more, const char *))
         for (; *s != '\0' && used < sizeof(p->error->text) - 1; s++)
@@ -89,7 +88,6 @@ static bool text_equal(const char *a, const char *b)
 static size_t text_length(const char *s)
 {
     size_t n = 0;
-
     while (s[n] != '\0')
         n++;
     return n;
@@ -117,7 +115,6 @@ static bool is_blank(char *s)
 static void cut_trailing_space(char *s)
 {
     size_t n = text_length(s);
-
     while (n > 0 && is_space(s[n - 1]))
         n--;
     s[n] = '\0';
@@ -128,7 +125,6 @@ static bool take_text(struct parser *p, const char *key, const char *value, char
 {
     char limit[8];
     size_t at = sizeof(limit) - 1;
-
     if (text_length(value) < size) {
         text_copy(out, value);
         return true;
@@ -146,7 +142,6 @@ static bool take_number(struct parser *p, const char *key, const char *value, co
     const char *s = value;
     unsigned base = 10;
     uint64_t n = 0;
-
     if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X')) {
         base = 16;
         s += 2;
@@ -156,7 +151,6 @@ static bool take_number(struct parser *p, const char *key, const char *value, co
     for (; *s != '\0'; s++) {
         char c = (char)(*s | 0x20); /* lower case; digits stay as they are */
         unsigned digit = base;
-
         if (*s >= '0' && *s <= '9')
             digit = (unsigned)(*s - '0');
         else if (c >= 'a' && c <= 'f')
@@ -175,7 +169,6 @@ static bool take_number(struct parser *p, const char *key, const char *value, co
 static bool set_serial(struct parser *p, const char *key, const char *value)
 {
     uint64_t port = 0;
-
     if (!text_equal(value, "none") &&
         !take_number(p, key, value, "0x8 to 0xfff8, or none", 8, MAX_PORT, &port))
         return false;
@@ -209,7 +202,6 @@ static bool set_action(struct parser *p, const char *key, const char *value, enu
 static bool set_vcpus(struct parser *p, const char *key, const char *value)
 {
     uint64_t n = 0;
-
     if (!take_number(p, key, value, VCPUS_RANGE, 1, CONFIG_MAX_VCPUS, &n))
         return false;
     p->vm->vcpus = (uint32_t)n;
@@ -221,7 +213,6 @@ _Static_assert(CONFIG_MAX_VCPUS == 1, "number in VCPUS_RANGE");
 static bool set_key(struct parser *p, enum key key, const char *name, const char *value)
 {
     struct vm_config *vm = p->vm;
-
     switch (key) {
     case KEY_SERIAL: return set_serial(p, name, value);
     case KEY_KERNEL: return set_file(p, name, value, &vm->kernel);
@@ -241,7 +232,6 @@ static bool set_key(struct parser *p, enum key key, const char *name, const char
 static bool parse_key(struct parser *p, const char *key, const char *value)
 {
     const char *where = p->vm == NULL ? "" : "vm ";
-
     if (p->section == NULL)
         return fail(p, "key ", key, " stands before the first [vm NAME] or [nadir]", NULL);
     for (enum key i = 0; i < KEY_COUNT; i++) {
@@ -271,7 +261,6 @@ static bool finish_vm(struct parser *p)
 static bool start_vm(struct parser *p, const char *name)
 {
     struct vm_config *vm;
-
     if (*name == '\0')
         return fail(p, "[vm NAME] without a name", NULL);
     for (const char *s = name; *s != '\0'; s++)
@@ -303,7 +292,6 @@ _Static_assert(CONFIG_MAX_VMS == 8 && CONFIG_MAX_NAME == 32, "numbers in the mes
 static bool parse_section(struct parser *p, char *s)
 {
     char *end = s;
-
     while (*end != '\0' && *end != ']')
         end++;
     if (*end == '\0')
@@ -333,7 +321,6 @@ static bool parse_section(struct parser *p, char *s)
 static char *clean_value(struct parser *p, char *s)
 {
     char *end;
-
     s = skip_space(s);
     end = s;
     if (*s == '"' || *s == '\'') {
@@ -359,7 +346,6 @@ static char *clean_value(struct parser *p, char *s)
 static bool parse_line(struct parser *p)
 {
     char *s = skip_space(p->line), *equals, *value;
-
     if (is_blank(s))
         return true;
     if (*s == '[')
@@ -377,11 +363,9 @@ static bool parse_line(struct parser *p)
 static bool read_line(struct parser *p)
 {
     size_t n = 0;
-
     p->number++;
     while (p->left > 0) {
         char c = *p->text++;
-
         p->left--;
         if (c == '\r' && (p->left == 0 || *p->text == '\n'))
             continue;
@@ -404,7 +388,6 @@ bool config_parse(const char *text, size_t length, struct nadir_config *out,
 {
     struct parser p = {.text = text, .left = length, .out = out, .error = error};
     size_t mark = 0;
-
     *out = (struct nadir_config){.serial_port = COM1};
     *error = (struct config_error){0};
     while (mark < BYTE_MARK_LEN && mark < length && text[mark] == BYTE_MARK[mark])

@@ -9,10 +9,8 @@
 static void directory_find(CHAR16 *out, EFI_DEVICE_PATH_PROTOCOL *node)
 {
     UINTN length = 0, cut = 0;
-
     for (; node != NULL && !IsDevicePathEnd(node); node = NextDevicePathNode(node)) {
         UINTN bytes = (UINTN)DevicePathNodeLength(node);
-
         if (bytes < sizeof(*node))
             break;
         if (DevicePathType(node) != MEDIA_DEVICE_PATH ||
@@ -22,7 +20,6 @@ static void directory_find(CHAR16 *out, EFI_DEVICE_PATH_PROTOCOL *node)
             out[length++] = L'\\';
         for (UINTN at = sizeof(*node); at + sizeof(CHAR16) <= bytes; at += sizeof(CHAR16)) {
             CHAR16 c;
-
             CopyMem(&c, (UINT8 *)node + at, sizeof(c));
             if (c == 0 || length == LOADER_MAX_DIRECTORY - 1)
                 break;
@@ -43,7 +40,6 @@ bool files_open_directory(struct loader *l)
     EFI_FILE_IO_INTERFACE *volume;
     EFI_FILE_HANDLE root;
     EFI_STATUS status;
-
     if (EFI_ERROR(BS->HandleProtocol(l->image, &LoadedImageProtocol, (void **)&self)) ||
         EFI_ERROR(BS->HandleProtocol(self->DeviceHandle, &FileSystemProtocol, (void **)&volume)))
         return loader_refuse(L"this program was not loaded from a file system");
@@ -73,7 +69,6 @@ static EFI_STATUS file_read(EFI_FILE_HANDLE handle, const struct loaded_file *fi
         uint64_t left = file->size - done;
         UINTN chunk = left < READ_CHUNK ? left : READ_CHUNK;
         EFI_STATUS status = handle->Read(handle, &chunk, (void *)(file->base + done));
-
         if (EFI_ERROR(status))
             return status;
         if (chunk == 0)
@@ -87,7 +82,6 @@ static bool file_load_opened(struct loader *l, EFI_FILE_HANDLE handle, const cha
                              struct loaded_file *file)
 {
     EFI_STATUS status = handle->SetPosition(handle, UINT64_MAX); /* the end, says UEFI */
-
     /* For a directory, the position cannot be set. */
     if (EFI_ERROR(status) || EFI_ERROR(handle->GetPosition(handle, &file->size)))
         return loader_config_error(l, file->line, L"%a is a directory", file->path);
@@ -112,7 +106,6 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
     EFI_STATUS status;
     UINTN i;
     bool ok;
-
     for (i = 0; file->path[i] != '\0' && i < CONFIG_MAX_PATH - 1; i++)
         path[i] = file->path[i] == '/' ? L'\\' : (CHAR16)file->path[i];
     path[i] = 0;

@@ -38,10 +38,8 @@ static bool header_is_sound(const Elf64_Ehdr *elf, uint64_t size)
 static bool image_measure(const Elf64_Ehdr *elf, uint64_t size, struct span *out)
 {
     struct span span = {UINT64_MAX, 0};
-
     for (unsigned i = 0; i < elf->e_phnum; i++) {
         const Elf64_Phdr *s = segment(elf, i);
-
         if (s->p_type != PT_LOAD || s->p_memsz == 0)
             continue;
         if (s->p_offset > size || s->p_filesz > size - s->p_offset || s->p_filesz > s->p_memsz ||
@@ -63,7 +61,6 @@ static uint64_t alloc_aligned(struct loader *l, uint64_t bytes)
     uint64_t base = (uint64_t)loader_alloc(l, bytes + slack, LOADER_BELOW_4G);
     uint64_t aligned = (base + slack) & ~(SIZE_2M - 1);
     uint64_t before = (aligned - base) / EFI_PAGE_SIZE;
-
     if (base == 0)
         return 0;
     if (before > 0)
@@ -81,7 +78,6 @@ bool image_load(struct loader *l)
     uint64_t size = (uint64_t)(nadir_elf_end - nadir_elf_start);
     struct handoff *h = l->handoff;
     struct span span;
-
     if (!header_is_sound(elf, size) || !image_measure(elf, size, &span))
         return loader_refuse(L"the hypervisor embedded in this program is damaged");
     h->image_bytes = (span.high - span.low + EFI_PAGE_SIZE - 1) & ~(uint64_t)(EFI_PAGE_SIZE - 1);
@@ -91,7 +87,6 @@ bool image_load(struct loader *l)
                              h->image_bytes / 1024);
     for (unsigned i = 0; i < elf->e_phnum; i++) {
         const Elf64_Phdr *s = segment(elf, i);
-
         if (s->p_type == PT_LOAD)
             BS->CopyMem((void *)(h->image_base + (s->p_vaddr - span.low)),
                         (void *)(uintptr_t)(nadir_elf_start + s->p_offset), s->p_filesz);
@@ -110,7 +105,6 @@ bool image_map(struct loader *l)
     uint64_t cr4, ram_end, gigabytes, pointers;
     uint64_t *pml4, *pdpt, *pd, *high_pdpt, *high_pd;
     struct handoff *h = l->handoff;
-
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     if ((cr4 & CR4_LA57) != 0)
         return loader_refuse(L"the firmware uses 5-level paging, which is not supported yet");

@@ -36,11 +36,9 @@ uint64_t machine_time(void)
 void machine_find_acpi(struct handoff *h)
 {
     static EFI_GUID acpi20 = ACPI_20_TABLE_GUID, acpi10 = ACPI_TABLE_GUID;
-
     for (UINTN i = 0; i < ST->NumberOfTableEntries; i++) {
         EFI_CONFIGURATION_TABLE *table = &ST->ConfigurationTable[i];
         bool newer = CompareGuid(&table->VendorGuid, &acpi20) == 0;
-
         if (newer || (h->rsdp == 0 && CompareGuid(&table->VendorGuid, &acpi10) == 0))
             h->rsdp = (uint64_t)table->VendorTable;
         if (newer)
@@ -55,7 +53,6 @@ void machine_find_acpi(struct handoff *h)
 static uint32_t own_apic_id(void)
 {
     uint32_t eax, ebx, ecx, edx;
-
     /* Leaf 0BH has all 32 bits of it (SDM: Extended Topology Enumeration). */
     if (__get_cpuid_count(0xb, 0, &eax, &ebx, &ecx, &edx) != 0 && ebx != 0)
         return edx;
@@ -82,14 +79,12 @@ void machine_list_cpus(struct handoff *h)
     uint32_t boot_id = own_apic_id();
     UINTN all = 0, enabled = 0, listed = 0;
     bool boot_cpu_seen = false;
-
     if (!EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&services)) &&
         EFI_ERROR(services->count(services, &all, &enabled)))
         all = 0;
     for (UINTN i = 0; i < all; i++) {
         struct processor_information cpu = {0};
         bool is_boot_cpu;
-
         if (EFI_ERROR(services->information(services, i, &cpu)) || (cpu.status & usable) != usable)
             continue;
         is_boot_cpu = !boot_cpu_seen && (cpu.status & PROCESSOR_IS_BOOT_CPU) != 0;
@@ -111,7 +106,6 @@ void machine_list_cpus(struct handoff *h)
 static enum framebuffer_format pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode)
 {
     const EFI_PIXEL_BITMASK *mask = &mode->PixelInformation;
-
     switch (mode->PixelFormat) {
     case PixelRedGreenBlueReserved8BitPerColor: return FRAMEBUFFER_RGBX;
     case PixelBlueGreenRedReserved8BitPerColor: return FRAMEBUFFER_BGRX;
@@ -129,7 +123,6 @@ static enum framebuffer_format pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFOR
 static bool framebuffer_take(struct handoff_framebuffer *out, EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *m)
 {
     enum framebuffer_format format;
-
     if (m == NULL || m->Info == NULL || m->FrameBufferBase == 0)
         return false;
     format = pixel_format(m->Info);
@@ -153,14 +146,12 @@ void machine_find_framebuffer(struct handoff *h)
     EFI_HANDLE *handles = NULL;
     UINTN count = 0;
     bool found = false;
-
     /* Not LocateProtocol: the first may be the console splitter's, which has no framebuffer. */
     if (EFI_ERROR(
             BS->LocateHandleBuffer(ByProtocol, &GraphicsOutputProtocol, NULL, &count, &handles)))
         count = 0;
     for (UINTN i = 0; i < count && !found; i++) {
         EFI_GRAPHICS_OUTPUT_PROTOCOL *graphics;
-
         if (!EFI_ERROR(BS->HandleProtocol(handles[i], &GraphicsOutputProtocol, (void **)&graphics)))
             found = framebuffer_take(&h->framebuffer, graphics->Mode);
     }

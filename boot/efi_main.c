@@ -9,7 +9,6 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
 bool loader_refuse(const CHAR16 *format, ...)
 {
     va_list arguments;
-
     va_start(arguments, format);
     Print(L"nadir: error: ");
     VPrint(format, arguments);
@@ -21,7 +20,6 @@ bool loader_refuse(const CHAR16 *format, ...)
 bool loader_config_error(struct loader *l, uint32_t line, const CHAR16 *format, ...)
 {
     va_list arguments;
-
     va_start(arguments, format);
     if (line != 0)
         Print(L"nadir: error: nadir.cfg:%d: ", line);
@@ -39,7 +37,6 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
     EFI_PHYSICAL_ADDRESS base = highest;
     uint64_t pages = EFI_SIZE_TO_PAGES(bytes);
     EFI_ALLOCATE_TYPE how = highest == LOADER_ANYWHERE ? AllocateAnyPages : AllocateMaxAddress;
-
     if (l->allocation_count == LOADER_MAX_ALLOCATIONS ||
         EFI_ERROR(BS->AllocatePages(how, EfiLoaderData, pages, &base)))
         return NULL;
@@ -53,7 +50,6 @@ static bool config_load(struct loader *l)
 {
     struct loaded_file file = {.path = "nadir.cfg"};
     struct config_error error;
-
     l->handoff = loader_alloc(l, sizeof(*l->handoff), LOADER_ANYWHERE);
     if (l->handoff == NULL)
         return loader_refuse(L"out of memory");
@@ -63,7 +59,6 @@ static bool config_load(struct loader *l)
         return loader_config_error(l, error.line, L"%a", error.text);
     for (uint32_t i = 0; i < l->handoff->config.vm_count; i++) {
         struct vm_config *vm = &l->handoff->config.vm[i];
-
         if (!files_load(l, "kernel", &vm->kernel) ||
             (vm->ramdisk.path[0] != '\0' && !files_load(l, "ramdisk", &vm->ramdisk)))
             return false;
@@ -75,7 +70,6 @@ static bool handoff_fill(struct loader *l)
 {
     struct handoff *h = l->handoff;
     void *trampoline = loader_alloc(l, EFI_PAGE_SIZE, 0x9ffff);
-
     if (trampoline == NULL)
         return loader_refuse(L"no free page below 640 KiB to start the other CPUs with");
     h->magic = HANDOFF_MAGIC;
@@ -105,7 +99,6 @@ static void loader_give_up(struct loader *l)
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 {
     struct loader l = {.image = image};
-
     InitializeLib(image, table);
     BS->SetWatchdogTimer(0, 0, 0, NULL); /* a big file on a slow stick may take its five minutes */
     if (ST->ConOut->Mode->CursorColumn != 0)

@@ -36,7 +36,6 @@ static enum region_kind descriptor_kind(const EFI_MEMORY_DESCRIPTOR *d)
 static EFI_STATUS map_read(void)
 {
     UINT32 version;
-
     map_bytes = map_capacity;
     return BS->GetMemoryMap(&map_bytes, map, &map_key, &descriptor_bytes, &version);
 }
@@ -44,7 +43,6 @@ static EFI_STATUS map_read(void)
 bool memory_prepare(struct loader *l, uint64_t *ram_end)
 {
     EFI_STATUS status = map_read();
-
     if (status == EFI_BUFFER_TOO_SMALL) {
         map_capacity = map_bytes + SPARE_ENTRIES * descriptor_bytes;
         map = loader_alloc(l, map_capacity, LOADER_ANYWHERE);
@@ -59,7 +57,6 @@ bool memory_prepare(struct loader *l, uint64_t *ram_end)
         EFI_MEMORY_DESCRIPTOR *d = map_at(i);
         uint64_t end = d->PhysicalStart + d->NumberOfPages * EFI_PAGE_SIZE;
         enum region_kind kind = descriptor_kind(d);
-
         if (kind != REGION_MMIO && kind != REGION_RESERVED && end > *ram_end)
             *ram_end = end;
     }
@@ -72,7 +69,6 @@ static void map_sort(void)
     for (UINTN i = 1; i < map_bytes / descriptor_bytes; i++)
         for (UINTN j = i; j > 0 && map_at(j - 1)->PhysicalStart > map_at(j)->PhysicalStart; j--) {
             EFI_MEMORY_DESCRIPTOR saved = *map_at(j);
-
             *map_at(j) = *map_at(j - 1);
             *map_at(j - 1) = saved;
         }
@@ -81,7 +77,6 @@ static void map_sort(void)
 bool memory_leave_firmware(struct loader *l)
 {
     EFI_STATUS status = EFI_SUCCESS;
-
     /* An event handler may change the map in between; then both calls are to be repeated, and none
      * but these two is allowed any more (UEFI: ExitBootServices). */
     for (unsigned tries = 0; tries < EXIT_TRIES; tries++) {

@@ -21,7 +21,6 @@ static void region_remove(struct handoff *h, uint32_t i)
 static bool region_evict(struct handoff *h, uint64_t pages)
 {
     uint32_t victim = h->region_count;
-
     for (uint32_t i = 0; i < h->region_count; i++)
         if (h->region[i].kind == REGION_FREE && h->region[i].pages < pages) {
             victim = i;
@@ -38,7 +37,6 @@ void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_k
 {
     struct handoff_region *last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;
     uint64_t end;
-
     if (base / PAGE >= ALL_PAGES || pages == 0)
         return;
     base &= ~(PAGE - 1);

@@ -229,8 +229,8 @@ _Noreturn void nadir_main(struct handoff *handoff)
     vms_init(handoff, &host);                 /* before any CPU looks for work */
     require(vmx_enable(cpu_self()), "VMXON"); /* VMX root operation */
     start_other_cpus(handoff, host.tsc_hz);   /* they take VMs at once */
-    log_line("host page tables: %llu pages are both writable and executable",
-             (unsigned long long)host_paging_check_wx());
+    log_line("host page tables: %lu pages are both writable and executable",
+             host_paging_check_wx());
 
     vms_work(cpu_self()); /* runs VMs until none waits */
     static const char *const outcome[] = {

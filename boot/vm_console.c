@@ -51,10 +51,9 @@ static void out_in_lines(void *ctx, uint8_t byte)
 static int in(void *ctx)
 {
     const struct guest_line *line = ctx;
-    for (uint32_t i = 0; i < line_count; i++) {
+    for (uint32_t i = 0; i < line_count; i++)
         if (!lines[i].closed)
             return &lines[i] == line ? console_read() : -1;
-    }
     return -1;
 }
 

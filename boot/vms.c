@@ -72,11 +72,10 @@ static enum vms_outcome run_once(uint32_t index, bool *again)
         return VMS_FAILED;
     }
     uint64_t ept = pc->vm.ept.table_pages * PAGE_SIZE;
-    log_line("%s: %llu MiB, %u vCPU, on CPU %u; the hypervisor's own memory: %llu KiB and %llu KiB "
+    log_line("%s: %lu MiB, %u vCPU, on CPU %u; the hypervisor's own memory: %lu KiB and %lu KiB "
              "of EPT",
-             config->name, (unsigned long long)config->memory_mib, config->vcpus, cpu_self()->index,
-             (unsigned long long)(vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024,
-             (unsigned long long)ept / 1024);
+             config->name, config->memory_mib, config->vcpus, cpu_self()->index,
+             (vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024, ept / 1024);
     vcpu_run(&vcpu);
     vm_console_flush(index);
     print_end(&vcpu);

@@ -250,7 +250,6 @@ enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
                         .host = host,
                         .host_max_basic = host(0, 0).eax,
                         .host_max_extended = host(0x80000000u, 0).eax};
-
     add_identity(&b, facts);
     add_features(&b, facts);
     add_topology(&b);

@@ -94,10 +94,9 @@ static bool write_mtrr(void *dev, uint32_t msr, uint64_t value)
 
 static bool write_mtrr_fixed(void *dev, uint32_t msr, uint64_t value)
 {
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 8; i++)
         if (!is_memory_type(value >> (8 * i) & 0xff))
             return false;
-    }
     *msr_value(dev, msr) = value;
     return true;
 }

@@ -57,10 +57,9 @@ static inline const struct cpuid_entry *cpuid_table_find(const struct cpuid_tabl
     if ((e->dynamic & CPUID_SUBLEAVES) == 0)
         return e;
     const struct cpuid_entry *end = &table->entry[table->count];
-    for (; e < end && e->leaf == leaf; e++) {
+    for (; e < end && e->leaf == leaf; e++)
         if (e->subleaf == subleaf)
             return e;
-    }
     return &table->entry[0];
 }
 

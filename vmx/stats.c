@@ -24,9 +24,8 @@ static void print_table(const struct vm *vm)
     for (unsigned i = 0; i < EXIT_REASON_COUNT; i++) {
         const struct exit_stat *e = &stats->exit[i];
         if (e->count != 0)
-            log_line("%s: %-34s %10llu %14llu %8llu", vm->name, exit_reason_name(i),
-                     (unsigned long long)e->count, (unsigned long long)e->tsc_root,
-                     (unsigned long long)(e->tsc_root / e->count));
+            log_line("%s: %-34s %10lu %14lu %8lu", vm->name, exit_reason_name(i), e->count,
+                     e->tsc_root, e->tsc_root / e->count);
     }
 }
 
@@ -54,28 +53,24 @@ static void print_json(const struct vm *vm, uint64_t root)
     line.length = 0;
     append(&line,
            "nadir-stats: {\"vm\": \"%s\", \"end\": \"%s\", \"code\": %u, \"vcpus\": 1, "
-           "\"tsc_first_entry\": %llu, "
-           "\"tsc_end\": %llu, \"tsc_root\": %llu, \"tsc_idle\": %llu, \"exits\": {",
-           vm->name, end_name(vm->end), vm->end_code, (unsigned long long)stats->tsc_first_entry,
-           (unsigned long long)stats->tsc_end, (unsigned long long)root,
-           (unsigned long long)stats->tsc_idle);
+           "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
+           "\"exits\": {",
+           vm->name, end_name(vm->end), vm->end_code, stats->tsc_first_entry, stats->tsc_end, root,
+           stats->tsc_idle);
     const char *comma = "";
     for (unsigned i = 0; i < EXIT_REASON_COUNT; i++) {
         const struct exit_stat *e = &stats->exit[i];
         if (e->count == 0)
             continue;
-        append(&line, "%s\"%s\": {\"count\": %llu, \"tsc_root\": %llu}", comma, exit_reason_name(i),
-               (unsigned long long)e->count, (unsigned long long)e->tsc_root);
+        append(&line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma, exit_reason_name(i),
+               e->count, e->tsc_root);
         comma = ", ";
     }
     append(&line,
-           "}, \"ept_violations_ram\": %llu, \"ept_leaves\": {\"4k\": %llu, \"2m\": %llu, \"1g\": "
-           "%llu}, "
-           "\"memory_bytes\": %llu}\n",
-           (unsigned long long)stats->ept_violations_ram,
-           (unsigned long long)vm->ept.leaves[EPT_LEAF_4K],
-           (unsigned long long)vm->ept.leaves[EPT_LEAF_2M],
-           (unsigned long long)vm->ept.leaves[EPT_LEAF_1G], (unsigned long long)vm->memory_bytes);
+           "}, \"ept_violations_ram\": %lu, \"ept_leaves\": {\"4k\": %lu, \"2m\": %lu, \"1g\": "
+           "%lu}, \"memory_bytes\": %lu}\n",
+           stats->ept_violations_ram, vm->ept.leaves[EPT_LEAF_4K], vm->ept.leaves[EPT_LEAF_2M],
+           vm->ept.leaves[EPT_LEAF_1G], vm->memory_bytes);
     log_bytes(line.text, line.length);
     spinlock_unlock(&lock);
 }
@@ -88,12 +83,10 @@ void stats_print(const struct vm *vm)
         root += stats->exit[i].tsc_root;
     print_table(vm);
     if (total != 0)
-        log_line("%s: %llu ticks from first entry to end: %llu.%02llu %% in root mode, %llu.%02llu "
+        log_line("%s: %lu ticks from first entry to end: %lu.%02lu %% in root mode, %lu.%02lu "
                  "%% waiting in HLT",
-                 vm->name, (unsigned long long)total,
-                 (unsigned long long)(scale_u64(root, 100, total)),
-                 (unsigned long long)(scale_u64(root, 10000, total) % 100),
-                 (unsigned long long)scale_u64(stats->tsc_idle, 100, total),
-                 (unsigned long long)(scale_u64(stats->tsc_idle, 10000, total) % 100));
+                 vm->name, total, scale_u64(root, 100, total), scale_u64(root, 10000, total) % 100,
+                 scale_u64(stats->tsc_idle, 100, total),
+                 scale_u64(stats->tsc_idle, 10000, total) % 100);
     print_json(vm, root);
 }

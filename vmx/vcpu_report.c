@@ -27,24 +27,19 @@ void vcpu_dump(const struct vcpu *vcpu)
     static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
     const char *vm = vcpu->vm->name;
-    log_line(
-        "%s: RIP %016llx  RFLAGS %08llx  CS %04llx (base %llx, access %llx)", vm,
-        (unsigned long long)vmread(VMCS_GUEST_RIP), (unsigned long long)vmread(VMCS_GUEST_RFLAGS),
-        (unsigned long long)vmread(VMCS_GUEST_CS), (unsigned long long)vmread(VMCS_GUEST_CS_BASE),
-        (unsigned long long)vmread(VMCS_GUEST_CS_ACCESS));
+    log_line("%s: RIP %016lx  RFLAGS %08lx  CS %04lx (base %lx, access %lx)", vm,
+             vmread(VMCS_GUEST_RIP), vmread(VMCS_GUEST_RFLAGS), vmread(VMCS_GUEST_CS),
+             vmread(VMCS_GUEST_CS_BASE), vmread(VMCS_GUEST_CS_ACCESS));
     for (unsigned i = 0; i < GPR_COUNT; i += 4) {
-        unsigned long long value[4];
+        uint64_t value[4];
         for (unsigned j = 0; j < 4; j++)
             value[j] = i + j == RSP ? vmread(VMCS_GUEST_RSP) : vcpu->regs.gpr[i + j];
-        log_line("%s: %s %016llx  %s %016llx  %s %016llx  %s %016llx", vm, names[i], value[0],
+        log_line("%s: %s %016lx  %s %016lx  %s %016lx  %s %016lx", vm, names[i], value[0],
                  names[i + 1], value[1], names[i + 2], value[2], names[i + 3], value[3]);
     }
-    log_line("%s: CR0 %llx  CR2 %llx  CR3 %llx  CR4 %llx  EFER %llx  IDT %llx  GDT %llx", vm,
-             (unsigned long long)vmread(VMCS_GUEST_CR0), (unsigned long long)cpu_read_cr2(),
-             (unsigned long long)vmread(VMCS_GUEST_CR3), (unsigned long long)vmread(VMCS_GUEST_CR4),
-             (unsigned long long)vmread(VMCS_GUEST_EFER),
-             (unsigned long long)vmread(VMCS_GUEST_IDTR_BASE),
-             (unsigned long long)vmread(VMCS_GUEST_GDTR_BASE));
+    log_line("%s: CR0 %lx  CR2 %lx  CR3 %lx  CR4 %lx  EFER %lx  IDT %lx  GDT %lx", vm,
+             vmread(VMCS_GUEST_CR0), cpu_read_cr2(), vmread(VMCS_GUEST_CR3), vmread(VMCS_GUEST_CR4),
+             vmread(VMCS_GUEST_EFER), vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_GDTR_BASE));
 }
 
 static uint64_t read_field(void *ctx, uint32_t field)
@@ -57,8 +52,8 @@ static void report_rule(void *ctx, const char *rule, uint32_t field, uint64_t va
                         const char *allowed)
 {
     const struct vcpu *vcpu = ctx;
-    log_line("%s: broken rule: %s: %s (0x%04x) = 0x%llx, allowed: %s", vcpu->vm->name, rule,
-             vmcs_field_name(field), field, (unsigned long long)value, allowed);
+    log_line("%s: broken rule: %s: %s (0x%04x) = 0x%lx, allowed: %s", vcpu->vm->name, rule,
+             vmcs_field_name(field), field, value, allowed);
 }
 
 void vcpu_report_failed_entry(struct vcpu *vcpu, unsigned failed)
@@ -68,12 +63,12 @@ void vcpu_report_failed_entry(struct vcpu *vcpu, unsigned failed)
         log_line("%s: VM entry: VMfailInvalid: there is no current VMCS", name);
     } else if (failed == 2) {
         uint64_t error = vmread(VMCS_EXIT_INSTRUCTION_ERROR);
-        log_line("%s: VM entry: VMfailValid: VM-instruction error %llu: %s", name,
-                 (unsigned long long)error, instruction_error_text(error));
+        log_line("%s: VM entry: VMfailValid: VM-instruction error %lu: %s", name, error,
+                 instruction_error_text(error));
     } else {
         uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON) & 0xffff;
-        log_line("%s: VM entry failed after its first checks: %s, qualification %llu", name,
-                 exit_reason_name(reason), (unsigned long long)vmread(VMCS_EXIT_QUALIFICATION));
+        log_line("%s: VM entry failed after its first checks: %s, qualification %lu", name,
+                 exit_reason_name(reason), vmread(VMCS_EXIT_QUALIFICATION));
     }
     unsigned broken = 0;
     if (failed != 1) {

@@ -23,8 +23,8 @@ void check_bits(struct check *c, uint32_t field, uint64_t must_be_1, uint64_t ma
 {
     char allowed[96];
     uint64_t value = check_get(c, field), must_be_0 = ~may_be_1;
-    format_text(allowed, sizeof(allowed), "1 in all bits of 0x%llx, 0 in all bits of 0x%llx",
-                (unsigned long long)must_be_1, (unsigned long long)must_be_0);
+    format_text(allowed, sizeof(allowed), "1 in all bits of 0x%lx, 0 in all bits of 0x%lx",
+                must_be_1, must_be_0);
     check_expect(c, (value & must_be_1) == must_be_1 && (value & must_be_0) == 0, field, rule,
                  allowed);
 }

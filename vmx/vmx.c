@@ -73,9 +73,9 @@ enum status vmx_init(void)
         return ERR_UNSUPPORTED;
     }
     if (feature_control_open() != OK) {
-        log_line("error: the firmware has locked VT-x off (IA32_FEATURE_CONTROL = 0x%llx): enable "
+        log_line("error: the firmware has locked VT-x off (IA32_FEATURE_CONTROL = 0x%lx): enable "
                  "\"Intel Virtualization Technology\" in its set-up",
-                 (unsigned long long)read_msr_or_zero(MSR_IA32_FEATURE_CONTROL));
+                 read_msr_or_zero(MSR_IA32_FEATURE_CONTROL));
         return ERR_DENIED;
     }
     vmx_caps_read(&caps, read_msr_or_zero);
@@ -140,7 +140,6 @@ void vmx_insn_failed(const char *insn, uint32_t field, uint64_t value)
                      : "+r"(error)
                      : "r"((uint64_t)VMCS_EXIT_INSTRUCTION_ERROR)
                      : "cc");
-    panic("%s of %s (0x%x, value 0x%llx) failed, VM-instruction error %llu, caller %p", insn,
-          vmcs_field_name(field), field, (unsigned long long)value, (unsigned long long)error,
-          __builtin_return_address(0));
+    panic("%s of %s (0x%x, value 0x%lx) failed, VM-instruction error %lu, caller %p", insn,
+          vmcs_field_name(field), field, value, error, __builtin_return_address(0));
 }

@@ -54,10 +54,9 @@ static void wait_locked(uint8_t until_status)
 {
     uint64_t until = cpu_rdtsc() + console_period_ticks();
     bool asleep = lapic_timer_is_ready() && !panic_is_active();
-    while (cpu_rdtsc() < until && (asleep || !(uart_status() & until_status))) {
+    while (cpu_rdtsc() < until && (asleep || !(uart_status() & until_status)))
         if (asleep)
             cpu_idle_until(until);
-    }
 }
 
 static void write_locked(char c)
