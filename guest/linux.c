@@ -71,9 +71,14 @@ static const char *parse_header(const uint8_t *file, uint64_t size, struct heade
     const uint64_t setup_sectors = file[HDR_SETUP_SECTS] != 0 ? file[HDR_SETUP_SECTS] : 4;
     h->payload_offset = (setup_sectors + 1) * 512;
     h->payload_size = get(file + HDR_SYSSIZE, 4) * 16;
-    if (h->payload_size <= ENTRY_64 || size < h->payload_offset ||
-        size - h->payload_offset < h->payload_size)
+    if (h->payload_size <= ENTRY_64 || size < h->payload_offset)
         return "the kernel is truncated";
+    /* The size counts whole paragraphs; some programs, memtest86+ for one, end within the last. */
+    if (size - h->payload_offset < h->payload_size) {
+        if (h->payload_size - (size - h->payload_offset) >= 16)
+            return "the kernel is truncated";
+        h->payload_size = size - h->payload_offset;
+    }
     h->end = HDR_MAGIC + file[HDR_JUMP];
     if (h->end < HDR_END_MIN || h->end > HDR_END_MAX || h->end > h->payload_offset)
         return "the kernel's setup header has an impossible length";

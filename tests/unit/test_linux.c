@@ -149,10 +149,18 @@ static void test_ramdisk_limit(void **state)
     assert_int_equal(get(ram + boot.rsi + 0x218, 8), 0);
 }
 
+/* The header counts paragraphs of 16 bytes: the last one may be short. */
+static void test_odd_size(void **state)
+{
+    (void)state;
+    image.kernel_size -= 15;
+    assert_int_equal(linux_load(&mem, &image, &boot, why, sizeof(why)), OK);
+}
+
 static void test_bad_kernels(void **state)
 {
     (void)state;
-    image.kernel_size--;
+    image.kernel_size -= 16;
     refused(ERR_BAD_INPUT, "truncated");
     image.kernel_size = 0x230;
     refused(ERR_BAD_INPUT, "truncated");
@@ -219,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_loads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_descriptors_and_page_tables, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_ramdisk_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_odd_size, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_kernels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_much, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_flat, set_up, tear_down),
