@@ -256,7 +256,7 @@ static inline void set_sizes(const struct parse *p, struct insn *out, unsigned f
     unsigned size = p->mode == INSN_16 ? 2 : 4;
     unsigned address = 2u << p->mode;
     if (p->prefixes & SIZE_66)
-        size ^= 2 ^ 4;
+        size = size == 2 ? 4 : 2;
     if (p->prefixes & ADDRESS_67)
         address = p->mode == INSN_32 ? 2 : 4;
     if (p->rex & 8)
