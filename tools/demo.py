@@ -26,7 +26,10 @@ fact uptime $(cut -d ' ' -f 1 /proc/uptime) s
 fact kernel errors $(dmesg -r | grep -c '^<[0-3]>')
 fact user space reached
 if grep -q nadir.shell /proc/cmdline; then
-    echo "A shell in the guest; 'exit' or 'poweroff -f' ends it."
+    # This script is init, which the commands would signal without -f.
+    echo "alias poweroff='poweroff -f' reboot='reboot -f'" >/tmp/aliases
+    echo "A shell in the guest; 'exit' or 'poweroff' ends it."
+    export ENV=/tmp/aliases
     setsid cttyhack sh
 fi
 stty sane # which waits until the serial port has sent everything
