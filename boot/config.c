@@ -16,7 +16,8 @@
 
 /* The first is [nadir]'s, all others are [vm NAME]'s. */
 enum key {
-    KEY_SERIAL,
+    KEY_SERIAL, /* of [nadir] */
+    KEY_AT_END,
     KEY_KERNEL,
     KEY_RAMDISK,
     KEY_CMDLINE,
@@ -33,8 +34,8 @@ enum key {
 };
 
 static const char *const key_names[KEY_COUNT] = {
-    "serial",    "kernel",   "ramdisk", "cmdline", "memory", "vcpus",    "on_poweroff",
-    "on_reboot", "on_crash", "cpus",    "disk",    "vif",    "firmware",
+    "serial",      "at_end",    "kernel",   "ramdisk", "cmdline", "memory", "vcpus",
+    "on_poweroff", "on_reboot", "on_crash", "cpus",    "disk",    "vif",    "firmware",
 };
 
 struct parser {
@@ -199,6 +200,14 @@ static bool set_action(struct parser *p, const char *key, const char *value, enu
     return true;
 }
 
+static bool set_at_end(struct parser *p, const char *key, const char *value)
+{
+    if (!text_equal(value, "poweroff") && !text_equal(value, "reset"))
+        return fail(p, key, " = ", value, ": must be poweroff or reset", NULL);
+    p->out->reset_at_end = text_equal(value, "reset");
+    return true;
+}
+
 static bool set_vcpus(struct parser *p, const char *key, const char *value)
 {
     uint64_t n = 0;
@@ -215,6 +224,7 @@ static bool set_key(struct parser *p, enum key key, const char *name, const char
     struct vm_config *vm = p->vm;
     switch (key) {
     case KEY_SERIAL: return set_serial(p, name, value);
+    case KEY_AT_END: return set_at_end(p, name, value);
     case KEY_KERNEL: return set_file(p, name, value, &vm->kernel);
     case KEY_RAMDISK: return set_file(p, name, value, &vm->ramdisk);
     case KEY_CMDLINE: return take_text(p, name, value, vm->cmdline, sizeof(vm->cmdline));
@@ -235,7 +245,7 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
     if (p->section == NULL)
         return fail(p, "key ", key, " stands before the first [vm NAME] or [nadir]", NULL);
     for (enum key i = 0; i < KEY_COUNT; i++) {
-        if ((i != KEY_SERIAL) != (p->vm != NULL) || !text_equal(key, key_names[i]))
+        if ((i > KEY_AT_END) != (p->vm != NULL) || !text_equal(key, key_names[i]))
             continue;
         if ((p->seen & (1u << i)) != 0)
             return fail(p, key, " is there twice in [", where, p->section, "]", NULL);
@@ -243,7 +253,7 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
         return set_key(p, i, key, value);
     }
     return fail(p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
-                p->vm == NULL ? "]: serial"
+                p->vm == NULL ? "]: serial at_end"
                               : "]: kernel ramdisk cmdline memory vcpus on_poweroff on_reboot "
                                 "on_crash",
                 NULL);

@@ -37,6 +37,7 @@ struct vm_config {
 /* The section [nadir]: itself. */
 struct nadir_config {
     uint16_t serial_port; /* I/O base of the host's 16550; 0 = none */
+    bool reset_at_end;    /* the host, when the last VM has ended; else it is powered off */
     uint32_t vm_count;
     struct vm_config vm[CONFIG_MAX_VMS];
 };
@@ -52,6 +53,7 @@ struct config_error {
  *
  *   [nadir]
  *   serial = 0x3f8            # I/O port of the host's 16550, or none
+ *   at_end = poweroff         # or reset: what becomes of the host after the last VM
  *
  *   [vm debian]               # letters, digits and - _ .
  *   kernel = vmlinuz          # needed; relative to nadir.cfg, / or \ between names
@@ -63,7 +65,7 @@ struct config_error {
  *   on_reboot = restart
  *   on_crash = destroy
  *
- * The values above from memory on are the defaults, and that of serial. A # at the start of a line
+ * The values above are the defaults in [nadir] and from memory on. A # at the start of a line
  * or value, or behind white space, begins a comment, unless it is quoted: a value may stand in
  * "..." or '...', with no escapes. Each key at most once in a section. */
 bool config_parse(const char *text, size_t length, struct nadir_config *out,

@@ -27,10 +27,12 @@ extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 #define CPUID_80000001_EDX_1G (1u << 26)
 
 /* The last line that tools/nadir looks for, then the end of the machine. */
-static _Noreturn void finish(const char *how)
+static _Noreturn void finish(const char *how, bool reset)
 {
     log_text("nadir-end: %s\n", how);
     vmx_disable();
+    if (reset)
+        power_reset();
     power_off();
 }
 
@@ -46,7 +48,7 @@ static void require(enum status s, const char *step)
     if (s == OK)
         return;
     log_line("error: %s: %s", step, status_text(s));
-    finish("refused");
+    finish("refused", false);
 }
 
 static void check_handoff(const struct handoff *handoff)
@@ -235,5 +237,5 @@ _Noreturn void nadir_main(struct handoff *handoff)
     vms_work(cpu_self()); /* runs VMs until none waits */
     static const char *const outcome[] = {
         [VMS_OK] = "ok", [VMS_FAILED] = "vm-failed", [VMS_CONFIG_ERROR] = "config-error"};
-    finish(outcome[vms_wait_for_all()]);
+    finish(outcome[vms_wait_for_all()], handoff->config.reset_at_end);
 }
