@@ -6,15 +6,10 @@
 
 #define FLAT_MAX (0x9f000u - LAYOUT_BOOT_SECTOR)
 
-bool flat_recognize(const uint8_t *file, uint64_t size)
-{
-    return size >= 512 && file[510] == 0x55 && file[511] == 0xaa;
-}
-
 enum status flat_load(const struct guestmem *mem, const uint8_t *file, uint64_t size,
                       struct boot_state *state, char *why, size_t why_size)
 {
-    if (!flat_recognize(file, size)) {
+    if (size < 512 || file[510] != 0x55 || file[511] != 0xaa) {
         format_text(why, why_size, "neither a Linux bzImage nor a boot-sector image");
         return ERR_BAD_INPUT;
     }

@@ -5,9 +5,6 @@
 #include "mm/guestmem.h"
 #include "vmx/boot_state.h"
 
-/* Whether the first sector ends in 55 AA. */
-bool flat_recognize(const uint8_t *file, uint64_t size);
-
 /* Copies the file and fills in the state at entry; ERR_BAD_INPUT with a sentence in why. */
 enum status flat_load(const struct guestmem *mem, const uint8_t *file, uint64_t size,
                       struct boot_state *state, char *why, size_t why_size);

@@ -13,7 +13,6 @@
 #define LINEAR_END  (1ull << 48) /* what 4 levels reach */
 #define EPTP_WB     6ull
 #define EPTP_WALK_4 (3ull << 3)
-#define EPTP_AD     (1ull << 6)
 
 static uint64_t level_bytes(unsigned level) /* of one entry; 1 = PTE … 4 = PML4E */
 {
@@ -85,13 +84,12 @@ void ept_destroy(struct ept *ept)
 
 uint64_t ept_pointer(const struct ept *ept)
 {
-    return ept->root.v | EPTP_WB | EPTP_WALK_4 | (ept->caps.accessed_dirty ? EPTP_AD : 0);
+    return ept->root.v | EPTP_WB | EPTP_WALK_4;
 }
 
-static bool perms_are_valid(const struct ept *ept, unsigned perms)
+static bool perms_are_valid(unsigned perms)
 {
-    return (perms & ~(unsigned)EPT_RWX) == 0 && perms != 0 &&
-           ((perms & EPT_R) != 0 || (perms == EPT_X && ept->caps.execute_only));
+    return (perms & ~(unsigned)EPT_RWX) == 0 && (perms & EPT_R) != 0;
 }
 
 static bool type_is_valid(unsigned type)
@@ -115,8 +113,8 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
                     enum memory_type type, bool ignore_pat)
 {
     if (!range_is_valid(guest.v, bytes, LINEAR_END) ||
-        !range_is_valid(host.v, bytes, 1ull << ept->caps.phys_bits) ||
-        !perms_are_valid(ept, perms) || !type_is_valid(type))
+        !range_is_valid(host.v, bytes, 1ull << ept->caps.phys_bits) || !perms_are_valid(perms) ||
+        !type_is_valid(type))
         return ERR_BAD_INPUT;
     uint64_t flags = perms | (uint64_t)type << TYPE_SHIFT | (ignore_pat ? IGNORE_PAT : 0);
     while (bytes > 0) {
@@ -143,27 +141,6 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
     return OK;
 }
 
-bool ept_lookup(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms)
-{
-    if (guest.v >= LINEAR_END)
-        return false;
-    uint64_t *table = hpa_to_ptr(ept->root);
-    for (unsigned level = TOP_LEVEL;; level--) {
-        uint64_t entry = *entry_of(table, guest.v, level);
-        if ((entry & PERMS) == 0)
-            return false;
-        if (is_leaf(entry, level)) {
-            uint64_t offset = guest.v % level_bytes(level);
-            if (host != NULL)
-                *host = hpa((entry & ADDRESS & ~(level_bytes(level) - 1)) | offset);
-            if (perms != NULL) /* the tables above the leaves allow all */
-                *perms = (unsigned)(entry & PERMS);
-            return true;
-        }
-        table = table_of(entry);
-    }
-}
-
 /* Whether a present entry makes the CPU report an EPT misconfiguration. */
 static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level)
 {
@@ -175,7 +152,7 @@ static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level
         reserved |= 0x78;
     else if (level > 1)
         reserved |= (level_bytes(level) - 1) & ADDRESS;
-    if ((entry & reserved) != 0 || !perms_are_valid(ept, (unsigned)(entry & PERMS)))
+    if ((entry & reserved) != 0 || !perms_are_valid((unsigned)(entry & PERMS)))
         return false;
     if (!leaf || level == TOP_LEVEL)
         return true;

@@ -20,9 +20,7 @@ enum ept_leaf { EPT_LEAF_4K, EPT_LEAF_2M, EPT_LEAF_1G };
 /* From IA32_VMX_EPT_VPID_CAP and CPUID; the caller has checked 4-level walks and type WB. */
 struct ept_caps {
     bool pages_2m, pages_1g;
-    bool execute_only;
-    bool accessed_dirty; /* there and wanted */
-    uint8_t phys_bits;   /* MAXPHYADDR */
+    uint8_t phys_bits; /* MAXPHYADDR */
 };
 
 struct ept {
@@ -36,7 +34,8 @@ struct ept {
 enum status ept_init(struct ept *ept, const struct ept_caps *caps);
 void ept_destroy(struct ept *ept);
 
-/* The EPT pointer for the VMCS: write-back, 4 levels, accessed/dirty flags where wanted. */
+/* The EPT pointer for the VMCS: write-back, 4 levels; nothing here reads accessed and dirty flags.
+ */
 uint64_t ept_pointer(const struct ept *ept);
 
 /* Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
@@ -46,9 +45,6 @@ uint64_t ept_pointer(const struct ept *ept);
  * EPT has been in use. */
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
                     enum memory_type type, bool ignore_pat);
-
-/* The translation of one address; false where not mapped. host and perms may be NULL. */
-bool ept_lookup(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms);
 
 /* Walks all tables by the rules of the SDM's "EPT Misconfigurations", and that the leaf counts are
  * right. False with the first wrong entry and the address it stands for (where may be NULL). */

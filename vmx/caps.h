@@ -80,7 +80,6 @@ struct vmx_caps {
 #define ENTRY_LOAD_EFER               (1u << 15)
 
 /* IA32_VMX_EPT_VPID_CAP. */
-#define EPTCAP_EXECUTE_ONLY   (1ull << 0)
 #define EPTCAP_WALK_4         (1ull << 6)
 #define EPTCAP_UC             (1ull << 8)
 #define EPTCAP_WB             (1ull << 14)

@@ -30,9 +30,6 @@ struct ept_caps vmx_ept_caps(void)
     return (struct ept_caps){
         .pages_2m = (caps.ept_vpid & EPTCAP_2M) != 0,
         .pages_1g = (caps.ept_vpid & EPTCAP_1G) != 0,
-        .execute_only = (caps.ept_vpid & EPTCAP_EXECUTE_ONLY) != 0,
-        .accessed_dirty =
-            false, /* nothing here reads the flags, and setting them costs the guest */
         .phys_bits = (uint8_t)cpu_cpuid(0x80000008, 0).eax,
     };
 }

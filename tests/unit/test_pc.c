@@ -11,6 +11,7 @@
 #include "guest/layout.h"
 #include "guest/pc.h"
 #include "mm/page_alloc.h"
+#include "tests/unit/ept_lookup.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
