@@ -21,8 +21,9 @@ static void next_period(struct vlapic_timer *t, uint64_t now)
     t->expiry += period;
     if (t->expiry <= now)
         t->expiry += ((now - t->expiry) / period + 1) * period;
-    /* About 15 us between interrupts, or a guest could keep itself and us busy with the timer. */
-    uint64_t soonest = now + (t->timers->hz >> 16);
+    /* 122 us between interrupts, as the RTC's fastest: a guest that asks for more, or whose exits
+     * are slow (under another hypervisor), would do nothing but take them. */
+    uint64_t soonest = now + (t->timers->hz >> 13);
     timers_arm(t->timers, &t->timer, t->expiry < soonest ? soonest : t->expiry);
 }
 

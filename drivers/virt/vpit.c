@@ -6,7 +6,7 @@
 enum { PORT_CHANNEL_0 = 0x40, PORT_CONTROL = 0x43, PORT_SPEAKER = 0x61 };
 enum { ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
 enum { REFRESH_CYCLES = 18 }; /* between two changes of the refresh bit, 15 us */
-enum { MIN_CYCLES = 24 };     /* periodic interrupts come no faster than every 20 us */
+enum { MIN_CYCLES = 146 };    /* periodic interrupts come no faster than the RTC can: 122 us */
 
 static uint64_t now_cycle(const struct vpit *pit)
 {
