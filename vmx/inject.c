@@ -140,20 +140,25 @@ static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
     return vector;
 }
 
-/* The external interrupt to inject now, or -1. */
+/* The external interrupt to inject now, or -1. An ExtINT comes first, but what the CPU knows of the
+ * APIC's interrupts (RVI, TPR threshold) is brought up to date in any case. */
 static int next_interrupt(struct vcpu *vcpu, bool open, bool *wait)
 {
     const struct intc *intc = &vcpu->vm->intc;
+    int extint = -1;
     if (intc->extint_pending(intc->chip)) {
         if (open)
-            return (int)intc->extint_acknowledge(intc->chip);
-        *wait = true;
+            extint = (int)intc->extint_acknowledge(intc->chip);
+        else
+            *wait = true;
+        open = false;
     }
     if (vcpu->assisted) {
         update_virtual_interrupts(vcpu);
-        return -1;
+        return extint;
     }
-    return software_interrupt(vcpu, open && !*wait, wait);
+    int vector = software_interrupt(vcpu, open, wait);
+    return extint >= 0 ? extint : vector;
 }
 
 void inject_prepare(struct vcpu *vcpu)
