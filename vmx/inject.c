@@ -166,7 +166,10 @@ void inject_prepare(struct vcpu *vcpu)
     uint32_t windows = 0;
     uint32_t blocked = (uint32_t)vmread(VMCS_GUEST_INTERRUPTIBILITY);
     uint32_t event = vcpu->event;
-    if (event == 0 && vcpu->nmi_pending &&
+    /* A debug trap goes first: an event that is injected would make the CPU forget it (SDM,
+     * "Delivery of Pending Debug Exceptions after VM Entry"). */
+    bool trap = vmread(VMCS_GUEST_PENDING_DEBUG) != 0;
+    if (event == 0 && vcpu->nmi_pending && !trap &&
         (blocked & (BLOCKED_BY_NMI | BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0) {
         vcpu->nmi_pending = false;
         event = EVENT_VALID | EVENT_NMI | VECTOR_NMI;
@@ -174,7 +177,7 @@ void inject_prepare(struct vcpu *vcpu)
     if (vcpu->nmi_pending)
         windows |= PROC_NMI_WINDOW;
 
-    bool open = event == 0 && (blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0 &&
+    bool open = event == 0 && !trap && (blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0 &&
                 (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0;
     bool wait = false;
     int vector = next_interrupt(vcpu, open, &wait);
