@@ -174,8 +174,11 @@ void inject_prepare(struct vcpu *vcpu)
         vcpu->nmi_pending = false;
         event = EVENT_VALID | EVENT_NMI | VECTOR_NMI;
     }
+    /* Behind STI the NMI window may open at once, again and again (SDM, "Other Causes of VM
+     * Exits"): the interrupt window opens an instruction later. */
     if (vcpu->nmi_pending)
-        windows |= PROC_NMI_WINDOW;
+        windows |=
+            event == 0 && (blocked & BLOCKED_BY_STI) != 0 ? PROC_INTERRUPT_WINDOW : PROC_NMI_WINDOW;
 
     bool open = event == 0 && !trap && (blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0 &&
                 (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0;
