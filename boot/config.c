@@ -270,7 +270,6 @@ static bool finish_vm(struct parser *p)
 
 static bool start_vm(struct parser *p, const char *name)
 {
-    struct vm_config *vm;
     if (*name == '\0')
         return fail(p, "[vm NAME] without a name", NULL);
     for (const char *s = name; *s != '\0'; s++)
@@ -283,7 +282,7 @@ static bool start_vm(struct parser *p, const char *name)
             return fail(p, "two VMs are named ", name, NULL);
     if (p->out->vm_count == CONFIG_MAX_VMS)
         return fail(p, "too many VMs: at most 8", NULL);
-    vm = &p->out->vm[p->out->vm_count++];
+    struct vm_config *vm = &p->out->vm[p->out->vm_count++];
     text_copy(vm->name, name);
     vm->line = p->number;
     vm->memory_mib = MEMORY;
@@ -330,17 +329,13 @@ static bool parse_section(struct parser *p, char *s)
 /* Cuts quotes and comments off a value, in place; NULL where the quotes are wrong. */
 static char *clean_value(struct parser *p, char *s)
 {
-    char *end;
     s = skip_space(s);
-    end = s;
+    char *end = s;
     if (*s == '"' || *s == '\'') {
         for (end = s + 1; *end != '\0' && *end != *s; end++) {}
-        if (*end == '\0') {
-            fail(p, "a quote without its end", NULL);
-            return NULL;
-        }
-        if (!is_blank(end + 1)) {
-            fail(p, "text after the closing quote", NULL);
+        if (*end == '\0' || !is_blank(end + 1)) {
+            fail(p, *end == '\0' ? "a quote without its end" : "text after the closing quote",
+                 NULL);
             return NULL;
         }
         *end = '\0';

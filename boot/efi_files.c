@@ -39,11 +39,10 @@ bool files_open_directory(struct loader *l)
     EFI_LOADED_IMAGE *self;
     EFI_FILE_IO_INTERFACE *volume;
     EFI_FILE_HANDLE root;
-    EFI_STATUS status;
     if (EFI_ERROR(BS->HandleProtocol(l->image, &LoadedImageProtocol, (void **)&self)) ||
         EFI_ERROR(BS->HandleProtocol(self->DeviceHandle, &FileSystemProtocol, (void **)&volume)))
         return loader_refuse(L"this program was not loaded from a file system");
-    status = volume->OpenVolume(volume, &root);
+    EFI_STATUS status = volume->OpenVolume(volume, &root);
     if (EFI_ERROR(status))
         return loader_refuse(L"the boot volume does not open: %r", status);
     directory_find(l->directory_name, self->FilePath);
@@ -103,19 +102,17 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
 {
     CHAR16 path[CONFIG_MAX_PATH];
     EFI_FILE_HANDLE handle;
-    EFI_STATUS status;
     UINTN i;
-    bool ok;
     for (i = 0; file->path[i] != '\0' && i < CONFIG_MAX_PATH - 1; i++)
         path[i] = file->path[i] == '/' ? L'\\' : (CHAR16)file->path[i];
     path[i] = 0;
-    status = l->directory->Open(l->directory, &handle, path, EFI_FILE_MODE_READ, 0);
+    EFI_STATUS status = l->directory->Open(l->directory, &handle, path, EFI_FILE_MODE_READ, 0);
     if (status == EFI_NOT_FOUND)
         return loader_config_error(l, file->line, L"there is no file %a in %s", file->path,
                                    l->directory_name);
     if (EFI_ERROR(status))
         return loader_config_error(l, file->line, L"%a does not open: %r", file->path, status);
-    ok = file_load_opened(l, handle, what, file);
+    bool ok = file_load_opened(l, handle, what, file);
     handle->Close(handle);
     return ok;
 }

@@ -37,7 +37,7 @@ static bool header_is_sound(const Elf64_Ehdr *elf, uint64_t size)
 /* All must lie within the gigabyte that image_map() maps. */
 static bool image_measure(const Elf64_Ehdr *elf, uint64_t size, struct span *out)
 {
-    struct span span = {UINT64_MAX, 0};
+    *out = (struct span){UINT64_MAX, 0};
     for (unsigned i = 0; i < elf->e_phnum; i++) {
         const Elf64_Phdr *s = segment(elf, i);
         if (s->p_type != PT_LOAD || s->p_memsz == 0)
@@ -45,13 +45,12 @@ static bool image_measure(const Elf64_Ehdr *elf, uint64_t size, struct span *out
         if (s->p_offset > size || s->p_filesz > size - s->p_offset || s->p_filesz > s->p_memsz ||
             s->p_vaddr < HIGH_512G || s->p_memsz > UINT64_MAX - s->p_vaddr)
             return false;
-        span.low = s->p_vaddr < span.low ? s->p_vaddr : span.low;
-        span.high = s->p_vaddr + s->p_memsz > span.high ? s->p_vaddr + s->p_memsz : span.high;
+        out->low = s->p_vaddr < out->low ? s->p_vaddr : out->low;
+        out->high = s->p_vaddr + s->p_memsz > out->high ? s->p_vaddr + s->p_memsz : out->high;
     }
-    *out = span;
-    return span.low < span.high && span.low % SIZE_2M == 0 &&
-           span.low / SIZE_1G == (span.high - 1) / SIZE_1G && elf->e_entry >= span.low &&
-           elf->e_entry < span.high;
+    return out->low < out->high && out->low % SIZE_2M == 0 &&
+           out->low / SIZE_1G == (out->high - 1) / SIZE_1G && elf->e_entry >= out->low &&
+           elf->e_entry < out->high;
 }
 
 /* 2 MiB-aligned pages, by allocating too many and giving back what is before and behind. */
@@ -102,26 +101,23 @@ bool image_load(struct loader *l)
  * link address, all of it writable and executable until the hypervisor has better tables. */
 bool image_map(struct loader *l)
 {
-    uint64_t cr4, ram_end, gigabytes, pointers;
-    uint64_t *pml4, *pdpt, *pd, *high_pdpt, *high_pd;
+    uint64_t cr4, ram_end;
     struct handoff *h = l->handoff;
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     if ((cr4 & CR4_LA57) != 0)
         return loader_refuse(L"the firmware uses 5-level paging, which is not supported yet");
     if (!memory_prepare(l, &ram_end))
         return false;
-    gigabytes = ram_end < 4 * SIZE_1G ? 4 : (ram_end + SIZE_1G - 1) / SIZE_1G;
-    pointers = (gigabytes + ENTRIES - 1) / ENTRIES;
+    uint64_t gigabytes = ram_end < 4 * SIZE_1G ? 4 : (ram_end + SIZE_1G - 1) / SIZE_1G;
+    uint64_t pointers = (gigabytes + ENTRIES - 1) / ENTRIES;
     if (pointers >= ENTRIES / 2)
         return loader_refuse(L"more memory than 4-level paging can map");
-    pml4 = loader_alloc(l, (1 + pointers + gigabytes + 2) * EFI_PAGE_SIZE, LOADER_BELOW_4G);
+    uint64_t *pml4 =
+        loader_alloc(l, (1 + pointers + gigabytes + 2) * EFI_PAGE_SIZE, LOADER_BELOW_4G);
     if (pml4 == NULL)
         return loader_refuse(L"no memory for page tables");
-    pdpt = pml4 + ENTRIES;
-    pd = pdpt + pointers * ENTRIES;
-    high_pdpt = pd + gigabytes * ENTRIES;
-    high_pd = high_pdpt + ENTRIES;
-
+    uint64_t *pdpt = pml4 + ENTRIES, *pd = pdpt + pointers * ENTRIES;
+    uint64_t *high_pdpt = pd + gigabytes * ENTRIES, *high_pd = high_pdpt + ENTRIES;
     for (uint64_t i = 0; i < pointers; i++)
         pml4[i] = (uint64_t)(pdpt + i * ENTRIES) | TABLE;
     for (uint64_t i = 0; i < gigabytes; i++)

@@ -76,7 +76,6 @@ void machine_list_cpus(struct handoff *h)
         0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
     const uint32_t usable = PROCESSOR_IS_ENABLED | PROCESSOR_IS_HEALTHY;
     struct mp_services *services;
-    uint32_t boot_id = own_apic_id();
     UINTN all = 0, enabled = 0, listed = 0;
     bool boot_cpu_seen = false;
     if (!EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&services)) &&
@@ -84,17 +83,16 @@ void machine_list_cpus(struct handoff *h)
         all = 0;
     for (UINTN i = 0; i < all; i++) {
         struct processor_information cpu = {0};
-        bool is_boot_cpu;
         if (EFI_ERROR(services->information(services, i, &cpu)) || (cpu.status & usable) != usable)
             continue;
-        is_boot_cpu = !boot_cpu_seen && (cpu.status & PROCESSOR_IS_BOOT_CPU) != 0;
+        bool is_boot_cpu = !boot_cpu_seen && (cpu.status & PROCESSOR_IS_BOOT_CPU) != 0;
         boot_cpu_seen |= is_boot_cpu;
         cpu_add(h, (uint32_t)cpu.apic_id, is_boot_cpu);
         listed++;
     }
     if (!boot_cpu_seen) {
         h->cpu_count = 0;
-        cpu_add(h, boot_id, true);
+        cpu_add(h, own_apic_id(), true);
         Print(L"nadir: the firmware lists no CPUs; using the boot CPU alone\r\n");
     } else if (listed > h->cpu_count) {
         Print(L"nadir: using %d of %ld CPUs\r\n", h->cpu_count, listed);
@@ -122,10 +120,9 @@ static enum framebuffer_format pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFOR
 
 static bool framebuffer_take(struct handoff_framebuffer *out, EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *m)
 {
-    enum framebuffer_format format;
     if (m == NULL || m->Info == NULL || m->FrameBufferBase == 0)
         return false;
-    format = pixel_format(m->Info);
+    enum framebuffer_format format = pixel_format(m->Info);
     /* What is drawn must lie inside; firmware is known to report a wrong size. */
     if (format == FRAMEBUFFER_NONE || m->Info->PixelsPerScanLine < m->Info->HorizontalResolution ||
         4ull * m->Info->PixelsPerScanLine * m->Info->VerticalResolution > m->FrameBufferSize)

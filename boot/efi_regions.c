@@ -36,11 +36,10 @@ static bool region_evict(struct handoff *h, uint64_t pages)
 void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_kind kind)
 {
     struct handoff_region *last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;
-    uint64_t end;
     if (base / PAGE >= ALL_PAGES || pages == 0)
         return;
     base &= ~(PAGE - 1);
-    end = pages > ALL_PAGES - base / PAGE ? ALL_PAGES * PAGE : base + pages * PAGE;
+    uint64_t end = pages > ALL_PAGES - base / PAGE ? ALL_PAGES * PAGE : base + pages * PAGE;
     if (base == 0 && kind == REGION_FREE) { /* so that address 0 is never memory to be used */
         regions_add(h, 0, 1, REGION_RESERVED);
         regions_add(h, PAGE, pages - 1, REGION_FREE);

@@ -34,10 +34,10 @@ void check_address(struct check *c, uint32_t field, uint64_t low_bits, const cha
     check_bits(c, field, 0, c->physical & ~low_bits, rule);
 }
 
-void check_canonical(struct check *c, uint32_t field, const char *rule)
+void check_canonical(struct check *c, uint32_t field)
 {
     uint64_t top = check_get(c, field) >> 47; /* CR4.LA57 is never set here */
-    check_expect(c, top == 0 || top == 0x1ffff, field, rule, "bits 63:47 all equal");
+    check_expect(c, top == 0 || top == 0x1ffff, field, "canonical address", "bits 63:47 all equal");
 }
 
 void check_pat(struct check *c, uint32_t field)
@@ -251,8 +251,6 @@ static void check_host_registers(struct check *c)
     check_bits(c, VMCS_HOST_CR4, caps->cr4_fixed0, caps->cr4_fixed1,
                "CR4 as fixed in VMX operation");
     check_address(c, VMCS_HOST_CR3, 0, "CR3 within the physical-address width");
-    check_canonical(c, VMCS_HOST_SYSENTER_ESP, "canonical address");
-    check_canonical(c, VMCS_HOST_SYSENTER_EIP, "canonical address");
     if ((c->word[EXIT] & EXIT_LOAD_PAT) != 0)
         check_pat(c, VMCS_HOST_PAT);
     if ((c->word[EXIT] & EXIT_LOAD_EFER) != 0) {
@@ -267,14 +265,15 @@ static void check_host_segments(struct check *c)
 {
     static const uint32_t selector[] = {VMCS_HOST_ES, VMCS_HOST_CS, VMCS_HOST_SS, VMCS_HOST_DS,
                                         VMCS_HOST_FS, VMCS_HOST_GS, VMCS_HOST_TR};
-    static const uint32_t base[] = {VMCS_HOST_FS_BASE, VMCS_HOST_GS_BASE, VMCS_HOST_TR_BASE,
-                                    VMCS_HOST_GDTR_BASE, VMCS_HOST_IDTR_BASE};
+    static const uint32_t canonical[] = {
+        VMCS_HOST_FS_BASE,   VMCS_HOST_GS_BASE, VMCS_HOST_TR_BASE,      VMCS_HOST_GDTR_BASE,
+        VMCS_HOST_IDTR_BASE, VMCS_HOST_RIP,     VMCS_HOST_SYSENTER_ESP, VMCS_HOST_SYSENTER_EIP};
     for (unsigned i = 0; i < sizeof(selector) / sizeof(selector[0]); i++)
         check_bits(c, selector[i], 0, 0xfff8, "a host selector has RPL 0 and TI 0");
     check_expect(c, check_get(c, VMCS_HOST_CS) != 0, VMCS_HOST_CS, "host CS is not null", "not 0");
     check_expect(c, check_get(c, VMCS_HOST_TR) != 0, VMCS_HOST_TR, "host TR is not null", "not 0");
-    for (unsigned i = 0; i < sizeof(base) / sizeof(base[0]); i++)
-        check_canonical(c, base[i], "canonical address");
+    for (unsigned i = 0; i < sizeof(canonical) / sizeof(canonical[0]); i++)
+        check_canonical(c, canonical[i]);
 }
 
 /* SDM, "Checks Related to Address-Space Size", for a host in IA-32e mode. */
@@ -283,7 +282,6 @@ static void check_address_space(struct check *c)
     check_bits(c, VMCS_CTRL_EXIT, EXIT_HOST_64BIT, UINT64_MAX,
                "a host in IA-32e mode returns to 64-bit mode");
     check_bits(c, VMCS_HOST_CR4, CR4_PAE, UINT64_MAX, "a 64-bit host has CR4.PAE");
-    check_canonical(c, VMCS_HOST_RIP, "canonical address");
 }
 
 unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *report_ctx)

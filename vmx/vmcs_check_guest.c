@@ -3,19 +3,17 @@
  * State Area". */
 #include "vmx/vmcs_check_parts.h"
 
-#define RFLAGS_TF (1ull << 8)
-#define RFLAGS_VM (1ull << 17)
-
-#define DEBUGCTL_BTF (1ull << 1)
-
+#define RFLAGS_TF       (1ull << 8)
+#define RFLAGS_VM       (1ull << 17)
+#define DEBUGCTL_BTF    (1ull << 1)
 #define ACCESS_S        (1u << 4)
 #define ACCESS_P        (1u << 7)
 #define ACCESS_L        (1u << 13)
 #define ACCESS_DB       (1u << 14)
 #define ACCESS_G        (1u << 15)
 #define ACCESS_UNUSABLE (1u << 16)
-
-#define BLOCKED_BY_SMI (1u << 2)
+#define BLOCKED_BY_SMI  (1u << 2)
+#define BLOCKED         (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)
 
 enum activity { ACTIVE, HLT, SHUTDOWN, WAIT_FOR_SIPI };
 
@@ -76,8 +74,6 @@ static void check_registers(struct check *c)
         check_bits(c, VMCS_GUEST_DEBUGCTL, 0, 0xffc3, "reserved bits of IA32_DEBUGCTL");
         check_bits(c, VMCS_GUEST_DR7, 0, UINT32_MAX, "DR7 has 32 bits");
     }
-    check_canonical(c, VMCS_GUEST_SYSENTER_ESP, "canonical address");
-    check_canonical(c, VMCS_GUEST_SYSENTER_EIP, "canonical address");
     if ((entry & ENTRY_LOAD_PAT) != 0)
         check_pat(c, VMCS_GUEST_PAT);
     if ((entry & ENTRY_LOAD_EFER) == 0)
@@ -98,14 +94,11 @@ static void check_selectors_and_bases(struct check *c)
     check_bits(c, VMCS_GUEST_TR, 0, 0xfffb, "TR's selector: the GDT");
     if (is_usable(c, LDTR)) {
         check_bits(c, VMCS_GUEST_LDTR, 0, 0xfffb, "LDTR's selector: the GDT");
-        check_canonical(c, VMCS_GUEST_LDTR_BASE, "canonical address");
+        check_canonical(c, VMCS_GUEST_LDTR_BASE);
     }
     if (!v8086 && !c->unrestricted)
         check_expect(c, ((check_get(c, VMCS_GUEST_SS) ^ check_get(c, VMCS_GUEST_CS)) & 3) == 0,
                      VMCS_GUEST_SS, "SS's RPL is CS's", "bits 1:0 as in CS");
-    check_canonical(c, VMCS_GUEST_TR_BASE, "canonical address");
-    check_canonical(c, VMCS_GUEST_FS_BASE, "canonical address");
-    check_canonical(c, VMCS_GUEST_GS_BASE, "canonical address");
     for (enum segment s = ES; s <= GS; s++) {
         uint32_t base = VMCS_GUEST_ES_BASE + 2 * (uint32_t)s;
         if (v8086)
@@ -121,21 +114,20 @@ static void check_granularity(struct check *c, enum segment s)
     uint32_t field = VMCS_GUEST_ES_ACCESS + 2 * (uint32_t)s, limit_field = field - 0x14;
     uint64_t limit = check_get(c, limit_field);
     bool pages = (access_of(c, s) & ACCESS_G) != 0;
-    check_expect(c, !pages || (limit & 0xfff) == 0xfff, limit_field,
-                 "access rights: with G the limit ends a page", "bits 11:0 all 1, or G 0");
-    check_expect(c, pages || limit <= 0xfffff, limit_field,
-                 "access rights: a limit beyond 1 MiB needs G", "bits 31:20 all 0, or G 1");
+    check_expect(c, !pages || (limit & 0xfff) == 0xfff, limit_field, "with G the limit ends a page",
+                 "bits 11:0 all 1, or G 0");
+    check_expect(c, pages || limit <= 0xfffff, limit_field, "a limit beyond 1 MiB needs G",
+                 "bits 31:20 all 0, or G 1");
 }
 
 /* Present, reserved bits, S: the same for all eight. */
 static void check_common_access(struct check *c, enum segment s, uint32_t system)
 {
     uint32_t field = VMCS_GUEST_ES_ACCESS + 2 * (uint32_t)s;
-    check_bits(c, field, ACCESS_P, UINT64_MAX, "access rights: the segment is present (P)");
-    check_bits(c, field, 0, 0x1f0ff, "access rights: reserved bits");
+    check_bits(c, field, ACCESS_P, UINT64_MAX, "the segment is present (P)");
+    check_bits(c, field, 0, 0x1f0ff, "reserved bits");
     check_expect(c, (access_of(c, s) & ACCESS_S) == system, field,
-                 "access rights: S tells code and data from system segments",
-                 system != 0 ? "bit 4 1" : "bit 4 0");
+                 "S tells code and data from system segments", system != 0 ? "bit 4 1" : "bit 4 0");
     check_granularity(c, s);
 }
 
@@ -145,18 +137,16 @@ static void check_cs_access(struct check *c)
     uint32_t access = access_of(c, CS);
     unsigned type = access & 15, dpl = dpl_of(c, CS), ss_dpl = dpl_of(c, SS);
     bool flat_data = type == 3 && c->unrestricted;
-    check_expect(c, (type & 9) == 9 || flat_data, field, "access rights: CS is accessed code",
+    check_expect(c, (type & 9) == 9 || flat_data, field, "CS is accessed code",
                  "type 9, 11, 13, 15; 3 for an unrestricted guest");
     if (type == 3)
-        check_expect(c, dpl == 0, field, "access rights: DPL of a data segment in CS", "DPL 0");
+        check_expect(c, dpl == 0, field, "DPL of a data segment in CS", "DPL 0");
     else if ((type & 4) == 0)
-        check_expect(c, dpl == ss_dpl, field, "access rights: DPL of non-conforming code",
-                     "SS's DPL");
+        check_expect(c, dpl == ss_dpl, field, "DPL of non-conforming code", "SS's DPL");
     else
-        check_expect(c, dpl <= ss_dpl, field, "access rights: DPL of conforming code",
-                     "at most SS's DPL");
+        check_expect(c, dpl <= ss_dpl, field, "DPL of conforming code", "at most SS's DPL");
     check_expect(c, !c->ia32e || (access & ACCESS_L) == 0 || (access & ACCESS_DB) == 0, field,
-                 "access rights: 64-bit code has D/B 0", "L or D/B, not both");
+                 "64-bit code has D/B 0", "L or D/B, not both");
 }
 
 static void check_ss_access(struct check *c)
@@ -164,24 +154,24 @@ static void check_ss_access(struct check *c)
     unsigned type = access_of(c, SS) & 15, dpl = dpl_of(c, SS);
     if (is_usable(c, SS))
         check_expect(c, type == 3 || type == 7, VMCS_GUEST_SS_ACCESS,
-                     "access rights: SS is accessed writable data", "type 3 or 7");
+                     "SS is accessed writable data", "type 3 or 7");
     if (!c->unrestricted)
         check_expect(c, dpl == (check_get(c, VMCS_GUEST_SS) & 3), VMCS_GUEST_SS_ACCESS,
-                     "access rights: SS's DPL is its RPL", "DPL as bits 1:0 of the selector");
+                     "SS's DPL is its RPL", "DPL as bits 1:0 of the selector");
     bool real_mode = (check_get(c, VMCS_GUEST_CR0) & CR0_PE) == 0;
     if (real_mode || (access_of(c, CS) & 15) == 3)
-        check_expect(c, dpl == 0, VMCS_GUEST_SS_ACCESS,
-                     "access rights: SS's DPL in real mode, or with data in CS", "DPL 0");
+        check_expect(c, dpl == 0, VMCS_GUEST_SS_ACCESS, "SS's DPL in real mode, or with data in CS",
+                     "DPL 0");
 }
 
 static void check_data_access(struct check *c, enum segment s)
 {
     uint32_t access = access_of(c, s), field = VMCS_GUEST_ES_ACCESS + 2 * (uint32_t)s;
     check_expect(c, (access & 1) != 0 && (access & 10) != 8, field,
-                 "access rights: data segments are accessed and readable", "type odd; not 9 or 13");
+                 "data segments are accessed and readable", "type odd; not 9 or 13");
     if (!c->unrestricted && (access & 15) <= 11)
         check_expect(c, dpl_of(c, s) >= (get_segment(c, VMCS_GUEST_ES, s) & 3), field,
-                     "access rights: DPL of a data segment", "at least the selector's RPL");
+                     "DPL of a data segment", "at least the selector's RPL");
 }
 
 /* "Checks on Guest Segment Registers": limits and access rights. */
@@ -208,23 +198,24 @@ static void check_access_rights(struct check *c)
     }
     unsigned type = access_of(c, TR) & 15;
     check_expect(c, type == 11 || (type == 3 && !c->ia32e), VMCS_GUEST_TR_ACCESS,
-                 "access rights: TR is a busy TSS",
-                 c->ia32e ? "type 11" : "type 3 (16-bit) or 11 (32-bit)");
-    check_bits(c, VMCS_GUEST_TR_ACCESS, 0, ~(uint64_t)ACCESS_UNUSABLE,
-               "access rights: TR is usable");
+                 "TR is a busy TSS", c->ia32e ? "type 11" : "type 3 (16-bit) or 11 (32-bit)");
+    check_bits(c, VMCS_GUEST_TR_ACCESS, 0, ~(uint64_t)ACCESS_UNUSABLE, "TR is usable");
     check_common_access(c, TR, 0);
     if (!is_usable(c, LDTR))
         return;
-    check_expect(c, (access_of(c, LDTR) & 15) == 2, VMCS_GUEST_LDTR_ACCESS,
-                 "access rights: LDTR is an LDT", "type 2");
+    check_expect(c, (access_of(c, LDTR) & 15) == 2, VMCS_GUEST_LDTR_ACCESS, "LDTR is an LDT",
+                 "type 2");
     check_common_access(c, LDTR, 0);
 }
 
-/* "Checks on Guest Descriptor-Table Registers" */
-static void check_descriptor_tables(struct check *c)
+/* Addresses, and what of descriptor-table registers is not an address. */
+static void check_bases_and_tables(struct check *c)
 {
-    check_canonical(c, VMCS_GUEST_GDTR_BASE, "canonical address");
-    check_canonical(c, VMCS_GUEST_IDTR_BASE, "canonical address");
+    static const uint32_t canonical[] = {
+        VMCS_GUEST_SYSENTER_ESP, VMCS_GUEST_SYSENTER_EIP, VMCS_GUEST_TR_BASE,  VMCS_GUEST_FS_BASE,
+        VMCS_GUEST_GS_BASE,      VMCS_GUEST_GDTR_BASE,    VMCS_GUEST_IDTR_BASE};
+    for (unsigned i = 0; i < sizeof(canonical) / sizeof(canonical[0]); i++)
+        check_canonical(c, canonical[i]);
     check_bits(c, VMCS_GUEST_GDTR_LIMIT, 0, 0xffff, "GDTR's limit has 16 bits");
     check_bits(c, VMCS_GUEST_IDTR_LIMIT, 0, 0xffff, "IDTR's limit has 16 bits");
 }
@@ -234,7 +225,7 @@ static void check_rip_and_rflags(struct check *c)
 {
     bool real_mode = (check_get(c, VMCS_GUEST_CR0) & CR0_PE) == 0;
     if (c->ia32e && (access_of(c, CS) & ACCESS_L) != 0)
-        check_canonical(c, VMCS_GUEST_RIP, "canonical address");
+        check_canonical(c, VMCS_GUEST_RIP);
     else
         check_bits(c, VMCS_GUEST_RIP, 0, UINT32_MAX, "outside 64-bit mode RIP has 32 bits");
     check_bits(c, VMCS_GUEST_RFLAGS, 2, 0x3f7fd7, "reserved bits of RFLAGS");
@@ -271,8 +262,8 @@ static void check_activity(struct check *c)
                  "0 active; 1 HLT, 2 shutdown, 3 wait-for-SIPI by IA32_VMX_MISC 8:6");
     check_expect(c, activity != HLT || dpl_of(c, SS) == 0, VMCS_GUEST_ACTIVITY,
                  "activity state HLT at privilege level 0", "0, or SS's DPL 0");
-    check_expect(c, activity == ACTIVE || (blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0,
-                 VMCS_GUEST_ACTIVITY, "active where STI or MOV SS blocks", "0");
+    check_expect(c, activity == ACTIVE || (blocked & BLOCKED) == 0, VMCS_GUEST_ACTIVITY,
+                 "active where STI or MOV SS blocks", "0");
     check_expect(c, may_inject(c, activity), VMCS_GUEST_ACTIVITY,
                  "activity state that the injected event can leave", "0");
 }
@@ -281,21 +272,20 @@ static void check_activity(struct check *c)
 static void check_interruptibility(struct check *c)
 {
     const uint32_t field = VMCS_GUEST_INTERRUPTIBILITY;
-    const uint32_t both = BLOCKED_BY_STI | BLOCKED_BY_MOV_SS;
     uint64_t blocked = check_get(c, field);
     bool interrupts = (check_get(c, VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0;
     check_bits(c, field, 0, 0x1f, "reserved bits of the interruptibility state");
-    check_expect(c, (blocked & both) != both, field, "blocking by STI excludes that by MOV SS",
-                 "not both bits 0 and 1");
+    check_expect(c, (blocked & BLOCKED) != BLOCKED, field,
+                 "blocking by STI excludes that by MOV SS", "not both bits 0 and 1");
     check_expect(c, interrupts || (blocked & BLOCKED_BY_STI) == 0, field,
                  "blocking by STI needs RFLAGS.IF", "bit 0 0, or IF 1");
     check_bits(c, field, 0, ~(uint64_t)BLOCKED_BY_SMI, "blocking by SMI is for SMM only");
     if (is_injecting(c, EVENT_INTERRUPT))
-        check_bits(c, field, 0, ~(uint64_t)both,
+        check_bits(c, field, 0, ~(uint64_t)BLOCKED,
                    "no blocking where an external interrupt is injected");
     if (!is_injecting(c, EVENT_NMI))
         return;
-    check_bits(c, field, 0, ~(uint64_t)both,
+    check_bits(c, field, 0, ~(uint64_t)BLOCKED,
                "no blocking by MOV SS (nor STI, on some CPUs) where an NMI is injected");
     if ((c->word[PIN] & PIN_VIRTUAL_NMIS) != 0)
         check_bits(c, field, 0, ~(uint64_t)BLOCKED_BY_NMI,
@@ -308,8 +298,7 @@ static void check_other_state(struct check *c)
     const uint32_t field = VMCS_GUEST_PENDING_DEBUG;
     uint64_t blocked = check_get(c, VMCS_GUEST_INTERRUPTIBILITY);
     check_bits(c, field, 0, 0x1500f, "reserved bits of the pending debug exceptions");
-    if ((blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0 ||
-        check_get(c, VMCS_GUEST_ACTIVITY) == HLT) {
+    if ((blocked & BLOCKED) != 0 || check_get(c, VMCS_GUEST_ACTIVITY) == HLT) {
         bool step = (check_get(c, VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0 &&
                     (check_get(c, VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0;
         check_expect(c, ((check_get(c, field) >> 14 & 1) != 0) == step, field,
@@ -338,7 +327,7 @@ void check_guest_state(struct check *c)
     check_registers(c);
     check_selectors_and_bases(c);
     check_access_rights(c);
-    check_descriptor_tables(c);
+    check_bases_and_tables(c);
     check_rip_and_rflags(c);
     check_activity(c);
     check_interruptibility(c);

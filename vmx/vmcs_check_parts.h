@@ -34,7 +34,7 @@ void check_bits(struct check *c, uint32_t field, uint64_t must_be_1, uint64_t ma
 /* A physical address whose low_bits are 0. */
 void check_address(struct check *c, uint32_t field, uint64_t low_bits, const char *rule);
 
-void check_canonical(struct check *c, uint32_t field, const char *rule);
+void check_canonical(struct check *c, uint32_t field);
 void check_pat(struct check *c, uint32_t field);
 
 void check_guest_state(struct check *c);

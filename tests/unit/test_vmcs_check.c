@@ -334,7 +334,7 @@ static const struct corruption {
     BAD_IN(v8086_mode, "8086 mode: access", {VMCS_GUEST_SS_ACCESS, 0x93}),
     BAD("(P)", {VMCS_GUEST_CS_ACCESS, 0xa01b}),
     BAD("(P)", {VMCS_GUEST_TR_ACCESS, 0x0b}),
-    BAD("access rights: reserved", {VMCS_GUEST_DS_ACCESS, 0xc193}),
+    BAD("reserved", {VMCS_GUEST_DS_ACCESS, 0xc193}),
     BAD("S tells code", {VMCS_GUEST_CS_ACCESS, 0xa08b}),
     BAD("S tells code", {VMCS_GUEST_LDTR_ACCESS, 0x92}),
     BAD("the limit ends a page", {VMCS_GUEST_SS_LIMIT, 0xffff0fff - 1}),
