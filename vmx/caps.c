@@ -51,7 +51,7 @@ static const struct requirement required[] = {
     {IN(proc), PROC_TSC_OFFSETTING, "TSC offsetting"},
     {IN(proc), PROC_HLT_EXITING, "HLT exiting"},
     {IN(proc), PROC_TPR_SHADOW, "TPR shadow"},
-    {IN(proc), PROC_IO_BITMAPS | PROC_MSR_BITMAPS, "I/O and MSR bitmaps"},
+    {IN(proc), PROC_UNCONDITIONAL_IO | PROC_MSR_BITMAPS, "I/O exiting and MSR bitmaps"},
     {IN(proc), PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW, "interrupt and NMI windows"},
     {IN(proc), PROC_SECONDARY, "secondary processor-based controls"},
     {IN(proc2), PROC2_EPT, "EPT (extended page tables)"},

@@ -37,6 +37,7 @@ struct vmx_caps {
 #define PROC_CR3_STORE_EXITING (1u << 16)
 #define PROC_TPR_SHADOW        (1u << 21)
 #define PROC_NMI_WINDOW        (1u << 22)
+#define PROC_UNCONDITIONAL_IO  (1u << 24)
 #define PROC_IO_BITMAPS        (1u << 25)
 #define PROC_MONITOR_TRAP      (1u << 27)
 #define PROC_MSR_BITMAPS       (1u << 28)

@@ -91,14 +91,12 @@ enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_stat
     if (s == OK && (!vmclear(vcpu->vmcs) || !vmptrld(vcpu->vmcs)))
         panic("VMCLEAR or VMPTRLD failed on a new VMCS at 0x%llx",
               (unsigned long long)vcpu->vmcs.v);
-    if (s == OK) {
-        cpu_self()->vcpu = vcpu; /* from here on the CPU may write to the VMCS's page */
-        s = vmcs_set_controls(vcpu);
-    }
     if (s != OK) {
         vcpu_destroy(vcpu);
         return s;
     }
+    cpu_self()->vcpu = vcpu; /* from here on the CPU may write to the VMCS's page */
+    vmcs_set_controls(vcpu);
     vmcs_set_host();
     vmcs_set_guest(vcpu, state);
     return OK;

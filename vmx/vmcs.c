@@ -18,19 +18,6 @@
 #define APIC_BASE_ENABLE (1ull << 11)
 #define APIC_TMCCT       0x390u /* the current count: never virtualized */
 
-/* Port accesses all exit: two pages of ones, the same for every VM, made once. */
-static hpa_t io_bitmap;
-
-static enum status io_bitmap_make(void)
-{
-    if (io_bitmap.v != 0)
-        return OK;
-    enum status s = page_alloc(2, 1, &io_bitmap);
-    if (s == OK)
-        memset(hpa_to_ptr(io_bitmap), 0xff, 2 * PAGE_SIZE);
-    return s;
-}
-
 enum msr_access { MSR_READ = 1, MSR_WRITE = 2, MSR_BOTH = 3 };
 
 /* SDM, "MSR-Bitmap Address": 1 KiB each for reads low, reads high, writes low, writes high; 1 =
@@ -156,12 +143,9 @@ static uint32_t secondary_controls(const struct vcpu *vcpu)
     return control_demand(caps->proc2, word);
 }
 
-enum status vmcs_set_controls(struct vcpu *vcpu)
+void vmcs_set_controls(struct vcpu *vcpu)
 {
     const struct vmx_caps *caps = vmx_caps();
-    enum status s = io_bitmap_make();
-    if (s != OK)
-        return s;
     msr_bitmap_fill(vcpu);
 
     vmwrite(VMCS_CTRL_PIN,
@@ -172,7 +156,7 @@ enum status vmcs_set_controls(struct vcpu *vcpu)
     vcpu->proc =
         control_demand(caps->proc, PROC_TSC_OFFSETTING | PROC_HLT_EXITING | PROC_MWAIT_EXITING |
                                        PROC_MONITOR_EXITING | PROC_RDPMC_EXITING | PROC_TPR_SHADOW |
-                                       PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY);
+                                       PROC_UNCONDITIONAL_IO | PROC_MSR_BITMAPS | PROC_SECONDARY);
     vmwrite(VMCS_CTRL_PROC, vcpu->proc);
     vcpu->proc2 = secondary_controls(vcpu);
     vmwrite(VMCS_CTRL_PROC2, vcpu->proc2);
@@ -193,8 +177,6 @@ enum status vmcs_set_controls(struct vcpu *vcpu)
     vmwrite(VMCS_CTRL_EXIT_MSR_LOAD_COUNT, 0);
     vmwrite(VMCS_CTRL_ENTRY_MSR_LOAD_COUNT, 0);
     vmwrite(VMCS_CTRL_ENTRY_EVENT, 0);
-    vmwrite(VMCS_CTRL_IO_BITMAP_A, io_bitmap.v);
-    vmwrite(VMCS_CTRL_IO_BITMAP_B, io_bitmap.v + PAGE_SIZE);
     vmwrite(VMCS_CTRL_MSR_BITMAP, vcpu->msr_bitmap.v);
     vmwrite(VMCS_CTRL_TSC_OFFSET, vcpu->vm->tsc_offset);
     vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(vcpu->vm->intc.page).v);
@@ -213,7 +195,6 @@ enum status vmcs_set_controls(struct vcpu *vcpu)
         vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
         vmcs_set_apic_mode(vcpu);
     }
-    return OK;
 }
 
 extern void vmx_exit_point(void); /* vmenter.asm */

@@ -9,7 +9,7 @@
 #define CR0_HOST_OWNED (~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG))
 
 /* All three act on the current VMCS of the calling CPU. */
-enum status vmcs_set_controls(struct vcpu *vcpu); /* ERR_NO_MEMORY */
+void vmcs_set_controls(struct vcpu *vcpu);
 void vmcs_set_host(void);
 void vmcs_set_guest(struct vcpu *vcpu, const struct boot_state *state);
 
