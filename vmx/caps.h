@@ -50,6 +50,7 @@ struct vmx_caps {
 #define PROC2_RDTSCP                       (1u << 3)
 #define PROC2_VIRTUALIZE_X2APIC            (1u << 4)
 #define PROC2_VPID                         (1u << 5)
+#define PROC2_WBINVD_EXITING               (1u << 6)
 #define PROC2_UNRESTRICTED_GUEST           (1u << 7)
 #define PROC2_APIC_REGISTER_VIRTUALIZATION (1u << 8)
 #define PROC2_VIRTUAL_INTERRUPT_DELIVERY   (1u << 9)

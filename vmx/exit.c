@@ -57,8 +57,8 @@ static enum exit_action exit_rdpmc(struct vcpu *vcpu)
     return exit_general_protection(vcpu);
 }
 
-/* RAM and caches are coherent and not the guest's to throw away: INVD does nothing, as on a CPU
- * whose caches are clean. */
+/* RAM and caches are coherent and not the guest's to throw away: INVD and WBINVD do nothing, as on
+ * a CPU whose caches are clean. */
 static enum exit_action exit_invd(struct vcpu *vcpu)
 {
     (void)vcpu;
@@ -133,7 +133,7 @@ static const struct {
     [REASON_RDTSCP] = {exit_unexpected, "rdtscp"},
     [REASON_PREEMPTION_TIMER] = {exit_nothing, "vmx_preemption_timer_expired"},
     [REASON_INVVPID] = {exit_undefined, "invvpid"},
-    [REASON_WBINVD] = {exit_unexpected, "wbinvd"},
+    [REASON_WBINVD] = {exit_invd, "wbinvd"},
     [REASON_XSETBV] = {exit_xsetbv, "xsetbv"},
     [REASON_APIC_WRITE] = {exit_apic_write, "apic_write"},
     [REASON_RDRAND] = {exit_unexpected, "rdrand"},

@@ -134,6 +134,8 @@ static uint32_t secondary_controls(const struct vcpu *vcpu)
     const struct vmx_caps *caps = vmx_caps();
     uint32_t word = PROC2_EPT | PROC2_UNRESTRICTED_GUEST;
     word |= optional(caps->proc2, PROC2_RDTSCP | PROC2_INVPCID | PROC2_XSAVES);
+    /* WBINVD would throw other VMs' data out of the caches, and holds the CPU for milliseconds. */
+    word |= optional(caps->proc2, PROC2_WBINVD_EXITING);
     /* SGX is hidden: without this its leaf functions would run natively. */
     word |= optional(caps->proc2, PROC2_ENCLS_EXITING);
     if ((caps->ept_vpid & EPTCAP_INVVPID_SINGLE) != 0)
