@@ -2,6 +2,7 @@
 /* printf's smaller sibling: no floating point, never past the end of the buffer. Pure. */
 #include "arch/format.h"
 #include "arch/log.h"
+#include "arch/string.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,42 +27,37 @@ static void put_char(struct output *out, char c)
 
 static void put_padding(struct output *out, char c, unsigned width, size_t used)
 {
-    for (size_t i = used; i < width && out->length < out->room; i++)
+    for (size_t i = used; i < width; i++)
         put_char(out, c);
 }
 
-static void put_field(struct output *out, const struct conversion *c, const char *s, size_t n)
+/* The prefix and n characters of text, filled up to the width. */
+static void put_field(struct output *out, const struct conversion *c, const char *prefix,
+                      const char *text, size_t n)
 {
-    if (!c->left)
-        put_padding(out, ' ', c->width, n);
+    size_t used = strlen(prefix) + n;
+    if (!c->left && !c->zeros)
+        put_padding(out, ' ', c->width, used);
+    for (; *prefix != 0; prefix++)
+        put_char(out, *prefix);
+    if (!c->left && c->zeros)
+        put_padding(out, '0', c->width, used);
     for (size_t i = 0; i < n; i++)
-        put_char(out, s[i]);
+        put_char(out, text[i]);
     if (c->left)
-        put_padding(out, ' ', c->width, n);
+        put_padding(out, ' ', c->width, used);
 }
 
 static void put_number(struct output *out, const struct conversion *c, const char *prefix,
                        uint64_t value, unsigned base)
 {
     char digits[24];
-    size_t n = 0, used = 0;
+    char *first = digits + sizeof(digits);
     do {
-        digits[sizeof(digits) - ++n] = "0123456789abcdef"[value % base];
+        *--first = "0123456789abcdef"[value % base];
         value /= base;
     } while (value != 0);
-    while (prefix[used] != 0)
-        used++;
-    used += n;
-    if (!c->left && !c->zeros)
-        put_padding(out, ' ', c->width, used);
-    for (size_t i = 0; prefix[i] != 0; i++)
-        put_char(out, prefix[i]);
-    if (!c->left && c->zeros)
-        put_padding(out, '0', c->width, used);
-    for (size_t i = sizeof(digits) - n; i < sizeof(digits); i++)
-        put_char(out, digits[i]);
-    if (c->left)
-        put_padding(out, ' ', c->width, used);
+    put_field(out, c, prefix, first, (size_t)(digits + sizeof(digits) - first));
 }
 
 /* Reads flags, width and length modifiers; returns where the conversion letter stands. */
@@ -80,16 +76,6 @@ static const char *parse_conversion(const char *f, struct conversion *c)
     return f;
 }
 
-static void put_string(struct output *out, const struct conversion *c, const char *s)
-{
-    size_t n = 0;
-    if (s == NULL)
-        s = "(null)";
-    while (s[n] != 0)
-        n++;
-    put_field(out, c, s, n);
-}
-
 size_t format_text_va(char *out_buffer, size_t size, const char *format, va_list args)
 {
     struct output out = {.at = out_buffer, .room = size == 0 ? 0 : size - 1};
@@ -101,10 +87,12 @@ size_t format_text_va(char *out_buffer, size_t size, const char *format, va_list
         }
         f = parse_conversion(f + 1, &c);
         if (*f == 's') {
-            put_string(&out, &c, va_arg(args, const char *));
+            const char *text = va_arg(args, const char *);
+            text = text != NULL ? text : "(null)";
+            put_field(&out, &c, "", text, strlen(text));
         } else if (*f == 'c') {
             char character = (char)va_arg(args, int);
-            put_field(&out, &c, &character, 1);
+            put_field(&out, &c, "", &character, 1);
         } else if (*f == 'd' || *f == 'i') {
             int64_t v = c.longs != 0 ? va_arg(args, int64_t) : va_arg(args, int);
             put_number(&out, &c, v < 0 ? "-" : "", v < 0 ? 0 - (uint64_t)v : (uint64_t)v, 10);

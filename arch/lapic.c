@@ -23,9 +23,6 @@ enum { REG_TIMER_INITIAL = 0x380, REG_TIMER_CURRENT = 0x390, REG_TIMER_DIVIDE = 
 #define LVT_MASKED       0x10000u
 #define LVT_TSC_DEADLINE 0x40000u
 #define DIVIDE_BY_1      0xbu
-#define ICR_NMI          0x400u
-#define ICR_INIT         0x500u
-#define ICR_STARTUP      0x600u
 #define ICR_PENDING      0x1000u
 #define ICR_ASSERT       0x4000u
 #define ICR_MAX_SPINS    1000000
@@ -145,8 +142,9 @@ void lapic_eoi(void)
     write_reg(REG_EOI, 0);
 }
 
-static void send(uint32_t apic_id, uint32_t command)
+void lapic_send(uint32_t apic_id, uint32_t message)
 {
+    uint32_t command = ICR_ASSERT | message;
     uint64_t flags = cpu_read_rflags();
     cpu_cli(); /* an interrupt between the two halves might send its own */
     if (x2apic) {
@@ -162,26 +160,6 @@ static void send(uint32_t apic_id, uint32_t command)
     }
     if (flags & RFLAGS_IF)
         cpu_sti();
-}
-
-void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
-{
-    send(apic_id, ICR_ASSERT | vector);
-}
-
-void lapic_send_nmi(uint32_t apic_id)
-{
-    send(apic_id, ICR_ASSERT | ICR_NMI);
-}
-
-void lapic_send_init(uint32_t apic_id)
-{
-    send(apic_id, ICR_ASSERT | ICR_INIT);
-}
-
-void lapic_send_startup(uint32_t apic_id, uint8_t page)
-{
-    send(apic_id, ICR_ASSERT | ICR_STARTUP | page);
 }
 
 void cpu_idle_until(uint64_t tsc_deadline)

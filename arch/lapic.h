@@ -25,10 +25,9 @@ void lapic_timer_arm(uint64_t tsc_deadline);
 /* End of interrupt; interrupt_handle() does it. */
 void lapic_eoi(void);
 
-void lapic_send_ipi(uint32_t apic_id, uint8_t vector);
-void lapic_send_nmi(uint32_t apic_id);
-void lapic_send_init(uint32_t apic_id);
-void lapic_send_startup(uint32_t apic_id, uint8_t page);
+/* Sends another CPU a message: a vector, or one of these, STARTUP with the page's number. */
+void lapic_send(uint32_t apic_id, uint32_t message);
+enum { LAPIC_NMI = 0x400, LAPIC_INIT = 0x500, LAPIC_STARTUP = 0x600 };
 
 /* Arms the timer, sleeps until any interrupt has been handled. Interrupts off before and after. */
 void cpu_idle_until(uint64_t tsc_deadline);

@@ -16,7 +16,7 @@ static char early[4096];
 static size_t early_length;
 
 /* Once a panic is under way, the lock's holder may be a CPU that is stopped: then go without. */
-static void emit(const char *text, size_t length)
+void log_bytes(const char *text, size_t length)
 {
     bool locked = !panic_is_active();
     uint64_t flags = locked ? spinlock_lock_irqsave(&lock) : 0;
@@ -50,12 +50,7 @@ void log_line(const char *format, ...)
     size_t length = start + format_text_va(line + start, sizeof(line) - start, format, args);
     va_end(args);
     line[length] = '\n'; /* over the terminator */
-    emit(line, length + 1);
-}
-
-void log_bytes(const char *text, size_t length)
-{
-    emit(text, length);
+    log_bytes(line, length + 1);
 }
 
 void log_text(const char *format, ...)
@@ -65,5 +60,5 @@ void log_text(const char *format, ...)
     va_start(args, format);
     size_t length = format_text_va(text, sizeof(text), format, args);
     va_end(args);
-    emit(text, length);
+    log_bytes(text, length);
 }

@@ -16,22 +16,11 @@ static uint8_t boot_ist[CPU_IST_COUNT][CPU_IST_STACK_BYTES] __attribute__((align
 extern uint8_t boot_stack_top[]; /* entry.asm */
 
 struct cpu cpu_table[CPU_MAX] = {
-    [0] =
-        {
-            .self = &cpu_table[0],
-            .online = true,
-            .memory =
-                {
-                    .stack_top = (uint64_t)(uintptr_t)boot_stack_top,
-                    .ist_top =
-                        {
-                            (uint64_t)(uintptr_t)boot_ist[1],
-                            (uint64_t)(uintptr_t)boot_ist[2],
-                            (uint64_t)(uintptr_t)boot_ist[3],
-                        },
-                },
-        },
-};
+    {.self = cpu_table,
+     .online = true,
+     .memory = {(uint64_t)(uintptr_t)boot_stack_top,
+                {(uint64_t)(uintptr_t)boot_ist[1], (uint64_t)(uintptr_t)boot_ist[2],
+                 (uint64_t)(uintptr_t)boot_ist[3]}}}};
 
 static uint32_t count = 1;
 
@@ -66,9 +55,8 @@ void cpu_enable_features(void)
     uint64_t cr4 = cpu_read_cr4() | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     if (cpu_cpuid(0, 0).eax >= 7)
         leaf7 = cpu_cpuid(7, 0);
-    if (leaf1.edx &
-        CPUID_1_EDX_MCE) /* without it a machine check would shut the CPU down silently */
-        cr4 |= CR4_MCE;
+    if (leaf1.edx & CPUID_1_EDX_MCE)
+        cr4 |= CR4_MCE; /* without it a machine check would shut the CPU down silently */
     if (leaf1.ecx & CPUID_1_ECX_XSAVE)
         cr4 |= CR4_OSXSAVE;
     if (leaf7.ebx & CPUID_7_EBX_SMEP)

@@ -83,16 +83,16 @@ enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
     environment = env;
     write_trampoline(env, cpu);
 
-    uint8_t page = (uint8_t)(env->trampoline.v / PAGE_SIZE);
-    lapic_send_init(apic_id);
+    uint32_t page = (uint32_t)(env->trampoline.v / PAGE_SIZE);
+    lapic_send(apic_id, LAPIC_INIT);
     wait_us(env, 10000, NULL);
-    lapic_send_startup(apic_id, page);
+    lapic_send(apic_id, LAPIC_STARTUP | page);
     wait_us(env, 200, &cpu->online);
     if (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE))
-        lapic_send_startup(apic_id, page);
+        lapic_send(apic_id, LAPIC_STARTUP | page);
     wait_us(env, 200000, &cpu->online);
     if (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
-        lapic_send_init(apic_id); /* a late one must not run on the next one's trampoline */
+        lapic_send(apic_id, LAPIC_INIT); /* a late one must not run on the next one's trampoline */
         log_line("CPU with APIC ID %u did not start: left out", apic_id);
         cpu_remove_last();
         return ERR_TIMEOUT;
@@ -102,7 +102,7 @@ enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
 
 void smp_wake(const struct cpu *cpu)
 {
-    lapic_send_ipi(cpu->apic_id, VECTOR_WAKE);
+    lapic_send(cpu->apic_id, VECTOR_WAKE);
 }
 
 bool smp_is_stopping(void)
@@ -118,6 +118,6 @@ void smp_stop_others(void)
     for (uint32_t i = 0; i < cpu_count(); i++) {
         struct cpu *cpu = cpu_by_index(i);
         if (i != self && __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE))
-            lapic_send_nmi(cpu->apic_id);
+            lapic_send(cpu->apic_id, LAPIC_NMI);
     }
 }

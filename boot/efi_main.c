@@ -21,10 +21,7 @@ bool loader_config_error(struct loader *l, uint32_t line, const CHAR16 *format, 
 {
     va_list arguments;
     va_start(arguments, format);
-    if (line != 0)
-        Print(L"nadir: error: nadir.cfg:%d: ", line);
-    else
-        Print(L"nadir: error: nadir.cfg: ");
+    Print(line != 0 ? L"nadir: error: nadir.cfg:%d: " : L"nadir: error: nadir.cfg: ", line);
     VPrint(format, arguments);
     Print(L"\r\n");
     va_end(arguments);
@@ -89,11 +86,8 @@ static void loader_give_up(struct loader *l)
     Print(L"nadir-end: %a\r\n", l->config_error ? "config-error" : "refused");
     BS->Stall(ERROR_PAUSE_US);
     files_close_directory(l);
-    while (l->allocation_count > 0) {
-        l->allocation_count--;
-        BS->FreePages(l->allocation[l->allocation_count].base,
-                      l->allocation[l->allocation_count].pages);
-    }
+    for (unsigned i = 0; i < l->allocation_count; i++)
+        BS->FreePages(l->allocation[i].base, l->allocation[i].pages);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)

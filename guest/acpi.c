@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ACPI tables, byte by byte (ACPI specification, chapter "System Description Tables"). */
 #include "guest/acpi.h"
+#include "arch/string.h"
 #include "drivers/virt/vioapic.h"
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vpm.h"
@@ -130,11 +131,8 @@ enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint32_t vc
     if (capacity < dsdt_at || capacity - dsdt_at < dsdt_size)
         return ERR_LIMIT;
     *used = dsdt_at + dsdt_size;
-    for (size_t i = 0; i < dsdt_at; i++)
-        out[i] = 0;
-    for (size_t i = 0; i < dsdt_size; i++)
-        out[dsdt_at + i] = dsdt[i];
-
+    memset(out, 0, dsdt_at);
+    memcpy(out + dsdt_at, dsdt, dsdt_size);
     write_madt(out + MADT, vcpus);
     put_text(out + FACS, "FACS");
     put(out + FACS + 4, 4, FACS_BYTES);

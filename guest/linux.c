@@ -2,6 +2,7 @@
 /* The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst), 64-bit entry. */
 #include "guest/linux.h"
 #include "arch/log.h"
+#include "arch/string.h"
 #include "guest/layout.h"
 
 /* Offsets in the file and in the zero page, which holds a copy of the setup header. */
@@ -110,8 +111,7 @@ static void add_e820(uint8_t *zero_page, uint64_t from, uint64_t to, uint32_t ty
 static void fill_zero_page(uint8_t *zp, const struct linux_image *image, const struct header *h,
                            uint64_t ramdisk)
 {
-    for (uint32_t i = HDR_START; i < h->end; i++)
-        zp[i] = image->kernel[i];
+    memcpy(zp + HDR_START, image->kernel + HDR_START, h->end - HDR_START);
     zp[HDR_LOADER_TYPE] = LOADER_UNDEFINED;
     put(zp + HDR_CMDLINE, 4, LAYOUT_CMDLINE);
     put(zp + HDR_RAMDISK, 4, ramdisk);
@@ -132,8 +132,7 @@ static bool write_page_tables(const struct guestmem *mem)
     if (table == NULL)
         return false;
     const uint64_t present_writable = 3, large = 0x80;
-    for (uint64_t i = 0; i < 1024; i++)
-        table[i] = 0;
+    memset(table, 0, 2 * PAGE_SIZE);
     table[0] = (LAYOUT_PAGE_TABLES + PAGE_SIZE) | present_writable;
     for (uint64_t i = 0; i < 4; i++)
         table[512 + i] = (LAYOUT_PAGE_TABLES + (2 + i) * PAGE_SIZE) | present_writable;
@@ -163,8 +162,7 @@ static enum status write_all(const struct guestmem *mem, const struct linux_imag
     uint8_t *zero_page = guestmem_window(mem, gpa(LAYOUT_ZERO_PAGE), ZP_SIZE);
     if (zero_page == NULL || !write_page_tables(mem))
         return ERR_NO_MEMORY;
-    for (unsigned i = 0; i < ZP_SIZE; i++)
-        zero_page[i] = 0;
+    memset(zero_page, 0, ZP_SIZE);
     fill_zero_page(zero_page, image, h, ramdisk);
     const bool written =
         guestmem_write(mem, gpa(LAYOUT_GDT), gdt, sizeof(gdt)) &&
@@ -188,9 +186,7 @@ enum status linux_load(const struct guestmem *mem, const struct linux_image *ima
         format_text(why, why_size, "a 32-bit Linux kernel; only x86-64 kernels can be started");
         return ERR_UNSUPPORTED;
     }
-    size_t cmdline_length = 0;
-    while (image->cmdline[cmdline_length] != 0)
-        cmdline_length++;
+    const size_t cmdline_length = strlen(image->cmdline);
     if (cmdline_length > h.cmdline_max) {
         format_text(why, why_size, "the command line has %zu characters, the kernel takes %u",
                     cmdline_length, h.cmdline_max);

@@ -25,24 +25,17 @@ static enum memory_type decode_type(uint64_t bits)
 /* 8 ranges a register: 64 KiB each below 512 KiB, then 16 KiB, and 4 KiB from 768 KiB. */
 static enum memory_type fixed_type(const struct mtrr_state *m, uint64_t at, uint64_t *end)
 {
-    unsigned shift, reg;
-    uint64_t offset;
-    if (at < 0x80000) {
-        shift = 16;
-        reg = 0;
-        offset = at;
-    } else if (at < 0xc0000) {
-        shift = 14;
-        reg = 1;
-        offset = at - 0x80000;
-    } else {
-        shift = 12;
-        reg = 3;
-        offset = at - 0xc0000;
-    }
-    uint64_t field = offset >> shift;
+    static const struct {
+        uint32_t start;
+        uint8_t shift, reg;
+    } area[] = {{0xc0000, 12, 3}, {0x80000, 14, 1}, {0, 16, 0}};
+    unsigned i = 0;
+    while (at < area[i].start)
+        i++;
+    unsigned shift = area[i].shift;
+    uint64_t field = (at - area[i].start) >> shift;
     *end = lower(*end, ((at >> shift) + 1) << shift);
-    return decode_type(m->fixed[reg + field / 8] >> (field % 8 * 8));
+    return decode_type(m->fixed[area[i].reg + field / 8] >> (field % 8 * 8));
 }
 
 /* Whether a variable range covers the address; *end comes down to where the answer may change. */
