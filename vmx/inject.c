@@ -207,7 +207,9 @@ void inject_prepare(struct vcpu *vcpu)
 bool inject_would_wake(const struct vcpu *vcpu)
 {
     const struct intc *intc = &vcpu->vm->intc;
-    if (vcpu->event != 0 || vcpu->nmi_pending)
+    if (vcpu->event != 0)
+        return true;
+    if (vcpu->nmi_pending && (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0)
         return true;
     if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) == 0)
         return false;
