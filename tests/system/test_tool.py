@@ -33,6 +33,19 @@ def test_too_much_memory_for_bochs(write_config):
     assert done.returncode == 2 and "2048" in done.stderr, done
 
 
+def test_unknown_model(write_config):
+    done = tool("run", write_config("[nadir]\n"), "--on", "bochs", "--model", "i387")
+    assert done.returncode == 2 and "tigerlake" in done.stderr, done
+
+
+def test_image_is_no_device(write_config, tmp_path):
+    """Nothing but a file is replaced: a device is written to by dd, as make usb says."""
+    (tmp_path / "sdx").symlink_to("/dev/null")
+    done = tool("image", write_config("[nadir]\n"), "-o", tmp_path / "sdx")
+    assert done.returncode == 2 and "not a file" in done.stderr, done
+    assert (tmp_path / "sdx").is_char_device()
+
+
 def test_help_has_examples():
     done = tool("--help")
     assert done.returncode == 0 and "tools/nadir run" in done.stdout, done
@@ -41,7 +54,7 @@ def test_help_has_examples():
 def test_image_holds_files(write_config, tmp_path):
     """Names that stay inside are kept; others become plain names, and no line moves."""
     (tmp_path / "outside").write_bytes(b"o" * 100)
-    text = ("# a comment\n[vm a]\nkernel = sub/k # here\n"
+    text = ("# a comment\n[vm a]\nkernel = sub/k  \t # here\n"
             f"ramdisk = '{tmp_path}/outside' # there\n[vm b]\nkernel = none\r\n")
     cfg = write_config(text, {"sub/k": b"kernel"})
     image = tmp_path / "stick.img"
