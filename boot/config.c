@@ -4,15 +4,14 @@
 
 #include <stdarg.h>
 
-#define MAX_LINE      4096
-#define MIN_MEMORY    16        /* MiB: less boots nothing */
-#define MAX_MEMORY    (1 << 20) /* MiB; what the machine really has is looked at later */
-#define MAX_PORT      0xfff8    /* a 16550 has eight ports */
-#define COM1          0x3f8
-#define MEMORY        256 /* MiB, unless named */
-#define VCPUS_RANGE   "only 1 is supported yet"
-#define BYTE_MARK     "\xef\xbb\xbf"
-#define BYTE_MARK_LEN 3
+#define MAX_LINE    4096
+#define MIN_MEMORY  16        /* MiB: less boots nothing */
+#define MAX_MEMORY  (1 << 20) /* MiB; what the machine really has is looked at later */
+#define MAX_PORT    0xfff8    /* a 16550 has eight ports */
+#define COM1        0x3f8
+#define MEMORY      256 /* MiB, unless named */
+#define VCPUS_RANGE "only 1 is supported yet"
+#define BYTE_MARK   "\xef\xbb\xbf"
 
 /* The first is [nadir]'s, all others are [vm NAME]'s. */
 enum key {
@@ -392,14 +391,12 @@ bool config_parse(const char *text, size_t length, struct nadir_config *out,
                   struct config_error *error)
 {
     struct parser p = {.text = text, .left = length, .out = out, .error = error};
-    size_t mark = 0;
     *out = (struct nadir_config){.serial_port = COM1};
     *error = (struct config_error){0};
-    while (mark < BYTE_MARK_LEN && mark < length && text[mark] == BYTE_MARK[mark])
-        mark++;
-    if (mark == BYTE_MARK_LEN) {
-        p.text += mark;
-        p.left -= mark;
+    if (length >= 3 && text[0] == BYTE_MARK[0] && text[1] == BYTE_MARK[1] &&
+        text[2] == BYTE_MARK[2]) {
+        p.text += 3;
+        p.left -= 3;
     }
     while (p.left > 0)
         if (!read_line(&p) || !parse_line(&p))
