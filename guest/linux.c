@@ -17,15 +17,9 @@ enum { HDR_CMDLINE_SIZE = 0x238, HDR_PREF_ADDRESS = 0x258, HDR_INIT_SIZE = 0x260
 enum { HDR_END_MIN = 0x264 }; /* up to init_size */
 enum { HDR_END_MAX = 0x290 }; /* what the zero page has room for */
 
-#define MAGIC_HDRS       0x53726448u
-#define BOOT_FLAG        0xaa55u
-#define VERSION_MIN      0x020cu /* the first with xloadflags */
-#define LOADED_HIGH      0x01u
-#define XLF_KERNEL_64    0x01u
-#define LOADER_UNDEFINED 0xffu
-#define ENTRY_64         0x200u
-#define E820_RAM         1u
-#define E820_RESERVED    2u
+enum { MAGIC_HDRS = 0x53726448, BOOT_FLAG = 0xaa55, LOADER_UNDEFINED = 0xff, ENTRY_64 = 0x200 };
+enum { VERSION_MIN = 0x020c }; /* the first with xloadflags */
+enum { LOADED_HIGH = 0x01, XLF_KERNEL_64 = 0x01, E820_RAM = 1, E820_RESERVED = 2 };
 
 /* The checked numbers of a kernel's header. */
 struct header {

@@ -9,12 +9,8 @@
 
 void mtrr_read(struct mtrr_state *out)
 {
-    static const uint32_t fixed[MTRR_FIXED_COUNT] = {
-        MSR_IA32_MTRR_FIX64K_00000, MSR_IA32_MTRR_FIX16K_80000, MSR_IA32_MTRR_FIX16K_A0000,
-        MSR_IA32_MTRR_FIX4K_C0000,  MSR_IA32_MTRR_FIX4K_C8000,  MSR_IA32_MTRR_FIX4K_D0000,
-        MSR_IA32_MTRR_FIX4K_D8000,  MSR_IA32_MTRR_FIX4K_E0000,  MSR_IA32_MTRR_FIX4K_E8000,
-        MSR_IA32_MTRR_FIX4K_F0000,  MSR_IA32_MTRR_FIX4K_F8000,
-    };
+    static const uint32_t first[] = {MSR_IA32_MTRR_FIX64K_00000, MSR_IA32_MTRR_FIX16K_80000,
+                                     MSR_IA32_MTRR_FIX16K_A0000};
     *out = (struct mtrr_state){.phys_bits = 36};
     if (cpu_cpuid(0x80000000, 0).eax >= 0x80000008)
         out->phys_bits = cpu_cpuid(0x80000008, 0).eax & 0xff;
@@ -23,7 +19,7 @@ void mtrr_read(struct mtrr_state *out)
     out->capability = cpu_rdmsr(MSR_IA32_MTRRCAP);
     out->default_type = cpu_rdmsr(MSR_IA32_MTRR_DEF_TYPE);
     for (unsigned i = 0; i < MTRR_FIXED_COUNT && (out->capability & (1u << 8)); i++)
-        out->fixed[i] = cpu_rdmsr(fixed[i]);
+        out->fixed[i] = cpu_rdmsr(i < 3 ? first[i] : MSR_IA32_MTRR_FIX4K_C0000 + i - 3);
     uint32_t count = out->capability & 0xff;
     out->variable_count = count < MTRR_MAX_VARIABLE ? count : MTRR_MAX_VARIABLE;
     for (uint32_t i = 0; i < out->variable_count; i++) {

@@ -3,22 +3,11 @@
 #include "drivers/host/acpi.h"
 #include "arch/string.h"
 
-#define RSDP_BYTES        36
-#define RSDP_V1_BYTES     20
-#define HEADER_BYTES      36
-#define TABLE_MAX_BYTES   (1u << 20)
-#define ENTRIES_MAX       256
-#define FADT_BYTES        244 /* up to and with X_GPE1_BLK; shorter ones are older */
-#define FADT_PM_TIMER     76
-#define FADT_PM_TIMER_LEN 91
-#define FADT_FLAGS        112
-#define FADT_RESET        116
-#define FADT_RESET_VALUE  128
-#define FADT_X_PM_TIMER   208
-#define FLAG_RESET        (1u << 10)
-
-/* Offsets in a generic address structure. */
-enum { GAS_SPACE = 0, GAS_ADDRESS = 4 };
+enum { RSDP_BYTES = 36, RSDP_V1_BYTES = 20, HEADER_BYTES = 36, ENTRIES_MAX = 256 };
+enum { TABLE_MAX_BYTES = 1 << 20, FADT_BYTES = 244 /* up to X_GPE1_BLK; shorter ones are older */ };
+enum { FADT_PM_TIMER = 76, FADT_PM_TIMER_LEN = 91, FADT_X_PM_TIMER = 208 };
+enum { FADT_FLAGS = 112, FLAG_RESET = 1 << 10, FADT_RESET = 116, FADT_RESET_VALUE = 128 };
+enum { GAS_SPACE = 0, GAS_ADDRESS = 4 }; /* in a generic address structure */
 
 static uint64_t get(const uint8_t *bytes, unsigned n)
 {

@@ -6,13 +6,9 @@
 #include "arch/smp.h"
 #include "drivers/host/console.h"
 
-#define BOCHS_SHUTDOWN 0x8900
-#define RESET_CONTROL  0xcf9 /* of the chipset */
-#define PCI_ADDRESS    0xcf8
-#define PCI_DATA       0xcfc
-#define I8042_COMMAND  0x64
-#define I8042_PULSE    0xfe
-#define DELAY_PORT     0x80
+enum { BOCHS_SHUTDOWN = 0x8900, DELAY_PORT = 0x80, I8042_COMMAND = 0x64, I8042_PULSE = 0xfe };
+enum { RESET_CONTROL = 0xcf9, PCI_ADDRESS = 0xcf8, PCI_DATA = 0xcfc }; /* of the chipset */
+
 #define DELAY_READS    50000 /* about a microsecond each on a real machine */
 #define FIRMWARE_STACK 16384
 

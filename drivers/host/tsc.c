@@ -4,21 +4,17 @@
 #include "arch/cpu.h"
 #include "arch/log.h"
 
-#define RUNS       3
-#define RUN_HZ     125u         /* a run takes 8 ms */
-#define RUN_BOUND  (1ull << 28) /* TSC ticks after which a timer counts as dead */
-#define MIN_HZ     10000000ull
-#define MAX_HZ     20000000000ull
-#define PIT_HZ     1193182u
-#define PM_HZ      3579545u
-#define PM_MASK    0xffffffu /* 24 bits are always there */
-#define PIT_CH2    0x42
-#define PIT_MODE   0x43
-#define CH2_MODE_0 0xb0 /* channel 2, both bytes, interrupt on terminal count, binary */
-#define PORT_B     0x61
-#define GATE_2     0x01
-#define SPEAKER    0x02
-#define OUT_2      0x20
+#define RUNS      3
+#define RUN_HZ    125u         /* a run takes 8 ms */
+#define RUN_BOUND (1ull << 28) /* TSC ticks after which a timer counts as dead */
+#define MIN_HZ    10000000ull
+#define MAX_HZ    20000000000ull
+#define PIT_HZ    1193182u
+#define PM_HZ     3579545u
+#define PM_MASK   0xffffffu /* 24 bits are always there */
+
+enum { PIT_CH2 = 0x42, PIT_MODE = 0x43, PORT_B = 0x61, GATE_2 = 1, SPEAKER = 2, OUT_2 = 0x20 };
+enum { CH2_MODE_0 = 0xb0 }; /* channel 2, both bytes, interrupt on terminal count, binary */
 
 /* TSC ticks of one run, scaled to a second; 0 where the timer does not behave. */
 static uint64_t run_pit(uint16_t unused)

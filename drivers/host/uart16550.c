@@ -7,13 +7,10 @@ enum { REG_DATA = 0, REG_INTERRUPT_ENABLE = 1, REG_INTERRUPT_ID = 2, REG_FIFO_CO
 enum { REG_LINE_CONTROL = 3, REG_MODEM_CONTROL = 4, REG_LINE_STATUS = 5, REG_SCRATCH = 7 };
 enum { REG_DIVISOR_LOW = 0, REG_DIVISOR_HIGH = 1 }; /* while LCR_DIVISOR is set */
 
-#define LCR_8N1        0x03
-#define LCR_DIVISOR    0x80
-#define FCR_ENABLE     0x07 /* and clears both FIFOs */
-#define IIR_FIFO       0xc0
-#define MCR_DTR_RTS    0x03
-#define LSR_DATA_READY 0x01
-#define CLOCK_DIVIDED  115200u
+enum { LCR_8N1 = 0x03, LCR_DIVISOR = 0x80, IIR_FIFO = 0xc0, MCR_DTR_RTS = 3, LSR_DATA_READY = 1 };
+enum { FCR_ENABLE = 0x07 }; /* and clears both FIFOs */
+
+#define CLOCK_DIVIDED 115200u
 
 static uint16_t port;
 static unsigned fifo;

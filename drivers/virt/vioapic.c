@@ -2,14 +2,8 @@
 /* The IO-APIC: Intel 82093AA data sheet, with the EOI register of version 0x20. */
 #include "drivers/virt/vioapic.h"
 
-#define SELECT 0x00u
-#define WINDOW 0x10u
-#define EOI    0x40u
-
-#define INDEX_ID      0x00u
-#define INDEX_VERSION 0x01u
-#define INDEX_ARB     0x02u
-#define INDEX_ENTRY   0x10u
+enum { SELECT = 0x00, WINDOW = 0x10, EOI = 0x40 };
+enum { INDEX_ID = 0x00, INDEX_VERSION = 0x01, INDEX_ARB = 0x02, INDEX_ENTRY = 0x10 };
 
 #define ENTRY_LOGICAL    (1ull << 11)
 #define ENTRY_REMOTE_IRR (1ull << 14)
