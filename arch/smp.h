@@ -11,8 +11,7 @@ struct smp_env {
     hpa_t trampoline;                /* a page below 1 MiB, identity-mapped and executable in cr3 */
     hpa_t cr3;                       /* root of our page tables, below 4 GiB */
     uint64_t tsc_hz;                 /* for the waits that the protocol asks for */
-    void (*entry)(struct cpu *self); /* runs on each, with its own stack, descriptors and local
-                                        APIC, interrupts off; must not return */
+    void (*entry)(struct cpu *self); /* on each: own stack, GDT, APIC; interrupts off; no return */
 };
 
 /* Starts one CPU by INIT and two SIPIs and waits until it has reached entry. ERR_TIMEOUT after

@@ -6,12 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_MAX_VMS   8
-#define CONFIG_MAX_VCPUS 1 /* vCPUs of one VM */
-#define CONFIG_MAX_CMDLINE \
-    2048 /* bytes with the terminator: what Linux's boot protocol takes on x86 */
-#define CONFIG_MAX_PATH 256
-#define CONFIG_MAX_NAME 32
+#define CONFIG_MAX_VMS     8
+#define CONFIG_MAX_VCPUS   1    /* vCPUs of one VM */
+#define CONFIG_MAX_CMDLINE 2048 /* with the terminator: what Linux takes on x86 */
+#define CONFIG_MAX_PATH    256
+#define CONFIG_MAX_NAME    32
 
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 

@@ -108,13 +108,7 @@ static void add(struct builder *b, uint32_t leaf, uint32_t subleaf, struct cpuid
             break;
         t->entry[i] = *before;
     }
-    t->entry[i] = (struct cpuid_entry){.leaf = leaf,
-                                       .subleaf = subleaf,
-                                       .eax = r.eax,
-                                       .ebx = r.ebx,
-                                       .ecx = r.ecx,
-                                       .edx = r.edx,
-                                       .dynamic = dynamic};
+    t->entry[i] = (struct cpuid_entry){leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx, dynamic, 0};
 }
 
 static void add_features(struct builder *b, const struct cpuid_facts *facts)

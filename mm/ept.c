@@ -2,32 +2,15 @@
 /* Builds and checks EPT: hides its format (SDM, "The Extended Page Table Mechanism (EPT)"). */
 #include "mm/ept.h"
 #include "mm/page_alloc.h"
+#include "mm/table.h"
 
-#define ENTRIES     512
-#define TOP_LEVEL   4
 #define PERMS       7ull
 #define IGNORE_PAT  (1ull << 6)
 #define LARGE       (1ull << 7)
-#define ADDRESS     0x000ffffffffff000ull
 #define TYPE_SHIFT  3
 #define LINEAR_END  (1ull << 48) /* what 4 levels reach */
 #define EPTP_WB     6ull
 #define EPTP_WALK_4 (3ull << 3)
-
-static uint64_t level_bytes(unsigned level) /* of one entry; 1 = PTE … 4 = PML4E */
-{
-    return PAGE_SIZE << (9 * (level - 1));
-}
-
-static uint64_t *table_of(uint64_t entry)
-{
-    return hpa_to_ptr(hpa(entry & ADDRESS));
-}
-
-static uint64_t *entry_of(uint64_t *table, uint64_t guest, unsigned level)
-{
-    return &table[guest / level_bytes(level) % ENTRIES];
-}
 
 static bool is_leaf(uint64_t entry, unsigned level)
 {
@@ -62,23 +45,23 @@ enum status ept_init(struct ept *ept, const struct ept_caps *caps)
     uint64_t root;
     enum status s = add_table(ept, &root);
     if (s == OK)
-        ept->root = hpa(root & ADDRESS);
+        ept->root = hpa(root & TABLE_ADDRESS);
     return s;
 }
 
 static void free_tables(struct ept *ept, hpa_t table, unsigned level)
 {
     const uint64_t *entry = hpa_to_ptr(table);
-    for (unsigned i = 0; i < ENTRIES && level > 1; i++)
+    for (unsigned i = 0; i < TABLE_ENTRIES && level > 1; i++)
         if (has_table(entry[i], level))
-            free_tables(ept, hpa(entry[i] & ADDRESS), level - 1);
+            free_tables(ept, hpa(entry[i] & TABLE_ADDRESS), level - 1);
     drop_table(ept, table);
 }
 
 void ept_destroy(struct ept *ept)
 {
     if (ept->root.v != 0)
-        free_tables(ept, ept->root, TOP_LEVEL);
+        free_tables(ept, ept->root, TABLE_TOP_LEVEL);
     *ept = (struct ept){.root = {0}};
 }
 
@@ -106,7 +89,7 @@ static bool leaf_fits(const struct ept *ept, unsigned level, uint64_t both, uint
 {
     bool offered =
         level == 1 || (level == 2 && ept->caps.pages_2m) || (level == 3 && ept->caps.pages_1g);
-    return offered && bytes >= level_bytes(level) && both % level_bytes(level) == 0;
+    return offered && bytes >= table_level_bytes(level) && both % table_level_bytes(level) == 0;
 }
 
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
@@ -119,8 +102,8 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
     uint64_t flags = perms | (uint64_t)type << TYPE_SHIFT | (ignore_pat ? IGNORE_PAT : 0);
     while (bytes > 0) {
         uint64_t *table = hpa_to_ptr(ept->root);
-        unsigned level = TOP_LEVEL;
-        uint64_t *entry = entry_of(table, guest.v, level);
+        unsigned level = TABLE_TOP_LEVEL;
+        uint64_t *entry = table_entry(table, guest.v, level);
         while (has_table(*entry, level) || !leaf_fits(ept, level, guest.v | host.v, bytes)) {
             enum status s = (*entry & PERMS) == 0 ? add_table(ept, entry) : OK;
             if (s != OK)
@@ -128,15 +111,15 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
             if (is_leaf(*entry, level))
                 return ERR_BAD_INPUT;
             level--;
-            entry = entry_of(table_of(*entry), guest.v, level);
+            entry = table_entry(table_of(*entry), guest.v, level);
         }
         if ((*entry & PERMS) != 0)
             return ERR_BAD_INPUT;
         *entry = host.v | flags | (level > 1 ? LARGE : 0);
         ept->leaves[level - 1]++;
-        guest.v += level_bytes(level);
-        host.v += level_bytes(level);
-        bytes -= level_bytes(level);
+        guest.v += table_level_bytes(level);
+        host.v += table_level_bytes(level);
+        bytes -= table_level_bytes(level);
     }
     return OK;
 }
@@ -144,17 +127,17 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
 /* Whether a present entry makes the CPU report an EPT misconfiguration. */
 static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level)
 {
-    uint64_t reserved = ADDRESS & ~((1ull << ept->caps.phys_bits) - 1);
+    uint64_t reserved = TABLE_ADDRESS & ~((1ull << ept->caps.phys_bits) - 1);
     bool leaf = is_leaf(entry, level);
-    if (level == TOP_LEVEL)
+    if (level == TABLE_TOP_LEVEL)
         reserved |= 0xf8;
     else if (!leaf)
         reserved |= 0x78;
     else if (level > 1)
-        reserved |= (level_bytes(level) - 1) & ADDRESS;
+        reserved |= (table_level_bytes(level) - 1) & TABLE_ADDRESS;
     if ((entry & reserved) != 0 || !perms_are_valid((unsigned)(entry & PERMS)))
         return false;
-    if (!leaf || level == TOP_LEVEL)
+    if (!leaf || level == TABLE_TOP_LEVEL)
         return true;
     return leaf_fits(ept, level, 0, UINT64_MAX) && type_is_valid((entry >> TYPE_SHIFT) & 7);
 }
@@ -168,8 +151,8 @@ struct walk {
 static bool check_table(struct walk *w, hpa_t base, unsigned level, uint64_t guest)
 {
     const uint64_t *table = hpa_to_ptr(base);
-    for (unsigned i = 0; i < ENTRIES; i++) {
-        uint64_t entry = table[i], at = guest + i * level_bytes(level);
+    for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
+        uint64_t entry = table[i], at = guest + i * table_level_bytes(level);
         if ((entry & PERMS) == 0)
             continue;
         if (!entry_is_valid(w->ept, entry, level)) {
@@ -178,7 +161,7 @@ static bool check_table(struct walk *w, hpa_t base, unsigned level, uint64_t gue
         }
         if (is_leaf(entry, level))
             w->leaves[level - 1]++;
-        else if (!check_table(w, hpa(entry & ADDRESS), level - 1, at))
+        else if (!check_table(w, hpa(entry & TABLE_ADDRESS), level - 1, at))
             return false;
     }
     return true;
@@ -187,7 +170,7 @@ static bool check_table(struct walk *w, hpa_t base, unsigned level, uint64_t gue
 bool ept_check(const struct ept *ept, struct ept_error *where)
 {
     struct walk w = {.ept = ept};
-    bool good = check_table(&w, ept->root, TOP_LEVEL, 0);
+    bool good = check_table(&w, ept->root, TABLE_TOP_LEVEL, 0);
     for (unsigned i = 0; i < 3 && good; i++)
         good = w.leaves[i] == ept->leaves[i];
     if (where != NULL)

@@ -2,17 +2,15 @@
 /* Builds and checks the hypervisor's page tables: hides their format (SDM, "4-Level Paging"). */
 #include "mm/host_paging.h"
 #include "arch/log.h"
+#include "mm/table.h"
 
-#define PTE_P       (1ull << 0)
-#define PTE_W       (1ull << 1)
-#define PTE_A       (1ull << 5)
-#define PTE_D       (1ull << 6)
-#define PTE_PS      (1ull << 7)
-#define PTE_NX      (1ull << 63)
-#define PTE_ADDRESS 0x000ffffffffff000ull
-#define ENTRIES     512
-#define TOP_LEVEL   4
-#define FOUR_GIB    (1ull << 32)
+#define PTE_P    (1ull << 0)
+#define PTE_W    (1ull << 1)
+#define PTE_A    (1ull << 5)
+#define PTE_D    (1ull << 6)
+#define PTE_PS   (1ull << 7)
+#define PTE_NX   (1ull << 63)
+#define FOUR_GIB (1ull << 32)
 
 /* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */
 enum { READ_ONLY = PTE_P | PTE_A | PTE_D, READ_WRITE = READ_ONLY | PTE_W };
@@ -24,27 +22,12 @@ static struct {
     uint64_t next_stack;
 } state;
 
-static uint64_t level_bytes(unsigned level) /* of one entry; 1 = PTE … 4 = PML4E */
-{
-    return PAGE_SIZE << (9 * (level - 1));
-}
-
-static uint64_t *table_of(uint64_t entry)
-{
-    return hpa_to_ptr(hpa(entry & PTE_ADDRESS));
-}
-
-static uint64_t *entry_of(uint64_t *table, uint64_t virt, unsigned level)
-{
-    return &table[virt / level_bytes(level) % ENTRIES];
-}
-
 static bool leaf_fits(unsigned level, uint64_t virt, uint64_t phys, uint64_t bytes)
 {
-    uint64_t size = level_bytes(level);
+    uint64_t size = table_level_bytes(level);
     if (level == 1)
         return true;
-    if (level == TOP_LEVEL || (level == 3 && !state.pages_1g) || bytes < size ||
+    if (level == TABLE_TOP_LEVEL || (level == 3 && !state.pages_1g) || bytes < size ||
         (virt | phys) % size != 0)
         return false;
     /* A large page over several types is undefined (SDM, "Large Page Size Considerations"). */
@@ -56,9 +39,9 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
 {
     while (bytes > 0) {
         uint64_t *table = hpa_to_ptr(root);
-        unsigned level = TOP_LEVEL;
+        unsigned level = TABLE_TOP_LEVEL;
         while (!leaf_fits(level, virt, phys, bytes)) {
-            uint64_t *entry = entry_of(table, virt, level);
+            uint64_t *entry = table_entry(table, virt, level);
             if ((*entry & PTE_P) == 0) {
                 hpa_t page;
                 enum status s = page_alloc(1, 1, &page);
@@ -71,11 +54,11 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
             table = table_of(*entry);
             level--;
         }
-        uint64_t *entry = entry_of(table, virt, level);
+        uint64_t *entry = table_entry(table, virt, level);
         if (*entry & PTE_P)
             return ERR_BAD_INPUT;
         *entry = phys | flags | (level > 1 ? PTE_PS : 0);
-        uint64_t size = level_bytes(level);
+        uint64_t size = table_level_bytes(level);
         virt += size;
         phys += size;
         bytes -= size;
@@ -126,7 +109,7 @@ static enum status build_efi_root(const struct host_map_request *r)
 {
     uint64_t *from = hpa_to_ptr(state.root);
     uint64_t *to = hpa_to_ptr(state.efi_root);
-    for (unsigned i = ENTRIES / 2; i < ENTRIES; i++)
+    for (unsigned i = TABLE_ENTRIES / 2; i < TABLE_ENTRIES; i++)
         to[i] = from[i];
     enum status s = OK;
     for (size_t i = 0; i < r->runtime_count && s == OK; i++) {
@@ -166,7 +149,7 @@ enum status host_paging_init(const struct host_map_request *request)
         return s;
     if (state.root.v >= FOUR_GIB)
         return ERR_NO_MEMORY;
-    *entry_of(hpa_to_ptr(state.root), HOST_STACKS_BASE, TOP_LEVEL) = stacks.v | READ_WRITE;
+    *table_entry(hpa_to_ptr(state.root), HOST_STACKS_BASE, TABLE_TOP_LEVEL) = stacks.v | READ_WRITE;
     s = map_physmap(request);
     if (s == OK)
         s = map_image(request);
@@ -209,7 +192,7 @@ void *host_map_stack(hpa_t base, uint64_t pages)
 static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, bool executable)
 {
     uint64_t bad = 0;
-    for (unsigned i = 0; i < ENTRIES; i++) {
+    for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
         uint64_t e = table[i];
         if ((e & PTE_P) == 0)
             continue;
@@ -225,5 +208,5 @@ static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, b
 
 uint64_t host_paging_check_wx(void)
 {
-    return count_wx(hpa_to_ptr(state.root), TOP_LEVEL, true, true);
+    return count_wx(hpa_to_ptr(state.root), TABLE_TOP_LEVEL, true, true);
 }

@@ -12,8 +12,8 @@
 
 struct port_range {
     uint16_t first, last; /* inclusive */
-    uint8_t width; /* widest access in bytes (1, 2, 4) that the device takes; wider ones come split,
-                      low first */
+    uint8_t
+        width; /* widest access (1, 2, 4 bytes) that it takes; wider ones come split, low first */
     void *dev;
     uint32_t (*read)(void *dev, uint16_t port, unsigned bytes);              /* NULL: all ones */
     void (*write)(void *dev, uint16_t port, unsigned bytes, uint32_t value); /* NULL: dropped */

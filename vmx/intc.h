@@ -44,8 +44,7 @@ struct intc {
 
 /* What the device calls back: what may lead to an interrupt, or the APIC's mode, has changed. */
 struct vcpu_line {
-    void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0 or mode changed: look again before the
-                                    next entry */
+    void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0, mode: look before the next entry */
     void (*nmi)(void *vcpu);     /* an NMI for this vCPU */
     void *vcpu;
 };

@@ -9,8 +9,7 @@
 
 struct exit_stat {
     uint64_t count;
-    uint64_t tsc_root; /* host TSC ticks in root mode that this reason's exits took, waiting in HLT
-                          excluded */
+    uint64_t tsc_root; /* host TSC ticks in root mode for these exits, without waiting in HLT */
 };
 
 struct vm_stats {

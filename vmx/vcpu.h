@@ -36,15 +36,13 @@ struct vcpu {
     uint8_t phys_bits; /* MAXPHYADDR, as its CPUID says */
     uint32_t apic_id;  /* the initial one; 0 for the boot processor */
     bool launched;     /* the VMCS has been entered since its VMCLEAR */
-    bool attention; /* interrupts, events or the end of the VM are to be looked at before the next
-                       entry */
+    bool attention; /* interrupts, events or the VM's end: to be looked at before the next entry */
     bool halted;    /* executed HLT and waits for an interrupt */
     bool nmi_pending;
     bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
 
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
-    uint64_t tsc_exit; /* host TSC when the current exit came, plus what has been spent waiting in
-                          HLT since */
+    uint64_t tsc_exit;    /* host TSC when the current exit came, plus the time in HLT since */
     uint32_t event; /* VM-entry interruption information to be used at the next entry; 0 = none */
     uint32_t event_error; /* its error code and instruction length */
     uint32_t event_length;

@@ -12,8 +12,7 @@
 #include "vmx/stats.h"
 #include "vmx/timers.h"
 
-#define VM_APIC_PAGE_GPA \
-    0xfee00000ull /* where pc.c maps apic_access_page in the EPT, and its bus range lies */
+#define VM_APIC_PAGE_GPA     0xfee00000ull /* apic_access_page in the EPT, and its bus range */
 #define VM_MAX_HYPERCALLS    8
 #define VMCALL_UNKNOWN       (-1000) /* the results that are not a hypercall's own: guest/hypercall.h */
 #define VMCALL_NOT_PERMITTED (-1) /* not at CPL 0 */
@@ -47,8 +46,7 @@ struct vm {
 
     struct intc intc;           /* of the one vCPU */
     struct vcpu_line vcpu_line; /* to it, from the intc: filled in by vcpu_create() */
-    hpa_t apic_access_page; /* mapped at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses;
-                               never read */
+    hpa_t apic_access_page;     /* at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses */
     struct vcpu *vcpu;
 
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
