@@ -4,10 +4,10 @@
 # hypervisor's first instruction. The console goes to build/gdb-console.log.
 #   tools/gdb.sh CFG [options of `nadir run`]      ends both when gdb ends
 set -eu
-cd "$(dirname "$0")/.."
 
-cfg=${1:?usage: tools/gdb.sh CFG [options]}
+cfg=$(realpath -- "${1:?usage: tools/gdb.sh CFG [options]}")
 shift
+cd "$(dirname "$0")/.."
 case " $* " in
 *qemu*) ;;
 *) tools/bochs_build.sh gdb >/dev/null ;;
