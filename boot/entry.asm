@@ -17,6 +17,9 @@ section .text
 nadir_entry:
     cli
     cld
+    mov rax, cr4
+    btr rax, 23                 ; CET: the firmware's shadow stack knows nothing of the calls to come
+    mov cr4, rax
     lea rsp, [boot_stack_top]
     lea rax, [cpu_table]        ; its first element is the boot CPU: cpu_self() works from here on
     mov rdx, rax

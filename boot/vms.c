@@ -8,6 +8,9 @@
 #include "mm/page_alloc.h"
 #include "vmx/vcpu.h"
 
+/* A VM that fails at once, so often in a row, is not started again. */
+#define MAX_QUICK_FAILURES 5
+
 static struct {
     const struct nadir_config *config;
     const struct pc_host *host;
@@ -109,8 +112,17 @@ void vms_work(struct cpu *cpu)
             return;
         enum vms_outcome outcome;
         bool again;
+        unsigned quick_failures = 0; /* in a row */
         do {
+            uint64_t start = cpu_rdtsc();
             outcome = run_once(index, &again);
+            bool quick = outcome != VMS_OK && cpu_rdtsc() - start < vms.host->tsc_hz;
+            quick_failures = quick ? quick_failures + 1 : 0;
+            if (again && quick_failures == MAX_QUICK_FAILURES) {
+                log_line("%s: does not restart: %u ends within a second each",
+                         vms.config->vm[index].name, quick_failures);
+                again = false;
+            }
             if (again)
                 log_line("%s: restarts", vms.config->vm[index].name);
         } while (again);

@@ -86,6 +86,10 @@ unsigned vmx_caps_check(const struct vmx_caps *caps, void (*missing)(const char 
             count++;
         }
     }
+    if ((caps->basic >> 54 & 1) == 0) {
+        missing("information on INS and OUTS exits");
+        count++;
+    }
     if ((caps->basic >> 50 & 15) != 6) {
         missing("write-back memory for the VMCS");
         count++;

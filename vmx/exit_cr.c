@@ -92,7 +92,13 @@ static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value)
                ((value & CR0_NW) != 0 && (value & CR0_CD) == 0);
     if (bad)
         return exit_general_protection(vcpu);
-    if (((value ^ old) & CR0_PG) != 0 && !switch_paging(vcpu, (value & CR0_PG) != 0))
+    uint64_t changed = value ^ old;
+    if ((changed & CR0_PG) != 0 && !switch_paging(vcpu, (value & CR0_PG) != 0))
+        return exit_general_protection(vcpu);
+    /* SDM, "PDPTE Registers": under PAE paging a change of CD or NW loads them again. */
+    bool pae_paging = (value & old & CR0_PG) != 0 && (vmread(VMCS_GUEST_CR4) & CR4_PAE) != 0 &&
+                      (vmread(VMCS_GUEST_EFER) & EFER_LMA) == 0;
+    if (pae_paging && (changed & (CR0_CD | CR0_NW)) != 0 && !load_pdptes(vcpu))
         return exit_general_protection(vcpu);
 
     const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |
@@ -103,7 +109,7 @@ static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value)
     /* The caches stay on in the CPU: guest RAM is coherent, and another VM's speed is not this
      * one's to spoil. */
     vmwrite(VMCS_GUEST_CR0, (value & ~(CR0_CD | CR0_NW)) | fixed);
-    if (((value ^ old) & (CR0_PG | CR0_WP | CR0_PE)) != 0)
+    if ((changed & (CR0_PG | CR0_WP | CR0_PE)) != 0)
         flush_guest_tlb(vcpu);
     return EXIT_NEXT;
 }

@@ -121,6 +121,17 @@ void vcpu_destroy(struct vcpu *vcpu)
     vcpu->vmcs = vcpu->msr_bitmap = hpa(0);
 }
 
+/* What an earlier VM has taught the branch predictors and left in the first-level cache is not for
+ * this one. */
+static void forget_earlier_vm(void)
+{
+    uint32_t features = cpu_cpuid(0, 0).eax >= 7 ? cpu_cpuid(7, 0).edx : 0;
+    if ((features >> 26 & 1) != 0)
+        cpu_wrmsr(MSR_IA32_PRED_CMD, 1); /* IBPB */
+    if ((features >> 28 & 1) != 0)
+        cpu_wrmsr(MSR_IA32_FLUSH_CMD, 1); /* L1D_FLUSH */
+}
+
 /*
  * The registers that neither the VMCS nor struct guest_regs holds: the host uses none of them, so
  * the guest's values stay in the CPU. They start as after a reset, with nothing of an earlier VM.
@@ -229,6 +240,7 @@ void vcpu_run(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
     const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
     const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
+    forget_earlier_vm();
     load_initial_state(vcpu);
 
     bool runs = vcpu_prepare(vcpu);

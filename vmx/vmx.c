@@ -5,11 +5,17 @@
 #include "arch/log.h"
 #include "arch/msr.h"
 #include "arch/panic.h"
+#include "arch/string.h"
 #include "mm/page_alloc.h"
 #include "vmx/insn.h"
 
 #define FEATURE_CONTROL_LOCK (1ull << 0)
 #define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */
+
+/* IA32_ARCH_CAPABILITIES: what this CPU does not suffer from. */
+#define ARCH_CAPABILITIES_RDCL_NO        (1ull << 0)
+#define ARCH_CAPABILITIES_SKIP_L1DFL     (1ull << 3)
+#define ARCH_CAPABILITIES_PSCHANGE_MC_NO (1ull << 6)
 
 static struct vmx_caps caps;
 
@@ -63,6 +69,18 @@ static enum status feature_control_open(void)
     return (value & FEATURE_CONTROL_VMX) != 0 ? OK : ERR_DENIED;
 }
 
+/* Faults of the CPU that a hostile guest can use, and that are not worked around here. */
+static void log_weaknesses(void)
+{
+    uint64_t known = 0;
+    if (cpu_cpuid(0, 0).eax >= 7 && (cpu_cpuid(7, 0).edx >> 29 & 1) != 0)
+        known = read_msr_or_zero(MSR_IA32_ARCH_CAPABILITIES);
+    if ((known & (ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL)) == 0)
+        log_line("vmx: this CPU may leak cached data to a hostile guest (L1TF, CVE-2018-3646)");
+    if ((known & ARCH_CAPABILITIES_PSCHANGE_MC_NO) == 0)
+        log_line("vmx: a hostile guest may stop this CPU by its page sizes (CVE-2018-12207)");
+}
+
 enum status vmx_init(void)
 {
     if ((cpu_cpuid(1, 0).ecx >> 5 & 1) == 0) {
@@ -86,6 +104,7 @@ enum status vmx_init(void)
     log_fallback(vmx_has_apicv(), "APIC virtualization", "local APIC emulated in software");
     log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
+    log_weaknesses();
     return OK;
 }
 
@@ -95,7 +114,9 @@ enum status vmx_enable(struct cpu *cpu)
         log_line("error: CPU %u: the firmware has locked VT-x off", cpu->index);
         return ERR_DENIED;
     }
-    if (read_msr_or_zero(MSR_IA32_VMX_BASIC) != caps.basic) {
+    struct vmx_caps own;
+    vmx_caps_read(&own, read_msr_or_zero);
+    if (memcmp(&own, &caps, sizeof(own)) != 0) {
         log_line("error: CPU %u: its VMX differs from the boot CPU's", cpu->index);
         return ERR_UNSUPPORTED;
     }
