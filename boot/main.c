@@ -30,6 +30,7 @@ extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 static _Noreturn void finish(const char *how, bool reset)
 {
     log_text("nadir-end: %s\n", how);
+    console_linger();
     vmx_disable();
     if (reset)
         power_reset();
@@ -38,6 +39,7 @@ static _Noreturn void finish(const char *how, bool reset)
 
 static void finish_panic(void)
 {
+    console_linger();
     vmx_disable();
     power_off();
 }

@@ -8,10 +8,11 @@
 #include "drivers/host/ring.h"
 #include "drivers/host/uart16550.h"
 
-#define OUT_BYTES     65536
-#define IN_BYTES      256
-#define FLUSH_SECONDS 10
-#define BITS_A_CHAR   10 /* start, 8 data, stop */
+#define OUT_BYTES      65536
+#define IN_BYTES       256
+#define LINGER_SECONDS 10
+#define FLUSH_SECONDS  10
+#define BITS_A_CHAR    10 /* start, 8 data, stop */
 
 static char out_bytes[OUT_BYTES], in_bytes[IN_BYTES];
 static struct ring out = {.bytes = out_bytes, .size = OUT_BYTES};
@@ -158,4 +159,14 @@ void console_flush(void)
     if (has_uart)
         wait_locked(UART_IDLE); /* the FIFO has taken the last characters, but not sent them yet */
     console_unlock(locked, flags);
+}
+
+void console_linger(void)
+{
+    if (screen.pixels == NULL)
+        return;
+    uint64_t start = cpu_rdtsc();
+    console_poll();
+    while (cpu_rdtsc() - start < LINGER_SECONDS * tsc_hz)
+        cpu_pause();
 }

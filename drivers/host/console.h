@@ -29,6 +29,10 @@ int console_read(void);
  * no key is lost and output never pauses; 10 ms without one. */
 uint64_t console_period_ticks(void);
 
+/* Leaves the screen, if there is one, to its reader for ten seconds: the machine is about to go
+ * off. */
+void console_linger(void);
+
 /* Waits until all has left, at most 10 s. It sleeps between polls where the local APIC's timer is
  * ready, and leaves that timer disarmed. */
 void console_flush(void);
