@@ -10,13 +10,6 @@ static uint64_t region_end(const struct handoff_region *r)
     return r->base + r->pages * PAGE;
 }
 
-static void region_remove(struct handoff *h, uint32_t i)
-{
-    h->region_count--;
-    for (; i < h->region_count; i++)
-        h->region[i] = h->region[i + 1];
-}
-
 /* Makes room for one more by forgetting the smallest free region, if it is smaller than `pages`. */
 static bool region_evict(struct handoff *h, uint64_t pages)
 {
@@ -28,7 +21,9 @@ static bool region_evict(struct handoff *h, uint64_t pages)
         }
     if (victim == h->region_count)
         return false;
-    region_remove(h, victim);
+    h->region_count--;
+    for (uint32_t i = victim; i < h->region_count; i++)
+        h->region[i] = h->region[i + 1];
     return true;
 }
 

@@ -33,12 +33,6 @@ static enum status add_table(struct ept *ept, uint64_t *entry)
     return OK;
 }
 
-static void drop_table(struct ept *ept, hpa_t table)
-{
-    page_free(table, 1);
-    ept->table_pages--;
-}
-
 enum status ept_init(struct ept *ept, const struct ept_caps *caps)
 {
     *ept = (struct ept){.caps = *caps};
@@ -55,7 +49,8 @@ static void free_tables(struct ept *ept, hpa_t table, unsigned level)
     for (unsigned i = 0; i < TABLE_ENTRIES && level > 1; i++)
         if (has_table(entry[i], level))
             free_tables(ept, hpa(entry[i] & TABLE_ADDRESS), level - 1);
-    drop_table(ept, table);
+    page_free(table, 1);
+    ept->table_pages--;
 }
 
 void ept_destroy(struct ept *ept)

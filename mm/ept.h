@@ -7,13 +7,7 @@
 
 #include <stdbool.h>
 
-enum ept_perms {
-    EPT_R = 1,
-    EPT_W = 2,
-    EPT_X = 4,
-    EPT_RW = EPT_R | EPT_W,
-    EPT_RWX = EPT_R | EPT_W | EPT_X,
-};
+enum ept_perms { EPT_R = 1, EPT_W = 2, EPT_X = 4, EPT_RW = EPT_R | EPT_W, EPT_RWX = 7 };
 
 enum ept_leaf { EPT_LEAF_4K, EPT_LEAF_2M, EPT_LEAF_1G };
 

@@ -5,13 +5,7 @@
 #include "mm/guestmem.h"
 
 /* Page-fault error code (SDM, "Page-Fault Exceptions"). */
-enum page_fault {
-    PF_PRESENT = 1 << 0,
-    PF_WRITE = 1 << 1,
-    PF_USER = 1 << 2,
-    PF_RESERVED = 1 << 3,
-    PF_FETCH = 1 << 4,
-};
+enum page_fault { PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8, PF_FETCH = 16 };
 
 enum walk_access { WALK_READ, WALK_WRITE, WALK_FETCH };
 

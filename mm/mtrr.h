@@ -7,15 +7,8 @@
 #define MTRR_MAX_VARIABLE 32
 #define MTRR_FIXED_COUNT  11
 
-/* Encodings shared by MTRRs, PAT and EPT. */
-enum memory_type {
-    MEMORY_UC = 0,
-    MEMORY_WC = 1,
-    MEMORY_WT = 4,
-    MEMORY_WP = 5,
-    MEMORY_WB = 6,
-    MEMORY_MIXED = 0xff, /* the range has more than one type */
-};
+/* Encodings shared by MTRRs, PAT and EPT. MIXED: the range has more than one type. */
+enum memory_type { MEMORY_UC, MEMORY_WC, MEMORY_WT = 4, MEMORY_WP, MEMORY_WB, MEMORY_MIXED = 255 };
 
 struct mtrr_variable {
     uint64_t base, mask; /* IA32_MTRR_PHYSBASEn, IA32_MTRR_PHYSMASKn */

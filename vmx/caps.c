@@ -18,16 +18,12 @@ void vmx_caps_read(struct vmx_caps *caps, uint64_t (*read)(uint32_t msr))
     caps->cr4_fixed1 = read(MSR_IA32_VMX_CR4_FIXED1);
 
     /* SDM, "Basic VMX Information": bit 55 says that the TRUE capability MSRs exist. */
-    bool has_true = (caps->basic >> 55 & 1) != 0;
-    caps->pin = control_caps_of(
-        read(has_true ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS));
-    caps->proc = control_caps_of(
-        read(has_true ? MSR_IA32_VMX_TRUE_PROCBASED_CTLS : MSR_IA32_VMX_PROCBASED_CTLS));
-    caps->exit =
-        control_caps_of(read(has_true ? MSR_IA32_VMX_TRUE_EXIT_CTLS : MSR_IA32_VMX_EXIT_CTLS));
-    caps->entry =
-        control_caps_of(read(has_true ? MSR_IA32_VMX_TRUE_ENTRY_CTLS : MSR_IA32_VMX_ENTRY_CTLS));
-
+    uint32_t first =
+        (caps->basic >> 55 & 1) != 0 ? MSR_IA32_VMX_TRUE_PINBASED_CTLS : MSR_IA32_VMX_PINBASED_CTLS;
+    caps->pin = control_caps_of(read(first));
+    caps->proc = control_caps_of(read(first + 1));
+    caps->exit = control_caps_of(read(first + 2));
+    caps->entry = control_caps_of(read(first + 3));
     caps->proc2 = (struct control_caps){0, 0};
     caps->ept_vpid = 0;
     if (control_allowed(caps->proc, PROC_SECONDARY)) {

@@ -242,7 +242,8 @@ static void check_injection(struct check *c)
                      zero_allowed ? "0 to 15" : "1 to 15");
 }
 
-/* SDM, "Checks on Host Control Registers, MSRs, and SSP". */
+/* SDM, "Checks on Host Control Registers, MSRs, and SSP" and, for a host in IA-32e mode, "Checks
+ * Related to Address-Space Size". */
 static void check_host_registers(struct check *c)
 {
     const struct vmx_caps *caps = c->view->caps;
@@ -258,6 +259,9 @@ static void check_host_registers(struct check *c)
         check_bits(c, VMCS_HOST_EFER, EFER_LMA | EFER_LME, UINT64_MAX,
                    "IA32_EFER of a 64-bit host has LME and LMA");
     }
+    check_bits(c, VMCS_CTRL_EXIT, EXIT_HOST_64BIT, UINT64_MAX,
+               "a host in IA-32e mode returns to 64-bit mode");
+    check_bits(c, VMCS_HOST_CR4, CR4_PAE, UINT64_MAX, "a 64-bit host has CR4.PAE");
 }
 
 /* SDM, "Checks on Host Segment and Descriptor-Table Registers". */
@@ -276,14 +280,6 @@ static void check_host_segments(struct check *c)
         check_canonical(c, canonical[i]);
 }
 
-/* SDM, "Checks Related to Address-Space Size", for a host in IA-32e mode. */
-static void check_address_space(struct check *c)
-{
-    check_bits(c, VMCS_CTRL_EXIT, EXIT_HOST_64BIT, UINT64_MAX,
-               "a host in IA-32e mode returns to 64-bit mode");
-    check_bits(c, VMCS_HOST_CR4, CR4_PAE, UINT64_MAX, "a 64-bit host has CR4.PAE");
-}
-
 unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *report_ctx)
 {
     struct check check = {.view = view, .report = report, .report_ctx = report_ctx};
@@ -298,7 +294,6 @@ unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *
     check_injection(c);
     check_host_registers(c);
     check_host_segments(c);
-    check_address_space(c);
     check_guest_state(c);
     return c->broken;
 }
