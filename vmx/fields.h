@@ -100,7 +100,6 @@
     X(GUEST_TR_ACCESS, 0x4822, "guest TR access") \
     X(GUEST_INTERRUPTIBILITY, 0x4824, "guest interruptibility") \
     X(GUEST_ACTIVITY, 0x4826, "guest activity") \
-    X(GUEST_SMBASE, 0x4828, "guest smbase") \
     X(GUEST_SYSENTER_CS, 0x482a, "guest sysenter CS") \
     X(GUEST_PREEMPTION_TIMER, 0x482e, "guest preemption timer") \
     X(HOST_SYSENTER_CS, 0x4c00, "host sysenter CS") \
