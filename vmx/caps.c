@@ -60,36 +60,29 @@ static const struct requirement required[] = {
     {IN(entry), ENTRY_LOAD_EFER | ENTRY_LOAD_PAT, "loading IA32_EFER and IA32_PAT on entry"},
 };
 
+static unsigned require(bool present, const char *what, void (*missing)(const char *what))
+{
+    if (!present)
+        missing(what);
+    return present ? 0 : 1;
+}
+
 unsigned vmx_caps_check(const struct vmx_caps *caps, void (*missing)(const char *what))
 {
+    const uint64_t ept = EPTCAP_WALK_4 | EPTCAP_WB | EPTCAP_INVEPT | EPTCAP_INVEPT_ALL;
     unsigned count = 0;
     for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++) {
         const struct control_caps *word =
             (const struct control_caps *)(const void *)((const char *)caps + required[i].word);
-        if (!control_allowed(*word, required[i].bits)) {
-            missing(required[i].name);
-            count++;
-        }
+        count += require(control_allowed(*word, required[i].bits), required[i].name, missing);
     }
-    if ((caps->proc.must_be_1 & (PROC_CR3_LOAD_EXITING | PROC_CR3_STORE_EXITING)) != 0) {
-        missing("guest CR3 accesses without VM exits");
-        count++;
-    }
-    if (control_allowed(caps->proc2, PROC2_EPT)) {
-        uint64_t needed = EPTCAP_WALK_4 | EPTCAP_WB | EPTCAP_INVEPT | EPTCAP_INVEPT_ALL;
-        if ((caps->ept_vpid & needed) != needed) {
-            missing("4-level write-back EPT with INVEPT");
-            count++;
-        }
-    }
-    if ((caps->basic >> 54 & 1) == 0) {
-        missing("information on INS and OUTS exits");
-        count++;
-    }
-    if ((caps->basic >> 50 & 15) != 6) {
-        missing("write-back memory for the VMCS");
-        count++;
-    }
+    bool cr3_is_free =
+        (caps->proc.must_be_1 & (PROC_CR3_LOAD_EXITING | PROC_CR3_STORE_EXITING)) == 0;
+    count += require(cr3_is_free, "guest CR3 accesses without VM exits", missing);
+    bool good_ept = !control_allowed(caps->proc2, PROC2_EPT) || (caps->ept_vpid & ept) == ept;
+    count += require(good_ept, "4-level write-back EPT with INVEPT", missing);
+    count += require((caps->basic >> 54 & 1) != 0, "information on INS and OUTS exits", missing);
+    count += require((caps->basic >> 50 & 15) == 6, "write-back memory for the VMCS", missing);
     return count;
 }
 

@@ -41,11 +41,8 @@ bool fbconsole_init(struct fbconsole *fb, volatile void *pixels, uint64_t bytes,
 
 static void mark_dirty(struct fbconsole *fb, uint32_t first, uint32_t end)
 {
-    if (fb->dirty_first >= fb->dirty_end) {
+    if (fb->dirty_first >= fb->dirty_end || first < fb->dirty_first)
         fb->dirty_first = first;
-        fb->dirty_end = end;
-    }
-    fb->dirty_first = first < fb->dirty_first ? first : fb->dirty_first;
     fb->dirty_end = end > fb->dirty_end ? end : fb->dirty_end;
 }
 
