@@ -5,6 +5,7 @@
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "arch/spinlock.h"
+#include "drivers/host/ps2.h"
 #include "drivers/host/ring.h"
 #include "drivers/host/uart16550.h"
 
@@ -38,6 +39,9 @@ static void console_unlock(bool locked, uint64_t flags)
 static void poll_locked(void)
 {
     fbconsole_refresh(&screen);
+    for (const char *typed; ring_held(&in) < IN_BYTES - 4 && (typed = ps2_read()) != NULL;)
+        while (*typed != '\0')
+            ring_put(&in, *typed++);
     if (!has_uart)
         return;
     uint8_t status = uart_status();
@@ -112,6 +116,9 @@ bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint3
     uint64_t flags = console_lock(&locked);
     bool good = base_hpa != 0 && fbconsole_init(&screen, hpa_to_ptr(hpa(base_hpa)), bytes, width,
                                                 height, pixels_per_line);
+    if (good)
+        (void)ps2_init(); /* somebody sits there; without a controller there is only the serial port
+                           */
     console_unlock(locked, flags);
     return good;
 }

@@ -7,8 +7,9 @@
 /* Opens the serial port (base 0: none) and becomes a sink of the log. Boot CPU, first of all. */
 void console_init(uint16_t serial_base);
 
-/* Adds the screen; arguments as of fbconsole_init(), address in the physmap. Called again after the
- * physmap has moved, it starts with an empty screen. False where the framebuffer makes no sense. */
+/* Adds the screen, and with it the PC's own keyboard; arguments as of fbconsole_init(), address in
+ * the physmap. Called again after the physmap has moved, it starts with an empty screen. False
+ * where the framebuffer makes no sense. */
 bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
                         uint32_t pixels_per_line);
 
@@ -19,7 +20,8 @@ void console_set_tsc_hz(uint64_t hz);
  * only when 64 KiB are pending: nothing is lost. Any CPU. */
 void console_write(const char *text, size_t length);
 
-/* Moves what needs no waiting: output to the port, input from it, text to the screen. */
+/* Moves what needs no waiting: output to the port, input from it and the keyboard, text to the
+ * screen. */
 void console_poll(void);
 
 /* The next byte that was typed, or -1. */

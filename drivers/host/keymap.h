@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Scan codes of a PC keyboard (set 1) to what a terminal would send, US layout. Pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* All zero: no key is held. */
+struct keymap {
+    bool shift, control, caps, extended; /* extended: the byte before was 0xe0 */
+};
+
+/* What one byte of the keyboard types: a string of 1 to 4 bytes that is valid until the next call,
+ * or NULL. */
+const char *keymap_decode(struct keymap *map, uint8_t code);
