@@ -18,8 +18,7 @@ static size_t early_length;
 /* Once a panic is under way, the lock's holder may be a CPU that is stopped: then go without. */
 void log_bytes(const char *text, size_t length)
 {
-    bool locked = !panic_is_active();
-    uint64_t flags = locked ? spinlock_lock_irqsave(&lock) : 0;
+    uint64_t flags = panic_is_active() ? 0 : spinlock_lock_irqsave(&lock); /* RFLAGS is never 0 */
     for (unsigned i = 0; i < sink_count; i++)
         sinks[i](text, length);
     if (sink_count == 0) {
@@ -27,7 +26,7 @@ void log_bytes(const char *text, size_t length)
         memcpy(early + early_length, text, length < room ? length : room);
         early_length += length < room ? length : room;
     }
-    if (locked)
+    if (flags != 0)
         spinlock_unlock_irqrestore(&lock, flags);
 }
 

@@ -23,16 +23,15 @@ static bool has_uart;
 static struct fbconsole screen;
 static uint64_t tsc_hz = 1000000000; /* until it is measured */
 
-/* In a panic the lock's holder may be stopped: then go without. */
-static uint64_t console_lock(bool *locked)
+/* In a panic the lock's holder may be stopped: then go without, which 0 says (RFLAGS never is). */
+static uint64_t console_lock(void)
 {
-    *locked = !panic_is_active();
-    return *locked ? spinlock_lock_irqsave(&lock) : 0;
+    return panic_is_active() ? 0 : spinlock_lock_irqsave(&lock);
 }
 
-static void console_unlock(bool locked, uint64_t flags)
+static void console_unlock(uint64_t flags)
 {
-    if (locked)
+    if (flags != 0)
         spinlock_unlock_irqrestore(&lock, flags);
 }
 
@@ -75,20 +74,18 @@ static void write_locked(char c)
 
 void console_write(const char *text, size_t length)
 {
-    bool locked;
-    uint64_t flags = console_lock(&locked);
+    uint64_t flags = console_lock();
     for (size_t i = 0; i < length; i++)
         write_locked(text[i]);
     fbconsole_write(&screen, text, length);
-    console_unlock(locked, flags);
+    console_unlock(flags);
 }
 
 /* Whoever logs may be the last to run: what fits leaves at once; all does in a panic, and as long
  * as there is one CPU, no timer to sleep by, and much that may go wrong. */
 static void console_log(const char *text, size_t length)
 {
-    bool locked;
-    uint64_t flags = console_lock(&locked);
+    uint64_t flags = console_lock();
     for (size_t i = 0; i < length; i++) {
         if (text[i] == '\n')
             write_locked('\r');
@@ -96,8 +93,8 @@ static void console_log(const char *text, size_t length)
     }
     fbconsole_write(&screen, text, length);
     poll_locked();
-    console_unlock(locked, flags);
-    if (!locked || !lapic_timer_is_ready())
+    console_unlock(flags);
+    if (flags == 0 || !lapic_timer_is_ready())
         console_flush();
 }
 
@@ -112,14 +109,13 @@ void console_init(uint16_t serial_base)
 bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
                         uint32_t pixels_per_line)
 {
-    bool locked;
-    uint64_t flags = console_lock(&locked);
+    uint64_t flags = console_lock();
     bool good = base_hpa != 0 && fbconsole_init(&screen, hpa_to_ptr(hpa(base_hpa)), bytes, width,
                                                 height, pixels_per_line);
     if (good)
         (void)ps2_init(); /* somebody sits there; without a controller there is only the serial port
                            */
-    console_unlock(locked, flags);
+    console_unlock(flags);
     return good;
 }
 
@@ -142,10 +138,9 @@ int console_read(void)
 {
     if (ring_held(&in) == 0)
         return -1;
-    bool locked;
-    uint64_t flags = console_lock(&locked);
+    uint64_t flags = console_lock();
     int c = ring_take(&in);
-    console_unlock(locked, flags);
+    console_unlock(flags);
     return c;
 }
 
@@ -156,8 +151,7 @@ uint64_t console_period_ticks(void)
 
 void console_flush(void)
 {
-    bool locked;
-    uint64_t flags = console_lock(&locked), start = cpu_rdtsc();
+    uint64_t flags = console_lock(), start = cpu_rdtsc();
     poll_locked();
     while (ring_held(&out) != 0 && cpu_rdtsc() - start < FLUSH_SECONDS * tsc_hz) {
         wait_locked(UART_CAN_SEND);
@@ -165,7 +159,7 @@ void console_flush(void)
     }
     if (has_uart)
         wait_locked(UART_IDLE); /* the FIFO has taken the last characters, but not sent them yet */
-    console_unlock(locked, flags);
+    console_unlock(flags);
 }
 
 void console_linger(void)
