@@ -66,41 +66,30 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
     return OK;
 }
 
-/* All memory, but the hypervisor's text and constants cannot be written by this alias either. */
-static enum status map_physmap(const struct host_map_request *r)
+static enum status map_parts(const struct host_map_request *r)
 {
     uint64_t end = r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB;
-    end = (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-    uint64_t fixed_start = r->image_base + (r->text_start - HOST_IMAGE_BASE);
-    uint64_t fixed_end = r->image_base + (r->rodata_end - HOST_IMAGE_BASE);
+    uint64_t image = r->image_base - HOST_IMAGE_BASE; /* from virtual to physical addresses in it */
+    uint64_t fixed_start = r->text_start + image, fixed_end = r->rodata_end + image;
     const struct {
-        uint64_t from, to, flags;
+        uint64_t virt, phys, end, flags;
     } part[] = {
-        {0, fixed_start, READ_WRITE | PTE_NX},
-        {fixed_start, fixed_end, READ_ONLY | PTE_NX},
-        {fixed_end, end, READ_WRITE | PTE_NX},
+        /* All memory, but text and constants cannot be written by this alias either. */
+        {HOST_PHYSMAP_BASE, 0, fixed_start, READ_WRITE | PTE_NX},
+        {HOST_PHYSMAP_BASE + fixed_start, fixed_start, fixed_end, READ_ONLY | PTE_NX},
+        {HOST_PHYSMAP_BASE + fixed_end, fixed_end, (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1),
+         READ_WRITE | PTE_NX},
+        {r->text_start, r->text_start + image, r->text_end + image, READ_ONLY},
+        {r->rodata_start, r->rodata_start + image, r->rodata_end + image, READ_ONLY | PTE_NX},
+        {r->data_start, r->data_start + image, r->guard + image, READ_WRITE | PTE_NX},
+        {r->guard + PAGE_SIZE, r->guard + PAGE_SIZE + image, r->data_end + image,
+         READ_WRITE | PTE_NX},
+        {r->trampoline, r->trampoline, r->trampoline != 0 ? r->trampoline + PAGE_SIZE : 0,
+         READ_ONLY},
     };
     enum status s = OK;
-    for (unsigned i = 0; i < 3 && s == OK; i++)
-        s = map(state.root, HOST_PHYSMAP_BASE + part[i].from, part[i].from,
-                part[i].to - part[i].from, part[i].flags);
-    return s;
-}
-
-static enum status map_image(const struct host_map_request *r)
-{
-    const struct {
-        uint64_t start, end, flags;
-    } part[] = {
-        {r->text_start, r->text_end, READ_ONLY},
-        {r->rodata_start, r->rodata_end, READ_ONLY | PTE_NX},
-        {r->data_start, r->guard, READ_WRITE | PTE_NX},
-        {r->guard + PAGE_SIZE, r->data_end, READ_WRITE | PTE_NX},
-    };
-    enum status s = OK;
-    for (unsigned i = 0; i < 4 && s == OK; i++)
-        s = map(state.root, part[i].start, r->image_base + (part[i].start - HOST_IMAGE_BASE),
-                part[i].end - part[i].start, part[i].flags);
+    for (unsigned i = 0; i < sizeof(part) / sizeof(part[0]) && s == OK; i++)
+        s = map(state.root, part[i].virt, part[i].phys, part[i].end - part[i].phys, part[i].flags);
     return s;
 }
 
@@ -150,13 +139,9 @@ enum status host_paging_init(const struct host_map_request *request)
     if (state.root.v >= FOUR_GIB)
         return ERR_NO_MEMORY;
     *table_entry(hpa_to_ptr(state.root), HOST_STACKS_BASE, TABLE_TOP_LEVEL) = stacks.v | READ_WRITE;
-    s = map_physmap(request);
-    if (s == OK)
-        s = map_image(request);
+    s = map_parts(request);
     if (s == OK)
         s = build_efi_root(request);
-    if (s == OK && request->trampoline != 0)
-        s = map(state.root, request->trampoline, request->trampoline, PAGE_SIZE, READ_ONLY);
     if (s != OK)
         log_line("host page tables: %s", status_text(s));
     return s;
