@@ -362,7 +362,7 @@ static const struct corruption {
     BAD("canonical", {VMCS_GUEST_IDTR_BASE, 1ull << 47}),
     BAD("GDTR's limit", {VMCS_GUEST_GDTR_LIMIT, 0x10000}),
     BAD("IDTR's limit", {VMCS_GUEST_IDTR_LIMIT, 0x10000}),
-    BAD("canonical", {VMCS_GUEST_RIP, 1ull << 47}),
+    BAD("RIP of 48 bits", {VMCS_GUEST_RIP, 1ull << 48}),
     BAD_IN(pae_mode, "RIP has 32 bits", {VMCS_GUEST_RIP, 1ull << 32}),
     BAD("RFLAGS", {VMCS_GUEST_RFLAGS, 0x200}),
     BAD("RFLAGS", {VMCS_GUEST_RFLAGS, 0x8202}),
