@@ -44,6 +44,22 @@ def test_host(nadir, debian, model, cpus):
     reached_user_space(boot(nadir, debian(), model=model, cpus=cpus, timeout=400))
 
 
+def test_two_at_once(nadir, debian):
+    """Two machines on two CPUs, at the same time, neither in the other's way."""
+    folder = debian()
+    files = {name: folder / name for name in ("vmlinuz", "initramfs.gz")}
+    text = (folder / "nadir.cfg").read_text()
+    first = text[text.index("[vm debian]"):]
+    result = nadir(text + first.replace("debian", "second"), files, cpus=2, timeout=400)
+    assert result.status == 0, result
+    assert sorted((vm["vm"], vm["end"]) for vm in result.stats) == [("debian", "poweroff"),
+                                                                   ("second", "poweroff")]
+    for name in ("debian", "second"):
+        assert f"[{name}] nadir-demo: user space reached" in result.console, result
+    begin, end = ([vm[key] for vm in result.stats] for key in ("tsc_first_entry", "tsc_end"))
+    assert max(begin) < min(end), result.stats
+
+
 def test_shell(debian):
     """The keyboard reaches a shell in the guest, and its exit ends everything well."""
     folder = debian(shell="yes")
