@@ -105,14 +105,13 @@ enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_stat
 void vcpu_destroy(struct vcpu *vcpu)
 {
     if (cpu_self()->vcpu == vcpu) {
-        vmclear(vcpu->vmcs);
         cpu_self()->vcpu = NULL;
         /* Nothing of this VM may be met by the next one with the same VPID or EPT root. */
-        bool clean = invept(INVALIDATE_ALL, 0);
+        bool clean = vmclear(vcpu->vmcs) && invept(INVALIDATE_ALL, 0);
         if ((vmx_caps()->ept_vpid & EPTCAP_INVVPID_ALL) != 0)
             clean = invvpid(INVALIDATE_ALL, 0) && clean;
         if (!clean)
-            panic("INVEPT or INVVPID failed at the end of a VM");
+            panic("VMCLEAR, INVEPT or INVVPID failed at the end of a VM");
     }
     if (vcpu->vmcs.v != 0)
         page_free(vcpu->vmcs, 1);

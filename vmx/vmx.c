@@ -131,6 +131,8 @@ enum status vmx_enable(struct cpu *cpu)
     cpu_write_cr0((cpu_read_cr0() | caps.cr0_fixed0) & caps.cr0_fixed1);
     cpu_write_cr4((cpu_read_cr4() | CR4_VMXE | caps.cr4_fixed0) & caps.cr4_fixed1);
     if (!vmxon(cpu->vmxon_region)) {
+        cpu_write_cr4(cpu_read_cr4() &
+                      ~CR4_VMXE); /* for vmx_disable(): there is nothing to leave */
         log_line("error: CPU %u: VMXON failed", cpu->index);
         return ERR_UNSUPPORTED;
     }
