@@ -138,3 +138,14 @@ def test_restarts(nadir, payload):
     assert len(lives) >= 3 and len(set(lives)) == 1, lives
     assert result.console.count("a: restarts") >= 2
     assert all(vm["end"] == "reset" for vm in result.stats) and len(result.stats) >= 2
+
+
+def test_gives_up_on_a_vm_that_fails_at_once(nadir, payload):
+    """on_crash = restart, but not for ever; the VM behind it has its turn."""
+    sections = ("[vm a]\nkernel = triple.bin\nmemory = 32\non_crash = restart\n"
+                "[vm b]\nkernel = hello.bin\nmemory = 32\n")
+    result = nadir(sections, {f"{name}.bin": payload(name) for name in ("triple", "hello")},
+                   timeout=60)
+    assert result.status == 1, result
+    assert [vm["end"] for vm in result.stats] == ["crash"] * 5 + ["debug-exit"], result.stats
+    assert "nadir: a: does not restart" in result.console, result

@@ -122,6 +122,19 @@ static void test_serial(void **state)
     refuse(2, "serial = com1: not a whole number", "[nadir]\nserial = com1");
 }
 
+static void test_at_end(void **state)
+{
+    (void)state;
+    accept("[nadir]\n[vm a]\nkernel = k");
+    assert_false(config.reset_at_end);
+    accept("[nadir]\nat_end = reset\n[vm a]\nkernel = k");
+    assert_true(config.reset_at_end);
+    accept("[nadir]\nat_end = poweroff\n[vm a]\nkernel = k");
+    assert_false(config.reset_at_end);
+    refuse(2, "at_end = sleep: must be poweroff or reset", "[nadir]\nat_end = sleep");
+    refuse(2, "unknown key at_end", "[vm a]\nat_end = reset");
+}
+
 static void test_sections(void **state)
 {
     (void)state;
@@ -319,13 +332,13 @@ static void test_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything_named),
-        cmocka_unit_test(test_serial),   cmocka_unit_test(test_sections),
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_number_of_vms),
-        cmocka_unit_test(test_keys),     cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_vcpus),    cmocka_unit_test(test_actions),
-        cmocka_unit_test(test_lengths),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything_named),
+        cmocka_unit_test(test_serial),        cmocka_unit_test(test_sections),
+        cmocka_unit_test(test_at_end),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_number_of_vms), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_memory),        cmocka_unit_test(test_vcpus),
+        cmocka_unit_test(test_actions),       cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_bytes),
     };
 
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
