@@ -4,21 +4,29 @@
 
 #include <stdarg.h>
 
-#define MAX_LINE    4096
-#define MIN_MEMORY  16        /* MiB: less boots nothing */
-#define MAX_MEMORY  (1 << 20) /* MiB; what the machine really has is looked at later */
-#define MAX_PORT    0xfff8    /* a 16550 has eight ports */
-#define COM1        0x3f8
-#define MEMORY      256 /* MiB, unless named */
-#define VCPUS_RANGE "only 1 is supported yet"
-#define BYTE_MARK   "\xef\xbb\xbf"
+#define MAX_LINE   4096
+#define MIN_MEMORY 16        /* MiB: less boots nothing */
+#define MAX_MEMORY (1 << 20) /* MiB; what the machine really has is looked at later */
+#define MAX_PORT   0xfff8    /* a 16550 has eight ports */
+#define COM1       0x3f8
+#define MEMORY     256 /* MiB, unless named */
+#define FLAT_LOAD  0x7c00
+#define BYTE_MARK  "\xef\xbb\xbf"
 
 /* The first is [nadir]'s, all others are [vm NAME]'s. */
 enum key {
     KEY_SERIAL, /* of [nadir] */
     KEY_AT_END,
     KEY_KERNEL,
+    KEY_FIRMWARE,
     KEY_RAMDISK,
+    KEY_MODULE,
+    KEY_DISK,
+    KEY_TYPE,
+    KEY_LOAD,
+    KEY_ENTRY,
+    KEY_MODE,
+    KEY_CONSOLE,
     KEY_CMDLINE,
     KEY_MEMORY,
     KEY_VCPUS,
@@ -26,15 +34,14 @@ enum key {
     KEY_ON_REBOOT,
     KEY_ON_CRASH,
     KEY_CPUS, /* from here on: xl.cfg has them, and we shall */
-    KEY_DISK,
     KEY_VIF,
-    KEY_FIRMWARE,
     KEY_COUNT,
 };
 
 static const char *const key_names[KEY_COUNT] = {
-    "serial",      "at_end",    "kernel",   "ramdisk", "cmdline", "memory", "vcpus",
-    "on_poweroff", "on_reboot", "on_crash", "cpus",    "disk",    "vif",    "firmware",
+    "serial", "at_end",      "kernel",    "firmware", "ramdisk", "module",  "disk",
+    "type",   "load",        "entry",     "mode",     "console", "cmdline", "memory",
+    "vcpus",  "on_poweroff", "on_reboot", "on_crash", "cpus",    "vif",
 };
 
 struct parser {
@@ -210,13 +217,101 @@ static bool set_at_end(struct parser *p, const char *key, const char *value)
 static bool set_vcpus(struct parser *p, const char *key, const char *value)
 {
     uint64_t n = 0;
-    if (!take_number(p, key, value, VCPUS_RANGE, 1, CONFIG_MAX_VCPUS, &n))
+    if (!take_number(p, key, value, "1 to 16", 1, CONFIG_MAX_VCPUS, &n))
         return false;
     p->vm->vcpus = (uint32_t)n;
     return true;
 }
 
-_Static_assert(CONFIG_MAX_VCPUS == 1, "number in VCPUS_RANGE");
+_Static_assert(CONFIG_MAX_VCPUS == 16, "number in the message");
+
+/* FILE [STRING]: the name ends at the first white space. */
+static bool set_module(struct parser *p, const char *key, const char *value)
+{
+    struct vm_config *vm = p->vm;
+    char name[MAX_LINE];
+    size_t n = 0;
+    if (vm->module_count == CONFIG_MAX_MODULES)
+        return fail(p, "more than 16 modules", NULL);
+    struct config_module *module = &vm->module[vm->module_count];
+    while (value[n] != '\0' && !is_space(value[n])) {
+        name[n] = value[n];
+        n++;
+    }
+    name[n] = '\0';
+    while (is_space(value[n]))
+        n++;
+    if (!set_file(p, key, name, &module->file) ||
+        !take_text(p, "the string of a module", value + n, module->string, sizeof(module->string)))
+        return false;
+    vm->module_count++;
+    return true;
+}
+
+static bool set_disk(struct parser *p, const char *key, const char *value)
+{
+    struct vm_config *vm = p->vm;
+    if (vm->disk_count == CONFIG_MAX_DISKS)
+        return fail(p, "more than 2 disks", NULL);
+    if (!set_file(p, key, value, &vm->disk[vm->disk_count]))
+        return false;
+    vm->disk_count++;
+    return true;
+}
+
+_Static_assert(CONFIG_MAX_MODULES == 16 && CONFIG_MAX_DISKS == 2, "numbers in the messages");
+
+/* One of a list of words: its number in *out. choices: what to say where it is none of them. */
+static bool take_word(struct parser *p, const char *key, const char *value,
+                      const char *const *words, uint32_t count, const char *choices, uint32_t *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (words[i] != NULL && text_equal(value, words[i])) {
+            *out = i;
+            return true;
+        }
+    }
+    return fail(p, key, " = ", value, ": must be ", choices, NULL);
+}
+
+static bool set_type(struct parser *p, const char *key, const char *value)
+{
+    static const char *const words[] = {
+        [TYPE_LINUX] = "linux", [TYPE_MULTIBOOT] = "multiboot", [TYPE_MULTIBOOT2] = "multiboot2",
+        [TYPE_PVH] = "pvh",     [TYPE_FLAT] = "flat",
+    };
+    uint32_t type = 0;
+    if (!take_word(p, key, value, words, sizeof(words) / sizeof(words[0]),
+                   "linux, multiboot, multiboot2, pvh or flat", &type))
+        return false;
+    p->vm->type = (enum guest_type)type;
+    return true;
+}
+
+static bool set_mode(struct parser *p, const char *key, const char *value)
+{
+    static const char *const words[] = {"16", "32", "64"};
+    uint32_t mode = 0;
+    if (!take_word(p, key, value, words, 3, "16, 32 or 64", &mode))
+        return false;
+    p->vm->mode = 16u << mode;
+    return true;
+}
+
+static bool set_console(struct parser *p, const char *key, const char *value)
+{
+    static const char *const words[] = {[CONSOLE_SERIAL] = "serial", [CONSOLE_VGA] = "vga"};
+    uint32_t console = 0;
+    if (!take_word(p, key, value, words, 2, "serial or vga", &console))
+        return false;
+    p->vm->console = (enum guest_console)console;
+    return true;
+}
+
+static bool set_address(struct parser *p, const char *key, const char *value, uint64_t *out)
+{
+    return take_number(p, key, value, "an address below 4 GiB", 0, UINT32_MAX, out);
+}
 
 static bool set_key(struct parser *p, enum key key, const char *name, const char *value)
 {
@@ -225,7 +320,15 @@ static bool set_key(struct parser *p, enum key key, const char *name, const char
     case KEY_SERIAL: return set_serial(p, name, value);
     case KEY_AT_END: return set_at_end(p, name, value);
     case KEY_KERNEL: return set_file(p, name, value, &vm->kernel);
+    case KEY_FIRMWARE: return set_file(p, name, value, &vm->firmware);
     case KEY_RAMDISK: return set_file(p, name, value, &vm->ramdisk);
+    case KEY_MODULE: return set_module(p, name, value);
+    case KEY_DISK: return set_disk(p, name, value);
+    case KEY_TYPE: return set_type(p, name, value);
+    case KEY_LOAD: return set_address(p, name, value, &vm->load);
+    case KEY_ENTRY: return set_address(p, name, value, &vm->entry);
+    case KEY_MODE: return set_mode(p, name, value);
+    case KEY_CONSOLE: return set_console(p, name, value);
     case KEY_CMDLINE: return take_text(p, name, value, vm->cmdline, sizeof(vm->cmdline));
     case KEY_MEMORY:
         return take_number(p, name, value, "16 to 1048576 (MiB)", MIN_MEMORY, MAX_MEMORY,
@@ -246,25 +349,41 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
     for (enum key i = 0; i < KEY_COUNT; i++) {
         if ((i > KEY_AT_END) != (p->vm != NULL) || !text_equal(key, key_names[i]))
             continue;
-        if ((p->seen & (1u << i)) != 0)
+        if ((p->seen & (1u << i)) != 0 && i != KEY_MODULE && i != KEY_DISK)
             return fail(p, key, " is there twice in [", where, p->section, "]", NULL);
         p->seen |= 1u << i;
         return set_key(p, i, key, value);
     }
     return fail(p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
                 p->vm == NULL ? "]: serial at_end"
-                              : "]: kernel ramdisk cmdline memory vcpus on_poweroff on_reboot "
-                                "on_crash",
+                              : "]: kernel firmware ramdisk module disk type load entry mode "
+                                "console cmdline memory vcpus on_poweroff on_reboot on_crash",
                 NULL);
 }
 
 /* The end of a [vm NAME]: does it have all that it must have? */
 static bool finish_vm(struct parser *p)
 {
-    if (p->vm == NULL || p->vm->kernel.path[0] != '\0')
+    const uint32_t of_flat = 1u << KEY_LOAD | 1u << KEY_ENTRY | 1u << KEY_MODE;
+    struct vm_config *vm = p->vm;
+    if (vm == NULL)
         return true;
-    p->number = p->vm->line;
-    return fail(p, "[vm ", p->vm->name, "] has no kernel", NULL);
+    const bool has_kernel = (p->seen & 1u << KEY_KERNEL) != 0;
+    const bool has_firmware = (p->seen & 1u << KEY_FIRMWARE) != 0;
+    const char *wrong = NULL;
+    if (!has_kernel && !has_firmware)
+        wrong = "] has neither kernel nor firmware";
+    else if (has_kernel && has_firmware)
+        wrong = "] has both kernel and firmware";
+    else if ((p->seen & of_flat) != 0 && vm->type != TYPE_FLAT)
+        wrong = "]: load, entry and mode need type = flat";
+    if (wrong != NULL) {
+        p->number = vm->line;
+        return fail(p, "[vm ", vm->name, wrong, NULL);
+    }
+    if ((p->seen & 1u << KEY_ENTRY) == 0)
+        vm->entry = vm->load;
+    return true;
 }
 
 static bool start_vm(struct parser *p, const char *name)
@@ -286,6 +405,8 @@ static bool start_vm(struct parser *p, const char *name)
     vm->line = p->number;
     vm->memory_mib = MEMORY;
     vm->vcpus = 1;
+    vm->load = FLAT_LOAD;
+    vm->mode = 16;
     vm->on_poweroff = ACTION_DESTROY;
     vm->on_reboot = ACTION_RESTART;
     vm->on_crash = ACTION_DESTROY;

@@ -7,7 +7,7 @@
 #include <efi.h>
 #include <efilib.h>
 
-#define LOADER_MAX_ALLOCATIONS (2 * CONFIG_MAX_VMS + 8)
+#define LOADER_MAX_ALLOCATIONS ((3 + CONFIG_MAX_MODULES + CONFIG_MAX_DISKS) * CONFIG_MAX_VMS + 8)
 #define LOADER_ANYWHERE        UINT64_MAX
 #define LOADER_BELOW_4G        0xffffffffull
 #define LOADER_MAX_DIRECTORY   256
@@ -40,7 +40,8 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest);
 /* efi_files.c */
 bool files_open_directory(struct loader *l);
 void files_close_directory(struct loader *l);
-/* Reads a file whole; file->path and, for messages, file->line and `what` are given. */
+/* Reads a file whole; file->path and, for messages, file->line and `what` are given. Does nothing
+ * where the path is empty. */
 bool files_load(struct loader *l, const char *what, struct loaded_file *file);
 
 /* efi_machine.c */

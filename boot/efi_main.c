@@ -43,6 +43,23 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
     return (void *)base;
 }
 
+/* Every file that the section names. */
+static bool vm_load(struct loader *l, struct vm_config *vm)
+{
+    if (!files_load(l, "kernel", &vm->kernel) || !files_load(l, "firmware", &vm->firmware) ||
+        !files_load(l, "ramdisk", &vm->ramdisk))
+        return false;
+    for (uint32_t i = 0; i < vm->module_count; i++) {
+        if (!files_load(l, "module", &vm->module[i].file))
+            return false;
+    }
+    for (uint32_t i = 0; i < vm->disk_count; i++) {
+        if (!files_load(l, "disk", &vm->disk[i]))
+            return false;
+    }
+    return true;
+}
+
 static bool config_load(struct loader *l)
 {
     struct loaded_file file = {.path = "nadir.cfg"};
@@ -55,9 +72,7 @@ static bool config_load(struct loader *l)
     if (!config_parse((const char *)file.base, file.size, &l->handoff->config, &error))
         return loader_config_error(l, error.line, L"%a", error.text);
     for (uint32_t i = 0; i < l->handoff->config.vm_count; i++) {
-        struct vm_config *vm = &l->handoff->config.vm[i];
-        if (!files_load(l, "kernel", &vm->kernel) ||
-            (vm->ramdisk.path[0] != '\0' && !files_load(l, "ramdisk", &vm->ramdisk)))
+        if (!vm_load(l, &l->handoff->config.vm[i]))
             return false;
     }
     return true;

@@ -24,7 +24,20 @@ static bool is_terminated(const char *s, size_t size)
 static void check_vm(const struct vm_config *vm)
 {
     demand(vm->name[0] != '\0' && is_terminated(vm->name, CONFIG_MAX_NAME));
-    demand(vm->kernel.path[0] != '\0' && is_terminated(vm->kernel.path, CONFIG_MAX_PATH));
+    demand((vm->kernel.path[0] != '\0') != (vm->firmware.path[0] != '\0'));
+    demand(is_terminated(vm->kernel.path, CONFIG_MAX_PATH));
+    demand(is_terminated(vm->firmware.path, CONFIG_MAX_PATH));
+    demand(vm->module_count <= CONFIG_MAX_MODULES && vm->disk_count <= CONFIG_MAX_DISKS);
+    for (uint32_t i = 0; i < vm->module_count; i++) {
+        demand(vm->module[i].file.path[0] != '\0');
+        demand(is_terminated(vm->module[i].file.path, CONFIG_MAX_PATH));
+        demand(is_terminated(vm->module[i].string, CONFIG_MAX_STRING));
+    }
+    for (uint32_t i = 0; i < vm->disk_count; i++)
+        demand(vm->disk[i].path[0] != '\0' && is_terminated(vm->disk[i].path, CONFIG_MAX_PATH));
+    demand(vm->type <= TYPE_FLAT && vm->console <= CONSOLE_VGA);
+    demand(vm->load <= UINT32_MAX && vm->entry <= UINT32_MAX);
+    demand(vm->mode == 16 || vm->mode == 32 || vm->mode == 64);
     demand(is_terminated(vm->ramdisk.path, CONFIG_MAX_PATH));
     demand(is_terminated(vm->cmdline, CONFIG_MAX_CMDLINE));
     demand(vm->memory_mib >= 16 && vm->memory_mib <= 1 << 20);

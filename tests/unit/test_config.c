@@ -148,9 +148,9 @@ static void test_sections(void **state)
     refuse(1, "text after the ]", "[vm a] b\n");
     refuse(4, "[nadir] is there twice", "[nadir]\n[vm a]\nkernel = k\n[nadir]\n");
     refuse(3, "key memory stands before the first", "\n\nmemory = 3\n");
-    refuse(1, "has no kernel", "[vm a]\nmemory = 32\n");
-    refuse(3, "[vm b] has no kernel", "[vm a]\nkernel = k\n[vm b]\n\n[vm c]\nkernel = k\n");
-    refuse(3, "[vm b] has no kernel", "[vm a]\nkernel = k\n[vm b]\n\n[nadir]\n");
+    refuse(1, "has neither kernel nor firmware", "[vm a]\nmemory = 32\n");
+    refuse(3, "[vm b] has neither kernel", "[vm a]\nkernel = k\n[vm b]\n\n[vm c]\nkernel = k\n");
+    refuse(3, "[vm b] has neither kernel", "[vm a]\nkernel = k\n[vm b]\n\n[nadir]\n");
 }
 
 static void test_names(void **state)
@@ -188,13 +188,14 @@ static void test_number_of_vms(void **state)
 
 static void test_keys(void **state)
 {
-    static const char *const later[] = {"cpus", "disk", "vif", "firmware"};
+    static const char *const later[] = {"cpus", "vif"};
     char text[64], words[64];
 
     (void)state;
     refuse(2, "unknown key memroy", "[vm a]\nmemroy = 3\n");
     refuse(2,
-           "known in [vm NAME]: kernel ramdisk cmdline memory vcpus on_poweroff on_reboot on_crash",
+           "known in [vm NAME]: kernel firmware ramdisk module disk type load entry mode "
+           "console cmdline memory vcpus on_poweroff on_reboot on_crash",
            "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
     refuse(2, "unknown key kernel; known in [nadir]: serial", "[nadir]\nkernel = k\n");
     refuse(2, "unknown key serial", "[vm a]\nserial = none\n");
@@ -239,12 +240,76 @@ static void test_memory(void **state)
     assert_int_equal(config.vm[0].memory_mib, 32);
 }
 
+static void test_guest_kinds(void **state)
+{
+    const struct vm_config *vm = &config.vm[0];
+
+    (void)state;
+    accept("[vm a]\nkernel = k\n");
+    assert_int_equal(vm->type, TYPE_AUTO);
+    assert_int_equal(vm->console, CONSOLE_SERIAL);
+    assert_int_equal(vm->module_count, 0);
+    assert_int_equal(vm->disk_count, 0);
+    accept("[vm a]\nkernel = k\ntype = flat\n");
+    assert_int_equal(vm->load, 0x7c00);
+    assert_int_equal(vm->entry, 0x7c00);
+    assert_int_equal(vm->mode, 16);
+    accept("[vm a]\nkernel = k\ntype = flat\nload = 0x100000\nmode = 64\nconsole = vga");
+    assert_int_equal(vm->type, TYPE_FLAT);
+    assert_int_equal(vm->load, 0x100000);
+    assert_int_equal(vm->entry, 0x100000);
+    assert_int_equal(vm->mode, 64);
+    assert_int_equal(vm->console, CONSOLE_VGA);
+    accept("[vm a]\nkernel = k\ntype = flat\nload = 4096\nentry = 0xffffffff\nmode = 32");
+    assert_int_equal(vm->entry, 0xffffffff);
+    assert_int_equal(vm->mode, 32);
+    accept("[vm a]\nfirmware = bios.bin\ndisk = a.img\ndisk = b.img\n");
+    assert_string_equal(vm->firmware.path, "bios.bin");
+    assert_string_equal(vm->kernel.path, "");
+    assert_int_equal(vm->disk_count, 2);
+    assert_string_equal(vm->disk[1].path, "b.img");
+    assert_int_equal(vm->disk[1].line, 4);
+    refuse(1, "[vm a] has both kernel and firmware", "[vm a]\nkernel = k\nfirmware = f\n");
+    refuse(1, "load, entry and mode need type = flat", "[vm a]\nkernel = k\nmode = 32\n");
+    refuse(3, "type = elf: must be linux, multiboot, multiboot2, pvh or flat",
+           "[vm a]\nkernel = k\ntype = elf\n");
+    refuse(4, "mode = 8: must be 16, 32 or 64", "[vm a]\nkernel = k\ntype = flat\nmode = 8");
+    refuse(2, "load = 0x100000000: out of range", "[vm a]\nload = 0x100000000\n");
+    refuse(2, "console = tty: must be serial or vga", "[vm a]\nconsole = tty\n");
+    refuse(4, "more than 2 disks", "[vm a]\ndisk = a\ndisk = b\ndisk = c\n");
+}
+
+static void test_modules(void **state)
+{
+    const struct vm_config *vm = &config.vm[0];
+    char text[2048] = "[vm a]\n";
+
+    (void)state;
+    accept("[vm a]\nkernel = k\nmodule = dir/a.bin\nmodule = b  x=1 y # comment\n"
+           "module = 'c  a \"b\" # c'\n");
+    assert_int_equal(vm->module_count, 3);
+    assert_string_equal(vm->module[0].file.path, "dir/a.bin");
+    assert_string_equal(vm->module[0].string, "");
+    assert_string_equal(vm->module[1].file.path, "b");
+    assert_int_equal(vm->module[1].file.line, 4);
+    assert_string_equal(vm->module[1].string, "x=1 y");
+    assert_string_equal(vm->module[2].file.path, "c");
+    assert_string_equal(vm->module[2].string, "a \"b\" # c");
+    refuse(2, "module names no file", "[vm a]\nmodule = \n");
+    for (unsigned i = 0; i <= CONFIG_MAX_MODULES; i++)
+        strcat(text, "module = m\n");
+    refuse(CONFIG_MAX_MODULES + 2, "more than 16 modules", text);
+    char *line = with_run("[vm a]\nmodule = m ", 's', CONFIG_MAX_STRING, "\n");
+    refuse(2, "the string of a module is too long: at most 255 characters", line);
+    free(line);
+}
+
 static void test_vcpus(void **state)
 {
     char text[64];
 
     (void)state;
-    refuse(2, "vcpus = 0: out of range; only 1 is supported yet", "[vm a]\nvcpus = 0\n");
+    refuse(2, "vcpus = 0: out of range; 1 to 16", "[vm a]\nvcpus = 0\n");
     sprintf(text, "[vm a]\nvcpus = %d\n", CONFIG_MAX_VCPUS + 1);
     refuse(2, ": out of range; ", text);
     refuse(2, "vcpus = two: not a whole number", "[vm a]\nvcpus = two\n");
@@ -336,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_serial),        cmocka_unit_test(test_sections),
         cmocka_unit_test(test_at_end),        cmocka_unit_test(test_names),
         cmocka_unit_test(test_number_of_vms), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_guest_kinds),   cmocka_unit_test(test_modules),
         cmocka_unit_test(test_memory),        cmocka_unit_test(test_vcpus),
         cmocka_unit_test(test_actions),       cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_values),        cmocka_unit_test(test_bytes),

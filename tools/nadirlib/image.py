@@ -21,7 +21,9 @@ DISK_GUID, PARTITION_GUID = (str(uuid.uuid5(uuid.NAMESPACE_OID, f"nadir {part}")
 
 # Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
 FILE_LINE = re.compile(
-    rb"""^(\s*(?:kernel|ramdisk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""", re.S)
+    rb"""^(\s*(?:kernel|firmware|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
+    re.S)
+MODULE_LINE = re.compile(rb"""^(\s*module\s*=\s*["']?)([^\s"']+)(.*)$""", re.S)  # FILE [STRING]
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
 
 
@@ -36,7 +38,7 @@ def plan(cfg):
     files = {}
     lines = []
     for number, line in enumerate(cfg.read_bytes().split(b"\n"), 1):
-        match = FILE_LINE.match(line)
+        match = FILE_LINE.match(line) or MODULE_LINE.match(line)
         value = match.group(2).decode("utf-8", "replace").strip("\"'") if match else ""
         if value:
             path = Path(cfg.parent, value)
