@@ -20,15 +20,16 @@ say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/host drivers/virt guest,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$B/hv/%.o)
-EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) boot/config.c boot/efi_payload.asm)
+EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) boot/config.c)
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
 .PHONY: all deps run check bench usb image gdb check-nested unit fuzz lint format system demo clean help FORCE
 .DELETE_ON_ERROR:
+.SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/nadir.sym $B/nadir.dis payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/nadir.sym $B/nadir.dis payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
@@ -54,6 +55,11 @@ $B/nadir.sym: $B/nadir.elf
 $B/nadir.dis: $B/nadir.elf
 	$Qobjdump -d -S --no-show-raw-insn $< 2>/dev/null > $@
 
+# --- what the loader carries in Nadir's place for `tools/nadir run --native`: a payload on the bare machine ---
+$B/native.elf: boot/nadir.ld $(patsubst %,$B/hv/%.o,tools/native/native.c tools/native/native.asm arch/string.c)
+	$(call say,LINK )
+	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+
 # --- what is generated: the guests' DSDT ---
 $B/dsdt.aml: guest/dsdt.asl | $B/.deps
 	$(call say,IASL )
@@ -64,16 +70,16 @@ $B/hv/guest/dsdt_aml.asm.o: $B/dsdt.aml
 $B/efi/%.c.o: %.c | $B/.deps
 	$(call say,CC   )
 	$Qgcc $(EFI_CFLAGS) $(DEPS) -c $< -o $@
-$B/efi/%.asm.o: %.asm $B/nadir.stripped.elf
+$B/efi/%.payload.o: boot/efi_payload.asm $B/%.stripped.elf
 	$(call say,ASM  )
-	$Qnasm -f elf64 -Werror -I $B/ $< -o $@
-$B/nadir.stripped.elf: $B/nadir.elf
+	$Qnasm -f elf64 -Werror -DCARRIED=$*.stripped.elf -I $B/ $< -o $@
+$B/%.stripped.elf: $B/%.elf
 	$Qobjcopy --strip-all $< $@
-$B/nadir.efi.so: $(EFI_OBJ)
+$B/%.efi.so: $(EFI_OBJ) $B/efi/%.payload.o
 	$(call say,LINK )
 	$Qld -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments -T /usr/lib/elf_x86_64_efi.lds \
 		/usr/lib/crt0-efi-x86_64.o $^ -o $@ -L/usr/lib -lefi -lgnuefi --no-undefined
-$B/nadir.efi: $B/nadir.efi.so
+$B/%.efi: $B/%.efi.so
 	$(call say,EFI  )
 	$Qobjcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \
 		--output-target=efi-app-x86_64 --subsystem=10 $< $@
@@ -119,7 +125,7 @@ system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
 lint: $B/.deps ## format, clang-tidy, include rules, headers alone
 	tools/lint.sh
 format: ## lay out all C as .clang-format says
-	clang-format -i $(shell find arch boot drivers guest mm vmx tests -name '*.[ch]')
+	clang-format -i $(shell find arch boot drivers guest mm vmx tests tools/native -name '*.[ch]')
 clean: ## remove build/
 	rm -rf $B
 help: ## this list

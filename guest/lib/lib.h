@@ -15,8 +15,8 @@ int main(void);
  */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Ends this machine by the debug-exit port; 0 is success. Where there is none, powers off or stops.
- */
+/* Ends this machine by the debug-exit port; 0 is success. Where there is none, prints the line
+ * `native-exit: CODE` and powers off or stops. */
 _Noreturn void exit(int code);
 
 /* Asks for power-off (ACPI S5); returns if that did nothing. */

@@ -56,6 +56,8 @@ class Transcript:
             self.started = True
         elif kind == "nadir-end" and rest in ENDS:
             self.end = rest
+        elif kind == "native-exit":  # a payload on the bare machine
+            self.end = "ok" if rest == "0" else "vm-failed"
         elif kind == "nadir-stats":
             try:
                 self.stats.append(json.loads(rest))
