@@ -3,6 +3,7 @@
 #include "boot/efi_loader.h"
 
 #define ERROR_PAUSE_US 2000000 /* so that a message on a screen can be read */
+#define DISK_SECTOR    512
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
 
@@ -54,8 +55,13 @@ static bool vm_load(struct loader *l, struct vm_config *vm)
             return false;
     }
     for (uint32_t i = 0; i < vm->disk_count; i++) {
-        if (!files_load(l, "disk", &vm->disk[i]))
+        struct loaded_file *disk = &vm->disk[i];
+        if (!files_load(l, "disk", disk))
             return false;
+        if (disk->size % DISK_SECTOR != 0)
+            return loader_config_error(l, disk->line,
+                                       L"%a has %ld bytes, and a disk is a multiple of %d",
+                                       disk->path, disk->size, DISK_SECTOR);
     }
     return true;
 }
