@@ -105,7 +105,7 @@ void power_off(void)
     port_out16(PM1A_CONTROL, PM1_S5);
 }
 
-static void serial_drain(void)
+void serial_drain(void)
 {
     while ((port_in8(COM1 + 5) & LSR_ALL_SENT) == 0)
         ;

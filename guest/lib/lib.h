@@ -22,6 +22,9 @@ _Noreturn void exit(int code);
 /* Asks for power-off (ACPI S5); returns if that did nothing. */
 void power_off(void);
 
+/* Waits until all that was printed has left, for those who use the port themselves. */
+void serial_drain(void);
+
 /* Called by start.asm. */
 void serial_init(void);
 

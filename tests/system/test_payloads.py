@@ -4,9 +4,9 @@
 import re
 
 import pytest
+from kernels import TEST_KERNELS, batch_of, lines_of, section
 
 # Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
-TEST_KERNELS = ("hostile", "apic", "mmio", "modes", "steps")
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
              "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0)}
 ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0)}
@@ -16,21 +16,9 @@ HOSTS = (("corei7_skylake_x", 1), ("corei7_skylake_x", 4), ("corei5_arrandale_m5
          ("corei7_haswell_4770", 1), ("tigerlake", 1))
 
 
-def sections(names):
-    return "".join(f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\non_reboot = destroy\n"
-                   for name in names)
-
-
 def boot(nadir, payload, names, **options):
     files = {f"{name}.bin": payload(name) for name in names}
-    return nadir(sections(names), files, timeout=120, **options)
-
-
-def lines_of(result, name):
-    """What one VM has printed, without the name that Nadir puts before where there are several."""
-    mark = f"[{name}] "
-    lines = [line.strip("\r") for line in result.console.split("\n")]
-    return [line[len(mark):] for line in lines if line.startswith(mark)] or lines
+    return nadir("".join(map(section, names)), files, timeout=120, **options)
 
 
 def end_of(result, name):
@@ -91,7 +79,7 @@ def test_hello_is_deterministic(nadir, payload, boot_once):
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host[0]}-{host[1]}")
 @pytest.mark.parametrize("name", ENDS_WELL)
 def test_ends_well(boot_once, name, host):
-    result = boot_once(ENDS_WELL, model=host[0], cpus=host[1])
+    result = boot_once(batch_of(name, ENDS_WELL), model=host[0], cpus=host[1])
     console = lines_of(result, name)
     failures = [line for line in console if line.startswith(f"FAIL {name}:")]
     assert not failures, "\n".join(failures)
@@ -99,12 +87,7 @@ def test_ends_well(boot_once, name, host):
         summary = re.compile(rf"test {name}: [1-9]\d* passed, 0 failed")
         assert any(summary.fullmatch(line) for line in console), result
     assert end_of(result, name) == ENDS_WELL[name]
-
-
-@pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host[0]}-{host[1]}")
-def test_status_of_a_good_end(boot_once, host):
-    result = boot_once(ENDS_WELL, model=host[0], cpus=host[1])
-    assert result.status == 0, result
+    assert result.status == 0 or "FAIL" in result.console, result
 
 
 @pytest.mark.parametrize("name", ENDS_BADLY)

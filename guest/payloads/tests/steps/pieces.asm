@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; Instructions that make a VM exit, each alone, with the address behind it: what is stepped over, and when.
 
-global step_rows, shadow_rows, broken_cpuid, broken_next, broken_run
+global step_rows, step_vm_rows, shadow_rows, shadow_vm_rows, broken_cpuid, broken_next, broken_run
 default abs
 bits 64
 
@@ -50,7 +50,6 @@ STEP "RDMSR", rdmsr
 STEP "WRMSR", wrmsr
 STEP "IN", in al, 0x61
 STEP "OUT", out 0xed, al
-STEP "VMCALL", vmcall
 STEP "MOV from device memory", mov ebx, [r8]
 STEP "MOV to device memory", mov [r8], r8d
 STEP "STOSD to device memory", stosd
@@ -61,7 +60,11 @@ STEP "WBINVD", wbinvd
 STEP "RDTSC", rdtsc
 STEP "INVLPG", invlpg [r8]
 STEP "STI", sti
-STEP "HLT", hlt
+section .data
+    dq      0
+step_vm_rows:
+STEP "VMCALL", vmcall
+STEP "HLT", hlt                         ; the bare Bochs does not wake up for #DB
 section .data
     dq      0
 
@@ -94,10 +97,13 @@ SHADOW "STI; RDMSR", rdmsr
 SHADOW "STI; WRMSR", wrmsr
 SHADOW "STI; IN", in al, 0x61
 SHADOW "STI; OUT", out 0xed, al
-SHADOW "STI; VMCALL", vmcall
 SHADOW "STI; MOV from device memory", mov ebx, [r8]
 SHADOW "STI; MOV to CR0", mov cr0, r9
 SHADOW "STI; HLT", hlt
+section .data
+    dq      0
+shadow_vm_rows:
+SHADOW "STI; VMCALL", vmcall
 section .data
     dq      0
 

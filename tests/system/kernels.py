@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The test kernels: each folder of guest/payloads/tests whose program counts checks (guest/lib/test.h)
+is one. Tests run them in Nadir and on the bare machine."""
+
+from conftest import TOP
+
+AT_ONCE = 8  # VMs that one nadir.cfg may have
+
+# Lines for the section of those that need more than 32 MiB and one CPU.
+MORE = {}
+
+TEST_KERNELS = sorted({file.parent.name for file in (TOP / "guest/payloads/tests").glob("*/*.c")
+                       if "test_begin(" in file.read_text()})
+
+
+def section(name):
+    """The part of nadir.cfg for one guest program."""
+    return (f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\non_reboot = destroy\n"
+            + MORE.get(name, ""))
+
+
+def batch_of(name, names):
+    """Those of `names` that share one boot with this one."""
+    start = list(names).index(name) // AT_ONCE * AT_ONCE
+    return list(names)[start:start + AT_ONCE]
+
+
+def lines_of(result, name):
+    """What one VM has printed, without the name that Nadir puts before where there are several."""
+    mark = f"[{name}] "
+    lines = [line.strip("\r") for line in result.console.split("\n")]
+    return [line[len(mark):] for line in lines if line.startswith(mark)] or lines
