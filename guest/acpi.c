@@ -25,9 +25,6 @@ struct field {
 /* Pointers to FACS and DSDT are added at run time. SMI_CMD 0: ACPI mode is always on. */
 static const struct field fadt_fields[] = {
     {46, 2, SCI_IRQ},
-    {56, 4, VPM_PM1A_EVT},
-    {64, 4, VPM_PM1A_CNT},
-    {76, 4, VPM_PM_TIMER},
     {88, 1, 4},    /* PM1_EVT_LEN */
     {89, 1, 2},    /* PM1_CNT_LEN */
     {91, 1, 4},    /* PM_TMR_LEN */
@@ -40,12 +37,15 @@ static const struct field fadt_fields[] = {
     {116, 4, GAS_IO(8) | 1u << 24}, /* RESET_REG, byte access */
     {120, 8, VPM_RESET_PORT},
     {128, 1, VPM_RESET_VALUE},
-    {148, 4, GAS_IO(32) | 2u << 24}, /* the same blocks as generic addresses */
-    {152, 8, VPM_PM1A_EVT},
+    {148, 4, GAS_IO(32) | 2u << 24}, /* PM blocks as generic addresses */
     {172, 4, GAS_IO(16) | 2u << 24},
-    {176, 8, VPM_PM1A_CNT},
     {208, 4, GAS_IO(32) | 3u << 24},
-    {212, 8, VPM_PM_TIMER},
+};
+
+/* What lies at so many ports from the power management block's first. */
+static const struct field fadt_pm_fields[] = {
+    {56, 4, VPM_PM1A_EVT},  {64, 4, VPM_PM1A_CNT},  {76, 4, VPM_PM_TIMER},
+    {152, 8, VPM_PM1A_EVT}, {176, 8, VPM_PM1A_CNT}, {212, 8, VPM_PM_TIMER},
 };
 
 static void put(uint8_t *p, unsigned bytes, uint64_t value)
@@ -83,6 +83,9 @@ static void finish_table(uint8_t *table, const char *signature, uint8_t revision
     put_checksum(table, bytes, 9);
 }
 
+/* Level-triggered ISA interrupts: the SCI, and those that the DSDT offers to PCI. */
+static const uint8_t level_irqs[] = {5, SCI_IRQ, 10, 11};
+
 static size_t write_madt(uint8_t *table, uint32_t vcpus)
 {
     put(table + 36, 4, VLAPIC_DEFAULT_BASE);
@@ -99,10 +102,11 @@ static size_t write_madt(uint8_t *table, uint32_t vcpus)
     put(p, 4, 2 | 10u << 8 | 0u << 24); /* override: the timer, ISA IRQ 0, is on pin 2 */
     put(p + 4, 6, 2);
     p += 10;
-    put(p, 4, 2 | 10u << 8 | (uint32_t)SCI_IRQ << 24); /* the SCI: level-triggered, active high */
-    put(p + 4, 4, SCI_IRQ);
-    put(p + 8, 2, 1 | 3u << 2);
-    p += 10;
+    for (size_t i = 0; i < sizeof(level_irqs); i++, p += 10) { /* active high */
+        put(p, 4, 2 | 10u << 8 | (uint32_t)level_irqs[i] << 24);
+        put(p + 4, 4, level_irqs[i]);
+        put(p + 8, 2, 1 | 3u << 2);
+    }
     put(p, 6, 4 | 6u << 8 | 0xffu << 16 | 1ull << 40); /* NMI on LINT1 of every CPU */
     p += 6;
     const size_t bytes = (size_t)(p - table);
@@ -110,11 +114,15 @@ static size_t write_madt(uint8_t *table, uint32_t vcpus)
     return bytes;
 }
 
-static void write_fadt(uint8_t *table, uint32_t facs, uint32_t dsdt)
+static void write_fadt(uint8_t *table, uint32_t facs, uint32_t dsdt, uint16_t pm_base)
 {
     for (size_t i = 0; i < sizeof(fadt_fields) / sizeof(fadt_fields[0]); i++) {
         const struct field *f = &fadt_fields[i];
         put(table + f->offset, f->bytes, f->value);
+    }
+    for (size_t i = 0; i < sizeof(fadt_pm_fields) / sizeof(fadt_pm_fields[0]); i++) {
+        const struct field *f = &fadt_pm_fields[i];
+        put(table + f->offset, f->bytes, pm_base + f->value);
     }
     put(table + 36, 4, facs);
     put(table + 40, 4, dsdt);
@@ -122,12 +130,12 @@ static void write_fadt(uint8_t *table, uint32_t facs, uint32_t dsdt)
     finish_table(table, "FACP", 3, FADT_BYTES);
 }
 
-enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint32_t vcpus,
-                       const uint8_t *dsdt, size_t dsdt_size, size_t *used)
+enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint16_t pm_base,
+                       uint32_t vcpus, const uint8_t *dsdt, size_t dsdt_size, size_t *used)
 {
     if (vcpus == 0 || vcpus > 255 || base % 64 != 0 || dsdt_size < HEADER_BYTES)
         return ERR_BAD_INPUT;
-    const size_t dsdt_at = (MADT + MADT_FIXED_BYTES + 8 * (size_t)vcpus + 38 + 15) & ~(size_t)15;
+    const size_t dsdt_at = (MADT + MADT_FIXED_BYTES + 8 * (size_t)vcpus + 68 + 15) & ~(size_t)15;
     if (capacity < dsdt_at || capacity - dsdt_at < dsdt_size)
         return ERR_LIMIT;
     *used = dsdt_at + dsdt_size;
@@ -137,7 +145,7 @@ enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint32_t vc
     put_text(out + FACS, "FACS");
     put(out + FACS + 4, 4, FACS_BYTES);
     out[FACS + 32] = 1; /* version */
-    write_fadt(out + FADT, base + FACS, base + (uint32_t)dsdt_at);
+    write_fadt(out + FADT, base + FACS, base + (uint32_t)dsdt_at, pm_base);
     put(out + RSDT + HEADER_BYTES, 4, base + FADT);
     put(out + RSDT + HEADER_BYTES + 4, 4, base + MADT);
     finish_table(out + RSDT, "RSDT", 1, HEADER_BYTES + 8);

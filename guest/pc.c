@@ -16,8 +16,9 @@
 #define PC_PAGES      ((sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define ACPI_PAGES    2u
 #define COM1_PORT     0x3f8
-#define EPT_PHYS_BITS 48u /* what four levels map */
-#define IRQ_TIMER_PIN 2   /* ISA IRQ 0 at the IO-APIC, as the MADT says */
+#define PM_BASE       0x600 /* where vpm answers */
+#define EPT_PHYS_BITS 48u   /* what four levels map */
+#define IRQ_TIMER_PIN 2     /* ISA IRQ 0 at the IO-APIC, as the MADT says */
 
 /* ISA interrupt lines. */
 enum {
@@ -158,8 +159,9 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
         vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
         vuart_init(&pc->com1, COM1_PORT, console->out, console->ctx, bus, isa_irq(pc, IRQ_COM1)),
         vi8042_init(&pc->keyboard, bus, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE), power),
-        vpm_init(&pc->pm, bus, timers, isa_irq(pc, IRQ_SCI), power),
         vpci_init(&pc->pci, bus, power),
+        vchipset_init(&pc->chipset, &pc->pci, isa_irq(pc, 0)),
+        vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
         vdebug_init(&pc->debug, console->out, console->ctx, bus, power),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
@@ -167,6 +169,29 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
             return results[i];
     }
     return OK;
+}
+
+/* How firmware leaves the chip set, for a guest that is started without: RAM from 0xc0000 on, PIRQA
+ * and PIRQB to IRQ 10, C and D to 11, level-triggered like the SCI, and the ports of power
+ * management. */
+static void set_up_chipset(struct pc *pc)
+{
+    static const struct {
+        uint8_t devfn, offset, bytes;
+        uint32_t value;
+    } writes[] = {
+        {VCHIPSET_HOST, VCHIPSET_PAM0, 1, 0x30},
+        {VCHIPSET_HOST, VCHIPSET_PAM0 + 1, 2, 0x3333},
+        {VCHIPSET_HOST, VCHIPSET_PAM0 + 3, 4, 0x33333333},
+        {VCHIPSET_ISA, VCHIPSET_PIRQA, 4, 0x0b0b0a0a},
+        {VPM_DEVFN, VPM_PMBASE, 4, PM_BASE},
+        {VPM_DEVFN, VPM_PMREGMISC, 1, 1},
+        {VPM_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO},
+        {VPM_DEVFN, VPCI_INTERRUPT_LINE, 1, IRQ_SCI},
+    };
+    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
+        vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
+    bus_port_write(&pc->vm.bus, VPIC_ELCR + 1, 1, 0x0e);
 }
 
 static enum status write_acpi(struct pc *pc, uint32_t vcpus)
@@ -177,7 +202,7 @@ static enum status write_acpi(struct pc *pc, uint32_t vcpus)
         return s;
     uint8_t *tables = hpa_to_ptr(pages);
     size_t used;
-    s = acpi_build(tables, ACPI_PAGES * PAGE_SIZE, LAYOUT_ACPI, vcpus, dsdt_aml_start,
+    s = acpi_build(tables, ACPI_PAGES * PAGE_SIZE, LAYOUT_ACPI, PM_BASE, vcpus, dsdt_aml_start,
                    (size_t)(dsdt_aml_end - dsdt_aml_start), &used);
     if (s == OK && !guestmem_write(&pc->vm.mem, gpa(LAYOUT_ACPI), tables, used))
         s = ERR_NO_MEMORY;
@@ -228,6 +253,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         s = make_devices(pc, host);
     }
     if (s == OK) {
+        set_up_chipset(pc);
         step = "ACPI tables";
         s = write_acpi(pc, config->vcpus);
     }

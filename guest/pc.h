@@ -3,6 +3,7 @@
 #pragma once
 
 #include "boot/config.h"
+#include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vioapic.h"
@@ -59,6 +60,7 @@ struct pc {
     struct vi8042 keyboard;
     struct vpm pm;
     struct vpci pci;
+    struct vchipset chipset;
     struct vdebug debug;
     struct vioapic ioapic;
     struct vlapic apic; /* of the one vCPU */

@@ -17,12 +17,27 @@ enum status bus_add_ports(struct bus *bus, const struct port_range *range)
     for (uint32_t port = range->first; port <= range->last; port++)
         if (bus->port_owner[port] != 0)
             return ERR_BAD_INPUT;
-    if (bus->port_count == BUS_MAX_PORT_RANGES)
+    uint32_t i = 0;
+    while (i < bus->port_count && bus->port[i].width != 0)
+        i++;
+    if (i == BUS_MAX_PORT_RANGES)
         return ERR_LIMIT;
-    bus->port[bus->port_count++] = *range;
+    if (i == bus->port_count)
+        bus->port_count++;
+    bus->port[i] = *range;
     for (uint32_t port = range->first; port <= range->last; port++)
-        bus->port_owner[port] = (uint8_t)bus->port_count;
+        bus->port_owner[port] = (uint8_t)(i + 1);
     return OK;
+}
+
+void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first)
+{
+    unsigned owner = bus->port_owner[first];
+    if (owner == 0 || bus->port[owner - 1].dev != dev || bus->port[owner - 1].first != first)
+        return;
+    for (uint32_t port = first; port <= bus->port[owner - 1].last; port++)
+        bus->port_owner[port] = 0;
+    bus->port[owner - 1].width = 0;
 }
 
 enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range)

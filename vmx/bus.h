@@ -27,15 +27,18 @@ struct mmio_range {
 };
 
 struct bus {
-    uint8_t port_owner[65536]; /* index into port + 1; 0 = unclaimed */
-    struct port_range port[BUS_MAX_PORT_RANGES];
+    uint8_t port_owner[65536];                   /* index into port + 1; 0 = unclaimed */
+    struct port_range port[BUS_MAX_PORT_RANGES]; /* width 0: a gap that a removed one has left */
     struct mmio_range mmio[BUS_MAX_MMIO_RANGES];
     uint32_t port_count, mmio_count;
 };
 
-/* Claim a range at start. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */
+/* Claim a range. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */
 enum status bus_add_ports(struct bus *bus, const struct port_range *range);
 enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range);
+
+/* Gives back the range of ports that begins at first, if there is one of this device. */
+void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first);
 
 /* One access by the guest, of 1, 2, 4 bytes (memory: or 8); upper bits of a read are zero. */
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);

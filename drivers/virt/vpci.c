@@ -1,28 +1,70 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A PCI bus with only Intel's 440FX host bridge at 00:00.0. CONFIG_ADDRESS takes double words only,
- * so a byte access at 0xcf9 is the chip set's reset control register. */
+/* The PCI bus. CONFIG_ADDRESS takes double words only, so a byte access at 0xcf9 is the chip set's
+ * reset control register. */
 #include "drivers/virt/vpci.h"
 
 enum { CONFIG_ADDRESS = 0xcf8, RESET_CONTROL = 0xcf9, CONFIG_DATA = 0xcfc };
 enum { RESET_CPU = 4 }; /* a rising edge resets; bit 1 (hard or soft) makes no difference */
 
-/* Configuration space of the host bridge, a double word at a time. */
-static uint32_t bridge_read(const struct vpci *pci, unsigned offset)
+static struct vpci_function *find(const struct vpci *pci, uint8_t devfn)
 {
-    switch (offset) {
-    case 0x00: return 0x12378086; /* 82441FX */
-    case 0x04: return pci->command;
-    case 0x08: return 0x06000002; /* class: host bridge; revision 2 */
-    default: return 0;            /* header type 0, no base addresses, no interrupt */
+    for (uint32_t i = 0; i < pci->count; i++)
+        if (pci->function[i]->devfn == devfn)
+            return pci->function[i];
+    return NULL;
+}
+
+/* The function that CONFIG_ADDRESS selects, if there is one: bit 31 enables, and the bus is 0. */
+static struct vpci_function *selected(const struct vpci *pci)
+{
+    if ((pci->address & 0xffff0000) != 0x80000000)
+        return NULL;
+    return find(pci, (uint8_t)(pci->address >> 8));
+}
+
+static uint32_t bar_base(const struct vpci_function *f, unsigned bar)
+{
+    uint32_t value = vpci_get(f, VPCI_BAR0 + 4 * bar, 4);
+    bool io = value & 1;
+    if ((f->config[VPCI_COMMAND] & (io ? VPCI_COMMAND_IO : VPCI_COMMAND_MEMORY)) == 0)
+        return VPCI_NOWHERE;
+    return value & (io ? ~3u : ~15u);
+}
+
+static void tell_moved_bars(struct vpci_function *f)
+{
+    for (unsigned bar = 0; bar < VPCI_BARS; bar++) {
+        if (f->writable[VPCI_BAR0 + 4 * bar + 3] == 0) /* not there */
+            continue;
+        uint32_t base = bar_base(f, bar);
+        if (base == f->bar_base[bar])
+            continue;
+        f->bar_base[bar] = base;
+        if (f->bar_moved != NULL)
+            f->bar_moved(f->dev, bar, base);
     }
 }
 
-/* Is there a device of that address? Mechanism #1: bit 31 enables; bus, device, function 0. */
-static bool bridge_selected(const struct vpci *pci)
+static void write_function(struct vpci_function *f, unsigned offset, unsigned bytes, uint32_t value)
 {
-    return (pci->address & 0xffffff00) == 0x80000000;
+    for (unsigned i = 0; i < bytes; i++) {
+        uint8_t *kept = &f->config[offset + i], mask = f->writable[offset + i];
+        *kept = (uint8_t)((*kept & ~mask) | ((value >> (8 * i)) & mask));
+    }
+    if (offset < VPCI_BAR0 + 4 * VPCI_BARS)
+        tell_moved_bars(f);
+    if (f->written != NULL)
+        f->written(f->dev, offset, bytes);
 }
 
+void vpci_write(struct vpci *pci, uint8_t devfn, unsigned offset, unsigned bytes, uint32_t value)
+{
+    struct vpci_function *f = find(pci, devfn);
+    if (f != NULL && offset % 4 + bytes <= 4 && offset < 256)
+        write_function(f, offset, bytes, value);
+}
+
+/* The bus cuts at 0xcff, so no access leaves the double word. */
 static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
 {
     struct vpci *pci = dev;
@@ -30,9 +72,8 @@ static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
         return pci->address;
     if (port == RESET_CONTROL && bytes == 1)
         return pci->reset_control;
-    if (port < CONFIG_DATA || !bridge_selected(pci))
-        return UINT32_MAX;
-    return bridge_read(pci, pci->address & 0xfc) >> (8 * (port & 3));
+    const struct vpci_function *f = port < CONFIG_DATA ? NULL : selected(pci);
+    return f != NULL ? vpci_get(f, (pci->address & 0xfc) + (port & 3), bytes) : UINT32_MAX;
 }
 
 static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
@@ -44,24 +85,51 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
         if (value & ~(uint32_t)pci->reset_control & RESET_CPU)
             power_line_request(&pci->power, VM_RESET, 0, "reset register 0xcf9");
         pci->reset_control = value & 2;
-    } else if (port >= CONFIG_DATA && bridge_selected(pci)) {
-        unsigned offset = (pci->address & 0xfc) + (port & 3);
-        if (offset == 4) /* SERR# enable is in the high byte, which reads as 0 here */
-            pci->command = (uint16_t)(0x0006 | (value & 0x0040));
+    } else if (port >= CONFIG_DATA) {
+        struct vpci_function *f = selected(pci);
+        if (f != NULL)
+            write_function(f, (pci->address & 0xfc) + (port & 3), bytes, value);
     }
 }
 
-void vpci_reset(struct vpci *pci)
+void vpci_set_irq(struct vpci *pci, const struct vpci_function *f, bool high)
 {
-    pci->address = 0;
-    pci->reset_control = 0;
-    pci->command = 0x0006; /* memory space and bus master are hard-wired to 1 */
+    unsigned pin = f->config[VPCI_INTERRUPT_PIN];
+    if (pin == 0)
+        return;
+    unsigned pirq = ((f->devfn >> 3) + pin - 2u) & 3;
+    for (uint32_t i = 0; i < pci->count; i++) {
+        if (pci->function[i] != f)
+            continue;
+        uint32_t others = pci->asserting[pirq] & ~(1u << i);
+        pci->asserting[pirq] = others | (uint32_t)high << i;
+        irq_line_set(&pci->pirq[pirq], pci->asserting[pirq] != 0);
+    }
+}
+
+enum status vpci_add(struct vpci *pci, struct vpci_function *f, uint8_t devfn,
+                     const struct vpci_register *rows, size_t count)
+{
+    if (find(pci, devfn) != NULL)
+        return ERR_BAD_INPUT;
+    if (pci->count == VPCI_MAX_FUNCTIONS)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned byte = 0; byte < rows[i].bytes; byte++) {
+            f->config[rows[i].offset + byte] = (uint8_t)(rows[i].value >> (8 * byte));
+            f->writable[rows[i].offset + byte] = (uint8_t)(rows[i].writable >> (8 * byte));
+        }
+    }
+    f->devfn = devfn;
+    for (unsigned bar = 0; bar < VPCI_BARS; bar++)
+        f->bar_base[bar] = VPCI_NOWHERE;
+    pci->function[pci->count++] = f;
+    return OK;
 }
 
 enum status vpci_init(struct vpci *pci, struct bus *bus, struct power_line power)
 {
     *pci = (struct vpci){.power = power};
-    vpci_reset(pci);
     return bus_add_ports(
         bus, &(struct port_range){CONFIG_ADDRESS, CONFIG_DATA + 3, 4, pci, read_port, write_port});
 }

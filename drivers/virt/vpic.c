@@ -2,7 +2,7 @@
 /* The 8259A by its data sheet, in 8086 mode, with the chip set's ELCR in place of the LTIM bit. */
 #include "drivers/virt/vpic.h"
 
-enum { MASTER = 0x20, SLAVE = 0xa0, ELCR = 0x4d0 };
+enum { MASTER = 0x20, SLAVE = 0xa0, ELCR = VPIC_ELCR };
 enum { CASCADE = 2 }; /* the master's input that the slave drives */
 enum { ICW1 = 0x10, ICW1_ICW4 = 1, ICW1_SINGLE = 2 };
 enum { ICW4_AUTO_EOI = 2, ICW4_NESTED = 0x10 }; /* special fully nested mode */

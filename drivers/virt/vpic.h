@@ -5,6 +5,8 @@
 #include "vmx/bus.h"
 #include "vmx/lines.h"
 
+#define VPIC_ELCR 0x4d0 /* two ports: a bit per input, 1 = level-triggered */
+
 struct vpic_chip {
     uint8_t irr, isr, imr;
     uint8_t lines;     /* levels of the input pins */

@@ -13,7 +13,7 @@
 #define DEBUG_EXIT     0xf4u
 #define BOCHS_SHUTDOWN 0x8900u
 #define PM1A_CONTROL   0x604u  /* PM1a control register of the virtual PC (and of QEMU's) */
-#define PM1_S5         0x3400u /* SLP_EN, SLP_TYP 5 */
+#define PM1_S5         0x2000u /* SLP_EN, SLP_TYP 0 */
 
 void serial_init(void)
 {

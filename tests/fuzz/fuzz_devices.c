@@ -1,8 +1,10 @@
 // link: drivers/virt/vuart.c drivers/virt/vpic.c drivers/virt/vpit.c drivers/virt/vrtc.c
 // link: drivers/virt/vi8042.c drivers/virt/vpm.c drivers/virt/vpci.c drivers/virt/vdebug.c
+// link: drivers/virt/vchipset.c
 // link: vmx/bus.c vmx/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to any port of the old devices, in any order, with jumps in time. */
+#include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vpci.h"
@@ -24,6 +26,7 @@ static struct vrtc rtc;
 static struct vi8042 kbc;
 static struct vpm pm;
 static struct vpci pci;
+static struct vchipset chipset;
 static struct vdebug debug;
 static uint64_t clock_now;
 
@@ -66,8 +69,11 @@ static void start(uint64_t hz)
     require(vpit_init(&pit, &bus, &timers, line(0)) == OK);
     require(vrtc_init(&rtc, 1800000000, 1u << 30, 0, &bus, &timers, line(8)) == OK);
     require(vi8042_init(&kbc, &bus, line(1), line(12), (struct power_line){NULL, NULL}) == OK);
-    require(vpm_init(&pm, &bus, &timers, line(9), (struct power_line){NULL, NULL}) == OK);
     require(vpci_init(&pci, &bus, (struct power_line){NULL, NULL}) == OK);
+    require(vchipset_init(&chipset, &pci, line(0)) == OK);
+    require(vpm_init(&pm, &bus, &pci, &timers, line(9), (struct power_line){NULL, NULL}) == OK);
+    vpci_write(&pci, VPM_DEVFN, VPM_PMBASE, 2, 0x600);
+    vpci_write(&pci, VPM_DEVFN, VPM_PMREGMISC, 1, 1);
     require(vdebug_init(&debug, drop_byte, NULL, &bus, (struct power_line){NULL, NULL}) == OK);
 }
 
@@ -79,7 +85,6 @@ static void reset_all(void)
     vrtc_reset(&rtc);
     vi8042_reset(&kbc);
     vpm_reset(&pm);
-    vpci_reset(&pci);
 }
 
 /* Six bytes of input are one step: what, where, and a value. */
@@ -109,6 +114,10 @@ static void step(const uint8_t *data)
     case 7:
         if (data[2] == 0)
             reset_all();
+        else if (data[2] == 1) /* each register of each function, and none */
+            bus_port_write(&bus, 0xcf8, 4, 0x80000000 | (data[3] & 15u) << 8 | data[4]);
+        else if (data[2] == 2)
+            vpci_set_irq(&pci, &pm.function, data[3] & 1);
         else
             pm.status = 0x100; /* the power button */
         break;

@@ -117,6 +117,28 @@ static void missing_handlers_read_ones_and_drop(void **state)
     bus_port_write(&bus, 9, 1, 0);
 }
 
+static void removed_ranges_leave_room(void **state)
+{
+    (void)state;
+    struct port_range range;
+    for (unsigned i = 0; i < BUS_MAX_PORT_RANGES; i++) {
+        range = ports((uint16_t)(0x1000 + 4 * i), (uint16_t)(0x1003 + 4 * i), 1);
+        assert_int_equal(bus_add_ports(&bus, &range), OK);
+    }
+    range = ports(0x2000, 0x2003, 1);
+    assert_int_equal(bus_add_ports(&bus, &range), ERR_LIMIT);
+    bus_remove_ports(&bus, &range, 0x1008); /* another device's */
+    bus_remove_ports(&bus, NULL, 0x1009);   /* in the middle of one */
+    bus_remove_ports(&bus, NULL, 0x2000);   /* nobody's */
+    assert_int_equal(bus_port_read(&bus, 0x1009, 1), 0x09);
+    bus_remove_ports(&bus, NULL, 0x1008);
+    assert_int_equal(bus_port_read(&bus, 0x1009, 1), 0xff);
+    assert_int_equal(bus_add_ports(&bus, &range), OK);
+    assert_int_equal(bus_port_read(&bus, 0x2001, 1), 0x01);
+    assert_int_equal(bus_port_read(&bus, 0x1005, 1), 0x05);
+    assert_int_equal(bus_port_read(&bus, 0x100d, 1), 0x0d);
+}
+
 static void device_memory(void **state)
 {
     (void)state;
@@ -147,6 +169,7 @@ int main(void)
         cmocka_unit_test_setup(wide_accesses_are_split_low_first, setup),
         cmocka_unit_test_setup(a_wide_access_wraps_at_the_last_port, setup),
         cmocka_unit_test_setup(missing_handlers_read_ones_and_drop, setup),
+        cmocka_unit_test_setup(removed_ranges_leave_room, setup),
         cmocka_unit_test_setup(device_memory, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 // link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
 // link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
 // link: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
+// link: drivers/virt/vchipset.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
 // link: arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -195,7 +196,7 @@ static void test_ends(void **state)
     assert_int_equal(end_code, 3);
     out(0xcf9, 6);
     assert_int_equal(ended, VM_RESET);
-    bus_port_write(&pc->vm.bus, VPM_PM1A_CNT, 2, VPM_SLP_TYP_S5 << 10 | 1u << 13);
+    bus_port_write(&pc->vm.bus, 0x604, 2, VPM_SLP_TYP_S5 << 10 | 1u << 13);
     assert_int_equal(ended, VM_POWEROFF);
     ended = VM_RUNS;
     out(0x64, 0xfe);
