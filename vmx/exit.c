@@ -67,14 +67,6 @@ static enum exit_action exit_invd(struct vcpu *vcpu)
     return EXIT_NEXT;
 }
 
-static enum exit_action exit_task_switch(struct vcpu *vcpu)
-{
-    vm_end_format(vcpu->vm, VM_CRASH, 0,
-                  "a hardware task switch to selector 0x%llx, not supported yet",
-                  (unsigned long long)(vmread(VMCS_EXIT_QUALIFICATION) & 0xffff));
-    return EXIT_SAME;
-}
-
 /* Every reason that the SDM defines: what it leads to, and its name. Reserved numbers included, so
  * that none is NULL. */
 static const struct {
@@ -167,8 +159,8 @@ const char *exit_reason_name(unsigned reason)
                                       : "a reason that the SDM does not define";
 }
 
-/* The one place where RIP is written. Interruptibility and single-step are as after the
- * instruction. */
+/* The one place where RIP moves on (a task switch loads it with all else). Interruptibility and
+ * single-step are as after the instruction. */
 static inline void step_over(uint64_t length)
 {
     uint64_t next = vmread(VMCS_GUEST_RIP) + length;

@@ -100,6 +100,7 @@ exit_handler exit_ept_violation, exit_ept_misconfiguration, exit_apic_access;
 exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
 exit_handler exit_vmcall, exit_hlt;
+exit_handler exit_task_switch;
 
 /* A 32-bit write zeroes the upper half of the register, as the CPU does. */
 static inline void set_eax_edx(struct vcpu *vcpu, uint64_t value)
@@ -119,6 +120,12 @@ static inline enum exit_action exit_general_protection(struct vcpu *vcpu)
     vcpu_inject_exception_error(vcpu, VECTOR_GENERAL_PROTECTION, 0);
     return EXIT_SAME;
 }
+
+/* Translations cached under the old paging bits or the old CR3 must go (exit_cr.c). */
+void exit_flush_tlb(const struct vcpu *vcpu);
+
+/* Loads the PDPTE registers from where CR3 points; false: a reserved bit is set (exit_cr.c). */
+bool exit_load_pdptes(const struct vcpu *vcpu);
 
 /* Opens the MSRs that live in the VMCS or the local APIC in the VM's table (exit_msr.c); called by
  * vcpu_create(). */

@@ -16,18 +16,16 @@
 #define XCR0_AVX      (1ull << 2)
 #define XCR0_AVX512   (7ull << 5)
 
-/* Translations cached under the old paging bits must go (SDM, "Operations that Invalidate
- * TLBs..."). */
-static void flush_guest_tlb(const struct vcpu *vcpu)
+/* SDM, "Operations that Invalidate TLBs and Paging-Structure Caches". */
+void exit_flush_tlb(const struct vcpu *vcpu)
 {
     if ((vcpu->proc2 & PROC2_VPID) != 0 &&
         !invvpid(INVALIDATE_SINGLE, (uint16_t)(vcpu->vm->index + 1)))
         panic("INVVPID failed");
 }
 
-/* SDM, "PDPTE Registers": loaded from memory when PAE paging begins; false: a reserved bit is set.
- */
-static bool load_pdptes(const struct vcpu *vcpu)
+/* SDM, "PDPTE Registers". */
+bool exit_load_pdptes(const struct vcpu *vcpu)
 {
     uint64_t pdpte[4];
     uint64_t cr3 = vmread(VMCS_GUEST_CR3) & 0xffffffe0u;
@@ -81,7 +79,7 @@ static bool switch_paging(const struct vcpu *vcpu, bool on)
         set_long_mode(true);
         return true;
     }
-    return (cr4 & CR4_PAE) == 0 || load_pdptes(vcpu);
+    return (cr4 & CR4_PAE) == 0 || exit_load_pdptes(vcpu);
 }
 
 static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value)
@@ -98,7 +96,7 @@ static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value)
     /* SDM, "PDPTE Registers": under PAE paging a change of CD or NW loads them again. */
     bool pae_paging = (value & old & CR0_PG) != 0 && (vmread(VMCS_GUEST_CR4) & CR4_PAE) != 0 &&
                       (vmread(VMCS_GUEST_EFER) & EFER_LMA) == 0;
-    if (pae_paging && (changed & (CR0_CD | CR0_NW)) != 0 && !load_pdptes(vcpu))
+    if (pae_paging && (changed & (CR0_CD | CR0_NW)) != 0 && !exit_load_pdptes(vcpu))
         return exit_general_protection(vcpu);
 
     const uint64_t defined = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |
@@ -110,7 +108,7 @@ static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value)
      * one's to spoil. */
     vmwrite(VMCS_GUEST_CR0, (value & ~(CR0_CD | CR0_NW)) | fixed);
     if ((changed & (CR0_PG | CR0_WP | CR0_PE)) != 0)
-        flush_guest_tlb(vcpu);
+        exit_flush_tlb(vcpu);
     return EXIT_NEXT;
 }
 
@@ -127,13 +125,13 @@ static enum exit_action write_cr4(struct vcpu *vcpu, uint64_t value)
     bool pae_paging =
         (vmread(VMCS_GUEST_CR0) & CR0_PG) != 0 && !long_mode && (value & CR4_PAE) != 0;
     if (pae_paging && (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) != 0 &&
-        !load_pdptes(vcpu))
+        !exit_load_pdptes(vcpu))
         return exit_general_protection(vcpu);
 
     vmwrite(VMCS_CTRL_CR4_SHADOW, value);
     vmwrite(VMCS_GUEST_CR4, value | vmx_caps()->cr4_fixed0 | CR4_MCE);
     if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_LA57)) != 0)
-        flush_guest_tlb(vcpu);
+        exit_flush_tlb(vcpu);
     return EXIT_NEXT;
 }
 

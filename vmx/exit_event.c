@@ -25,24 +25,26 @@ static void write_dr6(uint64_t value)
     __asm__ volatile("mov %0, %%dr6" : : "r"(value));
 }
 
-/*
- * #DB is intercepted before DR6 and DR7 have changed (SDM, "Exit Qualification for Debug
- * Exceptions"): do what its delivery would have done. The guest's DR0 to DR6 are in the CPU, the
- * host uses none.
- */
-static void reflect_debug(struct vcpu *vcpu)
+/* The guest's DR0 to DR6 are in the CPU, the host uses none. */
+void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes)
 {
-    uint64_t causes = vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full;
     write_dr6((read_dr6() & ~(DR6_CLEARED_BY_DB | 1)) | causes);
     vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
     vmwrite(VMCS_GUEST_DEBUGCTL, vmread(VMCS_GUEST_DEBUGCTL) & ~DEBUGCTL_BTF);
+    vcpu_inject_exception(vcpu, VECTOR_DEBUG);
+}
+
+/* #DB is intercepted before DR6 and DR7 have changed (SDM, "Exit Qualification for Debug
+ * Exceptions"). */
+static void reflect_debug(struct vcpu *vcpu)
+{
     /* Its delivery ends a shadow of STI or MOV SS. Left there, with RFLAGS.TF, VM entry would
      * demand a pending single-step, which this #DB is (SDM, "Checks on Guest Non-Register State").
      */
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
             vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
     uint32_t type = (uint32_t)vmread(VMCS_EXIT_EVENT) & EVENT_TYPE_MASK;
-    vcpu_inject_exception(vcpu, VECTOR_DEBUG);
+    vcpu_inject_debug(vcpu, vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full);
     if (type == EVENT_PRIVILEGED_SOFTWARE) {
         vcpu->event = EVENT_VALID | EVENT_PRIVILEGED_SOFTWARE | VECTOR_DEBUG;
         vcpu->event_length = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);

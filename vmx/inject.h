@@ -8,6 +8,10 @@
 /* After an exit that came during the delivery of an event: queues that event again, as it was. */
 void inject_again(struct vcpu *vcpu);
 
+/* Queues the #DB that these causes make, with DR6, DR7 and IA32_DEBUGCTL as its delivery leaves
+ * them. */
+void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes);
+
 /* Before an entry: puts the event that is due into the VMCS, or opens the window for it. */
 void inject_prepare(struct vcpu *vcpu);
 

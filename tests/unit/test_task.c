@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// link: vmx/task.c
+/* Hardware task switches: both formats of TSS, each way to switch, each check with its error code.
+ */
+#include "vmx/task.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+enum { TS = 10, NP = 11, SS = 12, GP = 13 };
+enum { GDT = 0x1000, LDT = 0x2000, OLD = 0x3000, NEW = 0x4000, STACK = 0x6000, SIZE = 0x8000 };
+/* Selectors of the GDT below. */
+enum { CODE = 0x08, DATA = 0x10, OLD_TSS = 0x18, NEW_TSS = 0x20, LDT_SEL = 0x28, CODE3 = 0x30 };
+enum { DATA3 = 0x38, CONFORMING = 0x40, READ_ONLY = 0x48, ABSENT = 0x50, EXEC_ONLY = 0x58 };
+enum { STACK16 = 0x60, GDT_LIMIT = 0x67 };
+enum { NT = 1 << 14, VM = 1 << 17 };
+
+static uint8_t memory[SIZE];
+static uint32_t hole = UINT32_MAX; /* a page that faults */
+static uint32_t cr3;
+static bool cr3_bad, user_write;
+
+static bool present(uint32_t at, unsigned bytes)
+{
+    assert_in_range(at, 0, SIZE - bytes);
+    return at / 4096 != hole / 4096 && (at + bytes - 1) / 4096 != hole / 4096;
+}
+
+static bool read_memory(void *ctx, uint32_t at, void *to, unsigned bytes)
+{
+    (void)ctx;
+    if (!present(at, bytes))
+        return false;
+    memcpy(to, memory + at, bytes);
+    return true;
+}
+
+static bool probe_write(void *ctx, uint32_t at, unsigned bytes)
+{
+    (void)ctx;
+    return present(at, bytes);
+}
+
+static bool write_memory(void *ctx, uint32_t at, uint32_t value, unsigned bytes, bool user)
+{
+    (void)ctx;
+    if (!present(at, bytes))
+        return false;
+    user_write = user;
+    memcpy(memory + at, &value, bytes);
+    return true;
+}
+
+static bool load_cr3(void *ctx, uint32_t value)
+{
+    (void)ctx;
+    cr3 = value;
+    return !cr3_bad;
+}
+
+static const struct task_env env = {NULL, read_memory, probe_write, write_memory, load_cr3};
+
+static void descriptor(uint32_t table, unsigned selector, uint32_t base, uint32_t limit,
+                       unsigned access, unsigned flags)
+{
+    uint64_t d = (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)access << 40 |
+                 (uint64_t)(limit >> 16 & 15) << 48 | (uint64_t)flags << 52 |
+                 (uint64_t)(base >> 24) << 56;
+    memcpy(memory + table + (selector & ~7u), &d, 8);
+}
+
+static void put(uint32_t at, uint32_t value)
+{
+    memcpy(memory + at, &value, 4);
+}
+
+static void put16(uint32_t at, uint16_t value)
+{
+    memcpy(memory + at, &value, 2);
+}
+
+static uint32_t get(uint32_t at)
+{
+    uint32_t value;
+    memcpy(&value, memory + at, 4);
+    return value;
+}
+
+static uint8_t type_of(unsigned selector)
+{
+    return memory[GDT + selector + 5];
+}
+
+static struct task_cpu cpu;
+static struct task_request request;
+
+/* Two tasks with 32-bit TSSes at CPL 0, by CALL: the tests change what they are about. */
+static int setup(void **state)
+{
+    (void)state;
+    memset(memory, 0, sizeof(memory));
+    hole = UINT32_MAX;
+    cr3 = 0;
+    cr3_bad = user_write = false;
+    descriptor(GDT, CODE, 0, 0xfffff, 0x9a, 0xc);
+    descriptor(GDT, DATA, 0, 0xfffff, 0x92, 0xc);
+    descriptor(GDT, OLD_TSS, OLD, 0x67, 0x8b, 0);
+    descriptor(GDT, NEW_TSS, NEW, 0x67, 0x89, 0);
+    descriptor(GDT, LDT_SEL, LDT, 0xf, 0x82, 0);
+    descriptor(GDT, CODE3, 0, 0xfffff, 0xfa, 0xc);
+    descriptor(GDT, DATA3, 0, 0xfffff, 0xf2, 0xc);
+    descriptor(GDT, CONFORMING, 0, 0xfffff, 0x9e, 0xc);
+    descriptor(GDT, READ_ONLY, 0, 0xfffff, 0x90, 0xc);
+    descriptor(GDT, ABSENT, 0, 0xfffff, 0x12, 0xc);
+    descriptor(GDT, EXEC_ONLY, 0, 0xfffff, 0x98, 0xc);
+    descriptor(GDT, STACK16, STACK, 0xfff, 0x92, 0);
+    descriptor(LDT, 8, 0x1234, 0xff, 0x92, 4);
+
+    cpu = (struct task_cpu){.eip = 0x100, .eflags = 0x246, .gdt_base = GDT, .gdt_limit = GDT_LIMIT};
+    for (unsigned i = 0; i < 8; i++)
+        cpu.gpr[i] = 0x11111111 * (i + 1);
+    for (unsigned i = 0; i < TASK_SEGMENTS; i++)
+        cpu.segment[i] = (struct task_segment){(uint16_t)(0xa0 + 8 * i), 0xc093, ~0u, 0};
+    cpu.segment[TASK_LDTR].access = 0x10000;
+    cpu.segment[TASK_TR] = (struct task_segment){OLD_TSS, 0x8b, 0x67, OLD};
+
+    put(NEW + 28, 0x7000);
+    put(NEW + 32, 0x5000);
+    put(NEW + 36, 0x80000203); /* with a bit that does not exist, and without bit 1 */
+    for (unsigned i = 0; i < 8; i++)
+        put(NEW + 40 + 4 * i, 0xaa000000 + i);
+    put(NEW + 56, STACK + 0x100);
+    const uint16_t selectors[] = {DATA, CODE, DATA, DATA, 0, 0, 0};
+    for (unsigned i = 0; i < 7; i++)
+        put(NEW + 72 + 4 * i, selectors[i]);
+    request = (struct task_request){TASK_CALL, NEW_TSS, 0x105, false, 0};
+    return 0;
+}
+
+static struct task_result switch_now(void)
+{
+    return task_switch(&cpu, &env, &request);
+}
+
+static void expect_fault(enum task_outcome outcome, unsigned vector, unsigned error)
+{
+    struct task_result r = switch_now();
+    assert_int_equal(r.outcome, outcome);
+    assert_int_equal(r.vector, vector);
+    assert_int_equal(r.error, error);
+}
+
+static void test_call32(void **state)
+{
+    (void)state;
+    put(OLD + 72, 0xffff0000); /* the upper halves of selectors stay */
+    struct task_result r = switch_now();
+    assert_int_equal(r.outcome, TASK_SWITCHED);
+    assert_false(r.trap);
+    assert_int_equal(get(OLD + 32), 0x105);
+    assert_int_equal(get(OLD + 36), 0x246);
+    assert_int_equal(get(OLD + 40), 0x11111111);
+    assert_int_equal(get(OLD + 68), 0x88888888);
+    assert_int_equal(get(OLD + 72), 0xffff00a0);
+    assert_int_equal(get(OLD + 92), 0xc8);
+    assert_int_equal(get(NEW), OLD_TSS);
+    assert_int_equal(cpu.eip, 0x5000);
+    assert_int_equal(cpu.eflags, 0x203 | NT);
+    assert_int_equal(cpu.gpr[7], 0xaa000007);
+    assert_int_equal(cpu.segment[TASK_TR].selector, NEW_TSS);
+    assert_int_equal(cpu.segment[TASK_TR].access, 0x8b);
+    assert_int_equal(cpu.segment[TASK_CS].access, 0xc09b);
+    assert_int_equal(cpu.segment[TASK_SS].access, 0xc093);
+    assert_int_equal(cpu.segment[TASK_SS].limit, ~0u);
+    assert_int_equal(cpu.segment[TASK_FS].access >> 16, 1);
+    assert_int_equal(cpu.segment[TASK_LDTR].access >> 16, 1);
+    assert_int_equal(type_of(OLD_TSS), 0x8b);
+    assert_int_equal(type_of(NEW_TSS), 0x8b);
+    assert_int_equal(type_of(CODE), 0x9b); /* accessed */
+    assert_int_equal(cr3, 0);              /* no paging */
+}
+
+/* SDM, table "Effect of a Task Switch on Busy Flag, NT Flag, Previous Task Link Field, TS Flag". */
+static void test_sources(void **state)
+{
+    static const struct {
+        enum task_source source;
+        uint8_t new_before, old_after;
+        bool linked, nt_saved, nt_new;
+    } rows[] = {
+        {TASK_CALL, 0x89, 0x8b, true, true, true},
+        {TASK_GATE, 0x89, 0x8b, true, true, true},
+        {TASK_JMP, 0x89, 0x89, false, true, false},
+        {TASK_IRET, 0x8b, 0x89, false, false, false},
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        setup(state);
+        request.source = rows[i].source;
+        cpu.eflags |= NT;
+        memory[GDT + NEW_TSS + 5] = rows[i].new_before;
+        assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+        assert_int_equal(type_of(OLD_TSS), rows[i].old_after);
+        assert_int_equal(type_of(NEW_TSS), 0x8b);
+        assert_int_equal(get(NEW), rows[i].linked ? OLD_TSS : 0);
+        assert_int_equal((get(OLD + 36) & NT) != 0, rows[i].nt_saved);
+        assert_int_equal((cpu.eflags & NT) != 0, rows[i].nt_new);
+    }
+}
+
+static void test_tss16(void **state)
+{
+    (void)state;
+    descriptor(GDT, NEW_TSS, NEW, 0x2b, 0x81, 0);
+    for (unsigned i = 0; i < 22; i++)
+        put16(NEW + 2 * i, (uint16_t)(0x100 + i));
+    put16(NEW + 16, 0x0202);
+    const uint16_t selectors[] = {DATA, CODE, DATA, DATA, LDT_SEL};
+    for (unsigned i = 0; i < 5; i++)
+        put16(NEW + 34 + 2 * i, selectors[i]);
+    cpu.paging = true;
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(cpu.eip, 0x107);
+    assert_int_equal(cpu.eflags, 0x202 | NT);
+    assert_int_equal(cpu.gpr[0], 0xffff0109);
+    assert_int_equal(cpu.segment[TASK_GS].selector, 0);
+    assert_int_equal(cpu.segment[TASK_LDTR].base, LDT);
+    assert_int_equal(cpu.segment[TASK_TR].access, 0x83);
+    assert_int_equal(cr3, 0); /* a 16-bit TSS has none */
+
+    /* And back, by IRET: saved in 16-bit fields. */
+    request = (struct task_request){TASK_IRET, OLD_TSS, 0x10e, false, 0};
+    uint8_t behind[4] = {memory[NEW + 42], memory[NEW + 43], memory[NEW + 44], memory[NEW + 45]};
+    put(OLD + 28, 0x7000);
+    for (unsigned i = 0; i < 6; i++)
+        put(OLD + 72 + 4 * i, selectors[i % 4]);
+    put(OLD + 84, DATA);
+    put(OLD + 88, DATA);
+    put(OLD + 92, DATA);
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(get(NEW + 14), 0x10e | 0x0202 << 16);
+    assert_int_equal(get(NEW + 18) & 0xffff, 0x109);
+    assert_memory_equal(behind, memory + NEW + 42, 4);
+    assert_int_equal(cpu.gpr[0], 0x11111111);
+    assert_int_equal(cr3, 0x7000);
+}
+
+/* Each check of the TSS comes before anything has changed. */
+static void test_refusals(void **state)
+{
+    static const struct {
+        enum task_source source;
+        unsigned selector, access, limit, vector, error;
+    } rows[] = {
+        {TASK_CALL, NEW_TSS | 4, 0x89, 0x67, GP, NEW_TSS | 4},
+        {TASK_IRET, NEW_TSS | 4, 0x8b, 0x67, TS, NEW_TSS | 4},
+        {TASK_JMP, GDT_LIMIT + 1, 0x89, 0x67, GP, GDT_LIMIT + 1},
+        {TASK_IRET, GDT_LIMIT + 1, 0x89, 0x67, TS, GDT_LIMIT + 1},
+        {TASK_CALL, NEW_TSS | 3, 0x8b, 0x67, GP, NEW_TSS}, /* busy */
+        {TASK_IRET, NEW_TSS, 0x89, 0x67, TS, NEW_TSS},     /* not busy */
+        {TASK_GATE, NEW_TSS, 0x92, 0x67, GP, NEW_TSS},     /* data */
+        {TASK_JMP, NEW_TSS, 0x82, 0x67, GP, NEW_TSS},      /* LDT */
+        {TASK_JMP, NEW_TSS, 0x8c, 0x67, GP, NEW_TSS},      /* call gate */
+        {TASK_JMP, NEW_TSS, 0x09, 0x67, NP, NEW_TSS},
+        {TASK_CALL, NEW_TSS, 0x89, 0x66, TS, NEW_TSS},
+        {TASK_CALL, NEW_TSS, 0x81, 0x2a, TS, NEW_TSS},
+    };
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        setup(state);
+        descriptor(GDT, NEW_TSS, NEW, rows[i].limit, rows[i].access, 0);
+        request.source = rows[i].source;
+        request.selector = (uint16_t)rows[i].selector;
+        uint8_t before[SIZE];
+        struct task_cpu old = cpu;
+        memcpy(before, memory, SIZE);
+        expect_fault(TASK_REFUSED, rows[i].vector, rows[i].error);
+        assert_memory_equal(before, memory, SIZE);
+        assert_memory_equal(&old, &cpu, sizeof(cpu));
+    }
+    setup(state);
+    cpu.segment[TASK_TR].limit = 0x5c;
+    expect_fault(TASK_REFUSED, TS, OLD_TSS);
+}
+
+static void test_page_faults_before(void **state)
+{
+    static const uint32_t holes[] = {GDT, OLD, NEW};
+    for (unsigned i = 0; i < 3; i++) {
+        setup(state);
+        hole = holes[i];
+        uint8_t before[SIZE];
+        memcpy(before, memory, SIZE);
+        expect_fault(TASK_REFUSED, TASK_FAULT_QUEUED, 0);
+        assert_memory_equal(before, memory, SIZE);
+    }
+}
+
+/* Faults of the new task: selectors are loaded, and CS is one that the CPU can enter with. */
+static void test_new_task_faults(void **state)
+{
+    static const struct {
+        unsigned field, value, vector, error; /* the TSS's offset of a selector */
+    } rows[] = {
+        {96, 0x7f8, TS, 0x7f8},             /* LDT beyond the GDT */
+        {96, LDT_SEL | 4, TS, LDT_SEL | 4}, /* in an LDT */
+        {96, DATA, TS, DATA},
+        {80, 0, TS, 0}, /* SS null */
+        {80, 0x7f8, TS, 0x7f8},
+        {80, CODE, TS, CODE},
+        {80, READ_ONLY, TS, READ_ONLY},
+        {80, ABSENT, SS, ABSENT},
+        {80, DATA3, TS, DATA3},   /* DPL is not CPL */
+        {80, DATA | 3, TS, DATA}, /* DPL is not RPL */
+        {80, 0xc, TS, 0xc},       /* in an LDT that is not there */
+        {84, EXEC_ONLY, TS, EXEC_ONLY},
+        {84, DATA | 1, TS, DATA},
+        {72, ABSENT, NP, ABSENT},
+        {88, OLD_TSS, TS, OLD_TSS},
+        {92, GDT_LIMIT + 1, TS, GDT_LIMIT + 1},
+        {76, 0, TS, 0}, /* CS null */
+        {76, DATA, TS, DATA},
+        {76, CODE3, TS, CODE3}, /* DPL above RPL */
+    };
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        setup(state);
+        put(NEW + rows[i].field, rows[i].value);
+        expect_fault(TASK_FAULTED, rows[i].vector, rows[i].error);
+        assert_int_equal(cpu.segment[TASK_TR].selector, NEW_TSS);
+        assert_int_equal(cpu.eip, 0x5000);
+        uint32_t cs = cpu.segment[TASK_CS].access, ss = cpu.segment[TASK_SS].access;
+        assert_int_equal(cs & 0x1009f, 0x9b);
+        assert_int_equal(cs >> 5 & 3, ss >> 5 & 3);
+    }
+    setup(state);
+    descriptor(GDT, CODE, 0, 0xfffff, 0x1a, 0xc);
+    expect_fault(TASK_FAULTED, NP, CODE);
+    setup(state);
+    descriptor(GDT, CODE, 0, 0x4ff, 0x9a, 4);
+    expect_fault(TASK_FAULTED, GP, 0); /* EIP beyond CS */
+    setup(state);
+    cpu.paging = cr3_bad = true;
+    expect_fault(TASK_FAULTED, TS, 0);
+    setup(state);
+    hole = LDT;
+    put(NEW + 96, LDT_SEL);
+    put(NEW + 84, 0xc);
+    expect_fault(TASK_FAULTED, TASK_FAULT_QUEUED, 0);
+}
+
+static void test_ldt_and_rings(void **state)
+{
+    (void)state;
+    put(NEW + 96, LDT_SEL);
+    put(NEW + 76, CODE3 | 3);
+    put(NEW + 80, DATA3 | 3);
+    put(NEW + 72, DATA3);
+    put(NEW + 84, CONFORMING | 3); /* readable conforming code of any DPL may be data */
+    put(NEW + 88, 0);
+    put(NEW + 92, 0);
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(cpu.segment[TASK_SS].access >> 5 & 3, 3);
+    assert_int_equal(cpu.segment[TASK_LDTR].access, 0x82);
+
+    setup(state);
+    put(NEW + 96, LDT_SEL);
+    put(NEW + 88, 0xc);
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(cpu.segment[TASK_FS].base, 0x1234);
+    assert_int_equal(memory[LDT + 8 + 5], 0x93);
+
+    setup(state);
+    put(NEW + 84, DATA);
+    put(NEW + 76, CODE3 | 3);
+    put(NEW + 80, DATA3 | 3);
+    expect_fault(TASK_FAULTED, TS, DATA); /* DS of DPL 0 at CPL 3 */
+}
+
+static void test_vm86(void **state)
+{
+    (void)state;
+    put(NEW + 36, VM | 0x202);
+    put(NEW + 76, 0x1234);
+    put(NEW + 80, 0x0600);
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    for (unsigned i = TASK_ES; i <= TASK_GS; i++) {
+        const struct task_segment *s = &cpu.segment[i];
+        assert_int_equal(s->access, 0xf3);
+        assert_int_equal(s->limit, 0xffff);
+        assert_int_equal(s->base, s->selector * 16);
+    }
+}
+
+static void test_error_code(void **state)
+{
+    request.source = TASK_GATE;
+    request.has_error = true;
+    request.error = 0x12345678;
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(cpu.gpr[4], STACK + 0xfc);
+    assert_int_equal(get(STACK + 0xfc), 0x12345678);
+    assert_false(user_write);
+
+    /* A 16-bit stack wraps within 64 KiB; a 16-bit TSS pushes a word. */
+    setup(state);
+    request.source = TASK_GATE;
+    request.has_error = true;
+    request.error = 0xabcd;
+    put(NEW + 80, STACK16);
+    put(NEW + 56, 0xffff0200);
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(cpu.gpr[4], 0xffff01fc);
+    assert_int_equal(get(STACK + 0x1fc), 0xabcd);
+
+    setup(state);
+    request.source = TASK_GATE;
+    request.has_error = true;
+    put(NEW + 80, STACK16);
+    put(NEW + 56, 0x2000);
+    expect_fault(TASK_FAULTED, SS, 0);
+
+    setup(state);
+    request.source = TASK_GATE;
+    request.has_error = true;
+    put(NEW + 76, CODE3 | 3);
+    put(NEW + 80, DATA3 | 3);
+    put(NEW + 72, 0);
+    put(NEW + 84, 0);
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_true(user_write);
+}
+
+static void test_trap_and_cr3(void **state)
+{
+    (void)state;
+    put(NEW + 100, 1);
+    cpu.paging = true;
+    struct task_result r = switch_now();
+    assert_int_equal(r.outcome, TASK_SWITCHED);
+    assert_true(r.trap);
+    assert_int_equal(cr3, 0x7000);
+}
+
+/* IRET to itself: what has just been saved is what is loaded. */
+static void test_same_task(void **state)
+{
+    (void)state;
+    request = (struct task_request){TASK_IRET, OLD_TSS, 0x105, false, 0};
+    for (unsigned i = 0; i < TASK_LDTR; i++)
+        cpu.segment[i].selector = i == TASK_CS ? CODE : DATA;
+    assert_int_equal(switch_now().outcome, TASK_SWITCHED);
+    assert_int_equal(cpu.eip, 0x105);
+    assert_int_equal(cpu.gpr[0], 0x11111111);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_call32, setup),
+        cmocka_unit_test_setup(test_sources, setup),
+        cmocka_unit_test_setup(test_tss16, setup),
+        cmocka_unit_test_setup(test_refusals, setup),
+        cmocka_unit_test_setup(test_page_faults_before, setup),
+        cmocka_unit_test_setup(test_new_task_faults, setup),
+        cmocka_unit_test_setup(test_ldt_and_rings, setup),
+        cmocka_unit_test_setup(test_vm86, setup),
+        cmocka_unit_test_setup(test_error_code, setup),
+        cmocka_unit_test_setup(test_trap_and_cr3, setup),
+        cmocka_unit_test_setup(test_same_task, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
