@@ -16,9 +16,10 @@
 #define PC_PAGES      ((sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define ACPI_PAGES    2u
 #define COM1_PORT     0x3f8
-#define PM_BASE       0x600 /* where vpm answers */
-#define EPT_PHYS_BITS 48u   /* what four levels map */
-#define IRQ_TIMER_PIN 2     /* ISA IRQ 0 at the IO-APIC, as the MADT says */
+#define PM_BASE       0x600  /* where vpm answers */
+#define IDE_BASE      0xc000 /* where the disks' bus master does */
+#define EPT_PHYS_BITS 48u    /* what four levels map */
+#define IRQ_TIMER_PIN 2      /* ISA IRQ 0 at the IO-APIC, as the MADT says */
 
 /* ISA interrupt lines. */
 enum {
@@ -28,6 +29,7 @@ enum {
     IRQ_RTC = 8,
     IRQ_SCI = 9,
     IRQ_MOUSE = 12,
+    IRQ_DISK = 14,
 };
 
 extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
@@ -171,6 +173,26 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
     return OK;
 }
 
+/* The disks' memory is the loader's: what is written lives longer than this life of the VM. */
+static enum status make_disks(struct pc *pc, const struct vm_config *config)
+{
+    _Static_assert(VATA_DISKS == CONFIG_MAX_DISKS, "one channel takes all");
+    enum { CMOS_DISKS = 0x12, CMOS_TRANSLATION = 0x39, BIOS_SECTORS = 1024 * 16 * 63 };
+    struct vata_image image[VATA_DISKS] = {{NULL, 0}, {NULL, 0}};
+    if (config->disk_count == 0)
+        return OK;
+    for (uint32_t i = 0; i < config->disk_count; i++) {
+        image[i] = (struct vata_image){hpa_to_ptr(hpa(config->disk[i].base)), config->disk[i].size};
+        /* Each is of a type that is told elsewhere; if large, its geometry is made up for BIOSes.
+         */
+        pc->rtc.ram[CMOS_DISKS] |= (uint8_t)(0xf0 >> (4 * i));
+        if (image[i].bytes / VATA_SECTOR > BIOS_SECTORS)
+            pc->rtc.ram[CMOS_TRANSLATION] |= (uint8_t)(1 << (2 * i));
+    }
+    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers,
+                     isa_irq(pc, IRQ_DISK));
+}
+
 /* How firmware leaves the chip set, for a guest that is started without: RAM from 0xc0000 on, PIRQA
  * and PIRQB to IRQ 10, C and D to 11, level-triggered like the SCI, and the ports of power
  * management. */
@@ -184,6 +206,9 @@ static void set_up_chipset(struct pc *pc)
         {VCHIPSET_HOST, VCHIPSET_PAM0 + 1, 2, 0x3333},
         {VCHIPSET_HOST, VCHIPSET_PAM0 + 3, 4, 0x33333333},
         {VCHIPSET_ISA, VCHIPSET_PIRQA, 4, 0x0b0b0a0a},
+        {VIDE_DEVFN, VIDE_BMIBA, 4, IDE_BASE},
+        {VIDE_DEVFN, VIDE_IDETIM, 2, VIDE_DECODE},
+        {VIDE_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO | VPCI_COMMAND_MASTER},
         {VPM_DEVFN, VPM_PMBASE, 4, PM_BASE},
         {VPM_DEVFN, VPM_PMREGMISC, 1, 1},
         {VPM_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO},
@@ -251,6 +276,10 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     if (s == OK) {
         step = "devices";
         s = make_devices(pc, host);
+    }
+    if (s == OK) {
+        step = "disks";
+        s = make_disks(pc, config);
     }
     if (s == OK) {
         set_up_chipset(pc);

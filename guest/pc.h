@@ -6,6 +6,7 @@
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
 #include "drivers/virt/vi8042.h"
+#include "drivers/virt/vide.h"
 #include "drivers/virt/vioapic.h"
 #include "drivers/virt/vlapic.h"
 #include "drivers/virt/vpci.h"
@@ -61,6 +62,7 @@ struct pc {
     struct vpm pm;
     struct vpci pci;
     struct vchipset chipset;
+    struct vide ide; /* where there is a disk */
     struct vdebug debug;
     struct vioapic ioapic;
     struct vlapic apic; /* of the one vCPU */

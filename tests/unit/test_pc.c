@@ -2,7 +2,8 @@
 // link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
 // link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
 // link: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
-// link: drivers/virt/vchipset.c
+// link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c
+// link: drivers/virt/vata_command.c drivers/virt/vata_dma.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
 // link: arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -23,7 +24,8 @@
 
 #include <cmocka.h>
 
-#define ARENA (72ull << 20)
+#define ARENA    (72ull << 20)
+#define IDE_BASE 0xc000
 
 const uint8_t dsdt_aml_start[64] = "DSDT\x40";
 extern const uint8_t dsdt_aml_end[];
@@ -276,6 +278,37 @@ static void test_msrs(void **state)
     }
 }
 
+/* A disk outlives the VM's lives, and its interrupt reaches both controllers. */
+static void test_disk(void **state)
+{
+    (void)state;
+    static uint8_t data[2 * 512];
+    assert_int_equal(in(0x1f7), 0xff); /* without one there is no channel either */
+    for (unsigned life = 0; life < 2; life++) {
+        pc_destroy(pc);
+        config.disk_count = 1;
+        config.disk[0].base = (uint64_t)(uintptr_t)data;
+        config.disk[0].size = sizeof(data);
+        assert_int_equal(pc_create(&config, 0, &host, &console, &pc), OK);
+        assert_int_equal(pc->rtc.ram[0x12], 0xf0);
+        assert_int_equal(in(0x1f7), 0x50);
+        assert_int_equal(in(IDE_BASE + 2), 0);
+        out(0x1f6, 0xe0);
+        out(0x1f2, 1);
+        out(0x1f3, 1);
+        out(0x1f7, life == 0 ? 0x30 : 0x20);
+        for (unsigned i = 0; i < 256; i++) {
+            if (life == 0)
+                bus_port_write(&pc->vm.bus, 0x1f0, 2, i);
+            else
+                assert_int_equal(bus_port_read(&pc->vm.bus, 0x1f0, 2), i);
+        }
+        out(0xa0, 0x0a);
+        assert_int_equal(in(0xa0) & 0x40, 0x40);
+    }
+    assert_int_equal(data[512 + 2], 1);
+}
+
 static void refuse(enum status expected, const char *text)
 {
     struct pc *other = NULL;
@@ -307,6 +340,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The IDE function of Intel's PIIX3 (82371SB) at 00:01.1, in compatibility mode: it switches the
+ * first ATA channel on and off and says where its bus master answers. A second channel has no disks
+ * and no ports. */
+#pragma once
+
+#include "drivers/virt/vata.h"
+#include "drivers/virt/vpci.h"
+
+#define VIDE_DEVFN  VPCI_DEVFN(1, 1)
+#define VIDE_BMIBA  0x20 /* the bus master's 16 ports */
+#define VIDE_IDETIM 0x40 /* of the first channel */
+#define VIDE_DECODE 0x8000
+
+struct vide {
+    struct vpci_function function;
+    struct vata ata;
+    struct bus *bus;
+    uint16_t dma_base; /* 0: the bus master has no ports */
+};
+
+/* Switched off, as at power-on. ERR_BAD_INPUT as of vata_init(). */
+enum status vide_init(struct vide *ide, const struct vata_image image[VATA_DISKS],
+                      const struct guestmem *mem, struct bus *bus, struct vpci *pci,
+                      struct timers *timers, struct irq_line irq);
