@@ -11,8 +11,10 @@ from pathlib import Path
 
 from . import CACHE, ToolError, say
 
-# What a kernel needs to be a KVM host, in loading order.
+# What a kernel needs to be a KVM host, and to use an ATA disk, in loading order.
 KVM_MODULES = ("irqbypass", "kvm", "kvm-intel")
+DISK_MODULES = ("scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod")
+MODULES = (*KVM_MODULES, *DISK_MODULES)
 
 
 def output_of(*command, **where):
@@ -39,10 +41,10 @@ def download(package, folder):
 
 
 def unpack(deb, target):
-    """Takes the kernel and the modules of KVM out of the package's file."""
+    """Takes the kernel and MODULES out of the package's file."""
     with tempfile.TemporaryDirectory(dir=target) as folder:
         tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-        wanted = ["*/boot/vmlinuz-*", *(f"*/{name}.ko*" for name in KVM_MODULES)]
+        wanted = ["*/boot/vmlinuz-*", *(f"*/{name}.ko*" for name in MODULES)]
         # Not each kernel has each module, so tar's complaint about those is none.
         subprocess.run(["tar", "-x", "--wildcards", *wanted], cwd=folder, stdin=tar.stdout,
                        stderr=subprocess.DEVNULL)
@@ -54,14 +56,16 @@ def unpack(deb, target):
             name = path.name.partition(".")[0]
             (target / f"{name}.ko").write_bytes(
                 lzma.decompress(data) if path.suffix == ".xz" else data)
-        # Last, as its being there says that all is.
         os.replace(next(Path(folder).rglob("vmlinuz-*")), target / "vmlinuz")
+        # Last, as it says that all is there.
+        (target / "modules").write_text(" ".join(MODULES))
 
 
 def fetch_kernel(package):
-    """The folder with `vmlinuz`, and the modules NAME.ko of KVM where the kernel has them."""
+    """The folder with `vmlinuz`, and those of MODULES as NAME.ko that the kernel has."""
     folder = CACHE / "kernels" / package
-    if not (folder / "vmlinuz").exists():
+    known = folder / "modules"
+    if not known.exists() or known.read_text() != " ".join(MODULES):
         say(f"fetching Debian's {package}")
         folder.mkdir(parents=True, exist_ok=True)
         try:
