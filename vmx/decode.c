@@ -17,6 +17,7 @@ enum opcode_flags {
     FROM4 = FROM1 | FROM2,
     DWORD = 256, /* 4 bytes in 16-bit code too */
     PREFIX = 512,
+    NOT8 = 1024, /* 4 bytes even with REX.W */
 };
 
 struct opcode {
@@ -35,6 +36,10 @@ static const struct opcode one_byte[256] = {
     [0x65] = {0, 0, PREFIX},
     [0x66] = {0, 0, PREFIX},
     [0x67] = {0, 0, PREFIX},
+    [0x6c] = {INSN_INS, INSN_STRING, KNOWN | BYTE},
+    [0x6d] = {INSN_INS, INSN_STRING, KNOWN | NOT8},
+    [0x6e] = {INSN_OUTS, INSN_STRING, KNOWN | BYTE},
+    [0x6f] = {INSN_OUTS, INSN_STRING, KNOWN | NOT8},
     [0x80] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
     [0x81] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMMZ},
     [0x83] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8},
@@ -46,16 +51,21 @@ static const struct opcode one_byte[256] = {
     [0x89] = {INSN_MOV, INSN_MEM_REG, KNOWN},
     [0x8a] = {INSN_MOV, INSN_REG_MEM, KNOWN | BYTE},
     [0x8b] = {INSN_MOV, INSN_REG_MEM, KNOWN},
+    [0x8f] = {INSN_POP, INSN_MEM, KNOWN | GROUP},
     [0xa0] = {INSN_MOV, INSN_REG_MEM, KNOWN | MOFFS | BYTE},
     [0xa1] = {INSN_MOV, INSN_REG_MEM, KNOWN | MOFFS},
     [0xa2] = {INSN_MOV, INSN_MEM_REG, KNOWN | MOFFS | BYTE},
     [0xa3] = {INSN_MOV, INSN_MEM_REG, KNOWN | MOFFS},
     [0xa4] = {INSN_MOVS, INSN_STRING, KNOWN | BYTE},
     [0xa5] = {INSN_MOVS, INSN_STRING, KNOWN},
+    [0xa6] = {INSN_CMPS, INSN_STRING, KNOWN | BYTE},
+    [0xa7] = {INSN_CMPS, INSN_STRING, KNOWN},
     [0xaa] = {INSN_STOS, INSN_STRING, KNOWN | BYTE},
     [0xab] = {INSN_STOS, INSN_STRING, KNOWN},
     [0xac] = {INSN_LODS, INSN_STRING, KNOWN | BYTE},
     [0xad] = {INSN_LODS, INSN_STRING, KNOWN},
+    [0xae] = {INSN_SCAS, INSN_STRING, KNOWN | BYTE},
+    [0xaf] = {INSN_SCAS, INSN_STRING, KNOWN},
     [0xc6] = {INSN_MOV, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
     [0xc7] = {INSN_MOV, INSN_MEM_IMM, KNOWN | GROUP | IMMZ},
     [0xf0] = {0, 0, PREFIX},
@@ -82,6 +92,7 @@ static const struct opcode two_byte[256] = {
     [0xc0] = {INSN_XADD, INSN_MEM_REG, KNOWN | BYTE},
     [0xc1] = {INSN_XADD, INSN_MEM_REG, KNOWN},
     [0xc3] = {INSN_MOV, INSN_MEM_REG, KNOWN | DWORD}, /* MOVNTI */
+    [0xc7] = {INSN_CMPXCHG_PAIR, INSN_MEM, KNOWN | GROUP | DWORD},
 };
 
 /* 0F 38 F0 and F1 */
@@ -90,7 +101,55 @@ static const struct opcode movbe[2] = {
     {INSN_MOVBE, INSN_MEM_REG, KNOWN},
 };
 
-enum { SIZE_66 = 1, ADDRESS_67 = 2, REPEAT = 4 };
+/* Loads and stores of vector registers. The mandatory prefix, which VEX has in its pp field: */
+enum { NP = 1, P66 = 2, PF3 = 4, PF2 = 8 };
+enum { WHOLE = 0, BY_W = 1 }; /* memory as large as the register; 4 or 8 bytes by W */
+enum vector_flags {
+    ALIGNED = 1,
+    MMX = 2,
+    SCALAR = 4, /* VEX.L is ignored */
+    SHORT = 8,  /* VEX.L must be 0 */
+    MERGE = 16, /* VEX.vvvv names a register; elsewhere it must be unused */
+};
+
+static const struct vector_opcode {
+    uint8_t map, opcode; /* map 1: 0F, 2: 0F 38 */
+    uint8_t prefixes;
+    uint8_t op, form;
+    uint8_t mem_bytes, flags;
+} vector_opcodes[] = {
+    {1, 0x10, NP | P66, INSN_VMOV, INSN_REG_MEM, WHOLE, 0},          /* MOVUPS, MOVUPD */
+    {1, 0x10, PF3, INSN_VMOV, INSN_REG_MEM, 4, SCALAR},              /* MOVSS */
+    {1, 0x10, PF2, INSN_VMOV, INSN_REG_MEM, 8, SCALAR},              /* MOVSD */
+    {1, 0x11, NP | P66, INSN_VMOV, INSN_MEM_REG, WHOLE, 0},          /* MOVUPS, MOVUPD */
+    {1, 0x11, PF3, INSN_VMOV, INSN_MEM_REG, 4, SCALAR},              /* MOVSS */
+    {1, 0x11, PF2, INSN_VMOV, INSN_MEM_REG, 8, SCALAR},              /* MOVSD */
+    {1, 0x12, NP | P66, INSN_VMOVL, INSN_REG_MEM, 8, SHORT | MERGE}, /* MOVLPS, MOVLPD */
+    {1, 0x13, NP | P66, INSN_VMOV, INSN_MEM_REG, 8, SHORT},          /* MOVLPS, MOVLPD */
+    {1, 0x16, NP | P66, INSN_VMOVH, INSN_REG_MEM, 8, SHORT | MERGE}, /* MOVHPS, MOVHPD */
+    {1, 0x17, NP | P66, INSN_VMOVH, INSN_MEM_REG, 8, SHORT},         /* MOVHPS, MOVHPD */
+    {1, 0x28, NP | P66, INSN_VMOV, INSN_REG_MEM, WHOLE, ALIGNED},    /* MOVAPS, MOVAPD */
+    {1, 0x29, NP | P66, INSN_VMOV, INSN_MEM_REG, WHOLE, ALIGNED},    /* MOVAPS, MOVAPD */
+    {1, 0x2b, NP | P66, INSN_VMOV, INSN_MEM_REG, WHOLE, ALIGNED},    /* MOVNTPS, MOVNTPD */
+    {1, 0x6e, NP, INSN_VMOV, INSN_REG_MEM, BY_W, MMX},               /* MOVD, MOVQ */
+    {1, 0x6e, P66, INSN_VMOV, INSN_REG_MEM, BY_W, SHORT},            /* MOVD, MOVQ */
+    {1, 0x6f, NP, INSN_VMOV, INSN_REG_MEM, 8, MMX},                  /* MOVQ */
+    {1, 0x6f, P66, INSN_VMOV, INSN_REG_MEM, WHOLE, ALIGNED},         /* MOVDQA */
+    {1, 0x6f, PF3, INSN_VMOV, INSN_REG_MEM, WHOLE, 0},               /* MOVDQU */
+    {1, 0x7e, NP, INSN_VMOV, INSN_MEM_REG, BY_W, MMX},               /* MOVD, MOVQ */
+    {1, 0x7e, P66, INSN_VMOV, INSN_MEM_REG, BY_W, SHORT},            /* MOVD, MOVQ */
+    {1, 0x7e, PF3, INSN_VMOV, INSN_REG_MEM, 8, SHORT},               /* MOVQ */
+    {1, 0x7f, NP, INSN_VMOV, INSN_MEM_REG, 8, MMX},                  /* MOVQ */
+    {1, 0x7f, P66, INSN_VMOV, INSN_MEM_REG, WHOLE, ALIGNED},         /* MOVDQA */
+    {1, 0x7f, PF3, INSN_VMOV, INSN_MEM_REG, WHOLE, 0},               /* MOVDQU */
+    {1, 0xd6, P66, INSN_VMOV, INSN_MEM_REG, 8, SHORT},               /* MOVQ */
+    {1, 0xe7, NP, INSN_VMOV, INSN_MEM_REG, 8, MMX},                  /* MOVNTQ */
+    {1, 0xe7, P66, INSN_VMOV, INSN_MEM_REG, WHOLE, ALIGNED},         /* MOVNTDQ */
+    {1, 0xf0, PF2, INSN_VMOV, INSN_REG_MEM, WHOLE, 0},               /* LDDQU */
+    {2, 0x2a, P66, INSN_VMOV, INSN_REG_MEM, WHOLE, ALIGNED},         /* MOVNTDQA */
+};
+
+enum { SIZE_66 = 1, ADDRESS_67 = 2 };
 
 /* Bytes beyond the end read as 0; at > count then tells of it in the end. */
 struct parse {
@@ -98,7 +157,12 @@ struct parse {
     unsigned at, count;
     enum insn_mode mode;
     unsigned prefixes;
-    unsigned rex;
+    unsigned repeat; /* the last of F2 and F3 counts: INSN_REPNE, INSN_REPE */
+    unsigned rex;    /* or what VEX has of it */
+    uint8_t vvvv;    /* of VEX, made upright: 0 where unused */
+    bool wide;       /* VEX.L */
+    bool undefined;
+    const struct vector_opcode *vector;
 };
 
 static inline uint8_t take_byte(struct parse *p)
@@ -133,41 +197,97 @@ static void note_prefix(struct parse *p, struct insn *out, uint8_t byte)
     case 0x66: p->prefixes |= SIZE_66; break;
     case 0x67: p->prefixes |= ADDRESS_67; break;
     case 0xf0: out->lock = true; break;
-    case 0xf2:
-    case 0xf3: p->prefixes |= REPEAT; break;
+    case 0xf2: p->repeat = INSN_REPNE; break;
+    case 0xf3: p->repeat = INSN_REPE; break;
     default:
         if (p->mode != INSN_64) /* there these segments are flat and the prefixes do nothing */
             out->segment = byte >> 3 & 3;
     }
 }
 
+static struct opcode find_vector(struct parse *p, unsigned map, uint8_t byte, unsigned prefix)
+{
+    const struct vector_opcode *end = vector_opcodes + sizeof(vector_opcodes) / sizeof(*end);
+    for (const struct vector_opcode *v = vector_opcodes; v < end; v++) {
+        if (v->map != map || v->opcode != byte || (v->prefixes & prefix) == 0)
+            continue;
+        p->vector = v;
+        return (struct opcode){v->op, v->form, KNOWN};
+    }
+    return (struct opcode){0, 0, 0};
+}
+
+/* SDM, "The VEX Prefix"; byte is C4 or C5. */
+static struct opcode vex_opcode(struct parse *p, struct insn *out, uint8_t byte)
+{
+    const struct opcode unknown = {0, 0, 0};
+    uint8_t first = take_byte(p), last = first;
+    /* Where the next byte could not be VEX's it is the ModRM of LES or LDS. */
+    if (p->mode != INSN_64 && first < 0xc0)
+        return unknown;
+    unsigned map = 1;
+    bool foreign = p->rex != 0 || p->repeat != 0 || (p->prefixes & SIZE_66) != 0 || out->lock;
+    p->rex = first & 0x80 ? 0 : 4;
+    if (byte == 0xc4) {
+        map = first & 31;
+        last = take_byte(p);
+        p->rex |= ((first ^ 0xffu) >> 5 & 3u) | (last >> 4 & 8u);
+    }
+    if (p->mode != INSN_64)
+        p->rex = 0;
+    out->vex = true;
+    p->vvvv = (uint8_t)((last ^ 0xffu) >> 3 & (p->mode == INSN_64 ? 15 : 7));
+    p->wide = (last & 4) != 0;
+    static const uint8_t prefix[] = {NP, P66, PF3, PF2};
+    struct opcode opcode = find_vector(p, map, take_byte(p), prefix[last & 3]);
+    if (p->vector == NULL)
+        return unknown;
+    unsigned flags = p->vector->flags;
+    if ((flags & MMX) != 0)
+        return unknown;
+    p->undefined = foreign || ((flags & SHORT) != 0 && p->wide) ||
+                   ((flags & MERGE) == 0 && (last & 0x78) != 0x78);
+    return opcode;
+}
+
 /* What the one-byte table does not have; the flags are 0 where it is nothing of ours. */
-static struct opcode other_opcode(struct parse *p, uint8_t byte)
+static struct opcode other_opcode(struct parse *p, struct insn *out, uint8_t byte)
 {
     static const struct opcode unknown;
+    if ((byte & 0xfe) == 0xc4)
+        return vex_opcode(p, out, byte);
     if (byte < 0x40 && (byte & 7) < 4)
         return (struct opcode){byte >> 3, byte & 2 ? INSN_REG_MEM : INSN_MEM_REG,
                                byte & 1 ? KNOWN : KNOWN | BYTE};
     if (byte != 0x0f)
         return unknown;
+    unsigned prefix = p->repeat == INSN_REPNE  ? PF2
+                      : p->repeat == INSN_REPE ? PF3
+                      : p->prefixes & SIZE_66  ? P66
+                                               : NP;
     byte = take_byte(p);
     if (byte == 0x38) {
         byte = take_byte(p);
-        /* With F2 it is CRC32. */
-        return (byte & 0xfe) == 0xf0 && !(p->prefixes & REPEAT) ? movbe[byte & 1] : unknown;
+        if ((byte & 0xfe) != 0xf0)
+            return find_vector(p, 2, byte, prefix);
+        return p->repeat ? unknown : movbe[byte & 1]; /* with F2 it is CRC32 */
     }
-    if (byte == 0xc3 && (p->prefixes & (SIZE_66 | REPEAT))) /* MOVNTI takes neither */
+    if (byte == 0xc3 && prefix != NP) /* MOVNTI */
         return unknown;
-    return two_byte[byte];
+    return two_byte[byte].flags ? two_byte[byte] : find_vector(p, 1, byte, prefix);
 }
 
 /* The operation of an opcode that shares its byte; false where it is none of ours. */
 static bool group_op(struct insn *out, struct opcode *opcode, unsigned reg)
 {
     switch (opcode->op) {
-    case INSN_ADD: out->op = (uint8_t)reg; return true;                 /* 80, 81, 83 */
-    case INSN_MOV: return reg == 0;                                     /* C6, C7 */
-    case INSN_INC: out->op = (uint8_t)(INSN_INC + reg); return reg < 2; /* FE, FF */
+    case INSN_ADD: out->op = (uint8_t)reg; return true; /* 80, 81, 83 */
+    case INSN_MOV:                                      /* C6, C7 */
+    case INSN_POP: return reg == 0;                     /* 8F */
+    case INSN_CMPXCHG_PAIR: return reg == 1;
+    case INSN_INC: /* FE, FF */
+        out->op = (uint8_t)(reg == 6 ? INSN_PUSH : INSN_INC + reg);
+        return reg < 2 || (reg == 6 && !(opcode->flags & BYTE));
     case INSN_BT: out->op = (uint8_t)(INSN_BT + (reg & 3)); return reg >= 4;
     default: break; /* F6, F7 */
     }
@@ -183,9 +303,10 @@ static bool group_op(struct insn *out, struct opcode *opcode, unsigned reg)
 /* LOCK is allowed only where memory is read, changed and written (else #UD). */
 static bool lock_is_valid(const struct insn *in)
 {
-    if (in->form == INSN_REG_MEM || in->form == INSN_STRING)
+    if (in->form == INSN_REG_MEM)
         return false;
-    return in->op < INSN_CMP || (in->op >= INSN_XCHG && in->op != INSN_BT);
+    return in->op < INSN_CMP ||
+           (in->op >= INSN_XCHG && in->op <= INSN_CMPXCHG_PAIR && in->op != INSN_BT);
 }
 
 static void decode_memory_16(struct parse *p, struct insn *out, unsigned mod, unsigned rm)
@@ -227,6 +348,32 @@ static inline void decode_memory(struct parse *p, struct insn *out, unsigned mod
     out->base = (uint8_t)(rm | (p->rex & 1u) << 3);
 }
 
+/* What the operation, and not its opcode alone, says of the sizes. */
+static inline void adjust_sizes(const struct parse *p, struct insn *out)
+{
+    if (out->op < INSN_CMPXCHG_PAIR)
+        return;
+    if (out->op == INSN_CMPXCHG_PAIR) {
+        out->mem_bytes = (uint8_t)(2 * out->reg_bytes);
+        out->aligned = out->mem_bytes == 16;
+    } else if (out->op <= INSN_POP && p->mode == INSN_64 && out->mem_bytes == 4)
+        out->mem_bytes = out->reg_bytes = 8; /* the stack's */
+    if (p->vector == NULL)
+        return;
+    const struct vector_opcode *v = p->vector;
+    out->aligned = (v->flags & ALIGNED) != 0;
+    out->reg_bytes = v->flags & MMX ? 8 : p->wide && !(v->flags & SCALAR) ? 32 : 16;
+    if (v->flags & MMX)
+        out->reg &= 7;
+    if (v->flags & MERGE)
+        out->reg2 = out->vex ? p->vvvv : out->reg;
+    out->mem_bytes = v->mem_bytes;
+    if (v->mem_bytes == WHOLE)
+        out->mem_bytes = out->reg_bytes;
+    else if (v->mem_bytes == BY_W)
+        out->mem_bytes = p->rex & 8 ? 8 : 4;
+}
+
 /* ModRM and what follows it up to the immediate; false where the operand is not in memory. */
 static inline bool decode_modrm(struct parse *p, struct insn *out, struct opcode *opcode,
                                 bool segment_set)
@@ -242,6 +389,7 @@ static inline bool decode_modrm(struct parse *p, struct insn *out, struct opcode
         out->reg = (uint8_t)(reg | (p->rex & 4u) << 1);
         out->reg_high = out->reg_bytes == 1 && p->rex == 0 && reg >= 4;
     }
+    adjust_sizes(p, out);
     if (out->addr_bytes == 2)
         decode_memory_16(p, out, mod, rm);
     else
@@ -261,6 +409,8 @@ static inline void set_sizes(const struct parse *p, struct insn *out, unsigned f
         address = p->mode == INSN_32 ? 2 : 4;
     if (p->rex & 8)
         size = 8;
+    if ((flags & NOT8) && size == 8)
+        size = 4;
     if (flags & (BYTE | DWORD))
         size = flags & BYTE ? 1 : size < 4 ? 4 : size;
     out->addr_bytes = (uint8_t)address;
@@ -282,8 +432,8 @@ static inline bool decode_operands(struct parse *p, struct insn *out, struct opc
         out->segment = SEG_DS;
     set_sizes(p, out, opcode.flags);
     if (out->form == INSN_STRING) {
-        out->rep = (p->prefixes & REPEAT) != 0;
-        if (out->op == INSN_STOS)
+        out->rep = (uint8_t)p->repeat;
+        if (out->op == INSN_STOS || out->op == INSN_SCAS || out->op == INSN_INS)
             out->segment = SEG_ES;
     } else if (opcode.flags & MOFFS) {
         out->reg = 0;
@@ -295,7 +445,8 @@ static inline bool decode_operands(struct parse *p, struct insn *out, struct opc
         out->imm = (uint64_t)take_signed(p, 1);
     else if (opcode.flags & IMMZ)
         out->imm = (uint64_t)take_signed(p, out->reg_bytes == 2 ? 2 : 4);
-    return !out->lock || lock_is_valid(out);
+    p->undefined = p->undefined || (out->lock && !lock_is_valid(out));
+    return true;
 }
 
 bool insn_decode_mov(struct insn *out, const uint8_t *bytes)
@@ -318,7 +469,8 @@ bool insn_decode_mov(struct insn *out, const uint8_t *bytes)
 enum insn_result __attribute__((noinline))
 insn_decode(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mode mode)
 {
-    struct parse p = {bytes, 0, count < INSN_MAX_BYTES ? count : INSN_MAX_BYTES, mode, 0, 0};
+    struct parse p = {
+        .bytes = bytes, .count = count < INSN_MAX_BYTES ? count : INSN_MAX_BYTES, .mode = mode};
     struct opcode opcode;
     uint8_t byte;
     *out = (struct insn){
@@ -335,12 +487,14 @@ insn_decode(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mo
         note_prefix(&p, out, byte);
     }
     if (!(opcode.flags & KNOWN))
-        opcode = other_opcode(&p, byte);
+        opcode = other_opcode(&p, out, byte);
     else if (byte == 0x63 && mode != INSN_64) /* ARPL */
         return INSN_UNKNOWN;
     bool known = (opcode.flags & KNOWN) && decode_operands(&p, out, opcode);
     if (p.at > p.count)
         return p.count == INSN_MAX_BYTES ? INSN_TOO_LONG : INSN_TRUNCATED;
     out->length = (uint8_t)p.at;
-    return known ? INSN_OK : INSN_UNKNOWN;
+    if (!known)
+        return INSN_UNKNOWN;
+    return p.undefined ? INSN_UNDEFINED : INSN_OK;
 }

@@ -17,7 +17,12 @@ enum insn_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS }; /* the CPU
 enum { INSN_ADD, INSN_OR, INSN_ADC, INSN_SBB, INSN_AND, INSN_SUB, INSN_XOR, INSN_CMP };
 enum { INSN_MOV = 8, INSN_MOVZX, INSN_MOVSX, INSN_MOVBE, INSN_TEST, INSN_XCHG, INSN_NOT, INSN_NEG };
 enum { INSN_INC = 16, INSN_DEC, INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC, INSN_CMPXCHG, INSN_XADD };
-enum { INSN_MOVS = 24, INSN_STOS, INSN_LODS };
+enum { INSN_CMPXCHG_PAIR = 24, INSN_PUSH, INSN_POP }; /* the first is CMPXCHG8B and 16B */
+/* Between memory and a vector register: all of it or its low end, its upper and lower quadword. */
+enum { INSN_VMOV = 27, INSN_VMOVH, INSN_VMOVL };
+enum { INSN_MOVS = 30, INSN_STOS, INSN_LODS, INSN_CMPS, INSN_SCAS, INSN_INS, INSN_OUTS, INSN_OPS };
+
+enum { INSN_REPNE = 1, INSN_REPE }; /* F2, F3 */
 
 enum insn_form {
     INSN_MEM_REG, /* memory is the destination (or first operand), a register the source */
@@ -28,14 +33,18 @@ enum insn_form {
 };
 
 struct insn {
-    uint8_t op;          /* INSN_ADD to INSN_LODS */
-    uint8_t form;        /* enum insn_form */
-    uint8_t length;      /* bytes */
-    uint8_t mem_bytes;   /* size of the memory operand: 1, 2, 4, 8 */
-    uint8_t reg_bytes;   /* size of the register operand; differs for MOVZX and MOVSX */
-    uint8_t reg;         /* 0..15; INSN_NO_REG where there is none */
-    bool reg_high;       /* reg 4..7 stands for AH CH DH BH */
-    bool lock, rep;      /* rep: F2 or F3 before a string instruction */
+    uint8_t op;        /* INSN_ADD to INSN_OUTS */
+    uint8_t form;      /* enum insn_form */
+    uint8_t length;    /* bytes */
+    uint8_t mem_bytes; /* size of the memory operand: 1, 2, 4, 8, 16, 32 */
+    uint8_t reg_bytes; /* of the register: as memory, but for MOVZX, MOVSX and vectors; MMX: 8 */
+    uint8_t reg;       /* 0..15; INSN_NO_REG where there is none */
+    bool reg_high;     /* reg 4..7 stands for AH CH DH BH */
+    bool lock;
+    uint8_t rep;         /* before a string instruction: INSN_REPNE, INSN_REPE, 0 */
+    bool vex;            /* AVX: what is not written of a vector register becomes 0 */
+    bool aligned;        /* #GP unless the memory operand is aligned to its size */
+    uint8_t reg2;        /* the register that VMOVLPS and VMOVHPS take the other quadword from */
     uint8_t segment;     /* enum insn_segment of the memory operand (of the source of MOVS) */
     uint8_t addr_bytes;  /* 2, 4, 8 */
     uint8_t base, index; /* registers, INSN_NO_REG, base also INSN_RIP */
@@ -48,6 +57,7 @@ enum insn_result {
     INSN_OK,
     INSN_TRUNCATED, /* needs more bytes than count */
     INSN_TOO_LONG,  /* beyond 15 bytes: #GP */
+    INSN_UNDEFINED, /* LOCK where it is not allowed: #UD */
     INSN_UNKNOWN,   /* not an instruction that this decoder knows, or one without memory operand */
 };
 

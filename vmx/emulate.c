@@ -2,14 +2,31 @@
 /* Carries out a decoded instruction: memory first; registers and flags once nothing can fail. */
 #include "vmx/emulate.h"
 
+#include "arch/cpu.h"
+#include "arch/fault.h"
+
 #define FLAG_CF    (1u << 0)
 #define FLAG_PF    (1u << 2)
 #define FLAG_AF    (1u << 4)
 #define FLAG_ZF    (1u << 6)
 #define FLAG_SF    (1u << 7)
+#define FLAG_TF    (1u << 8)
 #define FLAG_DF    (1u << 10)
 #define FLAG_OF    (1u << 11)
+#define FLAG_VM    (1u << 17)
+#define FLAG_AC    (1u << 18)
 #define ARITHMETIC (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
+
+/* Access rights of a segment. */
+#define TYPE_WRITABLE    (1u << 1) /* of data; of code: readable */
+#define TYPE_EXPAND_DOWN (1u << 2) /* of data */
+#define TYPE_CODE        (1u << 3)
+#define ACCESS_BIG       (1u << 14)
+#define ACCESS_UNUSABLE  (1u << 16)
+
+#define XCR0_SSE_AVX 6u
+
+enum { AX, CX, DX, BX, SP, SI = 6, DI };
 
 static inline uint64_t mask_of(unsigned bytes)
 {
@@ -47,24 +64,74 @@ void insn_set_reg(const struct insn *in, uint64_t *gpr, uint64_t value)
     *reg = (*reg & ~0xff00ull) | (value & 0xff) << 8;
 }
 
-static uint64_t segment_base(const struct emulate_env *env, unsigned segment)
+static bool is_protected(const struct emulate_env *env)
 {
-    if (env->mode == INSN_64 && segment < SEG_FS)
-        return 0;
-    return env->segment_base(env->ctx, (enum insn_segment)segment);
+    return (env->cr0 & CR0_PE) != 0 && (*env->rflags & FLAG_VM) == 0;
 }
 
-static uint64_t to_linear(const struct emulate_env *env, uint64_t base, uint64_t offset)
+/* Whether [offset, offset + bytes) may be used so. At the top of a segment of 4 GiB the CPU may
+ * wrap: this one does. */
+static bool segment_allows(const struct emulate_env *env, const struct emulate_segment *segment,
+                           uint64_t offset, unsigned bytes, bool write)
 {
-    return env->mode == INSN_64 ? base + offset : (base + offset) & 0xffffffff;
+    uint32_t access = segment->access;
+    bool code = (access & TYPE_CODE) != 0;
+    if ((access & ACCESS_UNUSABLE) != 0)
+        return false;
+    /* In real mode a code segment stays what it was under protection, but may be written. */
+    if (code ? write && is_protected(env) : write && (access & TYPE_WRITABLE) == 0)
+        return false;
+    if (code && !write && (access & TYPE_WRITABLE) == 0)
+        return false;
+    uint64_t last = offset + bytes - 1;
+    if (!code && (access & TYPE_EXPAND_DOWN) != 0)
+        return offset > segment->limit && last <= (access & ACCESS_BIG ? UINT32_MAX : UINT16_MAX);
+    return last <= segment->limit || segment->limit == UINT32_MAX;
+}
+
+static bool is_canonical(const struct emulate_env *env, uint64_t address)
+{
+    unsigned unused = env->cr4 & CR4_LA57 ? 7 : 16;
+    return (uint64_t)((int64_t)(address << unused) >> unused) == address;
+}
+
+unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_t offset,
+                        unsigned bytes, bool write, uint64_t *linear)
+{
+    unsigned fault = segment == SEG_SS ? VECTOR_STACK_FAULT : VECTOR_GENERAL_PROTECTION;
+    struct emulate_segment s = {0, 0, 0};
+    if (env->mode != INSN_64 || segment >= SEG_FS)
+        env->segment(env->ctx, (enum insn_segment)segment, &s);
+    *linear = s.base + offset;
+    if (env->mode != INSN_64) {
+        if (!segment_allows(env, &s, offset, bytes, write))
+            return fault;
+        *linear &= UINT32_MAX;
+    } else if (!is_canonical(env, *linear) || !is_canonical(env, *linear + bytes - 1)) {
+        return fault;
+    }
+    bool check = env->cpl == 3 && (*env->rflags & FLAG_AC) != 0 && (env->cr0 & CR0_AM) != 0;
+    return check && bytes <= 8 && (*linear & (bytes - 1)) != 0 ? VECTOR_ALIGNMENT_CHECK : 0;
+}
+
+/* Checks and translates; false: an exception has been raised. */
+static bool reach(const struct emulate_env *env, unsigned segment, uint64_t offset, unsigned bytes,
+                  bool write, bool aligned, struct emulate_place *place)
+{
+    uint64_t linear;
+    unsigned fault = emulate_linear(env, segment, offset, bytes, write, &linear);
+    if (fault == 0 && aligned && (linear & (bytes - 1)) != 0)
+        fault = VECTOR_GENERAL_PROTECTION;
+    if (fault == 0)
+        return env->translate(env->ctx, linear, bytes, write, place);
+    env->raise(env->ctx, fault);
+    return false;
 }
 
 static uint64_t effective_address(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t at = (uint64_t)in->disp;
-    if (in->form == INSN_STRING)
-        at = env->gpr[in->op == INSN_STOS ? 7 : 6]; /* RDI, RSI */
-    else if (in->base == INSN_RIP)
+    if (in->base == INSN_RIP)
         at += env->rip + in->length;
     else if (in->base != INSN_NO_REG)
         at += env->gpr[in->base & 15];
@@ -80,9 +147,12 @@ static uint64_t effective_address(const struct insn *in, const struct emulate_en
     return at & mask_of(in->addr_bytes);
 }
 
-uint64_t insn_linear(const struct insn *insn, const struct emulate_env *env)
+/* The same for the operand that ModRM or moffs names. */
+static bool reach_operand(const struct insn *in, const struct emulate_env *env, bool write,
+                          struct emulate_place *place)
 {
-    return to_linear(env, segment_base(env, insn->segment), effective_address(insn, env));
+    return reach(env, in->segment, effective_address(in, env), in->mem_bytes, write, in->aligned,
+                 place);
 }
 
 static uint64_t result_flags(uint64_t result, unsigned bytes)
@@ -129,17 +199,16 @@ static uint64_t alu(unsigned op, uint64_t a, uint64_t b, unsigned bytes, uint64_
 
 /* What an operation makes of its operands. */
 struct outcome {
-    uint64_t mem;   /* to be written where writes_mem */
+    uint64_t mem;   /* to be written, if the operation does that */
     uint64_t reg;   /* to be written where writes_reg */
     uint64_t flags; /* RFLAGS afterwards */
-    bool writes_mem, writes_reg, writes_rax;
+    bool writes_reg, writes_rax;
 };
 
 static void operate_bit(const struct insn *in, uint64_t other, struct outcome *o)
 {
     uint64_t bit = 1ull << (other & (in->mem_bytes * 8u - 1));
     o->flags = (o->flags & ~(uint64_t)FLAG_CF) | (o->mem & bit ? FLAG_CF : 0);
-    o->writes_mem = in->op != INSN_BT;
     if (in->op == INSN_BTS)
         o->mem |= bit;
     else if (in->op == INSN_BTR)
@@ -154,7 +223,7 @@ static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct 
     unsigned bytes = in->mem_bytes;
     uint64_t mem = o->mem, carry = o->flags & FLAG_CF;
     switch (in->op) {
-    case INSN_TEST: (void)alu(INSN_AND, mem, other, bytes, &o->flags); return;
+    case INSN_TEST: (void)alu(INSN_AND, mem, other, bytes, &o->flags); break;
     case INSN_NOT: o->mem = ~mem; break;
     case INSN_NEG: o->mem = alu(INSN_SUB, 0, mem, bytes, &o->flags); break;
     case INSN_INC:
@@ -165,7 +234,7 @@ static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct 
     case INSN_BT:
     case INSN_BTS:
     case INSN_BTR:
-    case INSN_BTC: operate_bit(in, other, o); return;
+    case INSN_BTC: operate_bit(in, other, o); break;
     case INSN_XADD:
     case INSN_XCHG:
         o->mem = in->op == INSN_XCHG ? other : alu(INSN_ADD, mem, other, bytes, &o->flags);
@@ -185,10 +254,8 @@ static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct 
             return;
         }
         o->mem = alu(in->op, mem, other, bytes, &o->flags);
-        o->writes_mem = in->op != INSN_CMP;
-        return;
+        break;
     }
-    o->writes_mem = true;
 }
 
 static uint64_t swap_bytes(uint64_t v, unsigned bytes)
@@ -199,10 +266,12 @@ static uint64_t swap_bytes(uint64_t v, unsigned bytes)
 /* MOV, MOVZX, MOVSX, MOVBE. */
 static enum emulate_result move(const struct insn *in, const struct emulate_env *env)
 {
-    uint64_t linear = insn_linear(in, env), value;
+    struct emulate_place place;
+    uint64_t value = 0;
+    if (!reach_operand(in, env, in->form != INSN_REG_MEM, &place))
+        return EMULATE_FAULT;
     if (in->form == INSN_REG_MEM) {
-        if (!env->read(env->ctx, linear, in->mem_bytes, &value))
-            return EMULATE_FAULT;
+        env->read(env->ctx, &place, &value);
         if (in->op == INSN_MOVSX)
             value = sign_extend(value, in->mem_bytes);
         else if (in->op == INSN_MOVBE)
@@ -210,42 +279,162 @@ static enum emulate_result move(const struct insn *in, const struct emulate_env 
         insn_set_reg(in, env->gpr, value);
         return EMULATE_DONE;
     }
-    value =
-        in->form == INSN_MEM_IMM ? in->imm & mask_of(in->mem_bytes) : insn_get_reg(in, env->gpr);
+    value = in->form == INSN_MEM_IMM ? in->imm : insn_get_reg(in, env->gpr);
     if (in->op == INSN_MOVBE)
         value = swap_bytes(value, in->mem_bytes);
-    return env->write(env->ctx, linear, in->mem_bytes, value) ? EMULATE_DONE : EMULATE_FAULT;
+    env->write(env->ctx, &place, &value);
+    return EMULATE_DONE;
 }
 
-/* MOVS, STOS, LODS. After each element the registers are what the CPU would leave on a fault. */
+/* One element of a string instruction; false: an exception has been raised. */
+static bool string_step(const struct insn *in, const struct emulate_env *env)
+{
+    uint64_t *rsi = &env->gpr[SI], *rdi = &env->gpr[DI], mask = mask_of(in->addr_bytes);
+    bool source = in->op == INSN_MOVS || in->op == INSN_LODS || in->op == INSN_CMPS;
+    bool destination = in->op != INSN_LODS, compares = in->op >= INSN_CMPS;
+    struct emulate_place from, to;
+    if ((source && !reach(env, in->segment, *rsi & mask, in->mem_bytes, false, false, &from)) ||
+        (destination && !reach(env, SEG_ES, *rdi & mask, in->mem_bytes, !compares, false, &to)))
+        return false;
+    uint64_t value = env->gpr[AX] & mask_of(in->mem_bytes), other = 0;
+    if (source) {
+        value = 0;
+        env->read(env->ctx, &from, &value);
+    }
+    if (compares) {
+        env->read(env->ctx, &to, &other);
+        (void)alu(INSN_CMP, value, other, in->mem_bytes, env->rflags);
+    } else if (destination) {
+        env->write(env->ctx, &to, &value);
+    } else {
+        set_part(&env->gpr[AX], in->mem_bytes, value);
+    }
+    uint64_t step = *env->rflags & FLAG_DF ? 0 - (uint64_t)in->mem_bytes : in->mem_bytes;
+    if (source)
+        set_part(rsi, in->addr_bytes, *rsi + step);
+    if (destination)
+        set_part(rdi, in->addr_bytes, *rdi + step);
+    return true;
+}
+
+/* MOVS, STOS, LODS, CMPS, SCAS. After each element the registers are what the CPU would leave on a
+ * fault. With TF there is a trap after each. */
 static enum emulate_result __attribute__((noinline))
 string(const struct insn *in, const struct emulate_env *env)
 {
-    uint64_t *rcx = &env->gpr[1], *rsi = &env->gpr[6], *rdi = &env->gpr[7];
-    uint64_t addr_mask = mask_of(in->addr_bytes);
-    uint64_t step = *env->rflags & FLAG_DF ? 0 - (uint64_t)in->mem_bytes : in->mem_bytes;
-    uint64_t from = in->op == INSN_STOS ? 0 : segment_base(env, in->segment);
-    uint64_t to = in->op == INSN_LODS ? 0 : segment_base(env, SEG_ES);
-    for (unsigned n = 0; n < EMULATE_MAX_REPEATS; n++) {
-        if (in->rep && (*rcx & addr_mask) == 0)
+    uint64_t *rcx = &env->gpr[CX], mask = mask_of(in->addr_bytes);
+    unsigned most = *env->rflags & FLAG_TF ? 1 : EMULATE_MAX_REPEATS;
+    if (in->op > INSN_SCAS) /* INS or OUTS: never exits for its memory, so the code has changed */
+        return EMULATE_FAULT;
+    for (unsigned n = 0; n < most; n++) {
+        if (in->rep && (*rcx & mask) == 0)
             return EMULATE_DONE;
-        uint64_t value = env->gpr[0] & mask_of(in->mem_bytes);
-        if (in->op != INSN_STOS &&
-            !env->read(env->ctx, to_linear(env, from, *rsi & addr_mask), in->mem_bytes, &value))
+        if (!string_step(in, env))
             return EMULATE_FAULT;
-        if (in->op == INSN_LODS)
-            set_part(&env->gpr[0], in->mem_bytes, value);
-        else if (!env->write(env->ctx, to_linear(env, to, *rdi & addr_mask), in->mem_bytes, value))
-            return EMULATE_FAULT;
-        if (in->op != INSN_STOS)
-            set_part(rsi, in->addr_bytes, *rsi + step);
-        if (in->op != INSN_LODS)
-            set_part(rdi, in->addr_bytes, *rdi + step);
         if (!in->rep)
             return EMULATE_DONE;
         set_part(rcx, in->addr_bytes, *rcx - 1);
+        bool equal = (*env->rflags & FLAG_ZF) != 0;
+        if (in->op >= INSN_CMPS && equal != (in->rep == INSN_REPE))
+            return EMULATE_DONE;
     }
-    return *rcx & addr_mask ? EMULATE_REPEAT : EMULATE_DONE;
+    return *rcx & mask ? EMULATE_REPEAT : EMULATE_DONE;
+}
+
+/* PUSH and POP of a memory operand, with the stack's width in bytes. */
+static enum emulate_result __attribute__((noinline))
+stack(const struct insn *in, const struct emulate_env *env)
+{
+    unsigned width = 8, bytes = in->mem_bytes;
+    if (env->mode != INSN_64) {
+        struct emulate_segment ss;
+        env->segment(env->ctx, SEG_SS, &ss);
+        width = ss.access & ACCESS_BIG ? 4 : 2;
+    }
+    bool push = in->op == INSN_PUSH;
+    uint64_t old = env->gpr[SP], value = 0, top = push ? old - bytes : old;
+    struct emulate_place operand, slot;
+    bool ok = !push || reach_operand(in, env, false, &operand);
+    ok = ok && reach(env, SEG_SS, top & mask_of(width), bytes, push, false, &slot);
+    set_part(&env->gpr[SP], width, push ? top : old + bytes);
+    /* An address by way of RSP is that after the increment (SDM, "POP"). */
+    ok = ok && (push || reach_operand(in, env, true, &operand));
+    if (!ok) {
+        env->gpr[SP] = old;
+        return EMULATE_FAULT;
+    }
+    env->read(env->ctx, push ? &operand : &slot, &value);
+    env->write(env->ctx, push ? &slot : &operand, &value);
+    return EMULATE_DONE;
+}
+
+/* CMPXCHG8B and CMPXCHG16B; memory is written either way, as the CPU does. */
+static enum emulate_result __attribute__((noinline))
+compare_exchange_pair(const struct insn *in, const struct emulate_env *env)
+{
+    uint64_t *gpr = env->gpr, mask = mask_of(in->reg_bytes), pair[2] = {0, 0};
+    struct emulate_place place;
+    if (!reach_operand(in, env, true, &place))
+        return EMULATE_FAULT;
+    env->read(env->ctx, &place, pair);
+    if (in->reg_bytes == 4) {
+        pair[1] = pair[0] >> 32;
+        pair[0] &= mask;
+    }
+    bool equal = pair[0] == (gpr[AX] & mask) && pair[1] == (gpr[DX] & mask);
+    if (equal) {
+        pair[0] = gpr[BX] & mask;
+        pair[1] = gpr[CX] & mask;
+        *env->rflags |= FLAG_ZF;
+    } else {
+        set_part(&gpr[AX], in->reg_bytes, pair[0]);
+        set_part(&gpr[DX], in->reg_bytes, pair[1]);
+        *env->rflags &= ~(uint64_t)FLAG_ZF;
+    }
+    if (in->reg_bytes == 4)
+        pair[0] |= pair[1] << 32;
+    env->write(env->ctx, &place, pair);
+    return EMULATE_DONE;
+}
+
+/* SDM, the tables of "Exceptions" of SSE, AVX and MMX instructions: 0, or what is raised. */
+static unsigned vector_fault(const struct insn *in, const struct emulate_env *env)
+{
+    bool off = (env->cr0 & CR0_EM) != 0 || (in->reg_bytes > 8 && (env->cr4 & CR4_OSFXSR) == 0);
+    if (in->vex) /* CR0.EM and CR4.OSFXSR don't count there */
+        off = !is_protected(env) || (env->cr4 & CR4_OSXSAVE) == 0 ||
+              (env->xcr0 & XCR0_SSE_AVX) != XCR0_SSE_AVX;
+    if (off)
+        return VECTOR_INVALID_OPCODE;
+    if ((env->cr0 & CR0_TS) != 0)
+        return VECTOR_DEVICE_NOT_AVAILABLE;
+    return in->reg_bytes == 8 && env->x87_pending(env->ctx) ? VECTOR_X87_ERROR : 0;
+}
+
+/* Moves between memory and MMX, SSE and AVX registers. */
+static enum emulate_result __attribute__((noinline))
+move_vector(const struct insn *in, const struct emulate_env *env)
+{
+    uint64_t value[4] = {0, 0, 0, 0};
+    bool load = in->form == INSN_REG_MEM, upper = in->op == INSN_VMOVH;
+    struct emulate_place place;
+    unsigned fault = vector_fault(in, env);
+    if (fault != 0)
+        env->raise(env->ctx, fault);
+    if (fault != 0 || !reach_operand(in, env, !load, &place))
+        return EMULATE_FAULT;
+    if (!load) {
+        env->vector_read(env->ctx, in, in->reg, value);
+        env->write(env->ctx, &place, value + upper);
+        return EMULATE_DONE;
+    }
+    if (in->op != INSN_VMOV) {
+        env->vector_read(env->ctx, in, in->reg2, value);
+        value[2] = value[3] = 0; /* VEX: what is above 128 bits */
+    }
+    env->read(env->ctx, &place, value + upper);
+    env->vector_write(env->ctx, in, value);
+    return EMULATE_DONE;
 }
 
 /* Everything that reads, computes and writes; kept apart so that moves do not pay for its frame. */
@@ -253,26 +442,39 @@ static enum emulate_result __attribute__((noinline))
 compute(const struct insn *insn, const struct emulate_env *env)
 {
     struct outcome o = {.flags = *env->rflags};
-    uint64_t linear = insn_linear(insn, env), other = insn->imm & mask_of(insn->mem_bytes);
+    struct emulate_place place;
+    uint64_t other = insn->imm & mask_of(insn->mem_bytes);
+    bool writes = insn->form != INSN_REG_MEM && insn->op != INSN_CMP && insn->op != INSN_TEST &&
+                  insn->op != INSN_BT;
     if (insn->form == INSN_MEM_REG || insn->form == INSN_REG_MEM)
         other = insn_get_reg(insn, env->gpr);
-    if (!env->read(env->ctx, linear, insn->mem_bytes, &o.mem))
+    if (!reach_operand(insn, env, writes, &place))
         return EMULATE_FAULT;
-    operate(insn, other, env->gpr[0], &o);
-    if (o.writes_mem &&
-        !env->write(env->ctx, linear, insn->mem_bytes, o.mem & mask_of(insn->mem_bytes)))
-        return EMULATE_FAULT;
+    env->read(env->ctx, &place, &o.mem);
+    operate(insn, other, env->gpr[AX], &o);
+    if (writes)
+        env->write(env->ctx, &place, &o.mem);
     if (o.writes_reg)
         insn_set_reg(insn, env->gpr, o.reg);
     if (o.writes_rax)
-        set_part(&env->gpr[0], insn->mem_bytes, o.reg);
+        set_part(&env->gpr[AX], insn->mem_bytes, o.reg);
     *env->rflags = o.flags;
     return EMULATE_DONE;
 }
 
 enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_env *env)
 {
-    if (insn->op >= INSN_MOV && insn->op <= INSN_MOVBE)
-        return move(insn, env);
-    return insn->form == INSN_STRING ? string(insn, env) : compute(insn, env);
+    switch (insn->op) {
+    case INSN_MOV:
+    case INSN_MOVZX:
+    case INSN_MOVSX:
+    case INSN_MOVBE: return move(insn, env);
+    case INSN_PUSH:
+    case INSN_POP: return stack(insn, env);
+    case INSN_CMPXCHG_PAIR: return compare_exchange_pair(insn, env);
+    case INSN_VMOV:
+    case INSN_VMOVH:
+    case INSN_VMOVL: return move_vector(insn, env);
+    default: return insn->form == INSN_STRING ? string(insn, env) : compute(insn, env);
+    }
 }

@@ -1,37 +1,65 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Executes a decoded instruction on a register file, with callbacks for memory. Pure. */
+/* Executes a decoded instruction on a register file, with callbacks for memory: with all checks
+ * that the CPU makes of segments, addresses and features, in its order. Pure. */
 #pragma once
 
+#include "arch/addr.h"
 #include "vmx/decode.h"
 
 /* Iterations of a REP per call, so that a guest can't hold the hypervisor. */
 #define EMULATE_MAX_REPEATS 64
 
-/* The world of one instruction. Callbacks return false where they have raised a fault in the guest
- * (or ended it); then the instruction has changed nothing but finished iterations of a REP. */
+/* A segment register's hidden part; access as in the VMCS (SDM, "Guest Register State"). */
+struct emulate_segment {
+    uint64_t base;
+    uint32_t limit, access;
+};
+
+/* An operand in memory, translated: bytes in its first page, the others in its second. */
+struct emulate_place {
+    gpa_t at[2];
+    unsigned first, bytes;
+};
+
+/* The world of one instruction. All operands are translated before the first is touched, and what
+ * is translated can be read and written without fail: so a fault leaves nothing half done. */
 struct emulate_env {
     uint64_t *gpr; /* 16, in hardware order: rax rcx rdx rbx rsp rbp rsi rdi r8 … r15 */
     uint64_t *rflags;
     uint64_t rip; /* of the instruction itself */
+    uint64_t cr0, cr4, xcr0;
     enum insn_mode mode;
+    uint8_t cpl;
     void *ctx;
-    /* Bytes (1, 2, 4, 8) at a linear address, which may cross pages; the value is zero-extended. */
-    bool (*read)(void *ctx, uint64_t linear, unsigned bytes, uint64_t *value);
-    bool (*write)(void *ctx, uint64_t linear, unsigned bytes, uint64_t value);
-    /* Asked only where it matters: in 64-bit mode for FS and GS alone. */
-    uint64_t (*segment_base)(void *ctx, enum insn_segment segment);
+    /* 1 to 32 bytes at a linear address. False: a page fault has been raised. */
+    bool (*translate)(void *ctx, uint64_t linear, unsigned bytes, bool write,
+                      struct emulate_place *out);
+    void (*read)(void *ctx, const struct emulate_place *place, void *to);
+    void (*write)(void *ctx, const struct emulate_place *place, const void *from);
+    /* Asked only where it matters: in 64-bit mode for the base of FS and GS. */
+    void (*segment)(void *ctx, enum insn_segment segment, struct emulate_segment *out);
+    /* An exception, its error code 0 where it has one. */
+    void (*raise)(void *ctx, unsigned vector);
+    /* The vector register that an instruction names (its kind by vex and reg_bytes: YMM, XMM, MMX),
+     * from and to four quadwords. A write of XMM keeps what is above it, one of YMM clears that. */
+    void (*vector_read)(void *ctx, const struct insn *insn, unsigned reg, uint64_t value[4]);
+    void (*vector_write)(void *ctx, const struct insn *insn, const uint64_t value[4]);
+    bool (*x87_pending)(void *ctx); /* whether an MMX instruction would raise #MF */
 };
 
 enum emulate_result {
     EMULATE_DONE,   /* the caller steps RIP by insn->length */
-    EMULATE_REPEAT, /* a part of a REP is done: RIP stays, enter the guest again */
-    EMULATE_FAULT,  /* a callback said no: RIP stays */
+    EMULATE_REPEAT, /* a part of a REP is done: RIP stays. With RFLAGS.TF a single-step is due. */
+    EMULATE_FAULT,  /* an exception has been raised (or the CPU shall see for itself): RIP stays */
 };
 
 enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_env *env);
 
-/* The linear address of the memory operand (of the source of MOVS, the destination of STOS). */
-uint64_t insn_linear(const struct insn *insn, const struct emulate_env *env);
+/* The linear address of bytes at an offset in a segment, after the checks of the SDM's "Limit
+ * Checking", "Type Checking" and "Canonical Addressing", and of alignment. Returns 0 or the vector
+ * of the exception, which is not raised. */
+unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_t offset,
+                        unsigned bytes, bool write, uint64_t *linear);
 
 /* The register operand, as the instruction reads and writes it (4 bytes clear the upper half). */
 uint64_t insn_get_reg(const struct insn *insn, const uint64_t *gpr);

@@ -12,6 +12,7 @@
 
 #define REASON_FAILED_ENTRY (1u << 31)
 #define RFLAGS_TF           (1ull << 8)
+#define RFLAGS_RF           (1ull << 16)
 #define PENDING_DEBUG_BS    (1ull << 14)
 #define DEBUGCTL_BTF        (1ull << 1)
 #define ACCESS_LONG         (1u << 13) /* CS.L in the access-rights format */
@@ -159,7 +160,33 @@ const char *exit_reason_name(unsigned reason)
                                       : "a reason that the SDM does not define";
 }
 
-/* The one place where RIP moves on (a task switch loads it with all else). Interruptibility and
+static inline void end_shadow(void)
+{
+    uint64_t blocked = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+    if ((blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0)
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
+                blocked & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
+}
+
+/* With BTF the trap is after branches only, and none of what is emulated is a branch. */
+static void single_step(uint64_t rflags)
+{
+    if ((rflags & RFLAGS_TF) != 0 && (vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0)
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+}
+
+/* SDM, "Instruction-Breakpoint Exception Condition": RF is set in what a trap or an interrupt
+ * between iterations saves. */
+void exit_iteration_done(void)
+{
+    uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
+    if ((rflags & RFLAGS_RF) == 0)
+        vmwrite(VMCS_GUEST_RFLAGS, rflags | RFLAGS_RF);
+    end_shadow();
+    single_step(rflags);
+}
+
+/* The one place where RIP moves on (a task switch loads it with all else). Interruptibility, RF and
  * single-step are as after the instruction. */
 static inline void step_over(uint64_t length)
 {
@@ -168,14 +195,13 @@ static inline void step_over(uint64_t length)
     if (crossed_4g && (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) == 0)
         next &= UINT32_MAX;
     vmwrite(VMCS_GUEST_RIP, next);
-    uint64_t blocked = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-    if ((blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0)
-        vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
-                blocked & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
-    /* With BTF the trap is after branches only, and none of what is stepped over is a branch. */
-    if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0 &&
-        (vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0)
-        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+    end_shadow();
+    uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
+    if ((rflags & (RFLAGS_TF | RFLAGS_RF)) == 0)
+        return;
+    if ((rflags & RFLAGS_RF) != 0) /* an EPT violation saves it set, as a fault does */
+        vmwrite(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
+    single_step(rflags);
 }
 
 void exit_dispatch(struct vcpu *vcpu, uint32_t reason)

@@ -127,6 +127,10 @@ void exit_flush_tlb(const struct vcpu *vcpu);
 /* Loads the PDPTE registers from where CR3 points; false: a reserved bit is set (exit_cr.c). */
 bool exit_load_pdptes(const struct vcpu *vcpu);
 
+/* An iteration of a string instruction is done and the instruction is not: what ends at each
+ * instruction's end ends here, and a single-step is due. RIP stays. */
+void exit_iteration_done(void);
+
 /* Opens the MSRs that live in the VMCS or the local APIC in the VM's table (exit_msr.c); called by
  * vcpu_create(). */
 enum status exit_msr_open(struct vcpu *vcpu);

@@ -3,22 +3,19 @@
  * emulated. */
 #include "arch/fault.h"
 #include "arch/panic.h"
+#include "arch/string.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
 #include "vmx/linear.h"
 
 /* Exit qualification for EPT violations. */
+#define VIOLATION_READ         (1u << 0)
+#define VIOLATION_WRITE        (1u << 1)
 #define VIOLATION_FETCH        (1u << 2)
 #define VIOLATION_LINEAR_VALID (1u << 7)
 #define VIOLATION_NOT_WALK \
     (1u << 8) /* of the linear address's page itself, not of a paging-structure entry */
-
-static uint64_t segment_base(void *ctx, enum insn_segment segment)
-{
-    (void)ctx;
-    return vmread((enum vmcs_field)(VMCS_GUEST_ES_BASE + 2 * (unsigned)segment));
-}
 
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      uint64_t address)
@@ -36,15 +33,29 @@ static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, un
     return EXIT_SAME;
 }
 
+/* What the fetch has brought. */
+struct fetched {
+    enum insn_mode mode;
+    unsigned count;
+    uint32_t fault;
+    gva_t fault_at;
+    uint8_t bytes[INSN_MAX_BYTES];
+};
+
 /*
- * MOV between a register or a constant and device memory, all of it in the page that the CPU has
- * reported: nearly every access that drivers make. The guest-physical address is known, so nothing
- * is left to compute.
+ * MOV between a register or a constant and device memory: nearly every access that drivers make.
+ * The CPU has made all checks for the access that it has reported, and the guest-physical address
+ * is known, so nothing is left to compute. False: not such an instruction, or one that the CPU has
+ * not checked, as the code has been changed since.
  */
-static inline void move_directly(struct vcpu *vcpu, const struct insn *insn, uint64_t address)
+static inline bool move_directly(struct vcpu *vcpu, const struct insn *insn, uint64_t address,
+                                 uint64_t access)
 {
     struct bus *bus = &vcpu->vm->bus;
     uint64_t *gpr = vcpu->regs.gpr;
+    uint64_t wanted = insn->form == INSN_REG_MEM ? VIOLATION_READ : VIOLATION_WRITE;
+    if ((access & wanted) == 0 || (address & (insn->mem_bytes - 1u)) != 0)
+        return false;
     if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
         gpr[insn->reg] = bus_mmio_read(bus, address, insn->mem_bytes);
     else if (insn->form == INSN_REG_MEM)
@@ -53,61 +64,67 @@ static inline void move_directly(struct vcpu *vcpu, const struct insn *insn, uin
         bus_mmio_write(bus, address, insn->mem_bytes, insn_get_reg(insn, gpr));
     else
         bus_mmio_write(bus, address, insn->mem_bytes, insn->imm);
+    vcpu->insn_length = insn->length;
+    return true;
 }
 
-/* linear_told: the CPU has reported the operand's linear address beside this guest-physical one. */
-static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, bool linear_told)
+/* Everything else, with the whole of the checks. */
+static enum exit_action emulate_whole(struct linear *linear, const struct insn *insn,
+                                      enum insn_mode mode)
 {
-    struct linear linear;
-    linear_begin(&linear, vcpu);
-    uint8_t bytes[INSN_MAX_BYTES];
-    uint32_t fault;
-    gva_t fault_at;
-    enum insn_mode mode = linear_code_mode();
-    unsigned count = linear_fetch(&linear, mode, bytes, &fault, &fault_at);
-
-    struct insn insn;
-    bool in_page = address % PAGE_SIZE <= PAGE_SIZE - 8;
-    if (!in_page || mode != INSN_64 || count < INSN_MAX_BYTES || !insn_decode_mov(&insn, bytes)) {
-        enum insn_result result = insn_decode(&insn, bytes, count, mode);
-        if (result == INSN_TOO_LONG)
-            return exit_general_protection(vcpu);
-        if (result == INSN_TRUNCATED && fault != 0) {
-            /* Its page has gone since the CPU fetched it. */
-            linear_page_fault(vcpu, fault_at.v, fault);
-            return EXIT_SAME;
-        }
-        if (result != INSN_OK)
-            return not_emulated(vcpu, bytes, count, address);
-    }
-    vcpu->insn_length = insn.length;
-    if (in_page && insn.op == INSN_MOV && insn.reg != RSP) {
-        move_directly(vcpu, &insn, address);
-        return EXIT_NEXT_DECODED;
-    }
-    if (linear_told) {
-        linear.known_page = vmread(VMCS_EXIT_GUEST_LINEAR) / PAGE_SIZE;
-        linear.known_gpa = address / PAGE_SIZE;
-    }
-    const struct emulate_env env = {
-        .gpr = vcpu->regs.gpr,
-        .rflags = &linear.paging.rflags,
-        .rip = vmread(VMCS_GUEST_RIP),
-        .mode = mode,
-        .ctx = &linear,
-        .read = linear_read,
-        .write = linear_write,
-        .segment_base = segment_base,
-    };
-    uint64_t rflags = linear.paging.rflags;
-    vcpu->regs.gpr[RSP] = vmread(VMCS_GUEST_RSP);
-    uint64_t rsp = vcpu->regs.gpr[RSP];
-    enum emulate_result result = insn_emulate(&insn, &env);
-    if (linear.paging.rflags != rflags)
-        vmwrite(VMCS_GUEST_RFLAGS, linear.paging.rflags);
+    struct vcpu *vcpu = linear->vcpu;
+    const struct emulate_env env = linear_environment(linear, mode);
+    uint64_t rflags = linear->paging.rflags, rsp = vmread(VMCS_GUEST_RSP);
+    vcpu->regs.gpr[RSP] = rsp;
+    vcpu->insn_length = insn->length;
+    enum emulate_result result = insn_emulate(insn, &env);
+    if (linear->paging.rflags != rflags)
+        vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
     if (vcpu->regs.gpr[RSP] != rsp)
         vmwrite(VMCS_GUEST_RSP, vcpu->regs.gpr[RSP]);
+    if (result == EMULATE_REPEAT)
+        exit_iteration_done();
     return result == EMULATE_DONE ? EXIT_NEXT_DECODED : EXIT_SAME;
+}
+
+static enum exit_action __attribute__((noinline))
+decode_and_emulate(struct linear *linear, struct fetched *code, uint64_t address, uint64_t access)
+{
+    struct vcpu *vcpu = linear->vcpu;
+    struct insn insn;
+    if (code->count < INSN_MAX_BYTES && code->fault == 0) { /* beyond RAM, where ones are read */
+        memset(code->bytes + code->count, 0xff, INSN_MAX_BYTES - code->count);
+        code->count = INSN_MAX_BYTES;
+    }
+    switch (insn_decode(&insn, code->bytes, code->count, code->mode)) {
+    case INSN_OK: break;
+    case INSN_TOO_LONG: return exit_general_protection(vcpu);
+    case INSN_UNDEFINED: vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE); return EXIT_SAME;
+    case INSN_TRUNCATED: /* its page has gone since the CPU fetched it */
+        linear_page_fault(vcpu, code->fault_at.v, code->fault);
+        return EXIT_SAME;
+    case INSN_UNKNOWN: return not_emulated(vcpu, code->bytes, code->count, address);
+    }
+    if (insn.op == INSN_MOV && insn.reg != RSP && move_directly(vcpu, &insn, address, access))
+        return EXIT_NEXT_DECODED;
+    return emulate_whole(linear, &insn, code->mode);
+}
+
+/* access: VIOLATION_READ and VIOLATION_WRITE as far as the CPU wanted to do that at the address. By
+ * the time that the instruction is fetched, another CPU of the guest may have put another there,
+ * which is then carried out in its stead. */
+static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t access)
+{
+    struct linear linear;
+    struct fetched code;
+    struct insn insn;
+    linear_begin(&linear, vcpu);
+    code.mode = linear_code_mode();
+    code.count = linear_fetch(&linear, code.mode, code.bytes, &code.fault, &code.fault_at);
+    if (code.mode == INSN_64 && code.count == INSN_MAX_BYTES &&
+        insn_decode_mov(&insn, code.bytes) && move_directly(vcpu, &insn, address, access))
+        return EXIT_NEXT_DECODED;
+    return decode_and_emulate(&linear, &code, address, access);
 }
 
 /* An event's delivery (stack, IDT, TSS) has met device memory: no kernel can mean that. */
@@ -141,11 +158,12 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         return EXIT_SAME;
     }
     if ((qualification & VIOLATION_FETCH) != 0) {
-        /* Nothing answers: the bytes read as ones, and FF FF is no instruction. */
+        /* As where nothing answers: the bytes read as ones, and FF FF is no instruction. No device
+         * here has anything to execute. */
         vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
         return EXIT_SAME;
     }
-    return emulate(vcpu, address, true);
+    return emulate(vcpu, address, qualification);
 }
 
 /* What the CPU does not virtualize of the APIC page (SDM, "Virtualizing Memory-Mapped APIC
@@ -162,7 +180,7 @@ enum exit_action exit_apic_access(struct vcpu *vcpu)
         vm_end_format(vcpu->vm, VM_CRASH, 0, "an access of type %u to the local APIC's page", type);
         return EXIT_SAME;
     }
-    return emulate(vcpu, address, false);
+    return emulate(vcpu, address, type == LINEAR_READ ? VIOLATION_READ : VIOLATION_WRITE);
 }
 
 enum exit_action exit_ept_misconfiguration(struct vcpu *vcpu)

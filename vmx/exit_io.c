@@ -1,80 +1,164 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Port accesses: IN and OUT at once, INS and OUTS in bounded pieces through the guest's page
  * tables. */
-#include "arch/fault.h"
+#include "arch/string.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/linear.h"
+#include "vmx/vmx.h"
 
 /* Exit qualification for I/O instructions. */
 #define IO_IN     (1u << 3)
 #define IO_STRING (1u << 4)
 #define IO_REP    (1u << 5)
 
-#define MAX_REPEATS 64 /* per exit: a guest cannot hold the hypervisor with one instruction */
-#define RFLAGS_DF   (1ull << 10)
+#define RFLAGS_TF (1ull << 8)
+#define RFLAGS_DF (1ull << 10)
 
-static void write_register(uint64_t *reg, uint64_t value, uint64_t mask)
+#define BASIC_INSN_INFO (1ull << 54) /* IA32_VMX_BASIC: the exit tells of INS and OUTS */
+
+#define MAX_REPEATS 512 /* per exit: a guest cannot hold the hypervisor with one instruction */
+#define CHUNK_BYTES 512
+
+/* One INS or OUTS. */
+struct string_io {
+    struct emulate_env env;
+    struct linear linear;
+    uint16_t port;
+    uint8_t bytes; /* of an element */
+    bool in, down;
+    uint8_t segment, addr_bytes;
+};
+
+static uint64_t mask_of(unsigned bytes)
+{
+    return UINT64_MAX >> (64 - 8 * bytes);
+}
+
+static void write_register(uint64_t *reg, uint64_t value, unsigned bytes)
 {
     /* SDM, "Address Size": 32-bit results are zero-extended, 16-bit ones leave the rest alone. */
-    *reg = mask == 0xffff ? (*reg & ~mask) | (value & mask) : value & mask;
+    *reg = bytes == 2 ? (*reg & ~0xffffull) | (value & 0xffff) : value & mask_of(bytes);
 }
 
-/* 48 bits of linear address: CPUID hides 5-level paging. */
-static bool is_canonical(uint64_t address)
+/* Segment and address size. False: the instruction is another by now, or cannot be fetched; the
+ * CPU shall look for itself. */
+static bool find_operands(struct string_io *io, uint32_t qualification)
 {
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
-/* One element; false: a fault has been queued. */
-static bool string_step(struct linear *linear, uint32_t qualification, uint64_t address)
-{
-    if (!is_canonical(address)) {
-        vcpu_inject_exception_error(linear->vcpu, VECTOR_GENERAL_PROTECTION, 0);
-        return false;
+    if ((vmx_caps()->basic & BASIC_INSN_INFO) != 0) {
+        /* SDM, "VM-Exit Instruction-Information Field as Used for INS and OUTS". */
+        uint32_t info = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_INFO);
+        io->addr_bytes = (uint8_t)(2u << (info >> 7 & 3));
+        io->segment = io->in ? SEG_ES : info >> 15 & 7;
+        return io->addr_bytes <= 8 && io->segment <= SEG_GS;
     }
-    struct bus *bus = &linear->vcpu->vm->bus;
-    unsigned bytes = (qualification & 7) + 1;
-    uint16_t port = (uint16_t)(qualification >> 16);
-    if ((qualification & IO_IN) != 0) {
-        /* Reading a port has effects: look first whether the result can be stored. */
-        return linear_probe_write(linear, address, bytes) &&
-               linear_write(linear, address, bytes, bus_port_read(bus, port, bytes));
-    }
-    uint64_t value;
-    if (!linear_read(linear, address, bytes, &value))
+    uint8_t code[INSN_MAX_BYTES];
+    uint32_t fault;
+    gva_t fault_at;
+    struct insn insn;
+    unsigned count = linear_fetch(&io->linear, io->env.mode, code, &fault, &fault_at);
+    if (insn_decode(&insn, code, count, io->env.mode) != INSN_OK ||
+        insn.op != (io->in ? INSN_INS : INSN_OUTS) || insn.mem_bytes != io->bytes ||
+        (insn.rep != 0) != ((qualification & IO_REP) != 0))
         return false;
-    bus_port_write(bus, port, bytes, (uint32_t)value);
+    io->addr_bytes = insn.addr_bytes;
+    io->segment = insn.segment;
     return true;
+}
+
+/* How many of the next elements lie in one page, in RAM and where the segment allows it; then
+ * *place is all of them. 1 where that is in doubt; 0: an exception has been raised. */
+static unsigned find_piece(struct string_io *io, uint64_t offset, unsigned most,
+                           struct emulate_place *place)
+{
+    uint64_t linear;
+    unsigned fault = emulate_linear(&io->env, io->segment, offset, io->bytes, io->in, &linear);
+    if (fault != 0) {
+        io->env.raise(&io->linear, fault);
+        return 0;
+    }
+    uint64_t in_page = linear % PAGE_SIZE, last = mask_of(io->addr_bytes);
+    uint64_t count = (io->down ? in_page + io->bytes : PAGE_SIZE - in_page) / io->bytes;
+    uint64_t wrap = (io->down ? offset + io->bytes : last - offset + 1) / io->bytes;
+    if (io->addr_bytes < 8 && wrap < count)
+        count = wrap;
+    if (count > most)
+        count = most;
+    if (in_page + io->bytes <= PAGE_SIZE && count > 1) {
+        unsigned bytes = (unsigned)count * io->bytes;
+        uint64_t low = io->down ? offset - (bytes - io->bytes) : offset;
+        if (emulate_linear(&io->env, io->segment, low, bytes, io->in, &linear) == 0) {
+            if (!linear_translate(&io->linear, linear, bytes, io->in, place))
+                return 0;
+            if (guestmem_window(&io->linear.vcpu->vm->mem, place->at[0], bytes) != NULL)
+                return (unsigned)count;
+        }
+        (void)emulate_linear(&io->env, io->segment, offset, io->bytes, io->in, &linear);
+    }
+    return linear_translate(&io->linear, linear, io->bytes, io->in, place) ? 1 : 0;
+}
+
+/* Moves the elements of one place, in their order. Returns how many: fewer where an OUT has ended
+ * the VM. */
+static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
+{
+    struct vm *vm = io->linear.vcpu->vm;
+    uint8_t chunk[CHUNK_BYTES];
+    unsigned done = 0;
+    if (!io->in)
+        linear_read(&io->linear, place, chunk);
+    while (done < count && (io->in || vm->end == VM_RUNS)) {
+        uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->bytes;
+        uint32_t value = 0;
+        if (io->in) {
+            value = bus_port_read(&vm->bus, io->port, io->bytes);
+            memcpy(element, &value, io->bytes);
+        } else {
+            memcpy(&value, element, io->bytes);
+            bus_port_write(&vm->bus, io->port, io->bytes, value);
+        }
+        done++;
+    }
+    if (io->in)
+        linear_write(&io->linear, place, chunk);
+    return done;
 }
 
 static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
 {
-    /* SDM, "VM-Exit Instruction-Information Field as Used for INS and OUTS": address size in bits
-     * 9:7. */
-    static const uint64_t masks[] = {0xffff, 0xffffffff, UINT64_MAX, UINT64_MAX};
-    uint64_t mask = masks[vmread(VMCS_EXIT_INSTRUCTION_INFO) >> 7 & 3];
-    uint64_t *gpr = vcpu->regs.gpr;
-    uint64_t *index = &gpr[(qualification & IO_IN) != 0 ? RDI : RSI];
-    uint64_t base = vmread(VMCS_EXIT_GUEST_LINEAR) - (*index & mask);
-    uint64_t count = (qualification & IO_REP) != 0 ? gpr[RCX] & mask : 1;
-    uint64_t linear_mask = linear_code_mode() == INSN_64 ? UINT64_MAX : UINT32_MAX;
+    struct string_io io = {
+        .port = (uint16_t)(qualification >> 16),
+        .bytes = (uint8_t)((qualification & 7) + 1),
+        .in = (qualification & IO_IN) != 0,
+    };
+    linear_begin(&io.linear, vcpu);
+    io.env = linear_environment(&io.linear, linear_code_mode());
+    uint64_t rflags = io.linear.paging.rflags;
+    io.down = (rflags & RFLAGS_DF) != 0;
+    if (!find_operands(&io, qualification))
+        return EXIT_SAME;
 
-    struct linear linear;
-    linear_begin(&linear, vcpu);
-    uint64_t step = (qualification & 7) + 1;
-    if ((linear.paging.rflags & RFLAGS_DF) != 0)
-        step = -step;
-    for (unsigned i = 0; i < MAX_REPEATS && count > 0; i++) {
-        if (!string_step(&linear, qualification, (base + (*index & mask)) & linear_mask))
+    uint64_t *gpr = vcpu->regs.gpr, *index = &gpr[io.in ? RDI : RSI];
+    bool rep = (qualification & IO_REP) != 0;
+    uint64_t count = rep ? gpr[RCX] & mask_of(io.addr_bytes) : 1;
+    unsigned left = (rflags & RFLAGS_TF) != 0 ? 1 : MAX_REPEATS;
+    while (left > 0 && count > 0 && vcpu->vm->end == VM_RUNS) {
+        struct emulate_place place;
+        unsigned most = left < CHUNK_BYTES / io.bytes ? left : CHUNK_BYTES / io.bytes;
+        unsigned n = find_piece(&io, *index & mask_of(io.addr_bytes),
+                                count < most ? (unsigned)count : most, &place);
+        if (n == 0)
             return EXIT_SAME;
-        write_register(index, *index + step, mask);
-        count--;
-        if ((qualification & IO_REP) != 0)
-            write_register(&gpr[RCX], count, mask);
-        if (vcpu->vm->end != VM_RUNS)
-            break;
+        n = move_piece(&io, &place, n);
+        uint64_t step = (uint64_t)n * io.bytes;
+        write_register(index, io.down ? *index - step : *index + step, io.addr_bytes);
+        count -= n;
+        left -= n;
+        if (rep)
+            write_register(&gpr[RCX], count, io.addr_bytes);
     }
+    if (count > 0)
+        exit_iteration_done();
     return count == 0 ? EXIT_NEXT : EXIT_SAME;
 }
 

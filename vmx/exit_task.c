@@ -5,7 +5,6 @@
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
-#include "arch/string.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
@@ -27,31 +26,31 @@ static struct linear *system_access(void *ctx)
 
 static bool read_table(void *ctx, uint32_t at, void *to, unsigned bytes)
 {
-    struct linear *linear = system_access(ctx);
-    for (unsigned i = 0, step; i < bytes; i += step) {
-        uint64_t value;
-        step = bytes - i >= 8 ? 8 : bytes - i >= 4 ? 4 : 1;
-        if (!linear_read(linear, at + i, step, &value)) /* at + i is of 32 bits: it wraps */
-            return false;
-        memcpy((uint8_t *)to + i, &value, step);
-    }
+    struct emulate_place place;
+    if (!linear_translate(system_access(ctx), at, bytes, false, &place))
+        return false;
+    linear_read(ctx, &place, to);
     return true;
 }
 
 static bool probe_write(void *ctx, uint32_t at, unsigned bytes)
 {
-    struct linear *linear = system_access(ctx);
-    return linear_probe_write(linear, at, 1) && linear_probe_write(linear, at + bytes - 1, 1);
+    struct emulate_place place;
+    return linear_translate(system_access(ctx), at, bytes, true, &place);
 }
 
 static bool write_table(void *ctx, uint32_t at, uint32_t value, unsigned bytes, bool user)
 {
     struct linear *linear = system_access(ctx);
+    struct emulate_place place;
     if (user) {
         linear->paging.implicit = false;
         linear->paging.cpl = 3;
     }
-    return linear_write(linear, at, bytes, value);
+    if (!linear_translate(linear, at, bytes, true, &place))
+        return false;
+    linear_write(linear, &place, &value);
+    return true;
 }
 
 /* CR3 of the new task: its page tables serve all that follows. */

@@ -4,10 +4,8 @@
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
+#include "arch/string.h"
 #include "vmx/insn.h"
-
-#define ACCESS_LONG        (1u << 13)
-#define ACCESS_DEFAULT_BIG (1u << 14)
 
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
 {
@@ -15,109 +13,148 @@ void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
     vcpu_inject_exception_error(vcpu, VECTOR_PAGE_FAULT, error);
 }
 
-static bool translate(struct linear *linear, uint64_t address, enum walk_access access, gpa_t *out)
+static bool translate(struct linear *linear, uint64_t address, bool write, gpa_t *out)
 {
-    if (address / PAGE_SIZE == linear->known_page) {
-        *out = gpa(linear->known_gpa * PAGE_SIZE + address % PAGE_SIZE);
-        return true;
-    }
     uint32_t error;
-    if (guestwalk_translate(&linear->vcpu->vm->mem, &linear->paging, gva(address), access, out,
-                            &error))
+    if ((linear->paging.efer & EFER_LMA) == 0)
+        address &= UINT32_MAX; /* the second page of what crosses 4 GiB */
+    if (guestwalk_translate(&linear->vcpu->vm->mem, &linear->paging, gva(address),
+                            write ? WALK_WRITE : WALK_READ, out, &error))
         return true;
     linear_page_fault(linear->vcpu, address, error);
     return false;
 }
 
-/* The bytes of an access that lie in its first page. */
-static unsigned first_part(uint64_t address, unsigned bytes)
+bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
+                      struct emulate_place *out)
 {
+    struct linear *linear = ctx;
     uint64_t room = PAGE_SIZE - address % PAGE_SIZE;
-    return bytes < room ? bytes : (unsigned)room;
+    out->bytes = bytes;
+    out->first = bytes < room ? bytes : (unsigned)room;
+    return translate(linear, address, write, &out->at[0]) &&
+           (out->first == bytes || translate(linear, address + room, write, &out->at[1]));
 }
 
-/* Within one page, already translated. A device access that crosses a page comes in odd sizes: byte
- * by byte then. */
-static uint64_t physical_read(struct vm *vm, gpa_t at, unsigned bytes)
+/* Device memory takes 1, 2, 4 or 8 bytes at a time: others come in the largest pieces, low first.
+ */
+static unsigned piece_of(unsigned bytes)
 {
-    uint64_t value = 0;
-    if (guestmem_read(&vm->mem, at, &value, bytes))
-        return value;
-    if ((bytes & (bytes - 1)) == 0)
-        return bus_mmio_read(&vm->bus, at.v, bytes);
-    for (unsigned i = 0; i < bytes; i++)
-        value |= bus_mmio_read(&vm->bus, at.v + i, 1) << 8 * i;
-    return value;
+    return bytes >= 8 ? 8 : bytes >= 4 ? 4 : bytes >= 2 ? 2 : 1;
 }
 
-static void physical_write(struct vm *vm, gpa_t at, unsigned bytes, uint64_t value)
+/* Within one page. */
+static void physical_read(struct vm *vm, gpa_t at, void *to, unsigned bytes)
 {
-    if (guestmem_write(&vm->mem, at, &value, bytes))
+    if (guestmem_read(&vm->mem, at, to, bytes))
         return;
-    if ((bytes & (bytes - 1)) == 0) {
-        bus_mmio_write(&vm->bus, at.v, bytes, value);
-        return;
+    for (unsigned done = 0, n; done < bytes; done += n) {
+        n = piece_of(bytes - done);
+        uint64_t value = bus_mmio_read(&vm->bus, at.v + done, n);
+        memcpy((uint8_t *)to + done, &value, n);
     }
-    for (unsigned i = 0; i < bytes; i++)
-        bus_mmio_write(&vm->bus, at.v + i, 1, value >> 8 * i & 0xff);
 }
 
-/* Both pages are translated before either is touched, so that a fault leaves nothing half done. */
-static bool translate_both(struct linear *linear, uint64_t address, unsigned bytes,
-                           enum walk_access access, gpa_t out[2])
+static void physical_write(struct vm *vm, gpa_t at, const void *from, unsigned bytes)
 {
-    if (!translate(linear, address, access, &out[0]))
-        return false;
-    unsigned first = first_part(address, bytes);
-    return first == bytes || translate(linear, address + first, access, &out[1]);
+    if (guestmem_write(&vm->mem, at, from, bytes))
+        return;
+    for (unsigned done = 0, n; done < bytes; done += n) {
+        uint64_t value = 0;
+        n = piece_of(bytes - done);
+        memcpy(&value, (const uint8_t *)from + done, n);
+        bus_mmio_write(&vm->bus, at.v + done, n, value);
+    }
 }
 
-bool linear_read(void *ctx, uint64_t address, unsigned bytes, uint64_t *value)
+void linear_read(void *ctx, const struct emulate_place *place, void *to)
 {
-    struct linear *linear = ctx;
-    gpa_t at[2];
-    if (!translate_both(linear, address, bytes, WALK_READ, at))
-        return false;
-    unsigned first = first_part(address, bytes);
-    *value = physical_read(linear->vcpu->vm, at[0], first);
-    if (first < bytes)
-        *value |= physical_read(linear->vcpu->vm, at[1], bytes - first) << 8 * first;
-    return true;
+    struct vm *vm = ((struct linear *)ctx)->vcpu->vm;
+    physical_read(vm, place->at[0], to, place->first);
+    if (place->first < place->bytes)
+        physical_read(vm, place->at[1], (uint8_t *)to + place->first, place->bytes - place->first);
 }
 
-bool linear_write(void *ctx, uint64_t address, unsigned bytes, uint64_t value)
+void linear_write(void *ctx, const struct emulate_place *place, const void *from)
 {
-    struct linear *linear = ctx;
-    gpa_t at[2];
-    if (!translate_both(linear, address, bytes, WALK_WRITE, at))
-        return false;
-    unsigned first = first_part(address, bytes);
-    physical_write(linear->vcpu->vm, at[0], first, value);
-    if (first < bytes)
-        physical_write(linear->vcpu->vm, at[1], bytes - first, value >> 8 * first);
-    return true;
+    struct vm *vm = ((struct linear *)ctx)->vcpu->vm;
+    physical_write(vm, place->at[0], from, place->first);
+    if (place->first < place->bytes)
+        physical_write(vm, place->at[1], (const uint8_t *)from + place->first,
+                       place->bytes - place->first);
 }
 
-bool linear_probe_write(struct linear *linear, uint64_t address, unsigned bytes)
+static void segment_read(void *ctx, enum insn_segment segment, struct emulate_segment *out)
 {
-    gpa_t at[2];
-    return translate_both(linear, address, bytes, WALK_WRITE, at);
+    (void)ctx;
+    unsigned i = 2 * (unsigned)segment;
+    out->base = vmread((enum vmcs_field)(VMCS_GUEST_ES_BASE + i));
+    out->limit = (uint32_t)vmread((enum vmcs_field)(VMCS_GUEST_ES_LIMIT + i));
+    out->access = (uint32_t)vmread((enum vmcs_field)(VMCS_GUEST_ES_ACCESS + i));
 }
 
-enum insn_mode linear_code_mode(void)
+static void raise(void *ctx, unsigned vector)
 {
-    uint64_t access = vmread(VMCS_GUEST_CS_ACCESS);
-    if ((access & ACCESS_LONG) != 0)
-        return INSN_64;
-    return (access & ACCESS_DEFAULT_BIG) != 0 ? INSN_32 : INSN_16;
+    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
+    if (vector == VECTOR_STACK_FAULT || vector == VECTOR_GENERAL_PROTECTION ||
+        vector == VECTOR_ALIGNMENT_CHECK)
+        vcpu_inject_exception_error(vcpu, vector, 0);
+    else
+        vcpu_inject_exception(vcpu, vector);
 }
 
-unsigned linear_fetch(struct linear *linear, enum insn_mode mode, uint8_t bytes[INSN_MAX_BYTES],
-                      uint32_t *fault, gva_t *fault_at)
+/* vector.asm: the guest's vector registers are in the CPU. */
+enum vector_kind { MMX_READ, MMX_WRITE, XMM_READ, XMM_WRITE, YMM_READ, YMM_WRITE };
+void vector_move(void *memory, unsigned which);
+
+static unsigned kind_of(const struct insn *insn)
 {
-    uint64_t rip = vmread(VMCS_GUEST_RIP);
-    if (mode != INSN_64)
-        rip = (rip + vmread(VMCS_GUEST_CS_BASE)) & UINT32_MAX;
-    return (unsigned)guestwalk_read(&linear->vcpu->vm->mem, &linear->paging, gva(rip), WALK_FETCH,
-                                    bytes, INSN_MAX_BYTES, fault, fault_at);
+    if (insn->vex)
+        return YMM_READ;
+    return insn->reg_bytes == 8 ? MMX_READ : XMM_READ;
+}
+
+static void vector_read(void *ctx, const struct insn *insn, unsigned reg, uint64_t value[4])
+{
+    (void)ctx;
+    vector_move(value, kind_of(insn) * 16 + reg);
+}
+
+static void vector_write(void *ctx, const struct insn *insn, const uint64_t value[4])
+{
+    (void)ctx;
+    uint64_t copy[4];
+    memcpy(copy, value, sizeof(copy));
+    vector_move(copy, (kind_of(insn) + 1) * 16 + insn->reg);
+}
+
+static bool x87_pending(void *ctx)
+{
+    (void)ctx;
+    uint16_t status;
+    __asm__ volatile("fnstsw %0" : "=a"(status));
+    return (status & 0x80) != 0;
+}
+
+struct emulate_env linear_environment(struct linear *linear, enum insn_mode mode)
+{
+    return (struct emulate_env){
+        .gpr = linear->vcpu->regs.gpr,
+        .rflags = &linear->paging.rflags,
+        .rip = vmread(VMCS_GUEST_RIP),
+        .cr0 = linear->paging.cr0,
+        .cr4 = linear->paging.cr4,
+        .xcr0 = linear->vcpu->xcr0,
+        .mode = mode,
+        .cpl = linear->paging.cpl,
+        .ctx = linear,
+        .translate = linear_translate,
+        .read = linear_read,
+        .write = linear_write,
+        .segment = segment_read,
+        .raise = raise,
+        .vector_read = vector_read,
+        .vector_write = vector_write,
+        .x87_pending = x87_pending,
+    };
 }

@@ -7,20 +7,16 @@
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
-/* One exit's view. known: a translation reported by the CPU with the exit, which saves a walk. */
+/* One exit's view. */
 struct linear {
     struct vcpu *vcpu;
     struct guest_paging paging;
-    uint64_t known_page; /* linear page number of the known translation, UINT64_MAX: none */
-    uint64_t known_gpa;  /* and the guest-physical page number */
 };
 
 /* Reads the paging state from the VMCS. */
 static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
 {
     linear->vcpu = vcpu;
-    linear->known_page = UINT64_MAX;
-    linear->known_gpa = 0;
     linear->paging = (struct guest_paging){
         .cr0 = vmread(VMCS_GUEST_CR0),
         .cr3 = vmread(VMCS_GUEST_CR3),
@@ -33,19 +29,39 @@ static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
     };
 }
 
-/* bytes is 1, 2, 4 or 8; the range may cross a page. False: #PF has been queued, nothing was
- * written. Device memory is reached through the VM's bus. */
-bool linear_read(void *linear, uint64_t address, unsigned bytes, uint64_t *value);
-bool linear_write(void *linear, uint64_t address, unsigned bytes, uint64_t value);
+/* What the emulator works on, after linear_begin(): the vCPU's registers (the slot of RSP included,
+ * which the caller fills in and puts back), memory, and linear's copy of RFLAGS. */
+struct emulate_env linear_environment(struct linear *linear, enum insn_mode mode);
 
-/* Whether a write there would succeed; queues #PF where not. */
-bool linear_probe_write(struct linear *linear, uint64_t address, unsigned bytes);
+/* Translates 1 to 4096 bytes at an address; they may cross a page. Device memory is translated as
+ * well as RAM. False: #PF has been queued. */
+bool linear_translate(void *linear, uint64_t address, unsigned bytes, bool write,
+                      struct emulate_place *out);
+
+/* What has been translated: RAM, or the VM's bus. */
+void linear_read(void *linear, const struct emulate_place *place, void *to);
+void linear_write(void *linear, const struct emulate_place *place, const void *from);
 
 /* Queues #PF for an address, with CR2. */
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error);
 
-/* The mode in which the guest's code runs, by CS.L and CS.D; and its instruction bytes at RIP:
- * returns how many. */
-enum insn_mode linear_code_mode(void);
-unsigned linear_fetch(struct linear *linear, enum insn_mode mode, uint8_t bytes[INSN_MAX_BYTES],
-                      uint32_t *fault, gva_t *fault_at);
+/* The mode in which the guest's code runs, by CS.L and CS.D. */
+static inline enum insn_mode linear_code_mode(void)
+{
+    uint64_t access = vmread(VMCS_GUEST_CS_ACCESS);
+    if ((access & 1u << 13) != 0)
+        return INSN_64;
+    return (access & 1u << 14) != 0 ? INSN_32 : INSN_16;
+}
+
+/* Its instruction bytes at RIP: returns how many there are before a page fault (*fault is its error
+ * code) or before what is not RAM (*fault is 0). */
+static inline unsigned linear_fetch(const struct linear *linear, enum insn_mode mode,
+                                    uint8_t bytes[INSN_MAX_BYTES], uint32_t *fault, gva_t *fault_at)
+{
+    uint64_t rip = vmread(VMCS_GUEST_RIP);
+    if (mode != INSN_64)
+        rip = (rip + vmread(VMCS_GUEST_CS_BASE)) & UINT32_MAX;
+    return (unsigned)guestwalk_read(&linear->vcpu->vm->mem, &linear->paging, gva(rip), WALK_FETCH,
+                                    bytes, INSN_MAX_BYTES, fault, fault_at);
+}

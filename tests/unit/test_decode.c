@@ -34,7 +34,7 @@ static enum insn_result decode(const char *hex, enum insn_mode mode)
 struct expectation {
     const char *hex;
     enum insn_mode mode;
-    uint8_t op; /* INSN_ADD to INSN_LODS */
+    uint8_t op; /* INSN_ADD to INSN_OUTS */
     enum insn_form form;
     unsigned mem_bytes, reg_bytes, reg, high, base, index, scale;
     int64_t disp;
@@ -194,7 +194,7 @@ static void test_prefixes(void **s)
         "f0 a5",    "f0 80 3f 01", "f0 0f a3 07", "f0 0f ba 27 01", "f0 f6 07 01",
     };
     for (unsigned i = 0; i < sizeof(lock_bad) / sizeof(lock_bad[0]); i++)
-        assert_int_equal(decode(lock_bad[i], INSN_64), INSN_UNKNOWN);
+        assert_int_equal(decode(lock_bad[i], INSN_64), INSN_UNDEFINED);
     static const char *const lock_good[] = {"f0 01 07", "f0 83 0f 01", "f0 87 07",   "f0 ff 07",
                                             "f0 f7 1f", "f0 0f ab 07", "f0 0f c1 07"};
     for (unsigned i = 0; i < sizeof(lock_good) / sizeof(lock_good[0]); i++)
@@ -216,7 +216,7 @@ static void test_refusals(void **s)
         "66 0f c3 07",          /* MOVNTI has no 16-bit form */
         "0f 38 f2 07",
         "0f 01 07",
-        "c5 f8 10 07", /* VEX */
+        "62 f1 7c 08 10 07", /* EVEX */
     };
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(decode(bad[i], INSN_64), INSN_UNKNOWN);
@@ -243,7 +243,7 @@ static void test_random(void **s)
         assert_true(in.base <= 16 || in.base == N);
         assert_true(in.index < 16 || in.index == N);
         assert_true(in.reg < 16 || (in.reg == N && in.form != INSN_REG_MEM));
-        assert_true(in.op <= INSN_LODS && in.segment <= SEG_GS && in.scale <= 3);
+        assert_true(in.op <= INSN_OUTS && in.segment <= SEG_GS && in.scale <= 3);
     }
     assert_true(accepted > 10000);
 }

@@ -2,150 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Emulation against the CPU that runs the test: same bytes, same registers, same memory and flags;
  * then strings, addresses and faults by hand. */
-#define _GNU_SOURCE /* MAP_32BIT */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
-#include <cmocka.h>
-
-#include "arch/cpu.h"
-#include "vmx/emulate.h"
-
-struct native {
-    uint64_t gpr[16];
-    uint64_t rflags;
-    void *code;
-};
-
-void run_native(struct native *n);
-
-/* Loads all registers but RSP, calls the code, stores them again. */
-__asm__(".text\n"
-        "run_native:\n"
-        "  push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rdi\n"
-        "  pushq 128(%rdi); popfq\n"
-        "  mov 0(%rdi), %rax; mov 8(%rdi), %rcx; mov 16(%rdi), %rdx; mov 24(%rdi), %rbx\n"
-        "  mov 40(%rdi), %rbp; mov 48(%rdi), %rsi\n"
-        "  mov 64(%rdi), %r8; mov 72(%rdi), %r9; mov 80(%rdi), %r10; mov 88(%rdi), %r11\n"
-        "  mov 96(%rdi), %r12; mov 104(%rdi), %r13; mov 112(%rdi), %r14; mov 120(%rdi), %r15\n"
-        "  pushq 136(%rdi); mov 56(%rdi), %rdi\n"
-        "  call *(%rsp)\n"
-        "  pushq %rdi; mov 16(%rsp), %rdi; popq 56(%rdi); lea 8(%rsp), %rsp\n"
-        "  pushfq; popq 128(%rdi); cld\n"
-        "  mov %rax, 0(%rdi); mov %rcx, 8(%rdi); mov %rdx, 16(%rdi); mov %rbx, 24(%rdi)\n"
-        "  mov %rbp, 40(%rdi); mov %rsi, 48(%rdi)\n"
-        "  mov %r8, 64(%rdi); mov %r9, 72(%rdi); mov %r10, 80(%rdi); mov %r11, 88(%rdi)\n"
-        "  mov %r12, 96(%rdi); mov %r13, 104(%rdi); mov %r14, 112(%rdi); mov %r15, 120(%rdi)\n"
-        "  pop %rdi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
-        "  ret\n");
-
-/* Memory that native code and callbacks share by turns, in the low 2 GiB so that 32-bit addresses
- * reach it. */
-#define AREA 256
-static uint8_t *area, *code;
-static uint64_t gpr[16], rflags;
-static uint64_t bases[6];
-static unsigned calls_left; /* callbacks until one fails */
-
-static bool mem_read(void *ctx, uint64_t linear, unsigned bytes, uint64_t *value)
-{
-    (void)ctx;
-    if (calls_left-- == 0)
-        return false;
-    uint64_t offset = linear - (uint64_t)(uintptr_t)area;
-    assert_true(offset <= AREA - bytes);
-    *value = 0;
-    memcpy(value, area + offset, bytes);
-    return true;
-}
-
-static bool mem_write(void *ctx, uint64_t linear, unsigned bytes, uint64_t value)
-{
-    (void)ctx;
-    if (calls_left-- == 0)
-        return false;
-    uint64_t offset = linear - (uint64_t)(uintptr_t)area;
-    assert_true(offset <= AREA - bytes);
-    assert_true(bytes == 8 || value >> (bytes * 8) == 0);
-    memcpy(area + offset, &value, bytes);
-    return true;
-}
-
-static uint64_t get_base(void *ctx, enum insn_segment segment)
-{
-    (void)ctx;
-    return bases[segment];
-}
-
-static struct emulate_env env = {.gpr = gpr,
-                                 .rflags = &rflags,
-                                 .mode = INSN_64,
-                                 .read = mem_read,
-                                 .write = mem_write,
-                                 .segment_base = get_base};
-
-static int setup(void **s)
-{
-    (void)s;
-    area = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-    code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return area != MAP_FAILED && code != MAP_FAILED ? 0 : -1;
-}
-
-static uint64_t random64(void)
-{
-    static const uint64_t edges[] = {0,          1,          0x7f,          0x80,       0xff,
-                                     0x7fff,     0x8000,     0xffff,        0x7fffffff, 0x80000000,
-                                     0xffffffff, 1ull << 63, ~(1ull << 63), ~0ull};
-    if (rand() % 3 == 0)
-        return edges[(unsigned)rand() % (sizeof(edges) / sizeof(edges[0]))];
-    return (uint64_t)rand() << 42 ^ (uint64_t)rand() << 21 ^ (uint64_t)rand();
-}
-
-static struct insn decode(const uint8_t *bytes, unsigned count)
-{
-    struct insn in;
-    assert_int_equal(insn_decode(&in, bytes, count, env.mode), INSN_OK);
-    assert_int_equal(in.length, count);
-    return in;
-}
-
-/* Runs the bytes both ways from the state in gpr, rflags and area; checked are all but flags. */
-static void compare(const uint8_t *bytes, unsigned count, uint64_t checked)
-{
-    struct native n = {.rflags = rflags | 0x202, .code = code};
-    uint8_t before[AREA], native_area[AREA];
-    memcpy(n.gpr, gpr, sizeof(gpr));
-    memcpy(before, area, AREA);
-    memcpy(code, bytes, count);
-    code[count] = 0xc3;
-    run_native(&n);
-    memcpy(native_area, area, AREA);
-    memcpy(area, before, AREA);
-    calls_left = 1000;
-    struct insn in = decode(bytes, count);
-    enum emulate_result r;
-    do
-        r = insn_emulate(&in, &env);
-    while (r == EMULATE_REPEAT);
-    assert_int_equal(r, EMULATE_DONE);
-    gpr[4] = n.gpr[4];
-    bool same = memcmp(area, native_area, AREA) == 0 && memcmp(gpr, n.gpr, sizeof(gpr)) == 0 &&
-                ((rflags ^ n.rflags) & checked) == 0;
-    if (!same)
-        fail_msg("%02x %02x %02x %02x %02x: rax %lx/%lx rcx %lx/%lx flags %lx/%lx", bytes[0],
-                 bytes[1], bytes[2], bytes[3], bytes[4], gpr[0], n.gpr[0], gpr[1], n.gpr[1],
-                 rflags & checked, n.rflags & checked);
-}
-
-#define CF    0x001ull
-#define NO_AF 0x8c5ull /* AF is undefined after the logical ones */
-#define ALL   0x8d5ull
+#include "tests/unit/emulate_test.h"
 
 static const struct {
     uint8_t bytes[3], count;
@@ -218,20 +75,10 @@ static const struct {
     {{0x0f, 0xbe}, 2, 0, -1, ALL},
     {{0x0f, 0xbf}, 2, 0, -1, ALL},
     {{0x0f, 0xc3}, 2, 0, -1, ALL},
+    {{0x0f, 0xc7}, 2, 0, 1, ALL},
     {{0x0f, 0x38, 0xf0}, 3, 0, -1, ALL},
     {{0x0f, 0x38, 0xf1}, 3, 0, -1, ALL},
 };
-
-static void randomize(void)
-{
-    for (unsigned i = 0; i < 16; i++)
-        gpr[i] = random64();
-    for (unsigned i = 0; i < AREA; i += 8) {
-        uint64_t v = rand() % 4 ? random64() : gpr[0];
-        memcpy(area + i, &v, 8);
-    }
-    rflags = 2 | ((uint64_t)rand() & ALL);
-}
 
 /* One operation on [rdi + rsi * 2 + disp8], with a random register, size and REX. */
 static void test_against_cpu(void **s)
@@ -272,6 +119,14 @@ static void test_against_cpu(void **s)
         randomize();
         gpr[6] = (uint64_t)rand() % 32;
         gpr[7] = (uint64_t)(uintptr_t)area + 64;
+        if (operations[which].bytes[1] == 0xc7) {
+            b[n - 1] = 0;
+            gpr[6] &= 24; /* CMPXCHG16B must be aligned */
+            memcpy(&gpr[0], area + 64 + 2 * gpr[6], 8);
+            memcpy(&gpr[2], area + 64 + 2 * gpr[6] + (wide ? 8 : 4), 8);
+            if (rand() % 2) /* equal or not */
+                gpr[rand() % 2 * 2] ^= 1;
+        }
         compare(b, n, operations[which].flags);
     }
 }
@@ -302,8 +157,8 @@ static void test_bit_strings(void **s)
 static void test_strings_against_cpu(void **s)
 {
     (void)s;
-    static const uint8_t op[] = {0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xad};
-    for (unsigned round = 0; round < 6000; round++) {
+    static const uint8_t op[] = {0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xad, 0xa6, 0xa7, 0xae, 0xaf};
+    for (unsigned round = 0; round < 20000; round++) {
         uint8_t b[5];
         unsigned n = 0;
         bool rep = rand() % 2, short_address = rand() % 4 == 0;
@@ -316,50 +171,94 @@ static void test_strings_against_cpu(void **s)
             b[n++] = 0x66;
         if (size == 2)
             b[n++] = 0x48;
-        b[n++] = op[round % 6];
+        b[n++] = op[round % 10];
         randomize();
         bool down = rand() % 4 == 0;
         gpr[6] = (uint64_t)(uintptr_t)area + (down ? 120 : (uint64_t)rand() % 64);
         gpr[7] = (uint64_t)(uintptr_t)area + (down ? 248 : 128);
-        gpr[1] = (uint64_t)rand() % (op[round % 6] & 1 ? 15 : 100);
+        gpr[1] = (uint64_t)rand() % (op[round % 10] & 1 ? 15 : 100);
         if (short_address && rep &&
             gpr[1] > 0) /* with a count of 0 CPUs differ in the upper half */
             gpr[1] |= 0x500000000;
-        rflags = down ? 0x402 : 2;
+        if (op[round % 10] > 0xa5 && rand() % 2) /* something to be equal or to differ */
+            memset(area, (uint8_t)gpr[0], AREA - (unsigned)rand() % AREA);
+        if (op[round % 10] > 0xa5 && rand() % 2)
+            gpr[0] = (gpr[0] & 0xff) * 0x0101010101010101;
+        rflags |= down ? 0x400 : 0;
         compare(b, n, ALL);
     }
+}
+
+/* PUSH and POP of memory, the stack in the same area; an address by way of RSP among them. */
+static void test_stack_against_cpu(void **s)
+{
+    (void)s;
+    with_stack = true;
+    for (unsigned round = 0; round < 8000; round++) {
+        uint8_t b[8];
+        unsigned n = 0;
+        bool push = round % 2, by_rsp = round % 3 == 0;
+        if (rand() % 3 == 0)
+            b[n++] = 0x66;
+        if (rand() % 3 == 0)
+            b[n++] = 0x48;
+        b[n++] = push ? 0xff : 0x8f;
+        b[n++] = (uint8_t)(0x40 | (push ? 6 : 0) << 3 | (by_rsp ? 4 : 7));
+        if (by_rsp)
+            b[n++] = 0x24;
+        b[n++] = (uint8_t)(rand() % 64);
+        randomize();
+        gpr[7] = (uint64_t)(uintptr_t)area + 64;
+        gpr[15] = (uint64_t)(uintptr_t)area + 64 + (unsigned)rand() % 64;
+        compare(b, n, ALL);
+    }
+    with_stack = false;
+}
+
+static void check_address(const char *name, const uint8_t *bytes, unsigned count, uint64_t want)
+{
+    struct insn in = decode(bytes, count);
+    asked = 0;
+    translations_left = 0;
+    raised = 0;
+    assert_int_equal(insn_emulate(&in, &env), EMULATE_FAULT);
+    if (raised != VECTOR_PAGE_FAULT || asked != want)
+        fail_msg("%s: vector %u at %#lx, not %#lx", name, raised, asked, want);
 }
 
 static void test_addresses(void **s)
 {
     (void)s;
-    struct insn in;
     memset(gpr, 0, sizeof(gpr));
+    for (unsigned i = 0; i < 6; i++)
+        segments[i] = (struct emulate_segment){.limit = UINT32_MAX, .access = 0xc093};
     gpr[3] = 0x1fff0;
     gpr[6] = 0x20;
-    bases[SEG_DS] = 0x10000;
-    bases[SEG_GS] = 0xffff880000000000;
+    segments[SEG_DS].base = 0x10000;
+    segments[SEG_GS].base = 0xffff880000000000;
     env.rip = 0x1000;
-    in = decode((const uint8_t[]){0x8b, 0x05, 0x10, 0, 0, 0}, 6);
-    assert_int_equal(insn_linear(&in, &env), 0x1016);
-    in = decode((const uint8_t[]){0x65, 0x8b, 0x03}, 3);
-    assert_int_equal(insn_linear(&in, &env), 0xffff88000001fff0);
-    in = decode((const uint8_t[]){0x8b, 0x03}, 2); /* DS has no base there */
-    assert_int_equal(insn_linear(&in, &env), 0x1fff0);
+    check_address("RIP", (const uint8_t[]){0x8b, 0x05, 0x10, 0, 0, 0}, 6, 0x1016);
+    check_address("GS", (const uint8_t[]){0x65, 0x8b, 0x03}, 3, 0xffff88000001fff0);
+    check_address("DS without base", (const uint8_t[]){0x8b, 0x03}, 2, 0x1fff0);
     gpr[3] = 0xfffffffffffffff0;
-    in = decode((const uint8_t[]){0x67, 0x8b, 0x04, 0x33}, 4);
-    assert_int_equal(insn_linear(&in, &env), 0x10);
+    check_address("wraps", (const uint8_t[]){0x67, 0x8b, 0x04, 0x33}, 4, 0x10);
     env.mode = INSN_32;
-    bases[SEG_DS] = 0xfffff000;
-    in = decode((const uint8_t[]){0x8b, 0x04, 0x33}, 3);
-    assert_int_equal(insn_linear(&in, &env), 0xfffff010);
+    segments[SEG_DS].base = 0xfffff000;
+    check_address("32", (const uint8_t[]){0x8b, 0x04, 0x33}, 3, 0xfffff010);
     gpr[3] = 0x2000;
-    assert_int_equal(insn_linear(&in, &env), 0x1020);
+    check_address("32 wraps", (const uint8_t[]){0x8b, 0x04, 0x33}, 3, 0x1020);
     env.mode = INSN_16;
     gpr[3] = 0x7fff0;
-    bases[SEG_DS] = 0xc0000;
-    in = decode((const uint8_t[]){0x8b, 0x00}, 2); /* bx + si wraps at 64 KiB */
-    assert_int_equal(insn_linear(&in, &env), 0xc0010);
+    segments[SEG_DS].base = 0xc0000;
+    check_address("16 wraps", (const uint8_t[]){0x8b, 0x00}, 2, 0xc0010); /* bx + si */
+    /* The stack pointer's width is that of SS. */
+    segments[SEG_SS] = (struct emulate_segment){.base = 0x20000, .limit = 0xffff, .access = 0x93};
+    gpr[4] = 0x50000;
+    translations_left = 1;
+    struct insn in = decode((const uint8_t[]){0xff, 0x30}, 2); /* push word [bx + si] */
+    assert_int_equal(insn_emulate(&in, &env), EMULATE_FAULT);
+    assert_int_equal(asked, 0x2fffe);
+    assert_int_equal(gpr[4], 0x50000);
     env.mode = INSN_64;
 }
 
@@ -367,22 +266,27 @@ static void test_addresses(void **s)
 static void test_faults(void **s)
 {
     (void)s;
-    static const uint8_t code_of[][4] = {{0x48, 0x01, 0x0f}, {0x48, 0x87, 0x0f},
-                                         {0x8b, 0x0f},       {0x89, 0x0f},
-                                         {0x0f, 0xb1, 0x0f}, {0x0f, 0xc1, 0x0f}};
-    static const unsigned length[] = {3, 3, 2, 2, 3, 3}, accesses[] = {2, 2, 1, 1, 2, 2};
-    for (unsigned i = 0; i < 6; i++)
-        for (unsigned fail = 0; fail < accesses[i]; fail++) {
+    static const uint8_t code_of[][4] = {{0x48, 0x01, 0x0f}, {0x48, 0x87, 0x0f}, {0x8b, 0x0f},
+                                         {0x89, 0x0f},       {0x0f, 0xb1, 0x0f}, {0x0f, 0xc1, 0x0f},
+                                         {0x66, 0xa5},       {0xff, 0x34, 0x24}, {0x8f, 0x07},
+                                         {0x0f, 0xc7, 0x0f}};
+    static const unsigned length[] = {3, 3, 2, 2, 3, 3, 2, 3, 2, 3},
+                          operands[] = {1, 1, 1, 1, 1, 1, 2, 2, 2, 1};
+    for (unsigned i = 0; i < 10; i++)
+        for (unsigned fail = 0; fail < operands[i]; fail++) {
             uint64_t old[16], old_flags;
             randomize();
-            gpr[7] = (uint64_t)(uintptr_t)area;
+            uint8_t before[AREA];
+            memcpy(before, area, AREA);
+            gpr[4] = gpr[6] = gpr[7] = (uint64_t)(uintptr_t)area + 64;
             memcpy(old, gpr, sizeof(gpr));
             old_flags = rflags;
             struct insn in = decode(code_of[i], length[i]);
-            calls_left = fail;
+            translations_left = fail;
             assert_int_equal(insn_emulate(&in, &env), EMULATE_FAULT);
             assert_memory_equal(old, gpr, sizeof(gpr));
             assert_int_equal(old_flags, rflags);
+            assert_memory_equal(before, area, AREA);
         }
 }
 
@@ -394,32 +298,30 @@ static void test_repeat_in_pieces(void **s)
     gpr[1] = EMULATE_MAX_REPEATS + 3;
     gpr[7] = (uint64_t)(uintptr_t)area;
     rflags = 2;
-    calls_left = 1000;
+    translations_left = 1000;
     assert_int_equal(insn_emulate(&in, &env), EMULATE_REPEAT);
     assert_int_equal(gpr[1], 3);
-    calls_left = 2; /* a fault in the third element */
+    translations_left = 2; /* a fault in the third element */
     assert_int_equal(insn_emulate(&in, &env), EMULATE_FAULT);
     assert_int_equal(gpr[1], 1);
     assert_int_equal(gpr[7], (uint64_t)(uintptr_t)area + EMULATE_MAX_REPEATS + 2);
-    calls_left = 1;
+    translations_left = 1;
     assert_int_equal(insn_emulate(&in, &env), EMULATE_DONE);
     assert_int_equal(gpr[1], 0);
-    calls_left = 0;
+    translations_left = 0;
     assert_int_equal(insn_emulate(&in, &env), EMULATE_DONE); /* nothing to do */
     gpr[1] = EMULATE_MAX_REPEATS;
     gpr[7] = (uint64_t)(uintptr_t)area;
-    calls_left = 1000;
+    translations_left = 1000;
     assert_int_equal(insn_emulate(&in, &env), EMULATE_DONE);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_cpu),
-        cmocka_unit_test(test_bit_strings),
-        cmocka_unit_test(test_strings_against_cpu),
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_against_cpu),         cmocka_unit_test(test_bit_strings),
+        cmocka_unit_test(test_strings_against_cpu), cmocka_unit_test(test_stack_against_cpu),
+        cmocka_unit_test(test_addresses),           cmocka_unit_test(test_faults),
         cmocka_unit_test(test_repeat_in_pieces),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

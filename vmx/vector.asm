@@ -1,0 +1,43 @@
+; SPDX-License-Identifier: BSD-2-Clause
+; The guest's vector registers, which stay in the CPU while the host runs: one read or written by number (vmx/linear.c).
+;
+; void vector_move(void *memory, unsigned which)
+;   which = kind (enum vector_kind) * 16 + register. Moves between 8 (MMX), 16 or 32 bytes of memory, at any address,
+;   and the register. Writing XMM keeps the upper part of the YMM register; writing YMM clears what is above it.
+
+bits 64
+default rel
+section .text
+
+global vector_move
+
+vector_move:
+    lea     rax, [stubs]
+    lea     rax, [rax + rsi * 8]
+    jmp     rax
+
+; Each 8 bytes long, in the order of enum vector_kind.
+align 8
+stubs:
+%macro KIND 3                       ; instruction, register's name, whether it writes the register
+%assign i 0
+%rep 16
+%assign n i & MASK
+%if %3
+    %1      %2 %+ n, [rdi]
+%else
+    %1      [rdi], %2 %+ n
+%endif
+    ret
+    align   8
+%assign i i + 1
+%endrep
+%endmacro
+%define MASK 7                      ; MMX has eight
+    KIND    movq, mm, 0
+    KIND    movq, mm, 1
+%define MASK 15
+    KIND    movups, xmm, 0
+    KIND    movups, xmm, 1
+    KIND    vmovups, ymm, 0
+    KIND    vmovups, ymm, 1
