@@ -9,6 +9,6 @@
  * at most. */
 bool ps2_init(void);
 
-/* What has been typed since, a string of at most 4 bytes valid until the next call, or NULL. Never
- * waits. */
+/* What has been typed since, a string of at most KEYMAP_MAX bytes valid until the next call, or
+ * NULL. Never waits. */
 const char *ps2_read(void);
