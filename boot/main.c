@@ -122,7 +122,8 @@ static void init_screen(const struct handoff *handoff)
 {
     const struct handoff_framebuffer *fb = &handoff->framebuffer;
     if (fb->format != FRAMEBUFFER_NONE)
-        console_add_screen(fb->base, fb->size, fb->width, fb->height, fb->pixels_per_line);
+        console_add_screen(fb->base, fb->size, fb->width, fb->height, fb->pixels_per_line,
+                           fb->format == FRAMEBUFFER_RGBX);
 }
 
 /* Firmware tables, the clock's rate, and with them the ways to end the machine. */

@@ -5,6 +5,7 @@
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "arch/spinlock.h"
+#include "drivers/host/keymap.h"
 #include "drivers/host/ps2.h"
 #include "drivers/host/ring.h"
 #include "drivers/host/uart16550.h"
@@ -20,6 +21,7 @@ static struct ring out = {.bytes = out_bytes, .size = OUT_BYTES};
 static struct ring in = {.bytes = in_bytes, .size = IN_BYTES};
 static struct spinlock lock;
 static bool has_uart;
+static uint32_t log_count;
 static struct fbconsole screen;
 static uint64_t tsc_hz = 1000000000; /* until it is measured */
 
@@ -38,7 +40,8 @@ static void console_unlock(uint64_t flags)
 static void poll_locked(void)
 {
     fbconsole_refresh(&screen);
-    for (const char *typed; ring_held(&in) < IN_BYTES - 4 && (typed = ps2_read()) != NULL;)
+    for (const char *typed;
+         ring_held(&in) <= IN_BYTES - KEYMAP_MAX && (typed = ps2_read()) != NULL;)
         while (*typed != '\0')
             ring_put(&in, *typed++);
     if (!has_uart)
@@ -92,6 +95,7 @@ static void console_log(const char *text, size_t length)
         write_locked(text[i]);
     }
     fbconsole_write(&screen, text, length);
+    log_count++;
     poll_locked();
     console_unlock(flags);
     if (flags == 0 || !lapic_timer_is_ready())
@@ -107,11 +111,11 @@ void console_init(uint16_t serial_base)
 }
 
 bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
-                        uint32_t pixels_per_line)
+                        uint32_t pixels_per_line, bool red_first)
 {
     uint64_t flags = console_lock();
     bool good = base_hpa != 0 && fbconsole_init(&screen, hpa_to_ptr(hpa(base_hpa)), bytes, width,
-                                                height, pixels_per_line);
+                                                height, pixels_per_line, red_first);
     if (good)
         (void)ps2_init(); /* somebody sits there; without a controller there is only the serial port
                            */
@@ -142,6 +146,37 @@ int console_read(void)
     int c = ring_take(&in);
     console_unlock(flags);
     return c;
+}
+
+void console_write_serial(const char *text, size_t length)
+{
+    uint64_t flags = console_lock();
+    for (size_t i = 0; i < length; i++)
+        write_locked(text[i]);
+    console_unlock(flags);
+}
+
+void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
+                  bool blinks)
+{
+    uint64_t flags = console_lock();
+    fbconsole_show(&screen, cells, columns, rows, cursor, blinks);
+    console_unlock(flags);
+}
+
+bool console_has_sent(void)
+{
+    return ring_held(&out) == 0;
+}
+
+uint32_t console_log_count(void)
+{
+    return log_count;
+}
+
+uint64_t console_escape_ticks(void)
+{
+    return tsc_hz / 20;
 }
 
 uint64_t console_period_ticks(void)

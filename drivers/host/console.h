@@ -11,7 +11,7 @@ void console_init(uint16_t serial_base);
  * the physmap. Called again after the physmap has moved, it starts with an empty screen. False
  * where the framebuffer makes no sense. */
 bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
-                        uint32_t pixels_per_line);
+                        uint32_t pixels_per_line, bool red_first);
 
 /* The TSC's rate, once measured, for the periods below. */
 void console_set_tsc_hz(uint64_t hz);
@@ -26,6 +26,19 @@ void console_poll(void);
 
 /* The next byte that was typed, or -1. */
 int console_read(void);
+
+/* For a guest's screen, which goes to the serial port as text and to the host's screen as cells
+ * (fbconsole_show()). Whoever sends pictures waits with the next until the last has left. */
+void console_write_serial(const char *text, size_t length);
+void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
+                  bool blinks);
+bool console_has_sent(void);
+
+/* Counts what the log has written, which spoils a picture on the screen. */
+uint32_t console_log_count(void);
+
+/* How long nothing may follow an escape that begins a key's sequence, in TSC ticks. */
+uint64_t console_escape_ticks(void);
 
 /* How often to poll, in TSC ticks: the time in which the serial port's FIFOs empty or fill, so that
  * no key is lost and output never pauses; 10 ms without one. */

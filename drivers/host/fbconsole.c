@@ -5,38 +5,62 @@
 #include "arch/string.h"
 #include "drivers/host/font.h"
 
-#define CELL_WIDTH  (FONT_WIDTH + 1)
-#define CELL_HEIGHT (FONT_HEIGHT + 2)
-#define FOREGROUND  0xd0d0d0u /* grey: the same in either order of colours */
-#define BACKGROUND  0u
+#define PLAIN       0x0700 /* grey on black */
+#define BLANK       (PLAIN | ' ')
 #define MIN_COLUMNS 20
 #define TAB         8
 
+/* The VGA's: two thirds of blue, green, red; brown is a dark yellow; the bright ones have a third
+ * of white more. */
+static const uint32_t colours[16] = {
+    0x000000, 0x0000aa, 0x00aa00, 0x00aaaa, 0xaa0000, 0xaa00aa, 0xaa5500, 0xaaaaaa,
+    0x555555, 0x5555ff, 0x55ff55, 0x55ffff, 0xff5555, 0xff55ff, 0xffff55, 0xffffff,
+};
+
+static void fill(uint16_t *cells, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        cells[i] = BLANK;
+}
+
+/* Divides the screen into cells of a size, and clears it. False: too few or too many of them. */
+static bool divide(struct fbconsole *fb, uint32_t scale)
+{
+    fb->scale = scale;
+    fb->columns = fb->width / (CELL_WIDTH * scale);
+    fb->rows = fb->height / (CELL_HEIGHT * scale);
+    if (fb->columns < MIN_COLUMNS || fb->columns > FBCONSOLE_MAX_CELLS || fb->rows == 0)
+        return false;
+    if (fb->rows > FBCONSOLE_MAX_CELLS / fb->columns)
+        fb->rows = FBCONSOLE_MAX_CELLS / fb->columns;
+    fb->column = fb->row = fb->dirty_first = fb->dirty_end = 0;
+    fb->state = TEXT_PLAIN;
+    fill(fb->text, FBCONSOLE_MAX_CELLS);
+    fill(fb->shown, FBCONSOLE_MAX_CELLS);
+    for (uint64_t y = 0; y < fb->height; y++) {
+        for (uint32_t x = 0; x < fb->width; x++)
+            fb->pixels[y * fb->pixels_per_line + x] = fb->palette[0];
+    }
+    return true;
+}
+
 bool fbconsole_init(struct fbconsole *fb, volatile void *pixels, uint64_t bytes, uint32_t width,
-                    uint32_t height, uint32_t pixels_per_line)
+                    uint32_t height, uint32_t pixels_per_line, bool red_first)
 {
     fb->pixels = NULL;
     if (pixels == NULL || width > pixels_per_line || width > 32768 || height > 32768 ||
         (uint64_t)pixels_per_line * height > bytes / 4)
         return false;
-    fb->scale = width >= 1024 ? width / 512 : 1; /* always 80 columns and more, but legible */
-    fb->columns = width / (CELL_WIDTH * fb->scale);
-    fb->rows = height / (CELL_HEIGHT * fb->scale);
-    if (fb->columns < MIN_COLUMNS || fb->columns > FBCONSOLE_MAX_CELLS || fb->rows == 0)
-        return false;
-    if (fb->rows > FBCONSOLE_MAX_CELLS / fb->columns)
-        fb->rows = FBCONSOLE_MAX_CELLS / fb->columns;
-    fb->pixels = pixels;
+    fb->width = width;
+    fb->height = height;
     fb->pixels_per_line = pixels_per_line;
-    fb->column = fb->row = fb->dirty_first = fb->dirty_end = 0;
-    fb->state = TEXT_PLAIN;
-    memset(fb->text, ' ', sizeof(fb->text));
-    memset(fb->shown, ' ', sizeof(fb->shown));
-    for (uint64_t y = 0; y < height; y++) {
-        for (uint32_t x = 0; x < width; x++)
-            fb->pixels[y * pixels_per_line + x] = BACKGROUND;
-    }
-    return true;
+    for (unsigned i = 0; i < 16; i++)
+        fb->palette[i] = red_first ? __builtin_bswap32(colours[i]) >> 8 : colours[i];
+    fb->pixels = pixels;
+    /* Always 80 columns and more, but legible. */
+    if (!divide(fb, width >= 1024 ? width / 512 : 1))
+        fb->pixels = NULL;
+    return fb->pixels != NULL;
 }
 
 static void mark_dirty(struct fbconsole *fb, uint32_t first, uint32_t end)
@@ -51,7 +75,7 @@ static void blank(struct fbconsole *fb, uint32_t from, uint32_t to)
 {
     if (from >= to)
         return;
-    memset(fb->text + from, ' ', to - from);
+    fill(fb->text + from, to - from);
     mark_dirty(fb, from / fb->columns, (to + fb->columns - 1) / fb->columns);
 }
 
@@ -61,7 +85,7 @@ static void new_line(struct fbconsole *fb)
     if (++fb->row < fb->rows)
         return;
     fb->row = fb->rows - 1;
-    memmove(fb->text, fb->text + fb->columns, (size_t)fb->columns * fb->row);
+    memmove(fb->text, fb->text + fb->columns, 2 * (size_t)fb->columns * fb->row);
     blank(fb, fb->columns * fb->row, fb->columns * fb->rows);
     mark_dirty(fb, 0, fb->rows);
 }
@@ -80,10 +104,11 @@ static void put_plain(struct fbconsole *fb, uint8_t c)
             fb->column = fb->columns;
     } else if (c == 0x1b) {
         fb->state = TEXT_ESCAPE;
-    } else if (c >= ' ') {
+    } else if (c >= ' ' && (c < 0x80 || c >= 0xc0)) { /* a cell for each character of UTF-8 */
+        c = c < 0x80 ? c : '?';
         if (fb->column >= fb->columns)
             new_line(fb);
-        fb->text[fb->row * fb->columns + fb->column++] = c;
+        fb->text[fb->row * fb->columns + fb->column++] = (uint16_t)(PLAIN | c);
         mark_dirty(fb, fb->row, fb->row + 1);
     }
 }
@@ -138,14 +163,38 @@ void fbconsole_write(struct fbconsole *fb, const char *text, size_t length)
     }
 }
 
-static void draw_cell(struct fbconsole *fb, uint32_t row, uint32_t column, uint8_t c)
+void fbconsole_show(struct fbconsole *fb, const uint16_t *cells, unsigned columns, unsigned rows,
+                    unsigned cursor, bool blinks)
 {
+    if (fb->pixels == NULL)
+        return;
+    while ((fb->columns < columns || fb->rows < rows) && fb->scale > 1)
+        (void)divide(fb, fb->scale - 1); /* smaller cells are more */
+    for (uint32_t i = 0; i < fb->columns * fb->rows; i++) {
+        const uint32_t row = i / fb->columns, column = i % fb->columns;
+        const uint32_t at = row * columns + column;
+        uint16_t cell = row < rows && column < columns ? cells[at] : BLANK;
+        if (blinks)
+            cell &= 0x7fff;
+        if (row < rows && column < columns && at == cursor)
+            cell = (uint16_t)((cell & 0x00ff) | (cell & 0x0f00) << 4 | (cell & 0xf000) >> 4);
+        if (fb->text[i] != cell)
+            mark_dirty(fb, row, row + 1);
+        fb->text[i] = cell;
+    }
+    fb->column = 0;
+    fb->row = rows < fb->rows ? rows : fb->rows - 1;
+}
+
+static void draw_cell(struct fbconsole *fb, uint32_t row, uint32_t column, uint16_t cell)
+{
+    const uint32_t front = fb->palette[cell >> 8 & 15], back = fb->palette[cell >> 12];
     volatile uint32_t *line = fb->pixels +
                               (uint64_t)row * CELL_HEIGHT * fb->scale * fb->pixels_per_line +
                               (uint64_t)column * CELL_WIDTH * fb->scale;
-    for (unsigned y = 0; y < FONT_HEIGHT * fb->scale; y++) {
-        for (unsigned x = 0; x < FONT_WIDTH * fb->scale; x++)
-            line[x] = font_pixel(c, x / fb->scale, y / fb->scale) ? FOREGROUND : BACKGROUND;
+    for (unsigned y = 0; y < CELL_HEIGHT * fb->scale; y++) {
+        for (unsigned x = 0; x < CELL_WIDTH * fb->scale; x++)
+            line[x] = font_cell_pixel((uint8_t)cell, x / fb->scale, y / fb->scale) ? front : back;
         line += fb->pixels_per_line;
     }
 }

@@ -16,17 +16,27 @@ struct fbconsole {
     uint32_t dirty_first, dirty_end;     /* rows that may differ from the screen */
     enum { TEXT_PLAIN, TEXT_ESCAPE, TEXT_CONTROL } state;
     uint32_t parameter[2], parameters; /* of ESC [ */
-    uint8_t text[FBCONSOLE_MAX_CELLS];
-    uint8_t shown[FBCONSOLE_MAX_CELLS]; /* what the screen has, so that it need not be read */
+    uint32_t width, height;
+    uint32_t palette[16]; /* in the screen's order of colours */
+    /* As a VGA has them: attribute << 8 | character of code page 437. */
+    uint16_t text[FBCONSOLE_MAX_CELLS];
+    uint16_t shown[FBCONSOLE_MAX_CELLS]; /* what the screen has, so that it need not be read */
 };
 
 /* Where the screen is. width, height and pixels_per_line come from the firmware and are checked
- * against bytes: false, and no console, where they don't fit. Clears the screen. */
+ * against bytes: false, and no console, where they don't fit. red_first: red is a pixel's lowest
+ * byte, else blue is. Clears the screen. */
 bool fbconsole_init(struct fbconsole *fb, volatile void *pixels, uint64_t bytes, uint32_t width,
-                    uint32_t height, uint32_t pixels_per_line);
+                    uint32_t height, uint32_t pixels_per_line, bool red_first);
 
 /* Text with \n (which also returns), \r, \b, \t and the escape sequences that a shell uses. */
 void fbconsole_write(struct fbconsole *fb, const char *text, size_t length);
+
+/* Puts a picture of cells into the top left corner and blanks the rest; attribute bit 7 is blink,
+ * and left out, or else a bright background. cursor: a cell of it, shown inverse, or none. The
+ * letters shrink where that is needed for all of it to fit. */
+void fbconsole_show(struct fbconsole *fb, const uint16_t *cells, unsigned columns, unsigned rows,
+                    unsigned cursor, bool blinks);
 
 /* Draws what has changed since the last call. */
 void fbconsole_refresh(struct fbconsole *fb);

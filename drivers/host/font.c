@@ -21,3 +21,64 @@ const uint64_t font_glyph[FONT_COUNT] = {
     0x211c421060, 0x002318c5e0, 0x0023152880, 0x00235ad540, 0x0022a22a20, 0x002318bc2e,
     0x003e2223e0, 0x1908821060, 0x2108421084, 0xc108221300, 0x0011510000,
 };
+
+/* Lines from the middle of a cell upwards, downwards, to the left and right: 0, 1 or 2 of them. */
+#define ARMS(up, down, left, right) ((up) | (down) << 2 | (left) << 4 | (right) << 6)
+
+static const uint8_t frames[] = {
+    /* B3 */ ARMS(1, 1, 0, 0), ARMS(1, 1, 1, 0), ARMS(1, 1, 2, 0), ARMS(2, 2, 1, 0),
+    /* B7 */ ARMS(0, 2, 1, 0), ARMS(0, 1, 2, 0), ARMS(2, 2, 2, 0), ARMS(2, 2, 0, 0),
+    /* BB */ ARMS(0, 2, 2, 0), ARMS(2, 0, 2, 0), ARMS(2, 0, 1, 0), ARMS(1, 0, 2, 0),
+    /* BF */ ARMS(0, 1, 1, 0), ARMS(1, 0, 0, 1), ARMS(1, 0, 1, 1), ARMS(0, 1, 1, 1),
+    /* C3 */ ARMS(1, 1, 0, 1), ARMS(0, 0, 1, 1), ARMS(1, 1, 1, 1), ARMS(1, 1, 0, 2),
+    /* C7 */ ARMS(2, 2, 0, 1), ARMS(2, 0, 0, 2), ARMS(0, 2, 0, 2), ARMS(2, 0, 2, 2),
+    /* CB */ ARMS(0, 2, 2, 2), ARMS(2, 2, 0, 2), ARMS(0, 0, 2, 2), ARMS(2, 2, 2, 2),
+    /* CF */ ARMS(1, 0, 2, 2), ARMS(2, 0, 1, 1), ARMS(0, 1, 2, 2), ARMS(0, 2, 1, 1),
+    /* D3 */ ARMS(2, 0, 0, 1), ARMS(1, 0, 0, 2), ARMS(0, 1, 0, 2), ARMS(0, 2, 0, 1),
+    /* D7 */ ARMS(2, 2, 1, 1), ARMS(1, 1, 2, 2), ARMS(1, 0, 1, 0), ARMS(0, 1, 0, 1),
+};
+_Static_assert(sizeof(frames) == 0xda - 0xb3 + 1, "one for each frame character");
+
+/* ASCII for what is neither that nor a frame: 0 to 31, 128 to 175, 224 to 255. */
+static const char alike_low[] = " ***********************^v><-*^v";
+static const char alike_high[] = "CueaaaaceeeiiiAAEaAooouuyOUc$YPfaiounNao?--24!<>";
+static const char alike_greek[] = "aBGpSsmtPTOd*oeA=+><fj/~o..vn2* ";
+_Static_assert(sizeof(alike_low) == 33 && sizeof(alike_high) == 49 && sizeof(alike_greek) == 33,
+               "one for each");
+
+static int line_pixel(unsigned lines, unsigned across, unsigned middle)
+{
+    return lines == 1 ? across == middle
+                      : lines == 2 && (across == middle - 1 || across == middle + 1);
+}
+
+static int frame_pixel(unsigned arms, unsigned x, unsigned y)
+{
+    enum { X = 2, Y = 4 };
+    return (y <= Y && line_pixel(arms & 3, x, X)) || (y >= Y && line_pixel(arms >> 2 & 3, x, X)) ||
+           (x <= X && line_pixel(arms >> 4 & 3, y, Y)) || (x >= X && line_pixel(arms >> 6, y, Y));
+}
+
+int font_cell_pixel(unsigned char c, unsigned x, unsigned y)
+{
+    if (c >= 0xb3 && c <= 0xda)
+        return frame_pixel(frames[c - 0xb3], x, y);
+    switch (c) {
+    case 0xb0: return x % 2 == 0 && y % 2 == 0;
+    case 0xb1: return (x + y) % 2 == 0;
+    case 0xb2: return x % 2 == 0 || y % 2 == 0;
+    case 0xdb: return 1;
+    case 0xdc: return y >= CELL_HEIGHT / 2;
+    case 0xdd: return x < CELL_WIDTH / 2;
+    case 0xde: return x >= CELL_WIDTH / 2;
+    case 0xdf: return y < CELL_HEIGHT / 2;
+    default: break;
+    }
+    if (c < 32)
+        c = (unsigned char)alike_low[c];
+    else if (c >= 224)
+        c = (unsigned char)alike_greek[c - 224];
+    else if (c >= 128)
+        c = (unsigned char)alike_high[c - 128];
+    return x < FONT_WIDTH && y < FONT_HEIGHT && font_pixel(c, x, y);
+}

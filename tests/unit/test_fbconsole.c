@@ -20,8 +20,8 @@ static int open_screen(void **state)
 {
     (void)state;
     pixels = malloc(sizeof(uint32_t) * PITCH * HEIGHT);
-    assert_true(
-        fbconsole_init(&fb, pixels, sizeof(uint32_t) * PITCH * HEIGHT, WIDTH, HEIGHT, PITCH));
+    assert_true(fbconsole_init(&fb, pixels, sizeof(uint32_t) * PITCH * HEIGHT, WIDTH, HEIGHT, PITCH,
+                               false));
     assert_int_equal(fb.columns, 20);
     assert_int_equal(fb.rows, 4);
     return 0;
@@ -45,7 +45,7 @@ static void check_row(uint32_t row, const char *text)
 {
     for (uint32_t c = 0; c < fb.columns; c++) {
         char want = c < strlen(text) ? text[c] : ' ';
-        assert_int_equal(fb.text[row * fb.columns + c], want);
+        assert_int_equal(fb.text[row * fb.columns + c], 0x0700 | want);
         for (unsigned y = 0; y < 8; y++) {
             for (unsigned x = 0; x < 5; x++)
                 assert_int_equal(pixels[(row * 10 + y) * PITCH + c * 6 + x] != 0,
@@ -95,6 +95,56 @@ static void escapes(void **state)
     assert_int_equal(fb.state, TEXT_PLAIN);
 }
 
+static uint32_t pixel(uint32_t row, uint32_t column, unsigned x, unsigned y)
+{
+    return pixels[(row * 10 + y) * PITCH + column * 6 + x];
+}
+
+static void a_picture(void **state)
+{
+    (void)state;
+    uint16_t cells[20 * 4];
+    for (unsigned i = 0; i < 80; i++)
+        cells[i] = 0x0720;
+    cells[0] = 0x1edb;  /* yellow on blue, a full block */
+    cells[1] = 0x9eb3;  /* a vertical line, blinking or on bright blue */
+    cells[21] = 0x4f20; /* red background; the cursor turns it */
+    type("old text");
+    fbconsole_show(&fb, cells, 20, 4, 21, true);
+    fbconsole_refresh(&fb);
+    for (unsigned x = 0; x < 6; x++)
+        assert_int_equal(pixel(0, 0, x, 9), 0xffff55);
+    assert_int_equal(pixel(0, 1, 2, 0), 0xffff55);
+    assert_int_equal(pixel(0, 1, 1, 0), 0x0000aa);
+    assert_int_equal(pixel(1, 1, 0, 0), 0xffffff);
+    assert_int_equal(pixel(0, 2, 0, 0), 0);
+    fbconsole_show(&fb, cells, 20, 4, 80, false);
+    fbconsole_refresh(&fb);
+    assert_int_equal(pixel(0, 1, 1, 0), 0x5555ff);
+    assert_int_equal(pixel(1, 1, 0, 0), 0xaa0000);
+    fbconsole_show(&fb, cells, 10, 2, 20, false); /* smaller than the screen */
+    fbconsole_refresh(&fb);
+    assert_int_equal(fb.text[11], 0x0720);
+    assert_int_equal(fb.row, 2);
+    fbconsole_show(&fb, cells, 40, 2, 80, false); /* wider: cut */
+    fbconsole_refresh(&fb);
+}
+
+static void letters_shrink_for_many_rows(void **state)
+{
+    (void)state;
+    static uint16_t cells[80 * 50];
+    uint32_t *p = malloc(1024 * 768 * 4);
+    assert_true(fbconsole_init(&fb, p, 1024 * 768 * 4, 1024, 768, 1024, true));
+    assert_true(fb.rows < 50);
+    cells[80 * 49] = 0x41dc;
+    fbconsole_show(&fb, cells, 80, 50, 4000, false);
+    fbconsole_refresh(&fb);
+    assert_true(fb.rows >= 50 && fb.columns >= 80);
+    assert_int_equal(p[(49 * 10 + 9) * 1024], 0xaa0000); /* blue, where red is the lowest byte */
+    free(p);
+}
+
 static void any_bytes(void **state)
 {
     (void)state;
@@ -115,11 +165,11 @@ static void bad_screens(void **state)
     (void)state;
     struct fbconsole bad = {0};
     uint32_t p[4];
-    assert_false(fbconsole_init(&bad, NULL, 1 << 30, 800, 600, 800));
-    assert_false(fbconsole_init(&bad, p, sizeof(p), 800, 600, 800));
-    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 800, 600, 799));
-    assert_false(fbconsole_init(&bad, p, UINT64_MAX, UINT32_MAX, 1, UINT32_MAX));
-    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 0, 0, 0));
+    assert_false(fbconsole_init(&bad, NULL, 1 << 30, 800, 600, 800, false));
+    assert_false(fbconsole_init(&bad, p, sizeof(p), 800, 600, 800, false));
+    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 800, 600, 799, false));
+    assert_false(fbconsole_init(&bad, p, UINT64_MAX, UINT32_MAX, 1, UINT32_MAX, false));
+    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 0, 0, 0, false));
     fbconsole_write(&bad, "x", 1); /* ignored */
     fbconsole_refresh(&bad);
 }
@@ -131,7 +181,7 @@ static void large_screens(void **state)
     for (unsigned i = 0; i < 4; i++) {
         uint32_t w = sizes[i][0], h = sizes[i][1];
         uint32_t *p = malloc((size_t)w * h * 4);
-        assert_true(fbconsole_init(&fb, p, (uint64_t)w * h * 4, w, h, w));
+        assert_true(fbconsole_init(&fb, p, (uint64_t)w * h * 4, w, h, w, true));
         assert_true(fb.columns >= 80 && fb.columns * fb.rows <= FBCONSOLE_MAX_CELLS);
         for (uint32_t k = 0; k < FBCONSOLE_MAX_CELLS + 100; k++)
             fbconsole_write(&fb, "#", 1);
@@ -161,6 +211,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(plain_text, open_screen, close_screen),
         cmocka_unit_test_setup_teardown(wraps_and_scrolls, open_screen, close_screen),
         cmocka_unit_test_setup_teardown(escapes, open_screen, close_screen),
+        cmocka_unit_test_setup_teardown(a_picture, open_screen, close_screen),
+        cmocka_unit_test(letters_shrink_for_many_rows),
         cmocka_unit_test_setup_teardown(any_bytes, open_screen, close_screen),
         cmocka_unit_test(bad_screens),
         cmocka_unit_test(large_screens),
