@@ -2,20 +2,33 @@
 /* Lines of several guests, kept apart; the keyboard belongs to the first VM that runs. */
 #include "boot/vm_console.h"
 #include "arch/log.h"
+#include "arch/string.h"
 #include "boot/config.h"
 #include "drivers/host/console.h"
+#include "drivers/host/typing.h"
+#include "guest/ansi.h"
 
 #define LINE_MAX 200
 
 struct guest_line {
     const char *name;
     uint32_t length;
-    bool closed;
+    bool vga, closed;
     char text[LINE_MAX + 1];
 };
 
 static struct guest_line lines[CONFIG_MAX_VMS];
 static uint32_t line_count;
+
+/* What stands on the terminal: the screen of the VM that the keyboard belongs to. Its own, as the
+ * keyboard is: used on its CPU only. */
+static struct {
+    const struct guest_line *of;
+    uint32_t log_count;
+    bool complete;
+    struct ansi terminal;
+    struct typing typing;
+} display;
 
 void vm_console_init(uint32_t vm_count)
 {
@@ -48,13 +61,93 @@ static void out_in_lines(void *ctx, uint8_t byte)
         line_out(line);
 }
 
+static bool has_keyboard(const struct guest_line *line)
+{
+    uint32_t first = 0;
+    while (first + 1 < line_count && __atomic_load_n(&lines[first].closed, __ATOMIC_ACQUIRE))
+        first++;
+    return line == &lines[first];
+}
+
 static int in(void *ctx)
 {
-    const struct guest_line *line = ctx;
-    for (uint32_t i = 0; i < line_count; i++)
-        if (!lines[i].closed)
-            return &lines[i] == line ? console_read() : -1;
-    return -1;
+    return has_keyboard(ctx) ? console_read() : -1;
+}
+
+_Static_assert((int)TYPED_RELEASED == (int)KEY_RELEASED && (int)TYPED_EXTENDED == (int)KEY_EXTENDED,
+               "a key that is typed is one of the guest's keyboard");
+
+static int key(void *ctx, uint64_t now)
+{
+    struct typing *typing = &display.typing;
+    if (!has_keyboard(ctx))
+        return -1;
+    int next, byte;
+    while ((next = typing_next(typing)) < 0 && (byte = console_read()) >= 0)
+        typing_byte(typing, (uint8_t)byte, now);
+    if (next < 0)
+        typing_tick(typing, now, console_escape_ticks());
+    return next >= 0 ? next : typing_next(typing);
+}
+
+static void drop(void *ctx, uint8_t byte)
+{
+    (void)ctx;
+    (void)byte;
+}
+
+static void write_serial(void *ctx, const char *text, size_t length)
+{
+    (void)ctx;
+    console_write_serial(text, length);
+}
+
+static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
+{
+    if (!has_keyboard(ctx) || !console_has_sent())
+        return;
+    bool draw = screen_take(picture, vga) || !display.complete;
+    if (display.of != ctx || display.log_count != console_log_count()) {
+        display.of = ctx;
+        display.log_count = console_log_count();
+        display.terminal.known = false;
+        draw = true;
+    }
+    if (!draw)
+        return;
+    console_show(picture->cells, picture->columns, picture->rows, picture->cursor, picture->blinks);
+    display.complete = ansi_draw(&display.terminal, picture, write_serial, NULL);
+}
+
+/* The host's own screen, if there is one, still has the picture of a VM that is alone. */
+static void print_line(const struct guest_line *line, const char *text)
+{
+    if (line_count > 1) {
+        log_text("[%s] %s\n", line->name, text);
+        return;
+    }
+    console_write_serial(text, strlen(text));
+    console_write_serial("\r\n", 2);
+}
+
+static void print_screen(const struct guest_line *line, const struct screen *picture)
+{
+    static const char clear[] = "\033[0m\033[?25h\033[2J\033[H\r\n";
+    char text[SCREEN_LINE_BYTES];
+    unsigned rows = picture->rows;
+    while (rows > 0 && screen_line(picture, rows - 1, text) == 0)
+        rows--;
+    if (display.of == line) {
+        console_write_serial(clear, sizeof(clear) - 1);
+        display.of = NULL;
+    }
+    format_text(text, sizeof(text), "nadir: %s: its screen at the end, %u x %u:", line->name,
+                picture->columns, picture->rows);
+    print_line(line, text);
+    for (unsigned row = 0; row < rows; row++) {
+        screen_line(picture, row, text);
+        print_line(line, text);
+    }
 }
 
 static uint64_t poll(void *ctx, uint64_t now)
@@ -64,16 +157,30 @@ static uint64_t poll(void *ctx, uint64_t now)
     return now + console_period_ticks();
 }
 
-struct pc_console vm_console_of(uint32_t index, const char *name)
+struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 {
     struct guest_line *line = &lines[index];
-    line->name = name;
-    return (struct pc_console){line, line_count == 1 ? out_alone : out_in_lines, in, poll};
+    line->name = config->name;
+    line->vga = config->console == CONSOLE_VGA;
+    struct pc_console console = {.ctx = line, .in = in, .poll = poll};
+    if (line->vga) {
+        console.out = drop;
+        console.screen = screen;
+        console.key = key;
+    } else {
+        console.out = line_count == 1 ? out_alone : out_in_lines;
+    }
+    return console;
 }
 
-void vm_console_flush(uint32_t index)
+void vm_console_end(uint32_t index, struct pc *pc)
 {
-    line_out(&lines[index]);
+    struct guest_line *line = &lines[index];
+    line_out(line);
+    if (line->vga) {
+        (void)screen_take(&pc->picture, &pc->vga);
+        print_screen(line, &pc->picture);
+    }
 }
 
 void vm_console_close(uint32_t index)

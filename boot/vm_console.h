@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The guests' consoles on the host's: one VM has it raw; of several, lines bear the VM's name. */
+/* The guests' consoles on the host's: one VM has it raw; of several, lines bear the VM's name. Of a
+ * VM with console = vga, the screen is drawn while the keyboard belongs to it, over what others
+ * print; of the last picture each such VM's lines are printed at its end. */
 #pragma once
 
 #include "guest/pc.h"
@@ -7,10 +9,11 @@
 void vm_console_init(uint32_t vm_count);
 
 /* The console of VM number index, for pc_create(). */
-struct pc_console vm_console_of(uint32_t index, const char *name);
+struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
 
-/* Gives out what is left of a line, before the hypervisor reports the end of the VM. */
-void vm_console_flush(uint32_t index);
+/* Gives out what is left of a line, or the last screen as text, before the hypervisor reports the
+ * end of the VM. */
+void vm_console_end(uint32_t index, struct pc *pc);
 
 /* The VM has ended for good: the keyboard goes to the next one. */
 void vm_console_close(uint32_t index);

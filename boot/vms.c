@@ -62,7 +62,7 @@ static void print_end(struct vcpu *vcpu)
 static enum vms_outcome run_once(uint32_t index, bool *again)
 {
     const struct vm_config *config = &vms.config->vm[index];
-    struct pc_console console = vm_console_of(index, config->name);
+    struct pc_console console = vm_console_of(index, config);
     struct pc *pc;
     struct vcpu vcpu = {.vm = NULL};
     *again = false;
@@ -80,7 +80,7 @@ static enum vms_outcome run_once(uint32_t index, bool *again)
              config->name, config->memory_mib, config->vcpus, cpu_self()->index,
              (vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024, ept / 1024);
     vcpu_run(&vcpu);
-    vm_console_flush(index);
+    vm_console_end(index, pc);
     print_end(&vcpu);
     bool well = ended_well(&pc->vm);
     *again = action_after(config, &pc->vm) == ACTION_RESTART;

@@ -31,7 +31,7 @@ static const struct field fadt_fields[] = {
     {96, 2, 101},  /* P_LVL2_LAT: no C2 */
     {98, 2, 1001}, /* P_LVL3_LAT: no C3 */
     {108, 1, VRTC_CENTURY},
-    {109, 2, 0x05}, /* IAPC_BOOT_ARCH: legacy devices, no VGA; do not probe for a keyboard */
+    {109, 2, 0x03}, /* IAPC_BOOT_ARCH: legacy devices, an 8042 */
     /* Flags: WBINVD works, C1, no sleep button, RTC does not wake, 32-bit timer, reset register. */
     {112, 4, 1u << 0 | 1u << 2 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 10},
     {116, 4, GAS_IO(8) | 1u << 24}, /* RESET_REG, byte access */

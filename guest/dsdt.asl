@@ -20,6 +20,8 @@ DefinitionBlock ("", "DSDT", 2, "NADIR ", "NADIRPC ", 1)
                     0, 0x0000, 0x0cf7, 0, 0x0cf8)
                 WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
                     0, 0x0d00, 0xffff, 0, 0xf300)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
+                    0, 0x000a0000, 0x000bffff, 0, 0x00020000)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0, 0xc0000000, 0xfebfffff, 0, 0x3ec00000)
             })
@@ -164,6 +166,16 @@ DefinitionBlock ("", "DSDT", 2, "NADIR ", "NADIRPC ", 1)
                 {
                     IO (Decode16, 0x0070, 0x0070, 1, 2)
                     IRQNoFlags () { 8 }
+                })
+            }
+            Device (KBD)
+            {
+                Name (_HID, EisaId ("PNP0303"))
+                Name (_CRS, ResourceTemplate ()
+                {
+                    IO (Decode16, 0x0060, 0x0060, 1, 1)
+                    IO (Decode16, 0x0064, 0x0064, 1, 1)
+                    IRQNoFlags () { 1 }
                 })
             }
             Device (COM1)

@@ -5,7 +5,6 @@
 #include <stdint.h>
 
 #define LAYOUT_LOW_RAM_END 0xa0000ull
-#define LAYOUT_VGA_END     0xc0000ull    /* the hole that a VGA would fill */
 #define LAYOUT_EBDA        0x9fc00ull    /* reserved up to LAYOUT_LOW_RAM_END, as a BIOS has it */
 #define LAYOUT_ACPI        0xe0000ull    /* RSDP first, where firmware-less systems search it */
 #define LAYOUT_MIB         0x100000ull   /* the ACPI area ends, RAM goes on */

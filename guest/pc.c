@@ -16,6 +16,7 @@
 #define PC_PAGES      ((sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define ACPI_PAGES    2u
 #define COM1_PORT     0x3f8
+#define SCREEN_HZ     15
 #define PM_BASE       0x600  /* where vpm answers */
 #define IDE_BASE      0xc000 /* where the disks' bus master does */
 #define EPT_PHYS_BITS 48u    /* what four levels map */
@@ -74,17 +75,28 @@ static enum exit_action hypercall_nop(struct vcpu *vcpu)
 
 _Static_assert(VMCALL_UNKNOWN == HYPERCALL_UNKNOWN, "the engine answers what guests expect");
 
-/* The console's timer: typed bytes to COM1, and what is buffered on its way. */
+/* The console's timer: what is typed to the keyboard or COM1, and what is buffered on its way. */
 static void pc_poll(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
-    while (vuart_room(&pc->com1) > 0) {
+    int key;
+    while (pc->console.screen != NULL && vps2kbd_has_room(&pc->keyboard.kbd) &&
+           (key = pc->console.key(pc->console.ctx, now)) >= 0)
+        (void)vi8042_key(&pc->keyboard, (unsigned)key);
+    while (pc->console.screen == NULL && vuart_room(&pc->com1) > 0) {
         const int byte = pc->console.in(pc->console.ctx);
         if (byte < 0)
             break;
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
     timers_arm(&pc->vm.timers, &pc->console_timer, pc->console.poll(pc->console.ctx, now));
+}
+
+static void pc_show_screen(void *dev, uint64_t now)
+{
+    struct pc *pc = dev;
+    pc->console.screen(pc->console.ctx, &pc->picture, &pc->vga);
+    timers_arm(&pc->vm.timers, &pc->screen_timer, now + pc->vm.timers.hz / SCREEN_HZ);
 }
 
 static uint8_t guest_phys_bits(const struct vm *vm)
@@ -160,7 +172,10 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
         vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
         vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
         vuart_init(&pc->com1, COM1_PORT, console->out, console->ctx, bus, isa_irq(pc, IRQ_COM1)),
-        vi8042_init(&pc->keyboard, bus, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE), power),
+        vi8042_init(&pc->keyboard, bus, timers, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE),
+                    power),
+        vvga_init(&pc->vga, guestmem_window(&vm->mem, gpa(VVGA_MEMORY), VVGA_MEMORY_BYTES), bus,
+                  timers),
         vpci_init(&pc->pci, bus, power),
         vchipset_init(&pc->chipset, &pc->pci, isa_irq(pc, 0)),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
@@ -312,6 +327,10 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
     pc->console_timer = (struct timer){.fire = pc_poll, .dev = pc};
     timers_add(&pc->vm.timers, &pc->console_timer);
     timers_arm(&pc->vm.timers, &pc->console_timer, 0);
+    pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
+    timers_add(&pc->vm.timers, &pc->screen_timer);
+    if (console->screen != NULL)
+        timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
     s = fill(pc, config, host);
     if (s != OK) {
         pc_destroy(pc);

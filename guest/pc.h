@@ -15,8 +15,10 @@
 #include "drivers/virt/vpm.h"
 #include "drivers/virt/vrtc.h"
 #include "drivers/virt/vuart.h"
+#include "drivers/virt/vvga.h"
 #include "guest/cpuid_policy.h"
 #include "guest/msr_policy.h"
+#include "guest/screen.h"
 #include "vmx/boot_state.h"
 #include "vmx/vcpu.h"
 #include "vmx/vm.h"
@@ -26,6 +28,11 @@ struct pc_console {
     void *ctx;
     void (*out)(void *ctx, uint8_t byte); /* must not wait: buffers */
     int (*in)(void *ctx);                 /* the next typed byte, or -1 */
+    /* With both, the user sees the VGA and not COM1: `screen` is called some times a second, to
+     * take and show the picture, and `key` tells the next key that goes down or up (vps2kbd.h), or
+     * -1. Then `in` is not used. */
+    void (*screen)(void *ctx, struct screen *picture, const struct vvga *vga);
+    int (*key)(void *ctx, uint64_t now);
     /* Moves what is buffered; returns the host TSC at which it wants to be called again. */
     uint64_t (*poll)(void *ctx, uint64_t now);
 };
@@ -52,13 +59,15 @@ struct pc {
     struct vcpu vcpu;
     struct boot_state boot;
     struct pc_console console;
-    struct timer console_timer;
+    struct timer console_timer, screen_timer;
 
     struct vpic pic;
     struct vpit pit;
     struct vrtc rtc;
     struct vuart com1;
     struct vi8042 keyboard;
+    struct vvga vga;
+    struct screen picture; /* of it, the console's */
     struct vpm pm;
     struct vpci pci;
     struct vchipset chipset;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Takes RAM for a guest in the largest pieces there are and maps it, with the holes of a PC. */
+/* Takes RAM for a guest in the largest pieces there are and maps it, with the holes of a PC. What
+ * lies at the VGA's window is the VGA's memory: the first piece has that at least. */
 #include "guest/pc_memory.h"
 
 #include "arch/panic.h"
@@ -9,15 +10,13 @@
 
 #define MEMORY_MAX_MIB (1u << 20)
 
-/* Makes [from, to) of a piece of RAM, which starts at guest-physical base, part of the guest. */
-static enum status add_range(struct pc *pc, const struct pc_ram *ram, uint64_t base, uint64_t from,
-                             uint64_t to)
+/* Makes a piece of RAM part of the guest. */
+static enum status add_range(struct pc *pc, const struct pc_ram *ram, uint64_t base, uint64_t bytes)
 {
-    const hpa_t host = hpa(ram->base.v + (from - base));
-    const enum status s = guestmem_add(&pc->vm.mem, gpa(from), to - from, hpa_to_ptr(host));
+    const enum status s = guestmem_add(&pc->vm.mem, gpa(base), bytes, hpa_to_ptr(ram->base));
     if (s != OK)
         return s;
-    return ept_map(&pc->vm.ept, gpa(from), host, to - from, EPT_RWX, MEMORY_WB, false);
+    return ept_map(&pc->vm.ept, gpa(base), ram->base, bytes, EPT_RWX, MEMORY_WB, false);
 }
 
 /* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
@@ -51,13 +50,7 @@ static enum status add_ram(struct pc *pc, uint64_t base, uint64_t bytes, bool pa
             continue;
         }
         pc->ram_count++;
-        if (base == 0) { /* the first piece has at least 1 MiB; the VGA's window stays empty */
-            s = add_range(pc, ram, 0, 0, LAYOUT_LOW_RAM_END);
-            if (s == OK)
-                s = add_range(pc, ram, 0, LAYOUT_VGA_END, wish);
-        } else {
-            s = add_range(pc, ram, base, base, base + wish);
-        }
+        s = add_range(pc, ram, base, wish);
         if (s != OK)
             return s;
         base += wish;

@@ -1,19 +1,34 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The 8042 keyboard controller with nothing plugged in, and port 0x92: reset and the A20 gate. */
+/* The 8042 keyboard controller with a keyboard plugged in and no mouse, and port 0x92: reset and
+ * the A20 gate. It hides translation between scan-code sets, and who may speak when. */
 #pragma once
 
+#include "drivers/virt/vps2kbd.h"
 #include "vmx/bus.h"
 #include "vmx/lines.h"
+#include "vmx/timers.h"
 
 struct vi8042 {
+    struct vps2kbd kbd;
     uint8_t ram[32]; /* the controller's memory; byte 0 is the configuration */
     uint8_t status, data;
     uint8_t command; /* whose argument the data port expects; 0: none */
-    bool a20;        /* state of the gate; RAM above 1 MiB answers either way */
+    /* State of the A20 gate, to be read back. The address line itself is always on: so it is on the
+     * PCs of today, whose CPUs have lost the pin, and RAM that wraps at 1 MiB is for 8086 programs.
+     */
+    bool a20;
+    bool from_keyboard; /* data came over the keyboard's wire */
+    bool breaking;      /* translation has swallowed the F0 before a released key's code */
+    int16_t held;       /* a keyboard's byte that an answer has pushed out of data; -1: none */
+    struct timers *timers;
+    struct timer pause; /* armed: the keyboard's next byte is still on the wire */
     struct irq_line keyboard, mouse;
     struct power_line power;
 };
 
-enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct irq_line keyboard,
-                        struct irq_line mouse, struct power_line power);
+enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *timers,
+                        struct irq_line keyboard, struct irq_line mouse, struct power_line power);
 void vi8042_reset(struct vi8042 *kbc);
+
+/* A key of the keyboard goes down or up (vps2kbd.h). False: no room, try again later. */
+bool vi8042_key(struct vi8042 *kbc, unsigned key);

@@ -1,6 +1,7 @@
 // link: drivers/virt/vuart.c drivers/virt/vpic.c drivers/virt/vpit.c drivers/virt/vrtc.c
-// link: drivers/virt/vi8042.c drivers/virt/vpm.c drivers/virt/vpci.c drivers/virt/vdebug.c
-// link: drivers/virt/vchipset.c
+// link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c drivers/virt/vpm.c drivers/virt/vpci.c
+// link: drivers/virt/vdebug.c drivers/virt/vchipset.c drivers/virt/vvga.c guest/screen.c
+// link: guest/ansi.c arch/format.c
 // link: vmx/bus.c vmx/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to any port of the old devices, in any order, with jumps in time. */
@@ -13,6 +14,8 @@
 #include "drivers/virt/vpm.h"
 #include "drivers/virt/vrtc.h"
 #include "drivers/virt/vuart.h"
+#include "drivers/virt/vvga.h"
+#include "guest/ansi.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +31,17 @@ static struct vpm pm;
 static struct vpci pci;
 static struct vchipset chipset;
 static struct vdebug debug;
+static struct vvga vga;
+static uint8_t vga_memory[VVGA_MEMORY_BYTES];
+static struct screen screen;
+static struct ansi ansi;
 static uint64_t clock_now;
 
 static const uint16_t ports[] = {
-    0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,  0x41,  0x42,  0x43,   0x61,  0x70,
-    0x71,  0x60,  0x64,  0x92,  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd,  0x3fe, 0x3ff,
-    0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x60a, 0xcf8, 0xcf9,  0xcfb, 0xcfc,
+    0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,  0x41,  0x42,  0x43,   0x61,  0x70,  0x71,
+    0x60,  0x64,  0x92,  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe,  0x3ff, 0x600, 0x601,
+    0x602, 0x603, 0x604, 0x605, 0x608, 0x60a, 0xcf8, 0xcf9, 0xcfb, 0xcfc,  0x3b4, 0x3b5, 0x3ba,
+    0x3c0, 0x3c1, 0x3c2, 0x3c4, 0x3c5, 0x3c7, 0x3c8, 0x3c9, 0x3ce, 0x3cf,  0x3d4, 0x3d5, 0x3da,
     0xcfe, 0xcff, 0xe9,  0xf4,  0xf5,  0x1f,  0x3f7, 0x5ff, 0xcf7, 0xffff,
 };
 
@@ -46,6 +54,13 @@ static void drop_byte(void *ctx, uint8_t byte)
 {
     (void)ctx;
     (void)byte;
+}
+
+static void drop_text(void *ctx, const char *text, size_t length)
+{
+    (void)ctx;
+    (void)text;
+    (void)length;
 }
 
 static struct irq_line line(unsigned pin)
@@ -68,12 +83,14 @@ static void start(uint64_t hz)
     require(vuart_init(&uart, 0x3f8, drop_byte, NULL, &bus, line(4)) == OK);
     require(vpit_init(&pit, &bus, &timers, line(0)) == OK);
     require(vrtc_init(&rtc, 1800000000, 1u << 30, 0, &bus, &timers, line(8)) == OK);
-    require(vi8042_init(&kbc, &bus, line(1), line(12), (struct power_line){NULL, NULL}) == OK);
+    require(vi8042_init(&kbc, &bus, &timers, line(1), line(12), (struct power_line){NULL, NULL}) ==
+            OK);
     require(vpci_init(&pci, &bus, (struct power_line){NULL, NULL}) == OK);
     require(vchipset_init(&chipset, &pci, line(0)) == OK);
     require(vpm_init(&pm, &bus, &pci, &timers, line(9), (struct power_line){NULL, NULL}) == OK);
     vpci_write(&pci, VPM_DEVFN, VPM_PMBASE, 2, 0x600);
     vpci_write(&pci, VPM_DEVFN, VPM_PMREGMISC, 1, 1);
+    require(vvga_init(&vga, vga_memory, &bus, &timers) == OK);
     require(vdebug_init(&debug, drop_byte, NULL, &bus, (struct power_line){NULL, NULL}) == OK);
 }
 
@@ -84,6 +101,7 @@ static void reset_all(void)
     vpit_reset(&pit);
     vrtc_reset(&rtc);
     vi8042_reset(&kbc);
+    vvga_reset(&vga);
     vpm_reset(&pm);
 }
 
@@ -118,8 +136,14 @@ static void step(const uint8_t *data)
             bus_port_write(&bus, 0xcf8, 4, 0x80000000 | (data[3] & 15u) << 8 | data[4]);
         else if (data[2] == 2)
             vpci_set_irq(&pci, &pm.function, data[3] & 1);
-        else
+        else if (data[2] == 3)
             pm.status = 0x100; /* the power button */
+        else if (data[2] < 16) {
+            vga_memory[value >> 8 & (VVGA_MEMORY_BYTES - 1)] = data[2];
+            (void)screen_take(&screen, &vga);
+            (void)ansi_draw(&ansi, &screen, drop_text, NULL);
+        } else
+            require(vi8042_key(&kbc, value >> 8 & 0x1ff) || !vps2kbd_has_room(&kbc.kbd));
         break;
     case 8:
     case 9:

@@ -26,8 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint64_t bytes = (1u + (data[0] & 31u)) << 20;
     memset(ram + bytes, 0x5a, 4096);
     struct guestmem mem = {0};
-    guestmem_add(&mem, gpa(0), LAYOUT_LOW_RAM_END, ram);
-    guestmem_add(&mem, gpa(LAYOUT_VGA_END), bytes - LAYOUT_VGA_END, ram + LAYOUT_VGA_END);
+    guestmem_add(&mem, gpa(0), bytes, ram);
 
     uint8_t *file =
         malloc(size - 1 != 0 ? size - 1 : 1); /* exact, so that ASan sees one byte too far */

@@ -86,6 +86,7 @@ static void test_chain(void **state)
     assert_int_equal(get32(fadt + 56), get32(fadt + 152)); /* PM1a event block, both forms */
     assert_int_equal(get32(fadt + 76), 0x608);
     assert_int_equal(get32(fadt + 76), get32(fadt + 212)); /* PM timer */
+    assert_int_equal(fadt[109], 3); /* there are legacy devices, a keyboard and a VGA */
     assert_int_equal(get32(fadt + 120), 0xcf9);
     assert_int_equal(fadt[128], 6);
 }

@@ -45,8 +45,7 @@ static int set_up(void **state)
     (void)state;
     ram = calloc(1, MEMORY);
     mem = (struct guestmem){0};
-    guestmem_add(&mem, gpa(0), LAYOUT_LOW_RAM_END, ram);
-    guestmem_add(&mem, gpa(LAYOUT_VGA_END), MEMORY - LAYOUT_VGA_END, ram + LAYOUT_VGA_END);
+    guestmem_add(&mem, gpa(0), MEMORY, ram);
     memset(kernel, 0x90, sizeof(kernel));
     kernel[0x1f1] = 4;
     put(kernel + 0x1f4, 4, PAYLOAD / 16);

@@ -4,6 +4,7 @@
 // link: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
 // link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c
 // link: drivers/virt/vata_command.c drivers/virt/vata_dma.c
+// link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/screen.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
 // link: arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -157,19 +158,17 @@ static void test_memory(void **state)
     assert_true(ept_lookup(&pc->vm.ept, gpa(0x7c00), &at, &perms));
     assert_int_equal(perms, EPT_RWX);
     assert_int_equal(*(uint8_t *)hpa_to_ptr(at), 0xf4);
-    assert_false(ept_lookup(&pc->vm.ept, gpa(0xa0000), NULL, NULL));
-    assert_false(ept_lookup(&pc->vm.ept, gpa(0xbffff), NULL, NULL));
-    assert_true(ept_lookup(&pc->vm.ept, gpa(0xc0000), NULL, NULL));
+    assert_true(ept_lookup(&pc->vm.ept, gpa(0xb8000), &at, NULL)); /* the screen: no exits */
+    assert_ptr_equal(hpa_to_ptr(at), pc->vga.memory + 0x18000);
     assert_true(ept_lookup(&pc->vm.ept, gpa((33u << 20) - 1), NULL, NULL));
     assert_false(ept_lookup(&pc->vm.ept, gpa(33u << 20), NULL, NULL));
     assert_true(ept_lookup(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), &at, NULL));
     assert_int_equal(at.v, pc->vm.apic_access_page.v);
-    assert_int_equal(pc->vm.ept.leaves[EPT_LEAF_2M], 15);
+    assert_int_equal(pc->vm.ept.leaves[EPT_LEAF_2M], 16);
 
     uint8_t byte = 1;
     assert_true(guestmem_read(&pc->vm.mem, gpa(0x200000), &byte, 1));
     assert_int_equal(byte, 0);
-    assert_false(guestmem_read(&pc->vm.mem, gpa(0x9ffff), &byte, 2));
     char rsdp[8];
     assert_true(guestmem_read(&pc->vm.mem, gpa(LAYOUT_ACPI), rsdp, 8));
     assert_memory_equal(rsdp, "RSD PTR ", 8);

@@ -1,9 +1,11 @@
-// link: drivers/virt/vi8042.c vmx/bus.c
+// link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c vmx/bus.c vmx/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Tests of the keyboard controller without a keyboard. */
+/* Tests of the keyboard controller and its keyboard. */
 #include "drivers/virt/vi8042.h"
 
 #include "tests/unit/device_test.h"
+
+#include <stdio.h>
 
 enum { DATA = 0x60, CMD = 0x64, PORT_A = 0x92, KEYBOARD = 1, MOUSE = 12 };
 
@@ -13,8 +15,9 @@ static int setup(void **state)
 {
     (void)state;
     start_machine();
-    assert_int_equal(vi8042_init(&kbc, &bus, pin_line(KEYBOARD), pin_line(MOUSE), power_recorder()),
-                     OK);
+    assert_int_equal(
+        vi8042_init(&kbc, &bus, &timers, pin_line(KEYBOARD), pin_line(MOUSE), power_recorder()),
+        OK);
     return 0;
 }
 
@@ -56,16 +59,152 @@ static void configuration_byte(void **state)
     assert_int_equal(ask(0x20), 0x45);
 }
 
-static void absent_devices_time_out_at_once(void **state)
+/* All that can be read within a second, against bytes in hexadecimal. */
+static void expect(const char *bytes)
+{
+    char got[200] = "";
+    size_t n = 0;
+    for (unsigned i = 0; i < 1000; i++, wait_ticks(SECOND / 1000))
+        while ((in(CMD)&1) && n + 4 < sizeof(got))
+            n += (size_t)sprintf(got + n, "%s%02x", n ? " " : "", in(DATA));
+    assert_string_equal(got, bytes);
+}
+
+static void keyboard(uint8_t byte, const char *answer)
+{
+    out(DATA, byte);
+    expect(answer);
+}
+
+static void set_config(uint8_t value)
+{
+    out(CMD, 0x60);
+    out(DATA, value);
+}
+
+static void keyboard_commands(void **state)
 {
     (void)state;
-    out(DATA, 0xff); /* reset the keyboard */
-    assert_int_equal(in(CMD)&0x61, 0x41);
-    assert_true(pin_high[KEYBOARD]);
-    assert_int_equal(in(DATA), 0xfe);
+    set_config(0x05); /* no translation */
+    keyboard(0xff, "fa aa");
+    keyboard(0xee, "ee");
+    keyboard(0xfe, "ee");
+    keyboard(0xf2, "fa ab 83");
+    keyboard(0xfe, "83");
+    keyboard(0xed, "fa");
+    keyboard(0x05, "fa");
+    assert_int_equal(kbc.kbd.leds, 5);
+    keyboard(0xf3, "fa");
+    keyboard(0x2b, "fa");
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 02");
+    keyboard(0xf0, "fa");
+    keyboard(0x01, "fa");
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 01");
+    keyboard(0xf0, "fa");
+    keyboard(0x03, "fe"); /* set 3 is refused */
+    keyboard(0xed, "fa");
+    keyboard(0xf4, "fa"); /* a command instead of the argument */
+    assert_int_equal(kbc.kbd.leds, 5);
+    keyboard(0xf6, "fa");
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 02");
+    keyboard(0xfa, "fa");
+    keyboard(0xef, "fe");
+    keyboard(0x12, "fe");
+    set_config(0x45); /* translated, as Linux knows it */
+    keyboard(0xf2, "fa ab 41");
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 41");
+}
+
+static void press(unsigned key)
+{
+    assert_true(vi8042_key(&kbc, key));
+    assert_true(vi8042_key(&kbc, key | KEY_RELEASED));
+}
+
+static void scan_codes(void **state)
+{
+    (void)state;
+    press(0x1e); /* A */
+    press(0x48 | KEY_EXTENDED);
+    press(0x41); /* F7 */
+    expect("1e 9e e0 48 e0 c8 41 c1");
+    set_config(0x05);
+    press(0x1e);
+    press(0x48 | KEY_EXTENDED);
+    press(0x41);
+    press(0x58); /* F12 */
+    expect("1c f0 1c e0 75 e0 f0 75 83 f0 83 07 f0 07");
+    keyboard(0xf0, "fa");
+    keyboard(0x01, "fa");
+    press(0x1e);
+    press(0x48 | KEY_EXTENDED);
+    expect("1e 9e e0 48 e0 c8");
+}
+
+/* Each key of set 1 comes out as itself, whatever it was on the wire. */
+static void translation_is_whole(void **state)
+{
+    (void)state;
+    for (unsigned code = 1; code < 0x59; code++) {
+        char want[8];
+        if (code == 0x55) /* no key */
+            continue;
+        snprintf(want, sizeof(want), "%02x %02x", code, code | 0x80);
+        press(code);
+        expect(want);
+    }
+}
+
+static void key_interrupts(void **state)
+{
+    (void)state;
+    press(0x1e);
+    assert_int_equal(pin_rises[KEYBOARD], 1);
+    assert_int_equal(in(DATA), 0x1e);
     assert_false(pin_high[KEYBOARD]);
-    out(CMD, 0x60);
-    out(DATA, 0x02); /* mouse interrupt only */
+    assert_int_equal(in(CMD)&1, 0);
+    assert_int_equal(in(DATA), 0x1e); /* the handler before this one reads it again */
+    wait_ticks(SECOND / 1000);
+    assert_int_equal(pin_rises[KEYBOARD], 2);
+    assert_int_equal(ask(0x20), 0x45); /* an answer comes before a key, which is not lost */
+    expect("9e");
+    out(CMD, 0xad);
+    press(0x1e);
+    expect("");
+    out(CMD, 0xae);
+    expect("1e 9e");
+    set_config(0x44);
+    const unsigned rises = pin_rises[KEYBOARD];
+    press(0x1e);
+    expect("1e 9e");
+    assert_int_equal(pin_rises[KEYBOARD], rises);
+}
+
+static void nothing_is_lost(void **state)
+{
+    (void)state;
+    unsigned taken = 0, seen = 0;
+    while (vi8042_key(&kbc, 0x1e))
+        taken++;
+    assert_true(taken >= 60);
+    for (unsigned i = 0; i < 200; i++, wait_ticks(SECOND / 1000))
+        seen += (in(CMD)&1) && in(DATA) == 0x1e;
+    assert_int_equal(seen, taken);
+    keyboard(0xf5, "fa");
+    assert_false(vi8042_key(&kbc, 0x1e)); /* scanning is off: keys wait outside */
+    keyboard(0xf4, "fa");
+    press(0x1e);
+    expect("1e 9e");
+}
+
+static void absent_mouse_times_out_at_once(void **state)
+{
+    (void)state;
+    set_config(0x02); /* mouse interrupt only */
     out(CMD, 0xd4);
     out(DATA, 0xf2);
     assert_int_equal(in(CMD)&0x61, 0x61);
@@ -89,6 +228,10 @@ static void a20_gate(void **state)
     assert_int_equal(ask(0xd0) & 3, 1);
     out(PORT_A, 2);
     assert_int_equal(ask(0xd0) & 3, 3);
+    out(CMD, 0xdd);
+    assert_int_equal(in(PORT_A), 0);
+    out(CMD, 0xdf);
+    assert_int_equal(in(PORT_A), 2);
     assert_int_equal(power_end, VM_RUNS);
 }
 
@@ -117,7 +260,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(tests_pass, setup),
         cmocka_unit_test_setup(configuration_byte, setup),
-        cmocka_unit_test_setup(absent_devices_time_out_at_once, setup),
+        cmocka_unit_test_setup(keyboard_commands, setup),
+        cmocka_unit_test_setup(scan_codes, setup),
+        cmocka_unit_test_setup(translation_is_whole, setup),
+        cmocka_unit_test_setup(key_interrupts, setup),
+        cmocka_unit_test_setup(nothing_is_lost, setup),
+        cmocka_unit_test_setup(absent_mouse_times_out_at_once, setup),
         cmocka_unit_test_setup(a20_gate, setup),
         cmocka_unit_test_setup(resets, setup),
     };

@@ -28,8 +28,6 @@ static void check_hole(uint64_t address, const char *what)
 void check_memory(void)
 {
     check_hole(0xd0000000, "0xd0000000");
-    check_hole(0xa0000, "the VGA hole, 0xa0000");
-    check_hole(0xbfff8, "the end of the VGA hole, 0xbfff8");
     check_hole(0xcffffffc, "across two pages, 0xcffffffc");
     check_hole(0xfeb00000, "between the chips, 0xfeb00000");
 }
