@@ -148,6 +148,14 @@ static inline void cpu_xsetbv(uint32_t xcr, uint64_t value)
                      : "memory");
 }
 
+/* Where CR4.PKE is set. */
+static inline uint32_t cpu_rdpkru(void)
+{
+    uint32_t value, zero;
+    __asm__ volatile("rdpkru" : "=a"(value), "=d"(zero) : "c"(0));
+    return value;
+}
+
 static inline void cpu_pause(void)
 {
     __asm__ volatile("pause" : : : "memory");

@@ -9,6 +9,7 @@
 #define CPUID_7_EBX_SMEP      (1u << 7)
 #define CPUID_7_EBX_SMAP      (1u << 20)
 #define CPUID_7_ECX_UMIP      (1u << 2)
+#define CPUID_7_ECX_PKU       (1u << 3)
 #define CPUID_80000001_EDX_NX (1u << 20)
 
 /* The boot CPU needs these before there is a page allocator. */
@@ -65,6 +66,8 @@ void cpu_enable_features(void)
         cr4 |= CR4_SMAP;
     if (leaf7.ecx & CPUID_7_ECX_UMIP)
         cr4 |= CR4_UMIP;
+    if (leaf7.ecx & CPUID_7_ECX_PKU)
+        cr4 |= CR4_PKE; /* to read the PKRU of guests */
     if (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_NX)
         cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_NXE);
     cpu_write_cr4(cr4);

@@ -5,27 +5,26 @@
 #include "arch/cpu.h"
 #include "arch/string.h"
 
-#define PTE_P           (1ull << 0)
-#define PTE_W           (1ull << 1)
-#define PTE_U           (1ull << 2)
-#define PTE_A           (1ull << 5)
-#define PTE_D           (1ull << 6)
-#define PTE_PS          (1ull << 7)
-#define PTE_NX          (1ull << 63)
-#define ADDRESS         0x000ffffffffff000ull
-#define PAE_PDPTE_FIXED 0x1e6ull /* reserved bits of a PDPTE in PAE mode, below the address */
-#define PAE_HIGH        (0x7ffull << 52)
-#define RFLAGS_AC       (1ull << 18)
-#define MAX_LEVELS      5
+#define PTE_P      (1ull << 0)
+#define PTE_W      (1ull << 1)
+#define PTE_U      (1ull << 2)
+#define PTE_A      (1ull << 5)
+#define PTE_D      (1ull << 6)
+#define PTE_PS     (1ull << 7)
+#define PTE_NX     (1ull << 63)
+#define ADDRESS    0x000ffffffffff000ull
+#define PAE_HIGH   (0x7ffull << 52)
+#define RFLAGS_AC  (1ull << 18)
+#define MAX_LEVELS 5
 
 /* What a walk goes by, and what it has found. */
 struct walk {
     const struct guestmem *mem;
     const struct guest_paging *paging;
     uint64_t linear;
-    unsigned levels;      /* 2 to 5 */
+    unsigned levels;      /* of tables in memory: 2 to 5 */
     unsigned entry_bytes; /* 4 or 8 */
-    bool pae;             /* 3 levels, the top one without permissions */
+    bool pae;             /* the top level is in the PDPTE registers */
     unsigned level;       /* where it is: 1 = PTE */
     gpa_t at[MAX_LEVELS + 1];
     uint64_t entry[MAX_LEVELS + 1];
@@ -40,7 +39,7 @@ static void choose_mode(struct walk *w)
     if (p->efer & EFER_LMA)
         w->levels = p->cr4 & CR4_LA57 ? 5 : 4;
     else
-        w->levels = w->pae ? 3 : 2;
+        w->levels = 2;
     if (!(p->efer & EFER_LMA))
         w->linear &= 0xffffffff;
 }
@@ -64,7 +63,7 @@ static bool is_leaf(const struct walk *w, unsigned level, uint64_t entry)
         return true;
     if (w->entry_bytes == 4)
         return (entry & PTE_PS) && (w->paging->cr4 & CR4_PSE);
-    return (entry & PTE_PS) && level <= 3 && !(w->pae && level == 3);
+    return (entry & PTE_PS) && level <= 3;
 }
 
 /* The bits that must be 0 in a present entry (SDM, "Paging-Structure Entries" of each mode). */
@@ -77,8 +76,6 @@ static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
         unsigned bits = w->paging->phys_bits < 40 ? w->paging->phys_bits : 40;
         return 0x3fffffull & ~((1ull << (bits - 19)) - 1); /* above the part that bits 20:13 hold */
     }
-    if (w->pae && level == 3)
-        return high | PAE_HIGH | PTE_NX | PAE_PDPTE_FIXED;
     if (w->pae)
         high |= PAE_HIGH;
     if (!(w->paging->efer & EFER_NXE))
@@ -93,9 +90,13 @@ static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
 /* From the root to the leaf; false with the P and RSVD bits of the error code. */
 static bool descend(struct walk *w, uint32_t *error)
 {
-    uint64_t table = w->paging->cr3 & (w->pae ? 0xffffffe0ull : ADDRESS);
+    uint64_t root = w->pae ? w->paging->pdpte[w->linear >> 30] : w->paging->cr3 | PTE_P;
+    uint64_t table = root & ADDRESS;
     if (w->entry_bytes == 4)
         table &= 0xffffffff;
+    *error = 0;
+    if ((root & PTE_P) == 0)
+        return false;
     w->perms = PTE_W | PTE_U;
     for (unsigned level = w->levels;; level--) {
         unsigned index_bits = w->entry_bytes == 8 ? 9 : 10;
@@ -104,19 +105,18 @@ static bool descend(struct walk *w, uint32_t *error)
         uint64_t entry = read_entry(w->mem, w->at[level], w->entry_bytes);
         w->entry[level] = entry;
         w->level = level;
-        if ((entry & PTE_P) == 0) {
-            *error = 0;
+        if ((entry & PTE_P) == 0)
             return false;
-        }
         bool leaf = is_leaf(w, level, entry);
         if (entry & reserved_bits(w, level, leaf)) {
             *error = PF_PRESENT | PF_RESERVED;
             return false;
         }
-        if (!(w->pae && level == 3))
-            w->perms = (w->perms & entry & (PTE_W | PTE_U)) | ((w->perms | entry) & PTE_NX);
-        if (leaf)
+        w->perms = (w->perms & entry & (PTE_W | PTE_U)) | ((w->perms | entry) & PTE_NX);
+        if (leaf) {
+            *error = PF_PRESENT;
             return true;
+        }
         table = entry & ADDRESS;
     }
 }
@@ -138,6 +138,17 @@ static bool is_allowed(const struct guest_paging *p, uint64_t perms, enum walk_a
     return access != WALK_WRITE || writable || !(p->cr0 & CR0_WP);
 }
 
+/* SDM, "Protection Keys": PKRU has two bits for each, access disable and write disable. */
+static bool key_forbids(const struct walk *w, enum walk_access access, bool user)
+{
+    const struct guest_paging *p = w->paging;
+    if (p->pkru == 0 || access == WALK_FETCH || (w->perms & PTE_U) == 0 || !(p->efer & EFER_LMA))
+        return false;
+    uint32_t rights = p->pkru >> (w->entry[w->level] >> 59 & 15) * 2;
+    return (rights & 1) != 0 ||
+           ((rights & 2) != 0 && access == WALK_WRITE && (user || (p->cr0 & CR0_WP)));
+}
+
 /* Sets flags in an entry, unless another CPU of the guest has changed it since it was read. */
 static void set_flags(const struct walk *w, unsigned level, uint64_t flags)
 {
@@ -156,8 +167,7 @@ static void set_flags(const struct walk *w, unsigned level, uint64_t flags)
 
 static void mark_used(const struct walk *w, enum walk_access access)
 {
-    unsigned top = w->pae ? 2 : w->levels; /* PDPTEs have no accessed flag */
-    for (unsigned level = top; level > w->level; level--)
+    for (unsigned level = w->levels; level > w->level; level--)
         set_flags(w, level, PTE_A);
     set_flags(w, w->level, access == WALK_WRITE ? PTE_A | PTE_D : PTE_A);
 }
@@ -211,7 +221,7 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
         return false;
     if (shift > 12 && (shift == 39 || (entry & page & ADDRESS & ~(1ull << 12))))
         return false;
-    if (!user && (all & PTE_U) && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))
+    if ((all & PTE_U) && (paging->pkru != 0 || (!user && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))))
         return false;
     *out = gpa((entry & ADDRESS & ~page) | (linear & page));
     return true;
@@ -226,11 +236,15 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
     w.paging = paging;
     w.linear = linear;
     choose_mode(&w);
-    uint32_t error = PF_PRESENT;
-    if (descend(&w, &error) && is_allowed(paging, w.perms, access, user)) {
-        mark_used(&w, access);
-        *out = leaf_address(&w);
-        return true;
+    uint32_t error;
+    if (descend(&w, &error)) {
+        bool by_key = key_forbids(&w, access, user);
+        if (!by_key && is_allowed(paging, w.perms, access, user)) {
+            mark_used(&w, access);
+            *out = leaf_address(&w);
+            return true;
+        }
+        error |= by_key ? (uint32_t)PF_KEY : 0u;
     }
     bool fetch_told =
         (paging->cr4 & CR4_SMEP) || ((paging->cr4 & CR4_PAE) && (paging->efer & EFER_NXE));

@@ -6,6 +6,7 @@
 
 /* Page-fault error code (SDM, "Page-Fault Exceptions"). */
 enum page_fault { PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8, PF_FETCH = 16 };
+enum { PF_KEY = 32 };
 
 enum walk_access { WALK_READ, WALK_WRITE, WALK_FETCH };
 
@@ -16,6 +17,8 @@ struct guest_paging {
     uint8_t cpl;       /* 0 to 3 */
     bool implicit;     /* a system access (GDT, TSS…): supervisor whatever the CPL, AC ignored */
     uint8_t phys_bits; /* the guest's MAXPHYADDR */
+    uint32_t pkru;     /* 0 unless CR4.PKE */
+    const uint64_t *pdpte; /* the four PDPTE registers, under PAE paging; else not used */
 };
 
 /* Translates one linear address (canonical: the caller's duty; not for a range that crosses a

@@ -60,7 +60,9 @@ static bool load_cr3(void *ctx, uint32_t cr3)
     vmwrite(VMCS_GUEST_CR3, cr3);
     linear->paging.cr3 = cr3;
     exit_flush_tlb(linear->vcpu);
-    return (linear->paging.cr4 & CR4_PAE) == 0 || exit_load_pdptes(linear->vcpu);
+    bool good = (linear->paging.cr4 & CR4_PAE) == 0 || exit_load_pdptes(linear->vcpu);
+    linear_begin_rest(linear);
+    return good;
 }
 
 static void load_cpu(const struct vcpu *vcpu, struct task_cpu *cpu)

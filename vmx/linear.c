@@ -13,6 +13,16 @@ void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
     vcpu_inject_exception_error(vcpu, VECTOR_PAGE_FAULT, error);
 }
 
+void linear_begin_rest(struct linear *linear)
+{
+    struct guest_paging *paging = &linear->paging;
+    if ((paging->cr4 & CR4_PKE) != 0)
+        paging->pkru = cpu_rdpkru(); /* the guest's: the host has no user pages */
+    for (uint32_t i = 0; i < 4; i++)
+        linear->pdpte[i] = vmread((enum vmcs_field)(VMCS_GUEST_PDPTE0 + 2 * i));
+    paging->pdpte = linear->pdpte;
+}
+
 static bool translate(struct linear *linear, uint64_t address, bool write, gpa_t *out)
 {
     uint32_t error;

@@ -2,6 +2,7 @@
 /* The guest's linear memory during one exit: page walk, then RAM, device or fault. */
 #pragma once
 
+#include "arch/cpu.h"
 #include "mm/guestwalk.h"
 #include "vmx/emulate.h"
 #include "vmx/insn.h"
@@ -11,7 +12,11 @@
 struct linear {
     struct vcpu *vcpu;
     struct guest_paging paging;
+    uint64_t pdpte[4]; /* under PAE paging */
 };
+
+/* What linear_begin() leaves out in the common case: PDPTE registers, protection keys. */
+void linear_begin_rest(struct linear *linear);
 
 /* Reads the paging state from the VMCS. */
 static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
@@ -27,6 +32,9 @@ static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
         .implicit = false,
         .phys_bits = vcpu->phys_bits,
     };
+    if ((linear->paging.cr4 & (CR4_PAE | CR4_PKE)) != CR4_PAE ||
+        (linear->paging.efer & EFER_LMA) == 0)
+        linear_begin_rest(linear);
 }
 
 /* What the emulator works on, after linear_begin(): the vCPU's registers (the slot of RSP included,

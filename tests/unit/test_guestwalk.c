@@ -257,17 +257,18 @@ static void test_pae(void **s)
 {
     (void)s;
     paging = (struct guest_paging){.cr0 = CR0_PG | CR0_PE | CR0_WP,
-                                   .cr3 = 0x1fe0,
+                                   .cr3 = 0x1fe0, /* not looked at: the registers count */
                                    .cr4 = CR4_PAE,
                                    .efer = EFER_NXE,
                                    .phys_bits = 36};
-    q(0x1fe0)[3] = 0x2000 | P; /* no permissions there */
+    uint64_t pdpte[4] = {0, 0, 0, 0x2000 | P}; /* no permissions there */
+    paging.pdpte = pdpte;
     q(0x2000)[2] = 0x3000 | P | W | U;
     q(0x3000)[1] = 0x812345000 | P | W | U | NX;
     uint64_t linear = 3u << 30 | 2 << 21 | 1 << 12 | 0x77;
     assert_ok(linear, WALK_WRITE, 0x812345077);
     assert_ok(linear | 1ull << 32, WALK_READ, 0x812345077); /* linear addresses have 32 bits */
-    assert_int_equal(q(0x1fe0)[3], 0x2000 | P);             /* no accessed flag */
+    assert_int_equal(pdpte[3], 0x2000 | P);                 /* no accessed flag */
     assert_int_equal(q(0x2000)[2], 0x3000 | P | W | U | A);
     assert_int_equal(q(0x3000)[1], 0x812345000 | P | W | U | NX | A | D);
     assert_fault(linear, WALK_FETCH, PF_PRESENT | PF_FETCH);
@@ -276,13 +277,42 @@ static void test_pae(void **s)
     q(0x2000)[2] = 0x800200000 | P | PS | 1ull << 52; /* not ignored in this mode */
     assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
     q(0x2000)[2] = 0x800200000 | P | PS;
-    static const uint64_t reserved[] = {2, 4, 0x20, 0x40, 0x80, 0x100, 1ull << 36, NX};
-    for (unsigned i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        q(0x1fe0)[3] = 0x2000 | P | reserved[i];
-        assert_fault(linear, WALK_READ, PF_PRESENT | PF_RESERVED);
-    }
-    q(0x1fe0)[3] = 0x2000;
+    pdpte[3] = 0x2000;
     assert_fault(linear, WALK_READ, 0);
+}
+
+/* SDM, "Protection Keys": of user pages, for data, whatever the privilege. */
+static void test_keys(void **s)
+{
+    (void)s;
+    paging = (struct guest_paging){.cr0 = CR0_PG | CR0_PE | CR0_WP,
+                                   .cr3 = 0x1000,
+                                   .cr4 = CR4_PAE | CR4_PKE,
+                                   .efer = EFER_LMA | EFER_LME,
+                                   .phys_bits = 36};
+    q(0x1000)[0] = 0x2000 | P | W | U | A;
+    q(0x2000)[0] = 0x3000 | P | W | U | A;
+    q(0x3000)[0] = 0x4000 | P | W | U | A;
+    q(0x4000)[5] = 0x9000 | P | W | U | A | D | 3ull << 59; /* key 3 */
+    for (unsigned cpl = 0; cpl <= 3; cpl += 3) {
+        uint32_t user = cpl == 3 ? PF_USER : 0;
+        paging.cpl = (uint8_t)cpl;
+        paging.pkru = ~(3u << 6);
+        assert_ok(0x5123, WALK_WRITE, 0x9123);
+        paging.pkru = 2u << 6;
+        assert_ok(0x5123, WALK_READ, 0x9123);
+        assert_fault(0x5123, WALK_WRITE, PF_PRESENT | PF_WRITE | PF_KEY | user);
+        paging.pkru = 1u << 6;
+        assert_fault(0x5123, WALK_READ, PF_PRESENT | PF_KEY | user);
+        assert_ok(0x5123, WALK_FETCH, 0x9123);
+    }
+    paging.cpl = 0;
+    paging.cr0 &= ~CR0_WP;
+    paging.pkru = 2u << 6;
+    assert_ok(0x5123, WALK_WRITE, 0x9123);
+    q(0x4000)[5] &= ~U; /* keys are not for supervisor pages */
+    paging.pkru = ~0u;
+    assert_ok(0x5123, WALK_READ, 0x9123);
 }
 
 static void test_legacy(void **s)
@@ -354,6 +384,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reserved_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tables_outside_ram, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pae, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_legacy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read, setup, teardown),
     };
