@@ -44,8 +44,10 @@ static void reflect_debug(struct vcpu *vcpu)
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
             vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
     uint32_t type = (uint32_t)vmread(VMCS_EXIT_EVENT) & EVENT_TYPE_MASK;
-    vcpu_inject_debug(vcpu, vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full);
-    if (type == EVENT_PRIVILEGED_SOFTWARE) {
+    if (type != EVENT_PRIVILEGED_SOFTWARE) {
+        vcpu_inject_debug(vcpu, vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full);
+    } else { /* INT1 leaves the debug registers alone */
+        vcpu_inject_exception(vcpu, VECTOR_DEBUG);
         vcpu->event = EVENT_VALID | EVENT_PRIVILEGED_SOFTWARE | VECTOR_DEBUG;
         vcpu->event_length = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
     }

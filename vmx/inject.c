@@ -42,9 +42,20 @@ static enum exception_class class_of(unsigned vector)
     return contributory ? CONTRIBUTORY : BENIGN;
 }
 
+/* In real mode there are no error codes (SDM, "VM-Entry Control Fields": event injection). */
+static uint32_t error_code_flag(void)
+{
+    return (vmread(VMCS_GUEST_CR0) & CR0_PE) != 0 ? EVENT_ERROR_CODE : 0;
+}
+
+/* What a fault in the delivery of another event makes of both. An interrupt that was acknowledged
+ * is lost then, as on the bare CPU; an NMI leaves NMIs blocked. */
 static void queue_exception(struct vcpu *vcpu, unsigned vector, uint32_t flags, uint32_t error)
 {
-    if ((vcpu->event & EVENT_TYPE_MASK) == EVENT_EXCEPTION && (vcpu->event & EVENT_VALID) != 0) {
+    uint32_t type = vcpu->event & EVENT_TYPE_MASK;
+    if (vcpu->event != 0 && type == EVENT_NMI)
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
+    if (vcpu->event != 0 && type == EVENT_EXCEPTION) {
         unsigned first = vcpu->event & 0xff;
         if (first == VECTOR_DOUBLE_FAULT && class_of(vector) != BENIGN) {
             vm_end_request(vcpu->vm, VM_CRASH, 0, "triple fault");
@@ -53,7 +64,7 @@ static void queue_exception(struct vcpu *vcpu, unsigned vector, uint32_t flags, 
         bool twice = class_of(first) == CONTRIBUTORY && class_of(vector) == CONTRIBUTORY;
         if (twice || (class_of(first) == PAGE_FAULT && class_of(vector) != BENIGN)) {
             vector = VECTOR_DOUBLE_FAULT;
-            flags = EVENT_ERROR_CODE;
+            flags = error_code_flag();
             error = 0;
         }
     }
@@ -69,9 +80,7 @@ void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector)
 
 void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error)
 {
-    /* In real mode there are no error codes (SDM, "VM-Entry Control Fields": event injection). */
-    bool protected = (vmread(VMCS_GUEST_CR0) & CR0_PE) != 0;
-    queue_exception(vcpu, vector, protected ? EVENT_ERROR_CODE : 0, error);
+    queue_exception(vcpu, vector, error_code_flag(), error);
 }
 
 static void set_windows(struct vcpu *vcpu, uint32_t windows)
