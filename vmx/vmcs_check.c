@@ -36,8 +36,10 @@ void check_address(struct check *c, uint32_t field, uint64_t low_bits, const cha
 
 void check_canonical(struct check *c, uint32_t field)
 {
-    uint64_t top = check_get(c, field) >> 47; /* CR4.LA57 is never set here */
-    check_expect(c, top == 0 || top == 0x1ffff, field, "canonical address", "bits 63:47 all equal");
+    bool wide = (check_get(c, VMCS_GUEST_CR4) & CR4_LA57) != 0; /* then the CPU can 57 bits */
+    int64_t top = (int64_t)check_get(c, field) >> (wide ? 56 : 47);
+    check_expect(c, top == 0 || top == -1, field, "canonical address",
+                 wide ? "bits 63:56 all equal" : "bits 63:47 all equal");
 }
 
 void check_pat(struct check *c, uint32_t field)
