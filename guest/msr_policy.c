@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 
-#define MISC_FAST_STRINGS  (1ull << 0) /* the one bit that a guest may switch */
+#define MISC_FAST_STRINGS  (1ull << 0)  /* the one bit that a guest may switch */
+#define PLATFORM_RATIO_HZ  100000000ull /* the unit of the ratio of TSC and bus clock */
 #define MISC_NO_BTS        (1ull << 11)
 #define MISC_NO_PEBS       (1ull << 12)
 #define MTRR_CAP_FIXED     (1ull << 8)
@@ -28,6 +29,7 @@ static uint64_t *msr_value(struct msr_policy *p, uint32_t msr)
     struct mtrr_state *mtrr = &p->mtrr;
     switch (msr) {
     case MSR_IA32_BIOS_SIGN_ID: return &p->microcode;
+    case MSR_PLATFORM_INFO: return &p->platform_info;
     case MSR_IA32_MISC_ENABLE: return &p->misc_enable;
     case MSR_IA32_MTRRCAP: return &mtrr->capability;
     case MSR_IA32_MTRR_DEF_TYPE: return &mtrr->default_type;
@@ -104,6 +106,10 @@ static bool write_mtrr_fixed(void *dev, uint32_t msr, uint64_t value)
 static const struct msr_range rows[] = {
     /* Read by microcode drivers to find their file; platform 0. */
     {MSR_IA32_PLATFORM_ID, MSR_IA32_PLATFORM_ID, NULL, read_msr, NULL},
+    /* Kernels of other makes take the TSC's rate from it, without asking. */
+    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, NULL, read_msr, NULL},
+    /* No update is taken: the revision stays. */
+    {MSR_IA32_BIOS_UPDT_TRIG, MSR_IA32_BIOS_UPDT_TRIG, NULL, NULL, write_ignored},
     /* The way to ask for the microcode's revision is: write 0, CPUID, read. */
     {MSR_IA32_BIOS_SIGN_ID, MSR_IA32_BIOS_SIGN_ID, NULL, read_msr, write_ignored},
     /* CPUID shows MTRR: the guest must find them consistent with each other. */
@@ -122,7 +128,7 @@ static const struct msr_range rows[] = {
 };
 
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
-                            uint32_t phys_bits)
+                            uint64_t tsc_hz, uint32_t phys_bits)
 {
     *policy = (struct msr_policy){
         .mtrr = {.capability = MSR_POLICY_MTRR_PAIRS | MTRR_CAP_FIXED | MTRR_CAP_WC,
@@ -131,6 +137,7 @@ enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, 
                  .phys_bits = phys_bits},
         .misc_enable = MISC_FAST_STRINGS | MISC_NO_BTS | MISC_NO_PEBS,
         .microcode = microcode,
+        .platform_info = (tsc_hz / PLATFORM_RATIO_HZ & 0xff) << 8,
     };
     for (unsigned i = 0; i < MTRR_FIXED_COUNT; i++)
         policy->mtrr.fixed[i] = i == 2 ? 0 : MTRR_FIXED_ALL_WB; /* 0xa0000-0xbffff: no RAM, UC */

@@ -11,8 +11,9 @@ struct msr_policy {
     struct mtrr_state mtrr; /* only remembered: EPT decides how RAM is cached */
     uint64_t misc_enable;
     uint64_t microcode; /* IA32_BIOS_SIGN_ID of the host: a guest looks up errata by it */
+    uint64_t platform_info;
 };
 
 /* Opens these MSRs in *table, set as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT. */
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
-                            uint32_t phys_bits);
+                            uint64_t tsc_hz, uint32_t phys_bits);

@@ -106,18 +106,24 @@ static bool write_tsc_adjust(void *dev, uint32_t msr, uint64_t value)
     return true;
 }
 
-/* No supervisor state component is shown: only 0 is allowed. */
+/* SDM, "IA32_XSS" is there where CPUID.(EAX=0DH,ECX=1):EAX[3] says XSAVES. No supervisor state
+ * component is shown: only 0 is allowed. */
+static bool has_xss(const struct vcpu *vcpu)
+{
+    return (cpuid_table_find(&vcpu->vm->cpuid, 0xd, 1)->eax >> 3 & 1) != 0;
+}
+
 static bool read_xss(void *dev, uint32_t msr, uint64_t *value)
 {
-    (void)dev, (void)msr;
+    (void)msr;
     *value = 0;
-    return true;
+    return has_xss(dev);
 }
 
 static bool write_xss(void *dev, uint32_t msr, uint64_t value)
 {
-    (void)dev, (void)msr;
-    return value == 0;
+    (void)msr;
+    return has_xss(dev) && value == 0;
 }
 
 static bool read_apic_base(void *dev, uint32_t msr, uint64_t *value)

@@ -265,6 +265,11 @@ static void test_msrs(void **state)
     assert_int_equal(v, 0);
     assert_true(wrmsr(0x2ff, 0xc00));
     assert_false(wrmsr(0x2ff, 0x1000));
+    assert_true(wrmsr(0x79, 0x1000)); /* an update that is not taken */
+    assert_false(rdmsr(0x79, &v));
+    assert_true(rdmsr(0xce, &v));
+    assert_int_equal(v, host.tsc_hz / 100000000 << 8);
+    assert_false(wrmsr(0xce, v));
     assert_true(rdmsr(0x1a0, &v));
     assert_true(wrmsr(0x1a0, v & ~1ull));
     assert_false(wrmsr(0x1a0, v | 1ull << 34));
