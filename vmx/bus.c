@@ -89,6 +89,22 @@ void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t val
     }
 }
 
+enum status bus_add_string(struct bus *bus, const struct port_string *string)
+{
+    if (bus->string_count == BUS_MAX_STRINGS)
+        return ERR_LIMIT;
+    bus->string[bus->string_count++] = *string;
+    return OK;
+}
+
+const struct port_string *bus_port_string(const struct bus *bus, uint16_t port)
+{
+    for (uint32_t i = 0; i < bus->string_count; i++)
+        if (bus->string[i].port == port)
+            return &bus->string[i];
+    return NULL;
+}
+
 /* Device memory is never split: an access that leaves its range hits nothing. */
 static const struct mmio_range *mmio_find(const struct bus *bus, uint64_t gpa, unsigned bytes)
 {

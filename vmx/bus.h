@@ -9,6 +9,7 @@
 
 #define BUS_MAX_PORT_RANGES 40
 #define BUS_MAX_MMIO_RANGES 8
+#define BUS_MAX_STRINGS     4
 
 struct port_range {
     uint16_t first, last; /* inclusive */
@@ -26,16 +27,28 @@ struct mmio_range {
     void (*write)(void *dev, uint64_t gpa, unsigned bytes, uint64_t value);
 };
 
+/* A port that moves the elements of INS and OUTS many at a time, as if one after the other; beside
+ * its port_range. bytes: of an element. */
+struct port_string {
+    uint16_t port;
+    void *dev;
+    void (*read)(void *dev, unsigned bytes, uint8_t *to, unsigned count);
+    void (*write)(void *dev, unsigned bytes, const uint8_t *from, unsigned count);
+};
+
 struct bus {
     uint8_t port_owner[65536];                   /* index into port + 1; 0 = unclaimed */
     struct port_range port[BUS_MAX_PORT_RANGES]; /* width 0: a gap that a removed one has left */
     struct mmio_range mmio[BUS_MAX_MMIO_RANGES];
     uint32_t port_count, mmio_count;
+    struct port_string string[BUS_MAX_STRINGS];
+    uint32_t string_count;
 };
 
 /* Claim a range. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */
 enum status bus_add_ports(struct bus *bus, const struct port_range *range);
 enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range);
+enum status bus_add_string(struct bus *bus, const struct port_string *string);
 
 /* Gives back the range of ports that begins at first, if there is one of this device. */
 void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first);
@@ -43,5 +56,7 @@ void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first);
 /* One access by the guest, of 1, 2, 4 bytes (memory: or 8); upper bits of a read are zero. */
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);
 void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value);
+/* What moves strings there; NULL: they go one by one. */
+const struct port_string *bus_port_string(const struct bus *bus, uint16_t port);
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes);
 void bus_mmio_write(struct bus *bus, uint64_t gpa, unsigned bytes, uint64_t value);

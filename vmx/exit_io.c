@@ -98,6 +98,23 @@ static unsigned find_piece(struct string_io *io, uint64_t offset, unsigned most,
     return linear_translate(&io->linear, linear, io->bytes, io->in, place) ? 1 : 0;
 }
 
+/* All elements of one place by the port's own way, if it has one; upwards only. */
+static bool move_string(struct string_io *io, const struct emulate_place *place, unsigned count)
+{
+    const struct port_string *string = bus_port_string(&io->linear.vcpu->vm->bus, io->port);
+    uint8_t chunk[CHUNK_BYTES];
+    if (string == NULL || io->down)
+        return false;
+    if (io->in) {
+        string->read(string->dev, io->bytes, chunk, count);
+        linear_write(&io->linear, place, chunk);
+    } else {
+        linear_read(&io->linear, place, chunk);
+        string->write(string->dev, io->bytes, chunk, count);
+    }
+    return true;
+}
+
 /* Moves the elements of one place, in their order. Returns how many: fewer where an OUT has ended
  * the VM. */
 static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
@@ -149,7 +166,8 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
                                 count < most ? (unsigned)count : most, &place);
         if (n == 0)
             return EXIT_SAME;
-        n = move_piece(&io, &place, n);
+        if (!move_string(&io, &place, n))
+            n = move_piece(&io, &place, n);
         uint64_t step = (uint64_t)n * io.bytes;
         write_register(index, io.down ? *index - step : *index + step, io.addr_bytes);
         count -= n;

@@ -214,6 +214,30 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
         write_register(ata, (port + i) & 7, (uint8_t)(value >> 8 * i));
 }
 
+static void read_string(void *dev, unsigned bytes, uint8_t *to, unsigned count)
+{
+    struct vata *ata = dev;
+    if (bytes > 1 && ata->decoded) {
+        data_read(ata, to, bytes * count);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++, to += bytes) {
+        uint32_t value = read_port(ata, COMMAND_BLOCK, bytes);
+        memcpy(to, &value, bytes);
+    }
+}
+
+static void write_string(void *dev, unsigned bytes, const uint8_t *from, unsigned count)
+{
+    struct vata *ata = dev;
+    if (bytes > 1 && ata->decoded) {
+        data_write(ata, from, bytes * count);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++, from += bytes)
+        write_port(ata, COMMAND_BLOCK, bytes, *from);
+}
+
 void vata_enable(struct vata *ata, bool decoded, bool bus_master)
 {
     ata->decoded = decoded;
@@ -243,5 +267,8 @@ enum status vata_init(struct vata *ata, const struct vata_image image[VATA_DISKS
     if (s == OK)
         s = bus_add_ports(bus,
                           &(struct port_range){CONTROL, CONTROL, 1, ata, read_port, write_port});
+    if (s == OK)
+        s = bus_add_string(bus,
+                           &(struct port_string){COMMAND_BLOCK, ata, read_string, write_string});
     return s;
 }

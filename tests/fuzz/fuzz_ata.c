@@ -77,10 +77,15 @@ static void step(const uint8_t *data)
         for (unsigned i = 0; i < 256; i++)
             bus_port_write(&bus, 0x1f0, 2, value);
         break;
-    case 4:
-        for (unsigned i = 0; i < 256; i++)
-            (void)bus_port_read(&bus, 0x1f0, bytes);
+    case 4: {
+        uint8_t to[512];
+        const struct port_string *string = bus_port_string(&bus, 0x1f0);
+        if ((value & 1) != 0)
+            string->read(string->dev, bytes, to, sizeof(to) / bytes);
+        else
+            string->write(string->dev, bytes, ram + (value & 0xff00), 512 / bytes);
         break;
+    }
     case 5:
     case 6:
     case 7: {

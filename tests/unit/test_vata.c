@@ -247,6 +247,43 @@ static void data_port_widths(void **state)
     assert_int_equal(in(STATUS), READY);
 }
 
+/* REP INS and OUTS, as if word by word: over the end of a sector, and past the last. */
+static void strings(void **state)
+{
+    (void)state;
+    uint8_t got[3 * VATA_SECTOR];
+    const struct port_string *string = bus_port_string(&bus, DATA);
+    assert_non_null(string);
+    assert_null(bus_port_string(&bus, COMMAND));
+    set_lba28(8, 2, 0);
+    out(COMMAND, 0x20);
+    expect_interrupt(READY_DATA);
+    string->read(string->dev, 2, got, 200);
+    assert_false(pin_high[IRQ]);
+    string->read(string->dev, 4, got + 400, 200); /* the next sector's first interrupt is in it */
+    expect_interrupt(READY);
+    assert_memory_equal(got, disk + 8 * VATA_SECTOR, 2 * VATA_SECTOR);
+    for (unsigned i = 0; i < 176; i++)
+        assert_int_equal(got[2 * VATA_SECTOR + i], 0);
+    set_lba28(30, 1, 0);
+    out(COMMAND, 0x20);
+    string->read(string->dev, 1, got, 3); /* each byte takes a word */
+    assert_int_equal(got[2], disk[30 * VATA_SECTOR + 4]);
+    assert_int_equal(word_in(), disk[30 * VATA_SECTOR + 6] | disk[30 * VATA_SECTOR + 7] << 8);
+    out(CONTROL, 4);
+    out(CONTROL, 0);
+    memset(got, 0x77, sizeof(got));
+    set_lba28(20, 2, 0);
+    out(COMMAND, 0x30);
+    string->write(string->dev, 2, got, 3 * VATA_SECTOR / 2);
+    expect_interrupt(READY);
+    assert_int_equal(disk[22 * VATA_SECTOR - 1], 0x77);
+    assert_int_not_equal(disk[22 * VATA_SECTOR], 0x77);
+    vata_enable(&ata, false, false);
+    string->read(string->dev, 2, got, 2);
+    assert_int_equal(got[3], 0xff);
+}
+
 static void registers_in_one_access(void **state)
 {
     (void)state;
@@ -731,6 +768,7 @@ int main(void)
         TEST(identify_large),
         TEST(read_sectors),
         TEST(data_port_widths),
+        TEST(strings),
         TEST(registers_in_one_access),
         TEST(write_sectors),
         TEST(half_a_sector_is_none),
