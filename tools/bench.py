@@ -15,7 +15,14 @@ TOP = Path(__file__).resolve().parents[1]
 TABLE = TOP / "tests" / "bench.json"
 TOLERANCE = 1.02
 
-CONFIG = "[nadir]\n\n[vm bench]\nkernel = bench.bin\nmemory = 64\nvcpus = 1\n"
+CONFIG = """[nadir]
+
+[vm bench]
+kernel = bench.bin
+disk = disk.img
+memory = 64
+vcpus = 1
+"""
 ROW = re.compile(r"^bench: (\S+) (\d+) (\d+) (\d+)\s*$", re.M)
 
 # Instructions that the same operation costs a guest of Linux 6.1's KVM and QEMU 7.2, in Bochs too.
@@ -31,6 +38,7 @@ def measure():
     """{row: [minimum, median, maximum]} of one run."""
     with tempfile.TemporaryDirectory(prefix="nadir-bench-") as folder:
         (Path(folder) / "bench.bin").symlink_to(TOP / "build" / "payloads" / "bench.bin")
+        (Path(folder) / "disk.img").write_bytes(bytes(1 << 20))
         cfg = Path(folder) / "nadir.cfg"
         cfg.write_text(CONFIG)
         done = subprocess.run([TOP / "tools" / "nadir", "run", cfg, "--on", "bochs",

@@ -7,6 +7,7 @@
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
 #include "guest/lib/trap.h"
+#include "guest/payloads/bench/disk.h"
 
 #define ROUNDS 1000
 #define WARM   10
@@ -29,7 +30,7 @@ uint32_t bench_vector = VECTOR;
 
 static uint32_t stamp[ROUNDS + 1];
 
-enum need { NOTHING, INTERRUPT, DEADLINE, LATENCY, VMCALL, ADJUST };
+enum need { NOTHING, INTERRUPT, DEADLINE, LATENCY, VMCALL, ADJUST, DISK };
 
 struct row {
     const char *name;
@@ -59,6 +60,8 @@ static const struct row rows[] = {
     {"cr4-pge", rounds_cr4_pge, NULL, NOTHING},
     {"invlpg", rounds_invlpg, NULL, NOTHING},
     {"mov-dr", rounds_mov_dr, NULL, NOTHING},
+    {"ata-pio", rounds_ata_pio, NULL, DISK}, /* a sector */
+    {"ata-dma", rounds_ata_dma, NULL, DISK},
 };
 
 static void try_vmcall(void *unused)
@@ -81,6 +84,7 @@ static bool is_possible(enum need need)
     case LATENCY: return apic_has_tsc_deadline();
     case VMCALL: return probe_call(try_vmcall, NULL).vector == PROBE_NONE;
     case ADJUST: return probe_call(try_adjust, NULL).vector == PROBE_NONE;
+    case DISK: return disk_is_there();
     default: return true;
     }
 }
