@@ -151,10 +151,15 @@ class Watch:
         return time.monotonic() - self.last_output > FIRMWARE_GRACE
 
     def _send_keys(self):
-        """Some keys at a time, as a serial port has room for 16 and drops what is more."""
+        """Some keys at a time, as a serial port has room for 16 and drops what is more; an escape
+        sequence, which is one key, in one piece."""
         if self._keys and time.monotonic() >= self._next_keys:
-            os.write(self.master, self._keys[:KEYS_AT_ONCE])
-            self._keys = self._keys[KEYS_AT_ONCE:]
+            end = min(KEYS_AT_ONCE, len(self._keys))
+            escape = self._keys.rfind(b"\x1b", 1, end)
+            if escape > 0 and end < len(self._keys):
+                end = escape
+            os.write(self.master, self._keys[:end])
+            self._keys = self._keys[end:]
             self._next_keys = time.monotonic() + KEYS_PAUSE
 
     def run(self):

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""console = vga: the guest's screen on the terminal, keys from there, the last screen as text."""
+
+import sys
+
+import pexpect
+import pytest
+from conftest import TOOL
+
+AT_THE_END = ": its screen at the end, "
+
+
+def last_screen(text, mark=""):
+    """The size, and the lines, of the screen that is printed when a VM ends."""
+    lines = [line.strip("\r") for line in text.split("\n")]
+    start = next(i for i, line in enumerate(lines) if AT_THE_END in line)
+    screen = []
+    for line in lines[start + 1:]:
+        if not line.startswith(mark) or line.startswith("nadir: "):
+            break
+        screen.append(line.removeprefix(mark))
+    return lines[start].partition(AT_THE_END)[2].rstrip(":"), screen
+
+
+def config(name, **keys):
+    return f"[vm {name}]\nkernel = {name}.bin\nmemory = 16\n" + "".join(
+        f"{key} = {value}\n" for key, value in keys.items())
+
+
+@pytest.fixture
+def terminal(write_config, payload):
+    """A guest program with its screen on a terminal that a test reads and types at."""
+
+    def start(name):
+        cfg = write_config(config(name, console="vga"), {f"{name}.bin": payload(name)})
+        command = [str(TOOL), "run", str(cfg), "--timeout", "200"]
+        return pexpect.spawn(sys.executable, command, timeout=200, encoding="utf-8",
+                             codec_errors="replace")
+
+    return start
+
+
+def test_keys_and_screen(terminal):
+    """Characters, cursor and function keys, by polling in set 1 and by IRQ1 in set 2, Esc alone."""
+    child = terminal("typing")
+    child.expect("Enter ends it:")
+    child.send("aB\x1b[A\x1bOP\x03\r")
+    child.expect("Esc ends it:")
+    child.send("a\x1b[D")
+    child.expect("6b")
+    child.send("\x1b")
+    child.expect(AT_THE_END)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    size, screen = last_screen(AT_THE_END + child.before)
+    assert size == "80 x 50"
+    assert screen[0] == " \u2554\u2550 Nadir's typing test \u2550\u2557"
+    assert screen[2:5] == ["Polled, set 1; Enter ends it:",
+                           "1e 9e 2a 30 b0 aa e0 48 e0 c8 3b bb 1d 2e ae 9d 1c 9c", "LEDs on"]
+    assert screen[47:] == ["By IRQ1, set 2; Esc ends it:", "1c f0 1c e0 6b e0 f0 6b 76 f0 76",
+                           "The end."]
+
+
+def test_what_is_sent(terminal):
+    """Colours by name, frames as UTF-8, the cursor behind what was written."""
+    child = terminal("typing")
+    child.expect("\x1b\\[0;93;44m \u2554\u2550 Nadir's typing test \u2550\u2557")
+    child.expect("\x1b\\[0;91;40mPolled, set 1; Enter ends it:")
+    child.send("\r")
+    child.expect("\x1b\\[2J")  # another size
+    child.send("\x1b")
+    child.expect(AT_THE_END)
+    child.expect("nadir-end: ok")
+    child.close(force=True)
+
+
+def test_last_screens_of_several(nadir, payload):
+    """Each VM's last screen bears its name; COM1 of a VM whose screen is shown is not."""
+    files = {f"{name}.bin": payload(name) for name in ("screen", "hello")}
+    result = nadir(config("screen", console="vga") + config("hello"), files, timeout=120)
+    assert result.status == 0, result
+    size, screen = last_screen(result.console, "[screen] ")
+    assert size == "80 x 25" and screen[0] == "A", result
+    assert "[hello] hello: from long mode, in a virtual machine" in result.console, result
+    assert "ok screen:" not in result.console, result
