@@ -20,8 +20,8 @@ struct guest_line {
 static struct guest_line lines[CONFIG_MAX_VMS];
 static uint32_t line_count;
 
-/* What stands on the terminal: the screen of the VM that the keyboard belongs to. Its own, as the
- * keyboard is: used on its CPU only. */
+/* What stands on the terminal: the screen of the VM that the keyboard belongs to. Only that VM uses
+ * it, as it does the keyboard, so it needs no lock beside the VM's. */
 static struct {
     const struct guest_line *of;
     uint32_t log_count;

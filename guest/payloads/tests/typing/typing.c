@@ -69,6 +69,8 @@ static void send(uint16_t port, uint8_t byte)
 
 static void by_polling(void)
 {
+    for (at = 0; at < 50 * COLUMNS; at++)
+        screen[at] = GREY << 8 | ' ';
     say(0, " \xc9\xcd Nadir's typing test \xcd\xbb ", YELLOW_ON_BLUE);
     say(2, "Polled, set 1; Enter ends it:", RED);
     at = 3 * COLUMNS;
