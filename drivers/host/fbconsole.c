@@ -192,10 +192,13 @@ static void draw_cell(struct fbconsole *fb, uint32_t row, uint32_t column, uint1
     volatile uint32_t *line = fb->pixels +
                               (uint64_t)row * CELL_HEIGHT * fb->scale * fb->pixels_per_line +
                               (uint64_t)column * CELL_WIDTH * fb->scale;
-    for (unsigned y = 0; y < CELL_HEIGHT * fb->scale; y++) {
-        for (unsigned x = 0; x < CELL_WIDTH * fb->scale; x++)
-            line[x] = font_cell_pixel((uint8_t)cell, x / fb->scale, y / fb->scale) ? front : back;
-        line += fb->pixels_per_line;
+    for (unsigned y = 0; y < CELL_HEIGHT; y++) {
+        uint32_t colour[CELL_WIDTH];
+        for (unsigned x = 0; x < CELL_WIDTH; x++)
+            colour[x] = font_cell_pixel((uint8_t)cell, x, y) ? front : back;
+        for (unsigned again = 0; again < fb->scale; again++, line += fb->pixels_per_line)
+            for (unsigned x = 0; x < CELL_WIDTH * fb->scale; x++)
+                line[x] = colour[x / fb->scale];
     }
 }
 
