@@ -18,7 +18,9 @@ enum { VECTOR_NOT_PRESENT = 11, VECTOR_STACK_FAULT = 12, VECTOR_GENERAL_PROTECTI
 enum { VECTOR_PAGE_FAULT = 14, VECTOR_X87_ERROR = 16, VECTOR_ALIGNMENT_CHECK = 17 };
 enum { VECTOR_MACHINE_CHECK = 18, VECTOR_VIRTUALIZATION = 20, VECTOR_CONTROL_PROTECTION = 21 };
 enum { VECTOR_FIRST_EXTERNAL = 32 };
-enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_SPURIOUS = 0xff };
+/* VECTOR_POSTED: there are posted interrupts for the guest of this CPU, which takes them by itself
+ * while it runs (SDM, "Posted-Interrupt Processing"). */
+enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_POSTED = 0xf2, VECTOR_SPURIOUS = 0xff };
 
 /* An external interrupt has been acknowledged: that it ended a sleep or a guest's run is all that
  * is wanted of it, so only EOI is signalled. Called from the IDT, and by vmx after a VM exit that

@@ -141,7 +141,7 @@ static uint64_t init_platform(const struct handoff *handoff)
     return hz;
 }
 
-/* What the other CPUs do: VMX on, then VMs as long as some wait, then sleep. */
+/* What the other CPUs do: VMX on, then VMs until all have ended, then sleep. */
 static bool all_started;
 
 static void other_cpu_main(struct cpu *cpu)
@@ -151,6 +151,8 @@ static void other_cpu_main(struct cpu *cpu)
     cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
     if (vmx_enable(cpu) == OK)
         vms_work(cpu);
+    else
+        vms_arrive();
     vmx_disable();
     for (;;)
         cpu_idle();
@@ -208,6 +210,7 @@ static struct pc_host describe_host(const struct handoff *handoff, uint64_t tsc_
         .epoch = handoff->epoch,
         .microcode = microcode_revision(),
         .ept = vmx_ept_caps(),
+        .line = vcpu_line(),
         .rdtscp = control_allowed(caps->proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps->proc2, PROC2_INVPCID),
         .xsaves = control_allowed(caps->proc2, PROC2_XSAVES),
@@ -237,8 +240,8 @@ _Noreturn void nadir_main(struct handoff *handoff)
     log_line("host page tables: %lu pages are both writable and executable",
              host_paging_check_wx());
 
-    vms_work(cpu_self()); /* runs VMs until none waits */
+    vms_work(cpu_self()); /* runs VMs until all have ended */
     static const char *const outcome[] = {
         [VMS_OK] = "ok", [VMS_FAILED] = "vm-failed", [VMS_CONFIG_ERROR] = "config-error"};
-    finish(outcome[vms_wait_for_all()], handoff->config.reset_at_end);
+    finish(outcome[vms_outcome()], handoff->config.reset_at_end);
 }

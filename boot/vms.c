@@ -6,20 +6,35 @@
 #include "arch/spinlock.h"
 #include "boot/vm_console.h"
 #include "mm/page_alloc.h"
-#include "vmx/vcpu.h"
+#include "vmx/sched.h"
 
 /* A VM that fails at once, so often in a row, is not started again. */
 #define MAX_QUICK_FAILURES 5
+
+/* What a CPU does for the VMs. */
+struct member {
+    struct vm *vm; /* it is to run a seat of this one; NULL: it waits for work */
+    struct vm_seat *seat;
+    bool free; /* may be given to a VM */
+};
 
 static struct {
     const struct nadir_config *config;
     const struct pc_host *host;
     uint64_t image_bytes;
     struct spinlock lock; /* over what follows */
-    uint32_t next;        /* the first VM that no CPU has taken */
+    struct member member[CPU_MAX];
+    uint32_t arrived; /* CPUs that have come to work, or never will */
+    uint32_t next;    /* the first VM that no CPU has taken */
     uint32_t ended;
     enum vms_outcome outcome;
 } vms;
+
+/* The CPUs of one VM: the first leads. They meet where the VM has ended. */
+struct team {
+    struct cpu *cpu[VM_MAX_VCPUS];
+    uint32_t count;
+};
 
 void vms_init(const struct handoff *handoff, const struct pc_host *host)
 {
@@ -49,97 +64,209 @@ static enum vm_action action_after(const struct vm_config *config, const struct 
     }
 }
 
-static void print_end(struct vcpu *vcpu)
+static void print_end(const struct vm *vm)
 {
-    const struct vm *vm = vcpu->vm;
     log_line("%s: ended: %s", vm->name, vm->end_why);
-    if (vm->end == VM_CRASH)
-        vcpu_dump(vcpu);
+}
+
+/* Behind the end of a VM, on each CPU of its team: the one with the vCPU that ended it shows that.
+ */
+static void leave_vm(struct vm *vm, struct vm_seat *seat)
+{
+    struct vcpu *last = vm->end_vcpu != NULL ? vm->end_vcpu : vm->vcpu[0];
+    if (vm->end == VM_CRASH && last->seat == seat) {
+        vcpu_load(last);
+        vcpu_dump(last);
+    }
+    vcpu_put_away(vm, seat);
+}
+
+/* Waits until *count is so many: for the others of the team, which are on their way. */
+static void meet(const uint32_t *count, uint32_t all)
+{
+    while (__atomic_load_n(count, __ATOMIC_ACQUIRE) != all)
+        cpu_pause();
+}
+
+static void arrive(uint32_t *count)
+{
+    __atomic_fetch_add(count, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Runs the VM on the whole team, and says how it ended. Leader only. */
+static void run_team(struct pc *pc, uint32_t index, const struct team *team)
+{
+    struct vm *vm = &pc->vm;
+    for (uint32_t i = 0; i < team->count; i++)
+        vm->seat[i].cpu = team->cpu[i];
+    vm->tsc_first_entry = cpu_rdtsc();
+    spinlock_lock(&vms.lock);
+    for (uint32_t i = 1; i < team->count; i++) {
+        struct member *member = &vms.member[team->cpu[i]->index];
+        member->seat = &vm->seat[i];
+        member->vm = vm;
+    }
+    spinlock_unlock(&vms.lock);
+    for (uint32_t i = 1; i < team->count; i++)
+        smp_wake(team->cpu[i]);
+    sched_run(vm, &vm->seat[0]);
+    vm->tsc_end = cpu_rdtsc();
+    meet(&vm->seats_stopped, team->count - 1);
+    vm_console_end(index, pc);
+    print_end(vm);
+    __atomic_store_n(&vm->seats_may_leave, true, __ATOMIC_RELEASE);
+    leave_vm(vm, &vm->seat[0]);
+    meet(&vm->seats_left, team->count - 1);
     stats_print(vm);
 }
 
+/* A CPU's part in a VM that another one leads. */
+static void run_member(struct vm *vm, struct vm_seat *seat)
+{
+    sched_run(vm, seat);
+    arrive(&vm->seats_stopped);
+    while (!__atomic_load_n(&vm->seats_may_leave, __ATOMIC_ACQUIRE))
+        cpu_pause();
+    leave_vm(vm, seat);
+    arrive(&vm->seats_left); /* the last that is done with *vm */
+}
+
+static enum status create_vcpus(struct pc *pc)
+{
+    enum status s = OK;
+    for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
+        s = vcpu_create(&pc->cpu[i].vcpu, i == 0 ? &pc->boot : NULL);
+    return s;
+}
+
 /* One life of a VM. *again: its section asks for a restart. */
-static enum vms_outcome run_once(uint32_t index, bool *again)
+static enum vms_outcome run_once(uint32_t index, const struct team *team, bool *again)
 {
     const struct vm_config *config = &vms.config->vm[index];
     struct pc_console console = vm_console_of(index, config);
+    enum vms_outcome outcome = VMS_FAILED;
     struct pc *pc;
-    struct vcpu vcpu = {.vm = NULL};
     *again = false;
-    if (pc_create(config, index, vms.host, &console, &pc) != OK)
+    if (pc_create(config, index, team->count, vms.host, &console, &pc) != OK)
         return VMS_CONFIG_ERROR;
-    enum status s = vcpu_create(&vcpu, &pc->vm, &pc->boot);
-    if (s != OK) {
+    enum status s = create_vcpus(pc);
+    if (s == OK) {
+        uint64_t ept = pc->vm.ept.table_pages * PAGE_SIZE;
+        log_line(
+            "%s: %lu MiB, %u vCPU%s, on CPU %u%s; the hypervisor's own memory: %lu KiB and %lu "
+            "KiB of EPT",
+            config->name, config->memory_mib, config->vcpus, config->vcpus == 1 ? "" : "s",
+            cpu_self()->index, team->count > 1 ? " and others" : "",
+            (vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024, ept / 1024);
+        run_team(pc, index, team);
+        outcome = ended_well(&pc->vm) ? VMS_OK : VMS_FAILED;
+        *again = action_after(config, &pc->vm) == ACTION_RESTART;
+    } else {
         log_line("%s: no vCPU: %s", config->name, status_text(s));
-        pc_destroy(pc);
-        return VMS_FAILED;
     }
-    uint64_t ept = pc->vm.ept.table_pages * PAGE_SIZE;
-    log_line("%s: %lu MiB, %u vCPU, on CPU %u; the hypervisor's own memory: %lu KiB and %lu KiB "
-             "of EPT",
-             config->name, config->memory_mib, config->vcpus, cpu_self()->index,
-             (vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024, ept / 1024);
-    vcpu_run(&vcpu);
-    vm_console_end(index, pc);
-    print_end(&vcpu);
-    bool well = ended_well(&pc->vm);
-    *again = action_after(config, &pc->vm) == ACTION_RESTART;
-    vcpu_destroy(&vcpu);
+    for (uint32_t i = 0; i < pc->vm.vcpu_count; i++)
+        vcpu_destroy(&pc->cpu[i].vcpu);
     pc_destroy(pc);
-    return well ? VMS_OK : VMS_FAILED;
+    return outcome;
 }
 
-static void vm_ended(enum vms_outcome outcome)
+static void vm_ended(enum vms_outcome outcome, const struct team *team)
 {
     spinlock_lock(&vms.lock);
     vms.ended++;
     if (outcome > vms.outcome)
         vms.outcome = outcome;
+    for (uint32_t i = 0; i < team->count; i++)
+        vms.member[team->cpu[i]->index].free = true;
     spinlock_unlock(&vms.lock);
-    smp_wake(cpu_by_index(0));
+    for (uint32_t i = 0; i < cpu_count(); i++) /* they look for work, or for the end */
+        if (i != cpu_self()->index)
+            smp_wake(cpu_by_index(i));
+}
+
+/*
+ * The next VM that waits, with CPUs for it; false: none waits. The lock is held. A VM gets a CPU
+ * for each vCPU as long as one is left for each VM that still waits.
+ */
+static bool take_vm(struct cpu *self, uint32_t *index, struct team *team)
+{
+    if (vms.next >= vms.config->vm_count)
+        return false;
+    *index = vms.next++;
+    const uint32_t waiting = vms.config->vm_count - vms.next;
+    uint32_t spare = 0;
+    for (uint32_t i = 0; i < cpu_count(); i++)
+        spare += vms.member[i].free && i != self->index;
+    spare = spare > waiting ? spare - waiting : 0;
+    *team = (struct team){.cpu = {self}, .count = 1};
+    vms.member[self->index].free = false;
+    for (uint32_t i = 0; i < cpu_count() && spare > 0; i++) {
+        if (!vms.member[i].free || team->count == vms.config->vm[*index].vcpus)
+            continue;
+        vms.member[i].free = false;
+        team->cpu[team->count++] = cpu_by_index(i);
+        spare--;
+    }
+    return true;
+}
+
+/* All lives of a VM. */
+static void lead(uint32_t index, const struct team *team)
+{
+    enum vms_outcome outcome;
+    bool again;
+    unsigned quick_failures = 0; /* in a row */
+    do {
+        uint64_t start = cpu_rdtsc();
+        outcome = run_once(index, team, &again);
+        bool quick = outcome != VMS_OK && cpu_rdtsc() - start < vms.host->tsc_hz;
+        quick_failures = quick ? quick_failures + 1 : 0;
+        if (again && quick_failures == MAX_QUICK_FAILURES) {
+            log_line("%s: does not restart: %u ends within a second each",
+                     vms.config->vm[index].name, quick_failures);
+            again = false;
+        }
+        if (again)
+            log_line("%s: restarts", vms.config->vm[index].name);
+    } while (again);
+    vm_console_close(index);
+    vm_ended(outcome, team);
+}
+
+void vms_arrive(void)
+{
+    arrive(&vms.arrived);
 }
 
 void vms_work(struct cpu *cpu)
 {
-    (void)cpu;
+    struct member *self = &vms.member[cpu->index];
+    vms.member[cpu->index].free = true;
+    vms_arrive();
+    while (__atomic_load_n(&vms.arrived, __ATOMIC_ACQUIRE) != cpu_count())
+        cpu_pause();
     for (;;) {
+        uint32_t index;
+        struct team team;
         spinlock_lock(&vms.lock);
-        uint32_t index = vms.next;
-        if (index < vms.config->vm_count)
-            vms.next++;
+        struct vm *vm = self->vm;
+        struct vm_seat *seat = self->seat;
+        self->vm = NULL;
+        bool leads = vm == NULL && self->free && take_vm(cpu, &index, &team);
+        bool all_ended = vms.ended == vms.config->vm_count;
         spinlock_unlock(&vms.lock);
-        if (index >= vms.config->vm_count)
+        if (vm != NULL)
+            run_member(vm, seat);
+        else if (leads)
+            lead(index, &team);
+        else if (all_ended)
             return;
-        enum vms_outcome outcome;
-        bool again;
-        unsigned quick_failures = 0; /* in a row */
-        do {
-            uint64_t start = cpu_rdtsc();
-            outcome = run_once(index, &again);
-            bool quick = outcome != VMS_OK && cpu_rdtsc() - start < vms.host->tsc_hz;
-            quick_failures = quick ? quick_failures + 1 : 0;
-            if (again && quick_failures == MAX_QUICK_FAILURES) {
-                log_line("%s: does not restart: %u ends within a second each",
-                         vms.config->vm[index].name, quick_failures);
-                again = false;
-            }
-            if (again)
-                log_line("%s: restarts", vms.config->vm[index].name);
-        } while (again);
-        vm_console_close(index);
-        vm_ended(outcome);
+        else
+            cpu_idle();
     }
 }
 
-enum vms_outcome vms_wait_for_all(void)
+enum vms_outcome vms_outcome(void)
 {
-    for (;;) {
-        spinlock_lock(&vms.lock);
-        bool all = vms.ended == vms.config->vm_count;
-        enum vms_outcome outcome = vms.outcome;
-        spinlock_unlock(&vms.lock);
-        if (all)
-            return outcome;
-        cpu_idle_until(cpu_rdtsc() + vms.host->tsc_hz / 100);
-    }
+    return vms.outcome;
 }

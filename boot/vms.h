@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMs of nadir.cfg: each waits for a free CPU, runs there to its end, may be restarted. */
+/* The VMs of nadir.cfg: each waits for a free CPU, takes more for its other vCPUs where they are
+ * free, runs there to its end, may be restarted. */
 #pragma once
 
 #include "arch/percpu.h"
@@ -12,8 +13,12 @@ enum vms_outcome { VMS_OK, VMS_FAILED, VMS_CONFIG_ERROR };
 /* The list of work, before any CPU looks at it. Both must stay where they are. */
 void vms_init(const struct handoff *handoff, const struct pc_host *host);
 
-/* Takes VM after VM until none waits. Any CPU in VMX operation. */
+/* Leads VMs or helps with others', until all have ended. Every CPU in VMX operation; begins when
+ * all CPUs are there. */
 void vms_work(struct cpu *cpu);
 
-/* Waits for the end of the VMs on other CPUs, says how. Boot CPU, after its vms_work(). */
-enum vms_outcome vms_wait_for_all(void);
+/* From a CPU that cannot work: it is not waited for. */
+void vms_arrive(void);
+
+/* How it all ended, after vms_work(). */
+enum vms_outcome vms_outcome(void);

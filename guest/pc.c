@@ -13,7 +13,6 @@
 
 #include <stddef.h>
 
-#define PC_PAGES      ((sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE)
 #define ACPI_PAGES    2u
 #define COM1_PORT     0x3f8
 #define SCREEN_HZ     15
@@ -53,19 +52,9 @@ static unsigned pic_acknowledge(void *pic)
     return vpic_acknowledge(pic);
 }
 
-/* The local APIC is made before its vCPU: until that has connected its line, nobody listens. */
-static void cpu_changed(void *dev)
+static uint64_t pc_pages(uint32_t vcpus)
 {
-    const struct vcpu_line *line = &((struct pc *)dev)->vm.vcpu_line;
-    if (line->changed != NULL)
-        line->changed(line->vcpu);
-}
-
-static void cpu_nmi(void *dev)
-{
-    const struct vcpu_line *line = &((struct pc *)dev)->vm.vcpu_line;
-    if (line->nmi != NULL)
-        line->nmi(line->vcpu);
+    return (sizeof(struct pc) + vcpus * sizeof(struct pc_cpu) + PAGE_SIZE - 1) / PAGE_SIZE;
 }
 
 static enum exit_action hypercall_nop(struct vcpu *vcpu)
@@ -89,14 +78,15 @@ static void pc_poll(void *dev, uint64_t now)
             break;
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
-    timers_arm(&pc->vm.timers, &pc->console_timer, pc->console.poll(pc->console.ctx, now));
+    timers_arm(&pc->vm.seat[0].timers, &pc->console_timer, pc->console.poll(pc->console.ctx, now));
 }
 
 static void pc_show_screen(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
     pc->console.screen(pc->console.ctx, &pc->picture, &pc->vga);
-    timers_arm(&pc->vm.timers, &pc->screen_timer, now + pc->vm.timers.hz / SCREEN_HZ);
+    timers_arm(&pc->vm.seat[0].timers, &pc->screen_timer,
+               now + pc->vm.seat[0].timers.hz / SCREEN_HZ);
 }
 
 static uint8_t guest_phys_bits(const struct vm *vm)
@@ -123,37 +113,51 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz, guest_phys_bits(vm));
 }
 
+static enum status make_cpu(struct pc *pc, uint32_t index, const struct pc_host *host)
+{
+    struct pc_cpu *cpu = &pc->cpu[index];
+    struct vcpu *vcpu = &cpu->vcpu;
+    vcpu_place(vcpu, &pc->vm, index);
+    enum status s = page_alloc(1, 1, &cpu->apic_page);
+    if (s == OK)
+        s = page_alloc(1, 1, &cpu->posted_page);
+    if (s != OK)
+        return s;
+    struct vlapic_wiring wiring = {
+        .page = hpa_to_ptr(cpu->apic_page),
+        .posted = hpa_to_ptr(cpu->posted_page),
+        .timers = vcpu->timers,
+        .group = &pc->apics,
+        .line = host->line,
+        .pic_acknowledge = index == 0 ? pic_acknowledge : NULL, /* the 8259 leads to it alone */
+        .pic = &pc->pic,
+        .tsc_offset = &vcpu->tsc_offset,
+        .id = vcpu->apic_id,
+        .phys_bits = guest_phys_bits(&pc->vm),
+        .boot_cpu = index == 0,
+    };
+    wiring.line.vcpu = vcpu;
+    return vlapic_init(&cpu->apic, &vcpu->intc, &wiring);
+}
+
 /* The interrupt controllers first: whoever raises a line at start must find them. */
-static enum status make_interrupt_controllers(struct pc *pc)
+static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus,
+                                              const struct pc_host *host)
 {
     struct vm *vm = &pc->vm;
-    const struct vlapic_wiring wiring = {
-        .page = hpa_to_ptr(pc->apic_page),
-        .timers = &vm->timers,
-        .group = &pc->apics,
-        .line = {.changed = cpu_changed, .nmi = cpu_nmi, .vcpu = pc},
-        .pic_acknowledge = pic_acknowledge,
-        .pic = &pc->pic,
-        .tsc_offset = &vm->tsc_offset,
-        .id = 0,
-        .phys_bits = guest_phys_bits(vm),
-        .boot_cpu = true,
-    };
-    const struct mmio_range apic = {VLAPIC_DEFAULT_BASE, VLAPIC_DEFAULT_BASE + PAGE_SIZE - 1,
-                                    &pc->apic, vlapic_mmio_read, vlapic_mmio_write};
     const struct mmio_range ioapic = {VIOAPIC_BASE, VIOAPIC_BASE + VIOAPIC_SIZE - 1, &pc->ioapic,
                                       vioapic_read, vioapic_write};
-    enum status s = vlapic_init(&pc->apic, &vm->intc, &wiring);
-    if (s == OK)
-        s = bus_add_mmio(&vm->bus, &apic);
+    enum status s = OK;
+    for (uint32_t i = 0; i < vcpus && s == OK; i++)
+        s = make_cpu(pc, i, host);
     if (s == OK)
         s = bus_add_mmio(&vm->bus, &ioapic);
     if (s == OK)
-        s = vpic_init(&pc->pic, &vm->bus, (struct irq_line){vlapic_set_lint0, &pc->apic, 0});
+        s = vpic_init(&pc->pic, &vm->bus, (struct irq_line){vlapic_set_lint0, &pc->cpu[0].apic, 0});
     if (s != OK)
         return s;
     vioapic_init(&pc->ioapic, &pc->apics);
-    vlapic_set_virtual_wire(&pc->apic);
+    vlapic_set_virtual_wire(&pc->cpu[0].apic);
     return OK;
 }
 
@@ -162,7 +166,7 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
 {
     struct vm *vm = &pc->vm;
     struct bus *bus = &vm->bus;
-    struct timers *timers = &vm->timers;
+    struct timers *timers = &vm->seat[0].timers;
     const struct power_line power = {vm_end_request, vm};
     const struct pc_console *console = &pc->console;
     const uint64_t below = layout_below_4g(vm->memory_bytes);
@@ -204,7 +208,7 @@ static enum status make_disks(struct pc *pc, const struct vm_config *config)
         if (image[i].bytes / VATA_SECTOR > BIOS_SECTORS)
             pc->rtc.ram[CMOS_TRANSLATION] |= (uint8_t)(1 << (2 * i));
     }
-    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers,
+    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.seat[0].timers,
                      isa_irq(pc, IRQ_DISK));
 }
 
@@ -286,7 +290,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     s = make_policies(pc, config, host);
     if (s == OK) {
         step = "interrupt controllers";
-        s = make_interrupt_controllers(pc);
+        s = make_interrupt_controllers(pc, config->vcpus, host);
     }
     if (s == OK) {
         step = "devices";
@@ -308,29 +312,33 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     return load_program(pc, config);
 }
 
-enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
-                      const struct pc_console *console, struct pc **out)
+enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
+                      const struct pc_host *host, const struct pc_console *console, struct pc **out)
 {
+    const uint64_t pages = pc_pages(config->vcpus);
     hpa_t base;
-    enum status s = page_alloc(PC_PAGES, 1, &base);
+    enum status s = page_alloc(pages, 1, &base);
     if (s != OK) {
         log_line("vm %s: no memory for its state: %s", config->name, status_text(s));
         return s;
     }
     struct pc *pc = hpa_to_ptr(base); /* zeroed */
+    pc->pages = pages;
     pc->console = *console;
     pc->vm.name = config->name;
     pc->vm.index = index;
-    pc->vm.timers =
-        (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
+    pc->vm.seat_count = seats;
+    for (uint32_t i = 0; i < seats; i++)
+        pc->vm.seat[i].timers =
+            (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
     pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
     pc->console_timer = (struct timer){.fire = pc_poll, .dev = pc};
-    timers_add(&pc->vm.timers, &pc->console_timer);
-    timers_arm(&pc->vm.timers, &pc->console_timer, 0);
+    timers_add(&pc->vm.seat[0].timers, &pc->console_timer);
+    timers_arm(&pc->vm.seat[0].timers, &pc->console_timer, 0);
     pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
-    timers_add(&pc->vm.timers, &pc->screen_timer);
+    timers_add(&pc->vm.seat[0].timers, &pc->screen_timer);
     if (console->screen != NULL)
-        timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
+        timers_arm(&pc->vm.seat[0].timers, &pc->screen_timer, 0);
     s = fill(pc, config, host);
     if (s != OK) {
         pc_destroy(pc);
@@ -342,6 +350,12 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
 
 void pc_destroy(struct pc *pc)
 {
+    for (uint32_t i = 0; i < pc->vm.vcpu_count; i++) {
+        if (pc->cpu[i].apic_page.v != 0)
+            page_free(pc->cpu[i].apic_page, 1);
+        if (pc->cpu[i].posted_page.v != 0)
+            page_free(pc->cpu[i].posted_page, 1);
+    }
     pc_memory_destroy(pc);
-    page_free(ptr_to_hpa(pc), PC_PAGES);
+    page_free(ptr_to_hpa(pc), pc->pages);
 }

@@ -45,6 +45,7 @@ struct pc_host {
     uint64_t epoch;     /* time of day: seconds since 1970 (UTC) */
     uint64_t microcode; /* IA32_BIOS_SIGN_ID */
     struct ept_caps ept;
+    struct vcpu_line line;        /* from a local APIC to its vCPU */
     bool rdtscp, invpcid, xsaves; /* VMX lets a guest execute them */
     bool apic_access; /* VMX will virtualise the APIC page: it is to be mapped in the EPT */
 };
@@ -54,9 +55,16 @@ struct pc_ram {
     uint64_t pages;
 };
 
+/* A CPU of the PC. */
+struct pc_cpu {
+    struct vcpu vcpu;
+    struct vlapic apic;
+    hpa_t apic_page;   /* the virtual-APIC page */
+    hpa_t posted_page; /* struct posted; a whole page, as one CPU emulator wants it aligned so */
+};
+
 struct pc {
     struct vm vm;
-    struct vcpu vcpu;
     struct boot_state boot;
     struct pc_console console;
     struct timer console_timer, screen_timer;
@@ -74,21 +82,24 @@ struct pc {
     struct vide ide; /* where there is a disk */
     struct vdebug debug;
     struct vioapic ioapic;
-    struct vlapic apic; /* of the one vCPU */
     struct vlapic_group apics;
     struct msr_policy msr;
 
-    hpa_t apic_page; /* the vCPU's virtual-APIC page */
     struct pc_ram ram[GUESTMEM_MAX_SLOTS];
     uint32_t ram_count;
+    uint64_t pages; /* of this struct */
+
+    struct pc_cpu cpu[]; /* as many as the section's vcpus */
 };
 
-/* Makes VM number index as *config says: zeroed RAM, EPT, tables, devices at power-up, kernel
- * loaded, pc->boot filled in; vcpu_create(&pc->vcpu, &pc->vm, &pc->boot) is to follow. config must
+/* Makes VM number index as *config says, with its vCPUs on so many seats: zeroed RAM, EPT, tables,
+ * devices at power-up, kernel loaded, pc->boot filled in. The seats' CPUs are the caller's to name;
+ * then vcpu_create() of each pc->cpu[i].vcpu is to follow, of the first with &pc->boot. config must
  * stay where it is. On failure everything is given back, and a line in the log says why. A VM
  * restarts by pc_destroy() and pc_create(). */
-enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
-                      const struct pc_console *console, struct pc **out);
+enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
+                      const struct pc_host *host, const struct pc_console *console,
+                      struct pc **out);
 
-/* Gives all memory back. The vCPU is gone already. */
+/* Gives all memory back. The vCPUs are destroyed already. */
 void pc_destroy(struct pc *pc);

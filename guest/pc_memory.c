@@ -70,8 +70,6 @@ enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *
         s = add_ram(pc, 0, layout_below_4g(bytes), host->ept.pages_1g);
     if (s == OK)
         s = add_ram(pc, LAYOUT_4GIB, layout_above_4g(bytes), host->ept.pages_1g);
-    if (s == OK)
-        s = page_alloc(1, 1, &pc->apic_page);
     if (s == OK && host->apic_access) {
         s = page_alloc(1, 1, &pc->vm.apic_access_page);
         if (s == OK)
@@ -91,7 +89,5 @@ void pc_memory_destroy(struct pc *pc)
         page_free_guest(pc->ram[i].base, pc->ram[i].pages);
     if (pc->vm.apic_access_page.v != 0)
         page_free(pc->vm.apic_access_page, 1);
-    if (pc->apic_page.v != 0)
-        page_free(pc->apic_page, 1);
     ept_destroy(&pc->vm.ept);
 }

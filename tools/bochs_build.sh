@@ -11,7 +11,7 @@ tarball=bochs_3.0+dfsg.orig.tar.xz
 sum=78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b
 variant=${1:-fast}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nadir
-home=$cache/bochs-$version-1/$variant # -1: with the correction below; tools/nadirlib/machine.py knows the name
+home=$cache/bochs-$version-2/$variant # -2: with the corrections below; tools/nadirlib/machine.py knows the name
 
 case $variant in
 fast) variant_flags="--enable-smp --disable-gdb-stub" ;;
@@ -62,6 +62,22 @@ sed -i '/^void BX_CPU_C::cpu_run_trace(void)$/,/^{$/ s/^{$/{\
   BX_CPU_THIS_PTR speculative_rsp = false;/' cpu/cpu.cc
 if ! grep -q '^  BX_CPU_THIS_PTR prev_rip = RIP;$' cpu/cpu.cc; then
     echo "bochs: cpu/cpu.cc is not as expected" >&2
+    exit 1
+fi
+# An interrupt of the host that comes while the guest has one of its own waiting, and interrupts off, would
+# put the guest's through at once: it asks whether one is pending, not whether it may be delivered.
+sed -i 's/if (is_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR))/if (is_unmasked_event_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR))/' \
+    cpu/event.cc
+if ! grep -q 'if (is_unmasked_event_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR))' cpu/event.cc; then
+    echo "bochs: cpu/event.cc is not as expected" >&2
+    exit 1
+fi
+# A notification of posted interrupts that finds none, because the hypervisor has just taken them itself,
+# would deliver vector 255.
+sed -i 's/  vector = BX_CPU_THIS_PTR lapic->highest_priority_int(virr);/  int highest = BX_CPU_THIS_PTR lapic->highest_priority_int(virr);/
+    /int highest = /,/^}/s/  if (vector >= vm->rvi) vm->rvi = vector;/  if (highest >= (int) vm->rvi) vm->rvi = (Bit8u) highest;/' cpu/vapic.cc
+if ! grep -q '^  int highest = ' cpu/vapic.cc || ! grep -q '^  if (highest >= (int) vm->rvi)' cpu/vapic.cc; then
+    echo "bochs: cpu/vapic.cc is not as expected" >&2
     exit 1
 fi
 # shellcheck disable=SC2086

@@ -9,6 +9,7 @@
 #define SEGMENT_DATA32   0xc093u /* present, accessed, read/write, D/B, G */
 #define SEGMENT_CODE16   0x009bu /* the same with 64 KiB, as after reset */
 #define SEGMENT_DATA16   0x0093u
+#define SEGMENT_LDT      0x0082u
 #define SEGMENT_TSS_BUSY 0x008bu  /* VM entry demands a busy TSS */
 #define SEGMENT_UNUSABLE 0x10000u /* no segment */
 
@@ -54,6 +55,20 @@ static inline struct boot_state boot_state_real_mode(uint16_t entry)
         .gdtr = {0, 0xffff},
         .idtr = {0, 0x3ff},
     };
+}
+
+/* As after a reset: at the reset vector, 16 bytes below 4 GiB (SDM, "Processor State After Reset").
+ */
+static inline struct boot_state boot_state_reset(uint32_t signature)
+{
+    struct boot_state state = boot_state_real_mode(0xfff0);
+    state.rdx = signature;
+    state.rsp = 0;
+    state.cr0 = 0x60000010; /* CD, NW, ET */
+    state.cs = (struct boot_segment){0xf000, SEGMENT_CODE16, 0xffff, 0xffff0000};
+    state.ldtr.access = SEGMENT_LDT;
+    state.idtr.limit = 0xffff;
+    return state;
 }
 
 /* 64-bit mode with paging: flat segments CS 0x10, the others 0x18 (the GDT must hold them). */

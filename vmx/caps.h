@@ -54,6 +54,7 @@ struct vmx_caps {
 #define PROC2_UNRESTRICTED_GUEST           (1u << 7)
 #define PROC2_APIC_REGISTER_VIRTUALIZATION (1u << 8)
 #define PROC2_VIRTUAL_INTERRUPT_DELIVERY   (1u << 9)
+#define PROC2_PAUSE_LOOP_EXITING           (1u << 10)
 #define PROC2_INVPCID                      (1u << 12)
 #define PROC2_VMCS_SHADOWING               (1u << 14)
 #define PROC2_ENCLS_EXITING                (1u << 15)

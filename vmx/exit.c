@@ -47,6 +47,14 @@ static enum exit_action exit_unexpected(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
+/* PAUSE in a loop, where vCPUs share a CPU: whom it waits for may be another of them. */
+static enum exit_action exit_pause(struct vcpu *vcpu)
+{
+    vcpu->seat->turn_over = true;
+    vcpu->attention = true;
+    return EXIT_NEXT;
+}
+
 /* Instructions of features that CPUID hides. */
 static enum exit_action exit_undefined(struct vcpu *vcpu)
 {
@@ -114,7 +122,7 @@ static const struct {
     [REASON_MONITOR_TRAP_FLAG] = {exit_unexpected, "monitor_trap_flag"},
     [38] = {exit_unexpected, "reserved_38"},
     [REASON_MONITOR] = {exit_undefined, "monitor"},
-    [REASON_PAUSE] = {exit_unexpected, "pause"},
+    [REASON_PAUSE] = {exit_pause, "pause"},
     [REASON_ENTRY_MACHINE_CHECK] = {exit_unexpected, "entry_failure_machine_check"},
     [42] = {exit_unexpected, "reserved_42"},
     [REASON_TPR_BELOW_THRESHOLD] = {exit_tpr_below_threshold, "tpr_below_threshold"},

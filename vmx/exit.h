@@ -131,6 +131,6 @@ bool exit_load_pdptes(const struct vcpu *vcpu);
  * instruction's end ends here, and a single-step is due. RIP stays. */
 void exit_iteration_done(void);
 
-/* Opens the MSRs that live in the VMCS or the local APIC in the VM's table (exit_msr.c); called by
- * vcpu_create(). */
-enum status exit_msr_open(struct vcpu *vcpu);
+/* Opens the MSRs that live in the VMCS or the local APIC of a vCPU in the VM's table (exit_msr.c);
+ * called by vcpu_create(), once. */
+enum status exit_msr_open(struct vm *vm);

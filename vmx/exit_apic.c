@@ -6,15 +6,19 @@
 
 enum exit_action exit_apic_write(struct vcpu *vcpu)
 {
-    const struct intc *intc = &vcpu->vm->intc;
+    const struct intc *intc = &vcpu->intc;
+    vm_lock(vcpu->vm);
     intc->written(intc->chip, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff0));
+    vm_unlock(vcpu->vm);
     return EXIT_SAME;
 }
 
 enum exit_action exit_virtualized_eoi(struct vcpu *vcpu)
 {
-    const struct intc *intc = &vcpu->vm->intc;
+    const struct intc *intc = &vcpu->intc;
+    vm_lock(vcpu->vm);
     intc->eoi(intc->chip, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff));
+    vm_unlock(vcpu->vm);
     return EXIT_SAME;
 }
 

@@ -19,8 +19,7 @@
 /* SDM, "Operations that Invalidate TLBs and Paging-Structure Caches". */
 void exit_flush_tlb(const struct vcpu *vcpu)
 {
-    if ((vcpu->proc2 & PROC2_VPID) != 0 &&
-        !invvpid(INVALIDATE_SINGLE, (uint16_t)(vcpu->vm->index + 1)))
+    if ((vcpu->proc2 & PROC2_VPID) != 0 && !invvpid(INVALIDATE_SINGLE, vcpu->vpid))
         panic("INVVPID failed");
 }
 

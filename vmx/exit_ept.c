@@ -4,6 +4,7 @@
 #include "arch/fault.h"
 #include "arch/panic.h"
 #include "arch/string.h"
+#include "vmx/access.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
@@ -51,19 +52,18 @@ struct fetched {
 static inline bool move_directly(struct vcpu *vcpu, const struct insn *insn, uint64_t address,
                                  uint64_t access)
 {
-    struct bus *bus = &vcpu->vm->bus;
     uint64_t *gpr = vcpu->regs.gpr;
     uint64_t wanted = insn->form == INSN_REG_MEM ? VIOLATION_READ : VIOLATION_WRITE;
     if ((access & wanted) == 0 || (address & (insn->mem_bytes - 1u)) != 0)
         return false;
     if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
-        gpr[insn->reg] = bus_mmio_read(bus, address, insn->mem_bytes);
+        gpr[insn->reg] = access_mmio_read(vcpu, address, insn->mem_bytes);
     else if (insn->form == INSN_REG_MEM)
-        insn_set_reg(insn, gpr, bus_mmio_read(bus, address, insn->mem_bytes));
+        insn_set_reg(insn, gpr, access_mmio_read(vcpu, address, insn->mem_bytes));
     else if (insn->form == INSN_MEM_REG)
-        bus_mmio_write(bus, address, insn->mem_bytes, insn_get_reg(insn, gpr));
+        access_mmio_write(vcpu, address, insn->mem_bytes, insn_get_reg(insn, gpr));
     else
-        bus_mmio_write(bus, address, insn->mem_bytes, insn->imm);
+        access_mmio_write(vcpu, address, insn->mem_bytes, insn->imm);
     vcpu->insn_length = insn->length;
     return true;
 }
@@ -144,7 +144,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
     uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
     uint64_t address = vmread(VMCS_EXIT_GUEST_PHYSICAL);
     if (guestmem_window(&vcpu->vm->mem, gpa(address), 1) != NULL) {
-        vcpu->vm->stats.ept_violations_ram++;
+        vcpu->stats.ept_violations_ram++;
         vm_end_format(vcpu->vm, VM_CRASH, 0, "EPT violation (0x%llx) on RAM at 0x%llx",
                       (unsigned long long)qualification, (unsigned long long)address);
         return EXIT_SAME;

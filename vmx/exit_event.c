@@ -92,7 +92,7 @@ enum exit_action exit_triple_fault(struct vcpu *vcpu)
 /* The run loop waits; see vcpu_wait(). */
 enum exit_action exit_hlt(struct vcpu *vcpu)
 {
-    vcpu->halted = true;
+    vcpu->activity = VCPU_HALTED;
     vcpu->attention = true;
     return EXIT_NEXT;
 }

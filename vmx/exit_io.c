@@ -2,6 +2,7 @@
 /* Port accesses: IN and OUT at once, INS and OUTS in bounded pieces through the guest's page
  * tables. */
 #include "arch/string.h"
+#include "vmx/access.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/linear.h"
@@ -119,20 +120,20 @@ static bool move_string(struct string_io *io, const struct emulate_place *place,
  * the VM. */
 static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
 {
-    struct vm *vm = io->linear.vcpu->vm;
+    struct vcpu *vcpu = io->linear.vcpu;
     uint8_t chunk[CHUNK_BYTES];
     unsigned done = 0;
     if (!io->in)
         linear_read(&io->linear, place, chunk);
-    while (done < count && (io->in || vm->end == VM_RUNS)) {
+    while (done < count && (io->in || !vm_has_ended(vcpu->vm))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->bytes;
         uint32_t value = 0;
         if (io->in) {
-            value = bus_port_read(&vm->bus, io->port, io->bytes);
+            value = access_port_read(vcpu, io->port, io->bytes);
             memcpy(element, &value, io->bytes);
         } else {
             memcpy(&value, element, io->bytes);
-            bus_port_write(&vm->bus, io->port, io->bytes, value);
+            access_port_write(vcpu, io->port, io->bytes, value);
         }
         done++;
     }
@@ -159,7 +160,7 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
     bool rep = (qualification & IO_REP) != 0;
     uint64_t count = rep ? gpr[RCX] & mask_of(io.addr_bytes) : 1;
     unsigned left = (rflags & RFLAGS_TF) != 0 ? 1 : MAX_REPEATS;
-    while (left > 0 && count > 0 && vcpu->vm->end == VM_RUNS) {
+    while (left > 0 && count > 0 && !vm_has_ended(vcpu->vm)) {
         struct emulate_place place;
         unsigned most = left < CHUNK_BYTES / io.bytes ? left : CHUNK_BYTES / io.bytes;
         unsigned n = find_piece(&io, *index & mask_of(io.addr_bytes),
@@ -186,16 +187,15 @@ enum exit_action exit_io(struct vcpu *vcpu)
     if ((qualification & IO_STRING) != 0)
         return string_io(vcpu, qualification);
 
-    struct bus *bus = &vcpu->vm->bus;
     unsigned bytes = (qualification & 7) + 1;
     uint16_t port = (uint16_t)(qualification >> 16);
     uint64_t *rax = &vcpu->regs.gpr[RAX];
     if ((qualification & IO_IN) == 0) {
-        bus_port_write(bus, port, bytes,
-                       bytes == 4 ? (uint32_t)*rax : (uint32_t)*rax & ((1u << 8 * bytes) - 1));
+        access_port_write(vcpu, port, bytes,
+                          bytes == 4 ? (uint32_t)*rax : (uint32_t)*rax & ((1u << 8 * bytes) - 1));
         return EXIT_NEXT;
     }
-    uint32_t value = bus_port_read(bus, port, bytes);
+    uint32_t value = access_port_read(vcpu, port, bytes);
     if (bytes == 4)
         *rax = value;
     else if (bytes == 2)

@@ -17,7 +17,8 @@ enum exit_action exit_rdmsr(struct vcpu *vcpu)
     uint32_t msr = (uint32_t)vcpu->regs.gpr[RCX];
     const struct msr_range *range = msr_table_find(&vcpu->vm->msrs, msr);
     uint64_t value;
-    if (range == NULL || range->read == NULL || !range->read(range->dev, msr, &value))
+    if (range == NULL || range->read == NULL ||
+        !range->read(range->dev != NULL ? range->dev : vcpu, msr, &value))
         return exit_general_protection(vcpu);
     set_eax_edx(vcpu, value);
     return EXIT_NEXT;
@@ -27,7 +28,8 @@ enum exit_action exit_wrmsr(struct vcpu *vcpu)
 {
     uint32_t msr = (uint32_t)vcpu->regs.gpr[RCX];
     const struct msr_range *range = msr_table_find(&vcpu->vm->msrs, msr);
-    if (range == NULL || range->write == NULL || !range->write(range->dev, msr, get_edx_eax(vcpu)))
+    if (range == NULL || range->write == NULL ||
+        !range->write(range->dev != NULL ? range->dev : vcpu, msr, get_edx_eax(vcpu)))
         return exit_general_protection(vcpu);
     return EXIT_NEXT;
 }
@@ -45,7 +47,7 @@ static bool write_efer(void *dev, uint32_t msr, uint64_t value)
         return false;
     vmwrite(VMCS_GUEST_EFER, value);
     if (((value ^ old) & EFER_NXE) != 0 && (vcpu->proc2 & PROC2_VPID) != 0 &&
-        !invvpid(INVALIDATE_SINGLE, (uint16_t)(vcpu->vm->index + 1)))
+        !invvpid(INVALIDATE_SINGLE, vcpu->vpid))
         panic("INVVPID failed");
     return true;
 }
@@ -69,11 +71,13 @@ static bool write_debugctl(void *dev, uint32_t msr, uint64_t value)
 
 static void set_tsc_offset(struct vcpu *vcpu, uint64_t offset)
 {
-    vcpu->vm->tsc_offset = offset;
+    vcpu->tsc_offset = offset;
     vmwrite(VMCS_CTRL_TSC_OFFSET, offset);
     /* A deadline that is armed stands in guest TSC: it moves with the offset. */
-    const struct intc *intc = &vcpu->vm->intc;
+    const struct intc *intc = &vcpu->intc;
+    vm_lock(vcpu->vm);
     intc->write_deadline(intc->chip, intc->read_deadline(intc->chip));
+    vm_unlock(vcpu->vm);
 }
 
 /* SDM, "IA32_TSC_ADJUST Support": a change of one moves the other by as much. */
@@ -82,7 +86,7 @@ static bool write_tsc(void *dev, uint32_t msr, uint64_t value)
     (void)msr;
     struct vcpu *vcpu = dev;
     uint64_t offset = value - cpu_rdtsc();
-    vcpu->tsc_adjust += offset - vcpu->vm->tsc_offset;
+    vcpu->tsc_adjust += offset - vcpu->tsc_offset;
     set_tsc_offset(vcpu, offset);
     return true;
 }
@@ -100,7 +104,7 @@ static bool write_tsc_adjust(void *dev, uint32_t msr, uint64_t value)
     (void)msr;
     struct vcpu *vcpu = dev;
     if (value != vcpu->tsc_adjust) {
-        set_tsc_offset(vcpu, vcpu->vm->tsc_offset + value - vcpu->tsc_adjust);
+        set_tsc_offset(vcpu, vcpu->tsc_offset + value - vcpu->tsc_adjust);
         vcpu->tsc_adjust = value;
     }
     return true;
@@ -129,7 +133,7 @@ static bool write_xss(void *dev, uint32_t msr, uint64_t value)
 static bool read_apic_base(void *dev, uint32_t msr, uint64_t *value)
 {
     (void)msr;
-    const struct intc *intc = &((const struct vcpu *)dev)->vm->intc;
+    const struct intc *intc = &((const struct vcpu *)dev)->intc;
     *value = intc->read_base(intc->chip);
     return true;
 }
@@ -138,8 +142,11 @@ static bool write_apic_base(void *dev, uint32_t msr, uint64_t value)
 {
     (void)msr;
     struct vcpu *vcpu = dev;
-    const struct intc *intc = &vcpu->vm->intc;
-    if (!intc->write_base(intc->chip, value))
+    const struct intc *intc = &vcpu->intc;
+    vm_lock(vcpu->vm);
+    const bool good = intc->write_base(intc->chip, value);
+    vm_unlock(vcpu->vm);
+    if (!good)
         return false;
     vmcs_set_apic_mode(vcpu);
     return true;
@@ -148,7 +155,7 @@ static bool write_apic_base(void *dev, uint32_t msr, uint64_t value)
 static bool read_deadline(void *dev, uint32_t msr, uint64_t *value)
 {
     (void)msr;
-    const struct intc *intc = dev;
+    const struct intc *intc = &((const struct vcpu *)dev)->intc;
     *value = intc->read_deadline(intc->chip);
     return true;
 }
@@ -156,36 +163,48 @@ static bool read_deadline(void *dev, uint32_t msr, uint64_t *value)
 static bool write_deadline(void *dev, uint32_t msr, uint64_t value)
 {
     (void)msr;
-    const struct intc *intc = dev;
-    return intc->write_deadline(intc->chip, value);
+    struct vcpu *vcpu = dev;
+    vm_lock(vcpu->vm);
+    const bool good = vcpu->intc.write_deadline(vcpu->intc.chip, value);
+    vm_unlock(vcpu->vm);
+    return good;
 }
 
 static bool read_x2apic(void *dev, uint32_t msr, uint64_t *value)
 {
-    const struct intc *intc = dev;
-    return (intc->read_base(intc->chip) & APIC_BASE_X2APIC) != 0 &&
-           intc->read(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+    struct vcpu *vcpu = dev;
+    const struct intc *intc = &vcpu->intc;
+    if ((intc->read_base(intc->chip) & APIC_BASE_X2APIC) == 0)
+        return false;
+    vm_lock(vcpu->vm);
+    const bool good = intc->read(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+    vm_unlock(vcpu->vm);
+    return good;
 }
 
 static bool write_x2apic(void *dev, uint32_t msr, uint64_t value)
 {
-    const struct intc *intc = dev;
-    return (intc->read_base(intc->chip) & APIC_BASE_X2APIC) != 0 &&
-           intc->write(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+    struct vcpu *vcpu = dev;
+    const struct intc *intc = &vcpu->intc;
+    if ((intc->read_base(intc->chip) & APIC_BASE_X2APIC) == 0)
+        return false;
+    vm_lock(vcpu->vm);
+    const bool good = intc->write(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+    vm_unlock(vcpu->vm);
+    return good;
 }
 
-enum status exit_msr_open(struct vcpu *vcpu)
+enum status exit_msr_open(struct vm *vm)
 {
-    struct vm *vm = vcpu->vm;
     const struct msr_range ranges[] = {
-        {MSR_IA32_EFER, MSR_IA32_EFER, vcpu, NULL, write_efer},
-        {MSR_IA32_DEBUGCTL, MSR_IA32_DEBUGCTL, vcpu, read_debugctl, write_debugctl},
-        {MSR_IA32_TIME_STAMP_COUNTER, MSR_IA32_TIME_STAMP_COUNTER, vcpu, NULL, write_tsc},
-        {MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_ADJUST, vcpu, read_tsc_adjust, write_tsc_adjust},
-        {MSR_IA32_XSS, MSR_IA32_XSS, vcpu, read_xss, write_xss},
-        {MSR_IA32_APIC_BASE, MSR_IA32_APIC_BASE, vcpu, read_apic_base, write_apic_base},
-        {MSR_IA32_TSC_DEADLINE, MSR_IA32_TSC_DEADLINE, &vm->intc, read_deadline, write_deadline},
-        {MSR_IA32_X2APIC_BASE, MSR_IA32_X2APIC_LAST, &vm->intc, read_x2apic, write_x2apic},
+        {MSR_IA32_EFER, MSR_IA32_EFER, NULL, NULL, write_efer},
+        {MSR_IA32_DEBUGCTL, MSR_IA32_DEBUGCTL, NULL, read_debugctl, write_debugctl},
+        {MSR_IA32_TIME_STAMP_COUNTER, MSR_IA32_TIME_STAMP_COUNTER, NULL, NULL, write_tsc},
+        {MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_ADJUST, NULL, read_tsc_adjust, write_tsc_adjust},
+        {MSR_IA32_XSS, MSR_IA32_XSS, NULL, read_xss, write_xss},
+        {MSR_IA32_APIC_BASE, MSR_IA32_APIC_BASE, NULL, read_apic_base, write_apic_base},
+        {MSR_IA32_TSC_DEADLINE, MSR_IA32_TSC_DEADLINE, NULL, read_deadline, write_deadline},
+        {MSR_IA32_X2APIC_BASE, MSR_IA32_X2APIC_LAST, NULL, read_x2apic, write_x2apic},
     };
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         enum status s = msr_table_add(&vm->msrs, &ranges[i]);

@@ -72,6 +72,8 @@
     X(CTRL_ENTRY_EVENT_LENGTH, 0x401a, "control entry event length") \
     X(CTRL_TPR_THRESHOLD, 0x401c, "control TPR threshold") \
     X(CTRL_PROC2, 0x401e, "control proc2") \
+    X(CTRL_PLE_GAP, 0x4020, "control PLE gap") \
+    X(CTRL_PLE_WINDOW, 0x4022, "control PLE window") \
     X(EXIT_INSTRUCTION_ERROR, 0x4400, "exit instruction error") \
     X(EXIT_REASON, 0x4402, "exit reason") \
     X(EXIT_EVENT, 0x4404, "exit event") \

@@ -110,7 +110,7 @@ static int highest_vector(const uint32_t *page, uint32_t offset)
  */
 static void update_virtual_interrupts(struct vcpu *vcpu)
 {
-    const uint32_t *page = vcpu->vm->intc.page;
+    const uint32_t *page = vcpu->intc.page;
     int irr = highest_vector(page, APIC_IRR), isr = highest_vector(page, APIC_ISR);
     uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
@@ -128,7 +128,7 @@ static void update_virtual_interrupts(struct vcpu *vcpu)
  * the window. */
 static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
 {
-    const struct intc *intc = &vcpu->vm->intc;
+    const struct intc *intc = &vcpu->intc;
     int vector = intc->pending(intc->chip);
     int irr = vector >= 0 ? -1 : highest_vector(intc->page, APIC_IRR);
     /* What the TPR holds back comes when MOV to CR8 or a write of TPR lowers it below the
@@ -153,16 +153,20 @@ static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
  * APIC's interrupts (RVI, TPR threshold) is brought up to date in any case. */
 static int next_interrupt(struct vcpu *vcpu, bool open, bool *wait)
 {
-    const struct intc *intc = &vcpu->vm->intc;
+    const struct intc *intc = &vcpu->intc;
     int extint = -1;
     if (intc->extint_pending(intc->chip)) {
-        if (open)
+        if (open) {
+            vm_lock(vcpu->vm);
             extint = (int)intc->extint_acknowledge(intc->chip);
-        else
+            vm_unlock(vcpu->vm);
+        } else {
             *wait = true;
+        }
         open = false;
     }
     if (vcpu->assisted) {
+        intc->collect(intc->chip);
         update_virtual_interrupts(vcpu);
         return extint;
     }
@@ -195,7 +199,7 @@ void inject_prepare(struct vcpu *vcpu)
     int vector = next_interrupt(vcpu, open, &wait);
     if (vector >= 0) {
         event = EVENT_VALID | EVENT_INTERRUPT | (uint32_t)vector;
-        const struct intc *intc = &vcpu->vm->intc;
+        const struct intc *intc = &vcpu->intc;
         wait =
             intc->extint_pending(intc->chip) || (!vcpu->assisted && intc->pending(intc->chip) >= 0);
     }
@@ -213,19 +217,18 @@ void inject_prepare(struct vcpu *vcpu)
     }
 }
 
-bool inject_would_wake(const struct vcpu *vcpu)
+bool inject_would_wake(const struct vcpu *vcpu, bool open)
 {
-    const struct intc *intc = &vcpu->vm->intc;
+    const struct intc *intc = &vcpu->intc;
     if (vcpu->event != 0)
         return true;
-    if (vcpu->nmi_pending && (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0)
-        return true;
-    if ((vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) == 0)
+    if (!open)
         return false;
     if (intc->extint_pending(intc->chip))
         return true;
     if (!vcpu->assisted)
         return intc->pending(intc->chip) >= 0;
+    intc->collect(intc->chip);
     int irr = highest_vector(intc->page, APIC_IRR);
     return irr >= 0 && (uint32_t)irr >> 4 > (intc->page[APIC_PPR / 4] >> 4 & 15);
 }

@@ -15,5 +15,6 @@ void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes);
 /* Before an entry: puts the event that is due into the VMCS, or opens the window for it. */
 void inject_prepare(struct vcpu *vcpu);
 
-/* Whether something would be delivered now that ends a HLT. */
-bool inject_would_wake(const struct vcpu *vcpu);
+/* Whether an event or, where RFLAGS.IF leaves them open, an interrupt would be delivered now that
+ * ends a HLT. On the CPU of the vCPU's seat, loaded or not. */
+bool inject_would_wake(const struct vcpu *vcpu, bool open);

@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The interrupt controller of one vCPU (its local APIC) as the run loop sees it: vmx calls these,
- * the device fills them in. */
+ * the device fills them in. Calls come from the CPU that runs the vCPU, with the VM's lock held
+ * (vm_lock()) but for pending(), accept(), collect() and extint_pending(). */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Interrupts on their way to a vCPU, from whatever CPU: the posted-interrupt descriptor (SDM,
+ * "Posted-Interrupt Processing"), which the CPU itself may read where it has that feature. */
+struct posted {
+    uint64_t requests[4]; /* a bit for each vector */
+    uint32_t outstanding; /* bit 0: there may be requests */
+    uint32_t reserved[7];
+} __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct posted) == 64, "the CPU knows the layout");
 
 /* page is the APIC's register page in the layout of the SDM's "Local APIC Register Address Map"
  * (register at offset n is page[n / 4]); it is also the virtual-APIC page of the VMCS, so the CPU
@@ -18,7 +29,13 @@
 struct intc {
     void *chip;
     uint32_t *page;
+    struct posted *posted; /* page-aligned */
     bool assisted;
+
+    /* Moves what has been posted into the page. */
+    void (*collect)(void *chip);
+    /* The vCPU has taken an INIT: registers as after that. */
+    void (*init)(void *chip);
 
     /* Highest vector that may be delivered now (IRR against PPR), or -1. Software delivery only. */
     int (*pending)(void *chip);
@@ -28,6 +45,9 @@ struct intc {
     bool (*extint_pending)(void *chip);
     unsigned (*extint_acknowledge)(void *chip);
 
+    /* An access to the register page by memory, anything but xAPIC mode included. */
+    uint64_t (*mmio_read)(void *chip, uint64_t gpa, unsigned bytes);
+    void (*mmio_write)(void *chip, uint64_t gpa, unsigned bytes, uint64_t value);
     /* A register access by memory or MSR (offset = 0x10 * (msr - 0x800)); false: #GP, if by MSR. */
     bool (*read)(void *chip, unsigned offset, uint64_t *value);
     bool (*write)(void *chip, unsigned offset, uint64_t value);
@@ -42,9 +62,14 @@ struct intc {
     bool (*write_deadline)(void *chip, uint64_t guest_tsc);
 };
 
-/* What the device calls back: what may lead to an interrupt, or the APIC's mode, has changed. */
+/* What the device calls back. All but changed() may come from any CPU. */
 struct vcpu_line {
     void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0, mode: look before the next entry */
-    void (*nmi)(void *vcpu);     /* an NMI for this vCPU */
+    /* A vector stands in the vCPU's struct posted. silent: its trigger mode is what it was, so the
+     * vCPU may take it without an exit. */
+    void (*posted)(void *vcpu, bool silent);
+    void (*nmi)(void *vcpu);                      /* an NMI for this vCPU */
+    void (*init)(void *vcpu);                     /* an INIT: it will call intc's init() */
+    void (*startup)(void *vcpu, unsigned vector); /* a SIPI */
     void *vcpu;
 };

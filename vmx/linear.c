@@ -5,6 +5,7 @@
 #include "arch/cpu.h"
 #include "arch/fault.h"
 #include "arch/string.h"
+#include "vmx/access.h"
 #include "vmx/insn.h"
 
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
@@ -54,43 +55,44 @@ static unsigned piece_of(unsigned bytes)
 }
 
 /* Within one page. */
-static void physical_read(struct vm *vm, gpa_t at, void *to, unsigned bytes)
+static void physical_read(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
 {
-    if (guestmem_read(&vm->mem, at, to, bytes))
+    if (guestmem_read(&vcpu->vm->mem, at, to, bytes))
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
         n = piece_of(bytes - done);
-        uint64_t value = bus_mmio_read(&vm->bus, at.v + done, n);
+        uint64_t value = access_mmio_read(vcpu, at.v + done, n);
         memcpy((uint8_t *)to + done, &value, n);
     }
 }
 
-static void physical_write(struct vm *vm, gpa_t at, const void *from, unsigned bytes)
+static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes)
 {
-    if (guestmem_write(&vm->mem, at, from, bytes))
+    if (guestmem_write(&vcpu->vm->mem, at, from, bytes))
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
         uint64_t value = 0;
         n = piece_of(bytes - done);
         memcpy(&value, (const uint8_t *)from + done, n);
-        bus_mmio_write(&vm->bus, at.v + done, n, value);
+        access_mmio_write(vcpu, at.v + done, n, value);
     }
 }
 
 void linear_read(void *ctx, const struct emulate_place *place, void *to)
 {
-    struct vm *vm = ((struct linear *)ctx)->vcpu->vm;
-    physical_read(vm, place->at[0], to, place->first);
+    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
+    physical_read(vcpu, place->at[0], to, place->first);
     if (place->first < place->bytes)
-        physical_read(vm, place->at[1], (uint8_t *)to + place->first, place->bytes - place->first);
+        physical_read(vcpu, place->at[1], (uint8_t *)to + place->first,
+                      place->bytes - place->first);
 }
 
 void linear_write(void *ctx, const struct emulate_place *place, const void *from)
 {
-    struct vm *vm = ((struct linear *)ctx)->vcpu->vm;
-    physical_write(vm, place->at[0], from, place->first);
+    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
+    physical_write(vcpu, place->at[0], from, place->first);
     if (place->first < place->bytes)
-        physical_write(vm, place->at[1], (const uint8_t *)from + place->first,
+        physical_write(vcpu, place->at[1], (const uint8_t *)from + place->first,
                        place->bytes - place->first);
 }
 

@@ -11,7 +11,7 @@
 
 struct msr_range {
     uint32_t first, last; /* inclusive */
-    void *dev;
+    void *dev;            /* NULL: the routines get the vCPU that executes the instruction */
     bool (*read)(void *dev, uint32_t msr, uint64_t *value); /* NULL or false: #GP in the guest */
     bool (*write)(void *dev, uint32_t msr, uint64_t value);
 };

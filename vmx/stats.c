@@ -16,16 +16,26 @@ static const char *end_name(enum vm_end end)
     return text[end];
 }
 
+/* All vCPUs' counts of one reason. */
+static struct exit_stat sum_of(const struct vm *vm, unsigned reason)
+{
+    struct exit_stat sum = {0};
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        sum.count += vm->vcpu[i]->stats.exit[reason].count;
+        sum.tsc_root += vm->vcpu[i]->stats.exit[reason].tsc_root;
+    }
+    return sum;
+}
+
 static void print_table(const struct vm *vm)
 {
-    const struct vm_stats *stats = &vm->stats;
     log_line("%s: %-34s %10s %14s %8s", vm->name, "VM exits by reason", "count", "root ticks",
              "each");
     for (unsigned i = 0; i < EXIT_REASON_COUNT; i++) {
-        const struct exit_stat *e = &stats->exit[i];
-        if (e->count != 0)
-            log_line("%s: %-34s %10lu %14lu %8lu", vm->name, exit_reason_name(i), e->count,
-                     e->tsc_root, e->tsc_root / e->count);
+        const struct exit_stat e = sum_of(vm, i);
+        if (e.count != 0)
+            log_line("%s: %-34s %10lu %14lu %8lu", vm->name, exit_reason_name(i), e.count,
+                     e.tsc_root, e.tsc_root / e.count);
     }
 }
 
@@ -44,32 +54,35 @@ static void __attribute__((format(printf, 2, 3))) append(struct line *line, cons
     va_end(args);
 }
 
-static void print_json(const struct vm *vm, uint64_t root)
+static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
 {
     static struct line line;
     static struct spinlock lock;
-    const struct vm_stats *stats = &vm->stats;
+    uint64_t ept_violations_ram = 0;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        ept_violations_ram += vm->vcpu[i]->stats.ept_violations_ram;
     spinlock_lock(&lock);
     line.length = 0;
-    append(&line,
-           "nadir-stats: {\"vm\": \"%s\", \"end\": \"%s\", \"code\": %u, \"vcpus\": 1, "
-           "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
-           "\"exits\": {",
-           vm->name, end_name(vm->end), vm->end_code, stats->tsc_first_entry, stats->tsc_end, root,
-           stats->tsc_idle);
+    append(
+        &line,
+        "nadir-stats: {\"vm\": \"%s\", \"end\": \"%s\", \"code\": %u, \"vcpus\": %u, \"cpus\": %u, "
+        "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
+        "\"exits\": {",
+        vm->name, end_name(vm->end), vm->end_code, vm->vcpu_count, vm->seat_count,
+        vm->tsc_first_entry, vm->tsc_end, root, idle);
     const char *comma = "";
     for (unsigned i = 0; i < EXIT_REASON_COUNT; i++) {
-        const struct exit_stat *e = &stats->exit[i];
-        if (e->count == 0)
+        const struct exit_stat e = sum_of(vm, i);
+        if (e.count == 0)
             continue;
         append(&line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma, exit_reason_name(i),
-               e->count, e->tsc_root);
+               e.count, e.tsc_root);
         comma = ", ";
     }
     append(&line,
            "}, \"ept_violations_ram\": %lu, \"ept_leaves\": {\"4k\": %lu, \"2m\": %lu, \"1g\": "
            "%lu}, \"memory_bytes\": %lu}\n",
-           stats->ept_violations_ram, vm->ept.leaves[EPT_LEAF_4K], vm->ept.leaves[EPT_LEAF_2M],
+           ept_violations_ram, vm->ept.leaves[EPT_LEAF_4K], vm->ept.leaves[EPT_LEAF_2M],
            vm->ept.leaves[EPT_LEAF_1G], vm->memory_bytes);
     log_bytes(line.text, line.length);
     spinlock_unlock(&lock);
@@ -77,16 +90,18 @@ static void print_json(const struct vm *vm, uint64_t root)
 
 void stats_print(const struct vm *vm)
 {
-    const struct vm_stats *stats = &vm->stats;
-    uint64_t root = 0, total = stats->tsc_end - stats->tsc_first_entry;
+    uint64_t root = 0, idle = 0, total = (vm->tsc_end - vm->tsc_first_entry) * vm->seat_count;
     for (unsigned i = 0; i < EXIT_REASON_COUNT; i++)
-        root += stats->exit[i].tsc_root;
+        root += sum_of(vm, i).tsc_root;
+    for (uint32_t i = 0; i < vm->seat_count; i++)
+        idle += vm->seat[i].tsc_idle;
     print_table(vm);
     if (total != 0)
-        log_line("%s: %lu ticks from first entry to end: %lu.%02lu %% in root mode, %lu.%02lu "
-                 "%% waiting in HLT",
-                 vm->name, total, scale_u64(root, 100, total), scale_u64(root, 10000, total) % 100,
-                 scale_u64(stats->tsc_idle, 100, total),
-                 scale_u64(stats->tsc_idle, 10000, total) % 100);
-    print_json(vm, root);
+        log_line("%s: %lu ticks from first entry to end on %u CPU%s: %lu.%02lu %% in root mode, "
+                 "%lu.%02lu %% waiting in HLT",
+                 vm->name, vm->tsc_end - vm->tsc_first_entry, vm->seat_count,
+                 vm->seat_count == 1 ? "" : "s", scale_u64(root, 100, total),
+                 scale_u64(root, 10000, total) % 100, scale_u64(idle, 100, total),
+                 scale_u64(idle, 10000, total) % 100);
+    print_json(vm, root, idle);
 }

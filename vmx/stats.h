@@ -12,9 +12,8 @@ struct exit_stat {
     uint64_t tsc_root; /* host TSC ticks in root mode for these exits, without waiting in HLT */
 };
 
-struct vm_stats {
-    uint64_t tsc_first_entry, tsc_end;
-    uint64_t tsc_idle; /* waiting in HLT; the work is the sum over the exits below */
+/* Of one vCPU. */
+struct vcpu_stats {
     uint64_t ept_violations_ram;
     struct exit_stat exit[EXIT_REASON_SLOTS];
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vmx/boot_state.h"
+#include "vmx/intc.h"
 #include "vmx/vm.h"
 
 /* In the hardware's order. The RSP slot is unused: RSP is in the VMCS. */
@@ -30,15 +31,47 @@ struct guest_regs {
     uint64_t gpr[GPR_COUNT];
 };
 
+/* What a vCPU is doing. One that waits or halts is not entered: the host's CPU sleeps, or runs
+ * another vCPU of the seat. */
+enum vcpu_activity {
+    VCPU_RUNS,
+    VCPU_HALTED,         /* executed HLT and waits for an interrupt */
+    VCPU_WAITS_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
+};
+
+/* What other CPUs ask of a vCPU: bits of requests. SIPI's vector is in its bits 15:8. */
+enum { REQUEST_NMI = 1, REQUEST_INIT = 2, REQUEST_SIPI = 4 };
+
+/* How far the VMCS has come. The last is told to vmx_enter() after each other user of the stack. */
+enum vcpu_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 3 };
+
+/* The registers that neither the VMCS nor struct guest_regs holds: they stay in the CPU, and are
+ * saved here (and in the XSAVE area) only while another vCPU has it (vcpu_switch.c). */
+struct vcpu_saved {
+    uint64_t msr[6];
+    uint64_t dr[4], dr6, cr2;
+};
+
 struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
-    uint8_t phys_bits; /* MAXPHYADDR, as its CPUID says */
-    uint32_t apic_id;  /* the initial one; 0 for the boot processor */
-    bool launched;     /* the VMCS has been entered since its VMCLEAR */
-    bool attention; /* interrupts, events or the VM's end: to be looked at before the next entry */
-    bool halted;    /* executed HLT and waits for an interrupt */
+    struct vm_seat *seat;
+    struct timers *timers; /* the seat's: when the CPU has to leave the guest */
+    uint8_t phys_bits;     /* MAXPHYADDR, as its CPUID says */
+    bool posting;          /* the CPU takes posted interrupts by itself */
+    uint16_t vpid;
+    uint32_t index;   /* from 0: the boot processor */
+    uint32_t apic_id; /* the initial one: index */
+    uint8_t launch;   /* enum vcpu_launch */
+    /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. Others
+     * set it by vcpu_kick(). */
+    bool attention;
     bool nmi_pending;
+    uint8_t activity;  /* enum vcpu_activity */
+    bool halted_open;  /* what ends VCPU_HALTED: interrupts, */
+    bool halted_nmi;   /* NMIs, */
+    bool halted_trap;  /* a pending debug trap. The first is true while it runs. */
+    uint32_t requests; /* atomic */
     bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
 
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
@@ -51,20 +84,71 @@ struct vcpu {
     uint32_t tpr_threshold;
     uint64_t eoi_exit[4]; /* the EOI-exit bitmap as it stands there */
     uint64_t xcr0;
+    uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
 
+    struct intc intc; /* its local APIC; the device fills it in */
     hpa_t vmcs;
     hpa_t msr_bitmap;
+    hpa_t xsave_area; /* one page, where the seat has several vCPUs */
+    bool loaded_once; /* the VMCS has been filled in, and the registers beside it */
+    const struct boot_state *boot;
+    struct vcpu_saved saved;
+    struct vcpu_stats stats;
 };
 
-/* Makes the vCPU of a VM whose tables, EPT and intc are filled in, in the given architectural
- * state. Allocates the VMCS and the MSR bitmap. Call on a CPU in VMX operation; the vCPU then runs
- * on this CPU. */
-enum status vcpu_create(struct vcpu *vcpu, struct vm *vm, const struct boot_state *state);
+/* Gives a zeroed vCPU its number and its seat, before its local APIC is made. The VM's seat_count
+ * is known. */
+static inline void vcpu_place(struct vcpu *vcpu, struct vm *vm, uint32_t index)
+{
+    vcpu->vm = vm;
+    vcpu->index = vcpu->apic_id = index;
+    vcpu->seat = vm_seat_of(vm, index);
+    vcpu->seat->vcpu_count++;
+    vcpu->timers = &vcpu->seat->timers;
+    vcpu->attention = true;
+    vm->vcpu[index] = vcpu;
+    vm->vcpu_count++;
+}
+
+/* The wires from a local APIC to a vCPU, but for the vCPU itself. */
+struct vcpu_line vcpu_line(void);
+
+/* Makes a placed vCPU of a VM whose tables, EPT and intc are filled in. state: the architectural
+ * state in which it starts, which stays where it is; NULL: it waits for SIPI. */
+enum status vcpu_create(struct vcpu *vcpu, const struct boot_state *state);
+
+/* Frees its memory. No CPU has its VMCS any more: vcpu_put_away() was called on its seat's CPU. */
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* Runs until the VM ends; vm->end, end_code, end_why say how. On the CPU that created the vCPU. */
+/* Makes it the vCPU of this CPU, its seat's: VMCS and registers, those of the one before saved. */
+void vcpu_load(struct vcpu *vcpu);
+
+/* Takes a seat's vCPUs off this CPU at the VM's end: VMCLEAR, and no translation stays cached. */
+void vcpu_put_away(struct vm *vm, struct vm_seat *seat);
+
+/* Debug registers and CR2 of the loaded vCPU as after INIT. */
+void vcpu_reset_debug(void);
+
+/* Runs the loaded vCPU until the VM ends, its turn is over, or it has nothing to do while its seat
+ * has others. */
 void vcpu_run(struct vcpu *vcpu);
+
+/* Whether there is something to do for it: it runs, or would wake. On its seat's CPU, loaded or
+ * not. */
+bool vcpu_is_ready(struct vcpu *vcpu);
+
+/* Makes it look at its requests and posted interrupts soon. From any CPU. */
+void vcpu_kick(struct vcpu *vcpu);
+
+/* Does what its requests ask for. The vCPU is loaded. */
+void vcpu_take_requests(struct vcpu *vcpu);
+
+/* What EDX holds after reset and INIT: the family, model and stepping that its CPUID tells. */
+static inline uint32_t vcpu_signature(const struct vcpu *vcpu)
+{
+    return cpuid_table_find(&vcpu->vm->cpuid, 1, 0)->eax;
+}
 
 /* Ends a hypercall with its result. */
 static inline enum exit_action vcpu_return(struct vcpu *vcpu, int64_t result)

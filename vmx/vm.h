@@ -2,11 +2,11 @@
 /* A virtual machine as the VT-x engine runs it. guest/pc.h builds the PC around it. */
 #pragma once
 
+#include "arch/spinlock.h"
 #include "mm/ept.h"
 #include "mm/guestmem.h"
 #include "vmx/bus.h"
 #include "vmx/cpuid_table.h"
-#include "vmx/intc.h"
 #include "vmx/lines.h"
 #include "vmx/msr_table.h"
 #include "vmx/stats.h"
@@ -14,9 +14,11 @@
 
 #define VM_APIC_PAGE_GPA     0xfee00000ull /* apic_access_page in the EPT, and its bus range */
 #define VM_MAX_HYPERCALLS    8
+#define VM_MAX_VCPUS         16
 #define VMCALL_UNKNOWN       (-1000) /* the results that are not a hypercall's own: guest/hypercall.h */
 #define VMCALL_NOT_PERMITTED (-1) /* not at CPL 0 */
 
+struct cpu;
 struct vcpu;
 
 /* What a handler of a VM exit answers. A handler never writes RIP: exit_dispatch() does. */
@@ -29,33 +31,82 @@ enum exit_action {
 /* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, ends with vcpu_return() of its result. */
 typedef enum exit_action hypercall_fn(struct vcpu *vcpu);
 
+/* A host CPU's part in a VM: vCPU i lives on seat i % seat_count. Several vCPUs of a seat take
+ * turns (sched.c). */
+struct vm_seat {
+    struct cpu *cpu;
+    struct timers timers; /* of its vCPUs; on seat 0 of the devices too */
+    struct timer slice;   /* ends a turn */
+    uint32_t vcpu_count;
+    bool woken;           /* a vCPU that does not run now may have become ready */
+    bool turn_over;       /* another one's turn */
+    struct vcpu *current; /* whose turn it is */
+    uint64_t tsc_idle;    /* ticks that the CPU slept for want of a vCPU to run */
+};
+
 struct vm {
     const char *name;
-    unsigned index; /* from 0; its VPID is index + 1 */
+    unsigned index; /* from 0 */
 
     struct guestmem mem;
     struct ept ept;
     struct bus bus;
-    struct timers timers;
     struct cpuid_table cpuid;
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
     uint64_t memory_bytes;
-    uint64_t tsc_offset;                        /* guest TSC = host TSC + tsc_offset */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
 
-    struct intc intc;           /* of the one vCPU */
-    struct vcpu_line vcpu_line; /* to it, from the intc: filled in by vcpu_create() */
-    hpa_t apic_access_page;     /* at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses */
-    struct vcpu *vcpu;
+    hpa_t apic_access_page; /* at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses */
+
+    struct vcpu *vcpu[VM_MAX_VCPUS];
+    uint32_t vcpu_count;
+    struct vm_seat seat[VM_MAX_VCPUS];
+    uint32_t seat_count;
+
+    struct spinlock lock; /* over bus, devices, APIC registers and timers: vm_lock() */
+    uint64_t next_before; /* what vm_unlock() compares with */
 
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
+    bool end_claimed;
     uint32_t end_code;
+    struct vcpu *end_vcpu; /* whose exit asked for it, or NULL */
     char end_why[160];
-    struct vm_stats stats;
+    uint32_t seats_stopped, seats_left; /* behind the end; without the leader's */
+    bool seats_may_leave;
+    uint64_t tsc_first_entry, tsc_end;
 };
 
-/* Asks for the VM's end after the current exit; the first request wins. Fits struct power_line. */
+static inline struct vm_seat *vm_seat_of(struct vm *vm, uint32_t vcpu_index)
+{
+    return &vm->seat[vcpu_index % vm->seat_count];
+}
+
+/* For a VM of one vCPU, whose devices nobody else can touch, these two do nothing. */
+void vm_lock_shared(struct vm *vm);
+void vm_unlock_shared(struct vm *vm);
+
+/* Around every call of a device, its timers included: bus accesses, APIC registers. Not nested.
+ * Unlocking tells the CPU that keeps the devices' timers where one has been armed for sooner. */
+static inline void vm_lock(struct vm *vm)
+{
+    if (vm->vcpu_count > 1)
+        vm_lock_shared(vm);
+}
+
+static inline void vm_unlock(struct vm *vm)
+{
+    if (vm->vcpu_count > 1)
+        vm_unlock_shared(vm);
+}
+
+static inline bool vm_has_ended(const struct vm *vm)
+{
+    return __atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_RUNS;
+}
+
+/* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
+ * CPU. Fits struct power_line. */
 void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why);
 void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

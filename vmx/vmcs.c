@@ -95,7 +95,7 @@ void vmcs_set_apic_mode(struct vcpu *vcpu)
         return;
     const uint32_t all = PROC2_VIRTUALIZE_APIC_ACCESSES | PROC2_VIRTUALIZE_X2APIC |
                          PROC2_APIC_REGISTER_VIRTUALIZATION | PROC2_VIRTUAL_INTERRUPT_DELIVERY;
-    uint64_t base = vcpu->vm->intc.read_base(vcpu->vm->intc.chip);
+    uint64_t base = vcpu->intc.read_base(vcpu->intc.chip);
     uint32_t mode = PROC2_VIRTUAL_INTERRUPT_DELIVERY;
     bool x2apic = (base & APIC_BASE_X2APIC) != 0;
     if (x2apic)
@@ -140,6 +140,9 @@ static uint32_t secondary_controls(const struct vcpu *vcpu)
     word |= optional(caps->proc2, PROC2_ENCLS_EXITING);
     if ((caps->ept_vpid & EPTCAP_INVVPID_SINGLE) != 0)
         word |= optional(caps->proc2, PROC2_VPID);
+    /* A vCPU that spins may wait for one that has no turn now. */
+    if (vcpu->seat->vcpu_count > 1)
+        word |= optional(caps->proc2, PROC2_PAUSE_LOOP_EXITING);
     if (vcpu->assisted)
         word |= PROC2_VIRTUAL_INTERRUPT_DELIVERY;
     return control_demand(caps->proc2, word);
@@ -153,6 +156,7 @@ void vmcs_set_controls(struct vcpu *vcpu)
     vmwrite(VMCS_CTRL_PIN,
             control_demand(caps->pin, PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING |
                                           PIN_VIRTUAL_NMIS |
+                                          (vcpu->posting ? PIN_POSTED_INTERRUPTS : 0) |
                                           optional(caps->pin, PIN_PREEMPTION_TIMER)));
     /* RDPMC, MWAIT and MONITOR exit because CPUID hides them; they fault there. */
     vcpu->proc =
@@ -180,14 +184,19 @@ void vmcs_set_controls(struct vcpu *vcpu)
     vmwrite(VMCS_CTRL_ENTRY_MSR_LOAD_COUNT, 0);
     vmwrite(VMCS_CTRL_ENTRY_EVENT, 0);
     vmwrite(VMCS_CTRL_MSR_BITMAP, vcpu->msr_bitmap.v);
-    vmwrite(VMCS_CTRL_TSC_OFFSET, vcpu->vm->tsc_offset);
-    vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(vcpu->vm->intc.page).v);
+    vmwrite(VMCS_CTRL_TSC_OFFSET, vcpu->tsc_offset);
+    vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(vcpu->intc.page).v);
     vmwrite(VMCS_CTRL_TPR_THRESHOLD, 0);
     vmwrite(VMCS_CTRL_EPTP, ept_pointer(&vcpu->vm->ept));
     if ((vcpu->proc2 & PROC2_VPID) != 0)
-        vmwrite(VMCS_CTRL_VPID, vcpu->vm->index + 1u);
+        vmwrite(VMCS_CTRL_VPID, vcpu->vpid);
     if ((vcpu->proc2 & PROC2_XSAVES) != 0)
         vmwrite(VMCS_CTRL_XSS_EXITING, 0);
+    if ((vcpu->proc2 & PROC2_PAUSE_LOOP_EXITING) !=
+        0) { /* in TSC ticks: between two PAUSEs; in all */
+        vmwrite(VMCS_CTRL_PLE_GAP, 128);
+        vmwrite(VMCS_CTRL_PLE_WINDOW, 4096);
+    }
     if ((vcpu->proc2 & PROC2_ENCLS_EXITING) != 0)
         vmwrite(VMCS_CTRL_ENCLS_EXITING, UINT64_MAX);
     if (vcpu->assisted) {
@@ -195,6 +204,10 @@ void vmcs_set_controls(struct vcpu *vcpu)
         for (uint32_t i = 0; i < 4; i++)
             vmwrite((enum vmcs_field)(VMCS_CTRL_EOI_EXIT0 + 2 * i), 0);
         vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
+        if (vcpu->posting) {
+            vmwrite(VMCS_CTRL_POSTED_VECTOR, VECTOR_POSTED);
+            vmwrite(VMCS_CTRL_POSTED_DESCRIPTOR, ptr_to_hpa(vcpu->intc.posted).v);
+        }
         vmcs_set_apic_mode(vcpu);
     }
 }

@@ -1,12 +1,12 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; The way into the guest and back: vmx_enter() calls this, and a VM exit makes it return.
 ;
-; unsigned vmx_enter_guest(struct guest_regs *regs, bool launched)
+; unsigned vmx_enter_guest(struct guest_regs *regs, enum vcpu_launch launch)
 ;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
 ;   VMfailValid. Keeps RDI, RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.c) tells the compiler:
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
-;   Between a launch and the next VMCLEAR every call comes from one frame of vcpu_run(), so the stack pointer is the
-;   same each time and the VMCS keeps it. All other host state is in the VMCS too (vmx/vmcs.c).
+;   The VMCS keeps the stack pointer from one call to the next: in one run of vcpu_run() it is the same each time. The
+;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order (vmx/vcpu.h asserts it).
 
 bits 64
@@ -14,6 +14,7 @@ default rel
 section .text
 
 VMCS_HOST_RSP equ 0x6c14
+LAUNCH_DONE equ 1                       ; bit 0: VMRESUME
 
 global vmx_enter_guest
 global vmx_exit_point
@@ -21,9 +22,9 @@ global vmx_exit_point
 vmx_enter_guest:
     push rbp
     push rdi                        ; the exit finds regs on top of the host's stack
-    test sil, sil
-    jz .host_stack
-.registers:                         ; ZF: VMLAUNCH; the MOVs leave it alone
+    cmp esi, LAUNCH_DONE
+    jne .host_stack
+.registers:                         ; ZF: VMRESUME; the MOVs leave it alone
     mov rax, [rdi + 0 * 8]
     mov rcx, [rdi + 1 * 8]
     mov rdx, [rdi + 2 * 8]
@@ -39,7 +40,7 @@ vmx_enter_guest:
     mov r14, [rdi + 14 * 8]
     mov r15, [rdi + 15 * 8]
     mov rdi, [rdi + 7 * 8]
-    jz .launch
+    jnz .launch
     vmresume
     jmp .failed
 .launch:
@@ -51,11 +52,12 @@ vmx_enter_guest:
     pop rdi
     pop rbp
     ret
-.host_stack:                        ; once per launch: see the condition above
+.host_stack:
     mov eax, VMCS_HOST_RSP
     vmwrite rax, rsp
     jbe .failed
-    test sil, sil
+    and esi, LAUNCH_DONE
+    xor esi, LAUNCH_DONE
     jmp .registers
 
 vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the launch

@@ -121,7 +121,7 @@ static uint32_t processor_priority(const struct vlapic *apic)
     return (uint32_t)isr & 0xf0;
 }
 
-static bool set_irr(struct vlapic *apic, unsigned vector, bool level);
+static bool post(struct vlapic *apic, unsigned vector, bool level);
 
 /* One error interrupt for all errors until ESR is written; that also ends the recursion when the
  * error LVT itself holds an illegal vector. */
@@ -131,30 +131,76 @@ static void set_error(struct vlapic *apic, uint32_t error)
     apic->errors |= error;
     uint32_t lvt = *reg(apic, LVT_ERROR);
     if (first && (lvt & LVT_MASKED) == 0)
-        set_irr(apic, lvt & 0xff, false);
+        post(apic, lvt & 0xff, false);
 }
 
-static bool set_irr(struct vlapic *apic, unsigned vector, bool level)
+/* Whether a vector can come in at all; else notes the error. */
+static bool takes_vector(struct vlapic *apic, unsigned vector)
 {
     if ((*reg(apic, SVR) & SVR_ENABLE) == 0)
         return false;
-    if (vector < 16) {
-        set_error(apic, ERROR_RECEIVE_VECTOR);
+    if (vector >= 16)
+        return true;
+    set_error(apic, ERROR_RECEIVE_VECTOR);
+    return false;
+}
+
+/* Sets a vector's trigger mode; true where it was another. */
+static bool set_trigger_mode(struct vlapic *apic, unsigned vector, bool level)
+{
+    uint32_t *tmr = reg(apic, TMR + (vector >> 5) * 16), bit = 1u << (vector & 31);
+    if (((*tmr & bit) != 0) == level)
         return false;
-    }
-    unsigned word = vector >> 5;
-    uint32_t bit = 1u << (vector & 31);
-    uint32_t *tmr = reg(apic, TMR + word * 16);
-    *tmr = level ? *tmr | bit : *tmr & ~bit;
-    *reg(apic, IRR + word * 16) |= bit;
-    apic->irr_words |= (uint8_t)(1u << word);
-    changed(apic);
+    *tmr ^= bit;
     return true;
+}
+
+/* An interrupt from elsewhere: the page's IRR belongs to the CPU that runs the vCPU. */
+static bool post(struct vlapic *apic, unsigned vector, bool level)
+{
+    if (!takes_vector(apic, vector))
+        return false;
+    struct posted *posted = apic->w.posted;
+    bool silent = !set_trigger_mode(apic, vector, level) && !level;
+    __atomic_fetch_or(&posted->requests[vector >> 6], 1ull << (vector & 63), __ATOMIC_SEQ_CST);
+    if ((__atomic_fetch_or(&posted->outstanding, 1, __ATOMIC_SEQ_CST) & 1) == 0 || !silent)
+        apic->w.line.posted(apic->w.line.vcpu, silent);
+    return true;
+}
+
+static void vlapic_collect(void *chip)
+{
+    struct vlapic *apic = chip;
+    struct posted *posted = apic->w.posted;
+    if ((__atomic_load_n(&posted->outstanding, __ATOMIC_ACQUIRE) & 1) == 0)
+        return;
+    /* ON first: what comes in behind it is announced anew (SDM, "Posted-Interrupt Processing"). */
+    __atomic_fetch_and(&posted->outstanding, ~1u, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < 4; i++) {
+        if (__atomic_load_n(&posted->requests[i], __ATOMIC_RELAXED) == 0)
+            continue;
+        uint64_t bits = __atomic_exchange_n(&posted->requests[i], 0, __ATOMIC_SEQ_CST);
+        *reg(apic, IRR + 32 * i) |= (uint32_t)bits;
+        *reg(apic, IRR + 32 * i + 16) |= (uint32_t)(bits >> 32);
+        apic->irr_words |= (uint8_t)(3u << 2 * i);
+    }
+}
+
+/* An interrupt from the vCPU itself or its timer. */
+static void set_irr(struct vlapic *apic, unsigned vector)
+{
+    if (!takes_vector(apic, vector))
+        return;
+    set_trigger_mode(apic, vector, false);
+    *reg(apic, IRR + (vector >> 5) * 16) |= 1u << (vector & 31);
+    apic->irr_words |= (uint8_t)(1u << (vector >> 5));
+    changed(apic);
 }
 
 static int vlapic_pending(void *chip)
 {
     struct vlapic *apic = chip;
+    vlapic_collect(apic);
     if (apic->irr_words == 0)
         return -1;
     int irr = highest_vector(apic, IRR, apic->irr_words);
@@ -203,7 +249,7 @@ static void timer_expired(void *chip)
     struct vlapic *apic = chip;
     uint32_t lvt = *reg(apic, LVT_TIMER);
     if ((lvt & LVT_MASKED) == 0)
-        set_irr(apic, lvt & 0xff, false);
+        set_irr(apic, lvt & 0xff);
 }
 
 static uint64_t vlapic_read_deadline(void *chip)
@@ -217,63 +263,25 @@ static bool vlapic_write_deadline(void *chip, uint64_t guest_tsc)
     return true;
 }
 
-/* One message at its destination. */
-static bool accept_message(struct vlapic *apic, const struct vlapic_message *message)
+bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message)
 {
     const struct vcpu_line *line = &apic->w.line;
     if ((apic->base & BASE_EN) == 0)
         return false;
     switch ((enum vlapic_mode)message->mode) {
     case VLAPIC_FIXED:
-    case VLAPIC_LOWEST: return set_irr(apic, message->vector, message->level);
+    case VLAPIC_LOWEST: return post(apic, message->vector, message->level);
     case VLAPIC_NMI: line->nmi(line->vcpu); return true;
-    case VLAPIC_INIT:
-        if (apic->w.init != NULL)
-            apic->w.init(line->vcpu);
-        return true;
-    case VLAPIC_SIPI:
-        if (apic->w.startup != NULL)
-            apic->w.startup(line->vcpu, message->vector);
-        return true;
+    case VLAPIC_INIT: line->init(line->vcpu); return true;
+    case VLAPIC_SIPI: line->startup(line->vcpu, message->vector); return true;
     case VLAPIC_EXTINT:
         apic->extint = true;
-        changed(apic);
+        line->posted(line->vcpu, false);
         return true;
     case VLAPIC_SMI: /* there is no SMM in these machines */
     case VLAPIC_RESERVED: break;
     }
     return false;
-}
-
-/* SDM, "Determining IPI Destination". */
-static bool is_destination(const struct vlapic *apic, const struct vlapic_message *message)
-{
-    uint32_t to = message->destination, ldr = *reg(apic, LDR);
-    if (!message->logical)
-        return to == VLAPIC_BROADCAST || to == apic->w.id;
-    if (is_x2apic(apic))
-        return to == VLAPIC_BROADCAST || (to >> 16 == ldr >> 16 && (to & ldr & 0xffff) != 0);
-    to &= 0xff;
-    ldr >>= 24;
-    if (*reg(apic, DFR) >> 28 == 0xf) /* flat */
-        return (to & ldr) != 0;
-    return (to >> 4 == 0xf || to >> 4 == ldr >> 4) && (to & ldr & 0xf) != 0;
-}
-
-bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *message)
-{
-    struct vlapic *lowest = NULL;
-    bool taken = false;
-    for (unsigned i = 0; i < group->count; i++) {
-        struct vlapic *apic = group->peer[i];
-        if (!is_destination(apic, message))
-            continue;
-        if (message->mode != VLAPIC_LOWEST)
-            taken |= accept_message(apic, message);
-        else if (lowest == NULL || *reg(apic, TPR) < *reg(lowest, TPR))
-            lowest = apic;
-    }
-    return lowest != NULL ? accept_message(lowest, message) : taken;
 }
 
 /* SDM, "Issuing Interprocessor Interrupts". An IPI is edge-triggered, whatever its trigger bit. */
@@ -295,7 +303,7 @@ static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
         return;
     if (shorthand == SELF) {
         if (ordinary) /* no other mode is valid */
-            set_irr(apic, message.vector, false);
+            set_irr(apic, message.vector);
         return;
     }
     if (shorthand == NOBODY) {
@@ -304,7 +312,7 @@ static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
     }
     for (unsigned i = 0; i < apic->w.group->count; i++)
         if (shorthand == ALL || apic->w.group->peer[i] != apic)
-            accept_message(apic->w.group->peer[i], &message);
+            vlapic_take(apic->w.group->peer[i], &message);
 }
 
 static void write_icr(struct vlapic *apic, uint64_t value)
@@ -392,6 +400,8 @@ static bool vlapic_read(void *chip, unsigned offset, uint64_t *value)
     *value = 0;
     if (!check_offset(apic, offset, XAPIC_READ, ALWAYS_READ))
         return false;
+    if (offset >= IRR && offset < ESR)
+        vlapic_collect(apic);
     if (offset == CURRENT_COUNT)
         *value = vlapic_timer_count(&apic->timer);
     else if (offset == PPR && !apic->intc->assisted)
@@ -424,7 +434,8 @@ static void vlapic_written(void *chip, unsigned offset)
     vlapic_write(apic, offset, *reg(apic, offset & 0xffc));
 }
 
-uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
+/* All ones, dropped, outside xAPIC mode; writes must be aligned 32-bit ones, others are dropped. */
+static uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
 {
     struct vlapic *apic = chip;
     uint64_t value;
@@ -435,7 +446,7 @@ uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
     return value >> (gpa & 3) * 8;
 }
 
-void vlapic_mmio_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)
+static void vlapic_mmio_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)
 {
     struct vlapic *apic = chip;
     if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (gpa & 3) == 0)
@@ -501,9 +512,9 @@ void vlapic_set_lint0(void *chip, unsigned pin, bool high)
         return;
     struct vlapic_message message = {.vector = (uint8_t)lvt, .mode = lvt >> 8 & 7};
     if ((apic->base & BASE_EN) == 0 || message.mode == VLAPIC_EXTINT)
-        changed(apic); /* extint_pending() looks at the pin */
+        apic->w.line.posted(apic->w.line.vcpu, false); /* extint_pending() looks at the pin */
     else if ((lvt & LVT_MASKED) == 0 && message.mode != VLAPIC_SIPI)
-        accept_message(apic, &message);
+        vlapic_take(apic, &message);
 }
 
 void vlapic_reset(struct vlapic *apic, bool init)
@@ -519,9 +530,15 @@ void vlapic_reset(struct vlapic *apic, bool init)
     for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
         *reg(apic, lvt) = LVT_MASKED;
     vlapic_timer_reset(&apic->timer);
+    *apic->w.posted = (struct posted){{0}, 0, {0}};
     apic->irr_words = apic->isr_words = 0;
     apic->errors = 0;
     apic->extint = false;
+}
+
+static void vlapic_take_init(void *chip)
+{
+    vlapic_reset(chip, true);
 }
 
 void vlapic_set_virtual_wire(struct vlapic *apic)
@@ -547,8 +564,13 @@ enum status vlapic_init(struct vlapic *apic, struct intc *intc, const struct vla
     *intc = (struct intc){
         .chip = apic,
         .page = wiring->page,
+        .posted = wiring->posted,
         .pending = vlapic_pending,
         .accept = vlapic_accept,
+        .collect = vlapic_collect,
+        .init = vlapic_take_init,
+        .mmio_read = vlapic_mmio_read,
+        .mmio_write = vlapic_mmio_write,
         .extint_pending = vlapic_extint_pending,
         .extint_acknowledge = vlapic_extint_acknowledge,
         .read = vlapic_read,

@@ -49,16 +49,15 @@ struct vlapic_group {
 /* What an APIC is wired to; every pointer but the marked ones is needed. */
 struct vlapic_wiring {
     uint32_t *page; /* register page = virtual-APIC page: 4 KiB, aligned, owned by this APIC */
+    struct posted *posted; /* where interrupts from elsewhere wait for intc's collect() */
     struct timers *timers;
     struct vlapic_group *group;
     struct vcpu_line line;
     unsigned (*pic_acknowledge)(void *pic); /* may be NULL: no 8259 */
     void *pic;
-    void (*init)(void *vcpu); /* an INIT has arrived: calls vlapic_reset(, true); may be NULL */
-    void (*startup)(void *vcpu, unsigned vector); /* a SIPI has arrived; may be NULL */
-    const uint64_t *tsc_offset;                   /* guest TSC = clock of timers + this */
-    uint32_t id;                                  /* APIC ID, below 255 */
-    uint8_t phys_bits;                            /* width of guest-physical addresses */
+    const uint64_t *tsc_offset; /* guest TSC = clock of timers + this */
+    uint32_t id;                /* APIC ID, below 255 */
+    uint8_t phys_bits;          /* width of guest-physical addresses */
     bool boot_cpu;
 };
 
@@ -88,13 +87,12 @@ void vlapic_reset(struct vlapic *apic, bool init);
  * the 8259 through LINT0. For a boot CPU that starts in a kernel, after vlapic_init(). */
 void vlapic_set_virtual_wire(struct vlapic *apic);
 
-/* For a struct mmio_range of 4 KiB at VLAPIC_DEFAULT_BASE: memory accesses that reach the device.
- * All ones, dropped, outside xAPIC mode; writes must be aligned 32-bit ones, others are dropped. */
-uint64_t vlapic_mmio_read(void *apic, uint64_t gpa, unsigned bytes);
-void vlapic_mmio_write(void *apic, uint64_t gpa, unsigned bytes, uint64_t value);
-
 /* An irq_line's set(): the pin LINT0, where the 8259's INTR is connected. */
 void vlapic_set_lint0(void *apic, unsigned pin, bool high);
 
-/* Sends a message to the APIC(s) it is meant for; false when nobody took it. */
+/* One message at one APIC that it is meant for; false: not taken. */
+bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message);
+
+/* Sends a message to the APIC(s) it is meant for; false when nobody took it. What it changes of
+ * them, their own CPUs may be changing too: see struct posted. */
 bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *message);

@@ -31,16 +31,21 @@ static void gate_set(unsigned vector, uint64_t entry)
         (uint16_t)entry, CODE64, INTERRUPT_64, (uint16_t)(entry >> 16), (uint32_t)(entry >> 32), 0};
 }
 
-void trap_init(void)
+void trap_load(void)
 {
     struct {
         uint16_t limit;
         uint64_t base;
     } __attribute__((packed)) pointer = {sizeof(idt) - 1, (uint64_t)idt};
 
+    __asm__ volatile("lidt %0" : : "m"(pointer) : "memory");
+}
+
+void trap_init(void)
+{
     for (unsigned v = 0; v < 256; v++)
         gate_set(v, (uint64_t)vector_stubs + v * STUB_SIZE);
-    __asm__ volatile("lidt %0" : : "m"(pointer) : "memory");
+    trap_load();
 }
 
 void trap_set_handler(unsigned vector, trap_handler *fn)

@@ -49,6 +49,9 @@ struct probe probe_call(void (*function)(void *), void *argument);
 /* The registers at the last probed fault. */
 extern struct trap_frame trap_last;
 
+/* The IDT for another CPU (smp.c). */
+void trap_load(void);
+
 /* Called by start.asm and vectors.asm. */
 void trap_init(void);
 void trap_dispatch(struct trap_frame *frame);

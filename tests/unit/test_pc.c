@@ -1,9 +1,9 @@
 // link: guest/pc.c guest/pc_memory.c guest/linux.c guest/flat.c guest/acpi.c guest/cpuid_policy.c
 // link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
 // link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
-// link: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
-// link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c
-// link: drivers/virt/vata_command.c drivers/virt/vata_dma.c
+// link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c
+// link: drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c
+// link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
 // link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/screen.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
 // link: arch/format.c
@@ -96,6 +96,17 @@ static uint64_t console_poll(void *ctx, uint64_t when)
     return when + 1000;
 }
 
+static void ignore(void *vcpu)
+{
+    (void)vcpu;
+}
+
+static void ignore_posted(void *vcpu, bool silent)
+{
+    (void)vcpu;
+    (void)silent;
+}
+
 static uint8_t program[512] = {0xf4, [510] = 0x55, 0xaa};
 static struct vm_config config;
 static struct pc_host host = {.cpuid = host_cpuid,
@@ -103,6 +114,7 @@ static struct pc_host host = {.cpuid = host_cpuid,
                               .tsc_hz = 100000000,
                               .epoch = 1700000000,
                               .microcode = 7ull << 32,
+                              .line = {.changed = ignore, .posted = ignore_posted},
                               .ept = {.pages_2m = true, .phys_bits = 48},
                               .apic_access = true};
 static const struct pc_console console = {
@@ -125,7 +137,7 @@ static int set_up(void **state)
     memset(console_text, 0, sizeof(console_text));
     typed = "";
     ended = VM_RUNS;
-    assert_int_equal(pc_create(&config, 0, &host, &console, &pc), OK);
+    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
     return 0;
 }
 
@@ -181,10 +193,10 @@ static void test_console(void **state)
     out(0xe9, 'i');
     assert_string_equal(console_text, "hi");
     typed = "xy";
-    timers_run(&pc->vm.timers, 5);
+    timers_run(&pc->vm.seat[0].timers, 5);
     assert_int_equal(pc->console_timer.deadline, 1005);
     assert_int_equal(in(0x3f8), 'x');
-    timers_run(&pc->vm.timers, 1005);
+    timers_run(&pc->vm.seat[0].timers, 1005);
     assert_int_equal(in(0x3f8), 'y');
     assert_int_equal(in(0x3fd) & 1, 0);
 }
@@ -209,7 +221,7 @@ static void test_wires(void **state)
 {
     (void)state;
     static const uint8_t icw[] = {0x11, 0x30, 0x04, 0x01};
-    const struct intc *intc = &pc->vm.intc;
+    const struct intc *intc = &pc->cpu[0].vcpu.intc;
     out(0x20, icw[0]);
     for (unsigned i = 1; i < 4; i++)
         out(0x21, icw[i]);
@@ -219,7 +231,7 @@ static void test_wires(void **state)
     out(0x40, 100);
     out(0x40, 0);
     now += 100 * host.tsc_hz / 1000000;
-    timers_run(&pc->vm.timers, now);
+    timers_run(&pc->vm.seat[0].timers, now);
     assert_true(intc->extint_pending(intc->chip));
     assert_int_equal(intc->extint_acknowledge(intc->chip), 0x30);
 
@@ -227,7 +239,7 @@ static void test_wires(void **state)
     bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4, 0x55);
     assert_int_equal(bus_mmio_read(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4) & 0xff, 0x55);
     now += host.tsc_hz;
-    timers_run(&pc->vm.timers, now);
+    timers_run(&pc->vm.seat[0].timers, now);
     assert_int_equal(intc->pending(intc->chip), 0x55);
 }
 
@@ -293,7 +305,7 @@ static void test_disk(void **state)
         config.disk_count = 1;
         config.disk[0].base = (uint64_t)(uintptr_t)data;
         config.disk[0].size = sizeof(data);
-        assert_int_equal(pc_create(&config, 0, &host, &console, &pc), OK);
+        assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
         assert_int_equal(pc->rtc.ram[0x12], 0xf0);
         assert_int_equal(in(0x1f7), 0x50);
         assert_int_equal(in(IDE_BASE + 2), 0);
@@ -317,7 +329,7 @@ static void refuse(enum status expected, const char *text)
 {
     struct pc *other = NULL;
     const uint64_t free_bytes = page_alloc_free_bytes();
-    assert_int_equal(pc_create(&config, 1, &host, &console, &other), expected);
+    assert_int_equal(pc_create(&config, 1, 1, &host, &console, &other), expected);
     assert_non_null(strstr(logged, text));
     assert_int_equal(page_alloc_free_bytes(), free_bytes);
 }

@@ -1,4 +1,4 @@
-// link: drivers/virt/vioapic.c drivers/virt/vlapic.c drivers/virt/vlapic_timer.c vmx/timers.c
+// link: drivers/virt/vioapic.c drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c vmx/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The IO-APIC in front of two local APICs: redirection, edge and level, remote IRR. */
 #include "drivers/virt/vioapic.h"
@@ -22,6 +22,7 @@ static struct vlapic_group group;
 static uint32_t page[2][1024] __attribute__((aligned(4096)));
 static struct vlapic apic[2];
 static struct intc intc[2];
+static struct posted posted[2];
 static struct vioapic ioapic;
 static unsigned nmis;
 
@@ -33,6 +34,23 @@ static uint64_t read_clock(void)
 static void on_changed(void *vcpu)
 {
     (void)vcpu;
+}
+
+static void on_init(void *vcpu)
+{
+    (void)vcpu;
+}
+
+static void on_startup(void *vcpu, unsigned vector)
+{
+    (void)vcpu;
+    (void)vector;
+}
+
+static void on_posted(void *vcpu, bool silent)
+{
+    (void)vcpu;
+    (void)silent;
 }
 
 static void on_nmi(void *vcpu)
@@ -98,7 +116,12 @@ static int setup(void **state)
         struct vlapic_wiring w = {.page = page[i],
                                   .timers = &timers,
                                   .group = &group,
-                                  .line = {on_changed, on_nmi, NULL},
+                                  .posted = &posted[i],
+                                  .line = {.changed = on_changed,
+                                           .posted = on_posted,
+                                           .nmi = on_nmi,
+                                           .init = on_init,
+                                           .startup = on_startup},
                                   .pic_acknowledge = pic_acknowledge,
                                   .tsc_offset = &tsc_offset,
                                   .id = i,

@@ -1,4 +1,4 @@
-// link: drivers/virt/vlapic.c drivers/virt/vlapic_timer.c vmx/timers.c
+// link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c vmx/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC: registers, priorities, modes, IPIs and the timer against a fake clock. */
 #include "drivers/virt/vlapic.h"
@@ -51,7 +51,8 @@ static struct vlapic_group group;
 static uint32_t page[CPUS][1024] __attribute__((aligned(4096)));
 static struct vlapic apic[CPUS];
 static struct intc intc[CPUS];
-static unsigned changes[CPUS], nmis[CPUS], inits[CPUS], sipi[CPUS];
+static struct posted posted[CPUS];
+static unsigned silents[CPUS], changes[CPUS], nmis[CPUS], inits[CPUS], sipi[CPUS];
 static unsigned eois, last_eoi;
 
 static uint64_t read_clock(void)
@@ -69,6 +70,12 @@ static void on_changed(void *vcpu)
     changes[index_of(vcpu)]++;
 }
 
+static void on_posted(void *vcpu, bool silent)
+{
+    silents[index_of(vcpu)] += silent;
+    changes[index_of(vcpu)]++;
+}
+
 static void on_nmi(void *vcpu)
 {
     nmis[index_of(vcpu)]++;
@@ -76,8 +83,9 @@ static void on_nmi(void *vcpu)
 
 static void on_init(void *vcpu)
 {
-    inits[index_of(vcpu)]++;
-    vlapic_reset(vcpu, true);
+    const unsigned i = index_of(vcpu);
+    inits[i]++;
+    intc[i].init(intc[i].chip);
 }
 
 static void on_startup(void *vcpu, unsigned vector)
@@ -127,6 +135,7 @@ static bool base(uint64_t value)
 
 static bool has_bit(unsigned offset, unsigned vector)
 {
+    intc[0].collect(&apic[0]);
     return (page[0][(offset + vector / 32 * 16) / 4] >> vector % 32 & 1) != 0;
 }
 
@@ -154,6 +163,7 @@ static int setup(void **state)
     timers = (struct timers){.read = read_clock, .hz = 65536 * 4, .next = TIMER_NEVER};
     group = (struct vlapic_group){.eoi = on_eoi, .ioapic = &timers};
     memset(page, 0xa5, sizeof(page));
+    memset(silents, 0, sizeof(silents));
     memset(inits, 0, sizeof(inits));
     memset(sipi, 0, sizeof(sipi));
     memset(nmis, 0, sizeof(nmis));
@@ -162,11 +172,15 @@ static int setup(void **state)
         struct vlapic_wiring w = {.page = page[i],
                                   .timers = &timers,
                                   .group = &group,
-                                  .line = {on_changed, on_nmi, &apic[i]},
+                                  .posted = &posted[i],
+                                  .line = {.changed = on_changed,
+                                           .posted = on_posted,
+                                           .nmi = on_nmi,
+                                           .init = on_init,
+                                           .startup = on_startup,
+                                           .vcpu = &apic[i]},
                                   .pic_acknowledge = pic_acknowledge,
                                   .pic = &group,
-                                  .init = on_init,
-                                  .startup = on_startup,
                                   .tsc_offset = &tsc_offset,
                                   .id = i,
                                   .phys_bits = 39,
@@ -405,17 +419,17 @@ static void test_xapic_reserved_bits(void **state)
 static void test_mmio(void **state)
 {
     (void)state;
-    assert_int_equal(vlapic_mmio_read(&apic[2], BASE + ID, 4), 2 << 24);
-    assert_int_equal(vlapic_mmio_read(&apic[2], BASE + ID + 3, 1), 2);
-    assert_int_equal(vlapic_mmio_read(&apic[2], BASE + ID + 4, 4), 0);
-    vlapic_mmio_write(&apic[2], BASE + TPR, 4, 0xffffffff00000033);
+    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID, 4), 2 << 24);
+    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID + 3, 1), 2);
+    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID + 4, 4), 0);
+    intc[2].mmio_write(&apic[2], BASE + TPR, 4, 0xffffffff00000033);
     assert_int_equal(get(2, TPR), 0x33);
-    vlapic_mmio_write(&apic[2], BASE + TPR, 1, 0x44); /* too narrow */
-    vlapic_mmio_write(&apic[2], BASE + TPR + 1, 4, 0x44);
+    intc[2].mmio_write(&apic[2], BASE + TPR, 1, 0x44); /* too narrow */
+    intc[2].mmio_write(&apic[2], BASE + TPR + 1, 4, 0x44);
     assert_int_equal(get(2, TPR), 0x33);
     enter_x2apic();
-    assert_int_equal(vlapic_mmio_read(&apic[0], BASE + ID, 4), UINT64_MAX);
-    vlapic_mmio_write(&apic[0], BASE + TPR, 4, 0x33);
+    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 4), UINT64_MAX);
+    intc[0].mmio_write(&apic[0], BASE + TPR, 4, 0x33);
     assert_int_equal(get(0, TPR), 0);
 }
 
@@ -816,6 +830,43 @@ static void test_timer_mode_switches(void **state)
     assert_int_equal(timers.next, TIMER_NEVER);
 }
 
+/* What comes from elsewhere waits in struct posted, and is announced once until it is collected. */
+static void test_posted(void **state)
+{
+    (void)state;
+    struct vlapic_message m = {.destination = 1, .vector = 0x50};
+    assert_true(vlapic_deliver(&group, &m));
+    m.vector = 0xf3;
+    assert_true(vlapic_deliver(&group, &m));
+    assert_int_equal(changes[1], 1);
+    assert_int_equal(silents[1], 1);
+    assert_int_equal(page[1][(IRR + 0x20) / 4], 0); /* the page is its own CPU's */
+    assert_int_equal(posted[1].outstanding, 1);
+    assert_int_equal(posted[1].requests[1], 1ull << (0x50 - 64));
+    assert_int_equal(posted[1].requests[3], 1ull << (0xf3 - 192));
+    intc[1].collect(&apic[1]);
+    assert_int_equal(posted[1].outstanding, 0);
+    assert_int_equal(posted[1].requests[1] | posted[1].requests[3], 0);
+    assert_int_equal(pending(1), 0xf3);
+    intc[1].accept(&apic[1], 0xf3);
+    put(1, EOI, 0);
+    assert_int_equal(pending(1), 0x50);
+    /* A level-triggered one, and the first edge behind it, are announced aloud: each changes what
+     * the EOI is to do. */
+    m = (struct vlapic_message){.destination = 1, .vector = 0x61, .level = true};
+    vlapic_deliver(&group, &m);
+    m.level = false;
+    vlapic_deliver(&group, &m);
+    assert_int_equal(changes[1], 4);
+    assert_int_equal(silents[1], 1);
+    intc[1].collect(&apic[1]);
+    vlapic_deliver(&group, &m);
+    assert_int_equal(silents[1], 2);
+    intc[1].init(&apic[1]); /* INIT forgets them */
+    intc[1].collect(&apic[1]);
+    assert_int_equal(pending(1), -1);
+}
+
 static void test_assisted(void **state)
 {
     (void)state;
@@ -886,7 +937,7 @@ static void test_random_accesses(void **state)
             break;
         case 6: tsc_offset = value; break;
         case 7: intc[cpu].written(&apic[cpu], offset); break;
-        case 8: vlapic_mmio_write(&apic[cpu], value, 4, value); break;
+        case 8: intc[cpu].mmio_write(&apic[cpu], value, 4, value); break;
         default: intc[cpu].write(&apic[cpu], offset, value); break;
         }
         int v = pending(cpu);
@@ -925,6 +976,7 @@ int main(void)
         ENABLED(test_periodic),
         ENABLED(test_deadline),
         ENABLED(test_timer_mode_switches),
+        ENABLED(test_posted),
         ENABLED(test_assisted),
         ENABLED(test_random_accesses),
     };

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One access of a vCPU to a port or to device memory: under the VM's lock, and with the page of the
+ * local APIC leading to the vCPU's own. */
+#pragma once
+
+#include "vmx/vcpu.h"
+
+static inline uint32_t access_port_read(struct vcpu *vcpu, uint16_t port, unsigned bytes)
+{
+    vm_lock(vcpu->vm);
+    const uint32_t value = bus_port_read(&vcpu->vm->bus, port, bytes);
+    vm_unlock(vcpu->vm);
+    return value;
+}
+
+static inline void access_port_write(struct vcpu *vcpu, uint16_t port, unsigned bytes,
+                                     uint32_t value)
+{
+    vm_lock(vcpu->vm);
+    bus_port_write(&vcpu->vm->bus, port, bytes, value);
+    vm_unlock(vcpu->vm);
+}
+
+static inline bool access_is_apic(uint64_t gpa)
+{
+    return gpa / PAGE_SIZE == VM_APIC_PAGE_GPA / PAGE_SIZE;
+}
+
+/* bytes: 1, 2, 4 or 8 */
+static inline uint64_t access_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
+{
+    const struct intc *intc = &vcpu->intc;
+    vm_lock(vcpu->vm);
+    const uint64_t value = access_is_apic(gpa) ? intc->mmio_read(intc->chip, gpa, bytes)
+                                               : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
+    vm_unlock(vcpu->vm);
+    return value;
+}
+
+static inline void access_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned bytes,
+                                     uint64_t value)
+{
+    const struct intc *intc = &vcpu->intc;
+    vm_lock(vcpu->vm);
+    if (access_is_apic(gpa))
+        intc->mmio_write(intc->chip, gpa, bytes, value);
+    else
+        bus_mmio_write(&vcpu->vm->bus, gpa, bytes, value);
+    vm_unlock(vcpu->vm);
+}

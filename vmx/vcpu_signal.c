@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What other CPUs ask of a vCPU: to look at its interrupts, an NMI, INIT, SIPI, the VM's end; and
+ * the VM's lock. */
+#include "arch/fault.h"
+#include "arch/format.h"
+#include "arch/lapic.h"
+#include "vmx/boot_state.h"
+#include "vmx/insn.h"
+#include "vmx/vcpu.h"
+#include "vmx/vmcs.h"
+#include "vmx/vmx.h"
+
+#include <stdarg.h>
+
+#define SIPI_VECTOR_SHIFT 8
+
+void vm_lock_shared(struct vm *vm)
+{
+    spinlock_lock(&vm->lock);
+    vm->next_before = vm->seat[0].timers.next;
+}
+
+void vm_unlock_shared(struct vm *vm)
+{
+    struct vm_seat *keeper = &vm->seat[0];
+    const bool sooner = keeper->timers.next < vm->next_before;
+    spinlock_unlock(&vm->lock);
+    if (sooner && keeper->cpu != cpu_self())
+        smp_wake(keeper->cpu);
+}
+
+/*
+ * Whoever sets a vCPU's attention first interrupts its CPU; that looks at what has been asked for
+ * after it has taken the attention back (vcpu_prepare(), vcpu_wait(), sched.c). A vCPU that has no
+ * turn is looked at by its seat between turns, so the one that has is made to leave.
+ */
+void vcpu_kick(struct vcpu *vcpu)
+{
+    struct vm_seat *seat = vcpu->seat;
+    bool known = __atomic_exchange_n(&vcpu->attention, true, __ATOMIC_SEQ_CST);
+    if (seat->vcpu_count > 1) {
+        __atomic_store_n(&seat->woken, true, __ATOMIC_SEQ_CST);
+        struct vcpu *current = __atomic_load_n(&seat->current, __ATOMIC_SEQ_CST);
+        if (current != NULL && current != vcpu)
+            known = __atomic_exchange_n(&current->attention, true, __ATOMIC_SEQ_CST) && known;
+    }
+    if (!known && seat->cpu != cpu_self())
+        smp_wake(seat->cpu);
+}
+
+static void line_changed(void *vcpu)
+{
+    ((struct vcpu *)vcpu)->attention = true;
+}
+
+static void line_posted(void *dev, bool silent)
+{
+    struct vcpu *vcpu = dev;
+    /* Where vCPUs share a CPU, another one's guest might take the notification away. */
+    if (silent && vcpu->posting && vcpu->seat->cpu != cpu_self())
+        lapic_send(vcpu->seat->cpu->apic_id, VECTOR_POSTED);
+    else
+        vcpu_kick(vcpu);
+}
+
+static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
+{
+    uint32_t old = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&vcpu->requests, &old, (old & ~drop) | add, true,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+    vcpu_kick(vcpu);
+}
+
+static void line_nmi(void *vcpu)
+{
+    request(vcpu, 0, REQUEST_NMI);
+}
+
+/* A SIPI from before the INIT does not count. */
+static void line_init(void *vcpu)
+{
+    request(vcpu, REQUEST_SIPI | REQUEST_NMI, REQUEST_INIT);
+}
+
+static void line_startup(void *vcpu, unsigned vector)
+{
+    request(vcpu, 0xff << SIPI_VECTOR_SHIFT, REQUEST_SIPI | (vector & 0xff) << SIPI_VECTOR_SHIFT);
+}
+
+struct vcpu_line vcpu_line(void)
+{
+    return (struct vcpu_line){.changed = line_changed,
+                              .posted = line_posted,
+                              .nmi = line_nmi,
+                              .init = line_init,
+                              .startup = line_startup};
+}
+
+/*
+ * SDM, "Processor State After INIT": the caches' control, x87 and SSE, MTRRs, the TSC and most MSRs
+ * stay. The boot processor would fetch from the reset vector; the others wait.
+ */
+static void take_init(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    const enum vmcs_field kept[] = {VMCS_GUEST_PAT, VMCS_GUEST_SYSENTER_CS, VMCS_GUEST_SYSENTER_ESP,
+                                    VMCS_GUEST_SYSENTER_EIP};
+    uint64_t value[sizeof(kept) / sizeof(kept[0])];
+    struct boot_state state = boot_state_reset(vcpu_signature(vcpu));
+    state.cr0 |= vmread(VMCS_CTRL_CR0_SHADOW) & (CR0_CD | CR0_NW);
+    for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        value[i] = vmread(kept[i]);
+    vmcs_set_guest(vcpu, &state);
+    for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        vmwrite(kept[i], value[i]);
+    vcpu_reset_debug();
+    vcpu->event = 0;
+    vcpu->nmi_pending = false;
+    vm_lock(vm);
+    vcpu->intc.init(vcpu->intc.chip);
+    vm_unlock(vm);
+    vcpu->activity = vcpu->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
+    vcpu->halted_open = true;
+}
+
+void vcpu_take_requests(struct vcpu *vcpu)
+{
+    const uint32_t taken = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    if ((taken & REQUEST_INIT) != 0)
+        take_init(vcpu);
+    if ((taken & REQUEST_NMI) != 0)
+        vcpu->nmi_pending = true;
+    if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == VCPU_WAITS_FOR_SIPI) {
+        const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
+        vmwrite(VMCS_GUEST_CS, page << 8);
+        vmwrite(VMCS_GUEST_CS_BASE, page << 12);
+        vmwrite(VMCS_GUEST_RIP, 0);
+        vcpu->activity = VCPU_RUNS;
+    }
+}
+
+void vm_end_request(void *dev, enum vm_end end, uint32_t code, const char *why)
+{
+    vm_end_format(dev, end, code, "%s", why);
+}
+
+void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *format, ...)
+{
+    if (__atomic_exchange_n(&vm->end_claimed, true, __ATOMIC_ACQ_REL))
+        return;
+    struct vcpu *vcpu = cpu_self()->vcpu;
+    vm->end_vcpu = vcpu != NULL && vcpu->vm == vm ? vcpu : NULL;
+    vm->end_code = code;
+    va_list args;
+    va_start(args, format);
+    format_text_va(vm->end_why, sizeof(vm->end_why), format, args);
+    va_end(args);
+    __atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vcpu_kick(vm->vcpu[i]);
+}
