@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""VMs of several vCPUs: on as many host CPUs, and in turns on fewer; with APIC virtualisation and without."""
+
+import re
+
+import pytest
+
+MODELS = ("corei7_skylake_x", "corei5_arrandale_m520")
+CASES = ((2, 1), (4, 2), (4, 4), (16, 1))  # vCPUs, host CPUs
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("vcpus,cpus", CASES)
+def test_kernel(nadir, payload, model, vcpus, cpus):
+    result = nadir(f"[vm smp]\nkernel = smp.bin\nmemory = 32\nvcpus = {vcpus}\n",
+                   {"smp.bin": payload("smp")}, model=model, cpus=cpus, timeout=240)
+    assert "FAIL" not in result.console, result
+    assert f"smp: {vcpus} CPUs" in result.console, result
+    assert re.search(r"^test smp: \d+ passed, 0 failed\r?$", result.console, re.M), result
+    assert result.status == 0, result
+    assert result.stats[0]["vcpus"] == vcpus and result.stats[0]["cpus"] == min(vcpus, cpus)
+
+
+def test_vms_share_the_cpus(nadir, payload):
+    """Two VMs of two vCPUs on two CPUs run at the same time, one CPU each."""
+    sections = "".join(f"[vm {name}]\nkernel = smp.bin\nmemory = 32\nvcpus = 2\n" for name in "ab")
+    result = nadir(sections, {"smp.bin": payload("smp")}, cpus=2, timeout=240)
+    assert result.status == 0, result
+    assert len(re.findall(r"^\[[ab]\] test smp: \d+ passed, 0 failed$", result.console, re.M)) == 2
+    a, b = result.stats
+    assert a["cpus"] == b["cpus"] == 1
+    assert max(a["tsc_first_entry"], b["tsc_first_entry"]) < min(a["tsc_end"], b["tsc_end"])
+
+
+def ticks_to_user_space(nadir, debian, vcpus, cpus):
+    folder = debian()
+    cfg = (folder / "nadir.cfg").read_text().replace("vcpus = 1", f"vcpus = {vcpus}")
+    files = {name: folder / name for name in ("vmlinuz", "initramfs.gz")}
+    result = nadir(cfg, files, cpus=cpus, timeout=600)
+    assert result.status == 0, result
+    assert f"nadir-demo: cpus {vcpus}," in result.console, result
+    assert "nadir-demo: kernel errors 1" in result.console, result
+    assert not re.search(r"WARNING: CPU|BUG:|soft lockup|rcu.*stall|Spurious", result.console)
+    vm = result.stats[0]
+    return vm["tsc_end"] - vm["tsc_first_entry"]
+
+
+def test_linux(nadir, debian):
+    """Linux with 1, 2 and 4 vCPUs; with 4 on 4 host CPUs it is no slower than 1.3 times."""
+    alone = ticks_to_user_space(nadir, debian, 1, 1)
+    ticks_to_user_space(nadir, debian, 2, 1)
+    four = ticks_to_user_space(nadir, debian, 4, 4)
+    print(f"ticks from power-on to power-off: {alone} with 1 vCPU, {four} with 4 on 4 CPUs")
+    assert four <= 1.3 * alone
