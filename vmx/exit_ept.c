@@ -5,6 +5,7 @@
 #include "arch/panic.h"
 #include "arch/string.h"
 #include "vmx/access.h"
+#include "vmx/breakpoint.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
@@ -54,7 +55,7 @@ static inline bool move_directly(struct vcpu *vcpu, const struct insn *insn, uin
 {
     uint64_t *gpr = vcpu->regs.gpr;
     uint64_t wanted = insn->form == INSN_REG_MEM ? VIOLATION_READ : VIOLATION_WRITE;
-    if ((access & wanted) == 0 || (address & (insn->mem_bytes - 1u)) != 0)
+    if ((access & wanted) == 0 || (address & (insn->mem_bytes - 1u)) != 0 || breakpoints_on())
         return false;
     if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
         gpr[insn->reg] = access_mmio_read(vcpu, address, insn->mem_bytes);

@@ -3,6 +3,7 @@
  * tables. */
 #include "arch/string.h"
 #include "vmx/access.h"
+#include "vmx/breakpoint.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/linear.h"
@@ -159,7 +160,8 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
     uint64_t *gpr = vcpu->regs.gpr, *index = &gpr[io.in ? RDI : RSI];
     bool rep = (qualification & IO_REP) != 0;
     uint64_t count = rep ? gpr[RCX] & mask_of(io.addr_bytes) : 1;
-    unsigned left = (rflags & RFLAGS_TF) != 0 ? 1 : MAX_REPEATS;
+    /* Traps come between iterations. */
+    unsigned left = (rflags & RFLAGS_TF) != 0 || breakpoints_on() ? 1 : MAX_REPEATS;
     while (left > 0 && count > 0 && !vm_has_ended(vcpu->vm)) {
         struct emulate_place place;
         unsigned most = left < CHUNK_BYTES / io.bytes ? left : CHUNK_BYTES / io.bytes;
@@ -181,9 +183,16 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
     return count == 0 ? EXIT_NEXT : EXIT_SAME;
 }
 
+static void __attribute__((noinline, cold)) note_port(uint32_t qualification)
+{
+    breakpoint_note(BREAKPOINT_IO, qualification >> 16, (qualification & 7) + 1);
+}
+
 enum exit_action exit_io(struct vcpu *vcpu)
 {
     uint32_t qualification = (uint32_t)vmread(VMCS_EXIT_QUALIFICATION);
+    if (breakpoints_on())
+        note_port(qualification);
     if ((qualification & IO_STRING) != 0)
         return string_io(vcpu, qualification);
 
@@ -191,8 +200,7 @@ enum exit_action exit_io(struct vcpu *vcpu)
     uint16_t port = (uint16_t)(qualification >> 16);
     uint64_t *rax = &vcpu->regs.gpr[RAX];
     if ((qualification & IO_IN) == 0) {
-        access_port_write(vcpu, port, bytes,
-                          bytes == 4 ? (uint32_t)*rax : (uint32_t)*rax & ((1u << 8 * bytes) - 1));
+        access_port_write(vcpu, port, bytes, (uint32_t)*rax & UINT32_MAX >> (32 - 8 * bytes));
         return EXIT_NEXT;
     }
     uint32_t value = access_port_read(vcpu, port, bytes);

@@ -6,6 +6,7 @@
 #include "arch/fault.h"
 #include "arch/string.h"
 #include "vmx/access.h"
+#include "vmx/breakpoint.h"
 #include "vmx/insn.h"
 
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
@@ -43,8 +44,12 @@ bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
     uint64_t room = PAGE_SIZE - address % PAGE_SIZE;
     out->bytes = bytes;
     out->first = bytes < room ? bytes : (unsigned)room;
-    return translate(linear, address, write, &out->at[0]) &&
-           (out->first == bytes || translate(linear, address + room, write, &out->at[1]));
+    if (!translate(linear, address, write, &out->at[0]) ||
+        (out->first != bytes && !translate(linear, address + room, write, &out->at[1])))
+        return false;
+    if (breakpoints_on() && !linear->paging.implicit)
+        breakpoint_note(write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address, bytes);
+    return true;
 }
 
 /* Device memory takes 1, 2, 4 or 8 bytes at a time: others come in the largest pieces, low first.

@@ -42,7 +42,7 @@ static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
 struct emulate_env linear_environment(struct linear *linear, enum insn_mode mode);
 
 /* Translates 1 to 4096 bytes at an address; they may cross a page. Device memory is translated as
- * well as RAM. False: #PF has been queued. */
+ * well as RAM; breakpoints on it are noted. False: #PF has been queued. */
 bool linear_translate(void *linear, uint64_t address, unsigned bytes, bool write,
                       struct emulate_place *out);
 
