@@ -9,7 +9,7 @@
 %define PAGE_TABLE  3                   ; present, writable
 %define PAGE_2M     0x83                ; present, writable, large
 
-global payload_start, page_tables, gdt_pointer
+global payload_start, page_tables, gdt_pointer, gdt_start
 extern main, exit, bss_start, bss_end, trap_init, serial_init, image_rest_sectors
 
 section .boot progbits alloc exec write align=16
@@ -64,6 +64,7 @@ loaded_mark:
 section .low progbits alloc exec write align=16
 align 8
 gdt:
+gdt_start:
     dq      0
     dq      0x00cf9b000000ffff          ; 0x08 code, 32 bits, flat
     dq      0x00cf93000000ffff          ; 0x10 data, flat

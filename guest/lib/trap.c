@@ -5,12 +5,14 @@
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
 
-#define CODE64       0x18
-#define INTERRUPT_64 0x8e00 /* present, DPL 0, interrupt gate */
-#define STUB_SIZE    16
-#define RFLAGS_TF_IF 0x300ull
-#define RFLAGS_DF_NT 0x4400ull
-#define UNEXPECTED   0x7e /* exit code: an exception that nobody waited for */
+#define CODE64            0x18
+#define INTERRUPT_64      0x8e00 /* present, DPL 0, interrupt gate */
+#define DATA              0x10
+#define INTERRUPT_64_USER 0xee00
+#define STUB_SIZE         16
+#define RFLAGS_TF_IF      0x300ull
+#define RFLAGS_DF_NT      0x4400ull
+#define UNEXPECTED        0x7e /* exit code: an exception that nobody waited for */
 
 struct gate {
     uint16_t offset_low, selector, type, offset_middle;
@@ -58,6 +60,17 @@ void trap_set_gate(unsigned vector, void (*entry)(void))
     gate_set(vector & 255, (uint64_t)entry);
 }
 
+void trap_set_user_gate(unsigned vector, void (*entry)(void))
+{
+    gate_set(vector & 255, (uint64_t)entry);
+    idt[vector & 255].type = INTERRUPT_64_USER;
+}
+
+uint64_t *trap_gate(unsigned vector)
+{
+    return (uint64_t *)&idt[vector & 255];
+}
+
 void trap_dispatch(struct trap_frame *f)
 {
     unsigned vector = f->vector & 255;
@@ -70,6 +83,8 @@ void trap_dispatch(struct trap_frame *f)
         f->rax = vector | f->error << 32;
         f->rip = (uint64_t)probe_resume;
         f->rsp = probe_stack;
+        f->cs = CODE64; /* it may have come from CPL 3 */
+        f->ss = DATA;
         f->rflags &= ~(RFLAGS_TF_IF | RFLAGS_DF_NT);
         return;
     }

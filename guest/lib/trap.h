@@ -37,6 +37,12 @@ void trap_set_handler(unsigned vector, trap_handler *handler);
 /* Lets the CPU enter a function of assembly at a vector, without trap_dispatch() between. */
 void trap_set_gate(unsigned vector, void (*entry)(void));
 
+/* The same, open to INT at CPL 3. */
+void trap_set_user_gate(unsigned vector, void (*entry)(void));
+
+/* A gate's descriptor, to be changed by tests. */
+uint64_t *trap_gate(unsigned vector);
+
 struct probe {
     uint32_t vector; /* enum vector */
     uint32_t error;
