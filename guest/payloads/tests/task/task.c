@@ -6,13 +6,14 @@
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
+#include "guest/lib/mode32.h"
 #include "guest/lib/test.h"
 
-/* Selectors; trip.asm knows the first four and HOME_TSS. */
+/* Selectors; the first three are mode32.h's. */
 enum { CODE = 0x08, DATA = 0x10, OLD_TSS = 0x18, NEW_TSS = 0x20, LDT_SEL = 0x28, CODE3 = 0x30 };
 enum { DATA3 = 0x38, CONFORMING = 0x40, READ_ONLY = 0x48, ABSENT = 0x50, EXEC_ONLY = 0x58 };
-enum { STACK16 = 0x60, GATE = 0x68, ABSENT_CODE = 0x70, SMALL_CODE = 0x78, HOME_TSS = 0x88 };
-enum { VECTOR_TS = 10, VECTOR_CALL = 0x30, VECTOR_HOME = 0x31, VECTOR_EXTERNAL = 0x40 };
+enum { STACK16 = 0x60, GATE = 0x68, ABSENT_CODE = 0x70, SMALL_CODE = 0x78 };
+enum { VECTOR_TS = 10, VECTOR_CALL = 0x30, VECTOR_EXTERNAL = 0x40 };
 enum { NT = 1 << 14, VM = 1 << 17, IOPL3 = 3 << 12, BT = 1 << 15 };
 enum { CR4_PSE = 1 << 4, PAGE_4M = 0x83, PAGE = 3 };
 
@@ -23,8 +24,8 @@ struct tss {
 };
 _Static_assert(sizeof(struct tss) == 104, "SDM, figure \"32-Bit Task-State Segment (TSS)\"");
 
-static uint64_t gdt[18], ldt[2], idt[0x41];
-static struct tss home_tss;
+static struct mode32 trip;
+static uint64_t gdt[MODE32_GDT_ENTRIES], ldt[2], idt[0x41];
 /* On a page of its own, which a test takes away. */
 static struct {
     struct tss tss;
@@ -37,24 +38,15 @@ static uint32_t table[1024] __attribute__((aligned(4096)));
 #define OLD (&old_page.tss)
 #define NEW (&new_page.tss)
 
-static uint32_t address(const void *p)
-{
-    return (uint32_t)(uint64_t)p;
-}
-
 static void describe(unsigned selector, uint32_t base, uint32_t limit, unsigned access,
                      unsigned flags)
 {
-    gdt[selector / 8] = (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 |
-                        (uint64_t)access << 40 | (uint64_t)(limit >> 16 & 15) << 48 |
-                        (uint64_t)flags << 52 | (uint64_t)(base >> 24) << 56;
+    mode32_describe(gdt, selector, base, limit, access, flags);
 }
 
-static void gate(unsigned vector, unsigned selector, const void *entry, unsigned access)
+static void task_gate(unsigned vector)
 {
-    uint32_t at = address(entry);
-    idt[vector] = (at & 0xffff) | (uint64_t)selector << 16 | (uint64_t)access << 40 |
-                  (uint64_t)(at >> 16) << 48;
+    mode32_gate(idt, vector, NEW_TSS, 0, 0x85);
 }
 
 static uint8_t access_of(unsigned selector)
@@ -65,12 +57,10 @@ static uint8_t access_of(unsigned selector)
 /* Two tasks of 32 bits at CPL 0, a CALL between them: what the tests change. */
 static void setup(void)
 {
-    describe(CODE, 0, 0xfffff, 0x9b, 0xc);
-    describe(DATA, 0, 0xfffff, 0x93, 0xc);
-    describe(OLD_TSS, address(OLD), 103, 0x89, 0);
-    describe(NEW_TSS, address(NEW), 103, 0x89, 0);
-    describe(HOME_TSS, address(&home_tss), 103, 0x89, 0);
-    describe(LDT_SEL, address(ldt), sizeof(ldt) - 1, 0x82, 0);
+    mode32_describe_basics(gdt, idt);
+    describe(OLD_TSS, address32(OLD), 103, 0x89, 0);
+    describe(NEW_TSS, address32(NEW), 103, 0x89, 0);
+    describe(LDT_SEL, address32(ldt), sizeof(ldt) - 1, 0x82, 0);
     describe(CODE3, 0, 0xfffff, 0xfb, 0xc);
     describe(DATA3, 0, 0xfffff, 0xf3, 0xc);
     describe(CONFORMING, 0, 0xfffff, 0x9f, 0xc);
@@ -79,24 +69,21 @@ static void setup(void)
     describe(ABSENT_CODE, 0, 0xfffff, 0x1a, 0xc);
     describe(EXEC_ONLY, 0, 0xfffff, 0x99, 0xc);
     describe(SMALL_CODE, 0, 0xff, 0x9b, 4);
-    describe(STACK16, address(stack), sizeof(stack) - 1, 0x93, 0);
+    describe(STACK16, address32(stack), sizeof(stack) - 1, 0x93, 0);
     gdt[GATE / 8] = (uint64_t)NEW_TSS << 16 | 0x85ull << 40;
     ldt[1] = gdt[DATA / 8];
-    for (unsigned v = 0; v < 32; v++)
-        gate(v, CODE, trip_stubs + v * 16, 0x8e);
-    gate(VECTOR_HOME, CODE, (const void *)trip_home_gate, 0xee);
 
     memset(&old_page, 0, sizeof(old_page));
     memset(&new_page, 0, sizeof(new_page));
-    *NEW = (struct tss){.esp0 = address(stack0 + sizeof(stack0)),
+    *NEW = (struct tss){.esp0 = address32(stack0 + sizeof(stack0)),
                         .ss0 = DATA,
-                        .eip = address((const void *)trip_new_task),
+                        .eip = address32((const void *)task_new),
                         .eflags = 0x202 & ~0x200u,
                         .eax = 0xa0a0a0a0,
                         .ecx = 0xb1b1b1b1,
                         .edx = 0xc2c2c2c2,
                         .ebx = 0xd3d3d3d3,
-                        .esp = address(stack + sizeof(stack)),
+                        .esp = address32(stack + sizeof(stack)),
                         .ebp = 0xe5e5e5e5,
                         .esi = 0xf6f6f6f6,
                         .edi = 0x17171717,
@@ -104,27 +91,28 @@ static void setup(void)
                         .cs = CODE,
                         .ss = DATA,
                         .ds = DATA};
-    trip = (struct trip){.action = address((const void *)act_call),
-                         .target_selector = NEW_TSS,
-                         .gdt = address(gdt),
-                         .gdt_limit = sizeof(gdt) - 1,
-                         .idt = address(idt),
-                         .idt_limit = sizeof(idt) - 1};
+    trip = (struct mode32){.action = address32((const void *)act_call),
+                           .gdt = address32(gdt),
+                           .gdt_limit = sizeof(gdt) - 1,
+                           .idt = address32(idt),
+                           .idt_limit = sizeof(idt) - 1};
     memset(&in_new, 0, sizeof(in_new));
     memset(&in_old, 0, sizeof(in_old));
-    memset(&fault, 0, sizeof(fault));
+    memset(&mode32_fault, 0, sizeof(mode32_fault));
+    target.selector = NEW_TSS;
+    leave_by = LEAVE_HOME;
 }
 
 static void act(void (*action)(void))
 {
-    trip.action = address((const void *)action);
+    trip.action = address32((const void *)action);
 }
 
 static void check_call(void)
 {
     const char *rule = "SDM, Task Switching";
     setup();
-    trip_make();
+    mode32_go(&trip);
     test_equal(in_new.came, 1, "CALL of a TSS enters the new task", rule);
     test_check(in_new.eax == 0xa0a0a0a0 && in_new.ecx == 0xb1b1b1b1 && in_new.edx == 0xc2c2c2c2 &&
                    in_new.ebx == 0xd3d3d3d3 && in_new.ebp == 0xe5e5e5e5 &&
@@ -141,7 +129,7 @@ static void check_call(void)
                    OLD->ebx == 0x44444444 && OLD->ebp == 0x55555555 && OLD->esi == 0x66666666 &&
                    OLD->edi == 0x77777777,
                "the old task's registers are saved", rule);
-    test_equal(OLD->eip, address(act_call_next), "with the EIP behind the CALL", rule);
+    test_equal(OLD->eip, address32(act_call_next), "with the EIP behind the CALL", rule);
     test_check(OLD->cs == CODE && OLD->ss == DATA && OLD->fs == DATA && OLD->cr3 == 0,
                "and its segments, but not CR3", rule);
     test_equal(access_of(OLD_TSS), 0x8b, "the old TSS stays busy", "SDM, Use of Busy Flag");
@@ -152,8 +140,8 @@ static void check_returns(void)
 {
     const char *rule = "SDM, Task Linking";
     setup();
-    trip.leave = LEAVE_IRET;
-    trip_make();
+    leave_by = LEAVE_IRET;
+    mode32_go(&trip);
     test_equal(in_old.came, 1, "IRET with NT returns to the old task", rule);
     test_check(in_old.eax == 0x11111111 && in_old.edi == 0x77777777 && in_old.fs == DATA,
                "which finds its registers", rule);
@@ -164,8 +152,8 @@ static void check_returns(void)
 
     setup();
     act(act_jmp);
-    trip.leave = LEAVE_JMP;
-    trip_make();
+    leave_by = LEAVE_JMP;
+    mode32_go(&trip);
     test_equal(in_new.came + in_old.came, 2, "JMP of a TSS, and JMP back", rule);
     test_equal(in_new.eflags & NT, 0, "JMP does not nest", rule);
     test_equal(NEW->link, 0, "the link is not written", rule);
@@ -175,16 +163,16 @@ static void check_returns(void)
     setup();
     act(act_iret);
     OLD->link = NEW_TSS;
-    describe(NEW_TSS, address(NEW), 103, 0x8b, 0);
-    trip_make();
+    describe(NEW_TSS, address32(NEW), 103, 0x8b, 0);
+    mode32_go(&trip);
     test_equal(in_new.came, 1, "IRET to a busy task", rule);
     test_equal(access_of(OLD_TSS), 0x89, "leaves an available one", "SDM, Use of Busy Flag");
     test_equal(OLD->eflags & NT, 0, "saves NT as 0", rule);
 
     setup();
-    trip.target_selector = GATE;
-    trip.leave = LEAVE_IRET;
-    trip_make();
+    target.selector = GATE;
+    leave_by = LEAVE_IRET;
+    mode32_go(&trip);
     test_equal(in_new.came + in_old.came, 2, "CALL of a task gate, and IRET",
                "SDM, Task-Gate "
                "Descriptor");
@@ -194,10 +182,10 @@ static void check_tss16(void)
 {
     const char *rule = "SDM, 16-Bit Task-State Segment (TSS)";
     setup();
-    describe(NEW_TSS, address(NEW), 43, 0x81, 0);
+    describe(NEW_TSS, address32(NEW), 43, 0x81, 0);
     uint16_t *tss = (uint16_t *)NEW;
     memset(NEW, 0, sizeof(*NEW));
-    tss[7] = (uint16_t)address((const void *)trip_new_task);
+    tss[7] = (uint16_t)address32((const void *)task_new);
     tss[8] = 2;
     for (unsigned i = 9; i < 17; i++)
         tss[i] = (uint16_t)(0x100 * i);
@@ -206,7 +194,7 @@ static void check_tss16(void)
     tss[19] = STACK16;
     tss[18] = CODE;
     tss[21] = LDT_SEL;
-    trip_make();
+    mode32_go(&trip);
     test_equal(in_new.came, 1, "CALL of a 16-bit TSS", rule);
     test_check((in_new.eax & 0xffff) == 0x900 && (in_new.edi & 0xffff) == 0x1000,
                "loads 16-bit registers", rule);
@@ -226,12 +214,13 @@ static const char CHECKS[] = "SDM, Exception Conditions Checked During a Task Sw
 
 static void check_fault(const struct fault_row *row, unsigned tr)
 {
-    trip_make();
-    bool as_wanted = fault.came == 1 && in_new.came == 0 && fault.vector == row->vector &&
-                     fault.error == row->error && fault.tr == tr;
+    mode32_go(&trip);
+    bool as_wanted = mode32_fault.came == 1 && in_new.came == 0 &&
+                     mode32_fault.vector == row->vector && mode32_fault.error == row->error &&
+                     mode32_fault.tr == tr;
     if (!test_check(as_wanted, row->what, CHECKS))
-        print("  entered %u, faults %u: vector %u, error %x, TR %x\n", in_new.came, fault.came,
-              fault.vector, fault.error, fault.tr);
+        print("  entered %u, faults %u: vector %u, error %x, TR %x\n", in_new.came,
+              mode32_fault.came, mode32_fault.vector, mode32_fault.error, mode32_fault.tr);
 }
 
 static void check_refusals(void)
@@ -245,7 +234,7 @@ static void check_refusals(void)
     };
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         setup();
-        describe(NEW_TSS, address(NEW), rows[i].value, rows[i].field, 0);
+        describe(NEW_TSS, address32(NEW), rows[i].value, rows[i].field, 0);
         check_fault(&rows[i], OLD_TSS);
     }
     static const struct fault_row iret = {"IRET to a task that is not busy", 0, 0, VECTOR_TS,
@@ -292,44 +281,44 @@ static void check_gates(void)
     const char *rule = "SDM, Interrupt Tasks";
     setup();
     act(act_int);
-    trip.leave = LEAVE_IRET;
-    gate(VECTOR_CALL, NEW_TSS, NULL, 0x85);
-    trip_make();
+    leave_by = LEAVE_IRET;
+    task_gate(VECTOR_CALL);
+    mode32_go(&trip);
     test_equal(in_new.came + in_old.came, 2, "INT through a task gate, and IRET", rule);
     test_equal(in_new.eflags & NT, NT, "it nests", rule);
     test_equal(in_new.esp, NEW->esp, "without an error code", rule);
 
     setup();
     act(act_int3);
-    trip.leave = LEAVE_IRET;
-    gate(VECTOR_BP, NEW_TSS, NULL, 0x85);
-    trip_make();
+    leave_by = LEAVE_IRET;
+    task_gate(VECTOR_BP);
+    mode32_go(&trip);
     test_equal(in_new.came + in_old.came, 2, "INT3 through a task gate, and IRET", rule);
 
     setup();
     act(act_load_fs);
-    gate(VECTOR_GP, NEW_TSS, NULL, 0x85);
-    trip_make();
+    task_gate(VECTOR_GP);
+    mode32_go(&trip);
     test_equal(in_new.came, 1, "#GP through a task gate", rule);
-    test_equal(OLD->eip, address(act_load_fs_at), "the saved EIP is the faulting one", rule);
+    test_equal(OLD->eip, address32(act_load_fs_at), "the saved EIP is the faulting one", rule);
     test_equal(in_new.esp, NEW->esp - 4, "its error code is on the new stack", rule);
     test_equal(*(uint32_t *)(uint64_t)in_new.esp, 0x7f8, "and is the selector", rule);
 
     setup();
     act(act_interrupt);
-    trip.leave = LEAVE_IRET;
-    gate(VECTOR_EXTERNAL, NEW_TSS, NULL, 0x85);
+    leave_by = LEAVE_IRET;
+    task_gate(VECTOR_EXTERNAL);
     apic_self_ipi(VECTOR_EXTERNAL);
-    trip_make();
+    mode32_go(&trip);
     apic_eoi();
     test_equal(in_new.came + in_old.came, 2, "an interrupt through a task gate, and IRET", rule);
     test_equal(OLD->eflags & 0x200, 0x200, "interrupts were on", rule);
 
     setup();
     act(act_nmi);
-    trip.leave = LEAVE_IRET;
-    gate(VECTOR_NMI, NEW_TSS, NULL, 0x85);
-    trip_make();
+    leave_by = LEAVE_IRET;
+    task_gate(VECTOR_NMI);
+    mode32_go(&trip);
     test_equal(in_new.came, 2, "two NMIs through a task gate", rule);
     test_equal(in_old.came, 1, "and back each time", "SDM, Handling Multiple NMIs");
 
@@ -337,14 +326,14 @@ static void check_gates(void)
                                           NEW_TSS};
     setup();
     act(act_int);
-    gate(VECTOR_CALL, NEW_TSS, NULL, 0x85);
-    describe(NEW_TSS, address(NEW), 103, 0x8b, 0);
+    task_gate(VECTOR_CALL);
+    describe(NEW_TSS, address32(NEW), 103, 0x8b, 0);
     check_fault(&busy, OLD_TSS);
     static const struct fault_row external = {"EXT is set for a fault behind an exception", 0, 0,
                                               VECTOR_TS, DATA3 | 1};
     setup();
     act(act_undefined);
-    gate(VECTOR_UD, NEW_TSS, NULL, 0x85);
+    task_gate(VECTOR_UD);
     NEW->ss = DATA3;
     check_fault(&external, NEW_TSS);
 }
@@ -354,12 +343,13 @@ static void check_trap_flag(void)
     setup();
     NEW->trap = 1;
     __asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ull));
-    trip_make();
+    mode32_go(&trip);
     const char *rule = "SDM, Task-Switch Exception Condition";
-    test_check(fault.came == 1 && fault.vector == VECTOR_DB, "the T flag makes a debug trap", rule);
-    test_check((fault.dr6 & BT) != 0, "DR6.BT says so", rule);
-    test_equal(fault.eip, NEW->eip, "before the first instruction", rule);
-    test_equal(fault.tr, NEW_TSS, "in the new task", rule);
+    test_check(mode32_fault.came == 1 && mode32_fault.vector == VECTOR_DB,
+               "the T flag makes a debug trap", rule);
+    test_check((mode32_fault.dr6 & BT) != 0, "DR6.BT says so", rule);
+    test_equal(mode32_fault.eip, NEW->eip, "before the first instruction", rule);
+    test_equal(mode32_fault.tr, NEW_TSS, "in the new task", rule);
 }
 
 static void check_rings(void)
@@ -368,25 +358,26 @@ static void check_rings(void)
     setup();
     NEW->cs = CODE3 | 3;
     NEW->ss = NEW->ds = NEW->es = DATA3 | 3;
-    NEW->eip = address((const void *)trip_vm86); /* INT is the same in 16 and 32 bits */
-    trip_make();
-    test_check(fault.came == 1 && fault.vector == VECTOR_HOME && fault.cs == (CODE3 | 3),
+    NEW->eip = address32((const void *)task_vm86); /* INT is the same in 16 and 32 bits */
+    mode32_go(&trip);
+    test_check(mode32_fault.came == 1 && mode32_fault.vector == MODE32_VECTOR_HOME &&
+                   mode32_fault.cs == (CODE3 | 3),
                "a task at CPL 3", rule);
 
     setup();
     NEW->eflags = VM | IOPL3 | 2;
-    NEW->eip = address((const void *)trip_vm86) & 15;
-    NEW->cs = address((const void *)trip_vm86) >> 4;
+    NEW->eip = address32((const void *)task_vm86) & 15;
+    NEW->cs = address32((const void *)task_vm86) >> 4;
     NEW->ss = NEW->ds = NEW->es = 0x100;
-    trip_make();
-    test_check(fault.came == 1 && fault.vector == VECTOR_HOME && (fault.eflags & VM) != 0 &&
-                   fault.cs == NEW->cs,
+    mode32_go(&trip);
+    test_check(mode32_fault.came == 1 && mode32_fault.vector == MODE32_VECTOR_HOME &&
+                   (mode32_fault.eflags & VM) != 0 && mode32_fault.cs == NEW->cs,
                "a task in virtual-8086 mode", rule);
 
     setup();
     NEW->ldtr = LDT_SEL;
     NEW->fs = 0xc;
-    trip_make();
+    mode32_go(&trip);
     test_check(in_new.came == 1 && in_new.ldtr == LDT_SEL && in_new.fs == 0xc,
                "a segment of the new task's LDT", rule);
 }
@@ -398,9 +389,9 @@ static void use_paging(void)
             directory[d][i] = i << 22 | PAGE_4M;
     for (uint32_t i = 0; i < 1024; i++)
         table[i] = i << 12 | PAGE;
-    directory[0][0] = address(table) | PAGE;
+    directory[0][0] = address32(table) | PAGE;
     trip.cr4 = CR4_PSE;
-    trip.cr3 = address(directory[0]);
+    trip.cr3 = address32(directory[0]);
     OLD->cr3 = NEW->cr3 = trip.cr3;
 }
 
@@ -409,20 +400,20 @@ static void check_paging(void)
     const char *rule = "SDM, Task Address Space";
     setup();
     use_paging();
-    NEW->cr3 = address(directory[1]);
-    trip.leave = LEAVE_IRET;
-    trip_make();
+    NEW->cr3 = address32(directory[1]);
+    leave_by = LEAVE_IRET;
+    mode32_go(&trip);
     test_equal(in_new.came + in_old.came, 2, "a task with its own page tables", rule);
-    test_equal(in_new.cr3, address(directory[1]), "CR3 comes from its TSS", rule);
-    test_equal(in_old.cr3, address(directory[0]), "and goes back", rule);
+    test_equal(in_new.cr3, address32(directory[1]), "CR3 comes from its TSS", rule);
+    test_equal(in_old.cr3, address32(directory[0]), "and goes back", rule);
 
     setup();
     use_paging();
-    table[address(NEW) >> 12] = 0;
-    trip_make();
+    table[address32(NEW) >> 12] = 0;
+    mode32_go(&trip);
     const char *before = "SDM, Task Switching, checks before the switch";
-    test_check(fault.came == 1 && fault.vector == VECTOR_PF && fault.tr == OLD_TSS &&
-                   fault.cr2 >> 12 == address(NEW) >> 12,
+    test_check(mode32_fault.came == 1 && mode32_fault.vector == VECTOR_PF &&
+                   mode32_fault.tr == OLD_TSS && mode32_fault.cr2 >> 12 == address32(NEW) >> 12,
                "a new TSS on an absent page: #PF in the old task", before);
     test_equal(access_of(NEW_TSS), 0x89, "and it is not busy", before);
 }
