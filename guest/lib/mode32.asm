@@ -94,6 +94,8 @@ compatibility:
     mov     esp, stack
     xor     eax, eax
     lldt    ax
+    mov     eax, [esi + T_GDT]
+    and     byte [eax + TEST_TSS + 5], ~2   ; an earlier trip has left it busy
     mov     ax, TEST_TSS
     ltr     ax
     mov     eax, [esi + T_CR4]
