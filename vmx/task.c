@@ -267,14 +267,9 @@ static bool load_segments(struct task *t)
 {
     static const uint8_t order[] = {TASK_SS, TASK_DS, TASK_ES, TASK_FS, TASK_GS, TASK_CS};
     struct task_cpu *cpu = t->cpu;
-    bool vm86 = (cpu->eflags & EFLAGS_VM) != 0;
-    for (unsigned i = TASK_ES; vm86 && i <= TASK_GS; i++) {
-        uint16_t selector = cpu->segment[i].selector;
-        cpu->segment[i] = (struct task_segment){selector, ACCESS_VM86, 0xffff, selector * 16u};
-    }
     if (!load_ldtr(t))
         return false;
-    if (vm86)
+    if ((cpu->eflags & EFLAGS_VM) != 0)
         return true;
     unsigned cpl = cpu->segment[TASK_CS].selector & 3;
     for (unsigned i = 0; i < sizeof(order); i++)
@@ -283,7 +278,8 @@ static bool load_segments(struct task *t)
     return true;
 }
 
-/* Registers and selectors; descriptors come later, one by one. */
+/* Registers and selectors; descriptors come later, one by one, but in virtual-8086 mode, which has
+ * none. */
 static bool load_registers(struct task *t, const uint8_t *image, const struct task_segment *tss)
 {
     struct task_cpu *cpu = t->cpu;
@@ -298,9 +294,12 @@ static bool load_registers(struct task *t, const uint8_t *image, const struct ta
     for (unsigned i = 0; i < 8; i++) /* the upper halves are undefined; ones is what CPUs leave */
         cpu->gpr[i] = get(field + (2 + i) * word, word) | (word == 2 ? 0xffff0000u : 0);
     const uint8_t *selectors = field + FIELDS_REG * word;
+    bool vm86 = (cpu->eflags & EFLAGS_VM) != 0;
     for (unsigned i = TASK_ES; i <= TASK_GS; i++) {
         uint16_t selector = i < format->segments ? (uint16_t)get(selectors + i * word, 2) : 0;
-        cpu->segment[i] = unusable(selector, 3);
+        cpu->segment[i] = vm86
+                              ? (struct task_segment){selector, ACCESS_VM86, 0xffff, selector * 16u}
+                              : unusable(selector, 3);
     }
     cpu->segment[TASK_LDTR] = unusable((uint16_t)get(selectors + format->segments * word, 2), 0);
     t->result.trap = format == &tss32 && (image[TSS_TRAP] & 1) != 0;

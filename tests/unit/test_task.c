@@ -379,6 +379,16 @@ static void test_ldt_and_rings(void **state)
     expect_fault(TASK_FAULTED, TS, DATA); /* DS of DPL 0 at CPL 3 */
 }
 
+static void assert_vm86(void)
+{
+    for (unsigned i = TASK_ES; i <= TASK_GS; i++) {
+        const struct task_segment *s = &cpu.segment[i];
+        assert_int_equal(s->access, 0xf3);
+        assert_int_equal(s->limit, 0xffff);
+        assert_int_equal(s->base, s->selector * 16);
+    }
+}
+
 static void test_vm86(void **state)
 {
     (void)state;
@@ -386,12 +396,12 @@ static void test_vm86(void **state)
     put(NEW + 76, 0x1234);
     put(NEW + 80, 0x0600);
     assert_int_equal(switch_now().outcome, TASK_SWITCHED);
-    for (unsigned i = TASK_ES; i <= TASK_GS; i++) {
-        const struct task_segment *s = &cpu.segment[i];
-        assert_int_equal(s->access, 0xf3);
-        assert_int_equal(s->limit, 0xffff);
-        assert_int_equal(s->base, s->selector * 16);
-    }
+    assert_vm86();
+    setup(state);
+    put(NEW + 36, VM | 0x202);
+    cpu.paging = cr3_bad = true;
+    expect_fault(TASK_FAULTED, TS, 0);
+    assert_vm86(); /* the CPU demands it for the delivery of the fault */
 }
 
 static void test_error_code(void **state)
