@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC by itself: its timer, priorities, IPIs, NMI, and waking up. */
-#include "apic.h"
+#include "local.h"
 
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
+#include "guest/lib/irq.h"
 #include "guest/lib/lib.h"
 #include "guest/lib/test.h"
 
@@ -32,12 +33,12 @@ static void ipi(uint32_t command)
 /* In the middle of its work a more and a less urgent interrupt arrive. */
 static void on_nesting(struct trap_frame *frame)
 {
-    take_note(frame);
+    irq_note(frame);
     ppr_inside = apic_read(APIC_PPR);
     apic_self_ipi(0x41);
     apic_self_ipi(0x81);
     interrupts_let_in();
-    take_note(frame);
+    irq_note(frame);
     apic_eoi();
 }
 
@@ -45,7 +46,7 @@ static void on_nmi(struct trap_frame *frame)
 {
     if (++nmi_depth > nmi_deepest)
         nmi_deepest = nmi_depth;
-    if (hits[VECTOR_NMI]++ == 0)
+    if (irq_hits[VECTOR_NMI]++ == 0)
         ipi(ICR_NMI); /* has to wait for our IRET */
     for (volatile unsigned i = 0; i < 100; i++)
         ;
@@ -55,8 +56,8 @@ static void on_nmi(struct trap_frame *frame)
 
 static void check_count_timer(void)
 {
-    forget();
-    trap_set_handler(VECTOR_TIMER, on_interrupt);
+    irq_forget();
+    trap_set_handler(VECTOR_TIMER, irq_on_apic);
     apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER);
     apic_write(APIC_TIMER_COUNT, LONG_COUNT);
@@ -67,25 +68,25 @@ static void check_count_timer(void)
     test_check(first <= LONG_COUNT && second < first && second > 0, "the count goes down",
                "APIC timer");
     apic_write(APIC_TIMER_COUNT, ONE_SHOT_COUNT);
-    test_check(wait_for(VECTOR_TIMER, 1), "one-shot timer", "APIC timer");
-    wait_some();
-    test_equal(hits[VECTOR_TIMER], 1, "it comes once", "APIC timer");
+    test_check(irq_wait(VECTOR_TIMER, 1), "one-shot timer", "APIC timer");
+    irq_wait_some();
+    test_equal(irq_hits[VECTOR_TIMER], 1, "it comes once", "APIC timer");
     test_equal(apic_read(APIC_TIMER_NOW), 0, "its count is 0", "APIC timer");
 
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_PERIODIC);
     apic_write(APIC_TIMER_COUNT, ONE_SHOT_COUNT);
-    forget();
-    test_check(wait_for(VECTOR_TIMER, 3), "periodic timer", "APIC timer");
+    irq_forget();
+    test_check(irq_wait(VECTOR_TIMER, 3), "periodic timer", "APIC timer");
     apic_write(APIC_TIMER_COUNT, 0);
     interrupts_let_in();
-    forget();
-    wait_some();
-    test_equal(hits[VECTOR_TIMER], 0, "a count of 0 stops it", "APIC timer");
+    irq_forget();
+    irq_wait_some();
+    test_equal(irq_hits[VECTOR_TIMER], 0, "a count of 0 stops it", "APIC timer");
 
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_MASKED);
     apic_write(APIC_TIMER_COUNT, 1000);
-    wait_some();
-    test_equal(hits[VECTOR_TIMER], 0, "a masked timer does not come", "local vector table");
+    irq_wait_some();
+    test_equal(irq_hits[VECTOR_TIMER], 0, "a masked timer does not come", "local vector table");
     test_check(!apic_bit(APIC_IRR, VECTOR_TIMER), "nor does it wait in IRR", "local vector table");
 }
 
@@ -93,29 +94,29 @@ static void check_deadline_timer(void)
 {
     if (!apic_has_tsc_deadline())
         return;
-    forget();
+    irq_forget();
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_TSC_DEADLINE);
     uint64_t deadline = rdtsc() + 20000;
     wrmsr(MSR_TSC_DEADLINE, deadline);
     uint64_t read_back = rdmsr(MSR_TSC_DEADLINE);
-    wait_for(VECTOR_TIMER, 1);
+    irq_wait(VECTOR_TIMER, 1);
     test_equal(read_back, deadline, "the deadline can be read", "TSC-deadline mode");
-    forget();
+    irq_forget();
     wrmsr(MSR_TSC_DEADLINE, rdtsc() + 20000);
-    test_check(wait_for(VECTOR_TIMER, 1), "a deadline to come", "TSC-deadline mode");
+    test_check(irq_wait(VECTOR_TIMER, 1), "a deadline to come", "TSC-deadline mode");
     test_equal(rdmsr(MSR_TSC_DEADLINE), 0, "the deadline is 0 afterwards", "TSC-deadline mode");
-    forget();
+    irq_forget();
     wrmsr(MSR_TSC_DEADLINE, rdtsc());
-    test_check(wait_for(VECTOR_TIMER, 1), "a deadline that has passed", "TSC-deadline mode");
-    forget();
+    test_check(irq_wait(VECTOR_TIMER, 1), "a deadline that has passed", "TSC-deadline mode");
+    irq_forget();
     wrmsr(MSR_TSC_DEADLINE, rdtsc() + 100000);
     wrmsr(MSR_TSC_DEADLINE, 0);
-    wait_some();
-    test_equal(hits[VECTOR_TIMER], 0, "0 disarms it", "TSC-deadline mode");
+    irq_wait_some();
+    test_equal(irq_hits[VECTOR_TIMER], 0, "0 disarms it", "TSC-deadline mode");
 
     wrmsr(MSR_TSC_DEADLINE, rdtsc() + 50000);
     interrupt_wait();
-    test_equal(hits[VECTOR_TIMER], 1, "it ends HLT", "HLT");
+    test_equal(irq_hits[VECTOR_TIMER], 1, "it ends HLT", "HLT");
     apic_write(APIC_LVT_TIMER, LVT_MASKED);
 }
 
@@ -123,9 +124,9 @@ static void check_priorities(void)
 {
     static const uint8_t vector[] = {0x31, 0x41, 0x51, 0x81, 0x82, 0x91};
     for (unsigned i = 0; i < sizeof(vector); i++)
-        trap_set_handler(vector[i], on_interrupt);
+        trap_set_handler(vector[i], irq_on_apic);
 
-    forget();
+    irq_forget();
     apic_self_ipi(0x31);
     apic_self_ipi(0x81);
     apic_self_ipi(0x82);
@@ -134,69 +135,69 @@ static void check_priorities(void)
                "interrupts off");
     for (unsigned i = 0; i < 4; i++)
         interrupts_let_in();
-    test_check(order_count == 4 && order[0] == 0x82 && order[1] == 0x81 && order[2] == 0x41 &&
-                   order[3] == 0x31,
+    test_check(irq_order_count == 4 && irq_order[0] == 0x82 && irq_order[1] == 0x81 &&
+                   irq_order[2] == 0x41 && irq_order[3] == 0x31,
                "they come by priority", "interrupt priority");
     test_check(!apic_bit(APIC_IRR, 0x31) && !apic_bit(APIC_ISR, 0x31), "IRR and ISR are clear",
                "EOI");
 
-    forget();
+    irq_forget();
     trap_set_handler(0x51, on_nesting);
     apic_self_ipi(0x51);
     for (unsigned i = 0; i < 4; i++)
         interrupts_let_in();
-    test_check(order_count == 4 && order[0] == 0x51 && order[1] == 0x81 && order[2] == 0x51 &&
-                   order[3] == 0x41,
+    test_check(irq_order_count == 4 && irq_order[0] == 0x51 && irq_order[1] == 0x81 &&
+                   irq_order[2] == 0x51 && irq_order[3] == 0x41,
                "the more urgent interrupts, the less urgent waits", "processor priority");
     test_equal(ppr_inside, 0x50, "PPR is the class in service", "processor priority");
 }
 
 static void check_task_priority(void)
 {
-    forget();
+    irq_forget();
     write_cr8(8);
     test_equal(apic_read(APIC_TPR), 0x80, "CR8 sets TPR", "task priority");
     apic_self_ipi(0x81);
     apic_self_ipi(0x91);
     for (unsigned i = 0; i < 4; i++)
         interrupts_let_in();
-    test_check(hits[0x91] == 1 && hits[0x81] == 0, "CR8 = 8 holds class 8 back, not 9",
+    test_check(irq_hits[0x91] == 1 && irq_hits[0x81] == 0, "CR8 = 8 holds class 8 back, not 9",
                "task priority");
     write_cr8(7);
     interrupts_let_in();
-    test_equal(hits[0x81], 1, "a lower CR8 lets it in", "task priority");
+    test_equal(irq_hits[0x81], 1, "a lower CR8 lets it in", "task priority");
     apic_write(APIC_TPR, 0x93);
     test_equal(read_cr8(), 9, "TPR shows in CR8", "task priority");
     apic_self_ipi(0x91);
     interrupts_let_in();
-    test_equal(hits[0x91], 1, "TPR = 0x93 holds class 9 back", "task priority");
+    test_equal(irq_hits[0x91], 1, "TPR = 0x93 holds class 9 back", "task priority");
     apic_write(APIC_TPR, 0);
     interrupts_let_in();
-    test_equal(hits[0x91], 2, "TPR = 0 lets it in", "task priority");
+    test_equal(irq_hits[0x91], 2, "TPR = 0 lets it in", "task priority");
 }
 
 static void check_ipis(void)
 {
-    forget();
+    irq_forget();
     ipi(ICR_PHYSICAL | 0x31);
     ipi(ICR_EVERYBODY | 0x41);
     for (unsigned i = 0; i < 2; i++)
         interrupts_let_in();
-    test_equal(hits[0x31], 1, "IPI to the own ID", "interrupt command register");
-    test_equal(hits[0x41], 1, "IPI to all including self", "interrupt command register");
+    test_equal(irq_hits[0x31], 1, "IPI to the own ID", "interrupt command register");
+    test_equal(irq_hits[0x41], 1, "IPI to all including self", "interrupt command register");
 
-    forget();
+    irq_forget();
     apic_self_ipi(0x31);
     interrupt_wait();
-    test_equal(hits[0x31], 1, "a pending interrupt ends HLT at once", "STI; HLT");
+    test_equal(irq_hits[0x31], 1, "a pending interrupt ends HLT at once", "STI; HLT");
 
-    forget();
+    irq_forget();
     trap_set_handler(VECTOR_NMI, on_nmi);
     nmi_deepest = 0;
     ipi(ICR_NMI);
     for (unsigned i = 0; i < 4; i++)
         __asm__ volatile("nop");
-    test_equal(hits[VECTOR_NMI], 2, "NMI to self, twice", "interrupts off or not");
+    test_equal(irq_hits[VECTOR_NMI], 2, "NMI to self, twice", "interrupts off or not");
     test_equal(nmi_deepest, 1, "the second waited for IRET", "NMI blocking");
 }
 
