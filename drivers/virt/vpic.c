@@ -26,9 +26,10 @@ static unsigned requested_input(const struct vpic *pic, const struct vpic_chip *
     uint8_t blocking = c->isr;
     if (c->special_mask)
         blocking &= (uint8_t)~c->imr;
-    if (c == &pic->chip[0] && (c->icw4 & ICW4_NESTED))
+    const unsigned input = (wanted + c->top) & 7;
+    if (c == &pic->chip[0] && (c->icw4 & ICW4_NESTED) && input == CASCADE)
         blocking &= (uint8_t) ~(1 << CASCADE); /* the slave sorts out its own inputs */
-    return wanted < first_of(c, blocking) ? (wanted + c->top) & 7 : 8;
+    return wanted < first_of(c, blocking) ? input : 8;
 }
 
 static void set_input(struct vpic_chip *c, unsigned input, bool high)

@@ -6,11 +6,12 @@
 enum { PORT_CHANNEL_0 = 0x40, PORT_CONTROL = 0x43, PORT_SPEAKER = 0x61 };
 enum { ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
 enum { REFRESH_CYCLES = 18 }; /* between two changes of the refresh bit, 15 us */
-enum { MIN_CYCLES = 146 };    /* periodic interrupts come no faster than the RTC can: 122 us */
+enum { CYCLE_AT_BASE = 65536 };
+enum { MIN_CYCLES = 146 }; /* periodic interrupts come no faster than the RTC can: 122 us */
 
 static uint64_t now_cycle(const struct vpit *pit)
 {
-    return timers_cycles_since(pit->timers, pit->base, VPIT_HZ);
+    return CYCLE_AT_BASE + timers_cycles_since(pit->timers, pit->base, VPIT_HZ);
 }
 
 static bool is_periodic(const struct vpit_channel *c)
@@ -31,13 +32,21 @@ static uint64_t position(const struct vpit_channel *c, uint64_t cycle)
     return cycle > c->start ? cycle - c->start : 0;
 }
 
+/* For how long OUT is high in mode 3. */
+static uint32_t first_half(uint32_t count)
+{
+    return (count + 1) / 2;
+}
+
 /* Takes a periodic channel to the period that it is in, through the change to a new count. */
 static void sync_period(struct vpit_channel *c, uint64_t cycle)
 {
     if (!is_periodic(c) || !c->running || !c->gate)
         return;
-    if (c->pending && position(c, cycle) >= c->count) {
-        c->start += c->count;
+    if (c->pending && position(c, cycle) >= c->due) {
+        c->start += c->due;
+        if (c->due < c->count) /* OUT falls, and stays low for the new count's second half */
+            c->start -= first_half(c->next_count);
         c->count = c->next_count;
         c->pending = false;
     }
@@ -56,7 +65,7 @@ static bool output(const struct vpit_channel *c, uint64_t cycle)
         return at != c->count;
     if (!c->gate)
         return true;
-    return c->mode == 2 ? at != c->count - 1 : at < (c->count + 1) / 2;
+    return c->mode == 2 ? at != c->count - 1 : at < first_half(c->count);
 }
 
 /* The 16 bits of the counter, after sync_period(). */
@@ -68,7 +77,7 @@ static uint16_t counter(const struct vpit_channel *c, uint64_t cycle)
     if (!c->running)
         value = 0;
     else if (c->mode == 3) { /* by twos, twice in a period */
-        uint32_t half = (c->count + 1) / 2;
+        uint32_t half = first_half(c->count);
         value = ((c->count & ~1u) - 2 * (uint32_t)(at < half ? at : at - half)) % turn;
     }
     if (!c->bcd)
@@ -87,6 +96,9 @@ static void load_count(struct vpit_channel *c, uint64_t cycle, uint32_t raw)
     c->loaded = true;
     c->next_count = n;
     c->pending = is_triggered(c) || (is_periodic(c) && c->running);
+    c->due = c->count;
+    if (c->mode == 3 && position(c, cycle) < first_half(c->count))
+        c->due = first_half(c->count);
     if (!c->pending) {
         c->count = n;
         c->start = cycle + 1; /* the next clock pulse loads the counter */
@@ -123,11 +135,14 @@ static void schedule(struct vpit *pit)
     sync_period(c, cycle);
     irq_line_set(&pit->irq, c->mode != 0 || output(c, cycle));
     uint64_t at = position(c, cycle), end = c->count + (c->mode == 4 ? 1u : 0u);
+    if (is_periodic(c) && c->pending && c->due < c->count)
+        end = c->due + c->next_count - first_half(c->next_count);
     uint64_t deadline = TIMER_NEVER;
     if (c->running && (is_periodic(c) || at < end)) {
         if (is_periodic(c) && end < at + MIN_CYCLES)
             end += (at + MIN_CYCLES - end + c->count - 1) / c->count * c->count;
-        deadline = timers_cycle_start(pit->timers, pit->base, VPIT_HZ, c->start + end);
+        deadline =
+            timers_cycle_start(pit->timers, pit->base, VPIT_HZ, c->start + end - CYCLE_AT_BASE);
     }
     timers_arm(pit->timers, &pit->timer, deadline);
 }
@@ -154,8 +169,7 @@ static void latch_status(struct vpit_channel *c, uint64_t cycle)
     if (c->status_latched)
         return;
     bool null_count = !c->loaded || c->pending || (c->running && c->gate && cycle < c->start);
-    c->status =
-        (uint8_t)(output(c, cycle) << 7 | null_count << 6 | c->access << 4 | c->mode << 1 | c->bcd);
+    c->status = (uint8_t)(output(c, cycle) << 7 | null_count << 6 | c->control);
     c->status_latched = true;
 }
 
@@ -183,7 +197,8 @@ static void write_control(struct vpit *pit, uint8_t value)
         return;
     }
     unsigned mode = value >> 1 & 7;
-    *c = (struct vpit_channel){.mode = (uint8_t)(mode > 5 ? mode - 4 : mode),
+    *c = (struct vpit_channel){.control = value & 0x3f,
+                               .mode = (uint8_t)(mode > 5 ? mode - 4 : mode),
                                .access = value >> 4 & 3,
                                .bcd = value & 1,
                                .gate = c->gate};
@@ -264,7 +279,8 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 void vpit_reset(struct vpit *pit)
 {
     for (unsigned i = 0; i < 3; i++)
-        pit->channel[i] = (struct vpit_channel){.access = ACCESS_BOTH, .gate = i != 2};
+        pit->channel[i] =
+            (struct vpit_channel){.control = 0x30, .access = ACCESS_BOTH, .gate = i != 2};
     pit->speaker = 0;
     schedule(pit);
 }

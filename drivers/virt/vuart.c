@@ -88,6 +88,11 @@ static void update_modem(struct vuart *u)
 
 static void transmit(struct vuart *u, uint8_t byte)
 {
+    if (u->thre_pending && u->irq_high) {
+        /* Full for a moment: who has not read the IIR gets an edge for this byte all the same. */
+        u->thre_pending = false;
+        update_irq(u);
+    }
     u->thre_pending = true;
     if (u->mcr & MCR_LOOP)
         put_byte(u, byte & (uint8_t)(0xff >> (3 - (u->lcr & 3))));

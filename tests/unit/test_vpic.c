@@ -104,9 +104,15 @@ static void special_fully_nested_mode(void **state)
     program(0x11, 0x11);
     edge(12);
     assert_int_equal(vpic_acknowledge(&pic), 0x3c);
+    edge(5); /* below the cascade, which is in service */
+    assert_false(vpic_intr(&pic));
     edge(9);
     assert_true(vpic_intr(&pic));
     assert_int_equal(vpic_acknowledge(&pic), 0x39);
+    edge(1);
+    assert_int_equal(vpic_acknowledge(&pic), 0x31);
+    edge(8); /* below 1 */
+    assert_false(vpic_intr(&pic));
 }
 
 static void spurious(void **state)

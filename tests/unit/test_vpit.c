@@ -155,6 +155,46 @@ static void a_new_count_waits_for_the_period_to_end(void **state)
     assert_int_equal(pin_rises[IRQ] - before, 5);
 }
 
+static void a_new_count_of_mode_3_waits_for_half_a_period(void **state)
+{
+    (void)state;
+    program(0, 0x06, 1000);
+    unsigned before = pin_rises[IRQ];
+    wait_cycles(101); /* in the high half: loaded when OUT falls */
+    out(C0, 200);
+    out(C0, 0);
+    wait_cycles(399);
+    assert_int_equal(read_status(0) & 0xc0, 0xc0);
+    wait_cycles(1);
+    assert_int_equal(read_status(0) & 0xc0, 0);
+    assert_int_equal(read_count(0), 200);
+    wait_cycles(99);
+    assert_int_equal(pin_rises[IRQ], before);
+    wait_cycles(1);
+    assert_int_equal(pin_rises[IRQ], before + 1);
+    wait_cycles(150); /* in the low half: loaded when OUT rises */
+    out(C0, 1000 & 0xff);
+    out(C0, 1000 >> 8);
+    wait_cycles(49);
+    assert_int_equal(read_status(0) & 0xc0, 0x40);
+    wait_cycles(1);
+    assert_int_equal(read_status(0) & 0xc0, 0x80);
+    wait_cycles(499);
+    assert_int_equal(read_status(0) & 0x80, 0x80);
+    wait_cycles(1);
+    assert_int_equal(read_status(0) & 0x80, 0);
+    assert_int_equal(pin_rises[IRQ], before + 2);
+}
+
+static void status_has_the_control_word_as_written(void **state)
+{
+    (void)state;
+    out(CONTROL, 0xbf); /* mode 7 is mode 3 */
+    assert_int_equal(read_status(2) & 0xbf, 0xbf);
+    out(CONTROL, 0x9c);
+    assert_int_equal(read_status(2) & 0x3f, 0x1c);
+}
+
 static void mode_1_is_triggered_by_the_gate(void **state)
 {
     (void)state;
@@ -299,6 +339,8 @@ int main(void)
         cmocka_unit_test_setup(a_late_host_causes_no_burst_and_keeps_the_phase, setup),
         cmocka_unit_test_setup(tiny_periods_do_not_flood_the_host, setup),
         cmocka_unit_test_setup(a_new_count_waits_for_the_period_to_end, setup),
+        cmocka_unit_test_setup(a_new_count_of_mode_3_waits_for_half_a_period, setup),
+        cmocka_unit_test_setup(status_has_the_control_word_as_written, setup),
         cmocka_unit_test_setup(mode_1_is_triggered_by_the_gate, setup),
         cmocka_unit_test_setup(modes_4_and_5_strobe_once, setup),
         cmocka_unit_test_setup(the_gate_holds_mode_0, setup),

@@ -77,6 +77,9 @@ static void output_and_its_interrupt(void **state)
     assert_int_equal(in(IIR), 0x01);
     out(RBR, 'b');
     assert_true(pin_high[IRQ]);
+    const unsigned rises = pin_rises[IRQ];
+    out(RBR, 'c'); /* writing acknowledges, too: a new edge, when it is empty again */
+    assert_int_equal(pin_rises[IRQ], rises + 1);
     out(MCR, 0);
     assert_false(pin_high[IRQ]); /* OUT2 is the gate */
     (void)in(IIR);
