@@ -88,6 +88,16 @@ void apic_self_ipi(unsigned vector)
         apic_write(APIC_ICR, ICR_TO_SELF | vector);
 }
 
+void apic_ipi(uint32_t destination, uint32_t command)
+{
+    if (in_x2_mode) {
+        wrmsr(MSR_X2APIC + APIC_ICR / 16, (uint64_t)destination << 32 | command);
+    } else {
+        apic_write(APIC_ICR_HIGH, destination);
+        apic_write(APIC_ICR, command);
+    }
+}
+
 bool apic_bit(enum apic_register bank, unsigned vector)
 {
     uint32_t word = apic_read((enum apic_register)(bank + vector / 32 * 16));

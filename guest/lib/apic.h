@@ -59,6 +59,8 @@ uint32_t apic_read(enum apic_register offset);
 void apic_write(enum apic_register offset, uint32_t value);
 void apic_eoi(void);
 void apic_self_ipi(unsigned vector);
+/* The interrupt command register: destination as the mode's ID register shows it. */
+void apic_ipi(uint32_t destination, uint32_t command);
 
 /* Whether a vector's bit is set in APIC_ISR, APIC_IRR or APIC_TMR. */
 bool apic_bit(enum apic_register bank, unsigned vector);

@@ -21,13 +21,7 @@ static volatile unsigned nmi_depth, nmi_deepest;
 
 static void ipi(uint32_t command)
 {
-    uint32_t id = apic_read(APIC_ID);
-    if (apic_is_x2()) {
-        wrmsr(MSR_X2APIC + APIC_ICR / 16, (uint64_t)id << 32 | command);
-    } else {
-        apic_write(APIC_ICR_HIGH, id);
-        apic_write(APIC_ICR, command);
-    }
+    apic_ipi(apic_read(APIC_ID), command);
 }
 
 /* In the middle of its work a more and a less urgent interrupt arrive. */
