@@ -340,6 +340,22 @@ static void check_virtual_wire(void)
     test_equal(came, 0, "a masked LINT0 lets nothing in", "Local Vector Table");
 }
 
+/* An ExtINT message makes the CPU acknowledge, and the 8259 has nothing to tell. */
+static void check_spurious(void)
+{
+    restart(1);
+    apic_write(APIC_LVT_LINT0, LVT_MASKED);
+    trap_set_handler(PIC_BASE + 7, on_no_eoi);
+    ioapic_route(2, 0, IOAPIC_EXTINT);
+    irq_raise(IRQ_PIT);
+    let_in();
+    ioapic_route(2, 0, IOAPIC_MASKED);
+    apic_write(APIC_LVT_LINT0, LVT_EXTINT);
+    irq_lower(IRQ_PIT);
+    test_equal(irq_hits[PIC_BASE + 7], 1, "INTA without a request gives IR7", "Spurious IR7");
+    test_equal(isr_inside, 0, "which is not in service", "Spurious IR7");
+}
+
 int main(void)
 {
     test_begin("pic", "the 8259As as their data sheet says");
@@ -356,6 +372,7 @@ int main(void)
     check_poll();
     check_cascade(1);
     check_cascade(0x11);
+    check_spurious();
     check_virtual_wire();
     return test_end();
 }
