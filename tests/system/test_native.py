@@ -21,8 +21,7 @@ BOCHS_FAILS = {
     "ioapic": {
         "the ID has four bits": "it has eight",
         "the arbitration ID follows it": "it is always 0",
-        "delivery status and remote IRR are read-only": "the upper half of a table entry's words "
-                                                        "can be written, reserved or not",
+        "delivery status and remote IRR are read-only": "reserved bits can be written",
         "a destination has eight bits": "the same",
         "a level is seen when unmasked, and again at each EOI": "EOI does not look at the line",
         "and not when it is down": "the same",
