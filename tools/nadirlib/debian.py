@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Fetches Debian's kernels with apt, without installing them, and keeps them in the user's cache."""
+"""Fetches Debian's packages with apt, without installing them, and keeps them in the user's cache."""
 
 import lzma
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,4 +75,25 @@ def fetch_kernel(package):
                 unpack(download(package, spool), folder)
         except (subprocess.CalledProcessError, StopIteration) as error:
             raise ToolError(f"cannot fetch {package}: {error}")
+    return folder
+
+
+def fetch_package(package):
+    """The folder with all files of a package, as they would be installed below /."""
+    folder = CACHE / "packages" / package
+    if not folder.exists():
+        say(f"fetching Debian's {package}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory() as spool:
+                os.chmod(spool, 0o777)  # apt downloads as a user of its own
+                unpacked = tempfile.mkdtemp(dir=folder.parent)
+                output_of("dpkg-deb", "-x", download(package, spool), unpacked)
+            os.rename(unpacked, folder)
+        except (subprocess.CalledProcessError, StopIteration) as error:
+            raise ToolError(f"cannot fetch {package}: {error}")
+        except OSError:
+            shutil.rmtree(unpacked)
+            if not folder.exists():  # then another process has not been faster
+                raise
     return folder
