@@ -76,6 +76,11 @@ def test_empty_file(nadir, debian, key):
     fails_at(nadir(text, files, timeout=60), 4 if key == "kernel" else 7, "nil", "empty")
 
 
+def test_odd_disk(nadir, debian):
+    files = {"vmlinuz": debian() / "vmlinuz", "disk.img": b"x" * 1000}
+    fails_at(nadir(ONE_VM + "disk = disk.img\n", files, timeout=60), 7, "disk.img", "1000", "512")
+
+
 def says_of_kernel(result, *words):
     """A kernel that is no good is Nadir's to refuse, by name, with the status of a wrong config."""
     assert result.status == 2, result
