@@ -119,6 +119,53 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
     return OK;
 }
 
+/* The entry that maps an address, or would; *level: whose. */
+static uint64_t *find_leaf(const struct ept *ept, uint64_t guest, unsigned *level)
+{
+    *level = TABLE_TOP_LEVEL;
+    uint64_t *entry = table_entry(hpa_to_ptr(ept->root), guest, *level);
+    while (has_table(*entry, *level))
+        entry = table_entry(table_of(*entry), guest, --*level);
+    return entry;
+}
+
+/* In one store, as CPUs may be walking the tables. */
+static void replace_leaf(struct ept *ept, uint64_t *entry, unsigned level, uint64_t value)
+{
+    ept->leaves[level - 1] += (uint64_t)((value & PERMS) != 0) - ((*entry & PERMS) != 0);
+    __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+}
+
+enum status ept_protect(struct ept *ept, gpa_t guest, uint64_t bytes, unsigned perms)
+{
+    if (!range_is_valid(guest.v, bytes, LINEAR_END) || (perms != 0 && !perms_are_valid(perms)))
+        return ERR_BAD_INPUT;
+    while (bytes > 0) {
+        unsigned level;
+        uint64_t *entry = find_leaf(ept, guest.v, &level);
+        uint64_t size = table_level_bytes(level);
+        if (*entry == 0 || guest.v % size != 0 || bytes < size)
+            return ERR_BAD_INPUT;
+        replace_leaf(ept, entry, level, (*entry & ~PERMS) | perms);
+        guest.v += size;
+        bytes -= size;
+    }
+    return OK;
+}
+
+enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perms)
+{
+    unsigned level;
+    if (!range_is_valid(guest.v, PAGE_SIZE, LINEAR_END) ||
+        !range_is_valid(host.v, PAGE_SIZE, 1ull << ept->caps.phys_bits) || !perms_are_valid(perms))
+        return ERR_BAD_INPUT;
+    uint64_t *entry = find_leaf(ept, guest.v, &level);
+    if (*entry == 0 || level != 1)
+        return ERR_BAD_INPUT;
+    replace_leaf(ept, entry, level, (*entry & ~(TABLE_ADDRESS | PERMS)) | host.v | perms);
+    return OK;
+}
+
 /* Whether a present entry makes the CPU report an EPT misconfiguration. */
 static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level)
 {

@@ -40,6 +40,15 @@ uint64_t ept_pointer(const struct ept *ept);
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
                     enum memory_type type, bool ignore_pat);
 
+/* Changes the permissions of what is mapped at [guest, guest + bytes); perms 0: nothing is to be
+ * reached there, until they are changed again. ERR_BAD_INPUT: not mapped, or an entry maps more
+ * than the range. The caller runs INVEPT. */
+enum status ept_protect(struct ept *ept, gpa_t guest, uint64_t bytes, unsigned perms);
+
+/* Makes the 4 KiB page at guest another host page, the type being as it was. ERR_BAD_INPUT: not
+ * mapped, or as part of a larger page. The caller runs INVEPT. */
+enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perms);
+
 /* Walks all tables by the rules of the SDM's "EPT Misconfigurations", and that the leaf counts are
  * right. False with the first wrong entry and the address it stands for (where may be NULL). */
 struct ept_error {

@@ -8,11 +8,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define GUESTMEM_MAX_SLOTS 8
+#define GUESTMEM_MAX_SLOTS 12
 
 struct guestmem_slot {
     uint64_t base, size; /* guest-physical, bytes */
     uint8_t *host;
+    uint64_t read_only; /* bit i: the i-th 64th of it cannot be written by the guest, as ROM */
 };
 
 /* All zero = no memory. */
@@ -24,9 +25,13 @@ struct guestmem {
 /* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps. */
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host);
 
+/* Whether the guest can write the 64ths that [base, base + bytes) consists of; a whole number of
+ * them, in one slot. What a guest does to its own memory meanwhile is its affair. */
+void guestmem_set_read_only(struct guestmem *mem, gpa_t base, uint64_t bytes, bool read_only);
+
 /* Copies; false, and nothing is promised about the destination, where a byte of the range is not
- * RAM. Ranges may cross slots that touch. The guest may change its memory meanwhile: read what is
- * to be checked once, into your own copy. */
+ * RAM, or read-only and to be written. Ranges may cross slots that touch. The guest may change its
+ * memory meanwhile: read what is to be checked once, into your own copy. */
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes);
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes);
 
@@ -38,6 +43,18 @@ static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *m
         if (at.v >= (--s)->base)
             return at.v - s->base < s->size ? s : NULL;
     return NULL;
+}
+
+static inline bool guestmem_slot_writable(const struct guestmem_slot *s, gpa_t at)
+{
+    return s->read_only == 0 || (s->read_only >> ((at.v - s->base) / (s->size / 64)) & 1) == 0;
+}
+
+/* Whether the guest has RAM there, and can write to it. */
+static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
+{
+    const struct guestmem_slot *s = guestmem_slot(mem, at);
+    return s != NULL && guestmem_slot_writable(s, at);
 }
 
 /* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for

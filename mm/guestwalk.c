@@ -153,7 +153,9 @@ static bool key_forbids(const struct walk *w, enum walk_access access, bool user
 static void set_flags(const struct walk *w, unsigned level, uint64_t flags)
 {
     uint64_t old = w->entry[level];
-    void *p = (old & flags) == flags ? NULL : guestmem_window(w->mem, w->at[level], w->entry_bytes);
+    if ((old & flags) == flags || !guestmem_is_writable(w->mem, w->at[level]))
+        return;
+    void *p = guestmem_window(w->mem, w->at[level], w->entry_bytes);
     if (p == NULL)
         return;
     uint32_t old32 = (uint32_t)old;

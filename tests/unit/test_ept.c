@@ -161,6 +161,48 @@ static void test_refusals(void **s)
     assert_int_equal(map(GIB + 4096, 0, 4096), ERR_BAD_INPUT); /* inside a large page */
 }
 
+static void test_protect(void **s)
+{
+    (void)s;
+    unsigned perms;
+    assert_int_equal(map(2 * MIB - 0x4000, 2 * MIB - 0x4000, 2 * MIB + 0x4000), OK);
+    assert_leaves(4, 1, 0);
+    assert_int_equal(ept_protect(&ept, gpa(2 * MIB - 0x3000), 0x2000, EPT_R | EPT_X), OK);
+    assert_true(ept_lookup(&ept, gpa(2 * MIB - 0x3000), NULL, &perms));
+    assert_int_equal(perms, EPT_R | EPT_X);
+    assert_true(ept_lookup(&ept, gpa(2 * MIB - 0x4000), NULL, &perms));
+    assert_int_equal(perms, EPT_RWX);
+    assert_int_equal(ept_protect(&ept, gpa(2 * MIB - 0x3000), 2 * MIB + 0x3000, 0), OK);
+    assert_leaves(1, 0, 0);
+    assert_int_equal(lookup(2 * MIB), ~0ull);
+    assert_int_equal(ept_protect(&ept, gpa(2 * MIB - 0x3000), 2 * MIB + 0x3000, EPT_R), OK);
+    assert_leaves(4, 1, 0);
+    assert_int_equal(lookup(3 * MIB), 3 * MIB);
+
+    assert_int_equal(ept_protect(&ept, gpa(2 * MIB), MIB, EPT_R), ERR_BAD_INPUT); /* half a page */
+    assert_int_equal(ept_protect(&ept, gpa(3 * MIB), MIB, EPT_R), ERR_BAD_INPUT);
+    assert_int_equal(ept_protect(&ept, gpa(4 * MIB), PAGE_SIZE, EPT_R), ERR_BAD_INPUT);
+    assert_int_equal(ept_protect(&ept, gpa(0), PAGE_SIZE, EPT_W), ERR_BAD_INPUT);
+}
+
+static void test_redirect(void **s)
+{
+    (void)s;
+    unsigned perms;
+    assert_int_equal(map(2 * MIB - 0x1000, 0x5000, 0x1000), OK);
+    assert_int_equal(map(2 * MIB, 2 * MIB, 2 * MIB), OK);
+    assert_int_equal(ept_redirect(&ept, gpa(2 * MIB - 0x1000), hpa(0x9000), EPT_R), OK);
+    assert_int_equal(lookup(2 * MIB - 0x1000), 0x9000);
+    assert_true(ept_lookup(&ept, gpa(2 * MIB - 0x1000), NULL, &perms));
+    assert_int_equal(perms, EPT_R);
+    assert_leaves(1, 1, 0);
+    assert_int_equal(ept_redirect(&ept, gpa(2 * MIB), hpa(0x9000), EPT_R), ERR_BAD_INPUT);
+    assert_int_equal(ept_redirect(&ept, gpa(MIB), hpa(0x9000), EPT_R), ERR_BAD_INPUT);
+    assert_int_equal(ept_redirect(&ept, gpa(2 * MIB - 0x1000), hpa(1ull << 39), EPT_R),
+                     ERR_BAD_INPUT);
+    assert_int_equal(ept_redirect(&ept, gpa(2 * MIB - 0x1000), hpa(0x9000), EPT_W), ERR_BAD_INPUT);
+}
+
 static void test_out_of_memory(void **s)
 {
     (void)s;
@@ -223,6 +265,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_without_large_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_entry_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_protect, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_redirect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checker, setup, teardown),
     };

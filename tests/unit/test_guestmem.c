@@ -82,6 +82,32 @@ static void test_window(void **s)
     assert_null(guestmem_window(&mem, gpa(UINT64_MAX), 1));
 }
 
+static void test_read_only(void **s)
+{
+    (void)s;
+    const uint8_t data[0x1100] = {1, 2, 3, 4};
+    uint8_t back[8];
+    guestmem_set_read_only(&mem, gpa(0x1040), 0x80, true); /* a 64th is 64 bytes */
+    assert_true(guestmem_is_writable(&mem, gpa(0x103f)));
+    assert_false(guestmem_is_writable(&mem, gpa(0x1040)));
+    assert_false(guestmem_is_writable(&mem, gpa(0x10bf)));
+    assert_true(guestmem_is_writable(&mem, gpa(0x10c0)));
+    assert_false(guestmem_is_writable(&mem, gpa(0x9000)));
+    assert_true(guestmem_write(&mem, gpa(0x1000), data, 0x40));
+    assert_int_equal(mid[1], 2);
+    assert_false(guestmem_write(&mem, gpa(0x1000), data, 0x41));
+    assert_int_equal(mid[0x40], 0);
+    assert_false(guestmem_write(&mem, gpa(0x10a0), data, 1));
+    assert_false(guestmem_write(&mem, gpa(0), data, 0x1000 + 0x41)); /* from another slot */
+    assert_true(guestmem_read(&mem, gpa(0x1040), back, 8));
+    assert_true(guestmem_write(&mem, gpa(0x10c0), data, 0x1000 - 0xc0));
+    guestmem_set_read_only(&mem, gpa(0x1040), 0x80, false);
+    assert_true(guestmem_write(&mem, gpa(0x1000), data, 0x1000));
+    guestmem_set_read_only(&mem, gpa(0x5000), 0x1000, true);
+    assert_int_equal(mem.slot[2].read_only, UINT64_MAX);
+    assert_false(guestmem_write(&mem, gpa(0x5fff), data, 1));
+}
+
 static void test_add_rejects(void **s)
 {
     (void)s;
@@ -102,6 +128,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_add_rejects, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
