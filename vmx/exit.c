@@ -119,7 +119,7 @@ static const struct {
     [REASON_ENTRY_MSR_LOADING] = {exit_unexpected, "entry_failure_msr_loading"},
     [35] = {exit_unexpected, "reserved_35"},
     [REASON_MWAIT] = {exit_undefined, "mwait"},
-    [REASON_MONITOR_TRAP_FLAG] = {exit_unexpected, "monitor_trap_flag"},
+    [REASON_MONITOR_TRAP_FLAG] = {exit_monitor_trap, "monitor_trap_flag"},
     [38] = {exit_unexpected, "reserved_38"},
     [REASON_MONITOR] = {exit_undefined, "monitor"},
     [REASON_PAUSE] = {exit_pause, "pause"},

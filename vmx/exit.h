@@ -97,6 +97,7 @@ exit_handler exit_xsetbv;
 exit_handler exit_io;
 exit_handler exit_rdmsr, exit_wrmsr;
 exit_handler exit_ept_violation, exit_ept_misconfiguration, exit_apic_access;
+exit_handler exit_monitor_trap;
 exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
 exit_handler exit_vmcall, exit_hlt;
@@ -130,6 +131,10 @@ bool exit_load_pdptes(const struct vcpu *vcpu);
 /* An iteration of a string instruction is done and the instruction is not: what ends at each
  * instruction's end ends here, and a single-step is due. RIP stays. */
 void exit_iteration_done(void);
+
+/* Lets the CPU execute the current instruction, or deliver the queued event, with a copy of the
+ * read-only page of a guest-physical address that it wants to write to (exit_rom.c). */
+enum exit_action exit_step_on_rom(struct vcpu *vcpu, uint64_t address);
 
 /* Opens the MSRs that live in the VMCS or the local APIC of a vCPU in the VM's table (exit_msr.c);
  * called by vcpu_create(), once. */

@@ -19,9 +19,17 @@
 #define VIOLATION_NOT_WALK \
     (1u << 8) /* of the linear address's page itself, not of a paging-structure entry */
 
+/* Not device memory, but memory of the guest: read-only, or all is not as it should be. */
+static inline bool is_memory(const struct vcpu *vcpu, uint64_t address)
+{
+    return guestmem_slot(&vcpu->vm->mem, gpa(address)) != NULL;
+}
+
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      uint64_t address)
 {
+    if (is_memory(vcpu, address))
+        return exit_step_on_rom(vcpu, address);
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";
     for (unsigned i = 0; i < count; i++) {
@@ -140,20 +148,41 @@ static bool ended_by_delivery(struct vcpu *vcpu, uint64_t address)
     return true;
 }
 
+/* A violation on memory of the guest. False: a write to what is read-only, by an instruction. */
+static bool __attribute__((noinline))
+ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, bool of_walk)
+{
+    struct vm *vm = vcpu->vm;
+    if (vcpu->ept_seen !=
+        vm->ept_changes) { /* by permissions that have changed meanwhile, perhaps */
+        vcpu->attention = true;
+        inject_again(vcpu);
+        return true;
+    }
+    if (guestmem_is_writable(&vm->mem, gpa(address))) {
+        vcpu->stats.ept_violations_ram++;
+        vm_end_format(vm, VM_CRASH, 0, "EPT violation (0x%llx) on RAM at 0x%llx",
+                      (unsigned long long)qualification, (unsigned long long)address);
+        return true;
+    }
+    if (!of_walk && (vmread(VMCS_EXIT_IDT_VECTORING) & EVENT_VALID) == 0)
+        return false;
+    inject_again(vcpu);
+    (void)exit_step_on_rom(vcpu, address);
+    return true;
+}
+
 enum exit_action exit_ept_violation(struct vcpu *vcpu)
 {
     uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
     uint64_t address = vmread(VMCS_EXIT_GUEST_PHYSICAL);
-    if (guestmem_window(&vcpu->vm->mem, gpa(address), 1) != NULL) {
-        vcpu->stats.ept_violations_ram++;
-        vm_end_format(vcpu->vm, VM_CRASH, 0, "EPT violation (0x%llx) on RAM at 0x%llx",
-                      (unsigned long long)qualification, (unsigned long long)address);
+    const bool of_walk =
+        (qualification & VIOLATION_LINEAR_VALID) == 0 || (qualification & VIOLATION_NOT_WALK) == 0;
+    if (is_memory(vcpu, address) && ended_on_memory(vcpu, qualification, address, of_walk))
         return EXIT_SAME;
-    }
     if (ended_by_delivery(vcpu, address))
         return EXIT_SAME;
-    if ((qualification & VIOLATION_LINEAR_VALID) == 0 ||
-        (qualification & VIOLATION_NOT_WALK) == 0) {
+    if (of_walk) {
         vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is not RAM",
                       (unsigned long long)address);
         return EXIT_SAME;

@@ -5,6 +5,7 @@
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
+#include "arch/panic.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
@@ -26,6 +27,14 @@ static inline unsigned vmx_enter(struct guest_regs *regs, uint32_t launch)
                      : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
                        "cc", "memory");
     return result;
+}
+
+/* SDM, "Guidelines for Use of the INVEPT Instruction". */
+static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
+{
+    vcpu->ept_seen = __atomic_load_n(&vcpu->vm->ept_changes, __ATOMIC_SEQ_CST);
+    if (!invept(INVALIDATE_ALL, 0))
+        panic("INVEPT failed");
 }
 
 static enum status allocate(struct vcpu *vcpu)
@@ -68,6 +77,11 @@ void vcpu_destroy(struct vcpu *vcpu)
         if (pages[i]->v != 0)
             page_free(*pages[i], 1);
         *pages[i] = hpa(0);
+    }
+    for (unsigned i = 0; i < ROM_STEP_PAGES; i++) {
+        if (vcpu->rom_step.copy[i].v != 0)
+            page_free(vcpu->rom_step.copy[i], 1);
+        vcpu->rom_step.copy[i] = hpa(0);
     }
 }
 
@@ -129,6 +143,8 @@ static bool vcpu_prepare(struct vcpu *vcpu)
         return false;
     if (vm_has_ended(vm) || (seat->vcpu_count > 1 && sched_turn_is_over(vm, seat)))
         return false;
+    if (vcpu->ept_seen != vm->ept_changes)
+        drop_cached_ept(vcpu);
     inject_prepare(vcpu);
     return true;
 }

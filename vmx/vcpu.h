@@ -52,6 +52,15 @@ struct vcpu_saved {
     uint64_t dr[4], dr6, cr2;
 };
 
+/* Pages of ROM that one instruction writes to, while it does (exit_rom.c): a descriptor, a stack,
+ * page tables. */
+#define ROM_STEP_PAGES 4
+struct rom_step {
+    uint32_t count;
+    uint64_t guest[ROM_STEP_PAGES];
+    hpa_t copy[ROM_STEP_PAGES]; /* 0: not needed yet */
+};
+
 struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
@@ -83,6 +92,7 @@ struct vcpu {
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t tpr_threshold;
     uint64_t eoi_exit[4]; /* the EOI-exit bitmap as it stands there */
+    uint32_t ept_seen;    /* the VM's ept_changes at its last INVEPT */
     uint64_t xcr0;
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
@@ -90,6 +100,7 @@ struct vcpu {
     struct intc intc; /* its local APIC; the device fills it in */
     hpa_t vmcs;
     hpa_t msr_bitmap;
+    struct rom_step rom_step;
     hpa_t xsave_area; /* one page, where the seat has several vCPUs */
     bool loaded_once; /* the VMCS has been filled in, and the registers beside it */
     const struct boot_state *boot;

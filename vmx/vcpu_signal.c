@@ -48,6 +48,13 @@ void vcpu_kick(struct vcpu *vcpu)
         smp_wake(seat->cpu);
 }
 
+void vm_ept_changed(struct vm *vm)
+{
+    __atomic_add_fetch(&vm->ept_changes, 1, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vcpu_kick(vm->vcpu[i]);
+}
+
 static void line_changed(void *vcpu)
 {
     ((struct vcpu *)vcpu)->attention = true;

@@ -55,6 +55,7 @@ struct vm {
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
     uint64_t memory_bytes;
+    uint32_t ept_changes;                       /* how often vm_ept_changed() was called; atomic */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
 
     hpa_t apic_access_page; /* at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses */
@@ -104,6 +105,10 @@ static inline bool vm_has_ended(const struct vm *vm)
 {
     return __atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_RUNS;
 }
+
+/* Permissions in the EPT have been changed: before a vCPU is entered again, what its CPU has cached
+ * of the EPT is dropped, and those that run are made to leave for that soon. From any CPU. */
+void vm_ept_changed(struct vm *vm);
 
 /* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
  * CPU. Fits struct power_line. */
