@@ -12,7 +12,7 @@
 
 /* Where each table stands, from the base; what follows the MADT depends on the number of CPUs. */
 enum { RSDP = 0, RSDT = 0x40, XSDT = 0x80, FADT = 0xc0, FACS = 0x1c0 /* aligned */, MADT = 0x200 };
-enum { HEADER_BYTES = 36, RSDP_V1_BYTES = 20, RSDP_BYTES = 36, FACS_BYTES = 64 };
+enum { HEADER_BYTES = 36, RSDP_V1_BYTES = 20, RSDP_BYTES = ACPI_RSDP_BYTES, FACS_BYTES = 64 };
 enum { FADT_BYTES = 244 /* revision 3 */, MADT_FIXED_BYTES = 44 };
 
 /* A field of a table: where, how wide, and what; all others are 0. */
@@ -162,4 +162,65 @@ enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint16_t pm
     put_checksum(out + RSDP, RSDP_V1_BYTES, 8);
     put_checksum(out + RSDP, RSDP_BYTES, 32);
     return OK;
+}
+
+/* What has pointers, and therefore a checksum that firmware has to add; the RSDP has two. */
+static const struct {
+    uint16_t table, bytes, checksum;
+} unsummed[] = {
+    {RSDT, HEADER_BYTES + 8, RSDT + 9}, {XSDT, HEADER_BYTES + 16, XSDT + 9},
+    {FADT, FADT_BYTES, FADT + 9},       {RSDP, RSDP_V1_BYTES, RSDP + 8},
+    {RSDP, RSDP_BYTES, RSDP + 32},
+};
+#define UNSUMMED (sizeof(unsummed) / sizeof(unsummed[0]))
+
+static const struct {
+    uint16_t offset;
+    uint8_t bytes;
+} pointers[] = {
+    {RSDT + HEADER_BYTES, 4}, {RSDT + HEADER_BYTES + 4, 4},
+    {XSDT + HEADER_BYTES, 8}, {XSDT + HEADER_BYTES + 8, 8},
+    {FADT + 36, 4},           {FADT + 40, 4},
+    {FADT + 140, 8},          {RSDP + 16, 4},
+    {RSDP + 24, 8},
+};
+#define POINTERS (sizeof(pointers) / sizeof(pointers[0]))
+
+enum status acpi_build_unplaced(uint8_t *out, size_t capacity, uint16_t pm_base, uint32_t vcpus,
+                                const uint8_t *dsdt, size_t dsdt_size, size_t *used)
+{
+    const enum status s = acpi_build(out, capacity, 0, pm_base, vcpus, dsdt, dsdt_size, used);
+    for (size_t i = 0; i < UNSUMMED && s == OK; i++)
+        out[unsummed[i].checksum] = 0;
+    return s;
+}
+
+void acpi_loader_script(uint8_t out[ACPI_SCRIPT_BYTES])
+{
+    enum { COMMAND = 128, NAME = 56, ALLOCATE = 1, ADD_POINTER, ADD_CHECKSUM };
+    enum { ANYWHERE = 1, BELOW_1_MIB = 2 };
+    static const char tables[] = "etc/acpi/tables", rsdp[] = "etc/acpi/rsdp";
+    _Static_assert((2 + POINTERS + UNSUMMED) * COMMAND == ACPI_SCRIPT_BYTES, "all commands");
+    uint8_t *p = out;
+    memset(out, 0, ACPI_SCRIPT_BYTES);
+    for (unsigned i = 0; i < 2; i++, p += COMMAND) {
+        put(p, 4, ALLOCATE);
+        put_text(p + 4, i == 0 ? tables : rsdp);
+        put(p + 4 + NAME, 4, 64); /* alignment */
+        p[8 + NAME] = i == 0 ? ANYWHERE : BELOW_1_MIB;
+    }
+    for (size_t i = 0; i < POINTERS; i++, p += COMMAND) {
+        put(p, 4, ADD_POINTER);
+        put_text(p + 4, pointers[i].offset < RSDT ? rsdp : tables);
+        put_text(p + 4 + NAME, tables);
+        put(p + 4 + 2 * NAME, 4, pointers[i].offset);
+        p[8 + 2 * NAME] = pointers[i].bytes;
+    }
+    for (size_t i = 0; i < UNSUMMED; i++, p += COMMAND) {
+        put(p, 4, ADD_CHECKSUM);
+        put_text(p + 4, unsummed[i].table == RSDP ? rsdp : tables);
+        put(p + 4 + NAME, 4, unsummed[i].checksum);
+        put(p + 8 + NAME, 4, unsummed[i].table);
+        put(p + 12 + NAME, 4, unsummed[i].bytes);
+    }
 }

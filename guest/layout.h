@@ -6,6 +6,7 @@
 
 #define LAYOUT_LOW_RAM_END 0xa0000ull
 #define LAYOUT_EBDA        0x9fc00ull    /* reserved up to LAYOUT_LOW_RAM_END, as a BIOS has it */
+#define LAYOUT_SHADOW      0xc0000ull    /* with firmware: ROM, or RAM in its place */
 #define LAYOUT_ACPI        0xe0000ull    /* RSDP first, where firmware-less systems search it */
 #define LAYOUT_MIB         0x100000ull   /* the ACPI area ends, RAM goes on */
 #define LAYOUT_HOLE        0xc0000000ull /* RAM stops: PCI, IO-APIC, local APIC */

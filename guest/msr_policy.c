@@ -155,3 +155,13 @@ enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, 
     }
     return OK;
 }
+
+void msr_policy_power_on(struct msr_policy *policy)
+{
+    struct mtrr_state *mtrr = &policy->mtrr;
+    mtrr->default_type = 0;
+    for (unsigned i = 0; i < MTRR_FIXED_COUNT; i++)
+        mtrr->fixed[i] = 0;
+    for (unsigned i = 0; i < MSR_POLICY_MTRR_PAIRS; i++)
+        mtrr->variable[i] = (struct mtrr_variable){.base = 0};
+}

@@ -14,6 +14,9 @@ struct msr_policy {
     uint64_t platform_info;
 };
 
+/* Puts the MTRRs into their state after a reset: off. For firmware, which sets them itself. */
+void msr_policy_power_on(struct msr_policy *policy);
+
 /* Opens these MSRs in *table, set as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT. */
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
                             uint64_t tsc_hz, uint32_t phys_bits);

@@ -5,6 +5,7 @@
 
 #include "arch/log.h"
 #include "guest/acpi.h"
+#include "guest/firmware_files.h"
 #include "guest/flat.h"
 #include "guest/layout.h"
 #include "guest/linux.h"
@@ -14,7 +15,6 @@
 #include <stddef.h>
 
 #define ACPI_PAGES    2u
-#define COM1_PORT     0x3f8
 #define SCREEN_HZ     15
 #define PM_BASE       0x600  /* where vpm answers */
 #define IDE_BASE      0xc000 /* where the disks' bus master does */
@@ -157,7 +157,6 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus,
     if (s != OK)
         return s;
     vioapic_init(&pc->ioapic, &pc->apics);
-    vlapic_set_virtual_wire(&pc->cpu[0].apic);
     return OK;
 }
 
@@ -175,7 +174,7 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
     const enum status results[] = {
         vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
         vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
-        vuart_init(&pc->com1, COM1_PORT, console->out, console->ctx, bus, isa_irq(pc, IRQ_COM1)),
+        vuart_init(&pc->com1, PC_COM1_PORT, console->out, console->ctx, bus, isa_irq(pc, IRQ_COM1)),
         vi8042_init(&pc->keyboard, bus, timers, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE),
                     power),
         vvga_init(&pc->vga, guestmem_window(&vm->mem, gpa(VVGA_MEMORY), VVGA_MEMORY_BYTES), bus,
@@ -212,9 +211,9 @@ static enum status make_disks(struct pc *pc, const struct vm_config *config)
                      isa_irq(pc, IRQ_DISK));
 }
 
-/* How firmware leaves the chip set, for a guest that is started without: RAM from 0xc0000 on, PIRQA
- * and PIRQB to IRQ 10, C and D to 11, level-triggered like the SCI, and the ports of power
- * management. */
+/* How firmware leaves chip set and local APIC, for a guest that is started without: RAM from
+ * 0xc0000 on, PIRQA and PIRQB to IRQ 10, C and D to 11, level-triggered like the SCI, and the ports
+ * of power management. */
 static void set_up_chipset(struct pc *pc)
 {
     static const struct {
@@ -236,6 +235,7 @@ static void set_up_chipset(struct pc *pc)
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
         vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
     bus_port_write(&pc->vm.bus, VPIC_ELCR + 1, 1, 0x0e);
+    vlapic_set_virtual_wire(&pc->cpu[0].apic);
 }
 
 static enum status write_acpi(struct pc *pc, uint32_t vcpus)
@@ -300,7 +300,9 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         step = "disks";
         s = make_disks(pc, config);
     }
-    if (s == OK) {
+    if (s == OK)
+        s = firmware_numbers_init(pc, config);
+    if (s == OK && !pc->firmware.present) {
         set_up_chipset(pc);
         step = "ACPI tables";
         s = write_acpi(pc, config->vcpus);
@@ -309,7 +311,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         log_line("vm %s: cannot make its %s: %s", config->name, step, status_text(s));
         return s;
     }
-    return load_program(pc, config);
+    return pc->firmware.present ? firmware_load(pc, config) : load_program(pc, config);
 }
 
 enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
@@ -327,6 +329,7 @@ enum status pc_create(const struct vm_config *config, unsigned index, uint32_t s
     pc->console = *console;
     pc->vm.name = config->name;
     pc->vm.index = index;
+    pc->firmware.present = config->firmware.base != 0;
     pc->vm.seat_count = seats;
     for (uint32_t i = 0; i < seats; i++)
         pc->vm.seat[i].timers =
@@ -356,6 +359,7 @@ void pc_destroy(struct pc *pc)
         if (pc->cpu[i].posted_page.v != 0)
             page_free(pc->cpu[i].posted_page, 1);
     }
+    firmware_destroy(pc);
     pc_memory_destroy(pc);
     page_free(ptr_to_hpa(pc), pc->pages);
 }

@@ -5,6 +5,7 @@
 #include "boot/config.h"
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
+#include "drivers/virt/vfwcfg.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vide.h"
 #include "drivers/virt/vioapic.h"
@@ -17,6 +18,7 @@
 #include "drivers/virt/vuart.h"
 #include "drivers/virt/vvga.h"
 #include "guest/cpuid_policy.h"
+#include "guest/firmware.h"
 #include "guest/msr_policy.h"
 #include "guest/screen.h"
 #include "vmx/boot_state.h"
@@ -36,6 +38,8 @@ struct pc_console {
     /* Moves what is buffered; returns the host TSC at which it wants to be called again. */
     uint64_t (*poll)(void *ctx, uint64_t now);
 };
+
+#define PC_COM1_PORT 0x3f8
 
 /* What the machine below offers, the same for all its VMs. */
 struct pc_host {
@@ -81,9 +85,11 @@ struct pc {
     struct vchipset chipset;
     struct vide ide; /* where there is a disk */
     struct vdebug debug;
+    struct vfwcfg fwcfg;
     struct vioapic ioapic;
     struct vlapic_group apics;
     struct msr_policy msr;
+    struct firmware firmware;
 
     struct pc_ram ram[GUESTMEM_MAX_SLOTS];
     uint32_t ram_count;

@@ -11,12 +11,24 @@
 #define MEMORY_MAX_MIB (1u << 20)
 
 /* Makes a piece of RAM part of the guest. */
-static enum status add_range(struct pc *pc, const struct pc_ram *ram, uint64_t base, uint64_t bytes)
+static enum status add_range(struct pc *pc, hpa_t host, uint64_t base, uint64_t bytes)
 {
-    const enum status s = guestmem_add(&pc->vm.mem, gpa(base), bytes, hpa_to_ptr(ram->base));
+    const enum status s = guestmem_add(&pc->vm.mem, gpa(base), bytes, hpa_to_ptr(host));
     if (s != OK)
         return s;
-    return ept_map(&pc->vm.ept, gpa(base), ram->base, bytes, EPT_RWX, MEMORY_WB, false);
+    return ept_map(&pc->vm.ept, gpa(base), host, bytes, EPT_RWX, MEMORY_WB, false);
+}
+
+/* The piece at 0. With firmware, [LAYOUT_SHADOW, 1 MiB) is apart, to be protected page by page. */
+static enum status add_first(struct pc *pc, hpa_t host, uint64_t bytes)
+{
+    const uint64_t cuts[] = {0, LAYOUT_SHADOW, LAYOUT_MIB, bytes};
+    if (!pc->firmware.present)
+        return add_range(pc, host, 0, bytes);
+    enum status s = OK;
+    for (unsigned i = 0; i < 3 && s == OK; i++)
+        s = add_range(pc, hpa(host.v + cuts[i]), cuts[i], cuts[i + 1] - cuts[i]);
+    return s;
 }
 
 /* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
@@ -50,7 +62,7 @@ static enum status add_ram(struct pc *pc, uint64_t base, uint64_t bytes, bool pa
             continue;
         }
         pc->ram_count++;
-        s = add_range(pc, ram, base, wish);
+        s = base == 0 ? add_first(pc, ram->base, wish) : add_range(pc, ram->base, base, wish);
         if (s != OK)
             return s;
         base += wish;

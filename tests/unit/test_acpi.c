@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,60 @@ static void test_madt(void **state)
     }
 }
 
+/* Does what firmware does with the loader script: every command is one that it knows, and the
+ * tables then are as if they had been built for their place. */
+static void test_loader_script(void **state)
+{
+    (void)state;
+    static uint8_t script[ACPI_SCRIPT_BYTES], placed[sizeof(out)], rsdp[ACPI_RSDP_BYTES];
+    enum { NAME = 56 };
+    unsigned allocated = 0;
+    memset(out, 0xa5, sizeof(out));
+    assert_int_equal(acpi_build_unplaced(out, sizeof(out), 0xb000, 3, dsdt, sizeof(dsdt), &used),
+                     OK);
+    acpi_loader_script(script);
+    memcpy(placed, out, used);
+    memcpy(rsdp, out, sizeof(rsdp));
+    for (const uint8_t *p = script; p < script + sizeof(script); p += 128) {
+        const bool tables = strcmp((const char *)p + 4, "etc/acpi/tables") == 0;
+        uint8_t *file = tables ? placed : rsdp;
+        const uint32_t bytes = tables ? (uint32_t)used : ACPI_RSDP_BYTES;
+        const uint8_t *arg = p + 4 + NAME;
+        assert_true(tables || strcmp((const char *)p + 4, "etc/acpi/rsdp") == 0);
+        switch (get32(p)) {
+        case 1:
+            assert_int_equal(get32(arg), 64);
+            assert_int_equal(arg[4], tables ? 1 : 2);
+            allocated++;
+            break;
+        case 2: {
+            assert_int_equal(allocated, 2);
+            assert_string_equal((const char *)arg, "etc/acpi/tables");
+            const uint32_t at = get32(arg + NAME);
+            assert_in_range(arg[NAME + 4], 4, 8);
+            assert_in_range(at, 16, bytes - arg[NAME + 4]);
+            assert_in_range(get32(file + at), 1, used - 1);
+            const uint32_t pointer = get32(file + at) + BASE;
+            memcpy(file + at, &pointer, 4);
+            break;
+        }
+        case 3: {
+            const uint32_t at = get32(arg), start = get32(arg + 4), length = get32(arg + 8);
+            assert_in_range(at, start, start + length - 1);
+            assert_in_range(start + length, 1, bytes);
+            assert_int_equal(file[at], 0);
+            file[at] = (uint8_t)-sum(file + start, length);
+            break;
+        }
+        default: fail_msg("command %u", get32(p));
+        }
+    }
+    assert_int_equal(acpi_build(out, sizeof(out), BASE, 0xb000, 3, dsdt, sizeof(dsdt), &used), OK);
+    assert_memory_equal(rsdp, out, sizeof(rsdp));
+    assert_memory_equal(placed + sizeof(rsdp), out + sizeof(rsdp), used - sizeof(rsdp));
+    assert_int_equal(get32(out + get32(out + get32(out + 16) - BASE + 36) - BASE + 76), 0xb008);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -142,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chain),
         cmocka_unit_test(test_madt),
+        cmocka_unit_test(test_loader_script),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+// link: guest/firmware.c guest/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
 // link: guest/pc.c guest/pc_memory.c guest/linux.c guest/flat.c guest/acpi.c guest/cpuid_policy.c
 // link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
 // link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
@@ -325,6 +326,150 @@ static void test_disk(void **state)
     assert_int_equal(data[512 + 2], 1);
 }
 
+void vm_ept_changed(struct vm *vm)
+{
+    vm->ept_changes++;
+}
+
+#define ROM_BYTES 0x40000u
+#define VARIABLES 0x2000u
+
+/* A firmware image whose first 8 KiB are a volume for variables; each other byte tells its page. */
+static int set_up_firmware(void **state)
+{
+    (void)set_up(state);
+    pc_destroy(pc);
+    uint8_t *rom = aligned_alloc(PAGE_SIZE, ROM_BYTES);
+    for (unsigned i = 0; i < ROM_BYTES; i++)
+        rom[i] = (uint8_t)(i / PAGE_SIZE);
+    static const uint8_t guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
+                                     0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
+    const uint64_t length = VARIABLES;
+    memset(rom, 0, VARIABLES);
+    memcpy(rom + 16, guid, 16);
+    memcpy(rom + 32, &length, 8);
+    memcpy(rom + 40, "_FVH", 4);
+    config.kernel = (struct loaded_file){.base = 0};
+    config.firmware =
+        (struct loaded_file){.path = "rom", .base = (uint64_t)(uintptr_t)rom, .size = ROM_BYTES};
+    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+    return 0;
+}
+
+static int tear_down_firmware(void **state)
+{
+    const int result = tear_down(state);
+    free((void *)(uintptr_t)config.firmware.base);
+    return result;
+}
+
+static uint8_t peek(uint64_t address)
+{
+    uint8_t byte = 0;
+    hpa_t at;
+    unsigned perms;
+    if (guestmem_slot(&pc->vm.mem, gpa(address)) == NULL)
+        return (uint8_t)bus_mmio_read(&pc->vm.bus, address, 1);
+    assert_true(guestmem_read(&pc->vm.mem, gpa(address), &byte, 1));
+    assert_true(ept_lookup(&pc->vm.ept, gpa(address), &at, &perms)); /* the CPU reads the same */
+    assert_int_equal(*(uint8_t *)hpa_to_ptr(at), byte);
+    assert_int_equal((perms & EPT_W) != 0, guestmem_is_writable(&pc->vm.mem, gpa(address)));
+    return byte;
+}
+
+static void poke(uint64_t address, uint8_t byte)
+{
+    if (!guestmem_write(&pc->vm.mem, gpa(address), &byte, 1))
+        bus_mmio_write(&pc->vm.bus, address, 1, byte);
+}
+
+static void set_pam(unsigned reg, uint8_t value)
+{
+    vpci_write(&pc->pci, VCHIPSET_HOST, VCHIPSET_PAM0 + reg, 1, value);
+}
+
+static void test_reset_vector(void **state)
+{
+    (void)state;
+    assert_int_equal(pc->boot.cs.base + pc->boot.rip, 0xfffffff0);
+    assert_int_equal(pc->boot.cr0, 0x60000010);
+    assert_true(ept_check(&pc->vm.ept, NULL));
+    assert_int_equal(peek(0xfffffff0), 0x3f);
+    assert_int_equal(peek(0xfffc2000), 0x02);
+    assert_int_equal(peek(0xffff0), 0x3f);
+    assert_int_equal(peek(0xe0000), 0x20);
+    assert_int_equal(peek(0xc0000), 0xff);
+    assert_int_equal(peek(0xdffff), 0xff);
+    poke(0xfffffff0, 1);
+    poke(0xffff0, 1);
+    poke(0xc0000, 1);
+    assert_int_equal(peek(0xfffffff0), 0x3f);
+    assert_int_equal(peek(0xffff0), 0x3f);
+    assert_int_equal(peek(0xc0000), 0xff);
+    poke(0xbff, 7);
+    assert_int_equal(peek(0xbff), 7);
+    uint64_t v;
+    assert_true(rdmsr(0x2ff, &v));
+    assert_int_equal(v, 0);
+}
+
+static void test_shadowing(void **state)
+{
+    (void)state;
+    const uint32_t changes = pc->vm.ept_changes;
+    set_pam(0, 0x20); /* 0xf0000: writes to RAM, reads from ROM */
+    poke(0xf1234, 0x77);
+    assert_int_equal(peek(0xf1234), 0x31);
+    set_pam(0, 0x30); /* both RAM */
+    assert_int_equal(peek(0xf1234), 0x77);
+    assert_int_equal(peek(0xf1235), 0);
+    poke(0xfffff, 0x55);
+    assert_int_equal(peek(0xfffff), 0x55);
+    assert_int_equal(peek(0xe0000), 0x20);
+    set_pam(0, 0x10); /* write-protected RAM */
+    poke(0xf1234, 0x99);
+    assert_int_equal(peek(0xf1234), 0x77);
+    set_pam(0, 0x00);
+    assert_int_equal(peek(0xf1234), 0x31);
+    assert_int_equal(peek(0xfffff), 0x3f);
+    set_pam(2, 0x03); /* 0xc8000 to 0xcbfff */
+    poke(0xc8000, 1);
+    poke(0xcbfff, 2);
+    poke(0xcc000, 3);
+    assert_int_equal(peek(0xc8000), 1);
+    assert_int_equal(peek(0xcbfff), 2);
+    assert_int_equal(peek(0xcc000), 0xff);
+    assert_int_equal(pc->vm.ept_changes - changes, 5);
+    assert_true(ept_check(&pc->vm.ept, NULL));
+}
+
+static void test_variables(void **state)
+{
+    (void)state;
+    const uint64_t base = 0x100000000 - ROM_BYTES, at = base + 0x1800;
+    uint8_t *rom = (uint8_t *)(uintptr_t)config.firmware.base;
+    unsigned perms;
+    assert_true(ept_lookup(&pc->vm.ept, gpa(at), NULL, &perms));
+    assert_int_equal(perms, EPT_R);
+    poke(at, 0x20); /* erase */
+    assert_false(ept_lookup(&pc->vm.ept, gpa(at), NULL, NULL));
+    poke(at, 0xd0);
+    assert_int_equal(peek(at), 0x80);
+    poke(at, 0x10); /* program */
+    poke(at, 0x5a);
+    poke(at, 0xff); /* read */
+    assert_true(ept_lookup(&pc->vm.ept, gpa(at), NULL, &perms));
+    assert_int_equal(peek(at), 0x5a);
+    assert_int_equal(peek(at + 1), 0xff);
+    poke(base + VARIABLES, 0x10); /* behind the variables it is ROM */
+    poke(base + VARIABLES, 0);
+    assert_int_equal(peek(base + VARIABLES), 2);
+    pc_destroy(pc);
+    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK); /* a reset */
+    assert_int_equal(peek(at), 0x5a);
+    assert_int_equal(rom[0x1800], 0x5a);
+}
+
 static void refuse(enum status expected, const char *text)
 {
     struct pc *other = NULL;
@@ -346,6 +491,13 @@ static void test_refused(void **state)
     config.memory_mib = 8;
     config.kernel.size = 100;
     refuse(ERR_BAD_INPUT, ": k: neither");
+    static const uint64_t sizes[] = {0x8000, 0x18000, 0x1010000, 1};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        config.firmware = (struct loaded_file){
+            .path = "f", .base = (uint64_t)(uintptr_t)program, .size = sizes[i]};
+        refuse(ERR_BAD_INPUT, ": f has");
+    }
+    config.firmware.base = 0;
 }
 
 int main(void)
@@ -357,6 +509,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reset_vector, set_up_firmware, tear_down_firmware),
+        cmocka_unit_test_setup_teardown(test_shadowing, set_up_firmware, tear_down_firmware),
+        cmocka_unit_test_setup_teardown(test_variables, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ROM, shadow and flash of a PC that starts from firmware. */
+#include "guest/firmware.h"
+#include "guest/pc.h"
+
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "arch/string.h"
+#include "guest/firmware_files.h"
+#include "guest/layout.h"
+#include "mm/page_alloc.h"
+
+#define ROM_UNIT     0x10000ull   /* an image is so many bytes, or a multiple */
+#define ROM_MAX      0x1000000ull /* 16 MiB: more would reach the IO-APIC */
+#define LOW_ROM      0x20000ull   /* of it appears below 1 MiB */
+#define SHADOW_BYTES (LAYOUT_MIB - LAYOUT_SHADOW)
+#define SHADOW_PAGES (SHADOW_BYTES / PAGE_SIZE)
+#define PIECE_BYTES  0x4000u /* vchipset's, but for the last */
+
+/* UEFI Platform Initialization Specification, "Firmware Volume Header". */
+enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER = 56 };
+static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
+                                          0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
+
+/* EPT refuses only what is not there: that would be our mistake. */
+static void protect(struct pc *pc, uint64_t base, uint64_t bytes, unsigned perms)
+{
+    if (ept_protect(&pc->vm.ept, gpa(base), bytes, perms) != OK)
+        panic("%s: no EPT entries for 0x%llx", pc->vm.name, (unsigned long long)base);
+}
+
+static void show(struct pc *pc, unsigned piece, uint64_t base, uint64_t bytes, bool ram)
+{
+    const uint16_t bit = (uint16_t)(1 << piece);
+    if (((pc->firmware.ram_shown & bit) != 0) == ram)
+        return;
+    pc->firmware.ram_shown ^= bit;
+    uint64_t *shown = guestmem_window(&pc->vm.mem, gpa(base), bytes);
+    uint64_t *hidden = hpa_to_ptr(hpa(pc->firmware.hidden.v + (base - LAYOUT_SHADOW)));
+    for (uint64_t i = 0; i < bytes / sizeof(*shown); i++) {
+        const uint64_t was_shown = shown[i];
+        shown[i] = hidden[i];
+        hidden[i] = was_shown;
+    }
+}
+
+/* The guest has written PAM registers. */
+static void shadow_changed(void *ctx)
+{
+    struct pc *pc = ctx;
+    for (unsigned piece = 0; piece < VCHIPSET_PIECES; piece++) {
+        const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
+        const uint64_t base = LAYOUT_SHADOW + piece * PIECE_BYTES;
+        const uint64_t bytes =
+            piece == VCHIPSET_PIECES - 1 ? LAYOUT_MIB - base : (uint64_t)PIECE_BYTES;
+        const bool is_ram = s.read_ram && s.write_ram;
+        show(pc, piece, base, bytes, s.read_ram);
+        guestmem_set_read_only(&pc->vm.mem, gpa(base), bytes, !is_ram);
+        protect(pc, base, bytes, is_ram ? EPT_RWX : EPT_R | EPT_X);
+    }
+    vm_ept_changed(&pc->vm);
+}
+
+/* A write to what is not RAM for reads and writes both. */
+static void shadow_write(void *dev, uint64_t at, unsigned bytes, uint64_t value)
+{
+    struct pc *pc = dev;
+    unsigned piece = (unsigned)((at - LAYOUT_SHADOW) / PIECE_BYTES);
+    if (piece >= VCHIPSET_PIECES)
+        piece = VCHIPSET_PIECES - 1;
+    const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
+    if (s.write_ram && !s.read_ram)
+        memcpy(hpa_to_ptr(hpa(pc->firmware.hidden.v + (at - LAYOUT_SHADOW))), &value, bytes);
+}
+
+static uint64_t shadow_read(void *dev, uint64_t at, unsigned bytes)
+{
+    uint64_t value = UINT64_MAX;
+    (void)guestmem_read(&((struct pc *)dev)->vm.mem, gpa(at), &value, bytes);
+    return value;
+}
+
+static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
+{
+    struct firmware *f = &pc->firmware;
+    const struct mmio_range range = {LAYOUT_SHADOW, LAYOUT_MIB - 1, pc, shadow_read, shadow_write};
+    enum status s = page_alloc_guest(SHADOW_PAGES, 1, &f->hidden);
+    if (s == OK)
+        s = bus_add_mmio(&pc->vm.bus, &range);
+    if (s != OK)
+        return s;
+    /* Nothing but ROM is there, with all ones below it, and the RAM is hidden. */
+    const uint64_t low = size < LOW_ROM ? size : LOW_ROM;
+    uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(LAYOUT_SHADOW), SHADOW_BYTES);
+    memset(shown, 0xff, SHADOW_BYTES - low);
+    memcpy(shown + SHADOW_BYTES - low, rom + size - low, low);
+    pc->chipset.shadow_changed = shadow_changed;
+    pc->chipset.shadow_ctx = pc;
+    shadow_changed(pc);
+    return OK;
+}
+
+static void flash_mode_changed(void *ctx, bool array)
+{
+    struct pc *pc = ctx;
+    protect(pc, pc->firmware.flash.base, pc->firmware.flash.bytes, array ? EPT_R : 0);
+    vm_ept_changed(&pc->vm);
+}
+
+/* How many bytes of the image, from its start, are a volume for UEFI variables. */
+static uint64_t variable_bytes(const uint8_t *rom, uint64_t size)
+{
+    uint64_t length;
+    if (memcmp(rom + FV_GUID, variable_guid, sizeof(variable_guid)) != 0 ||
+        memcmp(rom + FV_SIGNATURE, "_FVH", 4) != 0)
+        return 0;
+    memcpy(&length, rom + FV_LENGTH, sizeof(length));
+    return length < size && length % VFLASH_BLOCK == 0 ? length : 0;
+}
+
+static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
+{
+    struct ept *ept = &pc->vm.ept;
+    uint8_t *rom = hpa_to_ptr(image);
+    const uint64_t base = LAYOUT_4GIB - size, flash = variable_bytes(rom, size);
+    enum status s = OK;
+    for (uint64_t at = flash; at < size && s == OK;
+         at += PAGE_SIZE) /* for exit_rom.c, no larger pages */
+        s = ept_map(ept, gpa(base + at), hpa(image.v + at), PAGE_SIZE, EPT_R | EPT_X, MEMORY_WB,
+                    false);
+    if (s == OK)
+        s = guestmem_add(&pc->vm.mem, gpa(base + flash), size - flash, rom + flash);
+    if (s != OK)
+        return s;
+    guestmem_set_read_only(&pc->vm.mem, gpa(base + flash), size - flash, true);
+    if (flash == 0)
+        return OK;
+    s = ept_map(ept, gpa(base), image, flash, EPT_R, MEMORY_WB, false);
+    pc->firmware.flash = (struct vflash){
+        .base = base,
+        .bytes = flash,
+        .memory = rom,
+        .mode_changed = flash_mode_changed,
+        .ctx = pc,
+    };
+    vflash_init(&pc->firmware.flash);
+    const struct mmio_range range = {base, base + flash - 1, &pc->firmware.flash, vflash_read,
+                                     vflash_write};
+    return s == OK ? bus_add_mmio(&pc->vm.bus, &range) : s;
+}
+
+enum status firmware_load(struct pc *pc, const struct vm_config *config)
+{
+    const struct loaded_file *file = &config->firmware;
+    if (file->size % ROM_UNIT != 0 || file->size == 0 || file->size > ROM_MAX) {
+        log_line(
+            "error: nadir.cfg:%u: %s has %llu bytes: a firmware image has a multiple of 64 KiB, "
+            "16 MiB at most",
+            file->line, file->path, (unsigned long long)file->size);
+        return ERR_BAD_INPUT;
+    }
+    enum status s = map_rom(pc, hpa(file->base), file->size);
+    if (s == OK)
+        s = make_shadow(pc, hpa_to_ptr(hpa(file->base)), file->size);
+    if (s == OK)
+        s = firmware_files_init(pc, config);
+    if (s != OK) {
+        log_line("vm %s: cannot set up its firmware: %s", config->name, status_text(s));
+        return s;
+    }
+    msr_policy_power_on(&pc->msr);
+    pc->boot = boot_state_reset(cpuid_table_find(&pc->vm.cpuid, 1, 0)->eax);
+    return OK;
+}
+
+void firmware_destroy(struct pc *pc)
+{
+    if (pc->firmware.hidden.v != 0)
+        page_free_guest(pc->firmware.hidden, SHADOW_PAGES);
+}

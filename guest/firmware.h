@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A virtual PC that starts as a real one does: at the reset vector, in a firmware image that lies
+ * in ROM below 4 GiB. Holds what only such a PC has: the ROM, its shadow below 1 MiB, the flash
+ * with UEFI variables, and what firmware asks of fw_cfg.
+ *
+ * The ROM is the loader's copy of the file, mapped read-only. Its last 128 KiB appear below 1 MiB
+ * too, until the chip set's PAM registers put RAM there ("shadowing"). EPT has no pages that are
+ * written but not read, and a remapping would have to be followed by everybody who holds a pointer
+ * into the guest's RAM. So one page of host memory stays mapped at each address, and holds what the
+ * guest reads there; what it does not read, RAM or ROM, waits in a second piece of memory, and both
+ * are swapped when PAM says so. Only permissions change: what is not RAM for reads and writes both
+ * is read-only, and writes come here by EPT violation, to be dropped or put into the waiting RAM.
+ *
+ * Where the image begins with a UEFI firmware volume for variables, that volume is flash: what is
+ * written stays for all lives of the VM, as the loader's copy is written to. The rest cannot be
+ * written. A20 is always open, as on CPUs of today, which have no A20M# pin: the gate's bits in
+ * vi8042 only keep their values, and a kernel that tests whether addresses wrap finds that they do
+ * not, which is what it wants. */
+#pragma once
+
+#include "arch/addr.h"
+#include "boot/config.h"
+#include "drivers/virt/vchipset.h"
+#include "drivers/virt/vflash.h"
+#include "drivers/virt/vfwcfg.h"
+#include "guest/acpi.h"
+
+#define FIRMWARE_ACPI_BYTES 8192
+
+struct pc;
+
+struct firmware {
+    bool present; /* nadir.cfg names one: all else here is for that */
+    hpa_t hidden; /* 256 KiB for [0xc0000, 1 MiB): what the guest does not read now; 0: none */
+    uint16_t ram_shown; /* bit i: of vchipset's piece i it reads RAM, not ROM */
+    struct vflash flash;
+    uint32_t vcpus;
+    uint8_t acpi[FIRMWARE_ACPI_BYTES]; /* from here on: files of fw_cfg */
+    uint8_t script[ACPI_SCRIPT_BYTES];
+    uint8_t e820[2 * 20];
+};
+
+/* Maps the image, puts the PC's devices and MTRRs into their state at power-on, fills in fw_cfg and
+ * pc->boot. The PC has all its devices. A failure has its line in the log. */
+enum status firmware_load(struct pc *pc, const struct vm_config *config);
+void firmware_destroy(struct pc *pc);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What fw_cfg and the CMOS memory tell: sizes and CPUs to every guest, and to firmware the ACPI
+ * tables, the memory map, and where its console is. */
+#pragma once
+
+#include "boot/config.h"
+
+#include "arch/status.h"
+
+struct pc;
+
+/* For any guest: the numbers that kernels for virtual machines ask for. */
+enum status firmware_numbers_init(struct pc *pc, const struct vm_config *config);
+
+/* For firmware, which also wants files. */
+enum status firmware_files_init(struct pc *pc, const struct vm_config *config);
