@@ -110,8 +110,8 @@ check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py
 unit: $(UNIT) ## the unit tests, on this machine, with sanitizers
 	@s=0; for t in $(UNIT); do $$t || s=1; done; exit $$s
-links = $(shell sed -n '1,9s,^// link: *,,p' $1)
-libs = $(shell sed -n '1,9s,^// libs: *,,p' $1)
+links = $(shell sed -n '1,15s,^// link: *,,p' $1)
+libs = $(shell sed -n '1,15s,^// libs: *,,p' $1)
 $B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
 	$(call say,UNIT )
 	$Qgcc $(UNIT_CFLAGS) $(DEPS) $(filter %.c,$^) -lcmocka $(call libs,$<) -o $@

@@ -19,6 +19,8 @@ enum key {
     KEY_AT_END,
     KEY_KERNEL,
     KEY_FIRMWARE,
+    KEY_VGA_ROM,
+    KEY_FIRMWARE_LOG,
     KEY_RAMDISK,
     KEY_MODULE,
     KEY_DISK,
@@ -39,9 +41,10 @@ enum key {
 };
 
 static const char *const key_names[KEY_COUNT] = {
-    "serial", "at_end",      "kernel",    "firmware", "ramdisk", "module",  "disk",
-    "type",   "load",        "entry",     "mode",     "console", "cmdline", "memory",
-    "vcpus",  "on_poweroff", "on_reboot", "on_crash", "cpus",    "vif",
+    "serial",    "at_end",   "kernel",  "firmware", "vga_rom", "firmware_log",
+    "ramdisk",   "module",   "disk",    "type",     "load",    "entry",
+    "mode",      "console",  "cmdline", "memory",   "vcpus",   "on_poweroff",
+    "on_reboot", "on_crash", "cpus",    "vif",
 };
 
 struct parser {
@@ -308,6 +311,16 @@ static bool set_console(struct parser *p, const char *key, const char *value)
     return true;
 }
 
+static bool set_firmware_log(struct parser *p, const char *key, const char *value)
+{
+    static const char *const words[] = {"no", "yes"};
+    uint32_t log = 0;
+    if (!take_word(p, key, value, words, 2, "no or yes", &log))
+        return false;
+    p->vm->firmware_log = log != 0;
+    return true;
+}
+
 static bool set_address(struct parser *p, const char *key, const char *value, uint64_t *out)
 {
     return take_number(p, key, value, "an address below 4 GiB", 0, UINT32_MAX, out);
@@ -321,6 +334,8 @@ static bool set_key(struct parser *p, enum key key, const char *name, const char
     case KEY_AT_END: return set_at_end(p, name, value);
     case KEY_KERNEL: return set_file(p, name, value, &vm->kernel);
     case KEY_FIRMWARE: return set_file(p, name, value, &vm->firmware);
+    case KEY_VGA_ROM: return set_file(p, name, value, &vm->vga_rom);
+    case KEY_FIRMWARE_LOG: return set_firmware_log(p, name, value);
     case KEY_RAMDISK: return set_file(p, name, value, &vm->ramdisk);
     case KEY_MODULE: return set_module(p, name, value);
     case KEY_DISK: return set_disk(p, name, value);
@@ -354,11 +369,13 @@ static bool parse_key(struct parser *p, const char *key, const char *value)
         p->seen |= 1u << i;
         return set_key(p, i, key, value);
     }
-    return fail(p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
-                p->vm == NULL ? "]: serial at_end"
-                              : "]: kernel firmware ramdisk module disk type load entry mode "
-                                "console cmdline memory vcpus on_poweroff on_reboot on_crash",
-                NULL);
+    return fail(
+        p, "unknown key ", key, "; known in [", where, p->vm == NULL ? "nadir" : "NAME",
+        p->vm == NULL
+            ? "]: serial at_end"
+            : "]: kernel firmware vga_rom firmware_log ramdisk module disk type load entry mode "
+              "console cmdline memory vcpus on_poweroff on_reboot on_crash",
+        NULL);
 }
 
 /* The end of a [vm NAME]: does it have all that it must have? */
@@ -368,6 +385,9 @@ static bool finish_vm(struct parser *p)
     struct vm_config *vm = p->vm;
     if (vm == NULL)
         return true;
+    const uint32_t of_firmware = 1u << KEY_VGA_ROM | 1u << KEY_FIRMWARE_LOG;
+    const uint32_t of_kernel =
+        1u << KEY_RAMDISK | 1u << KEY_MODULE | 1u << KEY_TYPE | 1u << KEY_CMDLINE;
     const bool has_kernel = (p->seen & 1u << KEY_KERNEL) != 0;
     const bool has_firmware = (p->seen & 1u << KEY_FIRMWARE) != 0;
     const char *wrong = NULL;
@@ -375,6 +395,10 @@ static bool finish_vm(struct parser *p)
         wrong = "] has neither kernel nor firmware";
     else if (has_kernel && has_firmware)
         wrong = "] has both kernel and firmware";
+    else if ((p->seen & of_firmware) != 0 && !has_firmware)
+        wrong = "]: vga_rom and firmware_log need firmware";
+    else if ((p->seen & of_kernel) != 0 && !has_kernel)
+        wrong = "]: ramdisk, module, type and cmdline need kernel";
     else if ((p->seen & of_flat) != 0 && vm->type != TYPE_FLAT)
         wrong = "]: load, entry and mode need type = flat";
     if (wrong != NULL) {

@@ -40,6 +40,8 @@ struct vm_config {
     char name[CONFIG_MAX_NAME];
     struct loaded_file kernel; /* either this or firmware */
     struct loaded_file firmware;
+    struct loaded_file vga_rom; /* with firmware: the screen's option ROM */
+    bool firmware_log;          /* with firmware: the console shows what port 0x402 is told */
     struct loaded_file ramdisk;
     struct config_module module[CONFIG_MAX_MODULES];
     uint32_t module_count;
@@ -79,6 +81,8 @@ struct config_error {
  *
  *   [vm debian]               # letters, digits and - _ .
  *   kernel = vmlinuz          # or firmware = FILE; relative to nadir.cfg, / or \ between names
+ *   vga_rom = FILE            # these two with firmware only
+ *   firmware_log = no         # or yes
  *   ramdisk = initrd.gz
  *   module = FILE [STRING]    # may be repeated
  *   disk = FILE               # once or twice
@@ -94,8 +98,9 @@ struct config_error {
  *   on_reboot = restart
  *   on_crash = destroy
  *
- * The values above are the defaults in [nadir] and from memory on. A # at the start of a line
- * or value, or behind white space, begins a comment, unless it is quoted: a value may stand in
+ * The values above are the defaults in [nadir], of firmware_log, and from memory on. A # at the
+ * start of a line or value, or behind white space, begins a comment, unless it is quoted: a value
+ * may stand in
  * "..." or '...', with no escapes. Each key but module and disk at most once in a section. */
 bool config_parse(const char *text, size_t length, struct nadir_config *out,
                   struct config_error *error);

@@ -48,7 +48,7 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
 static bool vm_load(struct loader *l, struct vm_config *vm)
 {
     if (!files_load(l, "kernel", &vm->kernel) || !files_load(l, "firmware", &vm->firmware) ||
-        !files_load(l, "ramdisk", &vm->ramdisk))
+        !files_load(l, "VGA ROM", &vm->vga_rom) || !files_load(l, "ramdisk", &vm->ramdisk))
         return false;
     for (uint32_t i = 0; i < vm->module_count; i++) {
         if (!files_load(l, "module", &vm->module[i].file))

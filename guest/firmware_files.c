@@ -74,6 +74,9 @@ enum status firmware_files_init(struct pc *pc, const struct vm_config *config)
     vfwcfg_add_file(f, "etc/table-loader", firmware->script, ACPI_SCRIPT_BYTES);
     vfwcfg_add_file(f, "etc/e820", firmware->e820, write_e820(firmware->e820, pc->vm.memory_bytes));
     vfwcfg_add_file(f, "etc/system-states", system_states, sizeof(system_states));
+    if (config->vga_rom.base != 0)
+        vfwcfg_add_file(f, "vgaroms/vga.bin", hpa_to_ptr(hpa(config->vga_rom.base)),
+                        config->vga_rom.size);
     if (config->console == CONSOLE_SERIAL) /* a BIOS's screen and keyboard are COM1 too */
         vfwcfg_add_file_number(f, "etc/sercon-port", PC_COM1_PORT, 8);
     return OK;

@@ -161,7 +161,8 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus,
 }
 
 /* The virtual PC as a table: each device with its ports (in its own file) and interrupt line. */
-static enum status make_devices(struct pc *pc, const struct pc_host *host)
+static enum status make_devices(struct pc *pc, const struct vm_config *config,
+                                const struct pc_host *host)
 {
     struct vm *vm = &pc->vm;
     struct bus *bus = &vm->bus;
@@ -182,7 +183,7 @@ static enum status make_devices(struct pc *pc, const struct pc_host *host)
         vpci_init(&pc->pci, bus, power),
         vchipset_init(&pc->chipset, &pc->pci, isa_irq(pc, 0)),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
-        vdebug_init(&pc->debug, console->out, console->ctx, bus, power),
+        vdebug_init(&pc->debug, console->out, console->ctx, config->firmware_log, bus, power),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
         if (results[i] != OK)
@@ -294,7 +295,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     }
     if (s == OK) {
         step = "devices";
-        s = make_devices(pc, host);
+        s = make_devices(pc, config, host);
     }
     if (s == OK) {
         step = "disks";

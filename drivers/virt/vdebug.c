@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Debug console and debug-exit as test kernels know them from Bochs and QEMU. */
+/* Debug consoles and debug-exit as test kernels and firmware know them from Bochs and QEMU. */
 #include "drivers/virt/vdebug.h"
 
-enum { PORT_CONSOLE = 0xe9, PORT_EXIT = 0xf4 };
+enum { PORT_CONSOLE = 0xe9, PORT_EXIT = 0xf4, PORT_LOG = 0x402 };
 
 static uint32_t read_console(void *dev, uint16_t port, unsigned bytes)
 {
     (void)dev;
+    (void)port;
     (void)bytes;
-    return port; /* reading its own number tells that the console is there */
+    return PORT_CONSOLE; /* reading this number tells that the console is there, at either port */
 }
 
 static void write_console(void *dev, uint16_t port, unsigned bytes, uint32_t value)
@@ -28,11 +29,14 @@ static void write_exit(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 }
 
 enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
-                        struct bus *bus, struct power_line power)
+                        bool firmware_log, struct bus *bus, struct power_line power)
 {
     *debug = (struct vdebug){.out = out, .ctx = ctx, .power = power};
-    enum status s = bus_add_ports(bus, &(struct port_range){PORT_CONSOLE, PORT_CONSOLE, 1, debug,
-                                                            read_console, write_console});
+    struct port_range range = {PORT_CONSOLE, PORT_CONSOLE, 1, debug, read_console, write_console};
+    enum status s = bus_add_ports(bus, &range);
+    range.first = range.last = PORT_LOG;
+    if (s == OK && firmware_log)
+        s = bus_add_ports(bus, &range);
     if (s != OK)
         return s;
     return bus_add_ports(

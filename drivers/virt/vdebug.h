@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The two ports by which test kernels speak in emulators: console 0xe9 and debug-exit 0xf4. */
+/* The ports by which test kernels speak in emulators, console 0xe9 and debug-exit 0xf4; and 0x402,
+ * where firmware for virtual machines writes its log. */
 #pragma once
 
 #include "vmx/bus.h"
@@ -11,6 +12,7 @@ struct vdebug {
     struct power_line power;
 };
 
-/* out is called for each byte written to port 0xe9. It has no state, so no reset either. */
+/* out is called for each byte written to port 0xe9, and to 0x402 with firmware_log; without,
+ * firmware finds that there is nobody to write to. It has no state, so no reset either. */
 enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
-                        struct bus *bus, struct power_line power);
+                        bool firmware_log, struct bus *bus, struct power_line power);

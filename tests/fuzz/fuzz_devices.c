@@ -91,7 +91,8 @@ static void start(uint64_t hz)
     vpci_write(&pci, VPM_DEVFN, VPM_PMBASE, 2, 0x600);
     vpci_write(&pci, VPM_DEVFN, VPM_PMREGMISC, 1, 1);
     require(vvga_init(&vga, vga_memory, &bus, &timers) == OK);
-    require(vdebug_init(&debug, drop_byte, NULL, &bus, (struct power_line){NULL, NULL}) == OK);
+    require(vdebug_init(&debug, drop_byte, NULL, true, &bus, (struct power_line){NULL, NULL}) ==
+            OK);
 }
 
 static void reset_all(void)

@@ -194,7 +194,8 @@ static void test_keys(void **state)
     (void)state;
     refuse(2, "unknown key memroy", "[vm a]\nmemroy = 3\n");
     refuse(2,
-           "known in [vm NAME]: kernel firmware ramdisk module disk type load entry mode "
+           "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type load "
+           "entry mode "
            "console cmdline memory vcpus on_poweroff on_reboot on_crash",
            "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
     refuse(2, "unknown key kernel; known in [nadir]: serial", "[nadir]\nkernel = k\n");
@@ -265,10 +266,19 @@ static void test_guest_kinds(void **state)
     assert_int_equal(vm->mode, 32);
     accept("[vm a]\nfirmware = bios.bin\ndisk = a.img\ndisk = b.img\n");
     assert_string_equal(vm->firmware.path, "bios.bin");
+    assert_false(vm->firmware_log);
     assert_string_equal(vm->kernel.path, "");
     assert_int_equal(vm->disk_count, 2);
     assert_string_equal(vm->disk[1].path, "b.img");
     assert_int_equal(vm->disk[1].line, 4);
+    accept("[vm a]\nfirmware = b\nvga_rom = v.bin\nfirmware_log = yes\n");
+    assert_string_equal(vm->vga_rom.path, "v.bin");
+    assert_true(vm->firmware_log);
+    refuse(1, "firmware_log need firmware", "[vm a]\nkernel = k\nfirmware_log = no\n");
+    refuse(1, "need firmware", "[vm a]\nkernel = k\nvga_rom = v\n");
+    refuse(1, "cmdline need kernel", "[vm a]\nfirmware = f\ncmdline = x\n");
+    refuse(1, "need kernel", "[vm a]\nfirmware = f\nramdisk = r\n");
+    refuse(3, "no or yes", "[vm a]\nfirmware = f\nfirmware_log = 1\n");
     refuse(1, "[vm a] has both kernel and firmware", "[vm a]\nkernel = k\nfirmware = f\n");
     refuse(1, "load, entry and mode need type = flat", "[vm a]\nkernel = k\nmode = 32\n");
     refuse(3, "type = elf: must be linux, multiboot, multiboot2, pvh or flat",

@@ -5,9 +5,8 @@
 // link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c
 // link: drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c
 // link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
-// link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/screen.c
-// link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
-// link: arch/format.c
+// link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/screen.c drivers/virt/vpit.c
+// link: drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
 #include "arch/log.h"

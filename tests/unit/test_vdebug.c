@@ -11,7 +11,7 @@ static int setup(void **state)
 {
     (void)state;
     start_machine();
-    assert_int_equal(vdebug_init(&debug, output_byte, NULL, &bus, power_recorder()), OK);
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, false, &bus, power_recorder()), OK);
     return 0;
 }
 
@@ -23,6 +23,20 @@ static void console(void **state)
     bus_port_write(&bus, 0xe9, 4, 'k');
     assert_int_equal(output_size, 2);
     assert_memory_equal(output, "ok", 2);
+}
+
+/* Without a log firmware does not find 0xe9 at its port, and writes nothing. */
+static void firmware_log(void **state)
+{
+    (void)state;
+    assert_int_equal(in(0x402), 0xff);
+    out(0x402, 'x');
+    assert_int_equal(output_size, 0);
+    start_machine();
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, true, &bus, power_recorder()), OK);
+    assert_int_equal(in(0x402), 0xe9);
+    out(0x402, 'x');
+    assert_int_equal(output_size, 1);
 }
 
 static void exit_code(void **state)
@@ -41,13 +55,15 @@ static void exit_code(void **state)
 static void occupied_ports_are_reported(void **state)
 {
     (void)state;
-    assert_int_equal(vdebug_init(&debug, output_byte, NULL, &bus, power_recorder()), ERR_BAD_INPUT);
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, false, &bus, power_recorder()),
+                     ERR_BAD_INPUT);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(console, setup),
+        cmocka_unit_test_setup(firmware_log, setup),
         cmocka_unit_test_setup(exit_code, setup),
         cmocka_unit_test_setup(occupied_ports_are_reported, setup),
     };

@@ -21,7 +21,7 @@ DISK_GUID, PARTITION_GUID = (str(uuid.uuid5(uuid.NAMESPACE_OID, f"nadir {part}")
 
 # Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
 FILE_LINE = re.compile(
-    rb"""^(\s*(?:kernel|firmware|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
+    rb"""^(\s*(?:kernel|firmware|vga_rom|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
     re.S)
 MODULE_LINE = re.compile(rb"""^(\s*module\s*=\s*["']?)([^\s"']+)(.*)$""", re.S)  # FILE [STRING]
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Firmware as a guest, from the reset vector: Debian's SeaBIOS, OVMF, U-Boot and GRUB."""
+
+import re
+import sys
+
+import pexpect
+import pytest
+from conftest import TOOL, TOP
+
+sys.path.insert(0, str(TOP / "tools"))
+from nadirlib import debian, machine  # noqa: E402
+
+SECTION = "[vm {0}]\nfirmware = {0}\nmemory = {1}\non_reboot = destroy\n"
+TIMEOUT = 240
+
+
+def typed(write_config, cfg, files, conversation):
+    """Boots a configuration and types: after each of the texts that are awaited, an answer."""
+    command = [str(a) for a in (TOOL, "run", write_config(cfg, files), "--timeout", TIMEOUT)]
+    child = pexpect.spawn(sys.executable, command, timeout=TIMEOUT + 60, encoding="utf-8",
+                          codec_errors="replace")
+    for awaited, answer in conversation:
+        child.expect(awaited)
+        child.send(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus, child.before
+
+
+def seabios(name):
+    return debian.fetch_package("seabios") / "usr/share/seabios" / name
+
+
+def test_seabios(nadir):
+    """Both of its sizes, to what they try to boot: there is no disk, so each resets a minute later. One
+    speaks on the serial port, one has a screen and its ROM, and one a log, which says what fw_cfg and
+    the tables tell it."""
+    names = ["bios.bin", "bios-256k.bin", "vgabios-isavga.bin"]
+    screen_cfg = SECTION.format(names[1], 64)
+    cfg = (SECTION.format(names[0], 16) +
+           screen_cfg + f"console = vga\nvga_rom = {names[2]}\n" +
+           screen_cfg.replace("[vm bios-256k.bin]", "[vm log]") + "firmware_log = yes\n")
+    result = nadir(cfg, {name: seabios(name) for name in names}, timeout=TIMEOUT)
+    assert result.status == 0, result
+    assert [vm["end"] for vm in result.stats] == ["reset"] * 3, result
+    serial, log = ("".join(re.findall(rf"^\[{name}\] (.*\n)", result.console, re.M))
+                   for name in ("bios.bin", "log"))
+    screen = result.console.partition("its screen at the end")[2].partition("ended:")[0]
+    for text in (serial, screen):
+        for line in (r"SeaBIOS \(version \d", "Booting from Hard Disk", "No bootable device"):
+            assert re.search(line, text), result
+    for line in ("Running on QEMU (i440fx)", "Found 1 cpu(s)", "(via xsdt)", "Moving pm_base to 0x",
+                 "addr 0x0000000000000000 len 0x0000000004000000 [RAM]"):
+        assert line in log, (line, result)
+
+
+def test_ovmf(write_config, tmp_path):
+    """To the UEFI shell, which knows our ACPI tables, keeps a variable in flash, and powers off."""
+    rom = machine.find_rom(tmp_path)
+    status, last = typed(write_config, SECTION.format("OVMF.fd", 128), {"OVMF.fd": rom}, [
+        ("Press .*ESC.* in 5 seconds", "\x1b"),
+        ("Shell> ", "ver -s\r"),
+        (r"\d\.\d\d?\r?\n.*Shell> ", "set -v nadir 1; set nadir; dmem -mmio ffe00000 10\r"),
+        ("Shell> ", "acpiview -l\r"),
+        ("NADIR", "reset -s\r")])
+    assert status == 0 and "ACPI S5" in last, last
+
+
+@pytest.mark.parametrize("board", ["qemu-x86", "qemu-x86_64"])
+def test_u_boot(write_config, board):
+    """To its prompt. The 64-bit one loads GDT and TSS from ROM."""
+    rom = debian.fetch_package("u-boot-qemu") / "usr/lib/u-boot" / board / "u-boot.rom"
+    status, last = typed(write_config, SECTION.format("u-boot", 64), {"u-boot": rom}, [
+        ("stop autoboot", " "), ("=> ", "version\r"), (r"U-Boot \d.*=> ", "reset\r")])
+    assert status == 0 and "ended: reset" in last, last
+
+
+def test_grub(write_config):
+    """To its menu on the screen. It goes to protected mode by a GDT in ROM. Ctrl-A x ends the run."""
+    rom = debian.fetch_package("grub-firmware-qemu") / "usr/share/qemu/grub.bin"
+    cfg = SECTION.format("grub", 64) + "console = vga\n"
+    status, _ = typed(write_config, cfg, {"grub": rom}, [(r"GNU GRUB  version \d", "\x01x")])
+    assert status == 1
+
+
+@pytest.mark.parametrize("bytes_there", [0x18000 - 1, 0x8000, 0x1010000])
+def test_wrong_size(nadir, bytes_there):
+    result = nadir("[nadir]\n[vm a]\nfirmware = f\n", {"f": bytes(bytes_there)}, timeout=60)
+    assert result.status == 2, result
+    assert re.search(rf"nadir\.cfg:3: f has {bytes_there} bytes.*64 KiB", result.console), result
+
+
+def test_missing(nadir):
+    result = nadir("[vm a]\nfirmware = gone\n", timeout=60)
+    assert result.status == 2 and "nadir.cfg:2: there is no file gone" in result.console, result
+
+
+def test_kernel_and_firmware(nadir):
+    result = nadir("[vm a]\nfirmware = f\nkernel = f\n", {"f": bytes(0x10000)}, timeout=60)
+    assert result.status == 2 and "both kernel and firmware" in result.console, result
