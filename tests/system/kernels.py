@@ -6,8 +6,8 @@ from conftest import TOP
 
 AT_ONCE = 8  # VMs that one nadir.cfg may have
 
-# Lines for the section of those that need more than 32 MiB and one CPU.
-MORE = {}
+# CPUs of those that need more than one.
+CPUS = {"smp": 2}
 
 TEST_KERNELS = sorted({file.parent.name for file in (TOP / "guest/payloads/tests").glob("*/*.c")
                        if "test_begin(" in file.read_text()})
@@ -15,8 +15,8 @@ TEST_KERNELS = sorted({file.parent.name for file in (TOP / "guest/payloads/tests
 
 def section(name):
     """The part of nadir.cfg for one guest program."""
-    return (f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\non_reboot = destroy\n"
-            + MORE.get(name, ""))
+    return (f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\nvcpus = {CPUS.get(name, 1)}\n"
+            "on_reboot = destroy\n")
 
 
 def batch_of(name, names):
