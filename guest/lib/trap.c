@@ -82,6 +82,7 @@ void trap_dispatch(struct trap_frame *f)
         trap_last = *f;
         f->rax = vector | f->error << 32;
         f->rip = (uint64_t)probe_resume;
+        f->cs = CODE64; /* the fault may have been in compatibility mode */
         f->rsp = probe_stack;
         f->cs = CODE64; /* it may have come from CPL 3 */
         f->ss = DATA;

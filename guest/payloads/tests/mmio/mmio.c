@@ -15,7 +15,7 @@
 struct row {
     const char *what;
     uint8_t length;
-    uint8_t bytes[12];
+    uint8_t bytes[15];
 };
 
 /* RSI = RDI = the address, RAX = 0x1122334455667788, RCX = 1, RBX = 0x10, RDX = 0x40. */
@@ -50,6 +50,12 @@ static const struct row rows[] = {
     {"TEST m32; SBB", 8, {0xf7, 0x06, 0x80, 0, 0, 0, 0x19, 0xc0}},
     {"ADD m32; LAHF", 3, {0x01, 0x1e, 0x9f}},
     {"CMP m32, imm8; LAHF", 4, {0x83, 0x3e, 0x73, 0x9f}},
+    {"ADC m32; LAHF", 4, {0xf9, 0x11, 0x1e, 0x9f}},
+    {"SBB m32; LAHF", 4, {0xf9, 0x19, 0x1e, 0x9f}},
+    {"MOVD m32, xmm", 8, {0x66, 0x0f, 0x6e, 0xca, 0x66, 0x0f, 0x7e, 0x0f}},
+    {"MOVSS m32, xmm", 8, {0x66, 0x0f, 0x6e, 0xca, 0xf3, 0x0f, 0x11, 0x0f}},
+    {"MOVSS xmm, m32", 8, {0xf3, 0x0f, 0x10, 0x0e, 0x66, 0x0f, 0x7e, 0xc8}},
+    {"MOVD xmm, m32", 8, {0x66, 0x0f, 0x6e, 0x0e, 0x66, 0x0f, 0x7e, 0xc8}},
 };
 
 static struct code run(const struct row *row, uint64_t address)
@@ -110,6 +116,12 @@ static const struct {
     {{"LODSQ", 2, {0x48, 0xad}}, ~0ull},
     {{"displacement", 3, {0x8a, 0x46, 0x7f}}, 0x11223344556677ff},
     {{"scaled index", 4, {0x8a, 0x44, 0x8e, 0x10}}, 0x11223344556677ff},
+    {{"PUSH m64; POP", 3, {0xff, 0x36, 0x58}}, ~0ull},
+    {{"PUSH m16; POP AX", 5, {0x66, 0xff, 0x36, 0x66, 0x58}}, 0x112233445566ffff},
+    {{"PUSH; POP m64", 3, {0x50, 0x8f, 0x06}}, 0x1122334455667788},
+    {{"CMPXCHG8B, not equal", 3, {0x0f, 0xc7, 0x0e}}, 0xffffffff},
+    {{"CMPXCHG16B, not equal", 4, {0x48, 0x0f, 0xc7, 0x0e}}, ~0ull},
+    {{"REPNE SCASB; LAHF", 3, {0xf2, 0xae, 0x9f}}, 0x1122334455669388},
 };
 
 static void check_strings(void)
@@ -134,14 +146,164 @@ static void check_strings(void)
     test_equal(self.rcx, 0, "it ends", "REP");
 }
 
+/* Loads of vector registers from where nobody answers, and from RAM full of ones: the same. First
+ * the bytes that load register 1 from [RSI]; then, if AVX is there, with VEX. */
+static const struct row vectors[] = {
+    {"MOVUPS", 3, {0x0f, 0x10, 0x0e}},
+    {"MOVUPD", 4, {0x66, 0x0f, 0x10, 0x0e}},
+    {"MOVAPS", 3, {0x0f, 0x28, 0x0e}},
+    {"MOVDQA", 4, {0x66, 0x0f, 0x6f, 0x0e}},
+    {"MOVDQU", 4, {0xf3, 0x0f, 0x6f, 0x0e}},
+    {"LDDQU", 4, {0xf2, 0x0f, 0xf0, 0x0e}},
+    {"MOVNTDQA", 5, {0x66, 0x0f, 0x38, 0x2a, 0x0e}},
+    {"MOVSS", 4, {0xf3, 0x0f, 0x10, 0x0e}},
+    {"MOVSD", 4, {0xf2, 0x0f, 0x10, 0x0e}},
+    {"MOVLPS", 3, {0x0f, 0x12, 0x0e}},
+    {"MOVHPS", 3, {0x0f, 0x16, 0x0e}},
+    {"MOVQ", 4, {0xf3, 0x0f, 0x7e, 0x0e}},
+    {"MOVQ r64", 5, {0x66, 0x48, 0x0f, 0x6e, 0x0e}},
+    {"VMOVUPS xmm", 4, {0xc5, 0xf8, 0x10, 0x0e}},
+    {"VMOVUPS ymm", 4, {0xc5, 0xfc, 0x10, 0x0e}},
+    {"VMOVAPS ymm", 4, {0xc5, 0xfc, 0x28, 0x0e}},
+    {"VMOVDQA ymm", 4, {0xc5, 0xfd, 0x6f, 0x0e}},
+    {"VMOVDQU xmm", 4, {0xc5, 0xfa, 0x6f, 0x0e}},
+    {"VMOVDQU ymm", 4, {0xc5, 0xfe, 0x6f, 0x0e}},
+    {"VMOVSS", 4, {0xc5, 0xfa, 0x10, 0x0e}},
+    {"VMOVHPS of register 2", 4, {0xc5, 0xe8, 0x16, 0x0e}},
+    {"VMOVLPS of register 2", 4, {0xc5, 0xe8, 0x12, 0x0e}},
+    {"VMOVQ", 4, {0xc5, 0xfa, 0x7e, 0x0e}},
+};
+
+/* Stores of register 1 to [RDI]. */
+static const struct row stores[] = {
+    {"MOVUPS", 3, {0x0f, 0x11, 0x0f}},
+    {"MOVAPS", 3, {0x0f, 0x29, 0x0f}},
+    {"MOVNTPS", 3, {0x0f, 0x2b, 0x0f}},
+    {"MOVNTDQ", 4, {0x66, 0x0f, 0xe7, 0x0f}},
+    {"MOVDQU", 4, {0xf3, 0x0f, 0x7f, 0x0f}},
+    {"MOVHPS", 3, {0x0f, 0x17, 0x0f}},
+    {"MOVQ", 4, {0x66, 0x0f, 0xd6, 0x0f}},
+    {"VMOVUPS ymm", 4, {0xc5, 0xfc, 0x11, 0x0f}},
+    {"VMOVNTDQ ymm", 4, {0xc5, 0xfd, 0xe7, 0x0f}},
+};
+
+static struct probe run_at(const struct row *row, uint64_t rsi, uint64_t rdi)
+{
+    struct code code = {.rsi = rsi, .rdi = rdi, .length = row->length};
+    memcpy(code.bytes, row->bytes, row->length);
+    return code_probe(&code);
+}
+
+/* Register 1 (all of YMM1 with AVX) after a load from an address, having held a pattern. */
+static struct probe load_from(const struct row *row, bool avx, uint64_t address, uint64_t value[4])
+{
+    static const uint64_t pattern[8] __attribute__((aligned(32))) = {
+        0x0101010101010101, 0x0202020202020202, 0x0303030303030303, 0x0404040404040404,
+        0x1111111111111111, 0x1212121212121212, 0x1313131313131313, 0x1414141414141414};
+    static const struct row fill[2] = {
+        {"", 7, {0x0f, 0x10, 0x0e, 0x0f, 0x10, 0x56, 0x20}},
+        {"", 9, {0xc5, 0xfc, 0x10, 0x0e, 0xc5, 0xfc, 0x10, 0x56, 0x20}}};
+    static const struct row save[2] = {{"", 3, {0x0f, 0x11, 0x0f}},
+                                       {"", 4, {0xc5, 0xfc, 0x11, 0x0f}}};
+    (void)run_at(&fill[avx], (uint64_t)pattern, 0);
+    struct probe p = run_at(row, address, 0);
+    (void)run_at(&save[avx], 0, (uint64_t)value);
+    return p;
+}
+
+static void check_vectors(void)
+{
+    static uint64_t ram[4] __attribute__((aligned(32)));
+    static const char RULE[] = "as from RAM";
+    bool avx = (cpuid(1, 0).ecx >> 28 & 1) != 0;
+    if (avx) {
+        write_cr4(read_cr4() | CR4_OSXSAVE);
+        __asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+    }
+    memset(ram, 0xff, sizeof(ram));
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        const struct row *row = &vectors[i];
+        uint64_t want[4] = {0, 0, 0, 0}, got[4] = {0, 0, 0, 0};
+        if (row->bytes[0] == 0xc5 && !avx)
+            continue;
+        load_from(row, avx, (uint64_t)ram, want);
+        struct probe p = load_from(row, avx, HOLE, got);
+        test_check(p.vector == PROBE_NONE && memcmp(want, got, sizeof(got)) == 0, row->what, RULE);
+        write_cr0(read_cr0() | CR0_TS);
+        test_equal(run_at(row, HOLE, 0).vector, VECTOR_NM, row->what, "#NM with CR0.TS");
+        write_cr0(read_cr0() & ~CR0_TS);
+    }
+    for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
+        if (stores[i].bytes[0] != 0xc5 || avx)
+            test_equal(run_at(&stores[i], 0, HOLE).vector, PROBE_NONE, stores[i].what,
+                       "a store to nowhere");
+    test_equal(run_at(&vectors[2], HOLE + 8, 0).vector, VECTOR_GP, "MOVAPS, not aligned",
+               "#GP whatever is there");
+    test_equal(run_at(&vectors[0], HOLE + 0xff8, 0).vector, PROBE_NONE, "MOVUPS across two pages",
+               "unclaimed memory");
+}
+
+#define RFLAGS_TF 0x100ull
+#define RFLAGS_RF 0x10000ull
+
+static volatile unsigned steps, steps_inside;
+static volatile uint64_t last_rip, last_rcx;
+static volatile bool flags_right;
+
+/* Behind the last iteration the trap comes after the instruction; before it, at it, with RF set. */
+static void on_step(struct trap_frame *frame)
+{
+    steps++;
+    flags_right = flags_right && frame->rcx + steps == last_rcx &&
+                  ((frame->rflags & RFLAGS_RF) != 0) == (frame->rcx != 0);
+    if (frame->rcx == 0) {
+        frame->rflags &= ~RFLAGS_TF;
+        return;
+    }
+    steps_inside += last_rip == 0 || frame->rip == last_rip;
+    last_rip = frame->rip;
+}
+
+/* PUSHF; OR [RSP], TF; POPF; then the instruction. */
+static void check_single_step(const char *what, uint8_t operation, uint64_t rsi, uint64_t rdi)
+{
+    struct code code = {.rcx = 5,
+                        .rdx = 0x3ff,
+                        .rsi = rsi,
+                        .rdi = rdi,
+                        .length = 11,
+                        .bytes = {0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0xf3, operation}};
+    steps = steps_inside = 0;
+    last_rip = 0;
+    last_rcx = 5;
+    flags_right = true;
+    trap_set_handler(VECTOR_DB, on_step);
+    code_probe(&code);
+    trap_set_handler(VECTOR_DB, NULL);
+    test_check(steps == 5 && steps_inside == 4 && flags_right, what, "a trap after each iteration");
+}
+
+static void check_single_steps(void)
+{
+    static uint8_t ram[8];
+    check_single_step("REP MOVSB from device memory", 0xa4, HOLE, (uint64_t)ram);
+    check_single_step("REP MOVSB to device memory", 0xa4, (uint64_t)ram, HOLE);
+    check_single_step("REP STOSB to device memory", 0xaa, 0, HOLE);
+    check_single_step("REP INSB", 0x6c, 0, (uint64_t)ram);
+    check_single_step("REP OUTSB", 0x6e, (uint64_t)ram, 0);
+}
+
 int main(void)
 {
     test_begin("mmio", "device memory by every kind of instruction");
+    write_cr4(read_cr4() | CR4_OSFXSR);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         check_row(&rows[i]);
     for (size_t i = 0; i < sizeof(narrow) / sizeof(narrow[0]); i++)
         test_equal(run(&narrow[i].row, HOLE).rax, narrow[i].rax, narrow[i].row.what,
                    "unclaimed memory is all ones");
     check_strings();
+    check_vectors();
+    check_single_steps();
     return test_end();
 }

@@ -1,0 +1,166 @@
+// link: vmx/emulate.c vmx/decode.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Any bytes as an instruction on device memory, in any mode, with any registers and segments: what
+ * faults has changed nothing, and what does not has touched only what was translated. */
+#include "arch/cpu.h"
+#include "arch/fault.h"
+#include "vmx/emulate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MEMORY 4096u /* linear memory repeats every so many bytes */
+
+/* The input: this, then the instruction. */
+struct input {
+    uint8_t mode, cpl, faults, flags;
+    uint32_t rflags, cr;
+    uint64_t gpr[16];
+    struct {
+        uint32_t base, limit, access;
+    } segment[6];
+};
+
+static struct world {
+    const struct input *in;
+    uint8_t memory[MEMORY];
+    uint64_t vectors[16][4];
+    unsigned translations, writes, raised;
+} world;
+
+static void require(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+static bool translate(void *ctx, uint64_t linear, unsigned bytes, bool write,
+                      struct emulate_place *out)
+{
+    struct world *w = ctx;
+    (void)write;
+    require(bytes >= 1 && bytes <= 32);
+    if (w->in->mode % 3 != INSN_64)
+        require(linear <= UINT32_MAX);
+    w->raised = 0;
+    if (w->in->faults >> w->translations++ % 8 & 1) {
+        w->raised = VECTOR_PAGE_FAULT;
+        return false;
+    }
+    unsigned room = MEMORY - linear % MEMORY;
+    *out = (struct emulate_place){
+        .at = {gpa(linear), gpa(linear + room)},
+        .first = bytes < room ? bytes : room,
+        .bytes = bytes,
+    };
+    return true;
+}
+
+static void read_place(void *ctx, const struct emulate_place *place, void *to)
+{
+    struct world *w = ctx;
+    for (unsigned i = 0; i < place->bytes; i++)
+        ((uint8_t *)to)[i] = w->memory[(place->at[0].v + i) % MEMORY];
+}
+
+static void write_place(void *ctx, const struct emulate_place *place, const void *from)
+{
+    struct world *w = ctx;
+    w->writes++;
+    for (unsigned i = 0; i < place->bytes; i++)
+        w->memory[(place->at[0].v + i) % MEMORY] = ((const uint8_t *)from)[i];
+}
+
+static void segment(void *ctx, enum insn_segment which, struct emulate_segment *out)
+{
+    struct world *w = ctx;
+    require((unsigned)which < 6);
+    *out = (struct emulate_segment){w->in->segment[which].base, w->in->segment[which].limit,
+                                    w->in->segment[which].access};
+}
+
+static void raise(void *ctx, unsigned vector)
+{
+    require(vector > 0 && vector < 32);
+    ((struct world *)ctx)->raised = vector;
+}
+
+static void vector_read(void *ctx, const struct insn *insn, unsigned reg, uint64_t value[4])
+{
+    require(reg < 16 && (insn->reg_bytes > 8 || reg < 8));
+    memcpy(value, ((struct world *)ctx)->vectors[reg], 32);
+}
+
+static void vector_write(void *ctx, const struct insn *insn, const uint64_t value[4])
+{
+    require(insn->reg < 16 && (insn->reg_bytes > 8 || insn->reg < 8));
+    memcpy(((struct world *)ctx)->vectors[insn->reg], value, 32);
+}
+
+static bool x87_pending(void *ctx)
+{
+    return (((struct world *)ctx)->in->flags & 1) != 0;
+}
+
+static void emulate(const struct insn *insn, const struct input *in, enum insn_mode mode)
+{
+    uint64_t gpr[16], rflags = in->rflags;
+    memcpy(gpr, in->gpr, sizeof(gpr));
+    const struct emulate_env env = {
+        .gpr = gpr,
+        .rflags = &rflags,
+        .rip = 0x1000,
+        .cr0 = in->cr,
+        .cr4 = in->cr >> 1,
+        .xcr0 = in->flags >> 1,
+        .mode = mode,
+        .cpl = in->cpl & 3,
+        .ctx = &world,
+        .translate = translate,
+        .read = read_place,
+        .write = write_place,
+        .segment = segment,
+        .raise = raise,
+        .vector_read = vector_read,
+        .vector_write = vector_write,
+        .x87_pending = x87_pending,
+    };
+    static struct world before;
+    world = (struct world){.in = in};
+    for (unsigned i = 0; i < MEMORY; i++)
+        world.memory[i] = (uint8_t)(i * 7);
+    before = world;
+    enum emulate_result result = insn_emulate(insn, &env);
+    require(result != EMULATE_REPEAT || (insn->form == INSN_STRING && insn->rep));
+    require(result == EMULATE_FAULT || world.writes <= EMULATE_MAX_REPEATS);
+    if (insn->form == INSN_STRING)
+        return;
+    require((result == EMULATE_FAULT) == (world.raised != 0));
+    require(world.translations <= 2 && world.writes <= 1);
+    if (result == EMULATE_FAULT)
+        require(memcmp(gpr, in->gpr, sizeof(gpr)) == 0 && rflags == in->rflags &&
+                memcmp(before.memory, world.memory, MEMORY) == 0 &&
+                memcmp(before.vectors, world.vectors, sizeof(before.vectors)) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in;
+    struct insn insn;
+    if (size <= sizeof(in) || size > sizeof(in) + 32)
+        return 0;
+    memcpy(&in, data, sizeof(in));
+    unsigned count = (unsigned)(size - sizeof(in));
+    uint8_t *code = malloc(count); /* of its exact size, so that ASan sees a byte too far */
+    require(code != NULL);
+    memcpy(code, data + sizeof(in), count);
+    enum insn_mode mode = (enum insn_mode)(in.mode % 3);
+    if (insn_decode(&insn, code, count, mode) == INSN_OK) {
+        require(insn.length >= 1 && insn.length <= INSN_MAX_BYTES && insn.length <= count);
+        require(insn.op < INSN_OPS && insn.segment <= SEG_GS && insn.scale <= 3);
+        emulate(&insn, &in, mode);
+    }
+    free(code);
+    return 0;
+}
