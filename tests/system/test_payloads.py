@@ -9,7 +9,12 @@ from kernels import TEST_KERNELS, batch_of, lines_of, section
 # Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
              "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0)}
-ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0)}
+ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0),
+              "cr3device": ("crash", 0), "idtdevice": ("crash", 0), "x87device": ("crash", 0)}
+REASONS = {"haltcli": "halted with interrupts disabled",
+           "cr3device": "page tables at 0xd00000[0-9a-f]{2}, which is not RAM",
+           "idtdevice": "an event was to be delivered through 0xfec000[0-9a-f]{2}, which is not RAM",
+           "x87device": "an instruction on device memory at 0xfec00000 is not emulated: d9 "}
 
 # With and without APIC virtualisation, preemption timer, 1 GiB pages; and with CPUs to spare.
 HOSTS = (("corei7_skylake_x", 1), ("corei7_skylake_x", 4), ("corei5_arrandale_m520", 1),
@@ -101,9 +106,10 @@ def test_ends_badly(boot_once, name):
     assert end_of(result, "hello") == ("debug-exit", 0)
 
 
-def test_halt_without_end_is_explained(boot_once):
+@pytest.mark.parametrize("name", REASONS)
+def test_bad_end_is_explained(boot_once, name):
     result = boot_once([*ENDS_BADLY, "hello"])
-    assert re.search(r"haltcli: ended: .*interrupts disabled", result.console), result
+    assert re.search(rf"^nadir: {name}: ended: {REASONS[name]}", result.console, re.M), result
 
 
 def test_no_unknown_msr_is_touched(boot_once):
