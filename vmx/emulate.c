@@ -323,7 +323,7 @@ static enum emulate_result __attribute__((noinline))
 string(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t *rcx = &env->gpr[CX], mask = mask_of(in->addr_bytes);
-    unsigned most = *env->rflags & FLAG_TF ? 1 : EMULATE_MAX_REPEATS;
+    unsigned most = env->one_step || (*env->rflags & FLAG_TF) != 0 ? 1 : EMULATE_MAX_REPEATS;
     if (in->op > INSN_SCAS) /* INS or OUTS: never exits for its memory, so the code has changed */
         return EMULATE_FAULT;
     for (unsigned n = 0; n < most; n++) {

@@ -30,6 +30,7 @@ struct emulate_env {
     uint64_t cr0, cr4, xcr0;
     enum insn_mode mode;
     uint8_t cpl;
+    bool one_step; /* one iteration of a REP at a time, as with TF: data breakpoints are set */
     void *ctx;
     /* 1 to 32 bytes at a linear address. False: a page fault has been raised. */
     bool (*translate)(void *ctx, uint64_t linear, unsigned bytes, bool write,

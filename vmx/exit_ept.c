@@ -84,6 +84,7 @@ static enum exit_action emulate_whole(struct linear *linear, const struct insn *
     struct vcpu *vcpu = linear->vcpu;
     const struct emulate_env env = linear_environment(linear, mode);
     uint64_t rflags = linear->paging.rflags, rsp = vmread(VMCS_GUEST_RSP);
+    uint64_t pending = vmread(VMCS_GUEST_PENDING_DEBUG);
     vcpu->regs.gpr[RSP] = rsp;
     vcpu->insn_length = insn->length;
     enum emulate_result result = insn_emulate(insn, &env);
@@ -91,6 +92,8 @@ static enum exit_action emulate_whole(struct linear *linear, const struct insn *
         vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
     if (vcpu->regs.gpr[RSP] != rsp)
         vmwrite(VMCS_GUEST_RSP, vcpu->regs.gpr[RSP]);
+    if (result == EMULATE_FAULT) /* what breakpoints have met then has not come about */
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, pending);
     if (result == EMULATE_REPEAT)
         exit_iteration_done();
     return result == EMULATE_DONE ? EXIT_NEXT_DECODED : EXIT_SAME;
@@ -172,6 +175,14 @@ ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, boo
     return true;
 }
 
+/* As where nothing answers: the bytes read as ones, and FF FF is no instruction. No device here has
+ * anything to execute. */
+static enum exit_action fetched_from_device(struct vcpu *vcpu)
+{
+    vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
+    return EXIT_SAME;
+}
+
 enum exit_action exit_ept_violation(struct vcpu *vcpu)
 {
     uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
@@ -187,12 +198,8 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
                       (unsigned long long)address);
         return EXIT_SAME;
     }
-    if ((qualification & VIOLATION_FETCH) != 0) {
-        /* As where nothing answers: the bytes read as ones, and FF FF is no instruction. No device
-         * here has anything to execute. */
-        vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
-        return EXIT_SAME;
-    }
+    if ((qualification & VIOLATION_FETCH) != 0)
+        return fetched_from_device(vcpu);
     return emulate(vcpu, address, qualification);
 }
 
@@ -206,6 +213,8 @@ enum exit_action exit_apic_access(struct vcpu *vcpu)
     unsigned type = qualification >> 12 & 15;
     if (ended_by_delivery(vcpu, address))
         return EXIT_SAME;
+    if (type == LINEAR_FETCH)
+        return fetched_from_device(vcpu);
     if (type != LINEAR_READ && type != LINEAR_WRITE) {
         vm_end_format(vcpu->vm, VM_CRASH, 0, "an access of type %u to the local APIC's page", type);
         return EXIT_SAME;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Port accesses: IN and OUT at once, INS and OUTS in bounded pieces through the guest's page
  * tables. */
-#include "arch/string.h"
 #include "vmx/access.h"
 #include "vmx/breakpoint.h"
 #include "vmx/exit.h"
@@ -16,6 +15,7 @@
 
 #define RFLAGS_TF (1ull << 8)
 #define RFLAGS_DF (1ull << 10)
+#define RFLAGS_RF (1ull << 16)
 
 #define BASIC_INSN_INFO (1ull << 54) /* IA32_VMX_BASIC: the exit tells of INS and OUTS */
 
@@ -117,6 +117,24 @@ static bool move_string(struct string_io *io, const struct emulate_place *place,
     return true;
 }
 
+/* An element of 1, 2 or 4 bytes: for so few a call of memcpy() would be the largest part. */
+static inline uint32_t load_element(const uint8_t *at, unsigned bytes)
+{
+    uint32_t low = bytes == 1 ? at[0] : at[0] | (uint32_t)at[1] << 8;
+    return bytes < 4 ? low : low | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static inline void store_element(uint8_t *at, uint32_t value, unsigned bytes)
+{
+    at[0] = (uint8_t)value;
+    if (bytes > 1)
+        at[1] = (uint8_t)(value >> 8);
+    if (bytes == 4) {
+        at[2] = (uint8_t)(value >> 16);
+        at[3] = (uint8_t)(value >> 24);
+    }
+}
+
 /* Moves the elements of one place, in their order. Returns how many: fewer where an OUT has ended
  * the VM. */
 static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
@@ -128,14 +146,10 @@ static unsigned move_piece(struct string_io *io, const struct emulate_place *pla
         linear_read(&io->linear, place, chunk);
     while (done < count && (io->in || !vm_has_ended(vcpu->vm))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->bytes;
-        uint32_t value = 0;
-        if (io->in) {
-            value = access_port_read(vcpu, io->port, io->bytes);
-            memcpy(element, &value, io->bytes);
-        } else {
-            memcpy(&value, element, io->bytes);
-            access_port_write(vcpu, io->port, io->bytes, value);
-        }
+        if (io->in)
+            store_element(element, access_port_read(vcpu, io->port, io->bytes), io->bytes);
+        else
+            access_port_write(vcpu, io->port, io->bytes, load_element(element, io->bytes));
         done++;
     }
     if (io->in)
@@ -161,14 +175,16 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
     bool rep = (qualification & IO_REP) != 0;
     uint64_t count = rep ? gpr[RCX] & mask_of(io.addr_bytes) : 1;
     /* Traps come between iterations. */
-    unsigned left = (rflags & RFLAGS_TF) != 0 || breakpoints_on() ? 1 : MAX_REPEATS;
+    unsigned left = (rflags & RFLAGS_TF) != 0 || io.env.one_step ? 1 : MAX_REPEATS;
     while (left > 0 && count > 0 && !vm_has_ended(vcpu->vm)) {
         struct emulate_place place;
         unsigned most = left < CHUNK_BYTES / io.bytes ? left : CHUNK_BYTES / io.bytes;
         unsigned n = find_piece(&io, *index & mask_of(io.addr_bytes),
                                 count < most ? (unsigned)count : most, &place);
-        if (n == 0)
+        if (n == 0) { /* a fault's saved RF is set, and this exit saves 0 */
+            vmwrite(VMCS_GUEST_RFLAGS, rflags | RFLAGS_RF);
             return EXIT_SAME;
+        }
         if (!move_string(&io, &place, n))
             n = move_piece(&io, &place, n);
         uint64_t step = (uint64_t)n * io.bytes;

@@ -164,6 +164,7 @@ struct emulate_env linear_environment(struct linear *linear, enum insn_mode mode
         .xcr0 = linear->vcpu->xcr0,
         .mode = mode,
         .cpl = linear->paging.cpl,
+        .one_step = breakpoints_on(),
         .ctx = linear,
         .translate = linear_translate,
         .read = linear_read,

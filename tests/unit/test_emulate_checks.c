@@ -171,7 +171,12 @@ static void test_single_step_in_repeat(void **s)
     assert_int_equal(gpr[1], 1);
     assert_int_equal(insn_emulate(&in, &env), EMULATE_DONE);
     assert_int_equal(gpr[1], 0);
-    rflags = 2;
+    rflags = 2; /* and so it is where data breakpoints are set */
+    env.one_step = true;
+    gpr[1] = 2;
+    assert_int_equal(insn_emulate(&in, &env), EMULATE_REPEAT);
+    env.one_step = false;
+    assert_int_equal(gpr[1], 1);
 }
 
 /* INS and OUTS exit for their port before they touch memory. */
