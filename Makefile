@@ -110,13 +110,14 @@ check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py
 unit: $(UNIT) ## the unit tests, on this machine, with sanitizers
 	@s=0; for t in $(UNIT); do $$t || s=1; done; exit $$s
-links = $(shell sed -n '1,15s,^// link: *,,p' $1)
-libs = $(shell sed -n '1,15s,^// libs: *,,p' $1)
+links = $(shell sed -n '1,20s,^// link: *,,p' $1)
+libs = $(shell sed -n '1,20s,^// libs: *,,p' $1)
 $B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
 	$(call say,UNIT )
 	$Qgcc $(UNIT_CFLAGS) $(DEPS) $(filter %.c,$^) -lcmocka $(call libs,$<) -o $@
 fuzz: $(FUZZ) ## each fuzzer for 20 seconds
-	@s=0; for f in $(FUZZ); do echo "$$f"; $$f -max_total_time=20 -verbosity=0 || s=1; done; exit $$s
+	@s=0; for f in $(FUZZ); do echo "$$f"; new=$$f.corpus; mkdir -p $$new; \
+		$$f -max_total_time=20 -verbosity=0 $$new $$(ls -d tests/fuzz/corpus/$${f##*/fuzz_} 2>/dev/null) || s=1; done; exit $$s
 $B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
 	$(call say,FUZZ )
 	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@

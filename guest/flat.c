@@ -1,23 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The simplest guest program: a file that a BIOS would start as a boot sector, of any length. */
+/* The simplest guest program: a file without any header, such as a boot sector. */
 #include "guest/flat.h"
 #include "arch/log.h"
-#include "guest/layout.h"
 
-#define FLAT_MAX (0x9f000u - LAYOUT_BOOT_SECTOR)
+#define SEGMENT_64K 0xffffull
 
-enum status flat_load(const struct guestmem *mem, const uint8_t *file, uint64_t size,
-                      struct boot_state *state, char *why, size_t why_size)
+bool flat_recognize(struct program *p)
 {
-    if (size < 512 || file[510] != 0x55 || file[511] != 0xaa) {
-        format_text(why, why_size, "neither a Linux bzImage nor a boot-sector image");
-        return ERR_BAD_INPUT;
+    return p->kernel.size >= 512 && p->kernel.data[510] == 0x55 && p->kernel.data[511] == 0xaa;
+}
+
+/* In the first 64 KiB at segment 0, as a BIOS starts a boot sector; elsewhere CS begins at a
+ * multiple of 64 KiB. */
+static struct boot_state real_mode(uint64_t entry)
+{
+    struct boot_state state = boot_state_real_mode((uint16_t)entry);
+    state.cs.base = entry & ~SEGMENT_64K;
+    state.cs.selector = (uint16_t)(state.cs.base >> 4);
+    if (state.cs.base != 0)
+        state.rsp = LAYOUT_BOOT_SECTOR;
+    return state;
+}
+
+enum status flat_load(struct program *p, struct boot_state *state)
+{
+    const uint64_t size = p->kernel.size;
+    p->keeps_info = false;
+    p->keeps_tables = p->mode != 16;
+    enum status s = program_check_place(p, "the program", p->load, size);
+    if (s != OK)
+        return s;
+    if (p->entry < p->load || p->entry - p->load >= size)
+        return program_refuse(p, ERR_BAD_INPUT, "the entry 0x%llx is outside the program",
+                              (unsigned long long)p->entry);
+    if (p->mode == 16 && p->entry >= LAYOUT_LOW_RAM_END)
+        return program_refuse(p, ERR_BAD_INPUT,
+                              "the entry 0x%llx cannot be reached in real mode (mode = 16)",
+                              (unsigned long long)p->entry);
+    if (!guestmem_write(p->mem, gpa(p->load), p->kernel.data, size))
+        return program_refuse(p, ERR_NO_MEMORY, "the program does not fit into the memory");
+    if (p->mode == 16) {
+        *state = real_mode(p->entry);
+        return OK;
     }
-    if (size > FLAT_MAX || !guestmem_write(mem, gpa(LAYOUT_BOOT_SECTOR), file, size)) {
-        format_text(why, why_size, "a boot-sector image may have %llu bytes at most, this has %lu",
-                    FLAT_MAX, size);
-        return ERR_BAD_INPUT;
+    if (p->mode == 32) {
+        *state = boot_state_protected_mode((uint32_t)p->entry);
+    } else {
+        *state = boot_state_long_mode(p->entry, LAYOUT_PAGE_TABLES);
+        s = program_write_page_tables(p);
     }
-    *state = boot_state_real_mode(LAYOUT_BOOT_SECTOR);
-    return OK;
+    return s == OK ? program_write_gdt(p, state) : s;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Starts a flat program with a boot sector's signature, in real mode at 0:0x7c00, loaded whole. */
+/* Starts a flat program: loaded whole where it is wanted, in real, protected or long mode. */
 #pragma once
 
-#include "mm/guestmem.h"
-#include "vmx/boot_state.h"
+#include "guest/program.h"
 
-/* Copies the file and fills in the state at entry; ERR_BAD_INPUT with a sentence in why. */
-enum status flat_load(const struct guestmem *mem, const uint8_t *file, uint64_t size,
-                      struct boot_state *state, char *why, size_t why_size);
+/* Whether the file has a boot sector's signature. */
+bool flat_recognize(struct program *p);
+enum status flat_load(struct program *p, struct boot_state *state);

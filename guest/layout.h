@@ -8,16 +8,21 @@
 #define LAYOUT_EBDA        0x9fc00ull    /* reserved up to LAYOUT_LOW_RAM_END, as a BIOS has it */
 #define LAYOUT_SHADOW      0xc0000ull    /* with firmware: ROM, or RAM in its place */
 #define LAYOUT_ACPI        0xe0000ull    /* RSDP first, where firmware-less systems search it */
-#define LAYOUT_MIB         0x100000ull   /* the ACPI area ends, RAM goes on */
+#define LAYOUT_MP_TABLE    0xf0000ull    /* its floating pointer first */
+#define LAYOUT_BIOS_CODE   0xf1000ull    /* what answers BIOS calls: nothing */
+#define LAYOUT_MIB         0x100000ull   /* that area ends, RAM goes on */
 #define LAYOUT_HOLE        0xc0000000ull /* RAM stops: PCI, IO-APIC, local APIC */
 #define LAYOUT_4GIB        0x100000000ull
 
-/* Free once the kernel has taken over: RAM in the e820 map. */
-#define LAYOUT_PAGE_TABLES 0x9000ull /* PML4, PDPT, 4 page directories */
-#define LAYOUT_GDT         0xf000ull
-#define LAYOUT_ZERO_PAGE   0x10000ull
-#define LAYOUT_CMDLINE     0x11000ull
-#define LAYOUT_BOOT_SECTOR 0x7c00ull
+#define LAYOUT_BIOS_DATA_END 0x500ull /* interrupt vectors and the BIOS data area */
+#define LAYOUT_BOOT_SECTOR   0x7c00ull
+
+/* Free once the kernel has taken over: RAM in the memory map. */
+#define LAYOUT_BOOT_INFO     0x10000ull /* what the boot protocol hands over, the zero page first */
+#define LAYOUT_CMDLINE       0x11000ull /* Linux's, in the same area */
+#define LAYOUT_BOOT_INFO_END 0x20000ull
+#define LAYOUT_PAGE_TABLES   0x90000ull /* PML4, PDPT, 4 page directories */
+#define LAYOUT_GDT           0x96000ull
 
 /* How much of a guest's memory lies below the hole, and how much from 4 GiB on. */
 static inline uint64_t layout_below_4g(uint64_t memory_bytes)

@@ -4,19 +4,15 @@
 #include "guest/hypercall.h"
 
 #include "arch/log.h"
-#include "guest/acpi.h"
 #include "guest/firmware_files.h"
-#include "guest/flat.h"
 #include "guest/layout.h"
-#include "guest/linux.h"
 #include "guest/pc_memory.h"
+#include "guest/pc_program.h"
 #include "mm/page_alloc.h"
 
 #include <stddef.h>
 
-#define ACPI_PAGES    2u
 #define SCREEN_HZ     15
-#define PM_BASE       0x600  /* where vpm answers */
 #define IDE_BASE      0xc000 /* where the disks' bus master does */
 #define EPT_PHYS_BITS 48u    /* what four levels map */
 #define IRQ_TIMER_PIN 2      /* ISA IRQ 0 at the IO-APIC, as the MADT says */
@@ -31,8 +27,6 @@ enum {
     IRQ_MOUSE = 12,
     IRQ_DISK = 14,
 };
-
-extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
 
 /* An ISA line leads to both interrupt controllers; the guest masks the one that it does not use. */
 static void isa_irq_set(void *dev, unsigned irq, bool high)
@@ -228,7 +222,7 @@ static void set_up_chipset(struct pc *pc)
         {VIDE_DEVFN, VIDE_BMIBA, 4, IDE_BASE},
         {VIDE_DEVFN, VIDE_IDETIM, 2, VIDE_DECODE},
         {VIDE_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO | VPCI_COMMAND_MASTER},
-        {VPM_DEVFN, VPM_PMBASE, 4, PM_BASE},
+        {VPM_DEVFN, VPM_PMBASE, 4, PC_PM_BASE},
         {VPM_DEVFN, VPM_PMREGMISC, 1, 1},
         {VPM_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO},
         {VPM_DEVFN, VPCI_INTERRUPT_LINE, 1, IRQ_SCI},
@@ -237,43 +231,6 @@ static void set_up_chipset(struct pc *pc)
         vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
     bus_port_write(&pc->vm.bus, VPIC_ELCR + 1, 1, 0x0e);
     vlapic_set_virtual_wire(&pc->cpu[0].apic);
-}
-
-static enum status write_acpi(struct pc *pc, uint32_t vcpus)
-{
-    hpa_t pages;
-    enum status s = page_alloc(ACPI_PAGES, 1, &pages);
-    if (s != OK)
-        return s;
-    uint8_t *tables = hpa_to_ptr(pages);
-    size_t used;
-    s = acpi_build(tables, ACPI_PAGES * PAGE_SIZE, LAYOUT_ACPI, PM_BASE, vcpus, dsdt_aml_start,
-                   (size_t)(dsdt_aml_end - dsdt_aml_start), &used);
-    if (s == OK && !guestmem_write(&pc->vm.mem, gpa(LAYOUT_ACPI), tables, used))
-        s = ERR_NO_MEMORY;
-    page_free(pages, ACPI_PAGES);
-    return s;
-}
-
-static enum status load_program(struct pc *pc, const struct vm_config *config)
-{
-    const struct linux_image image = {
-        .kernel = hpa_to_ptr(hpa(config->kernel.base)),
-        .kernel_size = config->kernel.size,
-        .ramdisk = hpa_to_ptr(hpa(config->ramdisk.base)),
-        .ramdisk_size = config->ramdisk.base != 0 ? config->ramdisk.size : 0,
-        .cmdline = config->cmdline,
-        .memory_bytes = pc->vm.memory_bytes,
-        .rsdp = LAYOUT_ACPI,
-    };
-    char why[160];
-    const enum status s =
-        linux_recognize(image.kernel, image.kernel_size)
-            ? linux_load(&pc->vm.mem, &image, &pc->boot, why, sizeof(why))
-            : flat_load(&pc->vm.mem, image.kernel, image.kernel_size, &pc->boot, why, sizeof(why));
-    if (s != OK)
-        log_line("error: nadir.cfg:%u: %s: %s", config->kernel.line, config->kernel.path, why);
-    return s;
 }
 
 static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
@@ -303,16 +260,14 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     }
     if (s == OK)
         s = firmware_numbers_init(pc, config);
-    if (s == OK && !pc->firmware.present) {
-        set_up_chipset(pc);
-        step = "ACPI tables";
-        s = write_acpi(pc, config->vcpus);
-    }
     if (s != OK) {
         log_line("vm %s: cannot make its %s: %s", config->name, step, status_text(s));
         return s;
     }
-    return pc->firmware.present ? firmware_load(pc, config) : load_program(pc, config);
+    if (pc->firmware.present)
+        return firmware_load(pc, config);
+    set_up_chipset(pc);
+    return pc_program_load(pc, config);
 }
 
 enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,

@@ -25,6 +25,8 @@
 #include "vmx/vcpu.h"
 #include "vmx/vm.h"
 
+#define PC_PM_BASE 0x600 /* first port of the power management block */
+
 /* The VM's end of a console. All called on the VM's CPU, from its run loop. */
 struct pc_console {
     void *ctx;

@@ -6,6 +6,7 @@
 
 /* Access rights in the format of the VMCS (SDM: "Guest Register State"). */
 #define SEGMENT_CODE64   0xa09bu /* present, accessed, execute/read, L, G */
+#define SEGMENT_CODE32   0xc09bu /* the same with D/B instead of L */
 #define SEGMENT_DATA32   0xc093u /* present, accessed, read/write, D/B, G */
 #define SEGMENT_CODE16   0x009bu /* the same with 64 KiB, as after reset */
 #define SEGMENT_DATA16   0x0093u
@@ -71,18 +72,16 @@ static inline struct boot_state boot_state_reset(uint32_t signature)
     return state;
 }
 
-/* 64-bit mode with paging: flat segments CS 0x10, the others 0x18 (the GDT must hold them). */
-static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
+/* 32-bit protected mode without paging: flat segments CS 0x10, the others 0x18 (the GDT must hold
+ * them), interrupts off. */
+static inline struct boot_state boot_state_protected_mode(uint32_t rip)
 {
     const struct boot_segment data = {0x18, SEGMENT_DATA32, 0xffffffff, 0};
     return (struct boot_state){
         .rip = rip,
         .rflags = 2,
-        .cr0 = 0x80000033, /* PG, NE, ET, MP, PE */
-        .cr3 = cr3,
-        .cr4 = 0x20,   /* PAE */
-        .efer = 0x500, /* LME, LMA */
-        .cs = {0x10, SEGMENT_CODE64, 0xffffffff, 0},
+        .cr0 = 0x11, /* ET, PE */
+        .cs = {0x10, SEGMENT_CODE32, 0xffffffff, 0},
         .ds = data,
         .es = data,
         .fs = data,
@@ -92,4 +91,23 @@ static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
         .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
         .idtr = {0, 0xffff},
     };
+}
+
+/* The same in 64-bit mode, with paging. */
+static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
+{
+    struct boot_state state = boot_state_protected_mode(0);
+    state.rip = rip;
+    state.cr0 = 0x80000033; /* PG, NE, ET, MP, PE */
+    state.cr3 = cr3;
+    state.cr4 = 0x20;   /* PAE */
+    state.efer = 0x500; /* LME, LMA */
+    state.cs.access = SEGMENT_CODE64;
+    return state;
+}
+
+/* The descriptor of a flat segment (base 0, 4 GiB). */
+static inline uint64_t boot_descriptor(const struct boot_segment *segment)
+{
+    return 0x000f00000000ffff | (uint64_t)segment->access << 40;
 }

@@ -1,5 +1,7 @@
 // link: guest/firmware.c guest/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
 // link: guest/pc.c guest/pc_memory.c guest/linux.c guest/flat.c guest/acpi.c guest/cpuid_policy.c
+// link: guest/pc_program.c guest/program.c guest/segments.c guest/elf.c guest/multiboot.c
+// link: guest/multiboot2.c guest/pvh.c guest/mptable.c
 // link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
 // link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
 // link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c
@@ -131,7 +133,8 @@ static int set_up(void **state)
     const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
     assert_int_equal(page_alloc_init(&range, 1), OK);
     free_before = page_alloc_free_bytes();
-    config = (struct vm_config){.name = "test", .memory_mib = 33, .vcpus = 1};
+    config = (struct vm_config){
+        .name = "test", .memory_mib = 33, .vcpus = 1, .load = 0x7c00, .entry = 0x7c00, .mode = 16};
     config.kernel = (struct loaded_file){
         .path = "k", .base = (uint64_t)(uintptr_t)program, .size = sizeof(program)};
     memset(console_text, 0, sizeof(console_text));
@@ -496,7 +499,56 @@ static void test_refused(void **state)
             .path = "f", .base = (uint64_t)(uintptr_t)program, .size = sizes[i]};
         refuse(ERR_BAD_INPUT, ": f has");
     }
-    config.firmware.base = 0;
+    config.firmware = (struct loaded_file){.base = 0};
+    static uint8_t compressed[] = {0x1f, 0x8b, 8, 0};
+    config.kernel.base = (uint64_t)(uintptr_t)compressed;
+    config.kernel.size = sizeof(compressed);
+    refuse(ERR_BAD_INPUT, "unpack it first");
+}
+
+/* What the file is; what nadir.cfg says that it is; and what such a kernel does not take. */
+static void test_kinds(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(logged, "test: k: flat, entry 0x7c00"));
+    pc_destroy(pc);
+    pc = NULL;
+    config.type = TYPE_MULTIBOOT;
+    refuse(ERR_BAD_INPUT, "multiboot header");
+    config.type = TYPE_MULTIBOOT2;
+    refuse(ERR_BAD_INPUT, "multiboot 2 header");
+    config.type = TYPE_PVH;
+    refuse(ERR_BAD_INPUT, "not an ELF file");
+    config.type = TYPE_LINUX;
+    refuse(ERR_BAD_INPUT, "not a Linux bzImage");
+    config.module_count = 2;
+    refuse(ERR_BAD_INPUT, "takes a ramdisk, but no modules");
+    config.type = TYPE_AUTO;
+    refuse(ERR_BAD_INPUT, "flat kernel takes neither");
+    config.module_count = 0;
+    memcpy(program + 64, "\x02\xb0\xad\x1b\0\0\0\0\xfe\x4f\x52\xe4", 12);
+    refuse(ERR_BAD_INPUT, "not an ELF file"); /* a multiboot header counts more */
+    memset(program + 64, 0, 12);
+}
+
+static bool has(uint64_t at, const void *bytes, size_t count)
+{
+    uint8_t read[16];
+    assert_true(guestmem_read(&pc->vm.mem, gpa(at), read, count));
+    return memcmp(read, bytes, count) == 0;
+}
+
+/* What a BIOS would have left, where kernels look for it. */
+static void test_tables(void **state)
+{
+    (void)state;
+    assert_true(has(0xe0000, "RSD PTR ", 8));
+    assert_true(has(0xf0000, "_MP_", 4));
+    assert_true(has(0x40e, "\xc0\x9f\x22\x02\0\x7f\x02", 7)); /* EBDA, equipment, 639 KiB */
+    assert_true(has(0x9fc00, "\1", 1));
+    assert_true(has(4 * 0x08, "\0\0\0\xf1", 4));
+    assert_true(has(4 * 0x13, "\1\0\0\xf1", 4));
+    assert_true(has(0xf1000, "\xcf\x55", 2));
 }
 
 int main(void)
@@ -512,6 +564,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shadowing, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_variables, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_kinds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* ELF, as the System V ABI's chapter "Object Files" describes it. */
+#include "guest/elf.h"
+#include "arch/string.h"
+
+enum { CLASS_AT = 4, CLASS_32 = 1, CLASS_64 = 2, DATA_AT = 5, LITTLE_ENDIAN = 1 };
+enum { TYPE_AT = 16, EXECUTABLE = 2, SHARED = 3, MACHINE_AT = 18, MACHINE_386 = 3, X86_64 = 62 };
+enum { HEADER_BYTES = 64, SEGMENT_LOAD = 1, SEGMENT_NOTE = 4, NOTE_HEADER_BYTES = 12 };
+
+/* Where a field is in the 32-bit form and in the 64-bit form, and how wide. */
+struct field {
+    uint8_t at[2], bytes[2];
+};
+
+static const struct field e_entry = {{24, 24}, {4, 8}}, e_phoff = {{28, 32}, {4, 8}},
+                          e_phentsize = {{42, 54}, {2, 2}}, e_phnum = {{44, 56}, {2, 2}},
+                          p_type = {{0, 0}, {4, 4}}, p_offset = {{4, 8}, {4, 8}},
+                          p_vaddr = {{8, 16}, {4, 8}}, p_paddr = {{12, 24}, {4, 8}},
+                          p_filesz = {{16, 32}, {4, 8}}, p_memsz = {{20, 40}, {4, 8}};
+static const uint8_t program_header_bytes[2] = {32, 56};
+
+/* The table of program headers, within the file. */
+struct table {
+    const uint8_t *at;
+    uint32_t count, entry_bytes;
+    bool is64;
+};
+
+static uint64_t get(const uint8_t *base, const struct field *f, bool is64)
+{
+    return program_get(base + f->at[is64], f->bytes[is64]);
+}
+
+bool elf_recognize(const struct program_file *file)
+{
+    return file->size >= 4 && memcmp(file->data, "\177ELF", 4) == 0;
+}
+
+/* What is wrong with the header; NULL: nothing. */
+static const char *find_table(const struct program_file *file, struct table *t)
+{
+    const uint8_t *h = file->data;
+    if (!elf_recognize(file))
+        return "not an ELF file";
+    if (file->size < HEADER_BYTES)
+        return "the ELF file is cut short";
+    if ((h[CLASS_AT] != CLASS_32 && h[CLASS_AT] != CLASS_64) || h[DATA_AT] != LITTLE_ENDIAN ||
+        (program_get(h + MACHINE_AT, 2) != MACHINE_386 && program_get(h + MACHINE_AT, 2) != X86_64))
+        return "an ELF file for another processor";
+    if (program_get(h + TYPE_AT, 2) != EXECUTABLE && program_get(h + TYPE_AT, 2) != SHARED)
+        return "an ELF file, but no executable one";
+    t->is64 = h[CLASS_AT] == CLASS_64;
+    const uint64_t offset = get(h, &e_phoff, t->is64);
+    t->count = (uint32_t)get(h, &e_phnum, t->is64);
+    t->entry_bytes = (uint32_t)get(h, &e_phentsize, t->is64);
+    if (t->count == 0 || t->entry_bytes < program_header_bytes[t->is64])
+        return "the ELF file has no program headers";
+    if (offset > file->size || (uint64_t)t->count * t->entry_bytes > file->size - offset)
+        return "the ELF file's program headers lie outside it";
+    t->at = h + offset;
+    return NULL;
+}
+
+enum status elf_segments(struct program *p, struct segments *out)
+{
+    struct table t;
+    const char *wrong = find_table(&p->kernel, &t);
+    if (wrong != NULL)
+        return program_refuse(p, ERR_BAD_INPUT, "%s", wrong);
+    const uint64_t entry = get(p->kernel.data, &e_entry, t.is64);
+    out->entry = entry;
+    out->count = 0;
+    for (uint32_t i = 0; i < t.count; i++) {
+        const uint8_t *h = t.at + (size_t)i * t.entry_bytes;
+        const uint64_t virtual = get(h, &p_vaddr, t.is64);
+        const struct segment s = {
+            .offset = get(h, &p_offset, t.is64),
+            .file_bytes = get(h, &p_filesz, t.is64),
+            .at = get(h, &p_paddr, t.is64),
+            .memory_bytes = get(h, &p_memsz, t.is64),
+        };
+        if (get(h, &p_type, t.is64) != SEGMENT_LOAD || (s.memory_bytes | s.file_bytes) == 0)
+            continue;
+        if (out->count == SEGMENTS_MAX)
+            return program_refuse(p, ERR_BAD_INPUT, "the ELF file has more than %d segments",
+                                  SEGMENTS_MAX);
+        if (entry >= virtual && entry - virtual < s.memory_bytes)
+            out->entry = entry - virtual + s.at;
+        out->segment[out->count++] = s;
+    }
+    return OK;
+}
+
+/* The same among the notes of one segment; each part of a note is padded to a multiple of 4. */
+static const uint8_t *find_note(const uint8_t *notes, uint64_t size, const char *name,
+                                uint32_t type, uint32_t *bytes)
+{
+    const size_t name_bytes = strlen(name) + 1;
+    while (size >= NOTE_HEADER_BYTES) {
+        const uint64_t name_size = program_get(notes, 4), data_size = program_get(notes + 4, 4);
+        const uint64_t data_at = NOTE_HEADER_BYTES + ((name_size + 3) & ~3ull);
+        const uint64_t end = data_at + ((data_size + 3) & ~3ull);
+        if (data_at > size || data_size > size - data_at)
+            return NULL;
+        if (program_get(notes + 8, 4) == type && name_size == name_bytes &&
+            memcmp(notes + NOTE_HEADER_BYTES, name, name_bytes) == 0) {
+            *bytes = (uint32_t)data_size;
+            return notes + data_at;
+        }
+        if (end >= size)
+            return NULL;
+        notes += end;
+        size -= end;
+    }
+    return NULL;
+}
+
+const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
+                        uint32_t *bytes)
+{
+    struct table t;
+    if (find_table(file, &t) != NULL)
+        return NULL;
+    for (uint32_t i = 0; i < t.count; i++) {
+        const uint8_t *h = t.at + (size_t)i * t.entry_bytes;
+        const uint64_t offset = get(h, &p_offset, t.is64), size = get(h, &p_filesz, t.is64);
+        if (get(h, &p_type, t.is64) != SEGMENT_NOTE || offset > file->size ||
+            size > file->size - offset)
+            continue;
+        const uint8_t *found = find_note(file->data + offset, size, name, type, bytes);
+        if (found != NULL)
+            return found;
+    }
+    return NULL;
+}

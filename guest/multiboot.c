@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The Multiboot Specification, version 0.6.96. */
+#include "guest/multiboot.h"
+#include "arch/string.h"
+#include "guest/elf.h"
+
+enum { MAGIC = 0x1badb002, BOOTED = 0x2badb002, SEARCHED = 8192, HEADER_BYTES = 12 };
+enum { ADDRESS_FIELDS_BYTES = 32 }; /* of a header with them */
+
+/* Flags of the header; of the lower 16 bits, those that a loader does not know are to be refused.
+ */
+enum { WANTS_VIDEO = 1 << 2, KNOWN = 7, HAS_ADDRESSES = 1 << 16 };
+
+/* The boot information, and the bits in its flags that say what is there. */
+enum { INFO_BYTES = 116, MODULE_BYTES = 16, MAP_BYTES = 24 };
+enum { HAS_MEMORY = 1, HAS_CMDLINE = 4, HAS_MODULES = 8, HAS_MAP = 64, HAS_NAME = 512 };
+enum { HAS_FRAMEBUFFER = 4096 };
+enum { INFO_FLAGS = 0, INFO_LOWER = 4, INFO_UPPER = 8, INFO_CMDLINE = 16, INFO_MODULES = 20 };
+enum { INFO_MAP_BYTES = 44, INFO_MAP = 48, INFO_NAME = 64, INFO_SCREEN = 88 };
+
+/* Finds the header; where only its checksum is wrong, *checksum_wrong. */
+static bool find_header(const struct program_file *file, uint64_t *at, bool *checksum_wrong)
+{
+    const uint64_t size = file->size < SEARCHED ? file->size : SEARCHED;
+    *checksum_wrong = false;
+    for (uint64_t i = 0; i + HEADER_BYTES <= size; i += 4) {
+        const uint8_t *h = file->data + i;
+        if (program_get(h, 4) != MAGIC)
+            continue;
+        *at = i;
+        if ((uint32_t)(program_get(h, 4) + program_get(h + 4, 4) + program_get(h + 8, 4)) == 0)
+            return true;
+        *checksum_wrong = true;
+    }
+    return false;
+}
+
+bool multiboot_recognize(struct program *p)
+{
+    uint64_t at;
+    bool checksum_wrong;
+    return find_header(&p->kernel, &at, &checksum_wrong);
+}
+
+enum status multiboot_segment(struct program *p, const struct multiboot_addresses *a,
+                              uint64_t header_offset, struct segments *out)
+{
+    const bool whole = a->load == MULTIBOOT_LOAD_WHOLE;
+    if (whole ? a->header < header_offset
+              : a->load > a->header || a->header - a->load > header_offset)
+        return program_refuse(p, ERR_BAD_INPUT,
+                              "the multiboot header's load address lies before the file's begin");
+    const uint64_t load = whole ? a->header - header_offset : a->load;
+    const uint64_t offset = header_offset - (a->header - load);
+    const uint64_t end = a->load_end != 0 ? a->load_end : load + (p->kernel.size - offset);
+    const uint64_t bss_end = a->bss_end != 0 ? a->bss_end : end;
+    if (end < load || bss_end < end)
+        return program_refuse(p, ERR_BAD_INPUT,
+                              "the multiboot header's addresses are not in ascending order");
+    out->count = 1;
+    out->segment[0] = (struct segment){offset, end - load, load, bss_end - load};
+    return OK;
+}
+
+bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE])
+{
+    const size_t name = strlen(p->kernel.string), rest = strlen(p->cmdline);
+    if (name + 1 + rest + 1 > MULTIBOOT_MAX_CMDLINE)
+        return false;
+    memcpy(out, p->kernel.string, name);
+    out[name] = rest != 0 ? ' ' : 0;
+    memcpy(out + name + 1, p->cmdline, rest + 1);
+    return true;
+}
+
+static uint32_t add_modules(const struct program *p, struct program_info *info, const uint64_t *at)
+{
+    uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
+    for (uint32_t i = 0; i < p->file_count; i++) {
+        uint8_t *m = table + (size_t)i * MODULE_BYTES;
+        program_put(m, 4, at[i]);
+        program_put(m + 4, 4, at[i] + p->file[i].size);
+        program_put(m + 8, 4, program_info_add_string(info, p->file[i].string));
+    }
+    return program_info_add(info, 8, table, (size_t)p->file_count * MODULE_BYTES);
+}
+
+static uint32_t add_map(const struct program *p, struct program_info *info, uint32_t *bytes)
+{
+    struct program_range range[PROGRAM_MAX_RANGES];
+    uint8_t table[PROGRAM_MAX_RANGES * MAP_BYTES];
+    const unsigned count = program_memory_map(p->memory_bytes, range);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *m = table + (size_t)i * MAP_BYTES;
+        program_put(m, 4, MAP_BYTES - 4); /* the size does not count itself */
+        program_put(m + 4, 8, range[i].from);
+        program_put(m + 12, 8, range[i].to - range[i].from);
+        program_put(m + 20, 4, range[i].ram ? 1 : 2);
+    }
+    *bytes = count * MAP_BYTES;
+    return program_info_add(info, 8, table, *bytes);
+}
+
+static void put_screen(uint8_t *info)
+{
+    program_put(info + INFO_SCREEN, 8, MULTIBOOT_TEXT_BASE);
+    program_put(info + INFO_SCREEN + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
+    program_put(info + INFO_SCREEN + 12, 4, MULTIBOOT_TEXT_COLUMNS);
+    program_put(info + INFO_SCREEN + 16, 4, MULTIBOOT_TEXT_ROWS);
+    info[INFO_SCREEN + 20] = MULTIBOOT_TEXT_BITS;
+    info[INFO_SCREEN + 21] = MULTIBOOT_TEXT_TYPE;
+}
+
+/* All that is handed over. Returns the address of the boot information, or 0. */
+static uint32_t write_info(const struct program *p, const uint64_t *modules_at, bool video)
+{
+    uint8_t out[INFO_BYTES] = {0};
+    struct program_info info = program_info_begin(p);
+    char line[MULTIBOOT_MAX_CMDLINE];
+    uint32_t map_bytes;
+    if (!multiboot_cmdline(p, line))
+        return 0;
+    const uint32_t map = add_map(p, &info, &map_bytes);
+    program_put(out + INFO_LOWER, 4, MULTIBOOT_LOWER_KIB);
+    program_put(out + INFO_UPPER, 4, multiboot_upper_kib(p->memory_bytes));
+    program_put(out + INFO_CMDLINE, 4, program_info_add_string(&info, line));
+    program_put(out + INFO_MODULES, 4, p->file_count);
+    program_put(out + INFO_MODULES + 4, 4, add_modules(p, &info, modules_at));
+    program_put(out + INFO_MAP_BYTES, 4, map_bytes);
+    program_put(out + INFO_MAP, 4, map);
+    program_put(out + INFO_NAME, 4, program_info_add_string(&info, MULTIBOOT_LOADER_NAME));
+    uint32_t flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MAP | HAS_NAME;
+    if (video) {
+        put_screen(out);
+        flags |= HAS_FRAMEBUFFER;
+    }
+    program_put(out + INFO_FLAGS, 4, flags);
+    const uint32_t at = program_info_add(&info, 8, out, sizeof(out));
+    return info.next != 0 ? at : 0;
+}
+
+/* The kernel's segments: the header's address fields win over what an ELF header says. */
+static enum status find_segments(struct program *p, uint64_t at, struct segments *out)
+{
+    const uint8_t *h = p->kernel.data + at;
+    if ((program_get(h + 4, 4) & HAS_ADDRESSES) == 0)
+        return elf_segments(p, out);
+    if (p->kernel.size - at < ADDRESS_FIELDS_BYTES)
+        return program_refuse(p, ERR_BAD_INPUT, "the multiboot header is cut short");
+    const struct multiboot_addresses a = {
+        .header = (uint32_t)program_get(h + 12, 4),
+        .load = (uint32_t)program_get(h + 16, 4),
+        .load_end = (uint32_t)program_get(h + 20, 4),
+        .bss_end = (uint32_t)program_get(h + 24, 4),
+    };
+    out->entry = program_get(h + 28, 4);
+    return multiboot_segment(p, &a, at, out);
+}
+
+enum status multiboot_load(struct program *p, struct boot_state *state)
+{
+    uint64_t at, low, end, modules_at[PROGRAM_MAX_FILES];
+    bool checksum_wrong;
+    struct segments segments = {0};
+    if (!find_header(&p->kernel, &at, &checksum_wrong))
+        return program_refuse(p, ERR_BAD_INPUT,
+                              checksum_wrong ? "the multiboot header's checksum is wrong"
+                                             : "no multiboot header in the first 8192 bytes");
+    const uint32_t flags = (uint32_t)program_get(p->kernel.data + at + 4, 4);
+    const uint32_t unknown = flags & 0xffff & ~(uint32_t)KNOWN;
+    if (unknown != 0)
+        return program_refuse(p, ERR_UNSUPPORTED,
+                              "the multiboot header demands unknown features: flags 0x%x", unknown);
+    enum status s = find_segments(p, at, &segments);
+    if (s == OK)
+        s = segments_check(p, &segments, &low, &end);
+    if (s == OK)
+        s = segments_place(p, &segments, 0);
+    if (s == OK)
+        s = program_place_files(p, end, modules_at);
+    if (s != OK)
+        return s;
+    *state = boot_state_protected_mode((uint32_t)segments.entry);
+    state->rax = BOOTED;
+    state->rbx = write_info(p, modules_at, (flags & WANTS_VIDEO) != 0);
+    if (state->rbx == 0)
+        return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
+    return program_write_gdt(p, state);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Starts a multiboot 1 kernel: ELF, or placed by the address fields of its header. */
+#pragma once
+
+#include "guest/program.h"
+#include "guest/segments.h"
+
+/* Whether a header with a right checksum is there. */
+bool multiboot_recognize(struct program *p);
+enum status multiboot_load(struct program *p, struct boot_state *state);
+
+/* What multiboot 1 and 2 share, for their two loaders. */
+
+/* As a header gives them. */
+struct multiboot_addresses {
+    uint32_t header, load, load_end, bss_end;
+};
+
+#define MULTIBOOT_LOAD_WHOLE                                            \
+    0xffffffffu /* load: from the first byte of the file on (version 2) \
+                 */
+
+/* The one segment that the address fields of a header at header_offset in the file describe; its
+ * entry is left to the caller. Not yet checked: segments_check() is. */
+enum status multiboot_segment(struct program *p, const struct multiboot_addresses *a,
+                              uint64_t header_offset, struct segments *out);
+
+#define MULTIBOOT_MAX_CMDLINE (CONFIG_MAX_PATH + CONFIG_MAX_CMDLINE)
+
+/* The command line as kernels expect it: the file's name, then nadir.cfg's cmdline. False: too
+ * long. */
+bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE]);
+
+#define MULTIBOOT_LOADER_NAME "Nadir"
+#define MULTIBOOT_LOWER_KIB   ((uint32_t)(LAYOUT_EBDA / 1024))
+static inline uint32_t multiboot_upper_kib(uint64_t memory_bytes)
+{
+    return (uint32_t)((layout_below_4g(memory_bytes) - LAYOUT_MIB) / 1024);
+}
+
+/* The PC's screen, as both versions describe it. */
+enum {
+    MULTIBOOT_TEXT_BASE = 0xb8000,
+    MULTIBOOT_TEXT_COLUMNS = 80,
+    MULTIBOOT_TEXT_ROWS = 25,
+    MULTIBOOT_TEXT_TYPE = 2, /* EGA text */
+    MULTIBOOT_TEXT_BITS = 16,
+};

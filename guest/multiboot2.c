@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The Multiboot2 Specification, version 2.0, as a PC without EFI. */
+#include "guest/multiboot2.h"
+#include "arch/string.h"
+#include "guest/elf.h"
+#include "guest/multiboot.h"
+
+enum { BOOTED = 0x36d76289, SEARCHED = 32768, HEADER_BYTES = 16, ARCHITECTURE_I386 = 0 };
+static const uint32_t magic = 0xe85250d6;
+
+/* Tags of the header. */
+enum header_tag {
+    TAG_END,
+    TAG_REQUEST,
+    TAG_ADDRESS,
+    TAG_ENTRY,
+    TAG_CONSOLE,
+    TAG_FRAMEBUFFER,
+    TAG_ALIGN_MODULES,
+    TAG_EFI_KEEP_SERVICES, /* the kernel can live with them: there are none */
+    TAG_EFI_I386_ENTRY,    /* these two count under EFI only */
+    TAG_EFI_AMD64_ENTRY,
+    TAG_RELOCATABLE,
+    TAG_COUNT,
+};
+enum { TAG_HEADER_BYTES = 8, TAG_OPTIONAL = 1 };
+enum { RELOCATE_LOWEST = 1, RELOCATE_HIGHEST = 2 };
+
+/* How long a tag is at least, with its own header. */
+static const uint8_t tag_bytes[TAG_COUNT] = {
+    [TAG_END] = 8,
+    [TAG_REQUEST] = 8,
+    [TAG_ADDRESS] = 24,
+    [TAG_ENTRY] = 12,
+    [TAG_CONSOLE] = 12,
+    [TAG_FRAMEBUFFER] = 20,
+    [TAG_ALIGN_MODULES] = 8,
+    [TAG_EFI_KEEP_SERVICES] = 8,
+    [TAG_EFI_I386_ENTRY] = 12,
+    [TAG_EFI_AMD64_ENTRY] = 12,
+    [TAG_RELOCATABLE] = 24,
+};
+
+/* Tags of the boot information; a kernel may require one up to the last that the specification has,
+ * and is to live without it if the machine does not have what it tells. */
+enum {
+    INFO_END,
+    INFO_CMDLINE,
+    INFO_NAME,
+    INFO_MODULE,
+    INFO_MEMORY,
+    INFO_MAP = 6,
+    INFO_FRAMEBUFFER = 8,
+    INFO_RSDP_OLD = 14,
+    INFO_RSDP_NEW = 15,
+    INFO_LOAD_BASE = 21,
+    INFO_LAST = INFO_LOAD_BASE,
+};
+enum { MAP_BYTES = 24, RSDP_OLD_BYTES = 20, RSDP_NEW_BYTES = 36 };
+
+/* The header as read. */
+struct header {
+    uint64_t at; /* in the file */
+    bool has_addresses, has_entry, relocatable;
+    struct multiboot_addresses addresses;
+    uint32_t entry;
+    uint64_t min, max, align; /* of a relocatable kernel: lowest and highest byte it may use */
+    uint32_t preference;
+};
+
+static bool find_header(const struct program_file *file, uint64_t *at, bool *checksum_wrong)
+{
+    const uint64_t size = file->size < SEARCHED ? file->size : SEARCHED;
+    *checksum_wrong = false;
+    for (uint64_t i = 0; i + HEADER_BYTES <= size; i += 8) {
+        const uint8_t *h = file->data + i;
+        uint32_t sum = 0;
+        if (program_get(h, 4) != magic)
+            continue;
+        for (unsigned k = 0; k < HEADER_BYTES; k += 4)
+            sum += (uint32_t)program_get(h + k, 4);
+        *at = i;
+        if (sum == 0)
+            return true;
+        *checksum_wrong = true;
+    }
+    return false;
+}
+
+bool multiboot2_recognize(struct program *p)
+{
+    uint64_t at;
+    bool checksum_wrong;
+    return find_header(&p->kernel, &at, &checksum_wrong);
+}
+
+static enum status read_relocation(struct program *p, const uint8_t *tag, struct header *h)
+{
+    h->relocatable = true;
+    h->min = program_get(tag + 8, 4);
+    h->max = program_get(tag + 12, 4);
+    h->align = program_get(tag + 16, 4);
+    h->preference = (uint32_t)program_get(tag + 20, 4);
+    if (h->align == 0)
+        h->align = 1;
+    return (h->align & (h->align - 1)) == 0 && h->min <= h->max
+               ? OK
+               : program_refuse(p, ERR_BAD_INPUT,
+                                "the multiboot 2 header's relocatable tag is impossible");
+}
+
+/* size: the tag's own word for its length, which lies within the header. */
+static enum status read_tag(struct program *p, const uint8_t *tag, uint64_t size, struct header *h)
+{
+    const unsigned type = (unsigned)program_get(tag, 2);
+    if (type >= TAG_COUNT)
+        return (program_get(tag + 2, 2) & TAG_OPTIONAL) != 0
+                   ? OK
+                   : program_refuse(p, ERR_UNSUPPORTED,
+                                    "the kernel requires multiboot 2 header tag %u, which is "
+                                    "unknown",
+                                    type);
+    if (size < tag_bytes[type])
+        return program_refuse(p, ERR_BAD_INPUT, "multiboot 2 header tag %u is too short", type);
+    switch (type) {
+    case TAG_REQUEST:
+        for (uint64_t i = TAG_HEADER_BYTES; i + 4 <= size; i += 4) {
+            const uint32_t wanted = (uint32_t)program_get(tag + i, 4);
+            if (wanted > INFO_LAST && (program_get(tag + 2, 2) & TAG_OPTIONAL) == 0)
+                return program_refuse(p, ERR_UNSUPPORTED,
+                                      "the kernel requires multiboot 2 information tag %u, which "
+                                      "is unknown",
+                                      wanted);
+        }
+        return OK;
+    case TAG_ADDRESS:
+        h->has_addresses = true;
+        h->addresses = (struct multiboot_addresses){
+            (uint32_t)program_get(tag + 8, 4), (uint32_t)program_get(tag + 12, 4),
+            (uint32_t)program_get(tag + 16, 4), (uint32_t)program_get(tag + 20, 4)};
+        return OK;
+    case TAG_ENTRY:
+        h->has_entry = true;
+        h->entry = (uint32_t)program_get(tag + 8, 4);
+        return OK;
+    case TAG_RELOCATABLE: return read_relocation(p, tag, h);
+    default: return OK; /* modules are aligned, and the screen is as it is, for every kernel */
+    }
+}
+
+static enum status read_header(struct program *p, struct header *h)
+{
+    bool checksum_wrong;
+    *h = (struct header){0};
+    if (!find_header(&p->kernel, &h->at, &checksum_wrong))
+        return program_refuse(p, ERR_BAD_INPUT,
+                              checksum_wrong ? "the multiboot 2 header's checksum is wrong"
+                                             : "no multiboot 2 header in the first 32768 bytes");
+    const uint8_t *header = p->kernel.data + h->at;
+    const uint64_t length = program_get(header + 8, 4);
+    if (program_get(header + 4, 4) != ARCHITECTURE_I386)
+        return program_refuse(p, ERR_UNSUPPORTED, "a multiboot 2 kernel for another processor");
+    if (length > p->kernel.size - h->at)
+        return program_refuse(p, ERR_BAD_INPUT, "the multiboot 2 header is cut short");
+    for (uint64_t i = HEADER_BYTES; i + TAG_HEADER_BYTES <= length;) {
+        const uint8_t *tag = header + i;
+        const uint64_t size = program_get(tag + 4, 4);
+        if (size < TAG_HEADER_BYTES || size > length - i)
+            return program_refuse(p, ERR_BAD_INPUT, "a multiboot 2 header tag is cut short");
+        if (program_get(tag, 2) == TAG_END)
+            break;
+        const enum status s = read_tag(p, tag, size, h);
+        if (s != OK)
+            return s;
+        i += (size + 7) & ~7ull;
+    }
+    return OK;
+}
+
+/* How far up (modulo 2^64) a kernel at [low, end) is to be moved. */
+static enum status find_delta(struct program *p, const struct header *h, uint64_t low, uint64_t end,
+                              uint64_t *delta)
+{
+    *delta = 0;
+    if (!h->relocatable)
+        return OK;
+    const uint64_t bytes = end - low, memory = layout_below_4g(p->memory_bytes);
+    const uint64_t mask = h->align - 1, top = h->max + 1 < memory ? h->max + 1 : memory;
+    /* Below 1 MiB there is our own data. */
+    const uint64_t first = ((h->min > LAYOUT_MIB ? h->min : LAYOUT_MIB) + mask) & ~mask;
+    if (bytes > top || first > top - bytes)
+        return program_refuse(p, ERR_NO_MEMORY,
+                              "no room for the kernel's %llu KiB where its relocatable tag allows",
+                              (unsigned long long)(bytes / 1024));
+    const uint64_t last = (top - bytes) & ~mask;
+    if (h->preference == RELOCATE_HIGHEST)
+        *delta = last - low;
+    else if (h->preference == RELOCATE_LOWEST || low < first || low > last || (low & mask) != 0)
+        *delta = first - low;
+    return OK;
+}
+
+/* Adds a tag; what it holds is `bytes` long. */
+static void add_tag(struct program_info *info, uint32_t type, const void *data, size_t bytes)
+{
+    uint8_t tag[TAG_HEADER_BYTES];
+    program_put(tag, 4, type);
+    program_put(tag + 4, 4, sizeof(tag) + bytes);
+    program_info_add(info, 8, tag, sizeof(tag));
+    program_info_add(info, 1, data, bytes);
+}
+
+static void add_modules(const struct program *p, struct program_info *info, const uint64_t *at)
+{
+    for (uint32_t i = 0; i < p->file_count; i++) {
+        const size_t string_bytes = strlen(p->file[i].string) + 1;
+        uint8_t tag[TAG_HEADER_BYTES + 8];
+        program_put(tag, 4, INFO_MODULE);
+        program_put(tag + 4, 4, sizeof(tag) + string_bytes);
+        program_put(tag + 8, 4, at[i]);
+        program_put(tag + 12, 4, at[i] + p->file[i].size);
+        program_info_add(info, 8, tag, sizeof(tag));
+        program_info_add(info, 1, p->file[i].string, string_bytes);
+    }
+}
+
+static void add_map(const struct program *p, struct program_info *info)
+{
+    struct program_range range[PROGRAM_MAX_RANGES];
+    uint8_t map[8 + PROGRAM_MAX_RANGES * MAP_BYTES] = {MAP_BYTES}; /* then the version, 0 */
+    const unsigned count = program_memory_map(p->memory_bytes, range);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *m = map + 8 + (size_t)i * MAP_BYTES;
+        program_put(m, 8, range[i].from);
+        program_put(m + 8, 8, range[i].to - range[i].from);
+        program_put(m + 16, 8, range[i].ram ? 1 : 2);
+    }
+    add_tag(info, INFO_MAP, map, 8 + (size_t)count * MAP_BYTES);
+}
+
+static void add_screen(struct program_info *info)
+{
+    uint8_t screen[24] = {0};
+    program_put(screen, 8, MULTIBOOT_TEXT_BASE);
+    program_put(screen + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
+    program_put(screen + 12, 4, MULTIBOOT_TEXT_COLUMNS);
+    program_put(screen + 16, 4, MULTIBOOT_TEXT_ROWS);
+    screen[20] = MULTIBOOT_TEXT_BITS;
+    screen[21] = MULTIBOOT_TEXT_TYPE;
+    add_tag(info, INFO_FRAMEBUFFER, screen, sizeof(screen));
+}
+
+/* All that is handed over, at LAYOUT_BOOT_INFO. False: it does not fit. */
+static bool write_info(const struct program *p, const struct header *h, const uint64_t *modules_at,
+                       uint64_t load_base)
+{
+    uint8_t fixed[8] = {0}, word[4], rsdp[RSDP_NEW_BYTES];
+    struct program_info info = program_info_begin(p);
+    const uint32_t start = program_info_add(&info, 8, fixed, sizeof(fixed));
+    char line[MULTIBOOT_MAX_CMDLINE];
+    if (!multiboot_cmdline(p, line))
+        return false;
+    add_tag(&info, INFO_CMDLINE, line, strlen(line) + 1);
+    add_tag(&info, INFO_NAME, MULTIBOOT_LOADER_NAME, sizeof(MULTIBOOT_LOADER_NAME));
+    add_modules(p, &info, modules_at);
+    program_put(fixed, 4, MULTIBOOT_LOWER_KIB);
+    program_put(fixed + 4, 4, multiboot_upper_kib(p->memory_bytes));
+    add_tag(&info, INFO_MEMORY, fixed, sizeof(fixed));
+    add_map(p, &info);
+    add_screen(&info);
+    if (guestmem_read(p->mem, gpa(p->rsdp), rsdp, sizeof(rsdp))) {
+        add_tag(&info, INFO_RSDP_OLD, rsdp, RSDP_OLD_BYTES);
+        add_tag(&info, INFO_RSDP_NEW, rsdp, RSDP_NEW_BYTES);
+    }
+    if (h->relocatable) {
+        program_put(word, 4, load_base);
+        add_tag(&info, INFO_LOAD_BASE, word, sizeof(word));
+    }
+    add_tag(&info, INFO_END, NULL, 0);
+    program_put(fixed, 4, info.next - start);
+    program_put(fixed + 4, 4, 0);
+    return info.next != 0 && guestmem_write(p->mem, gpa(start), fixed, sizeof(fixed));
+}
+
+static enum status find_segments(struct program *p, const struct header *h, struct segments *out)
+{
+    if (h->has_addresses && !h->has_entry)
+        return program_refuse(p, ERR_BAD_INPUT,
+                              "the multiboot 2 header has addresses but no entry address");
+    const enum status s =
+        h->has_addresses ? multiboot_segment(p, &h->addresses, h->at, out) : elf_segments(p, out);
+    if (h->has_entry)
+        out->entry = h->entry;
+    return s;
+}
+
+enum status multiboot2_load(struct program *p, struct boot_state *state)
+{
+    struct header h;
+    struct segments segments = {0};
+    uint64_t low, end, delta, modules_at[PROGRAM_MAX_FILES];
+    enum status s = read_header(p, &h);
+    if (s == OK)
+        s = find_segments(p, &h, &segments);
+    if (s == OK)
+        s = segments_check(p, &segments, &low, &end);
+    if (s == OK)
+        s = find_delta(p, &h, low, end, &delta);
+    if (s == OK)
+        s = segments_place(p, &segments, delta);
+    if (s == OK)
+        s = program_place_files(p, end + delta, modules_at);
+    if (s != OK)
+        return s;
+    if (!write_info(p, &h, modules_at, low + delta))
+        return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
+    *state = boot_state_protected_mode((uint32_t)(segments.entry + delta));
+    state->rax = BOOTED;
+    state->rbx = LAYOUT_BOOT_INFO;
+    return program_write_gdt(p, state);
+}

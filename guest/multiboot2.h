@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Starts a multiboot 2 kernel: ELF, or placed by its address tag; moved where it asks for that. */
+#pragma once
+
+#include "guest/program.h"
+
+/* Whether a header with a right checksum is there. */
+bool multiboot2_recognize(struct program *p);
+enum status multiboot2_load(struct program *p, struct boot_state *state);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a PC without firmware starts with: ACPI and MP tables, BIOS data, and the program. */
+#include "guest/pc_program.h"
+
+#include "arch/log.h"
+#include "guest/acpi.h"
+#include "guest/flat.h"
+#include "guest/linux.h"
+#include "guest/mptable.h"
+#include "guest/multiboot.h"
+#include "guest/multiboot2.h"
+#include "guest/pvh.h"
+#include "mm/page_alloc.h"
+
+#define TABLE_PAGES 2u
+
+extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
+
+/* In the order in which a file is tried: a program that fits several is what comes first. */
+static const struct kind {
+    enum guest_type type;
+    const char *name;
+    bool (*recognize)(struct program *p);
+    program_loader *load;
+    uint32_t max_files; /* ramdisk and modules */
+} kinds[] = {
+    {TYPE_LINUX, "Linux", linux_recognize, linux_load, 1},
+    {TYPE_MULTIBOOT2, "multiboot 2", multiboot2_recognize, multiboot2_load, PROGRAM_MAX_FILES},
+    {TYPE_MULTIBOOT, "multiboot", multiboot_recognize, multiboot_load, PROGRAM_MAX_FILES},
+    {TYPE_PVH, "PVH", pvh_recognize, pvh_load, PROGRAM_MAX_FILES},
+    {TYPE_FLAT, "flat", flat_recognize, flat_load, 0},
+};
+
+/* What programs look up in the BIOS data area; all else in it is 0. */
+static const struct {
+    uint16_t at;
+    uint8_t bytes;
+    uint16_t value;
+} bios_data[] = {
+    {0x400, 2, 0x3f8},                       /* the first serial port */
+    {0x40e, 2, LAYOUT_EBDA >> 4},            /* extended BIOS data area: its segment */
+    {0x410, 2, 1u << 1 | 2u << 4 | 1u << 9}, /* equipment: FPU, 80x25 in colour, a serial port */
+    {0x413, 2, LAYOUT_EBDA / 1024},          /* base memory in KiB */
+    {0x449, 1, 3},                           /* video mode: 80x25 text */
+    {0x44a, 2, 80},
+    {0x463, 2, 0x3d4}, /* CRTC's port */
+    {0x484, 1, 24},    /* rows less one */
+    {0x485, 1, 16},    /* lines of a character */
+};
+
+/* There is no BIOS: a call of one returns with the carry flag set, as for an unknown function, and
+ * an interrupt or exception that nobody has taken just returns. */
+static const uint8_t bios_code[] = {
+    0xcf,                   /* at 0: iret */
+    0x55,                   /* at 1: push bp */
+    0x89, 0xe5,             /* mov bp, sp */
+    0x80, 0x4e, 0x06, 0x01, /* or byte [bp + 6], 1 (the caller's flags) */
+    0x5d,                   /* pop bp */
+    0xcf,                   /* iret */
+};
+enum { BIOS_CODE_RETURN = 0, BIOS_CODE_UNKNOWN = 1 };
+
+static bool is_interrupt(unsigned vector)
+{
+    return vector < 0x10 || (vector >= 0x70 && vector < 0x78);
+}
+
+static enum status write_bios_data(const struct guestmem *mem)
+{
+    uint16_t vectors[256][2];
+    for (unsigned i = 0; i < 256; i++) {
+        vectors[i][0] = is_interrupt(i) ? BIOS_CODE_RETURN : BIOS_CODE_UNKNOWN;
+        vectors[i][1] = LAYOUT_BIOS_CODE >> 4;
+    }
+    bool ok = guestmem_write(mem, gpa(0), vectors, sizeof(vectors)) &&
+              guestmem_write(mem, gpa(LAYOUT_BIOS_CODE), bios_code, sizeof(bios_code));
+    for (size_t i = 0; i < sizeof(bios_data) / sizeof(bios_data[0]); i++)
+        ok = ok &&
+             guestmem_write(mem, gpa(bios_data[i].at), &bios_data[i].value, bios_data[i].bytes);
+    const uint8_t ebda_kib = (LAYOUT_LOW_RAM_END - LAYOUT_EBDA) / 1024;
+    return ok && guestmem_write(mem, gpa(LAYOUT_EBDA), &ebda_kib, 1) ? OK : ERR_NO_MEMORY;
+}
+
+static enum status write_tables(const struct vm *vm, uint32_t vcpus)
+{
+    const struct cpuid_entry *leaf1 = cpuid_table_find(&vm->cpuid, 1, 0);
+    const struct mptable_facts facts = {vcpus, leaf1->eax, leaf1->edx};
+    hpa_t pages;
+    size_t used;
+    enum status s = page_alloc(TABLE_PAGES, 1, &pages);
+    if (s != OK)
+        return s;
+    uint8_t *tables = hpa_to_ptr(pages);
+    s = acpi_build(tables, TABLE_PAGES * PAGE_SIZE, LAYOUT_ACPI, PC_PM_BASE, vcpus, dsdt_aml_start,
+                   (size_t)(dsdt_aml_end - dsdt_aml_start), &used);
+    if (s == OK && !guestmem_write(&vm->mem, gpa(LAYOUT_ACPI), tables, used))
+        s = ERR_NO_MEMORY;
+    if (s == OK)
+        s = mptable_build(tables, TABLE_PAGES * PAGE_SIZE, LAYOUT_MP_TABLE, &facts, &used);
+    if (s == OK && !guestmem_write(&vm->mem, gpa(LAYOUT_MP_TABLE), tables, used))
+        s = ERR_NO_MEMORY;
+    page_free(pages, TABLE_PAGES);
+    return s == OK ? write_bios_data(&vm->mem) : s;
+}
+
+static struct program_file file_of(const struct loaded_file *file, const char *string)
+{
+    return (struct program_file){hpa_to_ptr(hpa(file->base)), file->size, string};
+}
+
+static void list_files(struct program *p, const struct vm_config *config)
+{
+    if (config->ramdisk.base != 0)
+        p->file[p->file_count++] = file_of(&config->ramdisk, "");
+    for (uint32_t i = 0; i < config->module_count; i++)
+        p->file[p->file_count++] = file_of(&config->module[i].file, config->module[i].string);
+}
+
+/* The kind that the configuration names, or the first that the file looks like. */
+static const struct kind *find_kind(struct program *p, enum guest_type type)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (type == TYPE_AUTO ? kinds[i].recognize(p) : kinds[i].type == type)
+            return &kinds[i];
+    }
+    return NULL;
+}
+
+static enum status load(struct program *p, const struct vm_config *config, struct pc *pc)
+{
+    const struct kind *kind = find_kind(p, config->type);
+    if (kind == NULL)
+        return program_refuse(p, ERR_BAD_INPUT,
+                              p->kernel.size > 2 && program_get(p->kernel.data, 2) == 0x8b1f
+                                  ? "compressed by gzip; unpack it first"
+                                  : "neither Linux bzImage, multiboot, multiboot 2 or PVH kernel, "
+                                    "nor boot sector; type = flat takes any file");
+    if (p->file_count > kind->max_files)
+        return program_refuse(p, ERR_BAD_INPUT, "a %s kernel takes %s", kind->name,
+                              kind->max_files == 0 ? "neither ramdisk nor modules"
+                                                   : "a ramdisk, but no modules");
+    const enum status s = kind->load(p, &pc->boot);
+    const unsigned long long entry = pc->boot.cs.base + pc->boot.rip;
+    if (s == OK)
+        log_line("%s: %s: %s, entry 0x%llx", config->name, p->kernel.string, kind->name, entry);
+    return s;
+}
+
+enum status pc_program_load(struct pc *pc, const struct vm_config *config)
+{
+    struct program program = {
+        .mem = &pc->vm.mem,
+        .memory_bytes = pc->vm.memory_bytes,
+        .rsdp = LAYOUT_ACPI,
+        .kernel = file_of(&config->kernel, config->kernel.path),
+        .cmdline = config->cmdline,
+        .load = config->load,
+        .entry = config->entry,
+        .mode = config->mode,
+        .keeps_info = true,
+        .keeps_tables = true,
+    };
+    enum status s = write_tables(&pc->vm, config->vcpus);
+    if (s != OK) {
+        log_line("vm %s: cannot make its ACPI and MP tables: %s", config->name, status_text(s));
+        return s;
+    }
+    list_files(&program, config);
+    s = load(&program, config, pc);
+    if (s != OK)
+        log_line("error: nadir.cfg:%u: %s: %s", config->kernel.line, config->kernel.path,
+                 program.why);
+    return s;
+}

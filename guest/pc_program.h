@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A virtual PC without firmware: its loader finds out what kind of kernel nadir.cfg names, puts it
+ * into memory, and leaves the tables that firmware would have left. */
+#pragma once
+
+#include "guest/pc.h"
+
+/* The PC has its memory and its CPUID table. Fills in pc->boot; a failure has its line in the log.
+ */
+enum status pc_program_load(struct pc *pc, const struct vm_config *config);

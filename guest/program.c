@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Places in guest memory for programs, their files, and what they are told at the start. */
+#include "guest/program.h"
+#include "arch/format.h"
+#include "arch/string.h"
+
+enum status program_refuse(struct program *p, enum status s, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    format_text_va(p->why, sizeof(p->why), format, args);
+    va_end(args);
+    return s;
+}
+
+unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROGRAM_MAX_RANGES])
+{
+    const struct program_range all[PROGRAM_MAX_RANGES] = {
+        {0, LAYOUT_EBDA, true},
+        {LAYOUT_EBDA, LAYOUT_LOW_RAM_END, false},
+        {LAYOUT_ACPI, LAYOUT_MIB, false}, /* ACPI and MP tables, never given back */
+        {LAYOUT_MIB, layout_below_4g(memory_bytes), true},
+        {LAYOUT_4GIB, LAYOUT_4GIB + layout_above_4g(memory_bytes), true},
+    };
+    unsigned count = 0;
+    for (unsigned i = 0; i < PROGRAM_MAX_RANGES; i++) {
+        if (all[i].from < all[i].to)
+            out[count++] = all[i];
+    }
+    return count;
+}
+
+enum status program_check_place(struct program *p, const char *what, uint64_t at, uint64_t bytes)
+{
+    const struct {
+        uint64_t from, to;
+        bool is_there;
+        const char *name;
+    } taken[] = {
+        {0, LAYOUT_BIOS_DATA_END, true, "the interrupt vectors and the BIOS data area"},
+        {LAYOUT_BOOT_INFO, LAYOUT_BOOT_INFO_END, p->keeps_info, "the boot information"},
+        {LAYOUT_PAGE_TABLES, LAYOUT_GDT + PAGE_SIZE, p->keeps_tables,
+         "the first page tables and GDT"},
+        {LAYOUT_EBDA, LAYOUT_MIB, true, "the PC's own area below 1 MiB"},
+    };
+    const uint64_t end = layout_below_4g(p->memory_bytes);
+    if (at > end || bytes > end - at)
+        return program_refuse(p, ERR_NO_MEMORY,
+                              "%s, 0x%llx bytes at 0x%llx, does not fit into %llu MiB of memory",
+                              what, (unsigned long long)bytes, (unsigned long long)at,
+                              (unsigned long long)(p->memory_bytes / LAYOUT_MIB));
+    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+        if (taken[i].is_there && bytes > 0 && at < taken[i].to && at + bytes > taken[i].from)
+            return program_refuse(p, ERR_BAD_INPUT,
+                                  "%s, 0x%llx bytes at 0x%llx, lies over %s at 0x%llx", what,
+                                  (unsigned long long)bytes, (unsigned long long)at, taken[i].name,
+                                  (unsigned long long)taken[i].from);
+    }
+    return OK;
+}
+
+enum status program_place_files(struct program *p, uint64_t from, uint64_t at[PROGRAM_MAX_FILES])
+{
+    if (from < LAYOUT_MIB)
+        from = LAYOUT_MIB;
+    for (uint32_t i = 0; i < p->file_count; i++) {
+        const struct program_file *file = &p->file[i];
+        at[i] = (from + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+        const enum status s = program_check_place(p, "a module", at[i], file->size);
+        if (s != OK)
+            return s;
+        if (!guestmem_write(p->mem, gpa(at[i]), file->data, file->size))
+            return program_refuse(p, ERR_NO_MEMORY, "a module does not fit into the memory");
+        from = at[i] + file->size;
+    }
+    return OK;
+}
+
+enum status program_write_gdt(struct program *p, struct boot_state *state)
+{
+    const uint64_t gdt[4] = {0, 0, boot_descriptor(&state->cs), boot_descriptor(&state->ds)};
+    if (!guestmem_write(p->mem, gpa(LAYOUT_GDT), gdt, sizeof(gdt)))
+        return program_refuse(p, ERR_NO_MEMORY, "no memory for a GDT");
+    state->gdtr = (struct boot_table){LAYOUT_GDT, sizeof(gdt) - 1};
+    return OK;
+}
+
+/* In 2 MiB pages, which any CPU has. */
+enum status program_write_page_tables(struct program *p)
+{
+    uint64_t *table = guestmem_window(p->mem, gpa(LAYOUT_PAGE_TABLES), 6 * PAGE_SIZE);
+    if (table == NULL)
+        return program_refuse(p, ERR_NO_MEMORY, "no memory for page tables");
+    const uint64_t present_writable = 3, large = 0x80;
+    memset(table, 0, 2 * PAGE_SIZE);
+    table[0] = (LAYOUT_PAGE_TABLES + PAGE_SIZE) | present_writable;
+    for (uint64_t i = 0; i < 4; i++)
+        table[512 + i] = (LAYOUT_PAGE_TABLES + (2 + i) * PAGE_SIZE) | present_writable;
+    for (uint64_t i = 0; i < 4 * 512; i++)
+        table[1024 + i] = i * PAGE_SIZE_2M | large | present_writable;
+    return OK;
+}
+
+uint32_t program_info_add(struct program_info *info, uint32_t align, const void *data, size_t bytes)
+{
+    const uint32_t at = (info->next + align - 1) & ~(align - 1);
+    if (info->next == 0 || at > LAYOUT_BOOT_INFO_END || bytes > LAYOUT_BOOT_INFO_END - at ||
+        !guestmem_write(info->mem, gpa(at), data, bytes)) {
+        info->next = 0;
+        return 0;
+    }
+    info->next = at + (uint32_t)bytes;
+    return at;
+}
+
+uint32_t program_info_add_string(struct program_info *info, const char *string)
+{
+    return program_info_add(info, 1, string, strlen(string) + 1);
+}

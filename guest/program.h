@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the loaders of guest programs share: the files that nadir.cfg names, where in the guest's
+ * memory something may be put, the memory map that is handed over, and a sentence for a refusal. */
+#pragma once
+
+#include "boot/config.h"
+#include "guest/layout.h"
+#include "mm/guestmem.h"
+#include "vmx/boot_state.h"
+
+#define PROGRAM_MAX_FILES  (1 + CONFIG_MAX_MODULES) /* the ramdisk, and modules */
+#define PROGRAM_MAX_RANGES 5
+
+struct program_file {
+    const uint8_t *data;
+    uint64_t size;
+    const char *string; /* of a module; never NULL */
+};
+
+struct program {
+    const struct guestmem *mem; /* zeroed, laid out as guest/layout.h says */
+    uint64_t memory_bytes;
+    uint64_t rsdp; /* guest-physical */
+    struct program_file kernel;
+    struct program_file file[PROGRAM_MAX_FILES]; /* the ramdisk first, if there is one */
+    uint32_t file_count;
+    const char *cmdline;
+    uint64_t load, entry; /* of a flat program: guest-physical */
+    uint32_t mode;        /* of a flat program: 16, 32 or 64 */
+    bool keeps_info;      /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
+    bool keeps_tables;    /* LAYOUT_PAGE_TABLES and LAYOUT_GDT: likewise */
+    char why[160];        /* what a refusal says */
+};
+
+/* A loader checks the program, puts it with all that it needs into guest memory, and fills in the
+ * state at entry. Pure but for guest memory. A refusal leaves a sentence in why: ERR_BAD_INPUT for
+ * the files, ERR_UNSUPPORTED for what we cannot give, ERR_NO_MEMORY where the guest is too small.
+ */
+typedef enum status program_loader(struct program *p, struct boot_state *state);
+
+/* Writes the sentence and returns s. */
+enum status program_refuse(struct program *p, enum status s, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A range of guest-physical memory; what is no RAM is reserved. */
+struct program_range {
+    uint64_t from, to;
+    bool ram;
+};
+
+/* The memory map as it is handed over, ascending. Returns how many ranges there are. */
+unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROGRAM_MAX_RANGES]);
+
+/* Whether a program may lie at [at, at + bytes): RAM below 4 GiB, and nothing there that the loader
+ * hands over. what: its name in the refusal. */
+enum status program_check_place(struct program *p, const char *what, uint64_t at, uint64_t bytes);
+
+/* Puts the files from `from` on, each at the start of a page. at[i] gets the place of file[i]. */
+enum status program_place_files(struct program *p, uint64_t from, uint64_t at[PROGRAM_MAX_FILES]);
+
+/* Puts a GDT for the state's code and data segments into memory, which GDTR is set to. */
+enum status program_write_gdt(struct program *p, struct boot_state *state);
+
+/* An identity map of 4 GiB at LAYOUT_PAGE_TABLES. */
+enum status program_write_page_tables(struct program *p);
+
+/* What is handed over, block by block, in the area of LAYOUT_BOOT_INFO. */
+struct program_info {
+    const struct guestmem *mem;
+    uint32_t next; /* guest-physical; 0: it did not fit, or was no RAM */
+};
+
+static inline struct program_info program_info_begin(const struct program *p)
+{
+    return (struct program_info){p->mem, LAYOUT_BOOT_INFO};
+}
+
+/* Adds a block at a multiple of align, a power of two; returns its guest-physical address. */
+uint32_t program_info_add(struct program_info *info, uint32_t align, const void *data,
+                          size_t bytes);
+uint32_t program_info_add_string(struct program_info *info, const char *string);
+
+/* Little-endian, at any alignment. */
+static inline uint64_t program_get(const uint8_t *p, unsigned bytes)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        value |= (uint64_t)p[i] << (8 * i);
+    return value;
+}
+
+static inline void program_put(uint8_t *p, unsigned bytes, uint64_t value)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(value >> (8 * i));
+}

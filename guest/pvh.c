@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Xen's "x86/HVM direct boot ABI", with struct hvm_start_info of version 1. */
+#include "guest/pvh.h"
+#include "guest/elf.h"
+
+#define NOTE_NAME "Xen"
+enum { NOTE_PHYS32_ENTRY = 18, MAGIC = 0x336ec578, VERSION = 1 };
+enum { INFO_BYTES = 56, MODULE_BYTES = 32, MAP_BYTES = 24 };
+enum { INFO_VERSION = 4, INFO_FILE_COUNT = 12, INFO_FILES = 16, INFO_CMDLINE = 24, INFO_RSDP = 32 };
+enum { INFO_MAP = 40, INFO_MAP_COUNT = 48 };
+
+bool pvh_recognize(struct program *p)
+{
+    uint32_t bytes;
+    return elf_note(&p->kernel, NOTE_NAME, NOTE_PHYS32_ENTRY, &bytes) != NULL;
+}
+
+static uint32_t add_files(const struct program *p, struct program_info *info, const uint64_t *at)
+{
+    uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
+    for (uint32_t i = 0; i < p->file_count; i++) {
+        uint8_t *m = table + (size_t)i * MODULE_BYTES;
+        program_put(m, 8, at[i]);
+        program_put(m + 8, 8, p->file[i].size);
+        program_put(m + 16, 8, program_info_add_string(info, p->file[i].string));
+    }
+    return program_info_add(info, 8, table, (size_t)p->file_count * MODULE_BYTES);
+}
+
+/* Returns the address of the start information, or 0. */
+static uint32_t write_info(const struct program *p, const uint64_t *files_at)
+{
+    struct program_range range[PROGRAM_MAX_RANGES];
+    uint8_t out[INFO_BYTES] = {0}, map[PROGRAM_MAX_RANGES * MAP_BYTES] = {0};
+    struct program_info info = program_info_begin(p);
+    const unsigned count = program_memory_map(p->memory_bytes, range);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *m = map + (size_t)i * MAP_BYTES;
+        program_put(m, 8, range[i].from);
+        program_put(m + 8, 8, range[i].to - range[i].from);
+        program_put(m + 16, 4, range[i].ram ? 1 : 2);
+    }
+    program_put(out, 4, MAGIC);
+    program_put(out + INFO_VERSION, 4, VERSION);
+    program_put(out + INFO_FILE_COUNT, 4, p->file_count);
+    program_put(out + INFO_FILES, 8, add_files(p, &info, files_at));
+    program_put(out + INFO_CMDLINE, 8, program_info_add_string(&info, p->cmdline));
+    program_put(out + INFO_RSDP, 8, p->rsdp);
+    program_put(out + INFO_MAP, 8, program_info_add(&info, 8, map, (size_t)count * MAP_BYTES));
+    program_put(out + INFO_MAP_COUNT, 4, count);
+    const uint32_t at = program_info_add(&info, 8, out, sizeof(out));
+    return info.next != 0 ? at : 0;
+}
+
+enum status pvh_load(struct program *p, struct boot_state *state)
+{
+    uint64_t low, end, files_at[PROGRAM_MAX_FILES];
+    struct segments segments = {0};
+    uint32_t bytes;
+    enum status s = elf_segments(p, &segments);
+    if (s != OK)
+        return s;
+    const uint8_t *note = elf_note(&p->kernel, NOTE_NAME, NOTE_PHYS32_ENTRY, &bytes);
+    if (note == NULL)
+        return program_refuse(p, ERR_BAD_INPUT, "the ELF file has no PVH entry (note Xen, 18)");
+    if (bytes != 4 && bytes != 8)
+        return program_refuse(p, ERR_BAD_INPUT, "the note with the PVH entry has %u bytes, not 4",
+                              bytes);
+    segments.entry = program_get(note, bytes);
+    s = segments_check(p, &segments, &low, &end);
+    if (s == OK)
+        s = segments_place(p, &segments, 0);
+    if (s == OK)
+        s = program_place_files(p, end, files_at);
+    if (s != OK)
+        return s;
+    *state = boot_state_protected_mode((uint32_t)segments.entry);
+    state->rbx = write_info(p, files_at);
+    if (state->rbx == 0)
+        return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
+    return program_write_gdt(p, state);
+}
