@@ -309,7 +309,7 @@ enum status multiboot2_load(struct program *p, struct boot_state *state)
     if (s == OK)
         s = segments_place(p, &segments, delta);
     if (s == OK)
-        s = program_place_files(p, end + delta, modules_at);
+        s = program_place_files(p, low + delta, end + delta, modules_at);
     if (s != OK)
         return s;
     if (!write_info(p, &h, modules_at, low + delta))

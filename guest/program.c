@@ -59,19 +59,32 @@ enum status program_check_place(struct program *p, const char *what, uint64_t at
     return OK;
 }
 
-enum status program_place_files(struct program *p, uint64_t from, uint64_t at[PROGRAM_MAX_FILES])
+static uint64_t page_up(uint64_t bytes)
 {
-    if (from < LAYOUT_MIB)
+    return (bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+}
+
+enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
+                                uint64_t at[PROGRAM_MAX_FILES])
+{
+    const uint64_t top = layout_below_4g(p->memory_bytes);
+    uint64_t from = page_up(end > LAYOUT_MIB ? end : LAYOUT_MIB), bytes = 0;
+    for (uint32_t i = 0; i < p->file_count; i++)
+        bytes += page_up(p->file[i].size);
+    if (from > top || bytes > top - from) {
+        if (low < LAYOUT_MIB || bytes > low - LAYOUT_MIB)
+            return program_refuse(p, ERR_NO_MEMORY,
+                                  "ramdisk and modules, %llu KiB, do not fit beside the kernel in "
+                                  "%llu MiB of memory",
+                                  (unsigned long long)(bytes / 1024),
+                                  (unsigned long long)(p->memory_bytes / LAYOUT_MIB));
         from = LAYOUT_MIB;
+    }
     for (uint32_t i = 0; i < p->file_count; i++) {
-        const struct program_file *file = &p->file[i];
-        at[i] = (from + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-        const enum status s = program_check_place(p, "a module", at[i], file->size);
-        if (s != OK)
-            return s;
-        if (!guestmem_write(p->mem, gpa(at[i]), file->data, file->size))
+        at[i] = from;
+        if (!guestmem_write(p->mem, gpa(from), p->file[i].data, p->file[i].size))
             return program_refuse(p, ERR_NO_MEMORY, "a module does not fit into the memory");
-        from = at[i] + file->size;
+        from += page_up(p->file[i].size);
     }
     return OK;
 }

@@ -71,7 +71,7 @@ enum status pvh_load(struct program *p, struct boot_state *state)
     if (s == OK)
         s = segments_place(p, &segments, 0);
     if (s == OK)
-        s = program_place_files(p, end, files_at);
+        s = program_place_files(p, low, end, files_at);
     if (s != OK)
         return s;
     *state = boot_state_protected_mode((uint32_t)segments.entry);

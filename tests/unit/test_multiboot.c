@@ -266,7 +266,7 @@ static void test_too_much(void **state)
     program.file_count = 1;
     program_loads(multiboot_load);
     program.file[0].size++;
-    program_refused(multiboot_load, ERR_NO_MEMORY, "a module");
+    program_refused(multiboot_load, ERR_NO_MEMORY, "do not fit beside the kernel");
     program.file_count = 0;
     program.cmdline = line + sizeof(line) - 2048;
     program_loads(multiboot_load);
@@ -416,6 +416,13 @@ static void test_relocatable(void **state)
     check_moved(0, 0x8fffff, 0x1000, 2, 0x900000 - 0x4000);
     check_moved(0x800000, 0xffffffff, 0x1000, 0, 0x800000);
     check_moved(0, 0x3fffff, 0x1000, 0, 0x100000);
+    begin2(true); /* at the end of memory, and what goes with it at the beginning */
+    ADD_TAG(10, 0, 0xffffffff, 0x1000, 2);
+    end2();
+    add_modules();
+    program_loads(multiboot2_load);
+    assert_int_equal(get(tag_of(3, 0) + 8, 4), 0x100000);
+    assert_int_equal(get(tag_of(3, 1) + 8, 4), 0x101000);
     begin2(true);
     ADD_TAG(10, MEMORY - 0x1000, 0xffffffff, 0x1000, 0);
     end2();

@@ -116,7 +116,7 @@ static void test_too_much(void **state)
     make(true, LOAD, 8);
     program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x2000 + 1, ""};
     program.file_count = 1;
-    program_refused(pvh_load, ERR_NO_MEMORY, "a module");
+    program_refused(pvh_load, ERR_NO_MEMORY, "do not fit beside the kernel");
 }
 
 int main(void)
