@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Programs for guests: each folder guest/payloads/NAME and guest/payloads/tests/NAME becomes build/payloads/NAME.bin.
+# A payload.ld in a folder takes the place of guest/lib's.
 
 GUEST_CFLAGS := $(BASE) -m64 -mgeneral-regs-only -mcmodel=small -fno-pic -fno-pie
 GUEST_OBJ := $(patsubst %,$B/payloads/%.o,$(wildcard guest/lib/*.asm guest/lib/*.c))
@@ -8,7 +9,7 @@ PAYLOAD_DIRS := $(sort $(patsubst %/,%,$(dir $(PAYLOAD_SRC))))
 PAYLOADS := $(foreach d,$(PAYLOAD_DIRS),$B/payloads/$(notdir $d).bin)
 
 define payload_rule
-$B/payloads/$(notdir $1).elf: guest/lib/payload.ld $(GUEST_OBJ) $(patsubst %,$B/payloads/%.o,$(filter $1/%,$(PAYLOAD_SRC)))
+$B/payloads/$(notdir $1).elf: $(firstword $(wildcard $1/payload.ld) guest/lib/payload.ld) $(GUEST_OBJ) $(patsubst %,$B/payloads/%.o,$(filter $1/%,$(PAYLOAD_SRC)))
 endef
 $(foreach d,$(PAYLOAD_DIRS),$(eval $(call payload_rule,$d)))
 

@@ -9,7 +9,7 @@
 %define PAGE_TABLE  3                   ; present, writable
 %define PAGE_2M     0x83                ; present, writable, large
 
-global payload_start, page_tables, gdt_pointer, gdt_start
+global payload_start, page_tables, gdt_pointer, gdt_start, start32
 extern main, exit, bss_start, bss_end, trap_init, serial_init, image_rest_sectors
 
 section .boot progbits alloc exec write align=16
