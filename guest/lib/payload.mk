@@ -9,13 +9,17 @@ PAYLOAD_DIRS := $(sort $(patsubst %/,%,$(dir $(PAYLOAD_SRC))))
 PAYLOADS := $(foreach d,$(PAYLOAD_DIRS),$B/payloads/$(notdir $d).bin)
 
 define payload_rule
-$B/payloads/$(notdir $1).elf: $(firstword $(wildcard $1/payload.ld) guest/lib/payload.ld) $(GUEST_OBJ) $(patsubst %,$B/payloads/%.o,$(filter $1/%,$(PAYLOAD_SRC)))
+$B/payloads/$(notdir $1).elf: $(firstword $(wildcard $1/payload.ld) guest/lib/payload.ld) $(patsubst %,$B/payloads/%.o,$(filter $1/%,$(PAYLOAD_SRC))) $B/payloads/lib.a
 endef
 $(foreach d,$(PAYLOAD_DIRS),$(eval $(call payload_rule,$d)))
 
+# A payload takes of guest/lib what it uses.
+$B/payloads/lib.a: $(GUEST_OBJ)
+	$(call say,AR   )
+	$Qrm -f $@ && ar rcs $@ $^
 $B/payloads/%.elf:
 	$(call say,LINK )
-	$Qld -nostdlib -static -z noexecstack --build-id=none --no-warn-rwx-segments -T $< -o $@ $(filter %.o,$^)
+	$Qld -nostdlib -static -z noexecstack --build-id=none --no-warn-rwx-segments -T $< -o $@ $(filter %.o %.a,$^)
 $B/payloads/%.bin: $B/payloads/%.elf
 	$Qobjcopy -O binary -j .image $< $@
 $B/payloads/%.c.o: %.c | $B/.deps
