@@ -5,7 +5,10 @@ import sys
 
 import pexpect
 import pytest
-from conftest import TOOL
+from conftest import TOOL, TOP
+
+sys.path.insert(0, str(TOP / "tools"))
+from nadirlib import debian as packages  # noqa: E402
 
 AT_THE_END = ": its screen at the end, "
 
@@ -28,21 +31,22 @@ def config(name, **keys):
 
 
 @pytest.fixture
-def terminal(write_config, payload):
-    """A guest program with its screen on a terminal that a test reads and types at."""
+def terminal(write_config):
+    """A guest with its screen on a terminal that a test reads and types at."""
 
-    def start(name):
-        cfg = write_config(config(name, console="vga"), {f"{name}.bin": payload(name)})
-        command = [str(TOOL), "run", str(cfg), "--timeout", "200"]
+    def start(cfg, files):
+        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", "200"]
         return pexpect.spawn(sys.executable, command, timeout=200, encoding="utf-8",
                              codec_errors="replace")
 
     return start
 
 
-def test_keys_and_screen(terminal):
+TYPING = config("typing", console="vga")
+
+
+def type_and_see(child):
     """Characters, cursor and function keys, by polling in set 1 and by IRQ1 in set 2, Esc alone."""
-    child = terminal("typing")
     child.expect("Enter ends it:")
     child.send("aB\x1b[A\x1bOP\x03\r")
     child.expect("Esc ends it:")
@@ -62,9 +66,24 @@ def test_keys_and_screen(terminal):
                            "The end."]
 
 
-def test_what_is_sent(terminal):
+def test_keys_and_screen(terminal, payload):
+    type_and_see(terminal(TYPING, {"typing.bin": payload("typing")}))
+
+
+def test_behind_a_bios(terminal, payload):
+    """SeaBIOS, with its VGA BIOS, sets screen and keyboard up and loads the program from a disk."""
+    names = {"firmware": "bios-256k.bin", "vga_rom": "vgabios-isavga.bin"}
+    cfg = "[vm bios]\nmemory = 16\nconsole = vga\ndisk = disk.img\n" + "".join(
+        f"{key} = {name}\n" for key, name in names.items())
+    roms = packages.fetch_package("seabios") / "usr/share/seabios"
+    disk = payload("typing").read_bytes()
+    type_and_see(terminal(cfg, {"disk.img": disk.ljust(1 << 20, b"\0"),
+                                **{name: roms / name for name in names.values()}}))
+
+
+def test_what_is_sent(terminal, payload):
     """Colours by name, frames as UTF-8, the cursor behind what was written."""
-    child = terminal("typing")
+    child = terminal(TYPING, {"typing.bin": payload("typing")})
     child.expect("\x1b\\[0;93;44m \u2554\u2550 Nadir's typing test \u2550\u2557")
     child.expect("\x1b\\[0;91;40mPolled, set 1; Enter ends it:")
     child.send("\r")
