@@ -49,7 +49,6 @@ BOCHS_FAILS = {
     },
     "smp": {
         "EDX holds the signature of CPUID leaf 1": "INIT leaves 0 there",
-        "and starts anew by SIPI": "the same",
     },
     "uart": {
         "the receiver FIFO's reset": "it leaves LSR.DR set",
