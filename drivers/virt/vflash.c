@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Intel's flash command set, as far as the header says. Programs and erases are done at once: the
- * status is always "ready". */
+ * status is "ready" after each. */
 #include "drivers/virt/vflash.h"
 
 enum {
@@ -43,6 +43,7 @@ static void erase(struct vflash *f, uint64_t offset)
 /* The second write of a command of two. */
 static void write_second(struct vflash *f, uint64_t offset, uint8_t value)
 {
+    f->status |= STATUS_READY;
     if (f->command != ERASE)
         f->memory[offset] &= value; /* programming only clears bits */
     else if (value == ERASE_CONFIRM)
@@ -67,7 +68,7 @@ static void write_byte(struct vflash *f, uint64_t offset, uint8_t value)
     case READ_STATUS:
     case READ_ID:
     case READ_ARRAY: set_command(f, value); return;
-    case CLEAR_STATUS: f->status = STATUS_READY; return;
+    case CLEAR_STATUS: f->status = 0; return; /* see the header */
     default: f->status |= STATUS_ERASE_ERROR | STATUS_PROGRAM_ERROR; return;
     }
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A flash chip, 8 bits wide, with Intel's basic command set (Intel 28F320J3A data sheet, "Device
  * Commands"): read array, identifier and status; program a byte; erase a block. No CFI query, write
- * buffer or block locks: who needs these finds out by the status, which then tells an error. */
+ * buffer or block locks: who needs these finds out by the status, which then tells an error.
+ * One thing is QEMU's and not the data sheet's: clearing the status clears "ready" too, until the
+ * next program or erase. UEFI firmware for virtual machines tells flash from RAM and ROM by just
+ * that. */
 #pragma once
 
 #include <stdbool.h>
