@@ -94,6 +94,7 @@ static void set_windows(struct vcpu *vcpu, uint32_t windows)
 
 static int highest_vector(const uint32_t *page, uint32_t offset)
 {
+#pragma GCC unroll 8
     for (int word = 7; word >= 0; word--) {
         uint32_t bits = __atomic_load_n(&page[offset / 4 + 4u * (uint32_t)word], __ATOMIC_RELAXED);
         if (bits != 0)
@@ -114,6 +115,7 @@ static void update_virtual_interrupts(struct vcpu *vcpu)
     int irr = highest_vector(page, APIC_IRR), isr = highest_vector(page, APIC_ISR);
     uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
+#pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) {
         uint64_t level = page[(APIC_TMR + 0x20 * i) / 4] |
                          (uint64_t)page[(APIC_TMR + 0x20 * i + 0x10) / 4] << 32;
@@ -166,7 +168,8 @@ static int next_interrupt(struct vcpu *vcpu, bool open, bool *wait)
         open = false;
     }
     if (vcpu->assisted) {
-        intc->collect(intc->chip);
+        if (intc->posted->outstanding != 0)
+            intc->collect(intc->chip);
         update_virtual_interrupts(vcpu);
         return extint;
     }
