@@ -4,6 +4,7 @@
 #include "arch/string.h"
 
 /* Offsets in the file and in the zero page, which holds a copy of the setup header. */
+enum { ZP_VIDEO_MODE = 0x006, ZP_COLUMNS, ZP_ROWS = 0x00e, ZP_IS_VGA, ZP_FONT_LINES };
 enum { ZP_RSDP = 0x070, ZP_E820_COUNT = 0x1e8, ZP_E820 = 0x2d0, ZP_SIZE = 0x1000 };
 enum { HDR_START = 0x1f1, HDR_SETUP_SECTS = 0x1f1, HDR_BOOT_FLAG = 0x1fe };
 enum { HDR_SYSSIZE = 0x1f4 }; /* protected-mode code in 16-byte units */
@@ -106,6 +107,11 @@ static void fill_zero_page(uint8_t *zp, const struct program *p, const struct he
     program_put(zp + HDR_RAMDISK, 4, ramdisk);
     program_put(zp + HDR_RAMDISK_SIZE, 4, p->file_count != 0 ? p->file[0].size : 0);
     program_put(zp + ZP_RSDP, 8, p->rsdp);
+    zp[ZP_VIDEO_MODE] = 3; /* as vvga_reset() leaves the screen, with the cursor at the top */
+    zp[ZP_COLUMNS] = 80;
+    zp[ZP_ROWS] = 25;
+    zp[ZP_IS_VGA] = 1;
+    zp[ZP_FONT_LINES] = 16;
     zp[ZP_E820_COUNT] = (uint8_t)count;
     for (unsigned i = 0; i < count; i++) {
         uint8_t *entry = zp + ZP_E820 + 20 * (size_t)i;

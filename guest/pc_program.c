@@ -41,11 +41,23 @@ static const struct {
     {0x40e, 2, LAYOUT_EBDA >> 4},            /* extended BIOS data area: its segment */
     {0x410, 2, 1u << 1 | 2u << 4 | 1u << 9}, /* equipment: FPU, 80x25 in colour, a serial port */
     {0x413, 2, LAYOUT_EBDA / 1024},          /* base memory in KiB */
-    {0x449, 1, 3},                           /* video mode: 80x25 text */
+    {0x41a, 2, 0x1e},                        /* keyboard buffer: first and next, both its start */
+    {0x41c, 2, 0x1e},
+    {0x449, 1, 3}, /* video mode: 80x25 text */
     {0x44a, 2, 80},
-    {0x463, 2, 0x3d4}, /* CRTC's port */
-    {0x484, 1, 24},    /* rows less one */
-    {0x485, 1, 16},    /* lines of a character */
+    {0x44c, 2, 0x1000}, /* bytes of a page */
+    {0x460, 2, 0x0d0e}, /* cursor's lines */
+    {0x463, 2, 0x3d4},  /* CRTC's port */
+    {0x465, 1, 0x29},   /* CGA's mode register, as programs expect it in mode 3 */
+    {0x466, 1, 0x30},
+    {0x480, 2, 0x1e}, /* keyboard buffer, from and to */
+    {0x482, 2, 0x3e},
+    {0x484, 1, 24},   /* rows less one */
+    {0x485, 1, 16},   /* lines of a character */
+    {0x487, 1, 0x60}, /* EGA: 256 KiB, colour */
+    {0x488, 1, 0xf9},
+    {0x489, 1, 0x51}, /* VGA is there, 400 lines */
+    {0x496, 1, 0x10}, /* a keyboard of 101 keys */
 };
 
 /* There is no BIOS: a call of one returns with the carry flag set, as for an unknown function, and

@@ -57,6 +57,8 @@ static void test_loads(void **state)
 
     const uint8_t *zp = ram + boot.rsi;
     assert_int_equal(zp[0x210], 0xff);
+    assert_int_equal(get(zp + 0x006, 2), 0x5003);   /* video mode 3, 80 columns */
+    assert_int_equal(get(zp + 0x00e, 3), 0x100119); /* 25 lines of 16, on a VGA */
     assert_int_equal(get(zp + 0x070, 8), LAYOUT_ACPI);
     assert_memory_equal(zp + 0x202, "HdrS", 4);
     assert_int_equal(zp[0x26b], 0x90);

@@ -545,6 +545,7 @@ static void test_tables(void **state)
     assert_true(has(0xe0000, "RSD PTR ", 8));
     assert_true(has(0xf0000, "_MP_", 4));
     assert_true(has(0x40e, "\xc0\x9f\x22\x02\0\x7f\x02", 7)); /* EBDA, equipment, 639 KiB */
+    assert_true(has(0x449, "\x03\x50\0\0\x10", 5));           /* mode 3, 80 columns, 4 KiB a page */
     assert_true(has(0x9fc00, "\1", 1));
     assert_true(has(4 * 0x08, "\0\0\0\xf1", 4));
     assert_true(has(4 * 0x13, "\1\0\0\xf1", 4));
