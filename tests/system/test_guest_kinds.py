@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every kind of kernel: a program that checks what it was handed over, and other people's kernels."""
 
+import gzip
 import re
 import struct
 import subprocess
+import sys
 
+import pexpect
 import pytest
-from conftest import PAYLOADS
+from conftest import PAYLOADS, TOOL, TOP
 from kernels import lines_of
+
+sys.path.insert(0, str(TOP / "tools"))
+from nadirlib import debian as packages  # noqa: E402
+from nadirlib import initramfs  # noqa: E402
 
 HANDOVER = PAYLOADS / "handover.elf"
 FILES = {"first": "first".ljust(64, "."), "second": "second".ljust(64, ".")}
@@ -75,3 +82,152 @@ def test_handed_over(handover, name):
     assert f"nadir: {name}: {file}: {kind}, entry 0x400" in handover.console, handover
     ends = [(vm["end"], vm["code"]) for vm in handover.stats if vm["vm"] == name]
     assert ends == [("debug-exit", 0)], handover
+
+
+# --- other people's kernels, from Debian ---
+
+# An ELF file of 32 bits whose code prints a line and powers off by system calls of Linux/i386.
+INIT_TEXT = b"nadir-init: 32-bit user space reached\n"
+
+
+def init32():
+    base, header = 0x10000, 52 + 32
+    code = (b"\xb8\x04\0\0\0\xbb\x01\0\0\0\xb9" + struct.pack("<I", 0)  # write(1, text, length)
+            + b"\xba" + struct.pack("<I", len(INIT_TEXT)) + b"\xcd\x80"
+            + b"\xb8\x58\0\0\0\xbb\xad\xde\xe1\xfe\xb9\x69\x19\x12\x28\xba\xdc\xfe\x21\x43"
+            + b"\xcd\x80")  # reboot(magic, magic, power off)
+    text = base + header + len(code)
+    code = code.replace(b"\xb9" + bytes(4), b"\xb9" + struct.pack("<I", text), 1)
+    size = header + len(code) + len(INIT_TEXT)
+    return (b"\x7fELF\1\1\1" + bytes(9)
+            + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + header, 52, 0, 0, 52, 32, 1, 40, 0, 0)
+            + struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 0x1000) + code + INIT_TEXT)
+
+
+def initramfs32():
+    archive = initramfs.Archive()
+    archive.add_folder("dev")
+    archive.add_device("dev/console", 5, 1)
+    archive.add_file("init", init32())
+    return archive.compressed()
+
+
+def vmlinux(bzimage):
+    """The ELF file in a bzImage, which names the place of its LZ4-compressed payload."""
+    setup = ((bzimage[0x1f1] or 4) + 1) * 512
+    offset, length = struct.unpack_from("<II", bzimage, 0x248)
+    packed = bzimage[setup + offset:setup + offset + length - 4]  # then follows the size
+    return subprocess.run(["lz4", "-dc"], input=packed, check=True, stdout=subprocess.PIPE).stdout
+
+
+def boot(nadir, files, more, **options):
+    names = ("kernel", "ramdisk")
+    cfg = "[vm guest]\non_reboot = destroy\n" + "".join(
+        f"{name} = {name}\n" for name in names if name in files)
+    return nadir(cfg + more, files, timeout=400, **options)
+
+
+def says(result, *lines):
+    """These lines, in this order."""
+    at = 0
+    for line in lines:
+        found = re.compile(line).search(result.console, at)
+        assert found, f"not there: {line}\n{result}"
+        at = found.end()
+
+
+@pytest.fixture
+def runs_until(write_config):
+    """Boots guests that do not end by themselves, up to these lines in this order."""
+
+    def run(cfg, files, *lines, timeout=240):
+        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", str(timeout)]
+        child = pexpect.spawn(sys.executable, command, timeout=timeout, encoding="utf-8",
+                              codec_errors="replace")
+        for line in lines:
+            child.expect(line)
+        child.send("\x01x")
+        child.expect(pexpect.EOF)
+        child.close()
+
+    return run
+
+
+def file_of(package, pattern):
+    """The one file of a Debian package that fits the pattern, unpacked if gzip has packed it."""
+    path = next(packages.fetch_package(package).glob(pattern))
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path
+
+
+def installer(architecture):
+    """The kernel of Debian's installer."""
+    return file_of(f"debian-installer-12-netboot-{architecture}",
+                   f"usr/lib/debian-installer/images/12/{architecture}/text/debian-installer/*/linux")
+
+
+@pytest.mark.slow
+def test_gnumach(runs_until):
+    """Multiboot 1: it is told its memory and command line, and finds no module to start."""
+    kernel = file_of("gnumach-image-1.8-486", "boot/gnumach-*.gz")
+    runs_until("[vm guest]\nkernel = kernel\nmemory = 64\ncmdline = console=com0\n",
+               {"kernel": kernel}, "guest: kernel: multiboot, entry 0x1000000", r"GNU Mach 1\.8",
+               r"biosmem: 0+100000:0+4000000, available", "bootstrap_create: No bootstrap code")
+
+
+@pytest.mark.slow
+def test_xen(nadir):
+    """Multiboot 2, moved to the end of memory; it wants a dom0 kernel, and then resets."""
+    kernel = file_of("xen-hypervisor-4.17-amd64", "boot/xen-*.gz")
+    result = boot(nadir, {"kernel": kernel}, "cmdline = com1=115200,8n1 console=com1\n")
+    says(result, "guest: kernel: multiboot 2, entry 0xf[0-9a-f]{6}\n", r"\(XEN\) Xen version 4\.17",
+         r"\(XEN\) Bootloader: Nadir", r"\(XEN\) Command line: com1=115200,8n1 console=com1",
+         r"\(XEN\) Xen image load base address: 0xf", r"\(XEN\) dom0 kernel not specified")
+    assert [vm["end"] for vm in result.stats] == ["reset"], result
+
+
+@pytest.mark.slow
+def test_xen_starts_linux(runs_until):
+    """With a kernel as its module it starts it as dom0, which finds the ACPI tables."""
+    kernel = file_of("xen-hypervisor-4.17-amd64", "boot/xen-*.gz")
+    runs_until("[vm guest]\nkernel = kernel\nmodule = dom0 linux console=hvc0 earlyprintk=xen\n"
+               "memory = 512\ncmdline = com1=115200,8n1 console=com1 dom0_mem=200M\n",
+               {"kernel": kernel, "dom0": installer("amd64")}, r"\(XEN\) Xen version 4\.17",
+               "Linux version 6", "Command line: console=hvc0", "ACPI: RSDP 0x0*E0000")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits, entry", [("x64", "0x100200"), ("ia32", "0x100000")])
+def test_memtest(runs_until, bits, entry):
+    """The Linux boot protocol without being Linux, with a 64-bit entry and without."""
+    kernel = file_of("memtest86+", f"boot/memtest86+{bits}.bin")
+    runs_until("[vm guest]\nkernel = kernel\nmemory = 64\ncmdline = console=ttyS0,115200\n",
+               {"kernel": kernel}, f"guest: kernel: Linux, entry {entry}", r"Memtest86\+ v6",
+               r"#2 +\[", "Errors: 0 ")
+
+
+@pytest.mark.slow
+def test_installer_kernel_64(nadir, debian):
+    result = boot(nadir, {"kernel": installer("amd64"), "ramdisk": debian() / "initramfs.gz"},
+                  "cmdline = console=ttyS0 quiet\n")
+    says(result, "guest: kernel: Linux, entry 0x1000200\n", "nadir-demo: user space reached")
+    assert [vm["end"] for vm in result.stats] == ["poweroff"], result
+
+
+@pytest.mark.slow
+def test_installer_kernel_32(nadir):
+    """32-bit PAE, which has the 32-bit entry only; from there to a program in user space."""
+    result = boot(nadir, {"kernel": installer("i386"), "ramdisk": initramfs32()},
+                  "cmdline = console=ttyS0\n")
+    says(result, "guest: kernel: Linux, entry 0x1000000\n", "Linux version 6.*686",
+         INIT_TEXT.decode().strip())
+    assert [vm["end"] for vm in result.stats] == ["poweroff"], result
+
+
+@pytest.mark.slow
+def test_vmlinux(nadir, debian):
+    """Linux by its PVH entry."""
+    bzimage = packages.fetch_kernel("linux-image-cloud-amd64") / "vmlinuz"
+    result = boot(nadir, {"kernel": vmlinux(bzimage.read_bytes()), "ramdisk": debian() / "initramfs.gz"},
+                  "cmdline = console=ttyS0 quiet\n")
+    says(result, "guest: kernel: PVH, entry 0x1000850\n", "nadir-demo: user space reached")
+    assert [vm["end"] for vm in result.stats] == ["poweroff"], result
