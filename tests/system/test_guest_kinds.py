@@ -202,7 +202,7 @@ def test_memtest(runs_until, bits, entry):
     kernel = file_of("memtest86+", f"boot/memtest86+{bits}.bin")
     runs_until("[vm guest]\nkernel = kernel\nmemory = 64\ncmdline = console=ttyS0,115200\n",
                {"kernel": kernel}, f"guest: kernel: Linux, entry {entry}", r"Memtest86\+ v6",
-               r"#2 +\[", "Errors: 0 ")
+               r"#4 +\[Moving inversions", "Errors: 0 ")
 
 
 @pytest.mark.slow
