@@ -55,8 +55,8 @@ unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROG
  * hands over. what: its name in the refusal. */
 enum status program_check_place(struct program *p, const char *what, uint64_t at, uint64_t bytes);
 
-/* Puts the files behind a kernel at [low, end), or, where they do not fit there, from 1 MiB on; each
- * at the start of a page. at[i] gets the place of file[i]. */
+/* Puts the files behind a kernel at [low, end), or, where they do not fit there, from 1 MiB on;
+ * each at the start of a page. at[i] gets the place of file[i]. */
 enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
                                 uint64_t at[PROGRAM_MAX_FILES]);
 

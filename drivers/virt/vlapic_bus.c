@@ -7,7 +7,9 @@
 #define BASE_X2 (1ull << 10) /* IA32_APIC_BASE: x2APIC mode */
 
 /* Indices of registers in the page. */
-enum { TPR = 0x80 / 4, LDR = 0xd0 / 4, DFR = 0xe0 / 4 };
+enum { TPR = 0x80 / 4, LDR = 0xd0 / 4, DFR = 0xe0 / 4, SVR = 0xf0 / 4 };
+
+#define SVR_ENABLE (1u << 8)
 
 /* SDM, "Determining IPI Destination". */
 static bool is_destination(const struct vlapic *apic, const struct vlapic_message *message)
@@ -34,6 +36,8 @@ bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *mes
             continue;
         if (message->mode != VLAPIC_LOWEST)
             taken |= vlapic_take(apic, message);
+        else if ((apic->w.page[SVR] & SVR_ENABLE) == 0)
+            continue; /* another one will take it */
         else if (lowest == NULL || apic->w.page[TPR] < lowest->w.page[TPR])
             lowest = apic;
     }
