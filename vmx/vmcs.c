@@ -140,8 +140,10 @@ static uint32_t secondary_controls(const struct vcpu *vcpu)
     word |= optional(caps->proc2, PROC2_ENCLS_EXITING);
     if ((caps->ept_vpid & EPTCAP_INVVPID_SINGLE) != 0)
         word |= optional(caps->proc2, PROC2_VPID);
-    /* A vCPU that spins may wait for one that has no turn now. */
-    if (vcpu->seat->vcpu_count > 1)
+    /* A vCPU that spins may wait for one that has no turn now. Or for a lock that it gives away for
+     * an instruction or two: an emulator that runs CPUs by whole blocks of code would never let the
+     * other one see that (SeaBIOS waits for other CPUs so). */
+    if (vcpu->vm->vcpu_count > 1)
         word |= optional(caps->proc2, PROC2_PAUSE_LOOP_EXITING);
     if (vcpu->assisted)
         word |= PROC2_VIRTUAL_INTERRUPT_DELIVERY;
