@@ -40,7 +40,7 @@ def test_seabios(nadir):
     screen_cfg = SECTION.format(names[1], 64)
     cfg = (SECTION.format(names[0], 16) +
            screen_cfg + f"console = vga\nvga_rom = {names[2]}\n" +
-           screen_cfg.replace("[vm bios-256k.bin]", "[vm log]") + "firmware_log = yes\n")
+           screen_cfg.replace("[vm bios-256k.bin]", "[vm log]") + "firmware_log = yes\nvcpus = 2\n")
     result = nadir(cfg, {name: seabios(name) for name in names}, timeout=TIMEOUT)
     assert result.status == 0, result
     assert [vm["end"] for vm in result.stats] == ["reset"] * 3, result
@@ -50,7 +50,7 @@ def test_seabios(nadir):
     for text in (serial, screen):
         for line in (r"SeaBIOS \(version \d", "Booting from Hard Disk", "No bootable device"):
             assert re.search(line, text), result
-    for line in ("Running on QEMU (i440fx)", "Found 1 cpu(s)", "(via xsdt)", "Moving pm_base to 0x",
+    for line in ("Running on QEMU (i440fx)", "Found 2 cpu(s)", "(via xsdt)", "Moving pm_base to 0x",
                  "addr 0x0000000000000000 len 0x0000000004000000 [RAM]"):
         assert line in log, (line, result)
 
