@@ -150,6 +150,20 @@ static uint32_t secondary_controls(const struct vcpu *vcpu)
     return control_demand(caps->proc2, word);
 }
 
+/* SDM, "APIC Virtualization and Virtual Interrupts"; and "Posted-Interrupt Processing". */
+static void set_apic_controls(struct vcpu *vcpu)
+{
+    vmwrite(VMCS_CTRL_APIC_ACCESS, vcpu->vm->apic_access_page.v);
+    for (uint32_t i = 0; i < 4; i++)
+        vmwrite((enum vmcs_field)(VMCS_CTRL_EOI_EXIT0 + 2 * i), 0);
+    vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
+    if (vcpu->posting) {
+        vmwrite(VMCS_CTRL_POSTED_VECTOR, VECTOR_POSTED);
+        vmwrite(VMCS_CTRL_POSTED_DESCRIPTOR, ptr_to_hpa(vcpu->intc.posted).v);
+    }
+    vmcs_set_apic_mode(vcpu);
+}
+
 void vmcs_set_controls(struct vcpu *vcpu)
 {
     const struct vmx_caps *caps = vmx_caps();
@@ -194,24 +208,14 @@ void vmcs_set_controls(struct vcpu *vcpu)
         vmwrite(VMCS_CTRL_VPID, vcpu->vpid);
     if ((vcpu->proc2 & PROC2_XSAVES) != 0)
         vmwrite(VMCS_CTRL_XSS_EXITING, 0);
-    if ((vcpu->proc2 & PROC2_PAUSE_LOOP_EXITING) !=
-        0) { /* in TSC ticks: between two PAUSEs; in all */
-        vmwrite(VMCS_CTRL_PLE_GAP, 128);
-        vmwrite(VMCS_CTRL_PLE_WINDOW, 4096);
+    if ((vcpu->proc2 & PROC2_PAUSE_LOOP_EXITING) != 0) {
+        vmwrite(VMCS_CTRL_PLE_GAP, 128);     /* TSC ticks between two PAUSEs of one loop, at most */
+        vmwrite(VMCS_CTRL_PLE_WINDOW, 4096); /* how long the loop may be */
     }
     if ((vcpu->proc2 & PROC2_ENCLS_EXITING) != 0)
         vmwrite(VMCS_CTRL_ENCLS_EXITING, UINT64_MAX);
-    if (vcpu->assisted) {
-        vmwrite(VMCS_CTRL_APIC_ACCESS, vcpu->vm->apic_access_page.v);
-        for (uint32_t i = 0; i < 4; i++)
-            vmwrite((enum vmcs_field)(VMCS_CTRL_EOI_EXIT0 + 2 * i), 0);
-        vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
-        if (vcpu->posting) {
-            vmwrite(VMCS_CTRL_POSTED_VECTOR, VECTOR_POSTED);
-            vmwrite(VMCS_CTRL_POSTED_DESCRIPTOR, ptr_to_hpa(vcpu->intc.posted).v);
-        }
-        vmcs_set_apic_mode(vcpu);
-    }
+    if (vcpu->assisted)
+        set_apic_controls(vcpu);
 }
 
 extern void vmx_exit_point(void); /* vmenter.asm */
