@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""stress-ng in a Linux of four vCPUs that share two host CPUs: processors, memory, timers, IPIs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TOP
+
+sys.path.insert(0, str(TOP / "tools"))
+from nadirlib import initramfs  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+# Each with more workers than vCPUs. --switch, --futex and --mmap make Linux send IPIs: wake-ups, TLB shoot-downs.
+INIT = """\
+#!/bin/busybox sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+for what in "--cpu 5" "--vm 4 --vm-bytes 24m" "--timer 4 --timer-freq 2000" "--hrtimers 2" \\
+    "--switch 6 --futex 2" "--mmap 4 --mmap-bytes 8m"; do
+    /usr/bin/stress-ng $what --timeout 1 --quiet --temp-path /tmp
+    echo "stress: $what: status $?"
+done
+grep -E 'RES:|CAL:|TLB:|LOC:|ERR:|MIS:' /proc/interrupts
+echo "stress: warnings $(dmesg | grep -cE 'WARNING: CPU|BUG:|Oops|soft lockup|rcu.*stall|clocksource: .*unstable|Call Trace')"
+stty sane
+poweroff -f
+"""
+
+CONFIG = """\
+[vm stress]
+kernel = vmlinuz
+ramdisk = initramfs.gz
+cmdline = console=ttyS0 panic=-1
+memory = 384
+vcpus = 4
+"""
+
+
+def archive():
+    made = initramfs.with_busybox(INIT)
+    program = shutil.which("stress-ng")
+    assert program, "stress-ng is not installed; run make deps"
+    listing = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    for name in [program, *sorted(set(re.findall(r"(/\S+) \(0x", listing)))]:
+        made.add_file(name.lstrip("/"), Path(name).read_bytes())
+    return made.compressed()
+
+
+def test_stress(nadir, debian):
+    folder = debian()
+    result = nadir(CONFIG, {"vmlinuz": folder / "vmlinuz", "initramfs.gz": archive()}, cpus=2,
+                   timeout=900)
+    assert result.status == 0, result
+    assert len(re.findall(r"^stress: --.*: status 0\r?$", result.console, re.M)) == 6, result
+    assert re.search(r"^stress: warnings 0\r?$", result.console, re.M), result
+    calls = re.search(r"^ *CAL:((?: +\d+)+)", result.console, re.M)
+    assert min(map(int, calls.group(1).split())) > 0, result
