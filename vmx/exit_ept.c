@@ -156,13 +156,16 @@ static bool __attribute__((noinline))
 ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, bool of_walk)
 {
     struct vm *vm = vcpu->vm;
-    if (vcpu->ept_seen !=
-        vm->ept_changes) { /* by permissions that have changed meanwhile, perhaps */
+    vm_lock(vm); /* a change is made piece by piece, and counted at its end */
+    const bool changed = vcpu->ept_seen != vm->ept_changes;
+    const bool writable = guestmem_is_writable(&vm->mem, gpa(address));
+    vm_unlock(vm);
+    if (changed) { /* by permissions that have changed meanwhile, perhaps */
         vcpu->attention = true;
         inject_again(vcpu);
         return true;
     }
-    if (guestmem_is_writable(&vm->mem, gpa(address))) {
+    if (writable) {
         vcpu->stats.ept_violations_ram++;
         vm_end_format(vm, VM_CRASH, 0, "EPT violation (0x%llx) on RAM at 0x%llx",
                       (unsigned long long)qualification, (unsigned long long)address);

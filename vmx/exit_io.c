@@ -108,11 +108,15 @@ static bool move_string(struct string_io *io, const struct emulate_place *place,
     if (string == NULL || io->down)
         return false;
     if (io->in) {
+        vm_lock(io->linear.vcpu->vm);
         string->read(string->dev, io->bytes, chunk, count);
+        vm_unlock(io->linear.vcpu->vm);
         linear_write(&io->linear, place, chunk);
     } else {
         linear_read(&io->linear, place, chunk);
+        vm_lock(io->linear.vcpu->vm);
         string->write(string->dev, io->bytes, chunk, count);
+        vm_unlock(io->linear.vcpu->vm);
     }
     return true;
 }

@@ -49,6 +49,8 @@ static bool is_stuck(const struct vcpu *vcpu)
 uint64_t sched_sleep(struct vm *vm, struct vm_seat *seat)
 {
     bool stuck = true;
+    if (vm_has_ended(vm)) /* said while attention was set already, so that nobody interrupts */
+        return 0;
     for (uint32_t i = 0; i < vm->vcpu_count && stuck; i++)
         stuck = is_stuck(vm->vcpu[i]);
     if (stuck) {

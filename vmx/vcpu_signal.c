@@ -5,6 +5,7 @@
 #include "arch/format.h"
 #include "arch/lapic.h"
 #include "vmx/boot_state.h"
+#include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 #include "vmx/vmcs.h"
@@ -55,9 +56,14 @@ void vm_ept_changed(struct vm *vm)
         vcpu_kick(vm->vcpu[i]);
 }
 
-static void line_changed(void *vcpu)
+/* A seat's timers run whoever has the turn: a vCPU that has none is to get one for its own. */
+static void line_changed(void *dev)
 {
-    ((struct vcpu *)vcpu)->attention = true;
+    struct vcpu *vcpu = dev;
+    if (vcpu->seat->vcpu_count > 1 && vcpu->seat->current != vcpu)
+        vcpu_kick(vcpu);
+    else
+        vcpu->attention = true;
 }
 
 static void line_posted(void *dev, bool silent)
@@ -120,6 +126,7 @@ static void take_init(struct vcpu *vcpu)
     vmcs_set_guest(vcpu, &state);
     for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
         vmwrite(kept[i], value[i]);
+    exit_flush_tlb(vcpu);
     vcpu_reset_debug();
     vcpu->event = 0;
     vcpu->nmi_pending = false;

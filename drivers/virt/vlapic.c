@@ -400,8 +400,10 @@ static bool vlapic_read(void *chip, unsigned offset, uint64_t *value)
     *value = 0;
     if (!check_offset(apic, offset, XAPIC_READ, ALWAYS_READ))
         return false;
-    if (offset >= IRR && offset < ESR)
+    if (offset >= IRR && offset < ESR) {
         vlapic_collect(apic);
+        changed(apic); /* the CPU's own notification finds nothing any more */
+    }
     if (offset == CURRENT_COUNT)
         *value = vlapic_timer_count(&apic->timer);
     else if (offset == PPR && !apic->intc->assisted)
