@@ -11,11 +11,8 @@
 #include "vmx/insn.h"
 
 #define REASON_FAILED_ENTRY (1u << 31)
-#define RFLAGS_TF           (1ull << 8)
-#define RFLAGS_RF           (1ull << 16)
 #define PENDING_DEBUG_BS    (1ull << 14)
 #define DEBUGCTL_BTF        (1ull << 1)
-#define ACCESS_LONG         (1u << 13) /* CS.L in the access-rights format */
 
 /* Nothing to do: inject_prepare() looks at what the guest now can take. */
 static enum exit_action exit_look_again(struct vcpu *vcpu)
@@ -200,7 +197,7 @@ static inline void step_over(uint64_t length)
 {
     uint64_t next = vmread(VMCS_GUEST_RIP) + length;
     bool crossed_4g = (uint32_t)next < length; /* code outside 64-bit mode wraps there */
-    if (crossed_4g && (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) == 0)
+    if (crossed_4g && !exit_from_64bit_mode())
         next &= UINT32_MAX;
     vmwrite(VMCS_GUEST_RIP, next);
     end_shadow();

@@ -2,7 +2,9 @@
 /* VM exits: the basic reasons, what handlers answer, and the handlers that exit.c's table names. */
 #pragma once
 
+#include "arch/cpu.h"
 #include "arch/fault.h"
+#include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
 /* SDM, appendix "Basic Exit Reasons". */
@@ -113,6 +115,15 @@ static inline void set_eax_edx(struct vcpu *vcpu, uint64_t value)
 static inline uint64_t get_edx_eax(const struct vcpu *vcpu)
 {
     return vcpu->regs.gpr[RDX] << 32 | (uint32_t)vcpu->regs.gpr[RAX];
+}
+
+/* CS.L in the access-rights format. It counts in IA-32e mode only. */
+#define ACCESS_LONG (1u << 13)
+
+static inline bool exit_from_64bit_mode(void)
+{
+    return (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0 &&
+           (vmread(VMCS_GUEST_EFER) & EFER_LMA) != 0;
 }
 
 /* #GP(0): what an illegal MSR, XCR or control-register value gives. */

@@ -10,7 +10,6 @@
 #include "vmx/vmx.h"
 
 #define CR3_PCID_MASK 0xfffull
-#define ACCESS_LONG   (1u << 13)
 #define XCR0_X87      (1ull << 0)
 #define XCR0_SSE      (1ull << 1)
 #define XCR0_AVX      (1ull << 2)
@@ -63,9 +62,9 @@ static void set_long_mode(bool on)
 static bool switch_paging(const struct vcpu *vcpu, bool on)
 {
     uint64_t efer = vmread(VMCS_GUEST_EFER), cr4 = vmread(VMCS_GUEST_CR4);
-    bool code64 = (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0;
+    bool cs_l = (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0;
     if (!on) {
-        if (((efer & EFER_LMA) != 0 && code64) || (cr4 & CR4_PCIDE) != 0)
+        if (((efer & EFER_LMA) != 0 && cs_l) || (cr4 & CR4_PCIDE) != 0)
             return false;
         set_long_mode(false);
         return true;
@@ -73,7 +72,7 @@ static bool switch_paging(const struct vcpu *vcpu, bool on)
     if ((efer & EFER_LME) != 0) {
         /* Bit 3 of the type tells a 32/64-bit TSS from a 16-bit one, which long mode does not know.
          */
-        if ((cr4 & CR4_PAE) == 0 || code64 || (vmread(VMCS_GUEST_TR_ACCESS) & 8) == 0)
+        if ((cr4 & CR4_PAE) == 0 || cs_l || (vmread(VMCS_GUEST_TR_ACCESS) & 8) == 0)
             return false;
         set_long_mode(true);
         return true;
@@ -141,8 +140,7 @@ enum exit_action exit_cr_access(struct vcpu *vcpu)
     unsigned cr = qualification & 15, access = qualification >> 4 & 3,
              reg = qualification >> 8 & 15;
     uint64_t value = reg == RSP ? vmread(VMCS_GUEST_RSP) : vcpu->regs.gpr[reg];
-    bool code64 = (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0;
-    if (!code64)
+    if (!exit_from_64bit_mode())
         value &= UINT32_MAX;
 
     enum { MOV_TO, MOV_FROM, CLTS, LMSW };

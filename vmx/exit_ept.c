@@ -131,7 +131,7 @@ static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t ac
     struct fetched code;
     struct insn insn;
     linear_begin(&linear, vcpu);
-    code.mode = linear_code_mode();
+    code.mode = linear_code_mode(&linear);
     code.count = linear_fetch(&linear, code.mode, code.bytes, &code.fault, &code.fault_at);
     if (code.mode == INSN_64 && code.count == INSN_MAX_BYTES &&
         insn_decode_mov(&insn, code.bytes) && move_directly(vcpu, &insn, address, access))
@@ -190,6 +190,8 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
 {
     uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
     uint64_t address = vmread(VMCS_EXIT_GUEST_PHYSICAL);
+    if ((qualification & UNBLOCKED_BY_IRET) != 0)
+        inject_iret_again();
     const bool of_walk =
         (qualification & VIOLATION_LINEAR_VALID) == 0 || (qualification & VIOLATION_NOT_WALK) == 0;
     if (is_memory(vcpu, address) && ended_on_memory(vcpu, qualification, address, of_walk))

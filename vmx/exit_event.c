@@ -11,7 +11,6 @@
 #define DR7_GD            (1ull << 13)
 #define DR6_CLEARED_BY_DB 0xeull /* what a new #DB may clear: B1..B3, with B0 below */
 #define DEBUGCTL_BTF      (1ull << 1)
-#define UNBLOCKED_BY_IRET (1u << 12) /* in the exit's interruption information */
 
 static uint64_t read_dr6(void)
 {
@@ -57,10 +56,8 @@ enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
 {
     inject_again(vcpu);
     uint32_t info = (uint32_t)vmread(VMCS_EXIT_EVENT);
-    /* An IRET that faults is run again, but has let NMIs in already (SDM, "Information for VM Exits
-     * Due to Vectored Events"). */
-    if ((info & UNBLOCKED_BY_IRET) != 0 && vcpu->event == 0)
-        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
+    if ((info & UNBLOCKED_BY_IRET) != 0)
+        inject_iret_again();
     switch (info & 0xff) {
     case VECTOR_NMI: nmi_handle(); break;
     case VECTOR_MACHINE_CHECK: panic("machine check while VM %s ran", vcpu->vm->name);

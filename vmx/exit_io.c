@@ -13,9 +13,7 @@
 #define IO_STRING (1u << 4)
 #define IO_REP    (1u << 5)
 
-#define RFLAGS_TF (1ull << 8)
 #define RFLAGS_DF (1ull << 10)
-#define RFLAGS_RF (1ull << 16)
 
 #define BASIC_INSN_INFO (1ull << 54) /* IA32_VMX_BASIC: the exit tells of INS and OUTS */
 
@@ -161,6 +159,11 @@ static unsigned move_piece(struct string_io *io, const struct emulate_place *pla
     return done;
 }
 
+static void __attribute__((noinline, cold)) note_port(uint32_t qualification)
+{
+    breakpoint_note(BREAKPOINT_IO, qualification >> 16, (qualification & 7) + 1);
+}
+
 static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
 {
     struct string_io io = {
@@ -169,7 +172,7 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
         .in = (qualification & IO_IN) != 0,
     };
     linear_begin(&io.linear, vcpu);
-    io.env = linear_environment(&io.linear, linear_code_mode());
+    io.env = linear_environment(&io.linear, linear_code_mode(&io.linear));
     uint64_t rflags = io.linear.paging.rflags;
     io.down = (rflags & RFLAGS_DF) != 0;
     if (!find_operands(&io, qualification))
@@ -185,10 +188,10 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
         unsigned most = left < CHUNK_BYTES / io.bytes ? left : CHUNK_BYTES / io.bytes;
         unsigned n = find_piece(&io, *index & mask_of(io.addr_bytes),
                                 count < most ? (unsigned)count : most, &place);
-        if (n == 0) { /* a fault's saved RF is set, and this exit saves 0 */
-            vmwrite(VMCS_GUEST_RFLAGS, rflags | RFLAGS_RF);
+        if (n == 0)
             return EXIT_SAME;
-        }
+        if (breakpoints_on())
+            note_port(qualification);
         if (!move_string(&io, &place, n))
             n = move_piece(&io, &place, n);
         uint64_t step = (uint64_t)n * io.bytes;
@@ -203,18 +206,13 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
     return count == 0 ? EXIT_NEXT : EXIT_SAME;
 }
 
-static void __attribute__((noinline, cold)) note_port(uint32_t qualification)
-{
-    breakpoint_note(BREAKPOINT_IO, qualification >> 16, (qualification & 7) + 1);
-}
-
 enum exit_action exit_io(struct vcpu *vcpu)
 {
     uint32_t qualification = (uint32_t)vmread(VMCS_EXIT_QUALIFICATION);
-    if (breakpoints_on())
-        note_port(qualification);
     if ((qualification & IO_STRING) != 0)
         return string_io(vcpu, qualification);
+    if (breakpoints_on())
+        note_port(qualification);
 
     unsigned bytes = (qualification & 7) + 1;
     uint16_t port = (uint16_t)(qualification >> 16);

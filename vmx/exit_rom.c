@@ -23,6 +23,11 @@ static bool show_copy(struct vcpu *vcpu, uint64_t page)
 {
     struct vm *vm = vcpu->vm;
     struct rom_step *step = &vcpu->rom_step;
+    for (uint32_t i = 0; i < step->count; i++) {
+        if (step->guest[i] ==
+            page) /* another vCPU, at its end of a step, has shown the ROM again */
+            return ept_redirect(&vm->ept, gpa(page), step->copy[i], EPT_RWX) == OK;
+    }
     if (step->count == ROM_STEP_PAGES || !control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
         return false;
     hpa_t *copy = &step->copy[step->count];

@@ -13,7 +13,6 @@
 #define DR7_LOCAL     0x155ull /* L0 to L3 and LE: cleared by a task switch */
 #define DR6_BT        (1ull << 15)
 #define PENDING_CAUSE 0xfull
-#define RFLAGS_RF     (1ull << 16)
 
 _Static_assert((int)RSP == 4 && (int)RDI == 7, "a TSS has the registers in the hardware's order");
 

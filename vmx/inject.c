@@ -18,7 +18,7 @@ void inject_again(struct vcpu *vcpu)
     uint32_t info = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING);
     if ((info & EVENT_VALID) == 0)
         return;
-    vcpu->event = info & ~(1u << 12); /* bit 12 is undefined here and reserved there */
+    vcpu->event = info & ~(1u << 12); /* undefined here and reserved there */
     if ((info & EVENT_ERROR_CODE) != 0)
         vcpu->event_error = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING_ERROR);
     if ((info & EVENT_TYPE_MASK) >= EVENT_SOFTWARE_INTERRUPT)
@@ -28,6 +28,12 @@ void inject_again(struct vcpu *vcpu)
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
                 vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint64_t)BLOCKED_BY_NMI);
     vcpu->attention = true;
+}
+
+void inject_iret_again(void)
+{
+    if ((vmread(VMCS_EXIT_IDT_VECTORING) & EVENT_VALID) == 0)
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
 }
 
 enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT };
@@ -46,6 +52,15 @@ static enum exception_class class_of(unsigned vector)
 static uint32_t error_code_flag(void)
 {
     return (vmread(VMCS_GUEST_CR0) & CR0_PE) != 0 ? EVENT_ERROR_CODE : 0;
+}
+
+/* The saved RFLAGS of a fault have RF set, so that its instruction can be run again past an
+ * instruction breakpoint (SDM, "Instruction-Breakpoint Exception Condition"). The CPU sets it for
+ * its own exceptions, and saves it as it is for those that VM entry delivers. */
+static void set_resume_flag(unsigned vector)
+{
+    if (vector != VECTOR_DEBUG && vector != VECTOR_DOUBLE_FAULT)
+        vmwrite(VMCS_GUEST_RFLAGS, vmread(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 }
 
 /* What a fault in the delivery of another event makes of both. An interrupt that was acknowledged
@@ -68,6 +83,7 @@ static void queue_exception(struct vcpu *vcpu, unsigned vector, uint32_t flags, 
             error = 0;
         }
     }
+    set_resume_flag(vector);
     vcpu->event = EVENT_VALID | EVENT_EXCEPTION | flags | vector;
     vcpu->event_error = error;
     vcpu->attention = true;

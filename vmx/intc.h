@@ -5,17 +5,24 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Interrupts on their way to a vCPU, from whatever CPU: the posted-interrupt descriptor (SDM,
  * "Posted-Interrupt Processing"), which the CPU itself may read where it has that feature. */
 struct posted {
     uint64_t requests[4]; /* a bit for each vector */
-    uint32_t outstanding; /* bit 0: there may be requests */
+    uint32_t outstanding; /* POSTED_...: atomic, as the CPU clears its bit in it */
     uint32_t reserved[7];
+    /* The same for those that the CPU shall not take by itself: it must leave the guest first, so
+     * that their EOI exits, or no longer does. */
+    uint64_t held[4];
 } __attribute__((aligned(64)));
 
-_Static_assert(sizeof(struct posted) == 64, "the CPU knows the layout");
+#define POSTED_REQUESTS 1u         /* there may be requests */
+#define POSTED_HELD     (1u << 31) /* there may be some held; software's bit */
+
+_Static_assert(offsetof(struct posted, held) == 64, "the CPU knows the layout of what is before");
 
 /* page is the APIC's register page in the layout of the SDM's "Local APIC Register Address Map"
  * (register at offset n is page[n / 4]); it is also the virtual-APIC page of the VMCS, so the CPU
@@ -65,8 +72,8 @@ struct intc {
 /* What the device calls back. All but changed() may come from any CPU. */
 struct vcpu_line {
     void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0, mode: look before the next entry */
-    /* A vector stands in the vCPU's struct posted. silent: its trigger mode is what it was, so the
-     * vCPU may take it without an exit. */
+    /* A vector stands in the vCPU's struct posted. silent: among the requests, so the vCPU may take
+     * it without an exit. */
     void (*posted)(void *vcpu, bool silent);
     void (*nmi)(void *vcpu);                      /* an NMI for this vCPU */
     void (*init)(void *vcpu);                     /* an INIT: it will call intc's init() */

@@ -5,6 +5,7 @@
 #include "arch/cpu.h"
 #include "mm/guestwalk.h"
 #include "vmx/emulate.h"
+#include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
@@ -53,11 +54,11 @@ void linear_write(void *linear, const struct emulate_place *place, const void *f
 /* Queues #PF for an address, with CR2. */
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error);
 
-/* The mode in which the guest's code runs, by CS.L and CS.D. */
-static inline enum insn_mode linear_code_mode(void)
+/* The mode in which the guest's code runs, by EFER.LMA, CS.L and CS.D. */
+static inline enum insn_mode linear_code_mode(const struct linear *linear)
 {
     uint64_t access = vmread(VMCS_GUEST_CS_ACCESS);
-    if ((access & 1u << 13) != 0)
+    if ((access & ACCESS_LONG) != 0 && (linear->paging.efer & EFER_LMA) != 0)
         return INSN_64;
     return (access & 1u << 14) != 0 ? INSN_32 : INSN_16;
 }

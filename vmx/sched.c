@@ -37,23 +37,26 @@ void sched_run_timers(struct vm *vm, struct vm_seat *seat, uint64_t now)
     vm_unlock(vm);
 }
 
-/* Nothing but an NMI, INIT or SIPI of another vCPU can wake it. */
-static bool is_stuck(const struct vcpu *vcpu)
+/* Nothing but an NMI, INIT or SIPI of another vCPU can wake a vCPU, and that is so for each. They
+ * are looked at one by one, which shows them at one time if no request has come in between. */
+static bool all_stuck(const struct vm *vm)
 {
-    const uint8_t activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
-    const bool waits = activity == VCPU_WAITS_FOR_SIPI ||
-                       (activity == VCPU_HALTED && !vcpu->halted_open && !vcpu->nmi_pending);
-    return waits && __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) == 0;
+    const uint32_t before = __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        const struct vcpu *vcpu = vm->vcpu[i];
+        const bool open = __atomic_load_n(&vcpu->halted_open, __ATOMIC_SEQ_CST) &&
+                          vcpu->activity != VCPU_WAITS_FOR_SIPI;
+        if (open || vcpu_is_wanted(vcpu))
+            return false;
+    }
+    return before == __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);
 }
 
 uint64_t sched_sleep(struct vm *vm, struct vm_seat *seat)
 {
-    bool stuck = true;
     if (vm_has_ended(vm)) /* said while attention was set already, so that nobody interrupts */
         return 0;
-    for (uint32_t i = 0; i < vm->vcpu_count && stuck; i++)
-        stuck = is_stuck(vm->vcpu[i]);
-    if (stuck) {
+    if (all_stuck(vm)) {
         vm_end_request(vm, VM_CRASH, 0, "halted with interrupts disabled: nothing can wake it");
         return 0;
     }

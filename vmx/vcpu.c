@@ -87,15 +87,8 @@ void vcpu_destroy(struct vcpu *vcpu)
 
 bool vcpu_is_ready(struct vcpu *vcpu)
 {
-    const uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
-    switch (vcpu->activity) {
-    case VCPU_RUNS: return true;
-    case VCPU_WAITS_FOR_SIPI: return (requests & (REQUEST_INIT | REQUEST_SIPI)) != 0;
-    default:
-        return (requests & REQUEST_INIT) != 0 || vcpu->halted_trap ||
-               (((requests & REQUEST_NMI) != 0 || vcpu->nmi_pending) && vcpu->halted_nmi) ||
-               inject_would_wake(vcpu, vcpu->halted_open);
-    }
+    return vcpu_is_wanted(vcpu) ||
+           (vcpu->activity == VCPU_HALTED && inject_would_wake(vcpu, vcpu->halted_open));
 }
 
 /* HLT, or waiting for SIPI: the CPU sleeps until there is something to do, or leaves the vCPU to
@@ -104,9 +97,10 @@ static bool vcpu_wait(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     if (vcpu->activity == VCPU_HALTED) { /* none of these changes until it runs again */
-        vcpu->halted_open = (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0;
         vcpu->halted_nmi = (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0;
         vcpu->halted_trap = vmread(VMCS_GUEST_PENDING_DEBUG) != 0;
+        __atomic_store_n(&vcpu->halted_open, (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0,
+                         __ATOMIC_SEQ_CST);
     }
     while (!vcpu_is_ready(vcpu)) {
         if (vcpu->seat->vcpu_count > 1)

@@ -40,7 +40,12 @@ enum vcpu_activity {
 };
 
 /* What other CPUs ask of a vCPU: bits of requests. SIPI's vector is in its bits 15:8. */
-enum { REQUEST_NMI = 1, REQUEST_INIT = 2, REQUEST_SIPI = 4 };
+enum {
+    REQUEST_NMI = 1,
+    REQUEST_INIT = 2,
+    REQUEST_SIPI = 4,
+    REQUESTS_ARE_TAKEN = 8, /* the vCPU is about it: what it does next is not known yet */
+};
 
 /* How far the VMCS has come. The last is told to vmx_enter() after each other user of the stack. */
 enum vcpu_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 3 };
@@ -148,6 +153,9 @@ void vcpu_run(struct vcpu *vcpu);
 /* Whether there is something to do for it: it runs, or would wake. On its seat's CPU, loaded or
  * not. */
 bool vcpu_is_ready(struct vcpu *vcpu);
+
+/* Whether anything but an interrupt would make it run. From any CPU. */
+bool vcpu_is_wanted(const struct vcpu *vcpu);
 
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);

@@ -79,6 +79,7 @@ static void line_posted(void *dev, bool silent)
 static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
 {
     uint32_t old = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&vcpu->vm->request_count, 1, __ATOMIC_SEQ_CST);
     while (!__atomic_compare_exchange_n(&vcpu->requests, &old, (old & ~drop) | add, true,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
     vcpu_kick(vcpu);
@@ -139,7 +140,8 @@ static void take_init(struct vcpu *vcpu)
 
 void vcpu_take_requests(struct vcpu *vcpu)
 {
-    const uint32_t taken = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    const uint32_t taken =
+        __atomic_exchange_n(&vcpu->requests, REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
     if ((taken & REQUEST_INIT) != 0)
         take_init(vcpu);
     if ((taken & REQUEST_NMI) != 0)
@@ -151,6 +153,20 @@ void vcpu_take_requests(struct vcpu *vcpu)
         vmwrite(VMCS_GUEST_RIP, 0);
         vcpu->activity = VCPU_RUNS;
     }
+    __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
+}
+
+bool vcpu_is_wanted(const struct vcpu *vcpu)
+{
+    /* Requests first: they are taken before the vCPU's state changes. */
+    const uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
+    const uint8_t activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
+    if (activity == VCPU_RUNS || (requests & (REQUEST_INIT | REQUESTS_ARE_TAKEN)) != 0)
+        return true;
+    if (activity == VCPU_WAITS_FOR_SIPI)
+        return (requests & REQUEST_SIPI) != 0;
+    return vcpu->halted_trap ||
+           (((requests & REQUEST_NMI) != 0 || vcpu->nmi_pending) && vcpu->halted_nmi);
 }
 
 void vm_end_request(void *dev, enum vm_end end, uint32_t code, const char *why)

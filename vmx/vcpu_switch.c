@@ -124,6 +124,9 @@ void vcpu_load(struct vcpu *vcpu)
     cpu->vcpu = vcpu; /* from here on the CPU may write to the VMCS's page */
     if (vcpu->loaded_once) {
         load_state(vcpu);
+        /* The VM's EPT, and what is cached of it, is the same for both, but for the APIC's page. */
+        if (before != NULL && ((before->proc2 ^ vcpu->proc2) & PROC2_VIRTUALIZE_APIC_ACCESSES) != 0)
+            vcpu->ept_seen = vcpu->vm->ept_changes - 1;
         return;
     }
     const struct boot_state reset = boot_state_reset(vcpu_signature(vcpu));

@@ -3,7 +3,6 @@
  * State Area". */
 #include "vmx/vmcs_check_parts.h"
 
-#define RFLAGS_TF       (1ull << 8)
 #define RFLAGS_VM       (1ull << 17)
 #define DEBUGCTL_BTF    (1ull << 1)
 #define ACCESS_S        (1u << 4)

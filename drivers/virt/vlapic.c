@@ -162,24 +162,34 @@ static bool post(struct vlapic *apic, unsigned vector, bool level)
         return false;
     struct posted *posted = apic->w.posted;
     bool silent = !set_trigger_mode(apic, vector, level) && !level;
-    __atomic_fetch_or(&posted->requests[vector >> 6], 1ull << (vector & 63), __ATOMIC_SEQ_CST);
-    if ((__atomic_fetch_or(&posted->outstanding, 1, __ATOMIC_SEQ_CST) & 1) == 0 || !silent)
+    uint64_t *set = silent ? posted->requests : posted->held;
+    uint32_t flag = silent ? POSTED_REQUESTS : POSTED_HELD;
+    __atomic_fetch_or(&set[vector >> 6], 1ull << (vector & 63), __ATOMIC_SEQ_CST);
+    if ((__atomic_fetch_or(&posted->outstanding, flag, __ATOMIC_SEQ_CST) & flag) == 0 || !silent)
         apic->w.line.posted(apic->w.line.vcpu, silent);
     return true;
+}
+
+static uint64_t take_bits(uint64_t *bits)
+{
+    return __atomic_load_n(bits, __ATOMIC_RELAXED) != 0
+               ? __atomic_exchange_n(bits, 0, __ATOMIC_SEQ_CST)
+               : 0;
 }
 
 static void vlapic_collect(void *chip)
 {
     struct vlapic *apic = chip;
     struct posted *posted = apic->w.posted;
-    if ((__atomic_load_n(&posted->outstanding, __ATOMIC_ACQUIRE) & 1) == 0)
+    if (__atomic_load_n(&posted->outstanding, __ATOMIC_ACQUIRE) == 0)
         return;
-    /* ON first: what comes in behind it is announced anew (SDM, "Posted-Interrupt Processing"). */
-    __atomic_fetch_and(&posted->outstanding, ~1u, __ATOMIC_SEQ_CST);
+    /* This first: what comes in behind it is announced anew (SDM, "Posted-Interrupt Processing").
+     */
+    __atomic_store_n(&posted->outstanding, 0, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < 4; i++) {
-        if (__atomic_load_n(&posted->requests[i], __ATOMIC_RELAXED) == 0)
+        uint64_t bits = take_bits(&posted->requests[i]) | take_bits(&posted->held[i]);
+        if (bits == 0)
             continue;
-        uint64_t bits = __atomic_exchange_n(&posted->requests[i], 0, __ATOMIC_SEQ_CST);
         *reg(apic, IRR + 32 * i) |= (uint32_t)bits;
         *reg(apic, IRR + 32 * i + 16) |= (uint32_t)(bits >> 32);
         apic->irr_words |= (uint8_t)(3u << 2 * i);
@@ -532,7 +542,7 @@ void vlapic_reset(struct vlapic *apic, bool init)
     for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
         *reg(apic, lvt) = LVT_MASKED;
     vlapic_timer_reset(&apic->timer);
-    *apic->w.posted = (struct posted){{0}, 0, {0}};
+    *apic->w.posted = (struct posted){.outstanding = 0};
     apic->irr_words = apic->isr_words = 0;
     apic->errors = 0;
     apic->extint = false;

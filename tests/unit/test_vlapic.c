@@ -859,7 +859,12 @@ static void test_posted(void **state)
     vlapic_deliver(&group, &m);
     assert_int_equal(changes[1], 4);
     assert_int_equal(silents[1], 1);
+    /* The CPU, which may be in the guest still, does not see them before it has been made to leave,
+     * be it told of another one meanwhile. */
+    assert_int_equal(posted[1].requests[1], 0);
+    posted[1].outstanding &= ~1u;
     intc[1].collect(&apic[1]);
+    assert_int_equal(page[1][(IRR + 0x30) / 4], 2);
     vlapic_deliver(&group, &m);
     assert_int_equal(silents[1], 2);
     intc[1].init(&apic[1]); /* INIT forgets them */

@@ -15,6 +15,7 @@
 #define PRESENT      (1ull << 47)
 #define RFLAGS_AC    (1ull << 18)
 #define RFLAGS_IF    (1ull << 9)
+#define RFLAGS_RF    (1ull << 16)
 #define RFLAGS_IOPL3 (3ull << 12)
 #define CR0_AM       (1ull << 18)
 #define CR4_TSD      4ull
@@ -68,6 +69,27 @@ static void check_errors(void)
     test_fault(RUN(0x0f, 0x0b), want(VECTOR_NP, VECTOR_UD * 8 + 3),
                "#UD through a gate that is not present: EXT is set", rule);
     *gate |= PRESENT;
+}
+
+/* What a hypervisor handles as well as what it never sees. */
+static void check_resume_flag(void)
+{
+    static const struct {
+        const char *title;
+        uint8_t bytes[10];
+        uint32_t vector;
+    } fault[] = {
+        {"UD2: the saved RF", {0x0f, 0x0b}, VECTOR_UD},
+        {"RDMSR: the saved RF", {0xb9, 0xff, 0xff, 0, 0x40, 0x0f, 0x32}, VECTOR_GP},
+        {"MOV to CR4: the saved RF",
+         {0x48, 0xc7, 0xc0, 255, 255, 255, 255, 0x0f, 0x22, 0xe0},
+         VECTOR_GP},
+    };
+    for (unsigned i = 0; i < COUNT(fault); i++) {
+        struct probe p = run(fault[i].bytes, sizeof(fault[i].bytes));
+        test_check(p.vector == fault[i].vector && (trap_last.rflags & RFLAGS_RF) != 0,
+                   fault[i].title, "SDM, Instruction-Breakpoint Exception Condition: faults");
+    }
 }
 
 static void check_double_faults(void)
@@ -249,6 +271,7 @@ int main(void)
     user_init();
     trap_set_handler(VECTOR_FREE, on_free);
     check_errors();
+    check_resume_flag();
     check_double_faults();
     check_nmi();
     check_shadows();
