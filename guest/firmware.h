@@ -25,7 +25,8 @@
 #include "drivers/virt/vfwcfg.h"
 #include "guest/acpi.h"
 
-#define FIRMWARE_ACPI_BYTES 8192
+#define FIRMWARE_ACPI_BYTES       8192
+#define FIRMWARE_BOOT_ORDER_BYTES 80
 
 struct pc;
 
@@ -37,7 +38,8 @@ struct firmware {
     uint32_t vcpus;
     uint8_t acpi[FIRMWARE_ACPI_BYTES]; /* from here on: files of fw_cfg */
     uint8_t script[ACPI_SCRIPT_BYTES];
-    uint8_t e820[2 * 20];
+    char boot_order[FIRMWARE_BOOT_ORDER_BYTES];
+    uint8_t e820[2 * 20]; /* this one for every guest */
 };
 
 /* Maps the image, puts the PC's devices and MTRRs into their state at power-on, fills in fw_cfg and

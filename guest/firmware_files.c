@@ -11,20 +11,6 @@ enum { E820_RAM = 1, E820_ENTRY = 20 };
 
 extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
 
-enum status firmware_numbers_init(struct pc *pc, const struct vm_config *config)
-{
-    struct vfwcfg *f = &pc->fwcfg;
-    const enum status s = vfwcfg_init(f, &pc->vm.bus);
-    if (s != OK)
-        return s;
-    vfwcfg_add_number(f, VFWCFG_RAM_BYTES, pc->vm.memory_bytes, 8);
-    vfwcfg_add_number(f, VFWCFG_CPUS, config->vcpus, 2);
-    vfwcfg_add_number(f, VFWCFG_MAX_CPUS, config->vcpus, 2);
-    pc->rtc.ram[CMOS_LAST_CPU] = (uint8_t)(config->vcpus - 1);
-    pc->rtc.ram[CMOS_BOOT_ORDER] = BOOT_FROM_DISK;
-    return OK;
-}
-
 static enum status build_acpi(struct pc *pc, size_t *used)
 {
     return acpi_build_unplaced(pc->firmware.acpi, FIRMWARE_ACPI_BYTES, pc->pm.io_base,
@@ -55,6 +41,36 @@ static uint32_t write_e820(uint8_t *out, uint64_t memory_bytes)
     return bytes;
 }
 
+enum status firmware_facts_init(struct pc *pc, const struct vm_config *config)
+{
+    struct vfwcfg *f = &pc->fwcfg;
+    const enum status s = vfwcfg_init(f, &pc->vm.bus, &pc->vm.mem);
+    if (s != OK)
+        return s;
+    vfwcfg_add_number(f, VFWCFG_RAM_BYTES, pc->vm.memory_bytes, 8);
+    vfwcfg_add_number(f, VFWCFG_CPUS, config->vcpus, 2);
+    vfwcfg_add_number(f, VFWCFG_MAX_CPUS, config->vcpus, 2);
+    vfwcfg_add_file(f, "etc/e820", pc->firmware.e820,
+                    write_e820(pc->firmware.e820, pc->vm.memory_bytes));
+    pc->rtc.ram[CMOS_LAST_CPU] = (uint8_t)(config->vcpus - 1);
+    pc->rtc.ram[CMOS_BOOT_ORDER] = BOOT_FROM_DISK;
+    return OK;
+}
+
+/* The disks in their order, by their paths in Open Firmware's tree, a line each, and a NUL. */
+static uint64_t write_boot_order(char *out, uint32_t disks)
+{
+    static const char path[] = "/pci@i0cf8/ide@1,1/drive@0/disk@0\n";
+    enum { PATH = sizeof(path) - 1, UNIT = PATH - 2 };
+    _Static_assert(CONFIG_MAX_DISKS * PATH + 1 <= FIRMWARE_BOOT_ORDER_BYTES, "all paths");
+    for (uint32_t i = 0; i < disks; i++) {
+        memcpy(out + i * PATH, path, PATH);
+        out[i * PATH + UNIT] = (char)('0' + i);
+    }
+    out[disks * PATH] = '\0';
+    return disks * PATH + 1ull;
+}
+
 enum status firmware_files_init(struct pc *pc, const struct vm_config *config)
 {
     struct firmware *firmware = &pc->firmware;
@@ -72,7 +88,9 @@ enum status firmware_files_init(struct pc *pc, const struct vm_config *config)
     vfwcfg_add_file(f, "etc/acpi/tables", firmware->acpi, acpi_bytes);
     vfwcfg_add_file(f, "etc/acpi/rsdp", firmware->acpi, ACPI_RSDP_BYTES);
     vfwcfg_add_file(f, "etc/table-loader", firmware->script, ACPI_SCRIPT_BYTES);
-    vfwcfg_add_file(f, "etc/e820", firmware->e820, write_e820(firmware->e820, pc->vm.memory_bytes));
+    if (config->disk_count != 0)
+        vfwcfg_add_file(f, "bootorder", firmware->boot_order,
+                        write_boot_order(firmware->boot_order, config->disk_count));
     vfwcfg_add_file(f, "etc/system-states", system_states, sizeof(system_states));
     if (config->vga_rom.base != 0)
         vfwcfg_add_file(f, "vgaroms/vga.bin", hpa_to_ptr(hpa(config->vga_rom.base)),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What fw_cfg and the CMOS memory tell: sizes and CPUs to every guest, and to firmware the ACPI
- * tables, the memory map, and where its console is. */
+/* What fw_cfg and the CMOS memory tell: memory and CPUs to every guest, and to firmware the ACPI
+ * tables, the disks to boot from, and where its console is. */
 #pragma once
 
 #include "boot/config.h"
@@ -9,8 +9,8 @@
 
 struct pc;
 
-/* For any guest: the numbers that kernels for virtual machines ask for. */
-enum status firmware_numbers_init(struct pc *pc, const struct vm_config *config);
+/* For any guest: what kernels for virtual machines ask for. */
+enum status firmware_facts_init(struct pc *pc, const struct vm_config *config);
 
 /* For firmware, which also wants files. */
 enum status firmware_files_init(struct pc *pc, const struct vm_config *config);

@@ -259,7 +259,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         s = make_disks(pc, config);
     }
     if (s == OK)
-        s = firmware_numbers_init(pc, config);
+        s = firmware_facts_init(pc, config);
     if (s != OK) {
         log_line("vm %s: cannot make its %s: %s", config->name, step, status_text(s));
         return s;

@@ -1,14 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* fw_cfg by QEMU's specification of it, its port interface. */
+/* fw_cfg by QEMU's specification of it: its ports and its DMA. */
 #include "drivers/virt/vfwcfg.h"
 
-enum { SELECTOR = 0x510, DATA = 0x511 };
-enum { FEATURE_PORTS = 1 };
+enum { SELECTOR = 0x510, DATA = 0x511, DMA_HIGH = 0x514, DMA_LOW = 0x518, DMA_LAST = 0x51b };
+enum { FEATURE_PORTS = 1, FEATURE_DMA = 2 };
+/* A descriptor: these three, big-endian. */
+enum { DMA_CONTROL = 4, DMA_LENGTH = 4, DMA_ADDRESS = 8, DMA_BYTES = 16 };
+enum { CONTROL_ERROR = 1, CONTROL_READ = 2, CONTROL_SELECT = 8, CONTROL_WRITE = 16 };
+/* Reads past an item's end give zeros; by DMA so many, lest a guest keep its host CPU busy. */
+#define DMA_MAX_ZEROS 0x10000u
 
 static void put_big_endian(uint8_t *p, unsigned bytes, uint64_t value)
 {
     for (unsigned i = 0; i < bytes; i++)
         p[i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
+}
+
+static uint64_t get_big_endian(const uint8_t *p, unsigned bytes)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        value = value << 8 | p[i];
+    return value;
 }
 
 static const struct vfwcfg_item *find(const struct vfwcfg *f, uint32_t key)
@@ -17,6 +30,19 @@ static const struct vfwcfg_item *find(const struct vfwcfg *f, uint32_t key)
         if (f->item[i].key == key)
             return &f->item[i];
     return NULL;
+}
+
+static const uint8_t *item_data(const struct vfwcfg_item *item)
+{
+    return item->data != NULL ? item->data : (const uint8_t *)&item->small;
+}
+
+static void select(struct vfwcfg *f, uint32_t key)
+{
+    if (key >= VFWCFG_FIRST_FILE && f->refresh != NULL)
+        f->refresh(f->ctx);
+    f->selected = find(f, key);
+    f->offset = 0;
 }
 
 /* Both ports give data; reads past the end give zeros. */
@@ -28,20 +54,86 @@ static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
     const struct vfwcfg_item *item = f->selected;
     if (item == NULL || f->offset >= item->bytes)
         return 0;
-    const uint8_t *data = item->data != NULL ? item->data : (const uint8_t *)&item->small;
-    return data[f->offset++];
+    return item_data(item)[f->offset++];
 }
 
 /* The selector takes words only; data cannot be written. */
 static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 {
     struct vfwcfg *f = dev;
-    if (port != SELECTOR || bytes != 2)
+    if (port == SELECTOR && bytes == 2)
+        select(f, value);
+}
+
+/* False: some of [to, to + bytes) is no RAM. */
+static bool write_zeros(const struct guestmem *mem, uint64_t to, uint64_t bytes)
+{
+    static const uint8_t zeros[512];
+    bool ok = true;
+    for (uint64_t n; bytes > 0 && ok; bytes -= n, to += n) {
+        n = bytes < sizeof(zeros) ? bytes : sizeof(zeros);
+        ok = guestmem_write(mem, gpa(to), zeros, n);
+    }
+    return ok;
+}
+
+/* Moves on in the selected item, by READ copying what is passed. False: an error. */
+static bool transfer(struct vfwcfg *f, uint32_t control, uint64_t bytes, uint64_t to)
+{
+    const struct vfwcfg_item *item = f->selected;
+    const uint64_t left = item != NULL ? item->bytes - f->offset : 0;
+    const uint64_t there = bytes < left ? bytes : left;
+    if ((control & CONTROL_READ) != 0) {
+        if (bytes - there > DMA_MAX_ZEROS)
+            return false;
+        if (there > 0 && !guestmem_write(f->mem, gpa(to), item_data(item) + f->offset, there))
+            return false;
+        if (!write_zeros(f->mem, to + there, bytes - there))
+            return false;
+    } else if ((control & CONTROL_WRITE) != 0) {
+        return false;
+    }
+    f->offset += there; /* for SKIP there is nothing else to do */
+    return true;
+}
+
+/* The descriptor is read once, and its control word says at the end how it went. */
+static void run_dma(struct vfwcfg *f, uint64_t at)
+{
+    uint8_t d[DMA_BYTES], result[DMA_CONTROL];
+    bool ok = guestmem_read(f->mem, gpa(at), d, sizeof(d));
+    if (ok) {
+        const uint32_t control = (uint32_t)get_big_endian(d, DMA_CONTROL);
+        if ((control & CONTROL_SELECT) != 0)
+            select(f, control >> 16);
+        ok = transfer(f, control, get_big_endian(d + DMA_CONTROL, DMA_LENGTH),
+                      get_big_endian(d + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS));
+    }
+    put_big_endian(result, sizeof(result), ok ? 0 : CONTROL_ERROR);
+    (void)guestmem_write(f->mem, gpa(at), result, sizeof(result)); /* no RAM: nobody to tell */
+}
+
+/* The register reads as a signature. */
+static uint32_t read_dma(void *dev, uint16_t port, unsigned bytes)
+{
+    static const char signature[] = "QEMU CFG";
+    uint32_t value = 0;
+    (void)dev;
+    for (unsigned i = 0; i < bytes; i++)
+        value |= (uint32_t)(uint8_t)signature[port - DMA_HIGH + i] << (8 * i);
+    return value;
+}
+
+/* Written in two halves, the second of which starts a transfer. */
+static void write_dma(void *dev, uint16_t port, unsigned bytes, uint32_t value)
+{
+    struct vfwcfg *f = dev;
+    const uint32_t half = __builtin_bswap32(value);
+    if (bytes != 4 || (port != DMA_HIGH && port != DMA_LOW))
         return;
-    if (value >= VFWCFG_FIRST_FILE && f->refresh != NULL)
-        f->refresh(f->ctx);
-    f->selected = find(f, value);
-    f->offset = 0;
+    if (port == DMA_LOW)
+        run_dma(f, (uint64_t)f->dma_high << 32 | half);
+    f->dma_high = port == DMA_HIGH ? half : 0;
 }
 
 static struct vfwcfg_item *add(struct vfwcfg *f, uint32_t key, const void *data, uint64_t bytes)
@@ -79,12 +171,15 @@ void vfwcfg_add_file_number(struct vfwcfg *f, const char *name, uint64_t value, 
     add_file(f, name, NULL, bytes)->small = value;
 }
 
-enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus)
+enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem *mem)
 {
     static const char signature[4] = {'Q', 'E', 'M', 'U'};
-    *f = (struct vfwcfg){.items = 0};
+    *f = (struct vfwcfg){.mem = mem};
     add(f, VFWCFG_SIGNATURE, signature, sizeof(signature));
-    vfwcfg_add_number(f, VFWCFG_FEATURES, FEATURE_PORTS, 4);
+    vfwcfg_add_number(f, VFWCFG_FEATURES, FEATURE_PORTS | FEATURE_DMA, 4);
     add(f, VFWCFG_DIRECTORY, &f->directory, sizeof(f->directory));
-    return bus_add_ports(bus, &(struct port_range){SELECTOR, DATA, 2, f, read_port, write_port});
+    const struct port_range ports = {SELECTOR, DATA, 2, f, read_port, write_port};
+    const struct port_range dma = {DMA_HIGH, DMA_LAST, 4, f, read_dma, write_dma};
+    const enum status s = bus_add_ports(bus, &ports);
+    return s == OK ? bus_add_ports(bus, &dma) : s;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* QEMU's firmware configuration device (its docs/specs/fw_cfg): items by number, files by name,
- * read byte by byte. Selector at port 0x510, data at 0x511; no DMA, as the feature word says. Knows
- * none of the items but the signature, that word and the directory of files. */
+ * read byte by byte or by DMA. Selector at port 0x510, data at 0x511; the address of a DMA
+ * descriptor, big-endian, at 0x514. Knows none of the items but the signature, the feature word and
+ * the directory of files; no item can be written. */
 #pragma once
 
+#include "mm/guestmem.h"
 #include "vmx/bus.h"
 
 #include <stddef.h>
@@ -49,13 +51,15 @@ struct vfwcfg {
     uint32_t files;
     const struct vfwcfg_item *selected; /* NULL: no such item */
     uint64_t offset;                    /* of the next byte in it */
+    const struct guestmem *mem;
+    uint32_t dma_high; /* of the next descriptor's address */
     /* Called before a file is read from its start, for those whose text depends on what the guest
      * has set up. May be NULL. */
     void (*refresh)(void *ctx);
     void *ctx;
 };
 
-enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus);
+enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem *mem);
 
 /* Adds an item at start: a little-endian number of 1 to 8 bytes; a file, whose data stays where it
  * is. The caller stays below the limits; a name that is too long is cut. */

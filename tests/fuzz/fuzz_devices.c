@@ -2,11 +2,12 @@
 // link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c drivers/virt/vpm.c drivers/virt/vpci.c
 // link: drivers/virt/vdebug.c drivers/virt/vchipset.c drivers/virt/vvga.c guest/screen.c
 // link: guest/ansi.c arch/format.c
-// link: vmx/bus.c vmx/timers.c
+// link: drivers/virt/vfwcfg.c mm/guestmem.c vmx/bus.c vmx/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to any port of the old devices, in any order, with jumps in time. */
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
+#include "drivers/virt/vfwcfg.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vpci.h"
 #include "drivers/virt/vpic.h"
@@ -31,6 +32,8 @@ static struct vpm pm;
 static struct vpci pci;
 static struct vchipset chipset;
 static struct vdebug debug;
+static struct vfwcfg fwcfg;
+static struct guestmem mem; /* the VGA's, at 0 */
 static struct vvga vga;
 static uint8_t vga_memory[VVGA_MEMORY_BYTES];
 static struct screen screen;
@@ -38,11 +41,12 @@ static struct ansi ansi;
 static uint64_t clock_now;
 
 static const uint16_t ports[] = {
-    0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,  0x41,  0x42,  0x43,   0x61,  0x70,  0x71,
-    0x60,  0x64,  0x92,  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe,  0x3ff, 0x600, 0x601,
-    0x602, 0x603, 0x604, 0x605, 0x608, 0x60a, 0xcf8, 0xcf9, 0xcfb, 0xcfc,  0x3b4, 0x3b5, 0x3ba,
-    0x3c0, 0x3c1, 0x3c2, 0x3c4, 0x3c5, 0x3c7, 0x3c8, 0x3c9, 0x3ce, 0x3cf,  0x3d4, 0x3d5, 0x3da,
-    0xcfe, 0xcff, 0xe9,  0xf4,  0xf5,  0x1f,  0x3f7, 0x5ff, 0xcf7, 0xffff,
+    0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,   0x41,  0x42,  0x43,  0x61,
+    0x70,  0x71,  0x60,  0x64,  0x92,  0x3f8, 0x3f9,  0x3fa, 0x3fb, 0x3fc, 0x3fd,
+    0x3fe, 0x3ff, 0x600, 0x601, 0x602, 0x603, 0x604,  0x605, 0x608, 0x60a, 0xcf8,
+    0xcf9, 0xcfb, 0xcfc, 0x3b4, 0x3b5, 0x3ba, 0x3c0,  0x3c1, 0x3c2, 0x3c4, 0x3c5,
+    0x3c7, 0x3c8, 0x3c9, 0x3ce, 0x3cf, 0x3d4, 0x3d5,  0x3da, 0xcfe, 0xcff, 0xe9,
+    0xf4,  0xf5,  0x1f,  0x3f7, 0x5ff, 0xcf7, 0xffff, 0x510, 0x511, 0x514, 0x518,
 };
 
 static uint64_t read_clock(void)
@@ -91,6 +95,10 @@ static void start(uint64_t hz)
     vpci_write(&pci, VPM_DEVFN, VPM_PMBASE, 2, 0x600);
     vpci_write(&pci, VPM_DEVFN, VPM_PMREGMISC, 1, 1);
     require(vvga_init(&vga, vga_memory, &bus, &timers) == OK);
+    mem.count = 0;
+    require(guestmem_add(&mem, gpa(0), sizeof(vga_memory), vga_memory) == OK);
+    require(vfwcfg_init(&fwcfg, &bus, &mem) == OK);
+    vfwcfg_add_file(&fwcfg, "etc/corpus", ports, sizeof(ports));
     require(vdebug_init(&debug, drop_byte, NULL, true, &bus, (struct power_line){NULL, NULL}) ==
             OK);
 }

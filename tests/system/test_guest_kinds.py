@@ -41,7 +41,7 @@ STARTS = {
     "auto": ("elf64", GIVEN, "multiboot 2", "multiboot 2"),
     "auto32": ("elf32", GIVEN, "multiboot 2", "multiboot 2"),
     "mb64": ("elf64", GIVEN + "type = multiboot\n", "multiboot", "multiboot"),
-    "mb32": ("elf32", GIVEN + "type = multiboot\n", "multiboot", "multiboot"),
+    "mb32": ("elf32", GIVEN + "type = multiboot\nvcpus = 3\n", "multiboot", "multiboot"),
     # Address fields alone, and before an ELF header that has become nonsense.
     "fields": ("raw", GIVEN + "type = multiboot\n", "multiboot", "multiboot"),
     "pvh64": ("elf64", GIVEN + "type = pvh\n", "PVH", "PVH"),

@@ -531,6 +531,32 @@ static void test_kinds(void **state)
     memset(program + 64, 0, 12);
 }
 
+/* The disks in the order in which they stand in nadir.cfg. */
+static void test_boot_order(void **state)
+{
+    (void)state;
+    static uint8_t data[512];
+    uint64_t bytes = 0;
+    char name[] = "bootorder";
+    const char *file = NULL;
+    pc_destroy(pc);
+    for (unsigned i = 0; i < 2; i++)
+        config.disk[config.disk_count++] =
+            (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = sizeof(data)};
+    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+    for (uint32_t i = 0; i < pc->fwcfg.files; i++)
+        if (strcmp(pc->fwcfg.directory.entry[i].name, name) == 0)
+            for (uint32_t k = 0; k < pc->fwcfg.items; k++)
+                if (pc->fwcfg.item[k].key == VFWCFG_FIRST_FILE + i) {
+                    file = (const char *)pc->fwcfg.item[k].data;
+                    bytes = pc->fwcfg.item[k].bytes;
+                }
+    assert_non_null(file);
+    assert_string_equal(file, "/pci@i0cf8/ide@1,1/drive@0/disk@0\n"
+                              "/pci@i0cf8/ide@1,1/drive@0/disk@1\n");
+    assert_int_equal(bytes, strlen(file) + 1);
+}
+
 static bool has(uint64_t at, const void *bytes, size_t count)
 {
     uint8_t read[16];
@@ -564,6 +590,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_vector, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_shadowing, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_variables, set_up_firmware, tear_down_firmware),
+        cmocka_unit_test_setup_teardown(test_boot_order, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_kinds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),

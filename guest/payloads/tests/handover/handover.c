@@ -126,6 +126,15 @@ static uint64_t scan(uint64_t from, const char *letters, unsigned count, unsigne
     return 0;
 }
 
+/* How many of the entries of an MP configuration table are processors: they come first. */
+static unsigned count_cpus(uint64_t table)
+{
+    unsigned cpus = 0;
+    while (cpus < get(table + 34, 2) && get(table + 44 + 20ull * cpus, 1) == 0)
+        cpus++;
+    return cpus;
+}
+
 static void check_tables(const struct told *t)
 {
     const uint64_t rsdp = scan(0xe0000, "RSD PTR ", 8, 20);
@@ -139,6 +148,7 @@ static void check_tables(const struct told *t)
         const uint64_t table = get(mp + 4, 4);
         test_check(get(table, 4) == 0x504d4350 && sums_to_0(table, (unsigned)get(table + 4, 2)),
                    "its table", "MP Specification: configuration table");
+        check_fwcfg(MEMORY, count_cpus(table));
     }
     test_equal(get(0x40e, 2) << 4, LOW_END, "the EBDA's segment at 0x40e", BIOS);
     test_equal(get(0x413, 2), KIB_BASE, "base memory at 0x413", BIOS);

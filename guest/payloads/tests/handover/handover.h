@@ -33,6 +33,9 @@ struct told {
 /* False: what the registers lead to is none of the three. */
 bool told_read(uint32_t eax, uint32_t ebx, struct told *told);
 
+/* fw_cfg, in a machine of so many bytes of RAM. */
+void check_fwcfg(uint64_t memory, unsigned cpus);
+
 /* At any alignment. */
 static inline uint64_t get(uint64_t at, unsigned bytes)
 {
