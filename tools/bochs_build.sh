@@ -11,7 +11,7 @@ tarball=bochs_3.0+dfsg.orig.tar.xz
 sum=78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b
 variant=${1:-fast}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nadir
-home=$cache/bochs-$version-2/$variant # -2: with the corrections below; tools/nadirlib/machine.py knows the name
+home=$cache/bochs-$version-3/$variant # -3: with the corrections below; tools/nadirlib/machine.py knows the name
 
 case $variant in
 fast) variant_flags="--enable-smp --disable-gdb-stub" ;;
@@ -78,6 +78,18 @@ sed -i 's/  vector = BX_CPU_THIS_PTR lapic->highest_priority_int(virr);/  int hi
     /int highest = /,/^}/s/  if (vector >= vm->rvi) vm->rvi = vector;/  if (highest >= (int) vm->rvi) vm->rvi = (Bit8u) highest;/' cpu/vapic.cc
 if ! grep -q '^  int highest = ' cpu/vapic.cc || ! grep -q '^  if (highest >= (int) vm->rvi)' cpu/vapic.cc; then
     echo "bochs: cpu/vapic.cc is not as expected" >&2
+    exit 1
+fi
+# A VM entry or exit may switch CR4.LA57, which MOV to CR4 in long mode may not; the width of linear addresses
+# goes with it. What a VMCS field or an MSR may hold goes by what the CPU has, not by what is on.
+sed -i 's/^  if (! check_CR4(\(guest\.\|host_state->\)cr4)) {$/  BX_CPU_THIS_PTR cr4.set_LA57((\1cr4 \& BX_CR4_LA57_MASK) != 0);\
+  BX_CPU_THIS_PTR linaddr_width = BX_CPU_THIS_PTR cr4.get_LA57() ? 57 : 48;\
+&/' cpu/vmx.cc
+sed -i '/^#include "msr.h"$/a\
+#define IsCanonical(a) IsCanonicalToWidth(a, is_cpu_extension_supported(BX_ISA_LA57) ? 57 : 48)' cpu/vmx.cc cpu/msr.cc
+if [ "$(grep -c '^  BX_CPU_THIS_PTR cr4.set_LA57(' cpu/vmx.cc)" != 2 ] ||
+    ! grep -q '^#define IsCanonical(a)' cpu/vmx.cc || ! grep -q '^#define IsCanonical(a)' cpu/msr.cc; then
+    echo "bochs: cpu/vmx.cc and cpu/msr.cc are not as expected" >&2
     exit 1
 fi
 # shellcheck disable=SC2086
