@@ -214,6 +214,7 @@ static struct pc_host describe_host(const struct handoff *handoff, uint64_t tsc_
         .rdtscp = control_allowed(caps->proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps->proc2, PROC2_INVPCID),
         .xsaves = control_allowed(caps->proc2, PROC2_XSAVES),
+        .la57 = (caps->cr4_fixed1 & CR4_LA57) != 0,
         .apic_access = vmx_has_apicv(),
     };
 }

@@ -8,6 +8,7 @@
 
 enum { MAX_BASIC = 0x16, MAX_HYPERVISOR = 0x40000010, MAX_EXTENDED = 0x80000008u };
 enum { LEAF1_ECX_XSAVE = BIT(26), LEAF7_EBX_INVPCID = BIT(10), LEAF7_ECX_PKU = BIT(3) };
+enum { LEAF7_ECX_LA57 = BIT(16), LEAF7_ECX_RDPID = BIT(22) };
 enum { LEAFD1_EAX_XSAVES = BIT(3), EXT1_EDX_RDTSCP = BIT(27) };
 
 /* State components: x87, SSE, AVX; the three of AVX-512; PKRU. Not MPX (gone from CPUs), not AMX
@@ -43,17 +44,17 @@ static const struct feature_rule rules[] = {
     {.leaf = 2, .pass = {~0u, ~0u, ~0u, ~0u}},
     /* Leaf 6, power: only ARAT, since our APIC timer never stops. */
     {.leaf = 6, .set = {.eax = BIT(2)}},
-    /* Leaf 7. Passed: instructions, SMEP, SMAP, UMIP, FSGSBASE, protection keys, TSX as the host
-     * has it. Set: TSC_ADJUST, emulated. Withheld in EBX: SGX, PQM and PQE (resource MSRs), MPX,
-     * PT. In ECX: WAITPKG (VM-execution control left off), SHSTK, TME, LA57 (untried: Bochs 3.0
-     * refuses to switch CR4.LA57 at a VM entry), KL, bus-lock detection, ENQCMD, SGX_LC, PKS, OSPKE
-     * (dynamic). In EDX: what stands for a closed MSR (IBRS and STIBP, SSBD, L1D_FLUSH,
-     * ARCH_CAPABILITIES, CORE_CAPABILITIES, SRBDS, TSX aborts), UINTR, hybrid, PCONFIG, LBR, IBT,
-     * AMX. MD_CLEAR passes: VERW is an instruction. */
+    /* Leaf 7. Passed: instructions, SMEP, SMAP, UMIP, FSGSBASE, protection keys, 5-level paging,
+     * TSX as the host has it. Set: TSC_ADJUST, emulated. Withheld in EBX: SGX, PQM and PQE
+     * (resource MSRs), MPX, PT. In ECX: WAITPKG (VM-execution control left off), SHSTK, TME, KL,
+     * bus-lock detection, ENQCMD, SGX_LC, PKS, OSPKE (dynamic). In EDX: what stands for a closed
+     * MSR (IBRS and STIBP, SSBD, L1D_FLUSH, ARCH_CAPABILITIES, CORE_CAPABILITIES, SRBDS, TSX
+     * aborts), UINTR, hybrid, PCONFIG, LBR, IBT, AMX. MD_CLEAR passes: VERW is an instruction. */
     {.leaf = 7,
      .pass = {.ebx = 0xfdbf2ff9,
               .ecx = BIT(0) | BIT(1) | BIT(2) | LEAF7_ECX_PKU | BIT(6) | BIT(8) | BIT(9) | BIT(10) |
-                     BIT(11) | BIT(12) | BIT(14) | BIT(22) | BIT(25) | BIT(27) | BIT(28),
+                     BIT(11) | BIT(12) | BIT(14) | LEAF7_ECX_LA57 | LEAF7_ECX_RDPID | BIT(25) |
+                     BIT(27) | BIT(28),
               .edx = BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(16) | BIT(23)},
      .set = {.ebx = BIT(1)},
      .dynamic = CPUID_SUBLEAVES | CPUID_OSPKE},
@@ -126,7 +127,8 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
         if (rule->leaf == 7 && rule->subleaf == 0) {
             r.eax = max_subleaf_7 < 1 ? 0 : 1;
             r.ebx &= facts->invpcid ? ~0u : ~(uint32_t)LEAF7_EBX_INVPCID;
-            r.ecx &= facts->rdtscp ? ~0u : ~BIT(22); /* RDPID hangs on the same control */
+            r.ecx &= facts->rdtscp ? ~0u : ~(uint32_t)LEAF7_ECX_RDPID; /* the same control */
+            r.ecx &= facts->la57 ? ~0u : ~(uint32_t)LEAF7_ECX_LA57;
         }
         if (rule->leaf == 0x80000001u && !facts->rdtscp)
             r.edx &= ~(uint32_t)EXT1_EDX_RDTSCP;
@@ -214,7 +216,9 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
         physical = 36; /* the SDM's value for CPUs without the leaf */
     if (physical > facts->physical_bits)
         physical = facts->physical_bits;
-    add(b, 0x80000008u, 0, (struct cpuid_regs){.eax = 48u << 8 | physical}, 0);
+    const bool wide = facts->la57 && (host_leaf(b, 7, 0).ecx & LEAF7_ECX_LA57) != 0;
+    const uint32_t linear = wide ? 57 : 48;
+    add(b, 0x80000008u, 0, (struct cpuid_regs){.eax = linear << 8 | physical}, 0);
 }
 
 /* Leaf numbers in range without an entry stay 0, the all-zero entry. */

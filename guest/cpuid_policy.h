@@ -13,8 +13,8 @@ struct cpuid_facts {
     uint32_t vcpus;
     uint32_t physical_bits; /* at most what EPT maps; the host's own limit is applied too */
     uint64_t tsc_hz;        /* measured: emulated and broken CPUs misreport it in leaf 0x15 */
-    /* What VMX lets a guest execute: the secondary controls of the same names. */
-    bool rdtscp, invpcid, xsaves;
+    /* What VMX lets a guest use: the secondary controls of the same names, and CR4.LA57. */
+    bool rdtscp, invpcid, xsaves, la57;
 };
 
 /* Fills *table. Pure. ERR_BAD_INPUT for impossible facts, ERR_LIMIT when the table is too small. */

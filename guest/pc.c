@@ -99,6 +99,7 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
         .rdtscp = host->rdtscp,
         .invpcid = host->invpcid,
         .xsaves = host->xsaves,
+        .la57 = host->la57,
     };
     const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
     if (s != OK)

@@ -51,8 +51,8 @@ struct pc_host {
     uint64_t epoch;     /* time of day: seconds since 1970 (UTC) */
     uint64_t microcode; /* IA32_BIOS_SIGN_ID */
     struct ept_caps ept;
-    struct vcpu_line line;        /* from a local APIC to its vCPU */
-    bool rdtscp, invpcid, xsaves; /* VMX lets a guest execute them */
+    struct vcpu_line line;              /* from a local APIC to its vCPU */
+    bool rdtscp, invpcid, xsaves, la57; /* VMX lets a guest use them */
     bool apic_access; /* VMX will virtualise the APIC page: it is to be mapped in the EPT */
 };
 

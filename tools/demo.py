@@ -22,6 +22,7 @@ fact kernel $(uname -r) $(uname -v)
 fact memory $(sed -n 's/^MemTotal: *//p' /proc/meminfo)
 fact cpus $(grep -c ^processor /proc/cpuinfo), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)
 fact clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)
+fact page-table levels $(grep -qw la57 /proc/cpuinfo && echo 5 || echo 4)
 fact uptime $(cut -d ' ' -f 1 /proc/uptime) s
 fact kernel errors $(dmesg -r | grep -c '^<[0-3]>')
 fact user space reached

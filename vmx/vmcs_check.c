@@ -34,12 +34,17 @@ void check_address(struct check *c, uint32_t field, uint64_t low_bits, const cha
     check_bits(c, field, 0, c->physical & ~low_bits, rule);
 }
 
+unsigned check_linear_bits(const struct check *c)
+{
+    return (c->view->caps->cr4_fixed1 & CR4_LA57) != 0 ? 57 : 48;
+}
+
 void check_canonical(struct check *c, uint32_t field)
 {
-    bool wide = (check_get(c, VMCS_GUEST_CR4) & CR4_LA57) != 0; /* then the CPU can 57 bits */
-    int64_t top = (int64_t)check_get(c, field) >> (wide ? 56 : 47);
+    unsigned bits = check_linear_bits(c);
+    int64_t top = (int64_t)check_get(c, field) >> (bits - 1);
     check_expect(c, top == 0 || top == -1, field, "canonical address",
-                 wide ? "bits 63:56 all equal" : "bits 63:47 all equal");
+                 bits == 57 ? "bits 63:56 all equal" : "bits 63:47 all equal");
 }
 
 void check_pat(struct check *c, uint32_t field)

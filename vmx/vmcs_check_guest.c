@@ -223,11 +223,13 @@ static void check_bases_and_tables(struct check *c)
 static void check_rip_and_rflags(struct check *c)
 {
     bool real_mode = (check_get(c, VMCS_GUEST_CR0) & CR0_PE) == 0;
-    uint64_t top =
-        check_get(c, VMCS_GUEST_RIP) >> 48; /* bit 47 may differ: RIP after the last byte below */
+    unsigned bits = check_linear_bits(c);
+    /* The highest bit of these may differ: RIP after the last byte of the lower half. */
+    int64_t top = (int64_t)check_get(c, VMCS_GUEST_RIP) >> bits;
     if (c->ia32e && (access_of(c, CS) & ACCESS_L) != 0)
-        check_expect(c, top == 0 || top == 0xffff, VMCS_GUEST_RIP,
-                     "a RIP of 48 bits in 64-bit mode", "bits 63:48 all equal");
+        check_expect(c, top == 0 || top == -1, VMCS_GUEST_RIP,
+                     "a RIP of the CPU's width in 64-bit mode",
+                     bits == 57 ? "bits 63:57 all equal" : "bits 63:48 all equal");
     else
         check_bits(c, VMCS_GUEST_RIP, 0, UINT32_MAX, "outside 64-bit mode RIP has 32 bits");
     check_bits(c, VMCS_GUEST_RFLAGS, 2, 0x3f7fd7, "reserved bits of RFLAGS");

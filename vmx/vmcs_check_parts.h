@@ -34,6 +34,9 @@ void check_bits(struct check *c, uint32_t field, uint64_t must_be_1, uint64_t ma
 /* A physical address whose low_bits are 0. */
 void check_address(struct check *c, uint32_t field, uint64_t low_bits, const char *rule);
 
+/* How many bits of a linear address the CPU has, whether CR4.LA57 is set or not: so much may stand
+ * in a field. */
+unsigned check_linear_bits(const struct check *c);
 void check_canonical(struct check *c, uint32_t field);
 void check_pat(struct check *c, uint32_t field);
 

@@ -9,6 +9,9 @@ AT_ONCE = 8  # VMs that one nadir.cfg may have
 # CPUs of those that need more than one.
 CPUS = {"smp": 2}
 
+# CPU models of those that say little on others.
+MODELS = {"paging5": "sapphire_rapids"}
+
 TEST_KERNELS = sorted({file.parent.name for file in (TOP / "guest/payloads/tests").glob("*/*.c")
                        if "test_begin(" in file.read_text()
                        and not file.with_name("payload.ld").exists()})

@@ -39,9 +39,12 @@ def test_kernel(nadir, debian, package):
 
 @pytest.mark.parametrize("model, cpus", [
     ("corei7_skylake_x", 4), ("tigerlake", 1), ("corei7_haswell_4770", 1),
-    ("corei5_arrandale_m520", 1), ("corei5_arrandale_m520", 4)])
+    ("corei5_arrandale_m520", 1), ("corei5_arrandale_m520", 4), ("sapphire_rapids", 1)])
 def test_host(nadir, debian, model, cpus):
-    reached_user_space(boot(nadir, debian(), model=model, cpus=cpus, timeout=400))
+    result = boot(nadir, debian(), model=model, cpus=cpus, timeout=400)
+    reached_user_space(result)
+    levels = 5 if model == "sapphire_rapids" else 4
+    assert f"nadir-demo: page-table levels {levels}" in result.console, result
 
 
 def test_two_at_once(nadir, debian):

@@ -16,9 +16,10 @@ REASONS = {"haltcli": "halted with interrupts disabled",
            "idtdevice": "an event was to be delivered through 0xfec000[0-9a-f]{2}, which is not RAM",
            "x87device": "an instruction on device memory at 0xfec00000 is not emulated: d9 "}
 
-# With and without APIC virtualisation, preemption timer, 1 GiB pages; and with CPUs to spare.
+# With and without APIC virtualisation, preemption timer, 1 GiB pages, 5-level paging; with CPUs to
+# spare.
 HOSTS = (("corei7_skylake_x", 1), ("corei7_skylake_x", 4), ("corei5_arrandale_m520", 1),
-         ("corei7_haswell_4770", 1), ("tigerlake", 1))
+         ("corei7_haswell_4770", 1), ("sapphire_rapids", 1))
 
 
 # They measure time, which VMs that print at once on other CPUs stretch: the console has one lock.

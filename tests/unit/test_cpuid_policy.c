@@ -53,7 +53,7 @@ static struct cpuid_regs old_host(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
 }
 
-static const struct cpuid_facts all = {1, 48, 3000000000u, true, true, true};
+static const struct cpuid_facts all = {1, 48, 3000000000u, true, true, true, true};
 static struct cpuid_table t;
 
 static const struct cpuid_entry *find(uint32_t leaf, uint32_t subleaf)
@@ -87,8 +87,8 @@ static void test_hidden_and_shown(void **state)
     assert_int_equal(e->eax, 1);
     assert_int_equal(e->ebx & (1u << 2 | 1u << 12 | 1u << 14 | 1u << 15 | 1u << 22 | 1u << 25), 0);
     assert_int_equal(e->ebx & (1u << 1 | 1u << 7 | 1u << 20), 1u << 1 | 1u << 7 | 1u << 20);
-    assert_int_equal(e->ecx & (1u << 4 | 1u << 5 | 1u << 7 | 1u << 13 | 1u << 16 | 1u << 23 |
-                               1u << 24 | 1u << 29 | 1u << 30 | 1u << 31),
+    assert_int_equal(e->ecx & (1u << 4 | 1u << 5 | 1u << 7 | 1u << 13 | 1u << 23 | 1u << 24 |
+                               1u << 29 | 1u << 30 | 1u << 31),
                      0);
     /* UINTR, TSX aborts, PCONFIG, LBR, IBT, AMX, IBRS, STIBP, L1D_FLUSH, capabilities, SSBD */
     assert_int_equal(e->edx, 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8 | 1u << 10 | 1u << 14 |
@@ -109,15 +109,19 @@ static void test_controls(void **state)
 {
     (void)state;
     struct cpuid_facts none = all;
-    none.rdtscp = none.invpcid = none.xsaves = false;
+    none.rdtscp = none.invpcid = none.xsaves = none.la57 = false;
     build(full_host, &all);
     assert_int_not_equal(find(7, 0)->ebx & 1u << 10, 0);
     assert_int_not_equal(find(7, 0)->ecx & 1u << 22, 0);
+    assert_int_not_equal(find(7, 0)->ecx & 1u << 16, 0);
+    assert_int_equal(find(0x80000008u, 0)->eax >> 8, 57);
     assert_int_not_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
     assert_int_equal(find(0xd, 1)->eax, 0xf);
     build(full_host, &none);
     assert_int_equal(find(7, 0)->ebx & 1u << 10, 0);
     assert_int_equal(find(7, 0)->ecx & 1u << 22, 0);
+    assert_int_equal(find(7, 0)->ecx & 1u << 16, 0);
+    assert_int_equal(find(0x80000008u, 0)->eax >> 8, 48);
     assert_int_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
     assert_int_equal(find(0xd, 1)->eax, 7);
 }
@@ -152,13 +156,14 @@ static void test_clocks_and_identity(void **state)
     assert_int_equal(find(0x16, 0)->eax, 100);
     assert_int_equal(find(0x40000010, 0)->eax, 100000);
     assert_memory_equal(&find(0x40000000, 0)->ebx, "NadirNadirVM", 12);
-    assert_int_equal(find(0x80000008u, 0)->eax, 0x3030); /* the host has 52 and 57 bits */
+    assert_int_equal(find(0x80000008u, 0)->eax,
+                     0x3930); /* the host has 52 bits of physical addresses */
     facts.tsc_hz = 5000000000ull;
     facts.physical_bits = 39;
     build(full_host, &facts);
     assert_int_equal(find(0x15, 0)->ecx, 0);
     assert_int_equal(find(0x16, 0)->eax, 5000);
-    assert_int_equal(find(0x80000008u, 0)->eax, 0x3027);
+    assert_int_equal(find(0x80000008u, 0)->eax, 0x3927);
 }
 
 static void test_out_of_range(void **state)

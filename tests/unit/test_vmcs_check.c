@@ -362,7 +362,7 @@ static const struct corruption {
     BAD("canonical", {VMCS_GUEST_IDTR_BASE, 1ull << 47}),
     BAD("GDTR's limit", {VMCS_GUEST_GDTR_LIMIT, 0x10000}),
     BAD("IDTR's limit", {VMCS_GUEST_IDTR_LIMIT, 0x10000}),
-    BAD("RIP of 48 bits", {VMCS_GUEST_RIP, 1ull << 48}),
+    BAD("a RIP of the CPU's width", {VMCS_GUEST_RIP, 1ull << 48}),
     BAD_IN(pae_mode, "RIP has 32 bits", {VMCS_GUEST_RIP, 1ull << 32}),
     BAD("RFLAGS", {VMCS_GUEST_RFLAGS, 0x200}),
     BAD("RFLAGS", {VMCS_GUEST_RFLAGS, 0x8202}),
@@ -443,6 +443,14 @@ static void test_capabilities(void **state)
     caps.proc.may_be_1 &= ~PROC_MONITOR_TRAP;
     vmcs[VMCS_CTRL_ENTRY_EVENT] = 0x80000700;
     assert_int_equal(check(), 1);
+    setup(state);
+    caps.cr4_fixed1 |= CR4_LA57; /* addresses of 57 bits, though CR4.LA57 is 0 */
+    vmcs[VMCS_GUEST_FS_BASE] = 1ull << 55;
+    vmcs[VMCS_GUEST_RIP] = 1ull << 56;
+    expect_valid();
+    vmcs[VMCS_GUEST_FS_BASE] = 1ull << 56;
+    vmcs[VMCS_GUEST_RIP] = 1ull << 57;
+    assert_int_equal(check(), 2);
 }
 
 /* Garbage is reported, and nothing else happens. */

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-#define NONCANONICAL 0x0000800000000000ull
+#define NONCANONICAL 0x0100000000000000ull /* with 48 bits and with 57 */
 
 /* The instructions whose operands are at fault. */
 #define WRMSR      \
