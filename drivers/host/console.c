@@ -15,6 +15,8 @@
 #define LINGER_SECONDS 10
 #define FLUSH_SECONDS  10
 #define BITS_A_CHAR    10 /* start, 8 data, stop */
+#define DRAWING_SHARE  16 /* of a period, one part may go into the screen */
+#define CELLS_AT_ONCE  4
 
 static char out_bytes[OUT_BYTES], in_bytes[IN_BYTES];
 static struct ring out = {.bytes = out_bytes, .size = OUT_BYTES};
@@ -37,9 +39,16 @@ static void console_unlock(uint64_t flags)
         spinlock_unlock_irqrestore(&lock, flags);
 }
 
+/* Not all at once, which may take many milliseconds: whoever polls has a guest to run. */
+static void draw_some_locked(void)
+{
+    const uint64_t until = cpu_rdtsc() + console_period_ticks() / DRAWING_SHARE;
+    while (!fbconsole_refresh(&screen, CELLS_AT_ONCE) && cpu_rdtsc() < until) {}
+}
+
 static void poll_locked(void)
 {
-    fbconsole_refresh(&screen);
+    draw_some_locked();
     for (const char *typed;
          ring_held(&in) <= IN_BYTES - KEYMAP_MAX && (typed = ps2_read()) != NULL;)
         while (*typed != '\0')
@@ -192,6 +201,7 @@ void console_flush(void)
         wait_locked(UART_CAN_SEND);
         poll_locked();
     }
+    (void)fbconsole_refresh(&screen, UINT32_MAX);
     if (has_uart)
         wait_locked(UART_IDLE); /* the FIFO has taken the last characters, but not sent them yet */
     console_unlock(flags);
@@ -202,7 +212,7 @@ void console_linger(void)
     if (screen.pixels == NULL)
         return;
     uint64_t start = cpu_rdtsc();
-    console_poll();
+    console_flush();
     while (cpu_rdtsc() - start < LINGER_SECONDS * tsc_hz)
         cpu_pause();
 }

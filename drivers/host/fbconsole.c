@@ -202,17 +202,23 @@ static void draw_cell(struct fbconsole *fb, uint32_t row, uint32_t column, uint1
     }
 }
 
-void fbconsole_refresh(struct fbconsole *fb)
+bool fbconsole_refresh(struct fbconsole *fb, uint32_t cells)
 {
     if (fb->pixels == NULL)
-        return;
-    for (uint32_t row = fb->dirty_first; row < fb->dirty_end; row++) {
-        for (uint32_t column = 0; column < fb->columns; column++) {
-            uint32_t i = row * fb->columns + column;
-            if (fb->text[i] != fb->shown[i])
-                draw_cell(fb, row, column, fb->text[i]);
-            fb->shown[i] = fb->text[i];
+        return true;
+    const uint32_t first = fb->dirty_first * fb->columns, end = fb->dirty_end * fb->columns;
+    if (fb->next < first || fb->next >= end)
+        fb->next = first;
+    for (uint32_t i = first; i < end; i++) {
+        const uint32_t cell = fb->next;
+        if (fb->text[cell] != fb->shown[cell]) {
+            if (cells-- == 0)
+                return false;
+            draw_cell(fb, cell / fb->columns, cell % fb->columns, fb->text[cell]);
+            fb->shown[cell] = fb->text[cell];
         }
+        fb->next = cell + 1 == end ? first : cell + 1;
     }
     fb->dirty_first = fb->dirty_end = 0;
+    return true;
 }

@@ -14,6 +14,7 @@ struct fbconsole {
     uint32_t scale;                      /* a font pixel is scale x scale screen pixels */
     uint32_t columns, rows, column, row; /* column == columns: the next character wraps */
     uint32_t dirty_first, dirty_end;     /* rows that may differ from the screen */
+    uint32_t next;                       /* the cell that is drawn next, if it differs */
     enum { TEXT_PLAIN, TEXT_ESCAPE, TEXT_CONTROL } state;
     uint32_t parameter[2], parameters; /* of ESC [ */
     uint32_t width, height;
@@ -38,5 +39,6 @@ void fbconsole_write(struct fbconsole *fb, const char *text, size_t length);
 void fbconsole_show(struct fbconsole *fb, const uint16_t *cells, unsigned columns, unsigned rows,
                     unsigned cursor, bool blinks);
 
-/* Draws what has changed since the last call. */
-void fbconsole_refresh(struct fbconsole *fb);
+/* Draws up to so many of the cells that have changed, going on where the last call left off. True:
+ * the screen shows all. */
+bool fbconsole_refresh(struct fbconsole *fb, uint32_t cells);

@@ -37,7 +37,7 @@ static int close_screen(void **state)
 static void type(const char *text)
 {
     fbconsole_write(&fb, text, strlen(text));
-    fbconsole_refresh(&fb);
+    assert_true(fbconsole_refresh(&fb, UINT32_MAX));
 }
 
 /* Compares a row with a text and blanks behind it, in memory and in the pixels. */
@@ -100,6 +100,28 @@ static uint32_t pixel(uint32_t row, uint32_t column, unsigned x, unsigned y)
     return pixels[(row * 10 + y) * PITCH + column * 6 + x];
 }
 
+/* A few cells at a time: each gets its turn, even if the text keeps moving. */
+static void drawn_in_pieces(void **state)
+{
+    (void)state;
+    const char *last = "abcd";
+    fbconsole_write(&fb, "1\n2\n3\n4", 7);
+    assert_false(fbconsole_refresh(&fb, 3));
+    assert_true(pixel(2, 0, 2, 0) != 0 && fb.shown[60] == 0x0720);
+    assert_true(fbconsole_refresh(&fb, 1));
+    assert_true(fbconsole_refresh(&fb, 0));
+    assert_int_equal(fb.shown[60], 0x0734);
+    for (unsigned i = 0; i < 80; i++) {
+        fbconsole_write(&fb, i % 2 != 0 ? "x\n" : "yy\n", i % 2 != 0 ? 2 : 3);
+        (void)fbconsole_refresh(&fb, 1);
+    }
+    assert_int_not_equal(fb.shown[40] & 0xff, '3');
+    assert_int_not_equal(fb.shown[60] & 0xff, '4');
+    fbconsole_write(&fb, last, 4);
+    for (unsigned i = 0; i < 80 && !fbconsole_refresh(&fb, 1); i++) {}
+    check_row(3, last);
+}
+
 static void a_picture(void **state)
 {
     (void)state;
@@ -111,7 +133,7 @@ static void a_picture(void **state)
     cells[21] = 0x4f20; /* red background; the cursor turns it */
     type("old text");
     fbconsole_show(&fb, cells, 20, 4, 21, true);
-    fbconsole_refresh(&fb);
+    assert_true(fbconsole_refresh(&fb, UINT32_MAX));
     for (unsigned x = 0; x < 6; x++)
         assert_int_equal(pixel(0, 0, x, 9), 0xffff55);
     assert_int_equal(pixel(0, 1, 2, 0), 0xffff55);
@@ -119,15 +141,15 @@ static void a_picture(void **state)
     assert_int_equal(pixel(1, 1, 0, 0), 0xffffff);
     assert_int_equal(pixel(0, 2, 0, 0), 0);
     fbconsole_show(&fb, cells, 20, 4, 80, false);
-    fbconsole_refresh(&fb);
+    assert_true(fbconsole_refresh(&fb, UINT32_MAX));
     assert_int_equal(pixel(0, 1, 1, 0), 0x5555ff);
     assert_int_equal(pixel(1, 1, 0, 0), 0xaa0000);
     fbconsole_show(&fb, cells, 10, 2, 20, false); /* smaller than the screen */
-    fbconsole_refresh(&fb);
+    assert_true(fbconsole_refresh(&fb, UINT32_MAX));
     assert_int_equal(fb.text[11], 0x0720);
     assert_int_equal(fb.row, 2);
     fbconsole_show(&fb, cells, 40, 2, 80, false); /* wider: cut */
-    fbconsole_refresh(&fb);
+    assert_true(fbconsole_refresh(&fb, UINT32_MAX));
 }
 
 static void letters_shrink_for_many_rows(void **state)
@@ -139,7 +161,7 @@ static void letters_shrink_for_many_rows(void **state)
     assert_true(fb.rows < 50);
     cells[80 * 49] = 0x41dc;
     fbconsole_show(&fb, cells, 80, 50, 4000, false);
-    fbconsole_refresh(&fb);
+    assert_true(fbconsole_refresh(&fb, UINT32_MAX));
     assert_true(fb.rows >= 50 && fb.columns >= 80);
     assert_int_equal(p[(49 * 10 + 9) * 1024], 0xaa0000); /* blue, where red is the lowest byte */
     free(p);
@@ -154,7 +176,7 @@ static void any_bytes(void **state)
         for (unsigned k = 0; k < sizeof(text); k++)
             text[k] = rand() % 3 ? "\x1b[;0123456789HJKf\n\t\b"[rand() % 20] : (char)rand();
         fbconsole_write(&fb, text, sizeof(text));
-        fbconsole_refresh(&fb);
+        assert_true(fbconsole_refresh(&fb, UINT32_MAX));
         assert_in_range(fb.row, 0, fb.rows - 1);
         assert_in_range(fb.column, 0, fb.columns);
     }
@@ -171,7 +193,7 @@ static void bad_screens(void **state)
     assert_false(fbconsole_init(&bad, p, UINT64_MAX, UINT32_MAX, 1, UINT32_MAX, false));
     assert_false(fbconsole_init(&bad, p, UINT64_MAX, 0, 0, 0, false));
     fbconsole_write(&bad, "x", 1); /* ignored */
-    fbconsole_refresh(&bad);
+    assert_true(fbconsole_refresh(&bad, UINT32_MAX));
 }
 
 static void large_screens(void **state)
@@ -185,7 +207,7 @@ static void large_screens(void **state)
         assert_true(fb.columns >= 80 && fb.columns * fb.rows <= FBCONSOLE_MAX_CELLS);
         for (uint32_t k = 0; k < FBCONSOLE_MAX_CELLS + 100; k++)
             fbconsole_write(&fb, "#", 1);
-        fbconsole_refresh(&fb);
+        assert_true(fbconsole_refresh(&fb, UINT32_MAX));
         free(p);
     }
 }
@@ -211,6 +233,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(plain_text, open_screen, close_screen),
         cmocka_unit_test_setup_teardown(wraps_and_scrolls, open_screen, close_screen),
         cmocka_unit_test_setup_teardown(escapes, open_screen, close_screen),
+        cmocka_unit_test_setup_teardown(drawn_in_pieces, open_screen, close_screen),
         cmocka_unit_test_setup_teardown(a_picture, open_screen, close_screen),
         cmocka_unit_test(letters_shrink_for_many_rows),
         cmocka_unit_test_setup_teardown(any_bytes, open_screen, close_screen),
