@@ -22,14 +22,6 @@ HOSTS = (("corei7_skylake_x", 1), ("corei7_skylake_x", 4), ("corei5_arrandale_m5
          ("corei7_haswell_4770", 1), ("sapphire_rapids", 1))
 
 
-# They measure time, which VMs that print at once on other CPUs stretch: the console has one lock.
-TIMED = ("pit", "rtc", "storm", "timer")
-
-
-def kernels_on(host):
-    return [name for name in ENDS_WELL if host[1] == 1 or name not in TIMED]
-
-
 def boot(nadir, payload, names, **options):
     files = {f"{name}.bin": payload(name) for name in names}
     return nadir("".join(map(section, names)), files, timeout=400, **options)
@@ -92,9 +84,9 @@ def test_hello_is_deterministic(nadir, payload, boot_once):
 
 @pytest.mark.parametrize("name,host", [
     pytest.param(name, host, id=f"{name}-{host[0]}-{host[1]}")
-    for host in HOSTS for name in kernels_on(host)])
+    for host in HOSTS for name in ENDS_WELL])
 def test_ends_well(boot_once, name, host):
-    result = boot_once(batch_of(name, kernels_on(host)), model=host[0], cpus=host[1])
+    result = boot_once(batch_of(name, ENDS_WELL), model=host[0], cpus=host[1])
     console = lines_of(result, name)
     failures = [line for line in console if line.startswith(f"FAIL {name}:")]
     assert not failures, "\n".join(failures)
