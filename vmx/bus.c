@@ -2,6 +2,8 @@
 /* Finds the device behind a port or an address, and splits what is too wide for it. */
 #include "vmx/bus.h"
 
+#include "arch/addr.h"
+
 #include <stddef.h>
 
 /* bytes: 1 to 8 */
@@ -113,6 +115,14 @@ static const struct mmio_range *mmio_find(const struct bus *bus, uint64_t gpa, u
         if (gpa >= range->first && gpa <= range->last)
             return bytes - 1 <= range->last - gpa ? range : NULL;
     return NULL;
+}
+
+bool bus_mmio_is_claimed(const struct bus *bus, uint64_t page)
+{
+    for (uint32_t i = 0; i < bus->mmio_count; i++)
+        if (bus->mmio[i].first <= page + PAGE_SIZE - 1 && bus->mmio[i].last >= page)
+            return true;
+    return false;
 }
 
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes)

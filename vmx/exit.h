@@ -144,8 +144,9 @@ bool exit_load_pdptes(const struct vcpu *vcpu);
 void exit_iteration_done(void);
 
 /* Lets the CPU execute the current instruction, or deliver the queued event, with a copy of the
- * read-only page of a guest-physical address that it wants to write to (exit_rom.c). */
-enum exit_action exit_step_on_rom(struct vcpu *vcpu, uint64_t address);
+ * page of a guest-physical address: read-only memory that it wants to write to, or ones where
+ * neither memory nor a device is (exit_rom.c). */
+enum exit_action exit_step_on_copy(struct vcpu *vcpu, uint64_t address);
 
 /* Opens the MSRs that live in the VMCS or the local APIC of a vCPU in the VM's table (exit_msr.c);
  * called by vcpu_create(), once. */

@@ -25,11 +25,18 @@ static inline bool is_memory(const struct vcpu *vcpu, uint64_t address)
     return guestmem_slot(&vcpu->vm->mem, gpa(address)) != NULL;
 }
 
+/* Where neither memory nor a device is. */
+static bool is_unclaimed(const struct vcpu *vcpu, uint64_t address)
+{
+    return !is_memory(vcpu, address) && !access_is_apic(address) &&
+           !bus_mmio_is_claimed(&vcpu->vm->bus, address & ~(PAGE_SIZE - 1));
+}
+
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      uint64_t address)
 {
-    if (is_memory(vcpu, address))
-        return exit_step_on_rom(vcpu, address);
+    if (is_memory(vcpu, address) || is_unclaimed(vcpu, address))
+        return exit_step_on_copy(vcpu, address);
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";
     for (unsigned i = 0; i < count; i++) {
@@ -139,14 +146,19 @@ static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t ac
     return decode_and_emulate(&linear, &code, address, access);
 }
 
-/* An event's delivery (stack, IDT, TSS) has met device memory: no kernel can mean that. */
+/* An event's delivery (stack, IDT, TSS) has met a device: no kernel can mean that. Where nothing
+ * is, the CPU goes through with it. */
 static bool ended_by_delivery(struct vcpu *vcpu, uint64_t address)
 {
     inject_again(vcpu);
     if (vcpu->event == 0)
         return false;
+    if (is_unclaimed(vcpu, address)) {
+        (void)exit_step_on_copy(vcpu, address);
+        return true;
+    }
     vm_end_format(vcpu->vm, VM_CRASH, 0,
-                  "an event was to be delivered through 0x%llx, which is not RAM",
+                  "an event was to be delivered through 0x%llx, which is a device",
                   (unsigned long long)address);
     return true;
 }
@@ -174,7 +186,7 @@ ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, boo
     if (!of_walk && (vmread(VMCS_EXIT_IDT_VECTORING) & EVENT_VALID) == 0)
         return false;
     inject_again(vcpu);
-    (void)exit_step_on_rom(vcpu, address);
+    (void)exit_step_on_copy(vcpu, address);
     return true;
 }
 
@@ -198,8 +210,10 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         return EXIT_SAME;
     if (ended_by_delivery(vcpu, address))
         return EXIT_SAME;
+    if (of_walk && is_unclaimed(vcpu, address))
+        return exit_step_on_copy(vcpu, address);
     if (of_walk) {
-        vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is not RAM",
+        vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
                       (unsigned long long)address);
         return EXIT_SAME;
     }

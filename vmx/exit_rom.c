@@ -4,8 +4,9 @@
  * through a descriptor in ROM marks it as accessed, LTR marks a TSS as busy, a page walk marks
  * entries, an interrupt pushes. ROM takes no notice of writes, so the CPU does its work by itself:
  * for one step, until its monitor trap flag makes it exit, there is a copy of the page that can be
- * written, and is then forgotten.
+ * written, and is then forgotten. The same serves where nothing is at all, on a page of ones.
  */
+#include "arch/string.h"
 #include "mm/page_alloc.h"
 #include "vmx/caps.h"
 #include "vmx/exit.h"
@@ -18,35 +19,54 @@ static void set_monitor_trap(struct vcpu *vcpu, bool on)
     vmwrite(VMCS_CTRL_PROC, vcpu->proc);
 }
 
+/* What a guest may make the EPT grow by where it has nothing mapped. */
+#define UNCLAIMED_TABLES 64
+
+/* Puts the page of ones where nothing is mapped, or was for earlier steps. */
+static bool map_unclaimed(struct vm *vm, gpa_t page, hpa_t copy)
+{
+    const uint64_t tables = vm->ept.table_pages;
+    memset(hpa_to_ptr(copy), 0xff, PAGE_SIZE);
+    if (ept_redirect(&vm->ept, page, copy, EPT_RW) == OK)
+        return true;
+    if (vm->unclaimed_tables >= UNCLAIMED_TABLES)
+        return false;
+    const bool mapped = ept_map(&vm->ept, page, copy, PAGE_SIZE, EPT_RW, MEMORY_WB, false) == OK;
+    vm->unclaimed_tables += (uint32_t)(vm->ept.table_pages - tables);
+    return mapped;
+}
+
 /* Copies stay the vCPU's until its end: another CPU may have one cached until its next INVEPT. */
-static bool show_copy(struct vcpu *vcpu, uint64_t page)
+static bool show_copy(struct vcpu *vcpu, gpa_t page)
 {
     struct vm *vm = vcpu->vm;
     struct rom_step *step = &vcpu->rom_step;
+    const bool memory = guestmem_slot(&vm->mem, page) != NULL;
     for (uint32_t i = 0; i < step->count; i++) {
         if (step->guest[i] ==
-            page) /* another vCPU, at its end of a step, has shown the ROM again */
-            return ept_redirect(&vm->ept, gpa(page), step->copy[i], EPT_RWX) == OK;
+            page.v) /* another vCPU, at its end of a step, has taken it away again */
+            return ept_redirect(&vm->ept, page, step->copy[i], memory ? EPT_RWX : EPT_RW) == OK;
     }
     if (step->count == ROM_STEP_PAGES || !control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
         return false;
     hpa_t *copy = &step->copy[step->count];
     if (copy->v == 0 && page_alloc(1, 1, copy) != OK)
         return false;
-    if (!guestmem_read(&vm->mem, gpa(page), hpa_to_ptr(*copy), PAGE_SIZE) ||
-        ept_redirect(&vm->ept, gpa(page), *copy, EPT_RWX) != OK)
+    if (memory ? !guestmem_read(&vm->mem, page, hpa_to_ptr(*copy), PAGE_SIZE) ||
+                     ept_redirect(&vm->ept, page, *copy, EPT_RWX) != OK
+               : !map_unclaimed(vm, page, *copy))
         return false;
-    step->guest[step->count++] = page;
+    step->guest[step->count++] = page.v;
     return true;
 }
 
-enum exit_action exit_step_on_rom(struct vcpu *vcpu, uint64_t address)
+enum exit_action exit_step_on_copy(struct vcpu *vcpu, uint64_t address)
 {
     vm_lock(vcpu->vm);
-    const bool shown = show_copy(vcpu, address & ~(PAGE_SIZE - 1));
+    const bool shown = show_copy(vcpu, gpa(address & ~(PAGE_SIZE - 1)));
     vm_unlock(vcpu->vm);
     if (!shown) {
-        vm_end_format(vcpu->vm, VM_CRASH, 0, "a write to ROM at 0x%llx that cannot be stepped over",
+        vm_end_format(vcpu->vm, VM_CRASH, 0, "an access to 0x%llx that cannot be stepped over",
                       (unsigned long long)address);
         return EXIT_SAME;
     }
@@ -62,6 +82,10 @@ enum exit_action exit_monitor_trap(struct vcpu *vcpu)
     vm_lock(vm);
     while (step->count > 0) {
         const gpa_t page = gpa(step->guest[--step->count]);
+        if (guestmem_slot(&vm->mem, page) == NULL) {
+            (void)ept_protect(&vm->ept, page, PAGE_SIZE, 0); /* mapped by itself */
+            continue;
+        }
         const unsigned perms = guestmem_is_writable(&vm->mem, page) ? EPT_RWX : EPT_R | EPT_X;
         const hpa_t rom = ptr_to_hpa(guestmem_window(&vm->mem, page, PAGE_SIZE));
         (void)ept_redirect(&vm->ept, page, rom, perms); /* has succeeded once */

@@ -12,8 +12,8 @@ ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
 ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0),
               "cr3device": ("crash", 0), "idtdevice": ("crash", 0), "x87device": ("crash", 0)}
 REASONS = {"haltcli": "halted with interrupts disabled",
-           "cr3device": "page tables at 0xd00000[0-9a-f]{2}, which is not RAM",
-           "idtdevice": "an event was to be delivered through 0xfec000[0-9a-f]{2}, which is not RAM",
+           "cr3device": "page tables at 0xfec00[0-9a-f]{3}, which is a device",
+           "idtdevice": "an event was to be delivered through 0xfec000[0-9a-f]{2}, which is a device",
            "x87device": "an instruction on device memory at 0xfec00000 is not emulated: d9 "}
 
 # With and without APIC virtualisation, preemption timer, 1 GiB pages, 5-level paging; with CPUs to

@@ -147,6 +147,9 @@ static void device_memory(void **state)
     assert_int_equal(bus_add_mmio(&bus, &range), ERR_BAD_INPUT);
     assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 2, .last = 1}),
                      ERR_BAD_INPUT);
+    assert_true(bus_mmio_is_claimed(&bus, 0xfec00000));
+    assert_false(bus_mmio_is_claimed(&bus, 0xfec01000));
+    assert_false(bus_mmio_is_claimed(&bus, 0xfebff000));
     assert_int_equal(bus_mmio_read(&bus, 0xfec00010, 4), 0x55667788);
     assert_true(bus_mmio_read(&bus, 0xfec00010, 8) == 0x1122334455667788);
     bus_mmio_write(&bus, 0xfec00ffe, 2, 0x12345678);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Memory where nothing is: reads are all ones, writes are dropped, in every width. */
+#include "guest/lib/cpu.h"
 #include "guest/lib/test.h"
 #include "hostile.h"
 
 #include <stddef.h>
+
+#define TABLE_GONE 0x40000000ull
 
 static const char RULE[] = "unclaimed memory";
 
@@ -25,9 +28,51 @@ static void check_hole(uint64_t address, const char *what)
     test_equal(*p8, ~0ull, what, "writes are dropped");
 }
 
+extern uint64_t page_tables[];
+
+static void read_at(void *address)
+{
+    (void)*(volatile uint8_t *)address;
+}
+
+/* A page table where nothing is has entries of all ones. */
+static void check_page_table(void)
+{
+    uint64_t *entry = &page_tables[2 * 512 + TABLE_GONE / 0x200000], old = *entry;
+    *entry = 0xd0000000 | 7;
+    write_cr3(read_cr3());
+    test_fault(probe_call(read_at, (void *)TABLE_GONE), (struct probe){VECTOR_PF, 9},
+               "a page table there: #PF for its reserved bits", RULE);
+    *entry = old;
+    write_cr3(read_cr3());
+}
+
+/* INT3 with a stack there; returns what it finds of its frame. */
+uint64_t int3_on_nothing(void);
+void int3_entry(void);
+__asm__("int3_on_nothing:\n"
+        "    mov %rsp, %rcx\n"
+        "    mov $0xd0000800, %esp\n"
+        "    int3\n"
+        "int3_entry:\n"
+        "    mov (%rsp), %rax\n"
+        "    mov %rcx, %rsp\n"
+        "    ret\n");
+
+static void check_stack(void)
+{
+    const uint64_t old[2] = {trap_gate(VECTOR_BP)[0], trap_gate(VECTOR_BP)[1]};
+    trap_set_gate(VECTOR_BP, int3_entry);
+    test_equal(int3_on_nothing(), ~0ull, "INT3 with its stack there: the frame is lost", RULE);
+    trap_gate(VECTOR_BP)[0] = old[0];
+    trap_gate(VECTOR_BP)[1] = old[1];
+}
+
 void check_memory(void)
 {
     check_hole(0xd0000000, "0xd0000000");
     check_hole(0xcffffffc, "across two pages, 0xcffffffc");
     check_hole(0xfeb00000, "between the chips, 0xfeb00000");
+    check_page_table();
+    check_stack();
 }
