@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Debug consoles and debug-exit as test kernels and firmware know them from Bochs and QEMU. */
+/* Debug consoles and exits as test kernels and firmware know them from Bochs and QEMU. */
 #include "drivers/virt/vdebug.h"
 
-enum { PORT_CONSOLE = 0xe9, PORT_EXIT = 0xf4, PORT_LOG = 0x402 };
+enum { PORT_CONSOLE = 0xe9, PORT_EXIT = 0xf4, PORT_LOG = 0x402, PORT_SHUTDOWN = 0x8900 };
 
 static uint32_t read_console(void *dev, uint16_t port, unsigned bytes)
 {
@@ -28,6 +28,23 @@ static void write_exit(void *dev, uint16_t port, unsigned bytes, uint32_t value)
         power_line_request(&debug->power, VM_DEBUG_EXIT, value, "debug-exit port");
 }
 
+/* A wrong letter begins the word anew. */
+static void write_shutdown(void *dev, uint16_t port, unsigned bytes, uint32_t value)
+{
+    static const char word[] = "Shutdown";
+    struct vdebug *debug = dev;
+    (void)port;
+    (void)bytes;
+    if (value != (uint8_t)word[debug->letters])
+        debug->letters = 0;
+    if (value == (uint8_t)word[debug->letters])
+        debug->letters++;
+    if (debug->letters < sizeof(word) - 1)
+        return;
+    debug->letters = 0;
+    power_line_request(&debug->power, VM_POWEROFF, 0, "Shutdown to port 0x8900");
+}
+
 enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
                         bool firmware_log, struct bus *bus, struct power_line power)
 {
@@ -36,6 +53,9 @@ enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byt
     enum status s = bus_add_ports(bus, &range);
     range.first = range.last = PORT_LOG;
     if (s == OK && firmware_log)
+        s = bus_add_ports(bus, &range);
+    range = (struct port_range){PORT_SHUTDOWN, PORT_SHUTDOWN, 1, debug, NULL, write_shutdown};
+    if (s == OK)
         s = bus_add_ports(bus, &range);
     if (s != OK)
         return s;

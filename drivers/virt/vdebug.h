@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The ports by which test kernels speak in emulators, console 0xe9 and debug-exit 0xf4; and 0x402,
- * where firmware for virtual machines writes its log. */
+/* The ports by which test kernels speak in emulators: console 0xe9, debug-exit 0xf4, power-off by
+ * the word `Shutdown` to 0x8900; and 0x402, where firmware for virtual machines writes its log. */
 #pragma once
 
 #include "vmx/bus.h"
@@ -10,9 +10,10 @@ struct vdebug {
     void (*out)(void *ctx, uint8_t byte);
     void *ctx;
     struct power_line power;
+    uint8_t letters; /* of `Shutdown`, that have come */
 };
 
 /* out is called for each byte written to port 0xe9, and to 0x402 with firmware_log; without,
- * firmware finds that there is nobody to write to. It has no state, so no reset either. */
+ * firmware finds that there is nobody to write to. */
 enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
                         bool firmware_log, struct bus *bus, struct power_line power);

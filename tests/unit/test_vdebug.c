@@ -52,6 +52,25 @@ static void exit_code(void **state)
     assert_int_equal(bus_port_read(&bus, 0xf4, 4), 0xffffffff);
 }
 
+static void write_word(const char *word)
+{
+    for (; *word != 0; word++)
+        out(0x8900, (uint8_t)*word);
+}
+
+static void shutdown_word(void **state)
+{
+    (void)state;
+    write_word("ShutShutdow");
+    out(0x8900, 'N');
+    write_word("hutdownSShut");
+    assert_int_equal(power_end, VM_RUNS);
+    write_word("dow");
+    assert_int_equal(power_end, VM_RUNS);
+    write_word("n");
+    assert_int_equal(power_end, VM_POWEROFF);
+}
+
 static void occupied_ports_are_reported(void **state)
 {
     (void)state;
@@ -65,6 +84,7 @@ int main(void)
         cmocka_unit_test_setup(console, setup),
         cmocka_unit_test_setup(firmware_log, setup),
         cmocka_unit_test_setup(exit_code, setup),
+        cmocka_unit_test_setup(shutdown_word, setup),
         cmocka_unit_test_setup(occupied_ports_are_reported, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
