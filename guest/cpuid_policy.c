@@ -39,7 +39,7 @@ static const struct feature_rule rules[] = {
                      BIT(22) | BIT(23) | BIT(25) | LEAF1_ECX_XSAVE | BIT(28) | BIT(29) | BIT(30),
               .edx = 0x0f8bfbff},
      .set = {.ebx = 1u << 16, .ecx = BIT(21) | BIT(24) | BIT(31), .edx = 0x000152a0},
-     .dynamic = CPUID_APIC_ID_1 | CPUID_OSXSAVE},
+     .dynamic = CPUID_APIC_ID_1 | CPUID_OSXSAVE | CPUID_APIC},
     /* Cache and TLB descriptors: descriptive only. */
     {.leaf = 2, .pass = {~0u, ~0u, ~0u, ~0u}},
     /* Leaf 6, power: only ARAT, since our APIC timer never stops. */

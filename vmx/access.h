@@ -21,9 +21,9 @@ static inline void access_port_write(struct vcpu *vcpu, uint16_t port, unsigned 
     vm_unlock(vcpu->vm);
 }
 
-static inline bool access_is_apic(uint64_t gpa)
+static inline bool access_is_apic(const struct vcpu *vcpu, uint64_t gpa)
 {
-    return gpa / PAGE_SIZE == VM_APIC_PAGE_GPA / PAGE_SIZE;
+    return gpa / PAGE_SIZE == vcpu->apic_frame;
 }
 
 /* bytes: 1, 2, 4 or 8 */
@@ -31,8 +31,8 @@ static inline uint64_t access_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigne
 {
     const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    const uint64_t value = access_is_apic(gpa) ? intc->mmio_read(intc->chip, gpa, bytes)
-                                               : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
+    const uint64_t value = access_is_apic(vcpu, gpa) ? intc->mmio_read(intc->chip, gpa, bytes)
+                                                     : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
     vm_unlock(vcpu->vm);
     return value;
 }
@@ -42,7 +42,7 @@ static inline void access_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned b
 {
     const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    if (access_is_apic(gpa))
+    if (access_is_apic(vcpu, gpa))
         intc->mmio_write(intc->chip, gpa, bytes, value);
     else
         bus_mmio_write(&vcpu->vm->bus, gpa, bytes, value);

@@ -18,6 +18,7 @@ enum cpuid_dynamic {
     CPUID_OSPKE = 1u << 4,       /* ECX[4] = CR4.PKE */
     CPUID_XSAVE_SIZE = 1u << 5,  /* EBX = cpuid_xsave_size(XCR0, not compacted) */
     CPUID_XSAVES_SIZE = 1u << 6, /* EBX = cpuid_xsave_size(XCR0 | XSS, compacted) */
+    CPUID_APIC = 1u << 7,        /* EDX[9] = IA32_APIC_BASE.EN */
 };
 
 struct cpuid_entry {

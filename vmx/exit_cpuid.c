@@ -4,7 +4,10 @@
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 
-/* SDM, "CPUID—CPU Identification": the bits that follow CR4, XCR0 and the APIC ID. */
+#define APIC_BASE_EN (1ull << 11)
+#define EDX_APIC     (1u << 9)
+
+/* SDM, "CPUID—CPU Identification": the bits that follow CR4, XCR0 and the local APIC. */
 static void patch_dynamic(const struct vcpu *vcpu, uint32_t dynamic, struct cpuid_regs *out)
 {
     const struct vm *vm = vcpu->vm;
@@ -19,6 +22,8 @@ static void patch_dynamic(const struct vcpu *vcpu, uint32_t dynamic, struct cpui
         out->ebx = cpuid_xsave_size(&vm->cpuid, vcpu->xcr0, false);
     if ((dynamic & CPUID_XSAVES_SIZE) != 0)
         out->ebx = cpuid_xsave_size(&vm->cpuid, vcpu->xcr0, true);
+    if ((dynamic & CPUID_APIC) != 0 && (vcpu->intc.read_base(vcpu->intc.chip) & APIC_BASE_EN) == 0)
+        out->edx &= ~EDX_APIC;
     if ((dynamic & CPUID_APIC_ID_1) != 0)
         out->ebx = (out->ebx & 0x00ffffffu) | vcpu->apic_id << 24;
     if ((dynamic & CPUID_APIC_ID_B) != 0)

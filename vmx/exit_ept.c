@@ -28,7 +28,7 @@ static inline bool is_memory(const struct vcpu *vcpu, uint64_t address)
 /* Where neither memory nor a device is. */
 static bool is_unclaimed(const struct vcpu *vcpu, uint64_t address)
 {
-    return !is_memory(vcpu, address) && !access_is_apic(address) &&
+    return !is_memory(vcpu, address) && !access_is_apic(vcpu, address) &&
            !bus_mmio_is_claimed(&vcpu->vm->bus, address & ~(PAGE_SIZE - 1));
 }
 

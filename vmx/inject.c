@@ -201,14 +201,14 @@ void inject_prepare(struct vcpu *vcpu)
     /* A debug trap goes first: an event that is injected would make the CPU forget it (SDM,
      * "Delivery of Pending Debug Exceptions after VM Entry"). */
     bool trap = vmread(VMCS_GUEST_PENDING_DEBUG) != 0;
-    if (event == 0 && vcpu->nmi_pending && !trap &&
+    if (event == 0 && vcpu->nmis_pending != 0 && !trap &&
         (blocked & (BLOCKED_BY_NMI | BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0) {
-        vcpu->nmi_pending = false;
+        vcpu->nmis_pending--;
         event = EVENT_VALID | EVENT_NMI | VECTOR_NMI;
     }
     /* Behind STI the NMI window may open at once, again and again (SDM, "Other Causes of VM
      * Exits"): the interrupt window opens an instruction later. */
-    if (vcpu->nmi_pending)
+    if (vcpu->nmis_pending != 0)
         windows |=
             event == 0 && (blocked & BLOCKED_BY_STI) != 0 ? PROC_INTERRUPT_WINDOW : PROC_NMI_WINDOW;
 

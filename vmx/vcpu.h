@@ -42,9 +42,11 @@ enum vcpu_activity {
 /* What other CPUs ask of a vCPU: bits of requests. SIPI's vector is in its bits 15:8. */
 enum {
     REQUEST_NMI = 1,
-    REQUEST_INIT = 2,
-    REQUEST_SIPI = 4,
-    REQUESTS_ARE_TAKEN = 8, /* the vCPU is about it: what it does next is not known yet */
+    REQUEST_NMI_AGAIN = 2,
+    REQUEST_NMIS = REQUEST_NMI | REQUEST_NMI_AGAIN,
+    REQUEST_INIT = 4,
+    REQUEST_SIPI = 8,
+    REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
 /* How far the VMCS has come. The last is told to vmx_enter() after each other user of the stack. */
@@ -66,6 +68,8 @@ struct rom_step {
     hpa_t copy[ROM_STEP_PAGES]; /* 0: not needed yet */
 };
 
+#define VCPU_NO_APIC_FRAME UINT64_MAX /* off, or in x2APIC mode */
+
 struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
@@ -74,18 +78,19 @@ struct vcpu {
     uint8_t phys_bits;     /* MAXPHYADDR, as its CPUID says */
     bool posting;          /* the CPU takes posted interrupts by itself */
     uint16_t vpid;
-    uint32_t index;   /* from 0: the boot processor */
-    uint32_t apic_id; /* the initial one: index */
-    uint8_t launch;   /* enum vcpu_launch */
+    uint32_t index;      /* from 0: the boot processor */
+    uint32_t apic_id;    /* the initial one: index */
+    uint64_t apic_frame; /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
+    uint8_t launch;      /* enum vcpu_launch */
     /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. Others
      * set it by vcpu_kick(). */
     bool attention;
-    bool nmi_pending;
-    uint8_t activity;  /* enum vcpu_activity */
-    bool halted_open;  /* what ends VCPU_HALTED: interrupts, */
-    bool halted_nmi;   /* NMIs, */
-    bool halted_trap;  /* a pending debug trap. The first is true while it runs. */
-    uint32_t requests; /* atomic */
+    uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
+    uint8_t activity;     /* enum vcpu_activity */
+    bool halted_open;     /* what ends VCPU_HALTED: interrupts, */
+    bool halted_nmi;      /* NMIs, */
+    bool halted_trap;     /* a pending debug trap. The first is true while it runs. */
+    uint32_t requests;    /* atomic */
     bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
 
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
@@ -123,6 +128,7 @@ static inline void vcpu_place(struct vcpu *vcpu, struct vm *vm, uint32_t index)
     vcpu->seat->vcpu_count++;
     vcpu->timers = &vcpu->seat->timers;
     vcpu->attention = true;
+    vcpu->apic_frame = VM_APIC_PAGE_GPA / PAGE_SIZE;
     vm->vcpu[index] = vcpu;
     vm->vcpu_count++;
 }

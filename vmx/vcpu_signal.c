@@ -5,6 +5,7 @@
 #include "arch/format.h"
 #include "arch/lapic.h"
 #include "vmx/boot_state.h"
+#include "vmx/events.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
@@ -80,8 +81,12 @@ static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
 {
     uint32_t old = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED);
     __atomic_add_fetch(&vcpu->vm->request_count, 1, __ATOMIC_SEQ_CST);
-    while (!__atomic_compare_exchange_n(&vcpu->requests, &old, (old & ~drop) | add, true,
-                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+    uint32_t new;
+    do {
+        const uint32_t again = (old & add & REQUEST_NMI) != 0 ? REQUEST_NMI_AGAIN : 0;
+        new = (old & ~drop) | add | again;
+    } while (!__atomic_compare_exchange_n(&vcpu->requests, &old, new, true, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED));
     vcpu_kick(vcpu);
 }
 
@@ -93,7 +98,7 @@ static void line_nmi(void *vcpu)
 /* A SIPI from before the INIT does not count. */
 static void line_init(void *vcpu)
 {
-    request(vcpu, REQUEST_SIPI | REQUEST_NMI, REQUEST_INIT);
+    request(vcpu, REQUEST_SIPI | REQUEST_NMIS, REQUEST_INIT);
 }
 
 static void line_startup(void *vcpu, unsigned vector)
@@ -130,12 +135,24 @@ static void take_init(struct vcpu *vcpu)
     exit_flush_tlb(vcpu);
     vcpu_reset_debug();
     vcpu->event = 0;
-    vcpu->nmi_pending = false;
+    vcpu->nmis_pending = 0;
     vm_lock(vm);
     vcpu->intc.init(vcpu->intc.chip);
     vm_unlock(vm);
     vcpu->activity = vcpu->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
     vcpu->halted_open = true;
+}
+
+/* A CPU delivers an NMI as it comes, and latches one more while the handler runs (SDM, "Handling
+ * Multiple NMIs"): two that come while it is not in the guest are not one. */
+static void take_nmis(struct vcpu *vcpu, uint32_t taken)
+{
+    const bool in_handler = (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) != 0 ||
+                            (vcpu->event != 0 && (vcpu->event & EVENT_TYPE_MASK) == EVENT_NMI);
+    const unsigned room = in_handler ? 1 : 2;
+    const unsigned came = (taken & REQUEST_NMIS) == REQUEST_NMIS ? 2 : 1;
+    const unsigned count = vcpu->nmis_pending + came;
+    vcpu->nmis_pending = (uint8_t)(count < room ? count : room);
 }
 
 void vcpu_take_requests(struct vcpu *vcpu)
@@ -144,8 +161,8 @@ void vcpu_take_requests(struct vcpu *vcpu)
         __atomic_exchange_n(&vcpu->requests, REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
     if ((taken & REQUEST_INIT) != 0)
         take_init(vcpu);
-    if ((taken & REQUEST_NMI) != 0)
-        vcpu->nmi_pending = true;
+    if ((taken & REQUEST_NMIS) != 0)
+        take_nmis(vcpu, taken);
     if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == VCPU_WAITS_FOR_SIPI) {
         const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
         vmwrite(VMCS_GUEST_CS, page << 8);
@@ -166,7 +183,7 @@ bool vcpu_is_wanted(const struct vcpu *vcpu)
     if (activity == VCPU_WAITS_FOR_SIPI)
         return (requests & REQUEST_SIPI) != 0;
     return vcpu->halted_trap ||
-           (((requests & REQUEST_NMI) != 0 || vcpu->nmi_pending) && vcpu->halted_nmi);
+           (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
 }
 
 void vm_end_request(void *dev, enum vm_end end, uint32_t code, const char *why)

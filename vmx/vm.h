@@ -12,7 +12,7 @@
 #include "vmx/stats.h"
 #include "vmx/timers.h"
 
-#define VM_APIC_PAGE_GPA     0xfee00000ull /* apic_access_page in the EPT, and its bus range */
+#define VM_APIC_PAGE_GPA     0xfee00000ull /* where local APICs are, unless moved */
 #define VM_MAX_HYPERCALLS    8
 #define VM_MAX_VCPUS         16
 #define VMCALL_UNKNOWN       (-1000) /* the results that are not a hypercall's own: guest/hypercall.h */
@@ -60,7 +60,10 @@ struct vm {
     uint32_t ept_changes;                       /* how often vm_ept_changed() was called; atomic */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
 
-    hpa_t apic_access_page; /* at VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses */
+    /* At VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses, as long as all vCPUs have their
+     * registers there: to others it would be memory. */
+    hpa_t apic_access_page;
+    uint32_t apics_elsewhere;
 
     struct vcpu *vcpu[VM_MAX_VCPUS];
     uint32_t vcpu_count;

@@ -89,18 +89,41 @@ static void msr_bitmap_set_x2apic(const struct vcpu *vcpu, bool open)
     msr_bitmap_set(vcpu, MSR_IA32_X2APIC_SELF_IPI, MSR_WRITE, !open);
 }
 
+/* An APIC that is off, in x2APIC mode or elsewhere does not answer at the usual place. Where one is
+ * such, accesses of all vCPUs are emulated: the EPT is theirs together. */
+static void place_apic(struct vcpu *vcpu, uint64_t base)
+{
+    struct vm *vm = vcpu->vm;
+    const uint64_t usual = VM_APIC_PAGE_GPA / PAGE_SIZE;
+    const bool was_away = vcpu->apic_frame != usual;
+    const bool listens = (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
+    vcpu->apic_frame = listens ? base / PAGE_SIZE : VCPU_NO_APIC_FRAME;
+    const bool is_away = vcpu->apic_frame != usual;
+    if (is_away == was_away || vm->apic_access_page.v == 0)
+        return;
+    vm_lock(vm);
+    vm->apics_elsewhere += is_away ? 1 : UINT32_MAX;
+    const gpa_t page = gpa(VM_APIC_PAGE_GPA);
+    if ((vm->apics_elsewhere == 0 ? ept_redirect(&vm->ept, page, vm->apic_access_page, EPT_RW)
+                                  : ept_protect(&vm->ept, page, PAGE_SIZE, 0)) != OK)
+        panic("no EPT entry for the APIC page");
+    vm_unlock(vm);
+    vm_ept_changed(vm);
+}
+
 void vmcs_set_apic_mode(struct vcpu *vcpu)
 {
+    const uint64_t base = vcpu->intc.read_base(vcpu->intc.chip);
+    place_apic(vcpu, base);
     if (!vcpu->assisted)
         return;
     const uint32_t all = PROC2_VIRTUALIZE_APIC_ACCESSES | PROC2_VIRTUALIZE_X2APIC |
                          PROC2_APIC_REGISTER_VIRTUALIZATION | PROC2_VIRTUAL_INTERRUPT_DELIVERY;
-    uint64_t base = vcpu->intc.read_base(vcpu->intc.chip);
     uint32_t mode = PROC2_VIRTUAL_INTERRUPT_DELIVERY;
     bool x2apic = (base & APIC_BASE_X2APIC) != 0;
     if (x2apic)
         mode |= PROC2_VIRTUALIZE_X2APIC | PROC2_APIC_REGISTER_VIRTUALIZATION;
-    else if ((base & APIC_BASE_ENABLE) != 0)
+    else if (vcpu->apic_frame == VM_APIC_PAGE_GPA / PAGE_SIZE)
         mode |= PROC2_VIRTUALIZE_APIC_ACCESSES | PROC2_APIC_REGISTER_VIRTUALIZATION;
     uint32_t proc2 = (vcpu->proc2 & ~all) | mode;
     if (proc2 == vcpu->proc2)

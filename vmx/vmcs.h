@@ -19,5 +19,6 @@ uint64_t vmcs_cr4_allowed(const struct vcpu *vcpu);
 /* The bits of IA32_EFER that this vCPU's CPUID allows. */
 uint64_t vmcs_efer_allowed(const struct vcpu *vcpu);
 
-/* Matches APIC-virtualization controls and MSR bitmap to the mode of the vCPU's local APIC. */
+/* Matches APIC-virtualization controls, MSR bitmap, and what is mapped at the APIC's page, to mode
+ * and address of the vCPU's local APIC. */
 void vmcs_set_apic_mode(struct vcpu *vcpu);

@@ -81,7 +81,7 @@ static void test_hidden_and_shown(void **state)
     assert_int_equal(e->edx & (1u << 18 | 1u << 21 | 1u << 22 | 1u << 28 | 7u << 29 | 1u << 30), 0);
     assert_int_equal(e->edx & 0x000152a0, 0x000152a0);
     assert_int_equal(e->ebx, 0x0001ff00);
-    assert_int_equal(e->dynamic, CPUID_APIC_ID_1 | CPUID_OSXSAVE);
+    assert_int_equal(e->dynamic, CPUID_APIC_ID_1 | CPUID_OSXSAVE | CPUID_APIC);
 
     e = find(7, 0);
     assert_int_equal(e->eax, 1);
