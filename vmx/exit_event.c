@@ -9,8 +9,10 @@
 #include "vmx/insn.h"
 
 #define DR7_GD            (1ull << 13)
-#define DR6_CLEARED_BY_DB 0xeull /* what a new #DB may clear: B1..B3, with B0 below */
-#define DEBUGCTL_BTF      (1ull << 1)
+#define DR6_CLEARED_BY_DB 0xfull /* what a new #DB clears: B0 to B3 */
+/* Active low, and not what is reflected here: a bus lock, a transaction that is debugged. */
+#define DR6_SET_BY_DB (1ull << 11 | 1ull << 16)
+#define DEBUGCTL_BTF  (1ull << 1)
 
 static uint64_t read_dr6(void)
 {
@@ -27,7 +29,7 @@ static void write_dr6(uint64_t value)
 /* The guest's DR0 to DR6 are in the CPU, the host uses none. */
 void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes)
 {
-    write_dr6((read_dr6() & ~(DR6_CLEARED_BY_DB | 1)) | causes);
+    write_dr6((read_dr6() & ~DR6_CLEARED_BY_DB) | DR6_SET_BY_DB | causes);
     vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~DR7_GD);
     vmwrite(VMCS_GUEST_DEBUGCTL, vmread(VMCS_GUEST_DEBUGCTL) & ~DEBUGCTL_BTF);
     vcpu_inject_exception(vcpu, VECTOR_DEBUG);

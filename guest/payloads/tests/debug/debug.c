@@ -10,16 +10,17 @@
 
 #include <stddef.h>
 
-#define RFLAGS_TF   0x100ull
-#define RFLAGS_RF   0x10000ull
-#define DR6_CLEAR   0xffff0ff0ull
-#define DR6_BD      (1ull << 13)
-#define DR6_BS      (1ull << 14)
-#define DR6_CAUSES  0xe00full
-#define DR7_FIXED   0x400ull
-#define DR7_GD      (1ull << 13)
-#define CR4_DE      8ull
-#define SCRATCH_OUT 0xed
+#define RFLAGS_TF    0x100ull
+#define RFLAGS_RF    0x10000ull
+#define DR6_CLEAR    0xffff0ff0ull
+#define DR6_BD       (1ull << 13)
+#define DR6_BS       (1ull << 14)
+#define DR6_CAUSES   0xe00full
+#define DR7_FIXED    0x400ull
+#define DR7_GD       (1ull << 13)
+#define CR4_DE       8ull
+#define SCRATCH_OUT  0xed
+#define MSR_DEBUGCTL 0x1d9u
 
 /* DR7's R/W and LEN of a breakpoint. */
 enum { ON_CODE, ON_WRITE, ON_PORT, ON_ACCESS };
@@ -210,6 +211,67 @@ static void check_steps(void)
     test_equal(hit[1].rflags & RFLAGS_RF, 0, "RF is clear behind it", "SDM, RFLAGS.RF");
 }
 
+/* Debug exceptions in the shadow of MOV SS. */
+static void check_shadow(void)
+{
+    const char *rule = "SDM, Masking Exceptions and Interrupts When Switching Stacks";
+    run(&piece_shadow_int1);
+    check_hit(0, piece_shadow_int1.next, 0, "INT1 behind MOV SS, single-stepped: its own #DB",
+              rule);
+    test_equal(hits, 1, "and no other", rule);
+
+    uint16_t ss;
+    __asm__ volatile("mov %%ss, %0" : "=r"(ss));
+    piece_variable[0] = ss;
+    static const struct {
+        const struct piece *piece;
+        unsigned hits;
+        uint64_t causes;
+        const char *what;
+    } rows[] = {{&piece_watch_nop, 1, 2, "its own breakpoint traps behind NOP"},
+                {&piece_watch_cpuid, 1, 2, "behind CPUID"},
+                {&piece_watch_int1, 1, 0, "and not beside INT1's"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        break_at((uint64_t)piece_variable, ON_ACCESS, BYTES_2);
+        run(rows[i].piece);
+        check_hit(0, rows[i].piece->next, rows[i].causes, rows[i].what, rule);
+        test_equal(hits, rows[i].hits, rows[i].what, "once");
+    }
+}
+
+static void check_more_steps(void)
+{
+    hits = 0;
+    write_dr6(0);
+    piece_mov_ss.run();
+    test_equal(hit[0].dr6, DR6_CLEAR | DR6_BS, "#DB sets bits that are always 1, or mean none",
+               "SDM, Debug Status Register (DR6)");
+    hits = 0;
+    write_dr6(DR6_CLEAR | DR6_BS | 1);
+    break_at((uint64_t)piece_variable, ON_WRITE, BYTES_4);
+    piece_write.run();
+    write_dr7(DR7_FIXED);
+    test_equal(hit[0].dr6, DR6_CLEAR | DR6_BS | 2, "it clears B0 to B3 and no other",
+               "SDM, Debug Status Register (DR6)");
+}
+
+/* Bochs sleeps in HLT through a trap, and does not know BTF: but what exits is the VM's to do. */
+static void check_steps_in_vm(void)
+{
+    keep_stepping = true;
+    run(&piece_hlt);
+    keep_stepping = false;
+    interrupts_off();
+    check_hit(0, piece_hlt.at, DR6_BS, "STI does not hold a step back",
+              "SDM, Single-Step Exception Condition");
+    check_hit(1, piece_hlt.next, DR6_BS, "one behind HLT ends it", "SDM, HLT");
+
+    run(&piece_branch);
+    check_hit(0, piece_branch.next, DR6_BS, "with BTF only a branch traps, not CPUID",
+              "SDM, Single-Stepping on Branches");
+    test_equal(rdmsr(MSR_DEBUGCTL), 0, "which clears BTF", "SDM, Single-Stepping on Branches");
+}
+
 static struct probe run_bytes(struct code *code)
 {
     write_dr7(DR7_FIXED);
@@ -255,6 +317,11 @@ int main(void)
     check_devices();
     check_ports_broken();
     check_steps();
+    check_shadow();
+    check_more_steps();
+    if (test_only(TEST_VM))
+        check_steps_in_vm();
+    test_both();
     hits = 0;
     check_registers();
     return test_end();

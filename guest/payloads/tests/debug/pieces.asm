@@ -7,6 +7,8 @@ bits 64
 %define TF          0x100
 %define IOAPIC      0xfec00000
 %define APIC        0xfee00000
+%define DEBUGCTL    0x1d9
+%define DEBUGCTL_BTF 2
 
 global piece_variable
 
@@ -80,6 +82,21 @@ piece_%1:
     TRAP_ON
     mov     ss, ebx
 %endmacro
+%macro LOAD_SS_FROM_MEMORY 0            ; on which there is a breakpoint
+    mov     ss, [piece_variable]
+%endmacro
+%macro TRAP_ON_STI 0
+    TRAP_ON
+    sti
+%endmacro
+%macro BRANCH_TRAP_ON 0
+    mov     ecx, DEBUGCTL
+    mov     eax, DEBUGCTL_BTF
+    xor     edx, edx
+    wrmsr
+    TRAP_ON
+    cpuid
+%endmacro
 %macro LOAD_IOAPIC 0
     mov     esi, IOAPIC
     xor     eax, eax
@@ -101,6 +118,12 @@ PIECE device_cmp, LOAD_IOAPIC, {cmp [rsi], eax}
 PIECE apic_read, {mov esi, APIC + 0x30}, {mov eax, [rsi]}
 PIECE mov_dr, nop, {mov dr3, rax}
 PIECE mov_ss, LOAD_SS, nop
+PIECE shadow_int1, LOAD_SS, {db 0xf1}
+PIECE watch_int1, LOAD_SS_FROM_MEMORY, {db 0xf1}
+PIECE watch_nop, LOAD_SS_FROM_MEMORY, nop
+PIECE watch_cpuid, LOAD_SS_FROM_MEMORY, cpuid
+PIECE hlt, TRAP_ON_STI, hlt
+PIECE branch, BRANCH_TRAP_ON, {db 0xeb, 0} ; JMP to what follows
 PIECE movs, LOAD_STRING, rep movsb
 PIECE insb, LOAD_INSB, rep insb
 PIECE device_stos, LOAD_STOS, rep stosd

@@ -12,6 +12,8 @@
 #define AREA     0x40000000ull /* linear addresses of the test: 1 GiB, its own tables */
 #define DEVICE   0xfec00000ull
 #define CR4_PKE  (1ull << 22)
+#define CR4_SMEP (1ull << 20)
+#define CR4_SMAP (1ull << 21)
 #define EFER_NXE (1ull << 11)
 
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80 };
@@ -151,6 +153,36 @@ static void check_keys(void)
     write_cr4(read_cr4() & ~CR4_PKE);
 }
 
+/* SDM, "Determination of Access Rights": what CPL 0 may do with user pages. */
+static void check_supervisor(void)
+{
+    const uint64_t cr4 = read_cr4();
+    if (cpuid(0, 0).eax < 7 || (cpuid(7, 0).ebx >> 20 & 1) == 0)
+        return;
+    setup();
+    table[1] &= ~(uint64_t)U;
+    page_tables[512] &= ~(uint64_t)U; /* the kernel itself is no user's */
+    reload();
+    write_cr4(cr4 | CR4_SMAP);
+    check_both(1, 3, false, "a user page at CPL 0 with SMAP");
+    __asm__ volatile("stac" : : : "cc");
+    check_both(ALLOWED, ALLOWED, false, "the same with RFLAGS.AC");
+    __asm__ volatile("clac" : : : "cc");
+    table[0] &= ~(uint64_t)U;
+    check_both(ALLOWED, ALLOWED, false, "a supervisor page at CPL 0 with SMAP");
+    setup();
+    write_cr4(cr4 & ~CR4_SMAP);
+    check_both(ALLOWED, ALLOWED, false, "a user page at CPL 0 without SMAP");
+
+    struct code jump = {.rsi = AREA, .length = 2, .bytes = {0xff, 0xd6}}; /* CALL RSI */
+    memset(target, 0xc3, 1);                                              /* RET */
+    expect(run(jump, false), ALLOWED, "code of a user page at CPL 0", "without SMEP");
+    write_cr4(cr4 | CR4_SMEP);
+    expect(run(jump, false), 0x11, "code of a user page at CPL 0", "with SMEP");
+    write_cr4(cr4);
+    page_tables[512] |= U;
+}
+
 static void check_flags(void)
 {
     const char *rule = "SDM, Accessed and Dirty Flags";
@@ -214,6 +246,7 @@ int main(void)
     check_rights();
     check_reserved();
     check_keys();
+    check_supervisor();
     check_flags();
     check_large();
     check_crossing();
