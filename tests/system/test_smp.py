@@ -33,7 +33,7 @@ def test_vms_share_the_cpus(nadir, payload):
 
 
 def boot_linux(nadir, debian, vcpus, cpus):
-    """Ticks from power-on to power-off, and how many of them each CPU was not asleep in, on average."""
+    """Ticks (in Bochs: instructions of each CPU, asleep or not) from power-on to power-off."""
     folder = debian()
     cfg = (folder / "nadir.cfg").read_text().replace("vcpus = 1", f"vcpus = {vcpus}")
     files = {name: folder / name for name in ("vmlinuz", "initramfs.gz")}
@@ -43,17 +43,15 @@ def boot_linux(nadir, debian, vcpus, cpus):
     assert "nadir-demo: kernel errors 1" in result.console, result
     assert not re.search(r"WARNING: CPU|BUG:|soft lockup|rcu.*stall|Spurious", result.console)
     vm = result.stats[0]
-    ticks = vm["tsc_end"] - vm["tsc_first_entry"]
-    return ticks, ticks - vm["tsc_idle"] / vm["cpus"]
+    return vm["tsc_end"] - vm["tsc_first_entry"]
 
 
 @pytest.mark.slow
 def test_linux(nadir, debian):
-    """Linux with 1, 2 and 4 vCPUs; with 4 on 4 host CPUs each executes at most 1.3 times what one
-    alone does. In time it is behind: Linux waits for its CPUs (10 ms each, and RCU)."""
-    alone, work_alone = boot_linux(nadir, debian, 1, 1)
+    """Linux with 1, 2 and 4 vCPUs; with 4 on 4 host CPUs it takes at most 1.3 times as long as with one,
+    though it starts its CPUs one by one and RCU waits for all of them."""
+    alone = boot_linux(nadir, debian, 1, 1)
     boot_linux(nadir, debian, 2, 1)
-    four, work_of_four = boot_linux(nadir, debian, 4, 4)
-    print(f"ticks: {alone}, {four} with 4 vCPUs; executed: {work_alone:.0f}, {work_of_four:.0f}")
-    assert work_of_four <= 1.3 * work_alone
-    assert four <= 1.7 * alone
+    four = boot_linux(nadir, debian, 4, 4)
+    print(f"ticks: {alone}, {four} with 4 vCPUs on 4 CPUs")
+    assert four <= 1.3 * alone
