@@ -13,7 +13,7 @@
 enum { CODE = 0x08, DATA = 0x10, OLD_TSS = 0x18, NEW_TSS = 0x20, LDT_SEL = 0x28, CODE3 = 0x30 };
 enum { DATA3 = 0x38, CONFORMING = 0x40, READ_ONLY = 0x48, ABSENT = 0x50, EXEC_ONLY = 0x58 };
 enum { STACK16 = 0x60, GATE = 0x68, ABSENT_CODE = 0x70, SMALL_CODE = 0x78 };
-enum { VECTOR_TS = 10, VECTOR_CALL = 0x30, VECTOR_EXTERNAL = 0x40 };
+enum { VECTOR_OF = 4, VECTOR_TS = 10, VECTOR_CALL = 0x30, VECTOR_EXTERNAL = 0x40 };
 enum { NT = 1 << 14, VM = 1 << 17, IOPL3 = 3 << 12, BT = 1 << 15 };
 enum { CR4_PSE = 1 << 4, PAGE_4M = 0x83, PAGE = 3 };
 
@@ -338,6 +338,74 @@ static void check_gates(void)
     check_fault(&external, NEW_TSS);
 }
 
+/* INTO and INT1: by an interrupt gate, then by a task gate. */
+static void check_trap_instructions(void)
+{
+    static const struct {
+        void (*action)(void);
+        const char *next;
+        unsigned vector;
+        const char *by_interrupt_gate, *by_task_gate;
+    } rows[] = {
+        {act_into, act_into_next, VECTOR_OF, "INTO traps behind itself",
+         "INTO through a task gate, and IRET"},
+        {act_int1, act_int1_next, VECTOR_DB, "INT1 traps behind itself",
+         "INT1 through a task gate, and IRET"},
+    };
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        setup();
+        act(rows[i].action);
+        mode32_go(&trip);
+        test_check(mode32_fault.came == 1 && mode32_fault.vector == rows[i].vector &&
+                       mode32_fault.eip == address32(rows[i].next),
+                   rows[i].by_interrupt_gate, "SDM, INT n/INTO/INT3/INT1");
+        setup();
+        act(rows[i].action);
+        leave_by = LEAVE_IRET;
+        task_gate(rows[i].vector);
+        mode32_go(&trip);
+        test_equal(in_new.came + in_old.came, 2, rows[i].by_task_gate, "SDM, Interrupt Tasks");
+        test_equal(OLD->eip, address32(rows[i].next), "the saved EIP is behind it",
+                   "SDM, Interrupt Tasks");
+    }
+}
+
+/* A task that is called again goes on behind its IRET. */
+static void check_again(void)
+{
+    setup();
+    act(act_call_twice);
+    leave_by = LEAVE_IRET;
+    mode32_go(&trip);
+    test_equal(in_new.came * 16 + in_old.came, 0x21, "CALL of a task twice", "SDM, Task Linking");
+
+    setup();
+    task_user_came = 0;
+    NEW->cs = CONFORMING | 3;
+    NEW->ss = NEW->ds = NEW->es = DATA3 | 3;
+    NEW->eip = address32((const void *)task_user);
+    mode32_go(&trip);
+    test_equal(task_user_came * 16 + in_old.came, 0x11,
+               "a task at CPL 3 in conforming code, and IRET", "SDM, Task Switching");
+
+    setup();
+    act(act_iret);
+    OLD->link = NEW_TSS;
+    describe(NEW_TSS, address32(NEW), 103, 0x8b, 0);
+    NEW->eflags = VM | 2;
+    NEW->eip = address32((const void *)task_vm86_undefined) & 15;
+    NEW->cs = address32((const void *)task_vm86_undefined) >> 4;
+    NEW->ds = 0x1234;
+    const uint32_t eip = NEW->eip;
+    mode32_gate(idt, VECTOR_UD, OLD_TSS, 0, 0x85);
+    mode32_go(&trip);
+    test_equal(in_old.came, 1, "IRET to virtual-8086 mode, #UD there back by a task gate",
+               "SDM, Task Linking");
+    test_check(NEW->eip == eip && (NEW->eflags & VM) != 0 && NEW->ds == 0x1234,
+               "its registers are saved", "SDM, Task Switching");
+    test_equal(OLD->link, NEW_TSS, "the link leads to it", "SDM, Task Linking");
+}
+
 static void check_trap_flag(void)
 {
     setup();
@@ -418,6 +486,30 @@ static void check_paging(void)
     test_equal(access_of(NEW_TSS), 0x89, "and it is not busy", before);
 }
 
+static void check_paging_gates(void)
+{
+    const char *rule = "SDM, Interrupt Tasks";
+    setup();
+    use_paging();
+    directory[0][ABSENT_PAGE >> 22] = 0;
+    NEW->cr3 = address32(directory[1]);
+    act(act_touch);
+    task_gate(VECTOR_PF);
+    mode32_go(&trip);
+    test_equal(in_new.came, 1, "#PF through a task gate", rule);
+    test_equal(in_new.cr3, address32(directory[1]), "to other page tables", rule);
+    test_equal(OLD->eip, address32(act_touch_at), "the saved EIP is the faulting one", rule);
+    test_equal(*(uint32_t *)(uint64_t)in_new.esp, 2, "its error code is on the new stack", rule);
+
+    setup();
+    act(act_load_fs);
+    task_gate(VECTOR_DF);
+    idt[VECTOR_GP] = 0; /* #GP without a gate is a second #GP */
+    mode32_go(&trip);
+    test_equal(in_new.came, 1, "#DF through a task gate", rule);
+    test_equal(*(uint32_t *)(uint64_t)in_new.esp, 0, "its error code is 0", "SDM, Interrupt 8");
+}
+
 int main(void)
 {
     test_begin("task", "hardware task switches");
@@ -428,8 +520,11 @@ int main(void)
     check_refusals();
     check_new_task_faults();
     check_gates();
+    check_trap_instructions();
+    check_again();
     check_trap_flag();
     check_rings();
     check_paging();
+    check_paging_gates();
     return test_end();
 }

@@ -26,6 +26,9 @@ extern struct record in_new, in_old;
 /* Where new tasks begin. */
 void task_new(void);
 void task_vm86(void);
+void task_vm86_undefined(void);
+void task_user(void); /* counts, and returns */
+extern uint32_t task_user_came;
 
 /* Actions, and the address behind the instruction of each. */
 void act_call(void);
@@ -37,4 +40,10 @@ void act_load_fs(void);
 void act_interrupt(void);
 void act_undefined(void);
 void act_nmi(void);
-extern const char act_call_next[], act_load_fs_at[];
+void act_call_twice(void);
+void act_into(void);
+void act_int1(void);
+void act_touch(void); /* writes to ABSENT_PAGE */
+#define ABSENT_PAGE 0xc00000u
+extern const char act_call_next[], act_load_fs_at[], act_into_next[], act_int1_next[],
+    act_touch_at[];

@@ -10,6 +10,8 @@
 global in_new, in_old, target, leave_by, task_new, task_vm86
 global act_call, act_jmp, act_int, act_int3, act_iret, act_load_fs, act_interrupt
 global act_undefined, act_nmi, act_call_next, act_load_fs_at
+global act_call_twice, act_into, act_into_next, act_int1, act_int1_next, act_touch, act_touch_at
+global task_user, task_user_came, task_vm86_undefined
 extern mode32_home
 default abs
 
@@ -55,6 +57,27 @@ bits 32
 act_call:
     call    far [target]
 act_call_next:
+    jmp     back
+act_call_twice:
+    call    far [target]
+    call    far [target]
+    jmp     back
+act_into:
+    xor     eax, eax
+    into                                ; no overflow, no trap
+    mov     al, 127
+    add     al, 127
+    into
+act_into_next:
+    jmp     back
+act_int1:
+    db      0xf1
+act_int1_next:
+    jmp     back
+act_touch:
+    mov     ecx, 0x00c00000
+act_touch_at:
+    mov     [ecx], eax
     jmp     back
 act_jmp:
     jmp     far [target]
@@ -112,6 +135,15 @@ task_new:
     jmp     OLD_TSS:0
     jmp     task_new
 
+task_user:                              ; at CPL 3
+    inc     dword [task_user_came]
+    iretd
+    jmp     task_user
+task_user_came:
+    dd      0
+
 bits 16
+task_vm86_undefined:
+    ud2
 task_vm86:
     int     VECTOR_HOME
