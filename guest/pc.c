@@ -105,7 +105,7 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     if (s != OK)
         return s;
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
-    return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz, guest_phys_bits(vm));
+    return msr_policy_init(&pc->msr, &vm->msrs, &vm->cpuid, host->microcode, host->tsc_hz);
 }
 
 static enum status make_cpu(struct pc *pc, uint32_t index, const struct pc_host *host)

@@ -35,6 +35,7 @@ struct cpuid_table {
     uint8_t first[CPUID_CLASSES * CPUID_INDEX_LEAVES];
     uint8_t out_of_range; /* index of the highest basic leaf's entry */
     uint32_t count;
+    uint32_t xd; /* leaf 0x80000001, EDX[20], unless hidden */
     struct cpuid_entry entry[CPUID_MAX_ENTRIES];
 };
 

@@ -13,6 +13,11 @@
 
 enum { TSC_AUX = 0xc0000103, PAT = 0x277, MTRR_CAP = 0xfe, MTRR_DEF = 0x2ff };
 enum { MTRR_BASE0 = 0x200, MTRR_MASK0 = 0x201, MTRR_FIX64K = 0x250, MTRR_FIX4K_LAST = 0x26f };
+enum { EFER = 0xc0000080, EFER_NXE = 1 << 11 };
+#define MISC_FEW_LEAVES (1ull << 22)
+#define MISC_NO_XD      (1ull << 34)
+/* Fast strings, thermal control, SpeedStep, MONITOR, fewer leaves, xTPR, no XD. */
+static const uint8_t misc_bits[] = {0, 3, 16, 18, 22, 23, 34};
 enum { MISC_ENABLE = 0x1a0, MCG_CAP = 0x179, MCG_STATUS = 0x17a, MCG_CTL = 0x17b };
 enum { MC0_STATUS = 0x401, MICROCODE = 0x8b, PLATFORM_INFO = 0xce, XSS = 0xda0 };
 enum { GS_BASE = 0xc0000101, KERNEL_GS_BASE = 0xc0000102 };
@@ -155,6 +160,26 @@ static void check_mtrrs(void)
     refused(MTRR_FIX4K_LAST, 0x0706060606060606, "a fixed range of type 7", "reserved");
 }
 
+static void check_misc_enable(void)
+{
+    const char *rule = "SDM, IA32_MISC_ENABLE";
+    const bool xd = (cpuid(0x80000001, 0).edx >> 20 & 1) != 0;
+    const uint32_t leaves = cpuid(0, 0).eax;
+    uint64_t value = 0;
+    read_safely(MISC_ENABLE, &value);
+    for (unsigned i = 0; i < sizeof(misc_bits); i++)
+        kept(MISC_ENABLE, value ^ 1ull << misc_bits[i], "a bit that can be written", rule);
+    write_safely(MISC_ENABLE, value | MISC_FEW_LEAVES | MISC_NO_XD);
+    test_equal(cpuid(0, 0).eax, 2, "limit CPUID maxval: up to leaf 2", rule);
+    test_equal(cpuid(0x80000001, 0).edx >> 20 & 1, 0, "XD bit disable: CPUID hides it", rule);
+    refused(EFER, rdmsr(EFER) | EFER_NXE, "and EFER.NXE is reserved then", rule);
+    write_safely(MISC_ENABLE, value);
+    test_check(cpuid(0, 0).eax == leaves && (cpuid(0x80000001, 0).edx >> 20 & 1) == xd,
+               "both as before afterwards", rule);
+    refused(MISC_ENABLE, value ^ 1ull << 11, "BTS unavailable", "read-only");
+    refused(MISC_ENABLE, value ^ 2, "IA32_MISC_ENABLE bit 1", "reserved");
+}
+
 /* What the emulated bare machine lacks, or has of its own. */
 static void check_vm_only(void)
 {
@@ -173,11 +198,7 @@ static void check_vm_only(void)
         test_fault(write_safely(MCG_STATUS, 0), none, "IA32_MCG_STATUS is cleared",
                    "SDM, Machine-Check Architecture");
         refused(MCG_STATUS, 1, "IA32_MCG_STATUS is not set", "SDM, Machine-Check Architecture");
-        read_safely(MISC_ENABLE, &value);
-        test_fault(write_safely(MISC_ENABLE, value), none, "IA32_MISC_ENABLE as it was",
-                   "no change");
-        refused(MISC_ENABLE, value ^ 1ull << 34, "IA32_MISC_ENABLE.XD disable",
-                "CPUID would have to change");
+        check_misc_enable();
         test_fault(write_safely(MICROCODE, 0), none, "microcode revision: write 0",
                    "SDM, Determining the Signature");
         cpuid(1, 0);
