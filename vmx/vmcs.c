@@ -99,6 +99,9 @@ static void place_apic(struct vcpu *vcpu, uint64_t base)
     const bool listens = (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
     vcpu->apic_frame = listens ? base / PAGE_SIZE : VCPU_NO_APIC_FRAME;
     const bool is_away = vcpu->apic_frame != usual;
+    if (listens && guestmem_slot(&vm->mem, gpa(base)) != NULL) /* memory for this vCPU only, then */
+        vm_end_format(vm, VM_CRASH, 0, "a local APIC was moved to 0x%llx, where memory is",
+                      (unsigned long long)(base & ~(PAGE_SIZE - 1)));
     if (is_away == was_away || vm->apic_access_page.v == 0)
         return;
     vm_lock(vm);

@@ -450,12 +450,11 @@ static void vlapic_written(void *chip, unsigned offset)
 static uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
 {
     struct vlapic *apic = chip;
-    uint64_t value;
-    (void)bytes; /* the bus cuts */
+    uint64_t value, all = UINT64_MAX >> (64 - 8 * bytes);
     if ((apic->base & BASE_MODE) != BASE_EN)
-        return UINT64_MAX;
+        return all;
     vlapic_read(apic, gpa & 0xffc, &value);
-    return value >> (gpa & 3) * 8;
+    return value >> (gpa & 3) * 8 & all;
 }
 
 static void vlapic_mmio_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)

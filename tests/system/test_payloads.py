@@ -10,10 +10,12 @@ from kernels import TEST_KERNELS, batch_of, lines_of, section
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
              "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0)}
 ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0),
-              "cr3device": ("crash", 0), "idtdevice": ("crash", 0), "x87device": ("crash", 0)}
+              "cr3device": ("crash", 0), "idtdevice": ("crash", 0), "x87device": ("crash", 0),
+              "apicram": ("crash", 0)}
 REASONS = {"haltcli": "halted with interrupts disabled",
            "cr3device": "page tables at 0xfec00[0-9a-f]{3}, which is a device",
            "idtdevice": "an event was to be delivered through 0xfec000[0-9a-f]{2}, which is a device",
+           "apicram": "a local APIC was moved to 0x100000, where memory is",
            "x87device": "an instruction on device memory at 0xfec00000 is not emulated: d9 "}
 
 # With and without APIC virtualisation, preemption timer, 1 GiB pages, 5-level paging; with CPUs to

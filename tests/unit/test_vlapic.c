@@ -422,13 +422,16 @@ static void test_mmio(void **state)
     assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID, 4), 2 << 24);
     assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID + 3, 1), 2);
     assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID + 4, 4), 0);
+    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + SVR, 1), 0xff & get(2, SVR));
     intc[2].mmio_write(&apic[2], BASE + TPR, 4, 0xffffffff00000033);
     assert_int_equal(get(2, TPR), 0x33);
     intc[2].mmio_write(&apic[2], BASE + TPR, 1, 0x44); /* too narrow */
     intc[2].mmio_write(&apic[2], BASE + TPR + 1, 4, 0x44);
     assert_int_equal(get(2, TPR), 0x33);
     enter_x2apic();
-    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 4), UINT64_MAX);
+    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 4), UINT32_MAX);
+    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 1), UINT8_MAX);
+    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 8), UINT64_MAX);
     intc[0].mmio_write(&apic[0], BASE + TPR, 4, 0x33);
     assert_int_equal(get(0, TPR), 0);
 }

@@ -11,9 +11,11 @@ int main(void)
     pic_init(PIC_BASE);
     apic_enable(false);
     check_local_apic("xAPIC");
+    check_moved_apic();
     if (apic_has_x2()) {
         test_check(apic_enable(true), "x2APIC mode is on", "IA32_APIC_BASE");
         check_local_apic("x2APIC");
+        check_absent_apic("x2APIC mode");
         apic_enable(false);
         test_equal(apic_read(APIC_SVR), 0x1ff, "back in xAPIC mode", "by way of off");
     }
