@@ -21,6 +21,15 @@ def test_kernel(nadir, payload, model, vcpus, cpus):
     assert result.stats[0]["vcpus"] == vcpus and result.stats[0]["cpus"] == min(vcpus, cpus)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_storm(nadir, payload, model):
+    """Two vCPUs to a CPU; the other tests of stormsmp have one, or four, to a CPU."""
+    result = nadir("[vm s]\nkernel = stormsmp.bin\nmemory = 32\nvcpus = 4\n",
+                   {"stormsmp.bin": payload("stormsmp")}, model=model, cpus=2, timeout=300)
+    assert "FAIL" not in result.console, result
+    assert result.status == 0, result
+
+
 def test_vms_share_the_cpus(nadir, payload):
     """Two VMs of two vCPUs on two CPUs run at the same time, one CPU each."""
     sections = "".join(f"[vm {name}]\nkernel = smp.bin\nmemory = 32\nvcpus = 2\n" for name in "ab")
