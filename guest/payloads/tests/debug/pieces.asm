@@ -119,7 +119,7 @@ PIECE apic_read, {mov esi, APIC + 0x30}, {mov eax, [rsi]}
 PIECE mov_dr, nop, {mov dr3, rax}
 PIECE mov_ss, LOAD_SS, nop
 PIECE shadow_int1, LOAD_SS, {db 0xf1}
-PIECE watch_int1, LOAD_SS_FROM_MEMORY, {db 0xf1}
+PIECE watch_int1, LOAD_SS_FROM_MEMORY, {db 0x2e, 0x2e, 0xf1} ; with prefixes
 PIECE watch_nop, LOAD_SS_FROM_MEMORY, nop
 PIECE watch_cpuid, LOAD_SS_FROM_MEMORY, cpuid
 PIECE hlt, TRAP_ON_STI, hlt

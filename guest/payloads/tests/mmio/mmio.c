@@ -309,6 +309,21 @@ static void check_single_step(const char *what, uint8_t operation, uint64_t rsi,
     test_check(steps == 5 && steps_inside == 4 && flags_right, what, "a trap after each iteration");
 }
 
+/* ROL m32, 3 where nothing is: executed by the CPU itself. */
+static void check_single_step_of_one(void)
+{
+    struct code code = {.rsi = HOLE,
+                        .length = 12,
+                        .bytes = {0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0xc1, 0x06, 3}};
+    steps = 0;
+    last_rcx = 1;
+    flags_right = true;
+    trap_set_handler(VECTOR_DB, on_step);
+    code_probe(&code);
+    trap_set_handler(VECTOR_DB, NULL);
+    test_check(steps == 1 && flags_right, "ROL of unclaimed memory", "a trap behind it");
+}
+
 static void check_single_steps(void)
 {
     static uint8_t ram[8];
@@ -317,6 +332,7 @@ static void check_single_steps(void)
     check_single_step("REP STOSB to device memory", 0xaa, 0, HOLE);
     check_single_step("REP INSB", 0x6c, 0, (uint64_t)ram);
     check_single_step("REP OUTSB", 0x6e, (uint64_t)ram, 0);
+    check_single_step_of_one();
 }
 
 int main(void)

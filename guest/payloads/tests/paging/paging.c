@@ -11,6 +11,7 @@
 
 #define AREA     0x40000000ull /* linear addresses of the test: 1 GiB, its own tables */
 #define DEVICE   0xfec00000ull
+#define NOTHING  0xff000000ull
 #define CR4_PKE  (1ull << 22)
 #define CR4_SMEP (1ull << 20)
 #define CR4_SMAP (1ull << 21)
@@ -238,6 +239,32 @@ static void check_crossing(void)
     test_equal(target[4095], 0x5a, "and the first is as it was", "a fault changes nothing");
 }
 
+/* Nothing is mapped at the last two pages; beyond them addresses begin again at 0. */
+static void check_top(void)
+{
+    static const char RULE[] = "SDM, Canonical Addressing";
+    static uint64_t last[3][512] __attribute__((aligned(4096)));
+    const uint64_t end = 0xfffffffffffff000;
+    page_tables[511] = (uint64_t)last[0] | P | W;
+    last[0][511] = (uint64_t)last[1] | P | W;
+    last[1][511] = (uint64_t)last[2] | P | W;
+    last[2][510] = last[2][511] = NOTHING | P | W;
+    reload();
+    struct code across = {.rsi = end - 1, .length = 3, .bytes = {0x0f, 0xb7, 0x06}};
+    struct code shift = {.rsi = end - 1, .length = 3, .bytes = {0x66, 0xd1, 0x2e}};
+    struct code around = {.rsi = end + 0xffe, .length = 2, .bytes = {0x8b, 0x06}};
+    test_fault(code_probe(&across), (struct probe){PROBE_NONE, 0}, "MOVZX across the last pages",
+               RULE);
+    test_equal(across.rax, 0xffff, "reads ones", "unclaimed memory");
+    test_fault(code_probe(&shift), (struct probe){PROBE_NONE, 0}, "SHR across them", RULE);
+    test_fault(code_probe(&around), (struct probe){PROBE_NONE, 0}, "MOV across the end", RULE);
+    struct code start = {.length = 2, .bytes = {0x8b, 0x06}}; /* MOV EAX, [RSI] */
+    code_probe(&start);
+    test_equal(around.rax, (start.rax & 0xffff) << 16 | 0xffff, "goes on at 0", RULE);
+    page_tables[511] = 0;
+    reload();
+}
+
 int main(void)
 {
     test_begin("paging", "4-level paging, through devices too");
@@ -250,5 +277,6 @@ int main(void)
     check_flags();
     check_large();
     check_crossing();
+    check_top();
     return test_end();
 }
