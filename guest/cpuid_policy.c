@@ -210,12 +210,11 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
     add(b, 0x40000001, 0, (struct cpuid_regs){0}, 0); /* no paravirtual features */
     add(b, 0x80000000u, 0, (struct cpuid_regs){.eax = MAX_EXTENDED}, 0);
 
-    const uint32_t sizes = host_leaf(b, 0x80000008u, 0).eax;
-    uint32_t physical = sizes & 0xff;
+    /* The host's, though four levels of EPT map 48 bits: the CPU itself decides by its own width
+     * which bits of a page table are reserved. */
+    uint32_t physical = host_leaf(b, 0x80000008u, 0).eax & 0xff;
     if (physical == 0)
         physical = 36; /* the SDM's value for CPUs without the leaf */
-    if (physical > facts->physical_bits)
-        physical = facts->physical_bits;
     const bool wide = facts->la57 && (host_leaf(b, 7, 0).ecx & LEAF7_ECX_LA57) != 0;
     const uint32_t linear = wide ? 57 : 48;
     add(b, 0x80000008u, 0, (struct cpuid_regs){.eax = linear << 8 | physical}, 0);
@@ -240,7 +239,7 @@ static void make_index(struct cpuid_table *t)
 enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
                                const struct cpuid_facts *facts)
 {
-    if (facts->vcpus == 0 || facts->vcpus > 255 || facts->tsc_hz == 0 || facts->physical_bits < 32)
+    if (facts->vcpus == 0 || facts->vcpus > 255 || facts->tsc_hz == 0)
         return ERR_BAD_INPUT;
     *table = (struct cpuid_table){.count = 1};
 

@@ -14,7 +14,6 @@
 
 #define SCREEN_HZ     15
 #define IDE_BASE      0xc000 /* where the disks' bus master does */
-#define EPT_PHYS_BITS 48u    /* what four levels map */
 #define IRQ_TIMER_PIN 2      /* ISA IRQ 0 at the IO-APIC, as the MADT says */
 
 /* ISA interrupt lines. */
@@ -94,7 +93,6 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     struct vm *vm = &pc->vm;
     const struct cpuid_facts facts = {
         .vcpus = config->vcpus,
-        .physical_bits = EPT_PHYS_BITS,
         .tsc_hz = host->tsc_hz,
         .rdtscp = host->rdtscp,
         .invpcid = host->invpcid,
