@@ -86,6 +86,29 @@ static void check_breakpoints(void)
                "the second right after it", "RFLAGS.RF is for one instruction only");
 }
 
+static void go(void *address)
+{
+    __asm__ volatile("jmp *%0" : : "r"(address), "a"(0), "c"(0) : "rbx", "rdx", "memory");
+    __builtin_unreachable();
+}
+
+/* The last instruction of the lower half of 48-bit addresses: what follows has no address. */
+static void check_edge(const uint8_t *instruction, unsigned length, const char *what)
+{
+    static uint64_t tables[3][512] __attribute__((aligned(4096)));
+    static uint8_t page[4096] __attribute__((aligned(4096)));
+    extern uint64_t page_tables[];
+    page_tables[255] = (uint64_t)tables[0] | 3;
+    tables[0][511] = (uint64_t)tables[1] | 3;
+    tables[1][511] = (uint64_t)tables[2] | 3;
+    tables[2][511] = (uint64_t)page | 3;
+    memcpy(page + sizeof(page) - length, instruction, length);
+    const struct probe p = probe_call(go, (void *)(0x800000000000 - length));
+    test_fault(p, (struct probe){VECTOR_GP, 0}, what, "Canonical Addressing");
+    test_equal(trap_last.rip, 0x800000000000, "the fault is the next instruction's",
+               "Canonical Addressing");
+}
+
 int main(void)
 {
     test_begin("steps", "what is stepped over, and when");
@@ -95,9 +118,11 @@ int main(void)
     trap_set_handler(VECTOR, on_interrupt);
     check_steps(step_rows);
     check_shadows(shadow_rows);
+    check_edge((const uint8_t *)"\x0f\xa2", 2, "CPUID is the last of the canonical addresses");
     if (test_only(TEST_VM)) { /* VMCALL is undefined elsewhere */
         check_steps(step_vm_rows);
         check_shadows(shadow_vm_rows);
+        check_edge((const uint8_t *)"\x0f\x01\xc1", 3, "VMCALL is the last of them");
     }
     test_both();
     check_breakpoints();
