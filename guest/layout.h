@@ -17,10 +17,11 @@
 #define LAYOUT_BIOS_DATA_END 0x500ull /* interrupt vectors and the BIOS data area */
 #define LAYOUT_BOOT_SECTOR   0x7c00ull
 
-/* Free once the kernel has taken over: RAM in the memory map. */
-#define LAYOUT_BOOT_INFO     0x10000ull /* what the boot protocol hands over, the zero page first */
-#define LAYOUT_CMDLINE       0x11000ull /* Linux's, in the same area */
-#define LAYOUT_BOOT_INFO_END 0x20000ull
+/* Free once the kernel has taken over: RAM in the memory map. High, for some kernels are linked to
+ * lie below 1 MiB. */
+#define LAYOUT_BOOT_INFO     0x70000ull /* what the boot protocol hands over, the zero page first */
+#define LAYOUT_CMDLINE       0x71000ull /* Linux's, in the same area */
+#define LAYOUT_BOOT_INFO_END 0x80000ull
 #define LAYOUT_PAGE_TABLES   0x90000ull /* PML4, PDPT, 4 page directories */
 #define LAYOUT_GDT           0x96000ull
 

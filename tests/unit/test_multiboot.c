@@ -127,6 +127,17 @@ static void test_info(void **state)
     assert_int_equal(get(info + 108, 2), 0x0210);
 }
 
+/* As programs do that have a part in real mode. */
+static void test_below_1_mib(void **state)
+{
+    (void)state;
+    make1(false, 1u << 16);
+    set_addresses(0x8000 + HEADER, 0x8000, 0x8000 + 0x600, 0x68000, 0x8180);
+    program_loads(multiboot_load);
+    assert_int_equal(boot.rip, 0x8180);
+    assert_in_range(boot.rbx, 0x68000, 0x9fc00);
+}
+
 /* They win over the ELF header, and need none. */
 static void test_address_fields(void **state)
 {
@@ -191,7 +202,7 @@ static void test_bad_addresses(void **state)
         {LOAD, LOAD, 0, 0, LOAD + ELF_BYTES - HEADER, "entry"},
         {0xfffff000, 0xfffff000, 0, 0, 0xfffff000, "does not fit"},
         {0x9f000, 0x9f000, 0, 0, 0x9f000, "own area"},
-        {0x10fff, 0x10fff, 0, 0, 0x10fff, "boot information"},
+        {0x70fff, 0x70fff, 0, 0, 0x70fff, "boot information"},
         {0x95fff, 0x95fff, 0, 0, 0x95fff, "GDT"},
         {0x100, 0x100, 0, 0, 0x100, "BIOS data area"},
     };
@@ -495,6 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elf),
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_below_1_mib),
         cmocka_unit_test(test_address_fields),
         cmocka_unit_test(test_bad_headers),
         cmocka_unit_test(test_bad_addresses),
