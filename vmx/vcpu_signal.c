@@ -141,6 +141,8 @@ static void take_init(struct vcpu *vcpu)
     vm_unlock(vm);
     vcpu->activity = vcpu->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
     vcpu->halted_open = true;
+    if (vcpu->index == 0 && guestmem_slot(&vm->mem, gpa(state.cs.base + state.rip)) == NULL)
+        vm_end_request(vm, VM_RESET, 0, "INIT of the boot processor, and no firmware to go to");
 }
 
 /* A CPU delivers an NMI as it comes, and latches one more while the handler runs (SDM, "Handling

@@ -56,6 +56,16 @@ static uint32_t read_block(void *dev, uint16_t port, unsigned bytes)
     return (offset < VPM_PM1A_EVT + 2 ? (uint32_t)pm->status : pm->enable) >> shift;
 }
 
+/* Only S5 is declared. A machine that went to sleep otherwise would never wake. */
+static void sleep(struct vpm *pm, unsigned type)
+{
+    if (type == VPM_SLP_TYP_S5)
+        power_line_request(&pm->power, VM_POWEROFF, 0, "ACPI S5");
+    else
+        power_line_request(&pm->power, VM_CRASH, type,
+                           "an ACPI sleep state that this machine does not have");
+}
+
 static void write_block(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 {
     struct vpm *pm = dev;
@@ -65,8 +75,8 @@ static void write_block(void *dev, uint16_t port, unsigned bytes, uint32_t value
     (void)bytes;
     if (offset >= VPM_PM1A_CNT) {
         pm->control = (uint16_t)((pm->control & ~lane) | (bits & CNT_KEPT) | CNT_SCI_EN);
-        if (shift != 0 && (value & CNT_SLP_EN_HIGH) && (pm->control >> 10 & 7) == VPM_SLP_TYP_S5)
-            power_line_request(&pm->power, VM_POWEROFF, 0, "ACPI S5");
+        if (shift != 0 && (value & CNT_SLP_EN_HIGH) != 0)
+            sleep(pm, pm->control >> 10 & 7);
         return;
     }
     update_timer(pm);

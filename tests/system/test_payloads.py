@@ -8,7 +8,8 @@ from kernels import TEST_KERNELS, batch_of, lines_of, section
 
 # Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
-             "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0)}
+             "poweroff": ("poweroff", 0), "reset8042": ("reset", 0), "resetcf9": ("reset", 0),
+             "initself": ("reset", 0)}
 ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0),
               "cr3device": ("crash", 0), "idtdevice": ("crash", 0), "x87device": ("crash", 0),
               "apicram": ("crash", 0), "holes": ("crash", 0)}

@@ -88,7 +88,8 @@ static void soft_off(void **state)
     assert_int_equal(in16(CNT), 0x1401); /* ACPI mode cannot be left */
     assert_int_equal(power_end, VM_RUNS);
     out16(CNT, 0x2400); /* S1 is not there */
-    assert_int_equal(power_end, VM_RUNS);
+    assert_int_equal(power_end, VM_CRASH);
+    assert_int_equal(power_code, 1);
     out16(CNT, 0x2001);
     assert_int_equal(power_end, VM_POWEROFF);
     assert_int_equal(in16(CNT) & 0x2000, 0);
