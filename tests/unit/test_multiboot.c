@@ -504,18 +504,12 @@ static void test_bad_headers2(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elf),
-        cmocka_unit_test(test_info),
-        cmocka_unit_test(test_below_1_mib),
-        cmocka_unit_test(test_address_fields),
-        cmocka_unit_test(test_bad_headers),
-        cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_bad_elf),
-        cmocka_unit_test(test_too_much),
-        cmocka_unit_test(test_info2),
-        cmocka_unit_test(test_address_tags),
-        cmocka_unit_test(test_relocatable),
-        cmocka_unit_test(test_bad_tags),
+        cmocka_unit_test(test_elf),          cmocka_unit_test(test_info),
+        cmocka_unit_test(test_below_1_mib),  cmocka_unit_test(test_address_fields),
+        cmocka_unit_test(test_bad_headers),  cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_bad_elf),      cmocka_unit_test(test_too_much),
+        cmocka_unit_test(test_info2),        cmocka_unit_test(test_address_tags),
+        cmocka_unit_test(test_relocatable),  cmocka_unit_test(test_bad_tags),
         cmocka_unit_test(test_bad_headers2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
