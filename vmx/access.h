@@ -26,13 +26,29 @@ static inline bool access_is_apic(const struct vcpu *vcpu, uint64_t gpa)
     return gpa / PAGE_SIZE == vcpu->apic_frame;
 }
 
-/* bytes: 1, 2, 4 or 8 */
-static inline uint64_t access_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
+/* For an instruction of several accesses, which holds the lock over all of them. bytes: 1, 2, 4 or
+ * 8. */
+static inline uint64_t access_mmio_read_locked(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
 {
     const struct intc *intc = &vcpu->intc;
+    return access_is_apic(vcpu, gpa) ? intc->mmio_read(intc->chip, gpa, bytes)
+                                     : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
+}
+
+static inline void access_mmio_write_locked(struct vcpu *vcpu, uint64_t gpa, unsigned bytes,
+                                            uint64_t value)
+{
+    const struct intc *intc = &vcpu->intc;
+    if (access_is_apic(vcpu, gpa))
+        intc->mmio_write(intc->chip, gpa, bytes, value);
+    else
+        bus_mmio_write(&vcpu->vm->bus, gpa, bytes, value);
+}
+
+static inline uint64_t access_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
+{
     vm_lock(vcpu->vm);
-    const uint64_t value = access_is_apic(vcpu, gpa) ? intc->mmio_read(intc->chip, gpa, bytes)
-                                                     : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
+    const uint64_t value = access_mmio_read_locked(vcpu, gpa, bytes);
     vm_unlock(vcpu->vm);
     return value;
 }
@@ -40,11 +56,7 @@ static inline uint64_t access_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigne
 static inline void access_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned bytes,
                                      uint64_t value)
 {
-    const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    if (access_is_apic(vcpu, gpa))
-        intc->mmio_write(intc->chip, gpa, bytes, value);
-    else
-        bus_mmio_write(&vcpu->vm->bus, gpa, bytes, value);
+    access_mmio_write_locked(vcpu, gpa, bytes, value);
     vm_unlock(vcpu->vm);
 }

@@ -94,7 +94,9 @@ static enum exit_action emulate_whole(struct linear *linear, const struct insn *
     uint64_t pending = vmread(VMCS_GUEST_PENDING_DEBUG);
     vcpu->regs.gpr[RSP] = rsp;
     vcpu->insn_length = insn->length;
+    vm_lock(vcpu->vm);
     enum emulate_result result = insn_emulate(insn, &env);
+    vm_unlock(vcpu->vm);
     if (linear->paging.rflags != rflags)
         vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
     if (vcpu->regs.gpr[RSP] != rsp)

@@ -106,15 +106,11 @@ static bool move_string(struct string_io *io, const struct emulate_place *place,
     if (string == NULL || io->down)
         return false;
     if (io->in) {
-        vm_lock(io->linear.vcpu->vm);
         string->read(string->dev, io->bytes, chunk, count);
-        vm_unlock(io->linear.vcpu->vm);
         linear_write(&io->linear, place, chunk);
     } else {
         linear_read(&io->linear, place, chunk);
-        vm_lock(io->linear.vcpu->vm);
         string->write(string->dev, io->bytes, chunk, count);
-        vm_unlock(io->linear.vcpu->vm);
     }
     return true;
 }
@@ -141,17 +137,17 @@ static inline void store_element(uint8_t *at, uint32_t value, unsigned bytes)
  * the VM. */
 static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
 {
-    struct vcpu *vcpu = io->linear.vcpu;
+    struct vm *vm = io->linear.vcpu->vm;
     uint8_t chunk[CHUNK_BYTES];
     unsigned done = 0;
     if (!io->in)
         linear_read(&io->linear, place, chunk);
-    while (done < count && (io->in || !vm_has_ended(vcpu->vm))) {
+    while (done < count && (io->in || !vm_has_ended(vm))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->bytes;
         if (io->in)
-            store_element(element, access_port_read(vcpu, io->port, io->bytes), io->bytes);
+            store_element(element, bus_port_read(&vm->bus, io->port, io->bytes), io->bytes);
         else
-            access_port_write(vcpu, io->port, io->bytes, load_element(element, io->bytes));
+            bus_port_write(&vm->bus, io->port, io->bytes, load_element(element, io->bytes));
         done++;
     }
     if (io->in)
@@ -192,8 +188,10 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
             return EXIT_SAME;
         if (breakpoints_on())
             note_port(qualification);
+        vm_lock(vcpu->vm);
         if (!move_string(&io, &place, n))
             n = move_piece(&io, &place, n);
+        vm_unlock(vcpu->vm);
         uint64_t step = (uint64_t)n * io.bytes;
         write_register(index, io.down ? *index - step : *index + step, io.addr_bytes);
         count -= n;

@@ -28,7 +28,9 @@ static bool read_table(void *ctx, uint32_t at, void *to, unsigned bytes)
     struct emulate_place place;
     if (!linear_translate(system_access(ctx), at, bytes, false, &place))
         return false;
+    vm_lock(((struct linear *)ctx)->vcpu->vm);
     linear_read(ctx, &place, to);
+    vm_unlock(((struct linear *)ctx)->vcpu->vm);
     return true;
 }
 
@@ -48,7 +50,9 @@ static bool write_table(void *ctx, uint32_t at, uint32_t value, unsigned bytes, 
     }
     if (!linear_translate(linear, at, bytes, true, &place))
         return false;
+    vm_lock(linear->vcpu->vm);
     linear_write(linear, &place, &value);
+    vm_unlock(linear->vcpu->vm);
     return true;
 }
 

@@ -66,7 +66,7 @@ static void physical_read(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
         n = piece_of(bytes - done);
-        uint64_t value = access_mmio_read(vcpu, at.v + done, n);
+        uint64_t value = access_mmio_read_locked(vcpu, at.v + done, n);
         memcpy((uint8_t *)to + done, &value, n);
     }
 }
@@ -79,7 +79,7 @@ static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsign
         uint64_t value = 0;
         n = piece_of(bytes - done);
         memcpy(&value, (const uint8_t *)from + done, n);
-        access_mmio_write(vcpu, at.v + done, n, value);
+        access_mmio_write_locked(vcpu, at.v + done, n, value);
     }
 }
 

@@ -47,7 +47,8 @@ struct emulate_env linear_environment(struct linear *linear, enum insn_mode mode
 bool linear_translate(void *linear, uint64_t address, unsigned bytes, bool write,
                       struct emulate_place *out);
 
-/* What has been translated: RAM, or the VM's bus. */
+/* What has been translated: RAM, or the VM's bus. The VM's lock is held, so that what an
+ * instruction reads and then writes is one access to other vCPUs. */
 void linear_read(void *linear, const struct emulate_place *place, void *to);
 void linear_write(void *linear, const struct emulate_place *place, const void *from);
 

@@ -22,7 +22,7 @@
 #define ICR_ALL     0x80000u
 #define ICR_OTHERS  0xc0000u
 
-enum order { NOTHING, COUNT_UP, CLOCK, CALL_ALL, HALT, HALT_CLOSED, END };
+enum order { NOTHING, COUNT_UP, COUNT_DEVICE, CLOCK, CALL_ALL, HALT, HALT_CLOSED, END };
 
 static unsigned cpus;
 static volatile uint32_t order, order_number;
@@ -99,6 +99,17 @@ static void call_all(unsigned self)
     }
 }
 
+/* In the vector of a masked redirection entry, which the IO-APIC's index has been set to. */
+static void count_in_device(void)
+{
+    volatile uint32_t *data = (volatile uint32_t *)(uintptr_t)(IOAPIC_ADDRESS + 0x10);
+    for (unsigned i = 0; i < ROUNDS / 4; i++) {
+        __asm__ volatile("lock addl $3, %0" : "+m"(*data));
+        __asm__ volatile("lock subl $2, %0" : "+m"(*data));
+        __asm__ volatile("lock decl %0" : "+m"(*data));
+    }
+}
+
 static void obey(unsigned self)
 {
     interrupts_on();
@@ -107,6 +118,7 @@ static void obey(unsigned self)
         for (unsigned i = 0; i < ROUNDS; i++)
             __atomic_fetch_add(&counter, 1, __ATOMIC_SEQ_CST);
         break;
+    case COUNT_DEVICE: count_in_device(); break;
     case CLOCK: watch_clock(); break;
     case CALL_ALL: call_all(self); break;
     case HALT:
@@ -192,6 +204,10 @@ static void test_memory_and_clock(void)
     everybody(COUNT_UP, true);
     test_equal(counter, cpus * ROUNDS, "locked additions of all CPUs at once are all there",
                "locked atomic operations");
+    ioapic_write(0x10 + 2 * PIN_PIT, IOAPIC_MASKED | 0x80);
+    everybody(COUNT_DEVICE, true);
+    test_equal(ioapic_read(0x10 + 2 * PIN_PIT), IOAPIC_MASKED | 0x80,
+               "and so are those in a device's register", "locked atomic operations");
     everybody(CLOCK, true);
     test_equal(backwards, 0, "no CPU's time-stamp counter is behind another's",
                "time-stamp counter");
