@@ -161,10 +161,12 @@ static void check_msrs(bool on, const char *what)
                      ((can & 1) != 0 ? (unsigned)PROBE_NONE : (unsigned)VECTOR_GP);
         if ((can & 2) == 0)
             right = right && faults(offset, true, 0);
-        else if (offset != APIC_SELF_IPI)
+        else
             right = right && !faults(offset, true, (can & 1) != 0 ? value : 0);
         if (!on || offset != APIC_ICR)
             right = right && faults(offset, true, UINT64_MAX);
+        if (offset == APIC_SELF_IPI)
+            right = right && faults(offset, true, 0x100) && faults(offset, true, 0xff000000);
         if (!right && wrong++ == 0)
             where = offset;
     }
