@@ -266,7 +266,8 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     if (pc->firmware.present)
         return firmware_load(pc, config);
     set_up_chipset(pc);
-    return pc_program_load(pc, config);
+    s = vtestdev_init(&pc->testdev, &pc->vm.bus, isa_irq(pc, 0));
+    return s == OK ? pc_program_load(pc, config) : s;
 }
 
 enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,

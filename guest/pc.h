@@ -15,6 +15,7 @@
 #include "drivers/virt/vpit.h"
 #include "drivers/virt/vpm.h"
 #include "drivers/virt/vrtc.h"
+#include "drivers/virt/vtestdev.h"
 #include "drivers/virt/vuart.h"
 #include "drivers/virt/vvga.h"
 #include "guest/cpuid_policy.h"
@@ -87,6 +88,7 @@ struct pc {
     struct vchipset chipset;
     struct vide ide; /* where there is a disk */
     struct vdebug debug;
+    struct vtestdev testdev; /* where there is no firmware, which may have its ROM there */
     struct vfwcfg fwcfg;
     struct vioapic ioapic;
     struct vlapic_group apics;

@@ -4,6 +4,7 @@
 // link: guest/multiboot2.c guest/pvh.c guest/mptable.c
 // link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
 // link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
+// link: drivers/virt/vtestdev.c
 // link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c
 // link: drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c
 // link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c

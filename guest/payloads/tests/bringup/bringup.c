@@ -108,6 +108,7 @@ int main(void)
     check_fwcfg();
     check_acpi();
     check_cpus();
+    check_lines();
     check_apic_modes();
     leave(test_end() != 0 ? 1 : (int)setting("CODE", 0));
     return 99; /* still there: none of the ways has led out */

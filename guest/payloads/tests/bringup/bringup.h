@@ -18,6 +18,9 @@ void check_acpi(void);
 /* Starts all CPUs and sends interrupts among them (cpus.c). */
 void check_cpus(void);
 
+/* The IO-APIC and the test device (lines.c). */
+void check_lines(void);
+
 /* The local APIC in all its modes (modes.c). */
 void check_apic_modes(void);
 
