@@ -211,6 +211,26 @@ static void check_steps(void)
     test_equal(hit[1].rflags & RFLAGS_RF, 0, "RF is clear behind it", "SDM, RFLAGS.RF");
 }
 
+/* A breakpoint on the second of three bytes. */
+static void check_repeated(void)
+{
+    const char *rule = "SDM, Data Memory and I/O Breakpoint Exception Conditions";
+    static const struct {
+        const struct piece *piece;
+        unsigned on;
+        const char *what;
+    } rows[] = {{&piece_rep_insb, ON_WRITE, "REP INSB traps behind the iteration that hits"},
+                {&piece_rep_outsb, ON_ACCESS, "so does REP OUTSB"},
+                {&piece_rep_movsb, ON_WRITE, "and REP MOVSB from device memory"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        break_at((uint64_t)piece_variable + 1, rows[i].on, BYTES_1);
+        run(rows[i].piece);
+        check_hit(0, rows[i].piece->at, 2, rows[i].what, rule);
+        test_check(hits == 1 && (hit[0].rflags & RFLAGS_RF) != 0, rows[i].what,
+                   "once, with RF set, and goes on");
+    }
+}
+
 /* Debug exceptions in the shadow of MOV SS. */
 static void check_shadow(void)
 {
@@ -317,6 +337,7 @@ int main(void)
     check_devices();
     check_ports_broken();
     check_steps();
+    check_repeated();
     check_shadow();
     check_more_steps();
     if (test_only(TEST_VM))

@@ -7,6 +7,7 @@ bits 64
 %define TF          0x100
 %define IOAPIC      0xfec00000
 %define APIC        0xfee00000
+%define NOTHING     0xd0000000
 %define DEBUGCTL    0x1d9
 %define DEBUGCTL_BTF 2
 
@@ -97,6 +98,21 @@ piece_%1:
     TRAP_ON
     cpuid
 %endmacro
+%macro LOAD_REP_IN 0
+    mov     edi, piece_variable
+    mov     ecx, 3
+    mov     edx, 0x61
+%endmacro
+%macro LOAD_REP_OUT 0
+    mov     esi, piece_variable
+    mov     ecx, 3
+    mov     edx, 0xed
+%endmacro
+%macro LOAD_REP_MOVS 0
+    mov     esi, NOTHING
+    mov     edi, piece_variable
+    mov     ecx, 3
+%endmacro
 %macro LOAD_IOAPIC 0
     mov     esi, IOAPIC
     xor     eax, eax
@@ -124,6 +140,9 @@ PIECE watch_nop, LOAD_SS_FROM_MEMORY, nop
 PIECE watch_cpuid, LOAD_SS_FROM_MEMORY, cpuid
 PIECE hlt, TRAP_ON_STI, hlt
 PIECE branch, BRANCH_TRAP_ON, {db 0xeb, 0} ; JMP to what follows
+PIECE rep_insb, LOAD_REP_IN, rep insb
+PIECE rep_outsb, LOAD_REP_OUT, rep outsb
+PIECE rep_movsb, LOAD_REP_MOVS, rep movsb
 PIECE movs, LOAD_STRING, rep movsb
 PIECE insb, LOAD_INSB, rep insb
 PIECE device_stos, LOAD_STOS, rep stosd
