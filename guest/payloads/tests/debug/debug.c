@@ -6,7 +6,7 @@
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
-#include "guest/lib/test.h"
+#include "guest/lib/user.h"
 
 #include <stddef.h>
 
@@ -275,6 +275,36 @@ static void check_more_steps(void)
                "SDM, Debug Status Register (DR6)");
 }
 
+/* The same at CPL 3: RFLAGS.TF is set from the first instruction on. */
+static void check_user(void)
+{
+    static const struct {
+        const char *what, *rule;
+        uint64_t rflags, causes;
+        uint8_t length, bytes[2];
+    } rows[] = {
+        {"CPUID, single-stepped", "at CPL 3", RFLAGS_TF, DR6_BS, 2, {0x0f, 0xa2}},
+        {"IN, single-stepped", "at CPL 3", RFLAGS_TF, DR6_BS, 2, {0xe4, 0x61}},
+        {"INT1 asks for no privilege", "SDM, INT1", 0, 0, 1, {0xf1}},
+    };
+    user_init();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct code code = {.length = rows[i].length};
+        memcpy(code.bytes, rows[i].bytes, rows[i].length);
+        hits = 0;
+        write_dr6(DR6_CLEAR);
+        test_fault(user_probe(&code, rows[i].rflags), (struct probe){PROBE_NONE, 0}, rows[i].what,
+                   rows[i].rule);
+        const uint8_t *behind = (const uint8_t *)hit[0].rip - rows[i].length;
+        test_check(hits == 1 && memcmp(behind, rows[i].bytes, rows[i].length) == 0 &&
+                       (hit[0].dr6 & DR6_CAUSES) == rows[i].causes,
+                   rows[i].what, "one trap, behind it");
+    }
+    struct code int3 = {.length = 1, .bytes = {0xcc}};
+    test_fault(user_probe(&int3, 0), (struct probe){VECTOR_GP, VECTOR_BP << 3 | 2},
+               "INT3 asks for the gate's", "SDM, INT n/INTO/INT3/INT1");
+}
+
 /* Bochs sleeps in HLT through a trap, and does not know BTF: but what exits is the VM's to do. */
 static void check_steps_in_vm(void)
 {
@@ -343,6 +373,7 @@ int main(void)
     if (test_only(TEST_VM))
         check_steps_in_vm();
     test_both();
+    check_user();
     hits = 0;
     check_registers();
     return test_end();
