@@ -83,7 +83,8 @@ static uint64_t shadow_read(void *dev, uint64_t at, unsigned bytes)
 static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
 {
     struct firmware *f = &pc->firmware;
-    const struct mmio_range range = {LAYOUT_SHADOW, LAYOUT_MIB - 1, pc, shadow_read, shadow_write};
+    const struct mmio_range range = {LAYOUT_SHADOW, LAYOUT_MIB - 1, pc,
+                                     shadow_read,   shadow_write,   NULL};
     enum status s = page_alloc_guest(SHADOW_PAGES, 1, &f->hidden);
     if (s == OK)
         s = bus_add_mmio(&pc->vm.bus, &range);
@@ -144,8 +145,8 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
         .ctx = pc,
     };
     vflash_init(&pc->firmware.flash);
-    const struct mmio_range range = {base, base + flash - 1, &pc->firmware.flash, vflash_read,
-                                     vflash_write};
+    const struct mmio_range range = {base,        base + flash - 1, &pc->firmware.flash,
+                                     vflash_read, vflash_write,     NULL};
     return s == OK ? bus_add_mmio(&pc->vm.bus, &range) : s;
 }
 

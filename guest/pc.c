@@ -138,8 +138,9 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus,
                                               const struct pc_host *host)
 {
     struct vm *vm = &pc->vm;
-    const struct mmio_range ioapic = {VIOAPIC_BASE, VIOAPIC_BASE + VIOAPIC_SIZE - 1, &pc->ioapic,
-                                      vioapic_read, vioapic_write};
+    const struct mmio_range ioapic = {VIOAPIC_BASE,  VIOAPIC_BASE + VIOAPIC_SIZE - 1,
+                                      &pc->ioapic,   vioapic_read,
+                                      vioapic_write, NULL};
     enum status s = OK;
     for (uint32_t i = 0; i < vcpus && s == OK; i++)
         s = make_cpu(pc, i, host);

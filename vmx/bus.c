@@ -125,6 +125,14 @@ bool bus_mmio_is_claimed(const struct bus *bus, uint64_t page)
     return false;
 }
 
+void *bus_mmio_memory(const struct bus *bus, uint64_t page)
+{
+    const struct mmio_range *range = mmio_find(bus, page, 1);
+    if (range == NULL || range->memory == NULL)
+        return NULL;
+    return (uint8_t *)range->memory + (page - range->first);
+}
+
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes)
 {
     const struct mmio_range *range = mmio_find(bus, gpa, bytes);

@@ -25,6 +25,9 @@ struct mmio_range {
     void *dev;
     uint64_t (*read)(void *dev, uint64_t gpa, unsigned bytes); /* bytes: 1, 2, 4 or 8 */
     void (*write)(void *dev, uint64_t gpa, unsigned bytes, uint64_t value);
+    /* The range, whole pages, as memory, where it does nothing but keep what is written: what the
+     * emulator does not know may then work on it by itself. NULL for others. */
+    void *memory;
 };
 
 /* A port that moves the elements of INS and OUTS many at a time, as if one after the other; beside
@@ -55,6 +58,9 @@ void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first);
 
 /* Whether a device answers anywhere in a page. */
 bool bus_mmio_is_claimed(const struct bus *bus, uint64_t page);
+
+/* The memory of a device's page, or NULL. */
+void *bus_mmio_memory(const struct bus *bus, uint64_t page);
 
 /* One access by the guest, of 1, 2, 4 bytes (memory: or 8); upper bits of a read are zero. */
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);

@@ -35,7 +35,8 @@ static bool is_unclaimed(const struct vcpu *vcpu, uint64_t address)
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      uint64_t address)
 {
-    if (is_memory(vcpu, address) || is_unclaimed(vcpu, address))
+    if (is_memory(vcpu, address) || is_unclaimed(vcpu, address) ||
+        bus_mmio_memory(&vcpu->vm->bus, address) != NULL)
         return exit_step_on_copy(vcpu, address);
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";

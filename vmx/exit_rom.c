@@ -4,7 +4,8 @@
  * through a descriptor in ROM marks it as accessed, LTR marks a TSS as busy, a page walk marks
  * entries, an interrupt pushes. ROM takes no notice of writes, so the CPU does its work by itself:
  * for one step, until its monitor trap flag makes it exit, there is a copy of the page that can be
- * written, and is then forgotten. The same serves where nothing is at all, on a page of ones.
+ * written, and is then forgotten. The same serves where nothing is at all, on a page of ones,
+ * and in device memory that only keeps what is written, on that itself.
  */
 #include "arch/string.h"
 #include "mm/page_alloc.h"
@@ -22,18 +23,27 @@ static void set_monitor_trap(struct vcpu *vcpu, bool on)
 /* What a guest may make the EPT grow by where it has nothing mapped. */
 #define UNCLAIMED_TABLES 64
 
-/* Puts the page of ones where nothing is mapped, or was for earlier steps. */
-static bool map_unclaimed(struct vm *vm, gpa_t page, hpa_t copy)
+/* Puts a page where nothing is mapped, or was for earlier steps. */
+static bool map_unclaimed(struct vm *vm, gpa_t page, hpa_t host)
 {
     const uint64_t tables = vm->ept.table_pages;
-    memset(hpa_to_ptr(copy), 0xff, PAGE_SIZE);
-    if (ept_redirect(&vm->ept, page, copy, EPT_RW) == OK)
+    if (ept_redirect(&vm->ept, page, host, EPT_RW) == OK)
         return true;
     if (vm->unclaimed_tables >= UNCLAIMED_TABLES)
         return false;
-    const bool mapped = ept_map(&vm->ept, page, copy, PAGE_SIZE, EPT_RW, MEMORY_WB, false) == OK;
+    const bool mapped = ept_map(&vm->ept, page, host, PAGE_SIZE, EPT_RW, MEMORY_WB, false) == OK;
     vm->unclaimed_tables += (uint32_t)(vm->ept.table_pages - tables);
     return mapped;
+}
+
+/* A device's memory by itself, or a page of ones. */
+static hpa_t device_page(const struct vm *vm, gpa_t page, hpa_t copy)
+{
+    void *memory = bus_mmio_memory(&vm->bus, page.v);
+    if (memory != NULL)
+        return ptr_to_hpa(memory);
+    memset(hpa_to_ptr(copy), 0xff, PAGE_SIZE);
+    return copy;
 }
 
 /* Copies stay the vCPU's until its end: another CPU may have one cached until its next INVEPT. */
@@ -45,7 +55,8 @@ static bool show_copy(struct vcpu *vcpu, gpa_t page)
     for (uint32_t i = 0; i < step->count; i++) {
         if (step->guest[i] ==
             page.v) /* another vCPU, at its end of a step, has taken it away again */
-            return ept_redirect(&vm->ept, page, step->copy[i], memory ? EPT_RWX : EPT_RW) == OK;
+            return memory ? ept_redirect(&vm->ept, page, step->copy[i], EPT_RWX) == OK
+                          : map_unclaimed(vm, page, device_page(vm, page, step->copy[i]));
     }
     if (step->count == ROM_STEP_PAGES || !control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
         return false;
@@ -54,7 +65,7 @@ static bool show_copy(struct vcpu *vcpu, gpa_t page)
         return false;
     if (memory ? !guestmem_read(&vm->mem, page, hpa_to_ptr(*copy), PAGE_SIZE) ||
                      ept_redirect(&vm->ept, page, *copy, EPT_RWX) != OK
-               : !map_unclaimed(vm, page, *copy))
+               : !map_unclaimed(vm, page, device_page(vm, page, *copy)))
         return false;
     step->guest[step->count++] = page.v;
     return true;

@@ -52,8 +52,12 @@ enum status vtestdev_init(struct vtestdev *dev, struct bus *bus, struct irq_line
         PORT_LATCH, PORT_LATCH + sizeof(dev->latch) - 1, 4, dev, read_latch, write_latch};
     const struct port_range line = {PORT_LINES, PORT_LINES + VTESTDEV_LINES - 1, 1, dev, NULL,
                                     write_line};
-    const struct mmio_range memory = {VTESTDEV_MEMORY, VTESTDEV_MEMORY + VTESTDEV_MEMORY_BYTES - 1,
-                                      dev, read_memory, write_memory};
+    const struct mmio_range memory = {VTESTDEV_MEMORY,
+                                      VTESTDEV_MEMORY + VTESTDEV_MEMORY_BYTES - 1,
+                                      dev,
+                                      read_memory,
+                                      write_memory,
+                                      dev->memory};
     dev->lines = lines;
     enum status s = bus_add_ports(bus, &latch);
     if (s == OK)

@@ -14,7 +14,7 @@
 struct vtestdev {
     struct irq_line lines; /* its pin is not used: the line's number is */
     uint8_t latch[4];
-    uint8_t memory[VTESTDEV_MEMORY_BYTES];
+    uint8_t memory[VTESTDEV_MEMORY_BYTES] __attribute__((aligned(VTESTDEV_MEMORY_BYTES)));
 };
 
 /* lines.set() is called with the number of an IO-APIC pin, which is an ISA interrupt below 16. *dev

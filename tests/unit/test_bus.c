@@ -142,7 +142,7 @@ static void removed_ranges_leave_room(void **state)
 static void device_memory(void **state)
 {
     (void)state;
-    struct mmio_range range = {0xfec00000, 0xfec00fff, NULL, mmio_read, mmio_write};
+    struct mmio_range range = {0xfec00000, 0xfec00fff, NULL, mmio_read, mmio_write, NULL};
     assert_int_equal(bus_add_mmio(&bus, &range), OK);
     assert_int_equal(bus_add_mmio(&bus, &range), ERR_BAD_INPUT);
     assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 2, .last = 1}),

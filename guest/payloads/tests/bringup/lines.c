@@ -201,6 +201,16 @@ static void check_memory(void)
     __asm__ volatile("lock xaddq %0, %1" : "+r"(word), "+m"(at[0]));
     test_check(word == 0x123456789abcdef0 && at[0] == 0x123456789abcdef3, "XADD on it",
                "SDM: XADD");
+    /* Not emulated: the CPU does these by itself. */
+    uint64_t shifted = 0, product = 3;
+    at[1] = 0x8000000000000001;
+    __asm__ volatile("rolq $1, %0" : "+m"(at[1]) : : "cc");
+    __asm__ volatile("shldl %%cl, %2, %0; movl %0, %k1"
+                     : "+m"(*(volatile uint32_t *)&at[2]), "=r"(shifted)
+                     : "r"(0x80000000), "c"(1)
+                     : "cc");
+    __asm__ volatile("imulq %1, %0" : "+r"(product) : "m"(at[1]) : "cc");
+    test_check(at[1] == 3 && shifted == 1 && product == 9, "ROL, SHLD, IMUL on it", "SDM: ROL");
     memset((void *)(uintptr_t)(MEMORY + 4088), 0x5a, 8);
     memcpy(copy, (const void *)(uintptr_t)(MEMORY + 4088), 8);
     test_equal(peek((uint64_t)copy, 8), 0x5a5a5a5a5a5a5a5a, "REP STOS and MOVS", "SDM: REP");
