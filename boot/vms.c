@@ -66,7 +66,10 @@ static enum vm_action action_after(const struct vm_config *config, const struct 
 
 static void print_end(const struct vm *vm)
 {
-    log_line("%s: ended: %s", vm->name, vm->end_why);
+    if (vm->end == VM_DEBUG_EXIT)
+        log_line("%s: ended: %s, code %u", vm->name, vm->end_why, vm->end_code);
+    else
+        log_line("%s: ended: %s", vm->name, vm->end_why);
 }
 
 /* Behind the end of a VM, on each CPU of its team: the one with the vCPU that ended it shows that.

@@ -55,4 +55,5 @@ def test_exits(nadir, tmp_path):
     assert ends == {name: (end, code) for name, (_, end, code) in EXITS.items()}, result
     for name in EXITS:
         check(result, name)
+    assert "nadir: word: ended: debug-exit port, code 513" in result.console, result
     assert result.status == 1, result  # codes that are not 0
