@@ -117,20 +117,17 @@ static const struct mmio_range *mmio_find(const struct bus *bus, uint64_t gpa, u
     return NULL;
 }
 
-bool bus_mmio_is_claimed(const struct bus *bus, uint64_t page)
+bool bus_mmio_is_plain(const struct bus *bus, uint64_t page, void **memory)
 {
-    for (uint32_t i = 0; i < bus->mmio_count; i++)
-        if (bus->mmio[i].first <= page + PAGE_SIZE - 1 && bus->mmio[i].last >= page)
-            return true;
-    return false;
-}
-
-void *bus_mmio_memory(const struct bus *bus, uint64_t page)
-{
-    const struct mmio_range *range = mmio_find(bus, page, 1);
-    if (range == NULL || range->memory == NULL)
-        return NULL;
-    return (uint8_t *)range->memory + (page - range->first);
+    *memory = NULL;
+    for (const struct mmio_range *r = bus->mmio; r < bus->mmio + bus->mmio_count; r++) {
+        if (r->first > page + PAGE_SIZE - 1 || r->last < page)
+            continue;
+        if (r->memory == NULL)
+            return false;
+        *memory = (uint8_t *)r->memory + (page - r->first);
+    }
+    return true;
 }
 
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes)

@@ -56,11 +56,9 @@ enum status bus_add_string(struct bus *bus, const struct port_string *string);
 /* Gives back the range of ports that begins at first, if there is one of this device. */
 void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first);
 
-/* Whether a device answers anywhere in a page. */
-bool bus_mmio_is_claimed(const struct bus *bus, uint64_t page);
-
-/* The memory of a device's page, or NULL. */
-void *bus_mmio_memory(const struct bus *bus, uint64_t page);
+/* Whether the CPU may access a page by itself: no device answers there, and it reads as ones
+ * (*memory is NULL), or it is a device's memory. */
+bool bus_mmio_is_plain(const struct bus *bus, uint64_t page, void **memory);
 
 /* One access by the guest, of 1, 2, 4 bytes (memory: or 8); upper bits of a read are zero. */
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);

@@ -144,8 +144,8 @@ bool exit_load_pdptes(const struct vcpu *vcpu);
 void exit_iteration_done(void);
 
 /* Lets the CPU execute the current instruction, or deliver the queued event, with a copy of the
- * page of a guest-physical address: read-only memory that it wants to write to, or ones where
- * neither memory nor a device is (exit_rom.c). */
+ * page of a guest-physical address: read-only memory that it wants to write to, ones where neither
+ * memory nor a device is, or with a device's own page that is plain memory (exit_rom.c). */
 enum exit_action exit_step_on_copy(struct vcpu *vcpu, uint64_t address);
 
 /* Opens the MSRs that live in the VMCS or the local APIC of a vCPU in the VM's table (exit_msr.c);

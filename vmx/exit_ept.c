@@ -25,18 +25,23 @@ static inline bool is_memory(const struct vcpu *vcpu, uint64_t address)
     return guestmem_slot(&vcpu->vm->mem, gpa(address)) != NULL;
 }
 
-/* Where neither memory nor a device is. */
-static bool is_unclaimed(const struct vcpu *vcpu, uint64_t address)
+/* Where no access has effects beyond memory: there is none, and no device either, or a device's. */
+static bool is_plain(const struct vcpu *vcpu, uint64_t address, void **memory)
 {
     return !is_memory(vcpu, address) && !access_is_apic(vcpu, address) &&
-           !bus_mmio_is_claimed(&vcpu->vm->bus, address & ~(PAGE_SIZE - 1));
+           bus_mmio_is_plain(&vcpu->vm->bus, address & ~(PAGE_SIZE - 1), memory);
+}
+
+static bool can_step(const struct vcpu *vcpu, uint64_t address)
+{
+    void *memory;
+    return is_memory(vcpu, address) || is_plain(vcpu, address, &memory);
 }
 
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      uint64_t address)
 {
-    if (is_memory(vcpu, address) || is_unclaimed(vcpu, address) ||
-        bus_mmio_memory(&vcpu->vm->bus, address) != NULL)
+    if (can_step(vcpu, address))
         return exit_step_on_copy(vcpu, address);
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";
@@ -156,7 +161,7 @@ static bool ended_by_delivery(struct vcpu *vcpu, uint64_t address)
     inject_again(vcpu);
     if (vcpu->event == 0)
         return false;
-    if (is_unclaimed(vcpu, address)) {
+    if (can_step(vcpu, address)) {
         (void)exit_step_on_copy(vcpu, address);
         return true;
     }
@@ -193,10 +198,12 @@ ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, boo
     return true;
 }
 
-/* As where nothing answers: the bytes read as ones, and FF FF is no instruction. No device here has
- * anything to execute. */
-static enum exit_action fetched_from_device(struct vcpu *vcpu)
+/* As where nothing answers: the bytes read as ones, and FF FF is no instruction. */
+static enum exit_action fetched_from_device(struct vcpu *vcpu, uint64_t address)
 {
+    void *memory;
+    if (is_plain(vcpu, address, &memory) && memory != NULL)
+        return exit_step_on_copy(vcpu, address);
     vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
     return EXIT_SAME;
 }
@@ -213,7 +220,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         return EXIT_SAME;
     if (ended_by_delivery(vcpu, address))
         return EXIT_SAME;
-    if (of_walk && is_unclaimed(vcpu, address))
+    if (of_walk && can_step(vcpu, address))
         return exit_step_on_copy(vcpu, address);
     if (of_walk) {
         vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
@@ -221,7 +228,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         return EXIT_SAME;
     }
     if ((qualification & VIOLATION_FETCH) != 0)
-        return fetched_from_device(vcpu);
+        return fetched_from_device(vcpu, address);
     return emulate(vcpu, address, qualification);
 }
 
@@ -236,7 +243,7 @@ enum exit_action exit_apic_access(struct vcpu *vcpu)
     if (ended_by_delivery(vcpu, address))
         return EXIT_SAME;
     if (type == LINEAR_FETCH)
-        return fetched_from_device(vcpu);
+        return fetched_from_device(vcpu, address);
     if (type != LINEAR_READ && type != LINEAR_WRITE) {
         vm_end_format(vcpu->vm, VM_CRASH, 0, "an access of type %u to the local APIC's page", type);
         return EXIT_SAME;

@@ -4,8 +4,8 @@
  * through a descriptor in ROM marks it as accessed, LTR marks a TSS as busy, a page walk marks
  * entries, an interrupt pushes. ROM takes no notice of writes, so the CPU does its work by itself:
  * for one step, until its monitor trap flag makes it exit, there is a copy of the page that can be
- * written, and is then forgotten. The same serves where nothing is at all, on a page of ones,
- * and in device memory that only keeps what is written, on that itself.
+ * written, and is then forgotten. The same serves where nothing is at all, on a page of ones, and
+ * on device memory that is no more than memory, on itself.
  */
 #include "arch/string.h"
 #include "mm/page_alloc.h"
@@ -21,29 +21,25 @@ static void set_monitor_trap(struct vcpu *vcpu, bool on)
 }
 
 /* What a guest may make the EPT grow by where it has nothing mapped. */
-#define UNCLAIMED_TABLES 64
+#define STEP_TABLES 64
 
-/* Puts a page where nothing is mapped, or was for earlier steps. */
-static bool map_unclaimed(struct vm *vm, gpa_t page, hpa_t host)
+/* Puts the page of ones, or a device's own, where nothing is mapped, or was for earlier steps. */
+static bool map_plain(struct vm *vm, gpa_t page, hpa_t ones)
 {
     const uint64_t tables = vm->ept.table_pages;
-    if (ept_redirect(&vm->ept, page, host, EPT_RW) == OK)
-        return true;
-    if (vm->unclaimed_tables >= UNCLAIMED_TABLES)
+    void *memory;
+    if (!bus_mmio_is_plain(&vm->bus, page.v, &memory))
         return false;
-    const bool mapped = ept_map(&vm->ept, page, host, PAGE_SIZE, EPT_RW, MEMORY_WB, false) == OK;
-    vm->unclaimed_tables += (uint32_t)(vm->ept.table_pages - tables);
+    if (memory == NULL)
+        memset(memory = hpa_to_ptr(ones), 0xff, PAGE_SIZE);
+    if (ept_redirect(&vm->ept, page, ptr_to_hpa(memory), EPT_RWX) == OK)
+        return true;
+    if (vm->step_tables >= STEP_TABLES)
+        return false;
+    const bool mapped =
+        ept_map(&vm->ept, page, ptr_to_hpa(memory), PAGE_SIZE, EPT_RWX, MEMORY_WB, false) == OK;
+    vm->step_tables += (uint32_t)(vm->ept.table_pages - tables);
     return mapped;
-}
-
-/* A device's memory by itself, or a page of ones. */
-static hpa_t device_page(const struct vm *vm, gpa_t page, hpa_t copy)
-{
-    void *memory = bus_mmio_memory(&vm->bus, page.v);
-    if (memory != NULL)
-        return ptr_to_hpa(memory);
-    memset(hpa_to_ptr(copy), 0xff, PAGE_SIZE);
-    return copy;
 }
 
 /* Copies stay the vCPU's until its end: another CPU may have one cached until its next INVEPT. */
@@ -51,21 +47,20 @@ static bool show_copy(struct vcpu *vcpu, gpa_t page)
 {
     struct vm *vm = vcpu->vm;
     struct rom_step *step = &vcpu->rom_step;
-    const bool memory = guestmem_slot(&vm->mem, page) != NULL;
+    const bool plain = guestmem_slot(&vm->mem, page) == NULL;
     for (uint32_t i = 0; i < step->count; i++) {
-        if (step->guest[i] ==
-            page.v) /* another vCPU, at its end of a step, has taken it away again */
-            return memory ? ept_redirect(&vm->ept, page, step->copy[i], EPT_RWX) == OK
-                          : map_unclaimed(vm, page, device_page(vm, page, step->copy[i]));
+        if (step->guest[i] == page.v) /* another vCPU, at its end of a step, has taken it away */
+            return plain ? map_plain(vm, page, step->copy[i])
+                         : ept_redirect(&vm->ept, page, step->copy[i], EPT_RWX) == OK;
     }
     if (step->count == ROM_STEP_PAGES || !control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
         return false;
     hpa_t *copy = &step->copy[step->count];
     if (copy->v == 0 && page_alloc(1, 1, copy) != OK)
         return false;
-    if (memory ? !guestmem_read(&vm->mem, page, hpa_to_ptr(*copy), PAGE_SIZE) ||
-                     ept_redirect(&vm->ept, page, *copy, EPT_RWX) != OK
-               : !map_unclaimed(vm, page, device_page(vm, page, *copy)))
+    if (plain ? !map_plain(vm, page, *copy)
+              : !guestmem_read(&vm->mem, page, hpa_to_ptr(*copy), PAGE_SIZE) ||
+                    ept_redirect(&vm->ept, page, *copy, EPT_RWX) != OK)
         return false;
     step->guest[step->count++] = page.v;
     return true;

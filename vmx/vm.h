@@ -55,7 +55,7 @@ struct vm {
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
     uint64_t memory_bytes;
-    uint32_t unclaimed_tables;                  /* pages of the EPT that exit_rom.c has added */
+    uint32_t step_tables;                       /* pages of the EPT that exit_rom.c has added */
     uint32_t request_count;                     /* of NMI, INIT and SIPI; atomic */
     uint32_t ept_changes;                       /* how often vm_ept_changed() was called; atomic */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */

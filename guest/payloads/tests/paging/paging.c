@@ -11,7 +11,7 @@
 
 #define AREA     0x40000000ull /* linear addresses of the test: 1 GiB, its own tables */
 #define DEVICE   0xfec00000ull
-#define NOTHING  0xff000000ull
+#define NOTHING  0xfd000000ull
 #define CR4_PKE  (1ull << 22)
 #define CR4_SMEP (1ull << 20)
 #define CR4_SMAP (1ull << 21)
