@@ -12,8 +12,8 @@ static const struct vpci_register rows[] = {
     {VPCI_CLASS, 4, 0x01018000, 0}, /* IDE, bus master, compatibility mode */
     {0x0d, 1, 0, 0xf0},             /* latency timer */
     {VIDE_BMIBA, 4, 1, 0xfffffff0},
-    {VIDE_IDETIM, 4, 0, 0xffffffff}, /* both channels' */
-    {0x44, 1, 0, 0xff},              /* second disks' timing */
+    {VIDE_IDETIM, 4, VIDE_DECODE, 0xffffffff}, /* both channels' */
+    {0x44, 1, 0, 0xff},                        /* second disks' timing */
 };
 
 static void written(void *dev, unsigned offset, unsigned bytes)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The IDE function of Intel's PIIX3 (82371SB) at 00:01.1, in compatibility mode: it switches the
  * first ATA channel on and off and says where its bus master answers. A second channel has no disks
- * and no ports. */
+ * and no ports. As in QEMU's, whose name this chip set bears (vchipset.c), the channel decodes its
+ * ports from power-on: firmware for that one switches nothing on but I/O space. */
 #pragma once
 
 #include "drivers/virt/vata.h"
@@ -19,7 +20,7 @@ struct vide {
     uint16_t dma_base; /* 0: the bus master has no ports */
 };
 
-/* Switched off, as at power-on. ERR_BAD_INPUT as of vata_init(). */
+/* As at power-on: I/O space is off. ERR_BAD_INPUT as of vata_init(). */
 enum status vide_init(struct vide *ide, const struct vata_image image[VATA_DISKS],
                       const struct guestmem *mem, struct bus *bus, struct vpci *pci,
                       struct timers *timers, struct irq_line irq);

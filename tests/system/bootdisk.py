@@ -26,7 +26,8 @@ def partition_entry(first, count):
 
 
 def make(path, config, files, mib=24):
-    """Writes the image: `config` is syslinux.cfg, `files` maps names to bytes or paths."""
+    """Writes the image: `config` is syslinux.cfg, `files` maps names to bytes or paths. A name may have
+    one folder before it."""
     common = debian.fetch_package("syslinux-common") / "usr/lib/syslinux"
     image, sectors = str(path), mib * 2048
     mbr = (common / "mbr/mbr.bin").read_bytes().ljust(440, b"\0") + bytes(6)
@@ -38,7 +39,10 @@ def make(path, config, files, mib=24):
     volume = f"{image}@@{FIRST * 512}"
     everything = {name: common / "modules/bios" / name for name in MODULES}
     for name, content in {**everything, **files, "syslinux.cfg": config.encode()}.items():
-        source = path.with_name(f"{path.name}.{name}") if isinstance(content, bytes) else content
+        folder, _, file = name.rpartition("/")
+        if folder:
+            run("mmd", "-D", "s", "-i", volume, f"::/{folder}")
+        source = path.with_name(f"{path.name}.{file}") if isinstance(content, bytes) else content
         if isinstance(content, bytes):
             source.write_bytes(content)
         run("mcopy", "-i", volume, str(source), f"::/{name}")

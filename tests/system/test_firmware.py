@@ -4,6 +4,7 @@
 import re
 import sys
 
+import bootdisk
 import pexpect
 import pytest
 from conftest import TOOL, TOP
@@ -75,11 +76,23 @@ def test_u_boot(write_config, board):
     assert status == 0 and "ended: reset" in last, last
 
 
-def test_grub(write_config):
-    """To its menu on the screen. It goes to protected mode by a GDT in ROM. Ctrl-A x ends the run."""
+def disk_with_memtest(path):
+    """A disk with a small kernel of the Linux boot protocol, and GRUB's menu that starts it."""
+    bootdisk.make(path, "", {
+        "memtest": debian.fetch_package("memtest86+") / "boot/memtest86+x64.bin",
+        "grub/grub.cfg": b"linux /memtest\nboot\n"})
+    return path
+
+
+def test_grub(write_config, tmp_path):
+    """Its menu on the screen, the fourth entry of which finds a kernel on the disk. GRUB goes to protected
+    mode by a GDT in ROM, and to the disk by PCI and ports. Ctrl-A x ends the run."""
     rom = debian.fetch_package("grub-firmware-qemu") / "usr/share/qemu/grub.bin"
-    cfg = SECTION.format("grub", 64) + "console = vga\n"
-    status, _ = typed(write_config, cfg, {"grub": rom}, [(r"GNU GRUB  version \d", "\x01x")])
+    cfg = SECTION.format("grub", 64) + "console = vga\ndisk = disk.img\n"
+    files = {"grub": rom, "disk.img": disk_with_memtest(tmp_path / "made.img")}
+    status, _ = typed(write_config, cfg, files, [
+        (r"GNU GRUB  version \d", ""), ("Reboot", "\x1b[B" * 3 + "\r"),
+        ("Moving inversions", "\x01x")])
     assert status == 1
 
 

@@ -140,8 +140,9 @@ def says(result, *lines):
 def runs_until(write_config):
     """Boots guests that do not end by themselves, up to these lines in this order."""
 
-    def run(cfg, files, *lines, timeout=240):
-        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", str(timeout)]
+    def run(cfg, files, *lines, timeout=240, cpus=1):
+        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", str(timeout),
+                   "--cpus", str(cpus)]
         child = pexpect.spawn(sys.executable, command, timeout=timeout, encoding="utf-8",
                               codec_errors="replace")
         for line in lines:
@@ -196,13 +197,16 @@ def test_xen_starts_linux(runs_until):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bits, entry", [("x64", "0x100200"), ("ia32", "0x100000")])
-def test_memtest(runs_until, bits, entry):
-    """The Linux boot protocol without being Linux, with a 64-bit entry and without."""
+@pytest.mark.parametrize("bits, entry, cpus", [("x64", "0x100200", 1), ("ia32", "0x100000", 2)])
+def test_memtest(runs_until, bits, entry, cpus):
+    """The Linux boot protocol without being Linux, with a 64-bit entry and without. It finds two CPUs by
+    ACPI, starts the other, and passes tests 0 to 3, the last on both at once."""
     kernel = file_of("memtest86+", f"boot/memtest86+{bits}.bin")
-    runs_until("[vm guest]\nkernel = kernel\nmemory = 64\ncmdline = console=ttyS0,115200\n",
+    runs_until("[vm guest]\nkernel = kernel\nmemory = 64\nvcpus = 2\n"
+               "cmdline = console=ttyS0,115200\n",
                {"kernel": kernel}, f"guest: kernel: Linux, entry {entry}", r"Memtest86\+ v6",
-               r"#4 +\[Moving inversions", "Errors: 0 ")
+               r"#3 +\[Moving inversions", r"SMP: 2T \(PAR\)", "Using: All Cores",
+               r"#4 +\[Moving inversions", "Errors: 0 ", timeout=480, cpus=cpus)
 
 
 @pytest.mark.slow

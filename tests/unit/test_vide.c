@@ -44,8 +44,10 @@ static void identity(void **state)
 static void switched_on(void **state)
 {
     (void)state;
-    assert_int_equal(in(0x1f7), 0xff); /* off at power-on */
+    assert_int_equal(in(0x1f7), 0xff); /* at power-on I/O space is off */
     config_write(VPCI_COMMAND, VPCI_COMMAND_IO);
+    assert_int_equal(in(0x1f7), 0x50);
+    config_write(VIDE_IDETIM, 0);
     assert_int_equal(in(0x1f7), 0xff);
     config_write(VIDE_IDETIM, VIDE_DECODE);
     assert_int_equal(in(0x1f7), 0x50);
