@@ -19,6 +19,15 @@ static const struct field e_entry = {{24, 24}, {4, 8}}, e_phoff = {{28, 32}, {4,
                           p_filesz = {{16, 32}, {4, 8}}, p_memsz = {{20, 40}, {4, 8}};
 static const uint8_t program_header_bytes[2] = {32, 56};
 
+static const struct field e_shoff = {{32, 40}, {4, 8}}, e_shentsize = {{46, 58}, {2, 2}},
+                          e_shnum = {{48, 60}, {2, 2}}, e_shstrndx = {{50, 62}, {2, 2}},
+                          sh_type = {{4, 4}, {4, 4}}, sh_flags = {{8, 8}, {4, 8}},
+                          sh_addr = {{12, 16}, {4, 8}}, sh_offset = {{16, 24}, {4, 8}},
+                          sh_size = {{20, 32}, {4, 8}};
+static const uint8_t section_header_bytes[2] = {40, 64};
+enum { SECTION_NULL = 0, SECTION_NOBITS = 8, SECTION_IS_LOADED = 2 /* a flag */ };
+enum { SECTION_HEADERS_MAX = 0x4000 }; /* bytes: what the boot information has room for */
+
 /* The table of program headers, within the file. */
 struct table {
     const uint8_t *at;
@@ -87,6 +96,68 @@ enum status elf_segments(struct program *p, struct segments *out)
         if (entry >= virtual && entry - virtual < s.memory_bytes)
             out->entry = entry - virtual + s.at;
         out->segment[out->count++] = s;
+    }
+    return OK;
+}
+
+/* Whether a section has contents that no segment has loaded. */
+static bool is_left_over(const uint8_t *header, bool is64)
+{
+    const uint64_t type = get(header, &sh_type, is64);
+    return type != SECTION_NULL && type != SECTION_NOBITS && get(header, &sh_size, is64) != 0 &&
+           (get(header, &sh_flags, is64) & SECTION_IS_LOADED) == 0;
+}
+
+/* Makes the piece so large that it holds these bytes of the file. False: they are outside it. */
+static bool include(struct elf_sections *s, const struct program_file *file, uint64_t offset,
+                    uint64_t bytes)
+{
+    if (offset > file->size || bytes > file->size - offset)
+        return false;
+    if (offset < s->from)
+        s->from = offset & ~(PAGE_SIZE - 1);
+    if (offset + bytes > s->to)
+        s->to = offset + bytes;
+    return true;
+}
+
+struct elf_sections elf_find_sections(const struct program_file *file)
+{
+    struct table t;
+    const struct elf_sections none = {.count = 0};
+    if (find_table(file, &t) != NULL)
+        return none;
+    struct elf_sections s = {
+        .from = UINT64_MAX,
+        .headers = get(file->data, &e_shoff, t.is64),
+        .count = (uint32_t)get(file->data, &e_shnum, t.is64),
+        .entry_bytes = (uint32_t)get(file->data, &e_shentsize, t.is64),
+        .names = (uint32_t)get(file->data, &e_shstrndx, t.is64),
+        .is64 = t.is64,
+    };
+    const uint64_t bytes = (uint64_t)s.count * s.entry_bytes;
+    if (s.entry_bytes < section_header_bytes[t.is64] || bytes > SECTION_HEADERS_MAX ||
+        !include(&s, file, s.headers, bytes))
+        return none;
+    for (uint32_t i = 0; i < s.count; i++) {
+        const uint8_t *h = file->data + s.headers + (size_t)i * s.entry_bytes;
+        if (is_left_over(h, t.is64) &&
+            !include(&s, file, get(h, &sh_offset, t.is64), get(h, &sh_size, t.is64)))
+            return none;
+    }
+    return s;
+}
+
+enum status elf_place_sections(const struct program *p, const struct elf_sections *s, uint64_t at)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        const uint64_t header = s->headers + (uint64_t)i * s->entry_bytes;
+        const uint8_t *h = p->kernel.data + header;
+        const uint64_t address = at + get(h, &sh_offset, s->is64) - s->from;
+        if (is_left_over(h, s->is64) &&
+            !guestmem_write(p->mem, gpa(at + header - s->from + sh_addr.at[s->is64]), &address,
+                            sh_addr.bytes[s->is64]))
+            return ERR_NO_MEMORY;
     }
     return OK;
 }

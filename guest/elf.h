@@ -11,6 +11,21 @@ bool elf_recognize(const struct program_file *file);
  * segments_check() is. */
 enum status elf_segments(struct program *p, struct segments *out);
 
+/* The section headers, and the piece of the file that holds them and all sections that are not
+ * loaded as part of a segment: symbols, say. */
+struct elf_sections {
+    uint64_t from, to; /* the piece; from the start of a page on, lest alignments change */
+    uint64_t headers;  /* in the file */
+    uint32_t count;    /* 0: there are none, or they are malformed: kernels do without */
+    uint32_t entry_bytes, names;
+    bool is64;
+};
+
+struct elf_sections elf_find_sections(const struct program_file *file);
+
+/* Puts the sections' addresses into the headers, after the piece has been copied to `at`. */
+enum status elf_place_sections(const struct program *p, const struct elf_sections *s, uint64_t at);
+
 /* The contents of the first note of that name and type, and their length; NULL: there is none. */
 const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
                         uint32_t *bytes);

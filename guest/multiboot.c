@@ -2,7 +2,6 @@
 /* The Multiboot Specification, version 0.6.96. */
 #include "guest/multiboot.h"
 #include "arch/string.h"
-#include "guest/elf.h"
 
 enum { MAGIC = 0x1badb002, BOOTED = 0x2badb002, SEARCHED = 8192, HEADER_BYTES = 12 };
 enum { ADDRESS_FIELDS_BYTES = 32 }; /* of a header with them */
@@ -14,9 +13,9 @@ enum { WANTS_VIDEO = 1 << 2, KNOWN = 7, HAS_ADDRESSES = 1 << 16 };
 /* The boot information, and the bits in its flags that say what is there. */
 enum { INFO_BYTES = 116, MODULE_BYTES = 16, MAP_BYTES = 24 };
 enum { HAS_MEMORY = 1, HAS_CMDLINE = 4, HAS_MODULES = 8, HAS_MAP = 64, HAS_NAME = 512 };
-enum { HAS_FRAMEBUFFER = 4096 };
+enum { HAS_SECTIONS = 32, HAS_FRAMEBUFFER = 4096 };
 enum { INFO_FLAGS = 0, INFO_LOWER = 4, INFO_UPPER = 8, INFO_CMDLINE = 16, INFO_MODULES = 20 };
-enum { INFO_MAP_BYTES = 44, INFO_MAP = 48, INFO_NAME = 64, INFO_SCREEN = 88 };
+enum { INFO_SECTIONS = 28, INFO_MAP_BYTES = 44, INFO_MAP = 48, INFO_NAME = 64, INFO_SCREEN = 88 };
 
 /* Finds the header; where only its checksum is wrong, *checksum_wrong. */
 static bool find_header(const struct program_file *file, uint64_t *at, bool *checksum_wrong)
@@ -73,6 +72,26 @@ bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE])
     return true;
 }
 
+enum status multiboot_place_files(struct program *p, uint64_t low, uint64_t end,
+                                  uint64_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
+                                  uint64_t *headers)
+{
+    const uint32_t files = p->file_count;
+    enum status s = ERR_NO_MEMORY;
+    if (sections->count != 0) {
+        p->file[p->file_count++] = (struct program_file){p->kernel.data + sections->from,
+                                                         sections->to - sections->from, ""};
+        s = program_place_files(p, low, end, at);
+        p->file_count = files;
+    }
+    if (s == OK) {
+        *headers = at[files] + sections->headers - sections->from;
+        return elf_place_sections(p, sections, at[files]);
+    }
+    sections->count = 0;
+    return program_place_files(p, low, end, at);
+}
+
 static uint32_t add_modules(const struct program *p, struct program_info *info, const uint64_t *at)
 {
     uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
@@ -112,7 +131,8 @@ static void put_screen(uint8_t *info)
 }
 
 /* All that is handed over. Returns the address of the boot information, or 0. */
-static uint32_t write_info(const struct program *p, const uint64_t *modules_at, bool video)
+static uint32_t write_info(const struct program *p, const uint64_t *modules_at,
+                           const struct elf_sections *sections, uint64_t headers, bool video)
 {
     uint8_t out[INFO_BYTES] = {0};
     struct program_info info = program_info_begin(p);
@@ -130,6 +150,13 @@ static uint32_t write_info(const struct program *p, const uint64_t *modules_at, 
     program_put(out + INFO_MAP, 4, map);
     program_put(out + INFO_NAME, 4, program_info_add_string(&info, MULTIBOOT_LOADER_NAME));
     uint32_t flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MAP | HAS_NAME;
+    if (sections->count != 0) {
+        program_put(out + INFO_SECTIONS, 4, sections->count);
+        program_put(out + INFO_SECTIONS + 4, 4, sections->entry_bytes);
+        program_put(out + INFO_SECTIONS + 8, 4, headers);
+        program_put(out + INFO_SECTIONS + 12, 4, sections->names);
+        flags |= HAS_SECTIONS;
+    }
     if (video) {
         put_screen(out);
         flags |= HAS_FRAMEBUFFER;
@@ -159,7 +186,8 @@ static enum status find_segments(struct program *p, uint64_t at, struct segments
 
 enum status multiboot_load(struct program *p, struct boot_state *state)
 {
-    uint64_t at, low, end, modules_at[PROGRAM_MAX_FILES];
+    uint64_t at, low, end, modules_at[PROGRAM_MAX_FILES], headers = 0;
+    struct elf_sections sections = {.count = 0};
     bool checksum_wrong;
     struct segments segments = {0};
     if (!find_header(&p->kernel, &at, &checksum_wrong))
@@ -171,18 +199,20 @@ enum status multiboot_load(struct program *p, struct boot_state *state)
     if (unknown != 0)
         return program_refuse(p, ERR_UNSUPPORTED,
                               "the multiboot header demands unknown features: flags 0x%x", unknown);
+    if ((flags & HAS_ADDRESSES) == 0)
+        sections = elf_find_sections(&p->kernel);
     enum status s = find_segments(p, at, &segments);
     if (s == OK)
         s = segments_check(p, &segments, &low, &end);
     if (s == OK)
         s = segments_place(p, &segments, 0);
     if (s == OK)
-        s = program_place_files(p, low, end, modules_at);
+        s = multiboot_place_files(p, low, end, modules_at, &sections, &headers);
     if (s != OK)
         return s;
     *state = boot_state_protected_mode((uint32_t)segments.entry);
     state->rax = BOOTED;
-    state->rbx = write_info(p, modules_at, (flags & WANTS_VIDEO) != 0);
+    state->rbx = write_info(p, modules_at, &sections, headers, (flags & WANTS_VIDEO) != 0);
     if (state->rbx == 0)
         return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
     return program_write_gdt(p, state);

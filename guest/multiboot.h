@@ -2,6 +2,7 @@
 /* Starts a multiboot 1 kernel: ELF, or placed by the address fields of its header. */
 #pragma once
 
+#include "guest/elf.h"
 #include "guest/program.h"
 #include "guest/segments.h"
 
@@ -30,6 +31,13 @@ enum status multiboot_segment(struct program *p, const struct multiboot_addresse
 /* The command line as kernels expect it: the file's name, then nadir.cfg's cmdline. False: too
  * long. */
 bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE]);
+
+/* Puts the files beside the kernel, and with them the sections that a kernel may want to look at:
+ * those only where there is room, else their count becomes 0. *headers: the address of their
+ * headers. Otherwise as program_place_files(). */
+enum status multiboot_place_files(struct program *p, uint64_t low, uint64_t end,
+                                  uint64_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
+                                  uint64_t *headers);
 
 #define MULTIBOOT_LOADER_NAME "Nadir"
 #define MULTIBOOT_LOWER_KIB   ((uint32_t)(LAYOUT_EBDA / 1024))

@@ -2,7 +2,6 @@
 /* The Multiboot2 Specification, version 2.0, as a PC without EFI. */
 #include "guest/multiboot2.h"
 #include "arch/string.h"
-#include "guest/elf.h"
 #include "guest/multiboot.h"
 
 enum { BOOTED = 0x36d76289, SEARCHED = 32768, HEADER_BYTES = 16, ARCHITECTURE_I386 = 0 };
@@ -51,6 +50,7 @@ enum {
     INFO_MEMORY,
     INFO_MAP = 6,
     INFO_FRAMEBUFFER = 8,
+    INFO_SECTIONS = 9,
     INFO_RSDP_OLD = 14,
     INFO_RSDP_NEW = 15,
     INFO_LOAD_BASE = 21,
@@ -250,9 +250,27 @@ static void add_screen(struct program_info *info)
     add_tag(info, INFO_FRAMEBUFFER, screen, sizeof(screen));
 }
 
+/* headers: where they are in the guest's memory. */
+static void add_sections(const struct program *p, struct program_info *info,
+                         const struct elf_sections *s, uint64_t headers)
+{
+    const size_t bytes = (size_t)s->count * s->entry_bytes;
+    const void *window = guestmem_window(p->mem, gpa(headers), bytes);
+    uint8_t tag[TAG_HEADER_BYTES + 12];
+    if (s->count == 0 || window == NULL)
+        return;
+    program_put(tag, 4, INFO_SECTIONS);
+    program_put(tag + 4, 4, sizeof(tag) + bytes);
+    program_put(tag + 8, 4, s->count);
+    program_put(tag + 12, 4, s->entry_bytes);
+    program_put(tag + 16, 4, s->names);
+    program_info_add(info, 8, tag, sizeof(tag));
+    program_info_add(info, 1, window, bytes);
+}
+
 /* All that is handed over, at LAYOUT_BOOT_INFO. False: it does not fit. */
 static bool write_info(const struct program *p, const struct header *h, const uint64_t *modules_at,
-                       uint64_t load_base)
+                       const struct elf_sections *sections, uint64_t headers, uint64_t load_base)
 {
     uint8_t fixed[8] = {0}, word[4], rsdp[RSDP_NEW_BYTES];
     struct program_info info = program_info_begin(p);
@@ -268,6 +286,7 @@ static bool write_info(const struct program *p, const struct header *h, const ui
     add_tag(&info, INFO_MEMORY, fixed, sizeof(fixed));
     add_map(p, &info);
     add_screen(&info);
+    add_sections(p, &info, sections, headers);
     if (guestmem_read(p->mem, gpa(p->rsdp), rsdp, sizeof(rsdp))) {
         add_tag(&info, INFO_RSDP_OLD, rsdp, RSDP_OLD_BYTES);
         add_tag(&info, INFO_RSDP_NEW, rsdp, RSDP_NEW_BYTES);
@@ -298,8 +317,11 @@ enum status multiboot2_load(struct program *p, struct boot_state *state)
 {
     struct header h;
     struct segments segments = {0};
-    uint64_t low, end, delta, modules_at[PROGRAM_MAX_FILES];
+    struct elf_sections sections = {.count = 0};
+    uint64_t low, end, delta, modules_at[PROGRAM_MAX_FILES], headers = 0;
     enum status s = read_header(p, &h);
+    if (s == OK && !h.has_addresses)
+        sections = elf_find_sections(&p->kernel);
     if (s == OK)
         s = find_segments(p, &h, &segments);
     if (s == OK)
@@ -309,10 +331,10 @@ enum status multiboot2_load(struct program *p, struct boot_state *state)
     if (s == OK)
         s = segments_place(p, &segments, delta);
     if (s == OK)
-        s = program_place_files(p, low + delta, end + delta, modules_at);
+        s = multiboot_place_files(p, low + delta, end + delta, modules_at, &sections, &headers);
     if (s != OK)
         return s;
-    if (!write_info(p, &h, modules_at, low + delta))
+    if (!write_info(p, &h, modules_at, &sections, headers, low + delta))
         return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
     *state = boot_state_protected_mode((uint32_t)(segments.entry + delta));
     state->rax = BOOTED;

@@ -8,7 +8,8 @@
 #include "mm/guestmem.h"
 #include "vmx/boot_state.h"
 
-#define PROGRAM_MAX_FILES  (1 + CONFIG_MAX_MODULES) /* the ramdisk, and modules */
+#define PROGRAM_MAX_FILES \
+    (2 + CONFIG_MAX_MODULES) /* the ramdisk, modules, and what a loader may add */
 #define PROGRAM_MAX_RANGES 5
 
 struct program_file {

@@ -32,6 +32,31 @@ static inline void elf_set_part(unsigned i, struct elf_part part)
         put(h + width + k * width, width, fields[k]);
 }
 
+struct elf_section {
+    uint32_t type, flags; /* type 2: symbols, 8: no contents; flag 2: loaded by a segment */
+    uint64_t address, offset, bytes;
+};
+
+/* Sections, with a first one of no type before them; their headers, of 0x40 bytes, are at `at`. */
+static inline void elf_set_sections(unsigned at, const struct elf_section *s, unsigned count)
+{
+    const unsigned width = elf_is64 ? 8 : 4;
+    put(elf + (elf_is64 ? 40 : 32), width, at);
+    put(elf + (elf_is64 ? 58 : 46), 2, 0x40);
+    put(elf + (elf_is64 ? 60 : 48), 2, count + 1);
+    put(elf + (elf_is64 ? 62 : 50), 2, count);
+    memset(elf + at, 0, 0x40);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *h = elf + at + (i + 1) * 0x40;
+        memset(h, 0, 0x40);
+        put(h + 4, 4, s[i].type);
+        put(h + 8, width, s[i].flags);
+        put(h + 8 + width, width, s[i].address);
+        put(h + 8 + 2 * width, width, s[i].offset);
+        put(h + 8 + 3 * width, width, s[i].bytes);
+    }
+}
+
 /* A header for `parts` program headers of 0x38 bytes each, at 0x40. */
 static inline void elf_begin(bool is64, uint64_t entry, unsigned parts)
 {

@@ -138,6 +138,100 @@ static void test_below_1_mib(void **state)
     assert_in_range(boot.rbx, 0x68000, 0x9fc00);
 }
 
+#define SECTIONS 0x2200u /* their headers, in the file */
+
+/* Code that is loaded, symbols and their names that are not, and a section without contents. */
+static const struct elf_section sections[] = {
+    {1, 6, 0xc0400000, 0x1000, 0x800},
+    {2, 0, 0, 0x2104, 0x30},
+    {3, 0, 0, 0x2140, 0x11},
+    {8, 0, 7, 0xffffffff, 0x1000},
+};
+
+static uint64_t section_address(const uint8_t *headers, unsigned i)
+{
+    const unsigned width = elf_is64 ? 8 : 4;
+    return get(headers + (i + 1) * 0x40 + 8 + width, width);
+}
+
+/* The headers where the kernel finds them: what is left over has an address, and is there. */
+static void check_sections(const uint8_t *headers, uint64_t piece)
+{
+    assert_int_equal(section_address(headers, 0), 0xc0400000);
+    assert_int_equal(section_address(headers, 1), piece + 0x104);
+    assert_int_equal(section_address(headers, 2), piece + 0x140);
+    assert_int_equal(section_address(headers, 3), 7);
+    assert_memory_equal(ram + piece + 0x104, elf + 0x2104, 0x30 + 0x11);
+}
+
+static void make_sections(void)
+{
+    for (unsigned i = 0; i < 0x80; i++)
+        elf[0x2100 + i] = (uint8_t)i;
+    elf_set_sections(SECTIONS, sections, 4);
+    add_modules();
+}
+
+static void test_sections(void **state)
+{
+    (void)state;
+    for (int is64 = 0; is64 < 2; is64++) {
+        make1(is64 != 0, 0);
+        make_sections();
+        program_loads(multiboot_load);
+        const uint8_t *info = ram + boot.rbx;
+        assert_int_equal(get(info, 4) & 48, 32);
+        assert_int_equal(get(info + 20, 4), 2); /* modules, before which they are not */
+        assert_int_equal(get(info + 28, 4), 5);
+        assert_int_equal(get(info + 32, 4), 0x40);
+        assert_int_equal(get(info + 36, 4), LOAD + 0x7200);
+        assert_int_equal(get(info + 40, 4), 4);
+        check_sections(ram + LOAD + 0x7200, LOAD + 0x7000);
+        assert_int_equal(program.file_count, 2);
+    }
+    make1(true, 1u << 16); /* address fields: then it is no ELF file */
+    make_sections();
+    set_addresses(LOAD + HEADER, LOAD + HEADER, 0, 0, LOAD + HEADER);
+    program_loads(multiboot_load);
+    assert_int_equal(get(ram + boot.rbx, 4) & 48, 0);
+}
+
+/* Malformed ones, and those for which there is no room, are not told. */
+static void test_bad_sections(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned at, bytes;
+        uint64_t value;
+    } bad[] = {
+        {40, 8, ELF_BYTES - 0x13f},
+        {40, 8, ~0ull},
+        {58, 2, 0x3f},
+        {58, 2, 0xffff},
+        {60, 2, 0xffff},
+        {60, 2, 0},
+        {SECTIONS + 0x80 + 24, 8, ELF_BYTES - 0x2f},
+        {SECTIONS + 0x80 + 24, 8, ~0ull},
+        {SECTIONS + 0x80 + 32, 8, ~0ull},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        make1(true, 0);
+        make_sections();
+        put(elf + bad[i].at, bad[i].bytes, bad[i].value);
+        program_loads(multiboot_load);
+        if ((get(ram + boot.rbx, 4) & 48) != 0)
+            fail_msg("%zu: told", i);
+    }
+    static uint8_t big[MEMORY];
+    make1(true, 0);
+    make_sections();
+    program.file_count = 1;
+    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x4000, ""};
+    program_loads(multiboot_load);
+    assert_int_equal(get(ram + boot.rbx, 4) & 48, 0);
+    assert_int_equal(get(ram + boot.rbx + 20, 4), 1);
+}
+
 /* They win over the ELF header, and need none. */
 static void test_address_fields(void **state)
 {
@@ -382,6 +476,27 @@ static void test_info2(void **state)
     assert_int_equal(get(tag_of(0, 0) + 4, 4), 8);
 }
 
+static void test_sections2(void **state)
+{
+    (void)state;
+    for (int is64 = 0; is64 < 2; is64++) {
+        begin2(is64 != 0);
+        end2();
+        make_sections();
+        program_loads(multiboot2_load);
+        const uint8_t *tag = tag_of(9, 0);
+        assert_non_null(tag);
+        assert_int_equal(get(tag + 4, 4), 20 + 5 * 0x40);
+        assert_int_equal(get(tag + 8, 4), 5);
+        assert_int_equal(get(tag + 12, 4), 0x40);
+        assert_int_equal(get(tag + 16, 4), 4);
+        check_sections(tag + 20, LOAD + 0x7000);
+    }
+    put(elf + 60, 2, 0xffff);
+    program_loads(multiboot2_load);
+    assert_null(tag_of(9, 0));
+}
+
 static void test_address_tags(void **state)
 {
     (void)state;
@@ -505,12 +620,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elf),          cmocka_unit_test(test_info),
+        cmocka_unit_test(test_sections),     cmocka_unit_test(test_bad_sections),
         cmocka_unit_test(test_below_1_mib),  cmocka_unit_test(test_address_fields),
         cmocka_unit_test(test_bad_headers),  cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_bad_elf),      cmocka_unit_test(test_too_much),
-        cmocka_unit_test(test_info2),        cmocka_unit_test(test_address_tags),
-        cmocka_unit_test(test_relocatable),  cmocka_unit_test(test_bad_tags),
-        cmocka_unit_test(test_bad_headers2),
+        cmocka_unit_test(test_info2),        cmocka_unit_test(test_sections2),
+        cmocka_unit_test(test_address_tags), cmocka_unit_test(test_relocatable),
+        cmocka_unit_test(test_bad_tags),     cmocka_unit_test(test_bad_headers2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,9 @@
 extern const volatile struct {
     uint32_t eax, ebx, cr0, cr4, cs_limit, ds_limit, ss_limit, eflags;
 } handover;
-extern const uint8_t bss_end[];
+extern const uint8_t image_start[], bss_end[];
+
+int main(void);
 
 static bool same(const char *a, const char *b)
 {
@@ -89,6 +91,42 @@ static void check_module(const struct told *t, unsigned i, const char *content, 
                "in RAM, behind the kernel", "modules");
 }
 
+/* A field of a section header, by its place and width in the 32-bit and the 64-bit form. */
+static uint64_t section_field(const struct told *t, unsigned i, unsigned at32, unsigned at64,
+                              unsigned bytes64)
+{
+    const uint64_t h = t->sections + (uint64_t)i * t->section_bytes;
+    return t->section_bytes == 40 ? get(h + at32, 4) : get(h + at64, bytes64);
+}
+
+/* Looks a function of this program up in the symbols that the boot loader has loaded; 0: none. */
+static uint64_t find_symbol(const struct told *t, const char *name)
+{
+    const unsigned symbol_bytes = t->section_bytes == 40 ? 16 : 24;
+    for (unsigned i = 0; i < t->section_count; i++) {
+        if (section_field(t, i, 4, 4, 4) != 2)
+            continue;
+        const uint64_t symbols = section_field(t, i, 12, 16, 8);
+        const uint64_t end = symbols + section_field(t, i, 20, 32, 8);
+        const unsigned link = (unsigned)section_field(t, i, 24, 40, 4);
+        const uint64_t names = section_field(t, link, 12, 16, 8);
+        for (uint64_t s = symbols; s < end && names != 0; s += symbol_bytes)
+            if (same((const char *)(names + get(s, 4)), name))
+                return symbol_bytes == 16 ? get(s + 4, 4) : get(s + 8, 8);
+    }
+    return 0;
+}
+
+/* An image that its header's address fields place (bit 16) is no ELF file. */
+static void check_sections(const struct told *t)
+{
+    const char *rule = "ELF section headers";
+    if ((get((uint64_t)image_start + 4, 4) & 0x10000) != 0)
+        test_check(t->sections == 0, "no sections where there is no ELF file", rule);
+    else if (test_check(t->sections != 0, "there are sections", rule))
+        test_equal(find_symbol(t, "main"), (uint64_t)&main, "main() in the symbols", rule);
+}
+
 static void check_told(const struct told *t)
 {
     const bool multiboot = !same(t->protocol, "PVH");
@@ -99,6 +137,7 @@ static void check_told(const struct told *t)
         test_equal(t->lower_kib, KIB_BASE, "memory below 1 MiB", "mem_lower");
         test_equal(t->upper_kib, (MEMORY >> 10) - 1024, "memory from 1 MiB on", "mem_upper");
         test_check(t->text_screen, "a text screen of 80x25", "framebuffer info");
+        check_sections(t);
     } else {
         test_check(same(t->cmdline, "check=1"), "the command line", "command line");
     }

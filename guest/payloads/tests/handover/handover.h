@@ -23,8 +23,10 @@ struct told {
     const char *protocol;
     const char *cmdline, *loader; /* NULL: not told */
     uint32_t lower_kib, upper_kib;
-    bool text_screen; /* 80x25 at 0xb8000 */
-    uint64_t rsdp;    /* 0: not told */
+    bool text_screen;  /* 80x25 at 0xb8000 */
+    uint64_t rsdp;     /* 0: not told */
+    uint64_t sections; /* ELF section headers; 0: not told */
+    unsigned section_count, section_bytes;
     unsigned modules, ranges;
     struct module module[MAX_MODULES];
     struct range range[MAX_RANGES];

@@ -46,6 +46,11 @@ static void read_multiboot1(uint64_t info, struct told *t)
         const uint64_t m = get(info + 24, 4) + 16 * i;
         add_module(t, get(m, 4), get(m + 4, 4), text(get(m + 8, 4)));
     }
+    if ((flags & 32) != 0) {
+        t->section_count = (unsigned)get(info + 28, 4);
+        t->section_bytes = (unsigned)get(info + 32, 4);
+        t->sections = get(info + 36, 4);
+    }
     const uint64_t map = get(info + 48, 4), end = map + get(info + 44, 4);
     for (uint64_t e = map; (flags & 64) != 0 && e < end; e += get(e, 4) + 4)
         add_range(t, get(e + 4, 8), get(e + 12, 8), get(e + 20, 4));
@@ -70,6 +75,11 @@ static void read_tag(uint64_t tag, struct told *t)
             add_range(t, get(tag + e, 8), get(tag + e + 8, 8), get(tag + e + 16, 4));
         break;
     case 8: t->text_screen = is_text_screen(tag + 8); break;
+    case 9:
+        t->section_count = (unsigned)get(tag + 8, 4);
+        t->section_bytes = (unsigned)get(tag + 12, 4);
+        t->sections = tag + 20;
+        break;
     case 15: t->rsdp = tag + 8; break; /* a copy */
     default: break;
     }
