@@ -11,7 +11,7 @@ tarball=bochs_3.0+dfsg.orig.tar.xz
 sum=78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b
 variant=${1:-fast}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nadir
-home=$cache/bochs-$version-3/$variant # -3: with the corrections below; tools/nadirlib/machine.py knows the name
+home=$cache/bochs-$version-4/$variant # -4: with the corrections below; tools/nadirlib/machine.py knows the name
 
 case $variant in
 fast) variant_flags="--enable-smp --disable-gdb-stub" ;;
@@ -90,6 +90,17 @@ sed -i '/^#include "msr.h"$/a\
 if [ "$(grep -c '^  BX_CPU_THIS_PTR cr4.set_LA57(' cpu/vmx.cc)" != 2 ] ||
     ! grep -q '^#define IsCanonical(a)' cpu/vmx.cc || ! grep -q '^#define IsCanonical(a)' cpu/msr.cc; then
     echo "bochs: cpu/vmx.cc and cpu/msr.cc are not as expected" >&2
+    exit 1
+fi
+# Which interrupts are held back goes by RFLAGS.IF and by where the CPU is: a VM exit and an entry change that,
+# too. Else an interrupt that comes soon after an exit is delivered though the hypervisor has IF clear, and one
+# that it holds back is not seen by a guest with IF clear.
+sed -i 's/^  BX_CPU_THIS_PTR in_vmx_guest = true;$/&\
+  handleInterruptMaskChange();/
+/avoid setEFlags side effects/,/clearEFlagsOSZAPC/s/^  clearEFlagsOSZAPC();$/&\
+  handleInterruptMaskChange();/' cpu/vmx.cc
+if [ "$(grep -c '^  handleInterruptMaskChange();$' cpu/vmx.cc)" != 2 ]; then
+    echo "bochs: cpu/vmx.cc is not as expected" >&2
     exit 1
 fi
 # shellcheck disable=SC2086
