@@ -128,18 +128,18 @@ static bool reach(const struct emulate_env *env, unsigned segment, uint64_t offs
     return false;
 }
 
-static uint64_t effective_address(const struct insn *in, const struct emulate_env *env)
+uint64_t insn_address(const struct insn *in, const uint64_t *gpr, uint64_t rip)
 {
     uint64_t at = (uint64_t)in->disp;
     if (in->base == INSN_RIP)
-        at += env->rip + in->length;
+        at += rip + in->length;
     else if (in->base != INSN_NO_REG)
-        at += env->gpr[in->base & 15];
+        at += gpr[in->base & 15];
     if (in->index != INSN_NO_REG)
-        at += env->gpr[in->index & 15] << in->scale;
+        at += gpr[in->index & 15] << in->scale;
     /* The bit offset in a register is signed and may point beyond the operand. */
     if (in->form == INSN_MEM_REG && in->op >= INSN_BT && in->op <= INSN_BTC) {
-        int64_t bit = (int64_t)sign_extend(insn_get_reg(in, env->gpr), in->reg_bytes);
+        int64_t bit = (int64_t)sign_extend(insn_get_reg(in, gpr), in->reg_bytes);
         int64_t bits = in->reg_bytes * 8;
         int64_t unit = bit >= 0 ? bit / bits : -((-(bit + 1)) / bits) - 1;
         at += (uint64_t)unit * in->reg_bytes;
@@ -151,8 +151,8 @@ static uint64_t effective_address(const struct insn *in, const struct emulate_en
 static bool reach_operand(const struct insn *in, const struct emulate_env *env, bool write,
                           struct emulate_place *place)
 {
-    return reach(env, in->segment, effective_address(in, env), in->mem_bytes, write, in->aligned,
-                 place);
+    return reach(env, in->segment, insn_address(in, env->gpr, env->rip), in->mem_bytes, write,
+                 in->aligned, place);
 }
 
 static uint64_t result_flags(uint64_t result, unsigned bytes)

@@ -62,6 +62,10 @@ enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_e
 unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_t offset,
                         unsigned bytes, bool write, uint64_t *linear);
 
+/* The offset in its segment of the operand that ModRM or moffs names, as the instruction at rip
+ * computes it. */
+uint64_t insn_address(const struct insn *insn, const uint64_t *gpr, uint64_t rip);
+
 /* The register operand, as the instruction reads and writes it (4 bytes clear the upper half). */
 uint64_t insn_get_reg(const struct insn *insn, const uint64_t *gpr);
 void insn_set_reg(const struct insn *insn, uint64_t *gpr, uint64_t value);

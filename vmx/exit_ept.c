@@ -38,11 +38,28 @@ static bool can_step(const struct vcpu *vcpu, uint64_t address)
     return is_memory(vcpu, address) || is_plain(vcpu, address, &memory);
 }
 
+/*
+ * An instruction that is not emulated may be another one than that which has exited: one that
+ * another CPU has put there meanwhile, as debuggers do with INT3. Then the CPU, which executes the
+ * new one, does not come here again; but for those that are changed back and forth.
+ */
+static bool may_have_changed(struct vcpu *vcpu)
+{
+    enum { ENOUGH = 10000 };
+    const struct exit_stat *exit = vcpu->stats.exit;
+    const uint64_t now = exit[REASON_EPT_VIOLATION].count + exit[REASON_APIC_ACCESS].count;
+    vcpu->unknown = now == vcpu->unknown_at + 1 ? vcpu->unknown + 1 : 0;
+    vcpu->unknown_at = now;
+    return vcpu->vm->vcpu_count > 1 && vcpu->unknown < ENOUGH;
+}
+
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      uint64_t address)
 {
     if (can_step(vcpu, address))
         return exit_step_on_copy(vcpu, address);
+    if (may_have_changed(vcpu))
+        return EXIT_SAME;
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";
     for (unsigned i = 0; i < count; i++) {
@@ -64,6 +81,17 @@ struct fetched {
     gva_t fault_at;
     uint8_t bytes[INSN_MAX_BYTES];
 };
+
+/* Whether the operand is where the CPU has met the device: another CPU may have changed the
+ * instruction since. What cannot be told in short is told by a translation. */
+static bool __attribute__((noinline))
+is_as_reported(const struct vcpu *vcpu, struct insn insn, enum insn_mode mode, uint64_t access)
+{
+    return mode == INSN_64 && insn.segment < SEG_FS && insn.base != RSP &&
+           (access & VIOLATION_LINEAR_VALID) != 0 &&
+           insn_address(&insn, vcpu->regs.gpr, vmread(VMCS_GUEST_RIP)) ==
+               vmread(VMCS_EXIT_GUEST_LINEAR);
+}
 
 /*
  * MOV between a register or a constant and device memory: nearly every access that drivers make.
@@ -92,9 +120,12 @@ static inline bool move_directly(struct vcpu *vcpu, const struct insn *insn, uin
 
 /* Everything else, with the whole of the checks. */
 static enum exit_action emulate_whole(struct linear *linear, const struct insn *insn,
-                                      enum insn_mode mode)
+                                      enum insn_mode mode, uint64_t address)
 {
     struct vcpu *vcpu = linear->vcpu;
+    const bool one_operand =
+        insn->form != INSN_STRING && insn->op != INSN_PUSH && insn->op != INSN_POP;
+    linear->expected = one_operand && vcpu->vm->vcpu_count > 1 ? address / PAGE_SIZE : 0;
     const struct emulate_env env = linear_environment(linear, mode);
     uint64_t rflags = linear->paging.rflags, rsp = vmread(VMCS_GUEST_RSP);
     uint64_t pending = vmread(VMCS_GUEST_PENDING_DEBUG);
@@ -132,14 +163,16 @@ decode_and_emulate(struct linear *linear, struct fetched *code, uint64_t address
         return EXIT_SAME;
     case INSN_UNKNOWN: return not_emulated(vcpu, code->bytes, code->count, address);
     }
-    if (insn.op == INSN_MOV && insn.reg != RSP && move_directly(vcpu, &insn, address, access))
+    if (insn.op == INSN_MOV && insn.reg != RSP &&
+        (vcpu->vm->vcpu_count == 1 || is_as_reported(vcpu, insn, code->mode, access)) &&
+        move_directly(vcpu, &insn, address, access))
         return EXIT_NEXT_DECODED;
-    return emulate_whole(linear, &insn, code->mode);
+    return emulate_whole(linear, &insn, code->mode, address);
 }
 
-/* access: VIOLATION_READ and VIOLATION_WRITE as far as the CPU wanted to do that at the address. By
- * the time that the instruction is fetched, another CPU of the guest may have put another there,
- * which is then carried out in its stead. */
+/* access: VIOLATION_READ and VIOLATION_WRITE as far as the CPU wanted to do that at the address,
+ * VIOLATION_LINEAR_VALID. By the time that the instruction is fetched, another CPU of the guest may
+ * have put another there: it is carried out if it, too, is about this address. */
 static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t access)
 {
     struct linear linear;
@@ -149,7 +182,9 @@ static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t ac
     code.mode = linear_code_mode(&linear);
     code.count = linear_fetch(&linear, code.mode, code.bytes, &code.fault, &code.fault_at);
     if (code.mode == INSN_64 && code.count == INSN_MAX_BYTES &&
-        insn_decode_mov(&insn, code.bytes) && move_directly(vcpu, &insn, address, access))
+        insn_decode_mov(&insn, code.bytes) &&
+        (vcpu->vm->vcpu_count == 1 || is_as_reported(vcpu, insn, INSN_64, access)) &&
+        move_directly(vcpu, &insn, address, access))
         return EXIT_NEXT_DECODED;
     return decode_and_emulate(&linear, &code, address, access);
 }

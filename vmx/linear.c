@@ -47,6 +47,9 @@ bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
     if (!translate(linear, address, write, &out->at[0]) ||
         (out->first != bytes && !translate(linear, address + room, write, &out->at[1])))
         return false;
+    if (linear->expected != 0 && out->at[0].v / PAGE_SIZE != linear->expected &&
+        (out->first == bytes || out->at[1].v / PAGE_SIZE != linear->expected))
+        return false;
     if (breakpoints_on() && !linear->paging.implicit)
         breakpoint_note(write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address, bytes);
     return true;

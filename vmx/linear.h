@@ -14,6 +14,9 @@ struct linear {
     struct vcpu *vcpu;
     struct guest_paging paging;
     uint64_t pdpte[4]; /* under PAE paging */
+    /* The page number of which an operand has to have a part, 0 for none. Else it is not
+     * translated, and nothing is raised: the CPU shall see for itself. */
+    uint64_t expected;
 };
 
 /* What linear_begin() leaves out in the common case: PDPTE registers, protection keys. */
