@@ -125,6 +125,14 @@ def test_bad_end_is_explained(boot_once, name):
     assert re.search(rf"^nadir: {name}: ended: {REASONS[name]}", result.console, re.M), result
 
 
+def test_avx512_on_a_device(boot_once):
+    """It is not emulated: the VM ends, and says which instruction it was."""
+    result = boot_once(["evexdevice"])
+    assert end_of(result, "evexdevice") == ("crash", 0)
+    assert re.search(r"^nadir: evexdevice: ended: an instruction on device memory at 0xfec00000 is "
+                     r"not emulated: 62 f1 7c 48 10 06 ", result.console, re.M), result
+
+
 def test_no_unknown_msr_is_touched(boot_once):
     """Where unknown MSRs fault, as on a real CPU, nothing changes."""
     result = boot_once(["hello"], strict=True)

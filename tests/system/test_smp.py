@@ -30,6 +30,41 @@ def test_storm(nadir, payload, model):
     assert result.status == 0, result
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("vcpus,cpus", ((2, 2), (4, 1), (4, 2), (4, 4)))
+def test_races(nadir, payload, model, vcpus, cpus):
+    """Code that changes while it is executed, storms of IPIs and NMIs, APICs at several addresses."""
+    result = nadir(f"[vm races]\nkernel = races.bin\nmemory = 32\nvcpus = {vcpus}\n",
+                   {"races.bin": payload("races")}, model=model, cpus=cpus, timeout=400)
+    assert "FAIL" not in result.console, result
+    assert re.search(r"^test races: \d+ passed, 0 failed\r?$", result.console, re.M), result
+    assert result.status == 0, result
+
+
+def test_all_halted(nadir, payload):
+    """Several vCPUs that nothing can wake: that VM ends, with a reason; the next has its turn."""
+    sections = "".join(f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\nvcpus = 4\n"
+                       for name in ("haltcli", "hello"))
+    result = nadir(sections, {f"{name}.bin": payload(name) for name in ("haltcli", "hello")},
+                   timeout=120)
+    assert result.status == 1, result
+    assert re.search(r"^nadir: haltcli: ended: halted with interrupts disabled", result.console,
+                     re.M), result
+    assert [(vm["vm"], vm["end"]) for vm in result.stats] == [("haltcli", "crash"),
+                                                              ("hello", "debug-exit")]
+
+
+def test_masked_for_ever(nadir, payload):
+    """A VM that spins with interrupts off keeps its own CPU only: two others come and go."""
+    names = ("spincli", "hello", "poweroff")
+    sections = "".join(f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\n" for name in names)
+    result = nadir(sections, {f"{name}.bin": payload(name) for name in names}, cpus=2, timeout=25)
+    assert result.status == 124, result
+    assert "[spincli] spincli: now" in result.console, result
+    assert [(vm["vm"], vm["end"]) for vm in result.stats] == [("hello", "debug-exit"),
+                                                              ("poweroff", "poweroff")], result
+
+
 def test_vms_share_the_cpus(nadir, payload):
     """Two VMs of two vCPUs on two CPUs run at the same time, one CPU each."""
     sections = "".join(f"[vm {name}]\nkernel = smp.bin\nmemory = 32\nvcpus = 2\n" for name in "ab")
