@@ -57,3 +57,15 @@ def test_exits(nadir, tmp_path):
         check(result, name)
     assert "nadir: word: ended: debug-exit port, code 513" in result.console, result
     assert result.status == 1, result  # codes that are not 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("vcpus", (1, 4))
+def test_kernel_of_32_bits(nadir, tmp_path, model, vcpus):
+    """The code of the end is the step that went wrong (guest/payloads/tests/bringup32)."""
+    subprocess.run(["objcopy", "-O", "elf32-i386", PAYLOADS / "bringup32.elf", tmp_path / "made"],
+                   check=True)
+    result = nadir(f"[vm a]\nkernel = kernel\nmemory = 32\nvcpus = {vcpus}\n",
+                   {"kernel": (tmp_path / "made").read_bytes()}, model=model, cpus=min(vcpus, 2),
+                   timeout=240)
+    assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)], result
