@@ -47,12 +47,12 @@ static void check_page_table(void)
     write_cr3(read_cr3());
 }
 
-/* INT3 with a stack there; returns what it finds of its frame. */
-uint64_t int3_on_nothing(void);
+/* INT3 with a stack elsewhere; returns what it finds of its frame, the address behind INT3. */
+uint64_t int3_on_stack(uint64_t top);
 void int3_entry(void);
-__asm__("int3_on_nothing:\n"
+__asm__("int3_on_stack:\n"
         "    mov %rsp, %rcx\n"
-        "    mov $0xd0000800, %esp\n"
+        "    mov %rdi, %rsp\n"
         "    int3\n"
         "int3_entry:\n"
         "    mov (%rsp), %rax\n"
@@ -63,7 +63,12 @@ static void check_stack(void)
 {
     const uint64_t old[2] = {trap_gate(VECTOR_BP)[0], trap_gate(VECTOR_BP)[1]};
     trap_set_gate(VECTOR_BP, int3_entry);
-    test_equal(int3_on_nothing(), ~0ull, "INT3 with its stack there: the frame is lost", RULE);
+    test_equal(int3_on_stack(0xd0000800), ~0ull, "INT3 with its stack there: the frame is lost",
+               RULE);
+    if (test_only(TEST_VM))
+        test_equal(int3_on_stack(0xff000800), (uint64_t)int3_entry,
+                   "INT3 on the test device's memory", "as on RAM");
+    test_both();
     trap_gate(VECTOR_BP)[0] = old[0];
     trap_gate(VECTOR_BP)[1] = old[1];
 }
