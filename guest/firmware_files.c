@@ -7,6 +7,11 @@
 #include "guest/layout.h"
 
 enum { CMOS_BOOT_ORDER = 0x3d, CMOS_LAST_CPU = 0x5f, BOOT_FROM_DISK = 2 };
+/* Of the disks, as IBM's AT and its clones have it: the types of both, a nibble each; the types
+ * beyond 14; for type 47 the geometry; and, from Bochs, what a BIOS makes of it, two bits each. */
+enum { CMOS_DISKS = 0x12, CMOS_TYPE = 0x19, CMOS_GEOMETRY = 0x1b, CMOS_TRANSLATION = 0x39 };
+enum { TYPE_BEYOND = 0xf, TYPE_TOLD = 47, TRANSLATE_LBA = 1, GEOMETRY_BYTES = 9 };
+enum { BIOS_CYLINDERS = 1024 }; /* more, and a BIOS makes a geometry up */
 enum { E820_RAM = 1, E820_ENTRY = 20 };
 
 extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
@@ -23,6 +28,27 @@ static void refresh(void *ctx)
 {
     size_t used;
     (void)build_acpi(ctx, &used); /* it has succeeded before */
+}
+
+static void write_cmos_disk(uint8_t *cmos, unsigned i, const struct vata_disk *disk)
+{
+    const uint8_t low = (uint8_t)disk->cylinders, high = (uint8_t)(disk->cylinders >> 8);
+    const uint8_t geometry[GEOMETRY_BYTES] = {low,
+                                              high,
+                                              disk->heads,
+                                              0xff,
+                                              0xff, /* no precompensation */
+                                              (uint8_t)(disk->heads > 8 ? 0xc8 : 0xc0),
+                                              low,
+                                              high,
+                                              disk->track_sectors};
+    if (disk->data == NULL)
+        return;
+    cmos[CMOS_DISKS] |= (uint8_t)(TYPE_BEYOND << (i == 0 ? 4 : 0));
+    cmos[CMOS_TYPE + i] = TYPE_TOLD;
+    memcpy(cmos + CMOS_GEOMETRY + (size_t)i * GEOMETRY_BYTES, geometry, sizeof(geometry));
+    if (disk->cylinders > BIOS_CYLINDERS)
+        cmos[CMOS_TRANSLATION] |= (uint8_t)(TRANSLATE_LBA << (2 * i));
 }
 
 static uint32_t write_e820(uint8_t *out, uint64_t memory_bytes)
@@ -54,21 +80,24 @@ enum status firmware_facts_init(struct pc *pc, const struct vm_config *config)
                     write_e820(pc->firmware.e820, pc->vm.memory_bytes));
     pc->rtc.ram[CMOS_LAST_CPU] = (uint8_t)(config->vcpus - 1);
     pc->rtc.ram[CMOS_BOOT_ORDER] = BOOT_FROM_DISK;
+    for (unsigned i = 0; i < VATA_DISKS; i++)
+        write_cmos_disk(pc->rtc.ram, i, &pc->ide.ata.disk[i]);
     return OK;
 }
 
-/* The disks in their order, by their paths in Open Firmware's tree, a line each, and a NUL. */
+/* The disks, at least one, in their order, by their paths in Open Firmware's tree: lines, the last
+ * of which ends by a NUL. */
 static uint64_t write_boot_order(char *out, uint32_t disks)
 {
     static const char path[] = "/pci@i0cf8/ide@1,1/drive@0/disk@0\n";
     enum { PATH = sizeof(path) - 1, UNIT = PATH - 2 };
-    _Static_assert(CONFIG_MAX_DISKS * PATH + 1 <= FIRMWARE_BOOT_ORDER_BYTES, "all paths");
+    _Static_assert(CONFIG_MAX_DISKS * PATH <= FIRMWARE_BOOT_ORDER_BYTES, "all paths");
     for (uint32_t i = 0; i < disks; i++) {
         memcpy(out + i * PATH, path, PATH);
         out[i * PATH + UNIT] = (char)('0' + i);
     }
-    out[disks * PATH] = '\0';
-    return disks * PATH + 1ull;
+    out[disks * PATH - 1] = '\0';
+    return disks * PATH;
 }
 
 enum status firmware_files_init(struct pc *pc, const struct vm_config *config)

@@ -190,18 +190,11 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
 static enum status make_disks(struct pc *pc, const struct vm_config *config)
 {
     _Static_assert(VATA_DISKS == CONFIG_MAX_DISKS, "one channel takes all");
-    enum { CMOS_DISKS = 0x12, CMOS_TRANSLATION = 0x39, BIOS_SECTORS = 1024 * 16 * 63 };
     struct vata_image image[VATA_DISKS] = {{NULL, 0}, {NULL, 0}};
     if (config->disk_count == 0)
         return OK;
-    for (uint32_t i = 0; i < config->disk_count; i++) {
+    for (uint32_t i = 0; i < config->disk_count; i++)
         image[i] = (struct vata_image){hpa_to_ptr(hpa(config->disk[i].base)), config->disk[i].size};
-        /* Each is of a type that is told elsewhere; if large, its geometry is made up for BIOSes.
-         */
-        pc->rtc.ram[CMOS_DISKS] |= (uint8_t)(0xf0 >> (4 * i));
-        if (image[i].bytes / VATA_SECTOR > BIOS_SECTORS)
-            pc->rtc.ram[CMOS_TRANSLATION] |= (uint8_t)(1 << (2 * i));
-    }
     return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.seat[0].timers,
                      isa_irq(pc, IRQ_DISK));
 }

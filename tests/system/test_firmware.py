@@ -2,6 +2,7 @@
 """Firmware as a guest, from the reset vector: Debian's SeaBIOS, OVMF, U-Boot and GRUB."""
 
 import re
+import subprocess
 import sys
 
 import bootdisk
@@ -54,6 +55,55 @@ def test_seabios(nadir):
     for line in ("Running on QEMU (i440fx)", "Found 2 cpu(s)", "(via xsdt)", "Moving pm_base to 0x",
                  "addr 0x0000000000000000 len 0x0000000004000000 [RAM]"):
         assert line in log, (line, result)
+
+
+# A boot sector that prints what INT 13h, AH = 8, says of its disk, CX and DX, and leaves by port 0xf4.
+GEOMETRY = """
+bits 16
+org 0x7c00
+        mov     ah, 8
+        int     0x13
+        push    dx
+        mov     dx, cx
+        call    print
+        pop     dx
+        call    print
+        mov     dx, 0xf4
+        xor     eax, eax
+        out     dx, eax
+print:  mov     cx, 4
+.digit: rol     dx, 4
+        mov     al, dl
+        and     al, 15
+        cmp     al, 10
+        sbb     al, 0x69
+        das
+        mov     ah, 0x0e
+        xor     bx, bx
+        int     0x10
+        loop    .digit
+        mov     ax, 0x0e20
+        int     0x10
+        ret
+        times   510 - ($ - $$) db 0
+        dw      0xaa55
+"""
+
+
+def test_disk_geometry(nadir, tmp_path):
+    """SeaBIOS is told by the boot order which disk is first, and by CMOS memory and IDENTIFY that its
+    geometry is small enough to stand: 40 cylinders, 16 heads, 63 sectors for 20 MiB."""
+    source, sector = tmp_path / "sector.asm", tmp_path / "sector"
+    source.write_text(GEOMETRY)
+    subprocess.run(["nasm", "-f", "bin", "-o", sector, source], check=True)
+    cfg = SECTION.format("bios", 64) + "disk = first\ndisk = second\nfirmware_log = yes\n"
+    result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "second": bytes(1 << 20),
+                         "first": sector.read_bytes().ljust(20 << 20, b"\0")}, timeout=TIMEOUT)
+    assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)], result
+    assert re.search("1: /pci@i0cf8/ide@1,1/drive@0/disk@0\n2: /pci@i0cf8/ide@1,1/drive@0/disk@1\n"
+                     "(?!3:)", result.console), result
+    # The last cylinder is not told, and the numbers are of the last, from 0; DL: how many disks.
+    assert "263F 0F02" in result.console, result
 
 
 def test_ovmf(write_config, tmp_path):

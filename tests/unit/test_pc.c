@@ -334,6 +334,37 @@ static void test_disk(void **state)
     assert_int_equal(data[512 + 2], 1);
 }
 
+/* What CMOS memory tells a BIOS of disks; beyond 1024 cylinders it is to make up a geometry. */
+static void test_cmos_disks(void **state)
+{
+    (void)state;
+    static uint8_t data[512];
+    static const struct {
+        uint64_t sectors;
+        uint8_t geometry[9];
+        uint8_t translation;
+    } disks[] = {
+        {40960, {40, 0, 16, 0xff, 0xff, 0xc8, 40, 0, 63}, 0},
+        {1024 * 16 * 63, {0, 4, 16, 0xff, 0xff, 0xc8, 0, 4, 63}, 0},
+        {1025 * 16 * 63, {1, 4, 16, 0xff, 0xff, 0xc8, 1, 4, 63}, 1},
+        {1ull << 40, {0xff, 0x3f, 16, 0xff, 0xff, 0xc8, 0xff, 0x3f, 63}, 1},
+    };
+    for (size_t i = 0; i + 1 < sizeof(disks) / sizeof(disks[0]); i++) {
+        pc_destroy(pc);
+        config.disk_count = 2;
+        for (unsigned k = 0; k < 2; k++)
+            config.disk[k] = (struct loaded_file){.base = (uint64_t)(uintptr_t)data,
+                                                  .size = disks[i + k].sectors * 512};
+        assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+        const uint8_t *cmos = pc->rtc.ram;
+        assert_int_equal(cmos[0x12], 0xff);
+        assert_int_equal(cmos[0x19] << 8 | cmos[0x1a], 0x2f2f);
+        assert_memory_equal(cmos + 0x1b, disks[i].geometry, 9);
+        assert_memory_equal(cmos + 0x24, disks[i + 1].geometry, 9);
+        assert_int_equal(cmos[0x39], disks[i].translation | disks[i + 1].translation << 2);
+    }
+}
+
 void vm_ept_changed(struct vm *vm)
 {
     vm->ept_changes++;
@@ -559,7 +590,7 @@ static void test_boot_order(void **state)
                 }
     assert_non_null(file);
     assert_string_equal(file, "/pci@i0cf8/ide@1,1/drive@0/disk@0\n"
-                              "/pci@i0cf8/ide@1,1/drive@0/disk@1\n");
+                              "/pci@i0cf8/ide@1,1/drive@0/disk@1");
     assert_int_equal(bytes, strlen(file) + 1);
 }
 
@@ -593,6 +624,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cmos_disks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reset_vector, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_shadowing, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_variables, set_up_firmware, tear_down_firmware),
