@@ -119,10 +119,11 @@ def test_ovmf(write_config, tmp_path):
 
 @pytest.mark.parametrize("board", ["qemu-x86", "qemu-x86_64"])
 def test_u_boot(write_config, board):
-    """To its prompt. The 64-bit one loads GDT and TSS from ROM."""
+    """To its prompt, where it knows its memory. The 64-bit one loads GDT and TSS from ROM."""
     rom = debian.fetch_package("u-boot-qemu") / "usr/lib/u-boot" / board / "u-boot.rom"
     status, last = typed(write_config, SECTION.format("u-boot", 64), {"u-boot": rom}, [
-        ("stop autoboot", " "), ("=> ", "version\r"), (r"U-Boot \d.*=> ", "reset\r")])
+        ("stop autoboot", " "), ("=> ", "version\r"), (r"U-Boot \d.*=> ", "bdinfo\r"),
+        (r"-> size +=\s+0x0*4000000\b.*=> ", "reset\r")])
     assert status == 0 and "ended: reset" in last, last
 
 

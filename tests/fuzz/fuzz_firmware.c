@@ -1,0 +1,153 @@
+// link: guest/firmware.c guest/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
+// link: guest/pc.c guest/pc_memory.c guest/linux.c guest/flat.c guest/acpi.c guest/cpuid_policy.c
+// link: guest/pc_program.c guest/program.c guest/segments.c guest/elf.c guest/multiboot.c
+// link: guest/multiboot2.c guest/pvh.c guest/mptable.c
+// link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
+// link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
+// link: drivers/virt/vtestdev.c
+// link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c
+// link: drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c
+// link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
+// link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/screen.c drivers/virt/vpit.c
+// link: drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "guest/layout.h"
+#include "guest/pc.h"
+#include "mm/page_alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ARENA    (24ull << 20)
+#define ROM_UNIT 0x10000u
+#define ROM_MAX  (4 * ROM_UNIT)
+
+const uint8_t dsdt_aml_start[64] = "DSDT\x40";
+extern const uint8_t dsdt_aml_end[];
+__asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
+
+static bool logged;
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+void log_line(const char *format, ...)
+{
+    (void)format;
+    logged = true;
+}
+
+_Noreturn void panic(const char *format, ...)
+{
+    (void)format;
+    abort();
+}
+
+void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why)
+{
+    (void)vm;
+    (void)end;
+    (void)code;
+    (void)why;
+}
+
+void vm_ept_changed(struct vm *vm)
+{
+    vm->ept_changes++;
+}
+
+static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    (void)subleaf;
+    if (leaf == 0x80000000u)
+        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
+    if (leaf == 0x80000008u)
+        return (struct cpuid_regs){0x3027, 0, 0, 0};
+    return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
+}
+
+static uint64_t read_clock(void)
+{
+    return 0;
+}
+
+static void console_out(void *ctx, uint8_t byte)
+{
+    (void)ctx;
+    (void)byte;
+}
+
+static int console_in(void *ctx)
+{
+    (void)ctx;
+    return -1;
+}
+
+static uint64_t console_poll(void *ctx, uint64_t when)
+{
+    (void)ctx;
+    return when + 1000;
+}
+
+/* A write by the guest, as its CPU makes it: into RAM, or to whoever else is there. */
+static void poke(struct pc *pc, uint64_t address, uint8_t byte)
+{
+    if (!guestmem_write(&pc->vm.mem, gpa(address), &byte, 1))
+        bus_mmio_write(&pc->vm.bus, address, 1, byte);
+}
+
+/* Four bytes are one step: what, where, and a value. */
+static void step(struct pc *pc, const uint8_t *data, uint64_t rom_bytes)
+{
+    const uint64_t at = (uint64_t)data[1] << 8 | data[2];
+    switch (data[0] & 3) {
+    case 0:
+        vpci_write(&pc->pci, VCHIPSET_HOST, VCHIPSET_PAM0 + (data[1] & 7u) % VCHIPSET_PAMS, 1,
+                   data[3]);
+        break;
+    case 1: poke(pc, LAYOUT_SHADOW + at * 4, data[3]); break;
+    case 2: poke(pc, LAYOUT_4GIB - rom_bytes + at, data[3]); break;
+    default: (void)bus_mmio_read(&pc->vm.bus, LAYOUT_4GIB - rom_bytes + at, 4); break;
+    }
+}
+
+/* The first byte is the image's size, the second how many steps stand at the end. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct pc_host host = {.cpuid = host_cpuid,
+                                        .read_tsc = read_clock,
+                                        .tsc_hz = 100000000,
+                                        .ept = {.pages_2m = true, .phys_bits = 48}};
+    static const struct pc_console console = {
+        .out = console_out, .in = console_in, .poll = console_poll};
+    static uint8_t *arena, *rom;
+    if (arena == NULL) {
+        arena = aligned_alloc(PAGE_SIZE_2M, ARENA);
+        rom = aligned_alloc(PAGE_SIZE, ROM_MAX);
+    }
+    if (size < 2 || arena == NULL || rom == NULL)
+        return 0;
+    const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
+    const uint64_t rom_bytes = (1u + (data[0] & 3u)) * ROM_UNIT;
+    struct vm_config config = {.name = "fuzz", .memory_mib = 16, .vcpus = 1};
+    struct pc *pc = NULL;
+    memset(rom, 0xff, ROM_MAX);
+    memcpy(rom, data + 2, size - 2 < rom_bytes ? size - 2 : rom_bytes);
+    config.firmware =
+        (struct loaded_file){.path = "f", .base = (uint64_t)(uintptr_t)rom, .size = rom_bytes};
+    logged = false;
+    if (page_alloc_init(&range, 1) != OK)
+        abort();
+    const enum status s = pc_create(&config, 0, 1, &host, &console, &pc);
+    if (s != OK ? !logged : pc->boot.cs.base + pc->boot.rip != LAYOUT_4GIB - 16)
+        abort();
+    for (size_t i = 0; s == OK && i < data[1] && (i + 1) * 4 + 2 <= size; i++)
+        step(pc, data + size - (i + 1) * 4, rom_bytes);
+    if (s == OK && !ept_check(&pc->vm.ept, NULL))
+        abort();
+    if (s == OK)
+        pc_destroy(pc);
+    return 0;
+}

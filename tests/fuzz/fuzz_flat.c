@@ -1,0 +1,23 @@
+// link: guest/flat.c guest/program.c mm/guestmem.c arch/format.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Any file as a flat program, with any load, entry and mode: its first 17 bytes are these, too. */
+#include "guest/flat.h"
+#include "tests/fuzz/fuzz_program.h"
+
+static enum status load(struct program *p, struct boot_state *state)
+{
+    static const uint32_t modes[] = {16, 32, 64};
+    if (p->kernel.size >= 17) {
+        p->mode = modes[p->kernel.data[0] % 3];
+        p->load = program_get(p->kernel.data + 1, 8);
+        p->entry = program_get(p->kernel.data + 9, 8);
+    }
+    p->file_count = 0;
+    return flat_load(p, state);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_program(load, data, size);
+    return 0;
+}
