@@ -117,22 +117,27 @@ def test_ovmf(write_config, tmp_path):
     assert int(exits.group(1)) > 1000, last
 
 
-@pytest.mark.parametrize("board", ["qemu-x86", "qemu-x86_64"])
-def test_u_boot(write_config, board):
-    """To its prompt, where it knows its memory. The 64-bit one loads GDT and TSS from ROM."""
-    rom = debian.fetch_package("u-boot-qemu") / "usr/lib/u-boot" / board / "u-boot.rom"
-    status, last = typed(write_config, SECTION.format("u-boot", 64), {"u-boot": rom}, [
-        ("stop autoboot", " "), ("=> ", "version\r"), (r"U-Boot \d.*=> ", "bdinfo\r"),
-        (r"-> size +=\s+0x0*4000000\b.*=> ", "reset\r")])
-    assert status == 0 and "ended: reset" in last, last
-
-
 def disk_with_memtest(path):
     """A disk with a small kernel of the Linux boot protocol, and GRUB's menu that starts it."""
     bootdisk.make(path, "", {
         "memtest": debian.fetch_package("memtest86+") / "boot/memtest86+x64.bin",
         "grub/grub.cfg": b"linux /memtest\nboot\n"})
     return path
+
+
+@pytest.mark.parametrize("board", ["qemu-x86", "qemu-x86_64"])
+def test_u_boot(write_config, tmp_path, board):
+    """To its prompt, where it knows its memory and reads a file from a disk. The 64-bit one loads GDT and
+    TSS from ROM."""
+    rom = debian.fetch_package("u-boot-qemu") / "usr/lib/u-boot" / board / "u-boot.rom"
+    cfg = SECTION.format("u-boot", 64) + "disk = disk.img\n"
+    files = {"u-boot": rom, "disk.img": disk_with_memtest(tmp_path / "made.img")}
+    status, last = typed(write_config, cfg, files, [
+        ("stop autoboot", " "), ("=> ", "version\r"), (r"U-Boot \d.*=> ", "bdinfo\r"),
+        (r"-> size +=\s+0x0*4000000\b.*=> ", "ide reset\r"),
+        ("Bus 0: OK.*=> ", "load ide 0:1 0x1000000 grub/grub.cfg\r"),
+        ("20 bytes read.*=> ", "reset\r")])
+    assert status == 0 and "ended: reset" in last, last
 
 
 def test_grub(write_config, tmp_path):
