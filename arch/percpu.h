@@ -31,6 +31,8 @@ struct cpu {
 
     hpa_t vmxon_region; /* vmx: 0 until VMXON */
     void *vcpu;         /* vmx: whose VMCS is loaded here, or NULL */
+    /* Made true by a VECTOR_POSTED that the host takes, so that the guest will not; or NULL. */
+    bool *posted_missed;
 
     uint64_t gdt[DESC_GDT_ENTRIES];
     struct tss tss;

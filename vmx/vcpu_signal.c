@@ -79,14 +79,13 @@ static void line_posted(void *dev, bool silent)
 
 static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
 {
-    uint32_t old = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&vcpu->vm->request_count, 1, __ATOMIC_SEQ_CST);
-    uint32_t new;
+    uint32_t old = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED), new;
     do {
         const uint32_t again = (old & add & REQUEST_NMI) != 0 ? REQUEST_NMI_AGAIN : 0;
         new = (old & ~drop) | add | again;
     } while (!__atomic_compare_exchange_n(&vcpu->requests, &old, new, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
+    __atomic_add_fetch(&vcpu->vm->request_count, 1, __ATOMIC_SEQ_CST); /* now, see all_stuck() */
     vcpu_kick(vcpu);
 }
 
@@ -122,10 +121,13 @@ struct vcpu_line vcpu_line(void)
 static void take_init(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
+    if (vcpu->rom_step.count != 0)
+        (void)exit_monitor_trap(vcpu); /* the step that it was about to take is off */
     const enum vmcs_field kept[] = {VMCS_GUEST_PAT, VMCS_GUEST_SYSENTER_CS, VMCS_GUEST_SYSENTER_ESP,
                                     VMCS_GUEST_SYSENTER_EIP};
     uint64_t value[sizeof(kept) / sizeof(kept[0])];
     struct boot_state state = boot_state_reset(vcpu_signature(vcpu));
+    state.cr0 &= ~(CR0_CD | CR0_NW);
     state.cr0 |= vmread(VMCS_CTRL_CR0_SHADOW) & (CR0_CD | CR0_NW);
     for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
         value[i] = vmread(kept[i]);

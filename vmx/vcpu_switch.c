@@ -121,7 +121,8 @@ void vcpu_load(struct vcpu *vcpu)
         panic("VMCLEAR failed on a new VMCS at 0x%lx", vcpu->vmcs.v);
     if (!vmptrld(vcpu->vmcs))
         panic("VMPTRLD failed on the VMCS at 0x%lx", vcpu->vmcs.v);
-    cpu->vcpu = vcpu; /* from here on the CPU may write to the VMCS's page */
+    cpu->posted_missed = &vcpu->attention; /* where the host sleeps, on the console say */
+    cpu->vcpu = vcpu;                      /* from here on the CPU may write to the VMCS's page */
     if (vcpu->loaded_once) {
         load_state(vcpu);
         /* The VM's EPT, and what is cached of it, is the same for both, but for the APIC's page. */
@@ -141,6 +142,7 @@ void vcpu_put_away(struct vm *vm, struct vm_seat *seat)
 {
     bool clean = true;
     cpu_self()->vcpu = NULL;
+    cpu_self()->posted_missed = NULL;
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         if (vm->vcpu[i]->seat == seat && vm->vcpu[i]->loaded_once)
             clean = vmclear(vm->vcpu[i]->vmcs) && clean;
