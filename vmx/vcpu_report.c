@@ -22,6 +22,12 @@ static const char *instruction_error_text(uint64_t error)
     }
 }
 
+static uint64_t as_guest_reads(enum vmcs_field reg, enum vmcs_field mask, enum vmcs_field shadow)
+{
+    const uint64_t owned = vmread(mask);
+    return (vmread(reg) & ~owned) | (vmread(shadow) & owned);
+}
+
 void vcpu_dump(const struct vcpu *vcpu)
 {
     static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
@@ -37,9 +43,14 @@ void vcpu_dump(const struct vcpu *vcpu)
         log_line("%s: %s %016lx  %s %016lx  %s %016lx  %s %016lx", vm, names[i], value[0],
                  names[i + 1], value[1], names[i + 2], value[2], names[i + 3], value[3]);
     }
-    log_line("%s: CR0 %lx  CR2 %lx  CR3 %lx  CR4 %lx  EFER %lx  IDT %lx  GDT %lx", vm,
-             vmread(VMCS_GUEST_CR0), cpu_read_cr2(), vmread(VMCS_GUEST_CR3), vmread(VMCS_GUEST_CR4),
-             vmread(VMCS_GUEST_EFER), vmread(VMCS_GUEST_IDTR_BASE), vmread(VMCS_GUEST_GDTR_BASE));
+    log_line("%s: CR0 %lx  CR2 %lx  CR3 %lx  CR4 %lx  EFER %lx", vm,
+             as_guest_reads(VMCS_GUEST_CR0, VMCS_CTRL_CR0_MASK, VMCS_CTRL_CR0_SHADOW),
+             cpu_read_cr2(), vmread(VMCS_GUEST_CR3),
+             as_guest_reads(VMCS_GUEST_CR4, VMCS_CTRL_CR4_MASK, VMCS_CTRL_CR4_SHADOW),
+             vmread(VMCS_GUEST_EFER));
+    log_line("%s: IDT %lx (limit %lx)  GDT %lx (limit %lx)", vm, vmread(VMCS_GUEST_IDTR_BASE),
+             vmread(VMCS_GUEST_IDTR_LIMIT), vmread(VMCS_GUEST_GDTR_BASE),
+             vmread(VMCS_GUEST_GDTR_LIMIT));
 }
 
 static uint64_t read_field(void *ctx, uint32_t field)
