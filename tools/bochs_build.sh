@@ -11,7 +11,7 @@ tarball=bochs_3.0+dfsg.orig.tar.xz
 sum=78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b
 variant=${1:-fast}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nadir
-home=$cache/bochs-$version-4/$variant # -4: with the corrections below; tools/nadirlib/machine.py knows the name
+home=$cache/bochs-$version-5/$variant # -5: with the corrections below; tools/nadirlib/machine.py knows the name
 
 case $variant in
 fast) variant_flags="--enable-smp --disable-gdb-stub" ;;
@@ -101,6 +101,13 @@ sed -i 's/^  BX_CPU_THIS_PTR in_vmx_guest = true;$/&\
   handleInterruptMaskChange();/' cpu/vmx.cc
 if [ "$(grep -c '^  handleInterruptMaskChange();$' cpu/vmx.cc)" != 2 ]; then
     echo "bochs: cpu/vmx.cc is not as expected" >&2
+    exit 1
+fi
+# Several processors: after an exception or a VM exit, which end in longjmp(), the loop over them goes on with what its
+# variables were at setjmp(), so that processor 0 is charged an instruction for it, and loses its STI shadow.
+sed -i 's/^        Bit32u executed = 0, processor = 0;$/        static Bit32u executed = 0, processor = 0;/' main.cc
+if ! grep -q '^        static Bit32u executed = 0, processor = 0;$' main.cc; then
+    echo "bochs: main.cc is not as expected" >&2
     exit 1
 fi
 # shellcheck disable=SC2086

@@ -73,7 +73,7 @@ def find_bochs(variant="fast"):
         if not shutil.which(named):
             raise ToolError(f"BOCHS={named}: no such program")
         return named, needs_prompt_file(named)
-    built = CACHE / "bochs-3.0-4" / variant / "bochs"
+    built = CACHE / "bochs-3.0-5" / variant / "bochs"
     if built.exists():
         return str(built), False
     packaged = shutil.which("bochs-bin") or shutil.which("bochs")
