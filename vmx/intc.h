@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The interrupt controller of one vCPU (its local APIC) as the run loop sees it: vmx calls these,
  * the device fills them in. Calls come from the CPU that runs the vCPU, with the VM's lock held
- * (vm_lock()) but for pending(), accept(), collect() and extint_pending(). */
+ * (vm_lock()) but for pending(), accept(), collect() and extint_pending(), unless said otherwise.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -51,6 +52,8 @@ struct intc {
     /* Whether the 8259's INTR reaches the CPU; then acknowledge it: returns the vector. */
     bool (*extint_pending)(void *chip);
     unsigned (*extint_acknowledge)(void *chip);
+    /* Whether a device has a way to end a HLT without interrupts: by NMI or INIT. From any CPU. */
+    bool (*device_may_wake)(void *chip);
 
     /* An access to the register page by memory, anything but xAPIC mode included. */
     uint64_t (*mmio_read)(void *chip, uint64_t gpa, unsigned bytes);

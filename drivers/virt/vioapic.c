@@ -72,6 +72,19 @@ void vioapic_eoi(void *chip, unsigned vector)
     }
 }
 
+/* Any CPU may ask, at any time. */
+static bool sends_nmi(const void *chip)
+{
+    const struct vioapic *ioapic = chip;
+    for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++) {
+        const uint64_t entry = __atomic_load_n(&ioapic->entry[pin], __ATOMIC_RELAXED);
+        const unsigned mode = entry_mode(entry);
+        if ((entry & ENTRY_MASKED) == 0 && (mode == VLAPIC_NMI || mode == VLAPIC_INIT))
+            return true;
+    }
+    return false;
+}
+
 static uint32_t read_index(const struct vioapic *ioapic)
 {
     unsigned index = ioapic->select;
@@ -132,5 +145,6 @@ void vioapic_init(struct vioapic *ioapic, struct vlapic_group *group)
     for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
         ioapic->entry[pin] = ENTRY_MASKED;
     group->eoi = vioapic_eoi;
+    group->sends_nmi = sends_nmi;
     group->ioapic = ioapic;
 }

@@ -505,6 +505,18 @@ static bool vlapic_extint_pending(void *chip)
     return apic->w.pic_acknowledge != NULL && (apic->extint || (apic->lint0 && open));
 }
 
+/* By an NMI or INIT from a pin of the IO-APIC, or from the 8259 at LINT0. */
+static bool vlapic_device_may_wake(void *chip)
+{
+    const struct vlapic *apic = chip;
+    const struct vlapic_group *group = apic->w.group;
+    const uint32_t lvt = __atomic_load_n(reg(apic, LVT_LINT0), __ATOMIC_RELAXED);
+    const unsigned mode = lvt >> 8 & 7;
+    const bool lint0 = (lvt & LVT_MASKED) == 0 && (mode == VLAPIC_NMI || mode == VLAPIC_INIT);
+    return (apic->w.pic_acknowledge != NULL && lint0) ||
+           (group->sends_nmi != NULL && group->sends_nmi(group->ioapic));
+}
+
 static unsigned vlapic_extint_acknowledge(void *chip)
 {
     struct vlapic *apic = chip;
@@ -583,6 +595,7 @@ enum status vlapic_init(struct vlapic *apic, struct intc *intc, const struct vla
         .mmio_read = vlapic_mmio_read,
         .mmio_write = vlapic_mmio_write,
         .extint_pending = vlapic_extint_pending,
+        .device_may_wake = vlapic_device_may_wake,
         .extint_acknowledge = vlapic_extint_acknowledge,
         .read = vlapic_read,
         .write = vlapic_write,

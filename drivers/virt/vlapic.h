@@ -43,6 +43,7 @@ struct vlapic_group {
     struct vlapic *peer[VLAPIC_MAX_PEERS];
     unsigned count;
     void (*eoi)(void *ioapic, unsigned vector); /* a level-triggered vector has ended */
+    bool (*sends_nmi)(const void *ioapic);      /* whether a pin may send an NMI or INIT */
     void *ioapic;
 };
 

@@ -221,10 +221,13 @@ static void check_modes(void)
     ioapic_route(PIN_PIT, VECTOR_PIT, NMI);
     irq_raise(IRQ_PIT);
     let_in();
-    mask(PIN_PIT);
-    irq_lower(IRQ_PIT);
     test_equal(irq_hits[VECTOR_NMI], 1, "NMI comes with interrupts off", "Delivery Mode, NMI");
     test_equal(irq_hits[VECTOR_PIT], 0, "and its vector does not count", "Delivery Mode, NMI");
+    pit_start(0, 5 * PIT_1MS);
+    __asm__ volatile("cli; hlt" : : : "memory");
+    test_equal(irq_hits[VECTOR_NMI], 2, "and ends HLT then, too", "SDM, HLT");
+    mask(PIN_PIT);
+    irq_lower(IRQ_PIT);
 }
 
 int main(void)
