@@ -183,8 +183,7 @@ static void vlapic_collect(void *chip)
     struct posted *posted = apic->w.posted;
     if (__atomic_load_n(&posted->outstanding, __ATOMIC_ACQUIRE) == 0)
         return;
-    /* This first: what comes in behind it is announced anew (SDM, "Posted-Interrupt Processing").
-     */
+    /* First: what comes behind it is announced anew (SDM, "Posted-Interrupt Processing"). */
     __atomic_store_n(&posted->outstanding, 0, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < 4; i++) {
         uint64_t bits = take_bits(&posted->requests[i]) | take_bits(&posted->held[i]);
@@ -503,18 +502,6 @@ static bool vlapic_extint_pending(void *chip)
     bool open =
         (apic->base & BASE_EN) == 0 || (*reg(apic, LVT_LINT0) & (LVT_MASKED | LVT_MODE)) == wanted;
     return apic->w.pic_acknowledge != NULL && (apic->extint || (apic->lint0 && open));
-}
-
-/* By an NMI or INIT from a pin of the IO-APIC, or from the 8259 at LINT0. */
-static bool vlapic_device_may_wake(void *chip)
-{
-    const struct vlapic *apic = chip;
-    const struct vlapic_group *group = apic->w.group;
-    const uint32_t lvt = __atomic_load_n(reg(apic, LVT_LINT0), __ATOMIC_RELAXED);
-    const unsigned mode = lvt >> 8 & 7;
-    const bool lint0 = (lvt & LVT_MASKED) == 0 && (mode == VLAPIC_NMI || mode == VLAPIC_INIT);
-    return (apic->w.pic_acknowledge != NULL && lint0) ||
-           (group->sends_nmi != NULL && group->sends_nmi(group->ioapic));
 }
 
 static unsigned vlapic_extint_acknowledge(void *chip)

@@ -97,3 +97,6 @@ bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message);
 /* Sends a message to the APIC(s) it is meant for; false when nobody took it. What it changes of
  * them, their own CPUs may be changing too: see struct posted. */
 bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *message);
+
+/* For struct intc: whether a device may send an NMI or INIT to a local APIC. From any CPU. */
+bool vlapic_device_may_wake(void *apic);

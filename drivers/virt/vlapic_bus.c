@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The bus between a VM's local APICs: which of them a message is meant for. */
+/* The bus to a VM's local APICs: which of them a message is meant for, and which may come from
+ * devices. */
 #include "drivers/virt/vlapic.h"
 
 #include <stddef.h>
@@ -7,9 +8,10 @@
 #define BASE_X2 (1ull << 10) /* IA32_APIC_BASE: x2APIC mode */
 
 /* Indices of registers in the page. */
-enum { TPR = 0x80 / 4, LDR = 0xd0 / 4, DFR = 0xe0 / 4, SVR = 0xf0 / 4 };
+enum { TPR = 0x80 / 4, LDR = 0xd0 / 4, DFR = 0xe0 / 4, SVR = 0xf0 / 4, LVT_LINT0 = 0x350 / 4 };
 
 #define SVR_ENABLE (1u << 8)
+#define LVT_MASKED (1u << 16)
 
 /* SDM, "Determining IPI Destination". */
 static bool is_destination(const struct vlapic *apic, const struct vlapic_message *message)
@@ -42,4 +44,16 @@ bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *mes
             lowest = apic;
     }
     return lowest != NULL ? vlapic_take(lowest, message) : taken;
+}
+
+/* From a pin of the IO-APIC, or from the 8259 at LINT0. */
+bool vlapic_device_may_wake(void *chip)
+{
+    const struct vlapic *apic = chip;
+    const struct vlapic_group *group = apic->w.group;
+    const uint32_t lvt = __atomic_load_n(&apic->w.page[LVT_LINT0], __ATOMIC_RELAXED);
+    const unsigned mode = lvt >> 8 & 7;
+    const bool lint0 = (lvt & LVT_MASKED) == 0 && (mode == VLAPIC_NMI || mode == VLAPIC_INIT);
+    return (apic->w.pic_acknowledge != NULL && lint0) ||
+           (group->sends_nmi != NULL && group->sends_nmi(group->ioapic));
 }

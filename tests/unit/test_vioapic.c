@@ -313,6 +313,9 @@ static void test_other_modes(void **state)
     for (unsigned mode = 0; mode < 8; mode++) {
         route(0, 0, mode << 8 | 0x50);
         pulse(0);
+        assert_int_equal(intc[1].device_may_wake(&apic[1]), mode == 4 || mode == 5);
+        route(0, 0, MASKED | mode << 8 | 0x50);
+        assert_false(intc[1].device_may_wake(&apic[1]));
     }
 }
 

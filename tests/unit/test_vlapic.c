@@ -662,7 +662,11 @@ static void test_lint0(void **state)
     take(0x45);
     vlapic_set_lint0(&apic[0], 0, true);
     assert_int_equal(pending(0), -1);
+    assert_false(intc[0].device_may_wake(&apic[0]));
+    put(0, LINT0, MASKED | 0x400);
+    assert_false(intc[0].device_may_wake(&apic[0]));
     put(0, LINT0, 0x400);
+    assert_true(intc[0].device_may_wake(&apic[0]));
     vlapic_set_lint0(&apic[0], 0, false);
     vlapic_set_lint0(&apic[0], 0, true);
     assert_int_equal(nmis[0], 1);
