@@ -29,7 +29,7 @@ PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says h
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/native.efi $B/nadir.sym $B/nadir.dis payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/nadir.sym $B/nadir.dis $B/check_config payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
@@ -84,6 +84,11 @@ $B/%.efi: $B/%.efi.so
 	$Qobjcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \
 		--output-target=efi-app-x86_64 --subsystem=10 $< $@
 
+# --- the same parser for tools/nadir, which reads a configuration before the loader does ---
+$B/check_config: tools/check_config.c boot/config.c | $B/.deps
+	$(call say,HOST )
+	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
+
 # --- running ---
 deps: $B/.deps ## install what is missing, and build the fast Bochs once
 	@tools/bochs_build.sh >/dev/null || echo "nadir: using the packaged Bochs, which is slower"
@@ -126,7 +131,7 @@ system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
 lint: $B/.deps ## format, clang-tidy, include rules, headers alone
 	tools/lint.sh
 format: ## lay out all C as .clang-format says
-	clang-format -i $(shell find arch boot drivers guest mm vmx tests tools/native -name '*.[ch]')
+	clang-format -i $(shell find arch boot drivers guest mm vmx tests tools -name '*.[ch]')
 clean: ## remove build/
 	rm -rf $B
 help: ## this list

@@ -98,6 +98,15 @@ static bool file_load_opened(struct loader *l, EFI_FILE_HANDLE handle, const cha
     return true;
 }
 
+/* Says where it was looked for: the directory may be the root, and the path may start there. */
+static bool not_found(struct loader *l, const struct loaded_file *file, const CHAR16 *path)
+{
+    const bool from_root = path[0] == L'\\';
+    const CHAR16 *directory = from_root || l->directory_name[1] == 0 ? L"" : l->directory_name;
+    return loader_config_error(l, file->line, L"there is no file %a; looked for %s%s%s", file->path,
+                               directory, from_root ? L"" : L"\\", path);
+}
+
 bool files_load(struct loader *l, const char *what, struct loaded_file *file)
 {
     CHAR16 path[CONFIG_MAX_PATH];
@@ -110,8 +119,7 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
     path[i] = 0;
     EFI_STATUS status = l->directory->Open(l->directory, &handle, path, EFI_FILE_MODE_READ, 0);
     if (status == EFI_NOT_FOUND)
-        return loader_config_error(l, file->line, L"there is no file %a in %s", file->path,
-                                   l->directory_name);
+        return not_found(l, file, path);
     if (EFI_ERROR(status))
         return loader_config_error(l, file->line, L"%a does not open: %r", file->path, status);
     bool ok = file_load_opened(l, handle, what, file);

@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import TOOL
 
+VM, FILES = "[vm a]\nkernel = k\n", {"k": b"kernel"}
+
 
 def tool(*arguments):
     return subprocess.run([sys.executable, TOOL, *arguments], stdin=subprocess.DEVNULL,
@@ -29,19 +31,19 @@ def test_wrong_usage(arguments):
 
 
 def test_too_much_memory_for_bochs(write_config):
-    done = tool("run", write_config("[nadir]\n"), "--on", "bochs", "--memory", "4096")
+    done = tool("run", write_config(VM, FILES), "--on", "bochs", "--memory", "4096")
     assert done.returncode == 2 and "2048" in done.stderr, done
 
 
 def test_unknown_model(write_config):
-    done = tool("run", write_config("[nadir]\n"), "--on", "bochs", "--model", "i387")
+    done = tool("run", write_config(VM, FILES), "--on", "bochs", "--model", "i387")
     assert done.returncode == 2 and "tigerlake" in done.stderr, done
 
 
 def test_image_is_no_device(write_config, tmp_path):
     """Nothing but a file is replaced: a device is written to by dd, as make usb says."""
     (tmp_path / "sdx").symlink_to("/dev/null")
-    done = tool("image", write_config("[nadir]\n"), "-o", tmp_path / "sdx")
+    done = tool("image", write_config(VM, FILES), "-o", tmp_path / "sdx")
     assert done.returncode == 2 and "not a file" in done.stderr, done
     assert (tmp_path / "sdx").is_char_device()
 
@@ -55,12 +57,11 @@ def test_image_holds_files(write_config, tmp_path):
     """Names that stay inside are kept; others become plain names, and no line moves."""
     (tmp_path / "outside").write_bytes(b"o" * 100)
     text = ("# a comment\n[vm a]\nkernel = sub/k  \t # here\n"
-            f"ramdisk = '{tmp_path}/outside' # there\n[vm b]\nkernel = none\r\n")
+            f"ramdisk = '{tmp_path}/outside' # there\n")
     cfg = write_config(text, {"sub/k": b"kernel"})
     image = tmp_path / "stick.img"
     done = tool("image", cfg, "-o", image)
     assert done.returncode == 0, done
-    assert ":6:" in done.stderr and "none" in done.stderr, done
     there = read(image, "nadir.cfg").decode().split("\n")
     here = text.split("\n")
     assert len(there) == len(here)
@@ -73,7 +74,7 @@ def test_image_holds_files(write_config, tmp_path):
 
 def test_image_is_gpt_with_esp(write_config, tmp_path):
     image = tmp_path / "stick.img"
-    assert tool("image", write_config("[nadir]\n"), "-o", image).returncode == 0
+    assert tool("image", write_config(VM, FILES), "-o", image).returncode == 0
     assert image.read_bytes()[512:520] == b"EFI PART"
     table = subprocess.run(["sgdisk", "--verify", "--print", image], capture_output=True, text=True)
     assert "No problems found" in table.stdout and "EF00" in table.stdout, table.stdout

@@ -8,7 +8,7 @@ import subprocess
 import uuid
 from pathlib import Path, PurePosixPath
 
-from . import ToolError, say
+from . import TOP, ToolError, say
 
 MIB = 1 << 20
 FIRST_MIB = 1  # where the partition starts; the last MiB of the disk is for the second GPT
@@ -37,21 +37,33 @@ def plan(cfg):
     """The image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
     files = {}
     lines = []
+    missing = None
     for number, line in enumerate(cfg.read_bytes().split(b"\n"), 1):
         match = FILE_LINE.match(line) or MODULE_LINE.match(line)
         value = match.group(2).decode("utf-8", "replace").strip("\"'") if match else ""
         if value:
             path = Path(cfg.parent, value)
             name = value
-            if path.is_file() and not stays_inside(value):
+            if not path.is_file():
+                missing = missing or f"{cfg}:{number}: there is no file {value}; looked for {path.absolute()}"
+            elif not stays_inside(value):
                 name = f"file{number}"
                 line = match.group(1) + name.encode() + match.group(3)
-            if path.is_file():
-                files[str(PurePosixPath(name))] = path
-            else:
-                say(f"{cfg}:{number}: there is no file {value}; leaving it out of the image")
+            files[str(PurePosixPath(name))] = path
         lines.append(line)
-    return b"\n".join(lines), files
+    text = b"\n".join(lines)
+    check(cfg, text)
+    if missing:
+        raise ToolError(missing)
+    return text, files
+
+
+def check(cfg, text):
+    """Has the loader's own parser judge the text, here, where the file still has its name."""
+    done = subprocess.run([TOP / "build" / "check_config"], input=text, stdout=subprocess.PIPE)
+    if done.returncode:
+        line, _, what = done.stdout.decode().strip().partition(" ")
+        raise ToolError(f"{cfg}:{line}: {what}" if line != "0" else f"{cfg}: {what}")
 
 
 def run(*command, data=None):
@@ -76,7 +88,7 @@ def make(cfg, efi, out):
     cfg = Path(cfg)
     if not cfg.is_file():
         raise ToolError(f"{cfg}: no such configuration file")
-    if not efi.is_file():
+    if not efi.is_file() or not (TOP / "build" / "check_config").is_file():
         raise ToolError(f"{efi}: not built yet; run make")
     text, files = plan(cfg)
     home = PurePosixPath("EFI/BOOT")
