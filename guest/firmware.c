@@ -22,13 +22,6 @@ enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER = 56 };
 static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
-/* EPT refuses only what is not there: that would be our mistake. */
-static void protect(struct pc *pc, uint64_t base, uint64_t bytes, unsigned perms)
-{
-    if (ept_protect(&pc->vm.ept, gpa(base), bytes, perms) != OK)
-        panic("%s: no EPT entries for 0x%llx", pc->vm.name, (unsigned long long)base);
-}
-
 static void show(struct pc *pc, unsigned piece, uint64_t base, uint64_t bytes, bool ram)
 {
     const uint16_t bit = (uint16_t)(1 << piece);
@@ -44,6 +37,16 @@ static void show(struct pc *pc, unsigned piece, uint64_t base, uint64_t bytes, b
     }
 }
 
+/* The memory that is shown: a vCPU may be on copies of its pages (exit_rom.c), which are read and
+ * written no longer. */
+static void map_shown(struct pc *pc, uint64_t base, uint64_t bytes, unsigned perms)
+{
+    const uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(base), bytes);
+    for (uint64_t at = 0; at < bytes; at += PAGE_SIZE)
+        if (ept_redirect(&pc->vm.ept, gpa(base + at), ptr_to_hpa(shown + at), perms) != OK)
+            panic("%s: no EPT entry for 0x%lx", pc->vm.name, base + at);
+}
+
 /* The guest has written PAM registers. */
 static void shadow_changed(void *ctx)
 {
@@ -56,7 +59,7 @@ static void shadow_changed(void *ctx)
         const bool is_ram = s.read_ram && s.write_ram;
         show(pc, piece, base, bytes, s.read_ram);
         guestmem_set_read_only(&pc->vm.mem, gpa(base), bytes, !is_ram);
-        protect(pc, base, bytes, is_ram ? EPT_RWX : EPT_R | EPT_X);
+        map_shown(pc, base, bytes, is_ram ? EPT_RWX : EPT_R | EPT_X);
     }
     vm_ept_changed(&pc->vm);
 }
@@ -104,7 +107,9 @@ static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
 static void flash_mode_changed(void *ctx, bool array)
 {
     struct pc *pc = ctx;
-    protect(pc, pc->firmware.flash.base, pc->firmware.flash.bytes, array ? EPT_R : 0);
+    const struct vflash *flash = &pc->firmware.flash;
+    if (ept_protect(&pc->vm.ept, gpa(flash->base), flash->bytes, array ? EPT_R : 0) != OK)
+        panic("%s: no EPT entries for its flash", pc->vm.name);
     vm_ept_changed(&pc->vm);
 }
 

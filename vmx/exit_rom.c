@@ -42,27 +42,30 @@ static bool map_plain(struct vm *vm, gpa_t page, hpa_t ones)
     return mapped;
 }
 
-/* Copies stay the vCPU's until its end: another CPU may have one cached until its next INVEPT. */
+/* A page that is among those of the step has been taken away since, by another vCPU's end of a step
+ * or by PAM: the instruction begins anew, so its copy does too. Copies stay the vCPU's until its
+ * end: another CPU may have one cached until its next INVEPT. */
 static bool show_copy(struct vcpu *vcpu, gpa_t page)
 {
     struct vm *vm = vcpu->vm;
     struct rom_step *step = &vcpu->rom_step;
-    const bool plain = guestmem_slot(&vm->mem, page) == NULL;
-    for (uint32_t i = 0; i < step->count; i++) {
-        if (step->guest[i] == page.v) /* another vCPU, at its end of a step, has taken it away */
-            return plain ? map_plain(vm, page, step->copy[i])
-                         : ept_redirect(&vm->ept, page, step->copy[i], EPT_RWX) == OK;
-    }
-    if (step->count == ROM_STEP_PAGES || !control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
+    uint32_t i = 0;
+    if (guestmem_is_writable(&vm->mem, page)) /* by PAM, since the CPU has met it */
+        return true;
+    while (i < step->count && step->guest[i] != page.v)
+        i++;
+    if (i == ROM_STEP_PAGES || !control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
         return false;
-    hpa_t *copy = &step->copy[step->count];
+    hpa_t *copy = &step->copy[i];
     if (copy->v == 0 && page_alloc(1, 1, copy) != OK)
         return false;
-    if (plain ? !map_plain(vm, page, *copy)
-              : !guestmem_read(&vm->mem, page, hpa_to_ptr(*copy), PAGE_SIZE) ||
-                    ept_redirect(&vm->ept, page, *copy, EPT_RWX) != OK)
+    const bool shown = guestmem_read(&vm->mem, page, hpa_to_ptr(*copy), PAGE_SIZE)
+                           ? ept_redirect(&vm->ept, page, *copy, EPT_RWX) == OK
+                           : map_plain(vm, page, *copy);
+    if (!shown)
         return false;
-    step->guest[step->count++] = page.v;
+    step->guest[i] = page.v;
+    step->count += i == step->count;
     return true;
 }
 

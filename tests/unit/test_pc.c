@@ -482,6 +482,22 @@ static void test_shadowing(void **state)
     assert_true(ept_check(&pc->vm.ept, NULL));
 }
 
+/* PAM is written while another vCPU has a copy of a page in its place, as by exit_rom.c. */
+static void test_shadow_in_step(void **state)
+{
+    (void)state;
+    hpa_t copy;
+    assert_int_equal(page_alloc(1, 1, &copy), OK);
+    assert_int_equal(ept_redirect(&pc->vm.ept, gpa(0xf1000), copy, EPT_RWX), OK);
+    set_pam(0, 0x30);
+    poke(0xf1234, 0x77);
+    assert_int_equal(peek(0xf1234), 0x77);
+    assert_int_equal(ept_redirect(&pc->vm.ept, gpa(0xf1000), copy, EPT_RWX), OK);
+    set_pam(0, 0x00);
+    assert_int_equal(peek(0xf1234), 0x31);
+    page_free(copy, 1);
+}
+
 static void test_variables(void **state)
 {
     (void)state;
@@ -627,6 +643,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cmos_disks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reset_vector, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_shadowing, set_up_firmware, tear_down_firmware),
+        cmocka_unit_test_setup_teardown(test_shadow_in_step, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_variables, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_boot_order, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
