@@ -66,3 +66,9 @@ enum msr {
     MSR_IA32_KERNEL_GS_BASE = 0xc0000102,
     MSR_IA32_TSC_AUX = 0xc0000103,
 };
+
+/* IA32_MISC_ENABLE: fast strings on, no branch trace storage and no PEBS; then what acts on CPUID,
+ * "limit CPUID maxval" and "XD bit disable". */
+#define MISC_ENABLE_RESET      (1ull << 0 | 1ull << 11 | 1ull << 12)
+#define MISC_ENABLE_FEW_LEAVES (1ull << 22)
+#define MISC_ENABLE_NO_XD      (1ull << 34)

@@ -9,7 +9,7 @@
 enum { MAX_BASIC = 0x16, MAX_HYPERVISOR = 0x40000010, MAX_EXTENDED = 0x80000008u };
 enum { LEAF1_ECX_XSAVE = BIT(26), LEAF7_EBX_INVPCID = BIT(10), LEAF7_ECX_PKU = BIT(3) };
 enum { LEAF7_ECX_LA57 = BIT(16), LEAF7_ECX_RDPID = BIT(22) };
-enum { LEAFD1_EAX_XSAVES = BIT(3), EXT1_EDX_XD = BIT(20), EXT1_EDX_RDTSCP = BIT(27) };
+enum { LEAFD1_EAX_XSAVES = BIT(3), EXT1_EDX_RDTSCP = BIT(27) };
 
 /* State components: x87, SSE, AVX; the three of AVX-512; PKRU. Not MPX (gone from CPUs), not AMX
  * (needs IA32_XFD), no supervisor state. */
@@ -67,7 +67,8 @@ static const struct feature_rule rules[] = {
     /* Extended 1: 64-bit LAHF, LZCNT, PREFETCHW; SYSCALL, NX, 1 GiB pages, RDTSCP, 64-bit. */
     {.leaf = 0x80000001u,
      .pass = {.ecx = BIT(0) | BIT(5) | BIT(8),
-              .edx = BIT(11) | EXT1_EDX_XD | BIT(26) | EXT1_EDX_RDTSCP | BIT(29)}},
+              .edx = BIT(11) | BIT(20) | BIT(26) | EXT1_EDX_RDTSCP | BIT(29)},
+     .dynamic = CPUID_XD},
     /* The brand string, and the second-level cache. */
     {.leaf = 0x80000002u, .pass = {~0u, ~0u, ~0u, ~0u}},
     {.leaf = 0x80000003u, .pass = {~0u, ~0u, ~0u, ~0u}},
@@ -255,20 +256,7 @@ enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
     if (b.full)
         return ERR_LIMIT;
     make_index(table);
-    table->xd = cpuid_table_first(table, 0x80000001u)->edx & EXT1_EDX_XD;
     return OK;
-}
-
-static struct cpuid_entry *entry_of(struct cpuid_table *table, uint32_t leaf)
-{
-    return &table->entry[cpuid_table_first(table, leaf) - table->entry];
-}
-
-void cpuid_policy_restrict(struct cpuid_table *table, bool few_leaves, bool hide_xd)
-{
-    struct cpuid_entry *extended = entry_of(table, 0x80000001u);
-    entry_of(table, 0)->eax = few_leaves ? 2 : MAX_BASIC;
-    extended->edx = hide_xd ? extended->edx & ~(uint32_t)EXT1_EDX_XD : extended->edx | table->xd;
 }
 
 uint64_t cpuid_policy_xcr0(const struct cpuid_table *table)

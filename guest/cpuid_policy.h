@@ -20,9 +20,5 @@ struct cpuid_facts {
 enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
                                const struct cpuid_facts *facts);
 
-/* What IA32_MISC_ENABLE changes of a table: the highest basic leaf that is told, all or 2, and
- * whether XD is shown, where the CPU has it. */
-void cpuid_policy_restrict(struct cpuid_table *table, bool few_leaves, bool hide_xd);
-
 /* XCR0 bits that a guest may set (0 without XSAVE), from leaf 0xD of its own table. */
 uint64_t cpuid_policy_xcr0(const struct cpuid_table *table);

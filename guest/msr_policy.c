@@ -2,21 +2,10 @@
 /* Default deny: an MSR that no row here (nor vmx) opens gives #GP. */
 #include "guest/msr_policy.h"
 #include "arch/msr.h"
-#include "guest/cpuid_policy.h"
 
 #include <stddef.h>
 
-#define MISC_FAST_STRINGS (1ull << 0)
-#define PLATFORM_RATIO_HZ 100000000ull /* the unit of the ratio of TSC and bus clock */
-#define MISC_NO_BTS       (1ull << 11)
-#define MISC_NO_PEBS      (1ull << 12)
-#define MISC_FEW_LEAVES   (1ull << 22)
-#define MISC_NO_XD        (1ull << 34)
-/* What a guest may write; the last two act on CPUID. Thermal control, SpeedStep, MONITOR and xTPR
- * are kept, without anything behind them. */
-#define MISC_WRITABLE                                                                         \
-    (MISC_FAST_STRINGS | 1ull << 3 | 1ull << 16 | 1ull << 18 | 1ull << 23 | MISC_FEW_LEAVES | \
-     MISC_NO_XD)
+#define PLATFORM_RATIO_HZ  100000000ull /* the unit of the ratio of TSC and bus clock */
 #define MTRR_CAP_FIXED     (1ull << 8)
 #define MTRR_CAP_WC        (1ull << 10)
 #define MTRR_ENABLE        (1ull << 11)
@@ -38,7 +27,6 @@ static uint64_t *msr_value(struct msr_policy *p, uint32_t msr)
     switch (msr) {
     case MSR_IA32_BIOS_SIGN_ID: return &p->microcode;
     case MSR_PLATFORM_INFO: return &p->platform_info;
-    case MSR_IA32_MISC_ENABLE: return &p->misc_enable;
     case MSR_IA32_MTRRCAP: return &mtrr->capability;
     case MSR_IA32_MTRR_DEF_TYPE: return &mtrr->default_type;
     case MSR_IA32_MTRR_FIX64K_00000: return &mtrr->fixed[0];
@@ -74,17 +62,6 @@ static bool write_ignored(void *dev, uint32_t msr, uint64_t value)
     (void)dev;
     (void)msr;
     (void)value;
-    return true;
-}
-
-static bool write_misc_enable(void *dev, uint32_t msr, uint64_t value)
-{
-    const struct msr_policy *p = dev;
-    uint64_t *kept = msr_value(dev, msr);
-    if (((value ^ *kept) & ~MISC_WRITABLE) != 0)
-        return false;
-    *kept = value;
-    cpuid_policy_restrict(p->cpuid, (value & MISC_FEW_LEAVES) != 0, (value & MISC_NO_XD) != 0);
     return true;
 }
 
@@ -133,21 +110,17 @@ static const struct msr_range rows[] = {
     {MSR_IA32_MCG_CAP, MSR_IA32_MCG_CAP, NULL, read_msr, NULL},
     {MSR_IA32_MCG_STATUS, MSR_IA32_MCG_STATUS, NULL, read_msr, write_zero},
     {MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE, NULL, read_msr, write_ignored},
-    /* Read by every 64-bit kernel to see whether XD or CPUID leaves are switched off. */
-    {MSR_IA32_MISC_ENABLE, MSR_IA32_MISC_ENABLE, NULL, read_msr, write_misc_enable},
 };
 
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table,
-                            struct cpuid_table *cpuid, uint64_t microcode, uint64_t tsc_hz)
+                            const struct cpuid_table *cpuid, uint64_t microcode, uint64_t tsc_hz)
 {
     const uint32_t phys_bits = cpuid_table_find(cpuid, 0x80000008u, 0)->eax & 0xff;
     *policy = (struct msr_policy){
-        .cpuid = cpuid,
         .mtrr = {.capability = MSR_POLICY_MTRR_PAIRS | MTRR_CAP_FIXED | MTRR_CAP_WC,
                  .default_type = MTRR_ENABLE | MTRR_FIXED_ENABLE | MEMORY_WB,
                  .variable_count = MSR_POLICY_MTRR_PAIRS,
                  .phys_bits = phys_bits},
-        .misc_enable = MISC_FAST_STRINGS | MISC_NO_BTS | MISC_NO_PEBS,
         .microcode = microcode,
         .platform_info = (tsc_hz / PLATFORM_RATIO_HZ & 0xff) << 8,
     };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The MSRs of the virtual PC that belong to neither the VMCS nor the local APIC. */
+/* The MSRs of the virtual PC that all its CPUs share. */
 #pragma once
 
 #include "mm/mtrr.h"
@@ -9,17 +9,14 @@
 #define MSR_POLICY_MTRR_PAIRS 8u
 
 struct msr_policy {
-    struct cpuid_table *cpuid; /* IA32_MISC_ENABLE changes it */
-    struct mtrr_state mtrr;    /* only remembered: EPT decides how RAM is cached */
-    uint64_t misc_enable;
-    uint64_t microcode; /* IA32_BIOS_SIGN_ID of the host: a guest looks up errata by it */
+    struct mtrr_state mtrr; /* only remembered: EPT decides how RAM is cached */
+    uint64_t microcode;     /* IA32_BIOS_SIGN_ID of the host: a guest looks up errata by it */
     uint64_t platform_info;
 };
 
 /* Puts the MTRRs into their state after a reset: off. For firmware, which sets them itself. */
 void msr_policy_power_on(struct msr_policy *policy);
 
-/* Opens these MSRs in *table, set as firmware leaves them. *cpuid stays where it is. Pure.
- * ERR_LIMIT, ERR_BAD_INPUT. */
+/* Opens these MSRs in *table, set as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT. */
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table,
-                            struct cpuid_table *cpuid, uint64_t microcode, uint64_t tsc_hz);
+                            const struct cpuid_table *cpuid, uint64_t microcode, uint64_t tsc_hz);

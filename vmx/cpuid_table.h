@@ -19,12 +19,14 @@ enum cpuid_dynamic {
     CPUID_XSAVE_SIZE = 1u << 5,  /* EBX = cpuid_xsave_size(XCR0, not compacted) */
     CPUID_XSAVES_SIZE = 1u << 6, /* EBX = cpuid_xsave_size(XCR0 | XSS, compacted) */
     CPUID_APIC = 1u << 7,        /* EDX[9] = IA32_APIC_BASE.EN */
+    CPUID_XD = 1u << 8,          /* EDX[20] is 0 by IA32_MISC_ENABLE, "XD bit disable" */
+    CPUID_FEW = 1u << 9,         /* EAX is 2 by IA32_MISC_ENABLE, "limit CPUID maxval" */
 };
 
 struct cpuid_entry {
     uint32_t leaf, subleaf;
     uint32_t eax, ebx, ecx, edx;
-    uint32_t dynamic; /* enum cpuid_dynamic */
+    uint32_t dynamic; /* enum cpuid_dynamic; atomic: CPUID_FEW comes when it is first needed */
     uint32_t reserved;
 };
 
@@ -35,7 +37,6 @@ struct cpuid_table {
     uint8_t first[CPUID_CLASSES * CPUID_INDEX_LEAVES];
     uint8_t out_of_range; /* index of the highest basic leaf's entry */
     uint32_t count;
-    uint32_t xd; /* leaf 0x80000001, EDX[20], unless hidden */
     struct cpuid_entry entry[CPUID_MAX_ENTRIES];
 };
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* CPUID: a look-up in the VM's table, and the few bits that depend on the vCPU's state. */
 #include "arch/cpu.h"
+#include "arch/msr.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 
 #define APIC_BASE_EN (1ull << 11)
 #define EDX_APIC     (1u << 9)
+#define EDX_XD       (1u << 20)
 
-/* SDM, "CPUID—CPU Identification": the bits that follow CR4, XCR0 and the local APIC. */
+/* SDM, "CPUID—CPU Identification": the bits that follow CR4, XCR0, the local APIC and
+ * IA32_MISC_ENABLE. */
 static void patch_dynamic(const struct vcpu *vcpu, uint32_t dynamic, struct cpuid_regs *out)
 {
     const struct vm *vm = vcpu->vm;
@@ -28,6 +31,10 @@ static void patch_dynamic(const struct vcpu *vcpu, uint32_t dynamic, struct cpui
         out->ebx = (out->ebx & 0x00ffffffu) | vcpu->apic_id << 24;
     if ((dynamic & CPUID_APIC_ID_B) != 0)
         out->edx = vcpu->apic_id;
+    if ((dynamic & CPUID_XD) != 0 && (vcpu->misc_enable & MISC_ENABLE_NO_XD) != 0)
+        out->edx &= ~EDX_XD;
+    if ((dynamic & CPUID_FEW) != 0 && (vcpu->misc_enable & MISC_ENABLE_FEW_LEAVES) != 0)
+        out->eax = 2;
 }
 
 static enum exit_action answer(struct vcpu *vcpu, uint32_t eax, uint32_t ebx, uint32_t ecx,

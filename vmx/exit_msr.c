@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* RDMSR and WRMSR: the VM's table, and the MSRs whose value lives in the VMCS or in the local APIC.
- */
+/* RDMSR and WRMSR: the VM's table, and the MSRs of which each vCPU has its own, in the VMCS, in the
+ * local APIC or in struct vcpu. */
 #include "arch/cpu.h"
 #include "arch/msr.h"
 #include "arch/panic.h"
@@ -11,6 +11,11 @@
 
 #define APIC_BASE_X2APIC (1ull << 10)
 #define DEBUGCTL_BTF     (1ull << 1)
+/* What a guest may write of IA32_MISC_ENABLE; the last two act on CPUID. Fast strings, thermal
+ * control, SpeedStep, MONITOR and xTPR are kept, without anything behind them. */
+#define MISC_ENABLE_WRITABLE                                                                 \
+    (1ull << 0 | 1ull << 3 | 1ull << 16 | 1ull << 18 | 1ull << 23 | MISC_ENABLE_FEW_LEAVES | \
+     MISC_ENABLE_NO_XD)
 
 enum exit_action exit_rdmsr(struct vcpu *vcpu)
 {
@@ -110,6 +115,29 @@ static bool write_tsc_adjust(void *dev, uint32_t msr, uint64_t value)
     return true;
 }
 
+/* Read by every 64-bit kernel to see whether XD or CPUID leaves are switched off. */
+static bool read_misc_enable(void *dev, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = ((const struct vcpu *)dev)->misc_enable;
+    return true;
+}
+
+/* Each CPU has its own (SDM, "Model-Specific Registers": scope). */
+static bool write_misc_enable(void *dev, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    struct vcpu *vcpu = dev;
+    struct cpuid_table *cpuid = &vcpu->vm->cpuid;
+    if (((value ^ vcpu->misc_enable) & ~MISC_ENABLE_WRITABLE) != 0)
+        return false;
+    vcpu->misc_enable = value;
+    if ((value & MISC_ENABLE_FEW_LEAVES) != 0) /* until then, leaf 0 goes the short way */
+        __atomic_fetch_or(&cpuid->entry[cpuid_table_first(cpuid, 0) - cpuid->entry].dynamic,
+                          CPUID_FEW, __ATOMIC_RELAXED);
+    return true;
+}
+
 /* SDM, "IA32_XSS" is there where CPUID.(EAX=0DH,ECX=1):EAX[3] says XSAVES. No supervisor state
  * component is shown: only 0 is allowed. */
 static bool has_xss(const struct vcpu *vcpu)
@@ -201,6 +229,7 @@ enum status exit_msr_open(struct vm *vm)
         {MSR_IA32_DEBUGCTL, MSR_IA32_DEBUGCTL, NULL, read_debugctl, write_debugctl},
         {MSR_IA32_TIME_STAMP_COUNTER, MSR_IA32_TIME_STAMP_COUNTER, NULL, NULL, write_tsc},
         {MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_ADJUST, NULL, read_tsc_adjust, write_tsc_adjust},
+        {MSR_IA32_MISC_ENABLE, MSR_IA32_MISC_ENABLE, NULL, read_misc_enable, write_misc_enable},
         {MSR_IA32_XSS, MSR_IA32_XSS, NULL, read_xss, write_xss},
         {MSR_IA32_APIC_BASE, MSR_IA32_APIC_BASE, NULL, read_apic_base, write_apic_base},
         {MSR_IA32_TSC_DEADLINE, MSR_IA32_TSC_DEADLINE, NULL, read_deadline, write_deadline},

@@ -5,6 +5,7 @@
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
+#include "arch/msr.h"
 #include "arch/panic.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
@@ -56,6 +57,7 @@ enum status vcpu_create(struct vcpu *vcpu, const struct boot_state *state)
     vcpu->activity = state != NULL ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
     vcpu->halted_open = true;
     vcpu->xcr0 = 1;
+    vcpu->misc_enable = MISC_ENABLE_RESET;
     vcpu->vpid = (uint16_t)(vm->index * VM_MAX_VCPUS + vcpu->index + 1);
     vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
     vcpu->assisted = vmx_has_apicv();

@@ -108,6 +108,7 @@ struct vcpu {
     uint64_t xcr0;
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
+    uint64_t misc_enable;
 
     struct intc intc; /* its local APIC; the device fills it in */
     hpa_t vmcs;

@@ -307,7 +307,7 @@ uint64_t vmcs_efer_allowed(const struct vcpu *vcpu)
     uint64_t allowed = 0;
     if ((features >> 11 & 1) != 0)
         allowed |= EFER_SCE;
-    if ((features >> 20 & 1) != 0)
+    if ((features >> 20 & 1) != 0 && (vcpu->misc_enable & MISC_ENABLE_NO_XD) == 0)
         allowed |= EFER_NXE;
     if ((features >> 29 & 1) != 0)
         allowed |= EFER_LME | EFER_LMA;

@@ -22,7 +22,9 @@
 #define ICR_ALL     0x80000u
 #define ICR_OTHERS  0xc0000u
 
-enum order { NOTHING, COUNT_UP, COUNT_DEVICE, CLOCK, CALL_ALL, HALT, HALT_CLOSED, END };
+enum { MISC_ENABLE = 0x1a0, MISC_FEW_LEAVES = 1 << 22 };
+
+enum order { NOTHING, COUNT_UP, COUNT_DEVICE, CLOCK, CALL_ALL, LIMIT, HALT, HALT_CLOSED, END };
 
 static unsigned cpus;
 static volatile uint32_t order, order_number;
@@ -32,6 +34,7 @@ static volatile uint32_t acknowledged[SMP_MAX_CPUS][SMP_MAX_CPUS]; /* [sender][r
 static volatile uint32_t counted[SMP_MAX_CPUS];
 static volatile uint32_t awake[SMP_MAX_CPUS];
 static volatile uint32_t pit_on;
+static volatile uint32_t leaves[SMP_MAX_CPUS];
 
 static unsigned own_index(void)
 {
@@ -121,6 +124,10 @@ static void obey(unsigned self)
     case COUNT_DEVICE: count_in_device(); break;
     case CLOCK: watch_clock(); break;
     case CALL_ALL: call_all(self); break;
+    case LIMIT:
+        wrmsr(MISC_ENABLE, rdmsr(MISC_ENABLE) ^ MISC_FEW_LEAVES);
+        leaves[self] = cpuid(0, 0).eax;
+        break;
     case HALT:
         __atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST); /* about to */
         __asm__ volatile("cli");
@@ -197,6 +204,23 @@ static void test_start(void)
     test_check(edx, "EDX holds the signature of CPUID leaf 1", "processor state after INIT");
     test_check((rdmsr(MSR_APIC_BASE) & 0x100) != 0, "the first is the boot processor",
                "IA32_APIC_BASE.BSP");
+}
+
+/* The bare machine has no IA32_MISC_ENABLE. */
+static void test_misc_enable(void)
+{
+    const uint32_t all = cpuid(0, 0).eax;
+    if (test_only(TEST_VM)) {
+        const uint64_t before = rdmsr(MISC_ENABLE);
+        everybody(LIMIT, false);
+        test_equal(leaves[cpus - 1], 2, "limit CPUID maxval: the CPU that sets it has up to leaf 2",
+                   "IA32_MISC_ENABLE");
+        test_check(cpuid(0, 0).eax == all && rdmsr(MISC_ENABLE) == before, "and no other has",
+                   "IA32_MISC_ENABLE: scope: thread");
+        everybody(LIMIT, false);
+        test_equal(leaves[cpus - 1], all, "until it is cleared", "IA32_MISC_ENABLE");
+    }
+    test_both();
 }
 
 static void test_memory_and_clock(void)
@@ -328,6 +352,7 @@ int main(void)
     if (!test_check(cpus >= 2, "INIT and SIPI start the others", "MP initialization protocol"))
         return test_end();
     test_start();
+    test_misc_enable();
     test_memory_and_clock();
     test_interrupts();
     test_logical();
