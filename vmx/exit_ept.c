@@ -181,10 +181,9 @@ static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t ac
     linear_begin(&linear, vcpu);
     code.mode = linear_code_mode(&linear);
     code.count = linear_fetch(&linear, code.mode, code.bytes, &code.fault, &code.fault_at);
-    if (code.mode == INSN_64 && code.count == INSN_MAX_BYTES &&
-        insn_decode_mov(&insn, code.bytes) &&
-        (vcpu->vm->vcpu_count == 1 || is_as_reported(vcpu, insn, INSN_64, access)) &&
-        move_directly(vcpu, &insn, address, access))
+    /* It does not tell the operand, by which one that others have changed would be known. */
+    if (code.mode == INSN_64 && code.count == INSN_MAX_BYTES && vcpu->vm->vcpu_count == 1 &&
+        insn_decode_mov(&insn, code.bytes) && move_directly(vcpu, &insn, address, access))
         return EXIT_NEXT_DECODED;
     return decode_and_emulate(&linear, &code, address, access);
 }
