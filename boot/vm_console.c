@@ -10,10 +10,14 @@
 
 #define LINE_MAX 200
 
+/* What guests may have pending, all together; the rest is for what the hypervisor itself says. */
+#define GUESTS_MAY_HOLD (CONSOLE_OUT_BYTES / 2)
+
 struct guest_line {
     const char *name;
     uint32_t length;
     bool vga, closed;
+    struct ring_share share; /* of the console's output */
     char text[LINE_MAX + 1];
 };
 
@@ -35,19 +39,26 @@ void vm_console_init(uint32_t vm_count)
     line_count = vm_count;
 }
 
+static void print_named(struct guest_line *line, const char *text)
+{
+    log_text("[%s] %s\n", line->name, text);
+    ring_share_put(&line->share, (uint32_t)(strlen(line->name) + strlen(text) + sizeof("[] \r")));
+}
+
 static void line_out(struct guest_line *line)
 {
     line->text[line->length] = '\0';
     if (line->length != 0)
-        log_text("[%s] %s\n", line->name, line->text);
+        print_named(line, line->text);
     line->length = 0;
 }
 
 static void out_alone(void *ctx, uint8_t byte)
 {
-    (void)ctx;
+    struct guest_line *line = ctx;
     const char c = (char)byte;
     console_write(&c, 1);
+    ring_share_put(&line->share, 1);
 }
 
 static void out_in_lines(void *ctx, uint8_t byte)
@@ -59,6 +70,13 @@ static void out_in_lines(void *ctx, uint8_t byte)
         line->text[line->length++] = (char)byte;
     if (byte == '\n' || line->length == LINE_MAX)
         line_out(line);
+}
+
+/* To each VM its part, so that what one has to say keeps no other from running. */
+static bool ready(void *ctx)
+{
+    struct guest_line *line = ctx;
+    return console_held(&line->share) < GUESTS_MAY_HOLD / line_count;
 }
 
 static bool has_keyboard(const struct guest_line *line)
@@ -98,17 +116,19 @@ static void drop(void *ctx, uint8_t byte)
 
 static void write_serial(void *ctx, const char *text, size_t length)
 {
-    (void)ctx;
+    struct guest_line *line = ctx;
     console_write_serial(text, length);
+    ring_share_put(&line->share, (uint32_t)length);
 }
 
 static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 {
-    if (!has_keyboard(ctx) || !console_has_sent())
+    struct guest_line *line = ctx;
+    if (!has_keyboard(line) || console_held(&line->share) != 0)
         return;
     bool draw = screen_take(picture, vga) || !display.complete;
-    if (display.of != ctx || display.log_count != console_log_count()) {
-        display.of = ctx;
+    if (display.of != line || display.log_count != console_log_count()) {
+        display.of = line;
         display.log_count = console_log_count();
         display.terminal.known = false;
         draw = true;
@@ -116,21 +136,21 @@ static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
     if (!draw)
         return;
     console_show(picture->cells, picture->columns, picture->rows, picture->cursor, picture->blinks);
-    display.complete = ansi_draw(&display.terminal, picture, write_serial, NULL);
+    display.complete = ansi_draw(&display.terminal, picture, write_serial, line);
 }
 
 /* The host's own screen, if there is one, still has the picture of a VM that is alone. */
-static void print_line(const struct guest_line *line, const char *text)
+static void print_line(struct guest_line *line, const char *text)
 {
     if (line_count > 1) {
-        log_text("[%s] %s\n", line->name, text);
+        print_named(line, text);
         return;
     }
     console_write_serial(text, strlen(text));
     console_write_serial("\r\n", 2);
 }
 
-static void print_screen(const struct guest_line *line, const struct screen *picture)
+static void print_screen(struct guest_line *line, const struct screen *picture)
 {
     static const char clear[] = "\033[0m\033[?25h\033[2J\033[H\r\n";
     char text[SCREEN_LINE_BYTES];
@@ -162,7 +182,7 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
     struct guest_line *line = &lines[index];
     line->name = config->name;
     line->vga = config->console == CONSOLE_VGA;
-    struct pc_console console = {.ctx = line, .in = in, .poll = poll};
+    struct pc_console console = {.ctx = line, .ready = ready, .in = in, .poll = poll};
     if (line->vga) {
         console.out = drop;
         console.screen = screen;

@@ -57,6 +57,15 @@ static enum exit_action hypercall_nop(struct vcpu *vcpu)
 
 _Static_assert(VMCALL_UNKNOWN == HYPERCALL_UNKNOWN, "the engine answers what guests expect");
 
+/* A byte for the user. A CPU that writes faster than they can be shown is stopped for a while. */
+static void pc_out(void *dev, uint8_t byte)
+{
+    struct pc *pc = dev;
+    pc->console.out(pc->console.ctx, byte);
+    if (!pc->console.ready(pc->console.ctx))
+        vm_hold(&pc->vm);
+}
+
 /* The console's timer: what is typed to the keyboard or COM1, and what is buffered on its way. */
 static void pc_poll(void *dev, uint64_t now)
 {
@@ -71,7 +80,10 @@ static void pc_poll(void *dev, uint64_t now)
             break;
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
-    timers_arm(&pc->vm.seat[0].timers, &pc->console_timer, pc->console.poll(pc->console.ctx, now));
+    const uint64_t next = pc->console.poll(pc->console.ctx, now);
+    if (pc->vm.holds && pc->console.ready(pc->console.ctx))
+        vm_release(&pc->vm);
+    timers_arm(&pc->vm.seat[0].timers, &pc->console_timer, next);
 }
 
 static void pc_show_screen(void *dev, uint64_t now)
@@ -162,14 +174,13 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
     struct bus *bus = &vm->bus;
     struct timers *timers = &vm->seat[0].timers;
     const struct power_line power = {vm_end_request, vm};
-    const struct pc_console *console = &pc->console;
     const uint64_t below = layout_below_4g(vm->memory_bytes);
     const uint64_t above = layout_above_4g(vm->memory_bytes);
 
     const enum status results[] = {
         vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
         vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
-        vuart_init(&pc->com1, PC_COM1_PORT, console->out, console->ctx, bus, isa_irq(pc, IRQ_COM1)),
+        vuart_init(&pc->com1, PC_COM1_PORT, pc_out, pc, bus, isa_irq(pc, IRQ_COM1)),
         vi8042_init(&pc->keyboard, bus, timers, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE),
                     power),
         vvga_init(&pc->vga, guestmem_window(&vm->mem, gpa(VVGA_MEMORY), VVGA_MEMORY_BYTES), bus,
@@ -177,7 +188,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
         vpci_init(&pc->pci, bus, power),
         vchipset_init(&pc->chipset, &pc->pci, isa_irq(pc, 0)),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
-        vdebug_init(&pc->debug, console->out, console->ctx, config->firmware_log, bus, power),
+        vdebug_init(&pc->debug, pc_out, pc, config->firmware_log, bus, power),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
         if (results[i] != OK)

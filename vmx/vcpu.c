@@ -93,8 +93,8 @@ bool vcpu_is_ready(struct vcpu *vcpu)
            (vcpu->activity == VCPU_HALTED && inject_would_wake(vcpu, vcpu->halted_open));
 }
 
-/* HLT, or waiting for SIPI: the CPU sleeps until there is something to do, or leaves the vCPU to
- * its seat, where others share it. False: nothing more for now. */
+/* HLT, waiting for SIPI, or held by a device: the CPU sleeps until there is something to do, or
+ * leaves the vCPU to its seat, where others share it. False: nothing more for now. */
 static bool vcpu_wait(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
@@ -112,7 +112,7 @@ static bool vcpu_wait(struct vcpu *vcpu)
         if (vm_has_ended(vm))
             return false;
     }
-    if (vcpu->activity == VCPU_HALTED) {
+    if (vcpu->activity != VCPU_WAITS_FOR_SIPI) {
         vcpu->activity = VCPU_RUNS;
         vcpu->halted_open = true;
     }

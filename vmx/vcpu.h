@@ -31,11 +31,12 @@ struct guest_regs {
     uint64_t gpr[GPR_COUNT];
 };
 
-/* What a vCPU is doing. One that waits or halts is not entered: the host's CPU sleeps, or runs
- * another vCPU of the seat. */
+/* What a vCPU is doing. One that waits, halts or is held is not entered: the host's CPU sleeps, or
+ * runs another vCPU of the seat. */
 enum vcpu_activity {
     VCPU_RUNS,
     VCPU_HALTED,         /* executed HLT and waits for an interrupt */
+    VCPU_HELD,           /* wrote to a device that cannot take more: goes on by vm_release() */
     VCPU_WAITS_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
 };
 

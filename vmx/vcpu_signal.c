@@ -50,6 +50,21 @@ void vcpu_kick(struct vcpu *vcpu)
         smp_wake(seat->cpu);
 }
 
+void vm_hold(struct vm *vm)
+{
+    struct vcpu *vcpu = cpu_self()->vcpu;
+    __atomic_store_n(&vm->holds, true, __ATOMIC_SEQ_CST);
+    vcpu->activity = VCPU_HELD;
+    vcpu->attention = true;
+}
+
+void vm_release(struct vm *vm)
+{
+    __atomic_store_n(&vm->holds, false, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vcpu_kick(vm->vcpu[i]);
+}
+
 void vm_ept_changed(struct vm *vm)
 {
     __atomic_add_fetch(&vm->ept_changes, 1, __ATOMIC_SEQ_CST);
@@ -186,6 +201,8 @@ bool vcpu_is_wanted(const struct vcpu *vcpu)
         return true;
     if (activity == VCPU_WAITS_FOR_SIPI)
         return (requests & REQUEST_SIPI) != 0;
+    if (activity == VCPU_HELD)
+        return !__atomic_load_n(&vcpu->vm->holds, __ATOMIC_SEQ_CST);
     return vcpu->halted_trap ||
            (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
 }

@@ -73,6 +73,8 @@ struct vm {
     struct spinlock lock; /* over bus, devices, APIC registers and timers: vm_lock() */
     uint64_t next_before; /* what vm_unlock() compares with */
 
+    bool holds; /* vCPUs that are VCPU_HELD do not go on yet: vm_hold() */
+
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
     bool end_claimed;
     uint32_t end_code;
@@ -110,6 +112,11 @@ static inline bool vm_has_ended(const struct vm *vm)
 {
     return __atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_RUNS;
 }
+
+/* From a device, for the vCPU whose access this is: it stops behind the instruction until
+ * vm_release(), by which others of the VM are not held up. Both with the VM's lock held. */
+void vm_hold(struct vm *vm);
+void vm_release(struct vm *vm);
 
 /* Permissions in the EPT have been changed: before a vCPU is entered again, what its CPU has cached
  * of the EPT is dropped, and those that run are made to leave for that soon. From any CPU. */

@@ -7,10 +7,8 @@
 #include "arch/spinlock.h"
 #include "drivers/host/keymap.h"
 #include "drivers/host/ps2.h"
-#include "drivers/host/ring.h"
 #include "drivers/host/uart16550.h"
 
-#define OUT_BYTES      65536
 #define IN_BYTES       256
 #define LINGER_SECONDS 10
 #define FLUSH_SECONDS  10
@@ -18,8 +16,8 @@
 #define DRAWING_SHARE  16 /* of a period, one part may go into the screen */
 #define CELLS_AT_ONCE  4
 
-static char out_bytes[OUT_BYTES], in_bytes[IN_BYTES];
-static struct ring out = {.bytes = out_bytes, .size = OUT_BYTES};
+static char out_bytes[CONSOLE_OUT_BYTES], in_bytes[IN_BYTES];
+static struct ring out = {.bytes = out_bytes, .size = CONSOLE_OUT_BYTES};
 static struct ring in = {.bytes = in_bytes, .size = IN_BYTES};
 static struct spinlock lock;
 static bool has_uart;
@@ -79,7 +77,7 @@ static void write_locked(char c)
 {
     while (has_uart && !ring_put(&out, c)) {
         poll_locked();
-        if (ring_held(&out) == OUT_BYTES)
+        if (ring_held(&out) == CONSOLE_OUT_BYTES)
             wait_locked(UART_CAN_SEND);
     }
 }
@@ -173,9 +171,9 @@ void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsign
     console_unlock(flags);
 }
 
-bool console_has_sent(void)
+uint32_t console_held(struct ring_share *share)
 {
-    return ring_held(&out) == 0;
+    return ring_share_held(share, &out);
 }
 
 uint32_t console_log_count(void)

@@ -3,6 +3,9 @@
 #pragma once
 
 #include "drivers/host/fbconsole.h"
+#include "drivers/host/ring.h"
+
+#define CONSOLE_OUT_BYTES 65536 /* may be pending */
 
 /* Opens the serial port (base 0: none) and becomes a sink of the log. Boot CPU, first of all. */
 void console_init(uint16_t serial_base);
@@ -17,8 +20,12 @@ bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint3
 void console_set_tsc_hz(uint64_t hz);
 
 /* Queues text for output, as it is (the log's own newlines become \r\n, a guest's do not). Waits
- * only when 64 KiB are pending: nothing is lost. Any CPU. */
+ * only when CONSOLE_OUT_BYTES are pending: nothing is lost. Any CPU. Others wait too then: whoever
+ * may write without end keeps account of his share (ring_share_put()), and waits by himself. */
 void console_write(const char *text, size_t length);
+
+/* How much of a writer's share is still pending. */
+uint32_t console_held(struct ring_share *share);
 
 /* Moves what needs no waiting: output to the port, input from it and the keyboard, text to the
  * screen. */
@@ -28,11 +35,10 @@ void console_poll(void);
 int console_read(void);
 
 /* For a guest's screen, which goes to the serial port as text and to the host's screen as cells
- * (fbconsole_show()). Whoever sends pictures waits with the next until the last has left. */
+ * (fbconsole_show()). Whoever sends pictures waits with the next until his last has left. */
 void console_write_serial(const char *text, size_t length);
 void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                   bool blinks);
-bool console_has_sent(void);
 
 /* Counts what the log has written, which spoils a picture on the screen. */
 uint32_t console_log_count(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A ring of bytes between one writer and one reader, under their lock. Pure. */
+/* A ring of bytes between its writers and one reader, under their lock. Pure. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,6 +37,31 @@ static inline size_t ring_peek(const struct ring *r, const char **text)
 static inline void ring_drop(struct ring *r, uint32_t n)
 {
     r->take += n;
+}
+
+/* What one of several writers has in a ring: counted in two parts, by whether they were put before
+ * or behind a mark, so that nothing is to be kept of each byte. All zero at start; its owner's. */
+struct ring_share {
+    uint32_t mark; /* in the ring's count */
+    uint32_t before, behind;
+};
+
+static inline void ring_share_put(struct ring_share *share, uint32_t bytes)
+{
+    share->behind += bytes;
+}
+
+/* Never less than it is; more, by what has left since the mark, until that has left whole. May look
+ * at the ring without its lock. */
+static inline uint32_t ring_share_held(struct ring_share *share, const struct ring *r)
+{
+    const uint32_t take = __atomic_load_n(&r->take, __ATOMIC_RELAXED);
+    if ((int32_t)(take - share->mark) >= 0) {
+        share->before = share->behind;
+        share->behind = 0;
+        share->mark = __atomic_load_n(&r->put, __ATOMIC_RELAXED);
+    }
+    return share->before + share->behind;
 }
 
 /* The oldest byte, or -1. */

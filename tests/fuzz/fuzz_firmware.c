@@ -58,6 +58,16 @@ void vm_ept_changed(struct vm *vm)
     vm->ept_changes++;
 }
 
+void vm_hold(struct vm *vm)
+{
+    vm->holds = true;
+}
+
+void vm_release(struct vm *vm)
+{
+    vm->holds = false;
+}
+
 static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
 {
     (void)subleaf;
@@ -77,6 +87,12 @@ static void console_out(void *ctx, uint8_t byte)
 {
     (void)ctx;
     (void)byte;
+}
+
+static bool console_ready(void *ctx)
+{
+    (void)ctx;
+    return true;
 }
 
 static int console_in(void *ctx)
@@ -121,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                         .tsc_hz = 100000000,
                                         .ept = {.pages_2m = true, .phys_bits = 48}};
     static const struct pc_console console = {
-        .out = console_out, .in = console_in, .poll = console_poll};
+        .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
     static uint8_t *arena, *rom;
     if (arena == NULL) {
         arena = aligned_alloc(PAGE_SIZE_2M, ARENA);

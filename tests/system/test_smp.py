@@ -65,6 +65,25 @@ def test_masked_for_ever(nadir, payload):
                                                               ("poweroff", "poweroff")], result
 
 
+def test_flood(nadir, payload):
+    """A CPU that writes to its serial port without end waits for itself alone: not its VM's other CPU, with
+    which it takes turns, and not another VM, which prints a line now and then. Nothing is lost."""
+    result = nadir("[vm flood]\nkernel = flood.bin\nmemory = 32\nvcpus = 2\n"
+                   "[vm steady]\nkernel = steady.bin\nmemory = 32\n",
+                   {f"{name}.bin": payload(name) for name in ("flood", "steady")}, cpus=2,
+                   timeout=240)
+    assert result.status == 0, result
+    lines = re.findall(r"^\[flood\] (\d{4})([a-z]{26})\r?$", result.console, re.M)
+    assert [int(number) for number, _ in lines] == list(range(3000)), result
+    assert all(text == chr(ord("a") + int(number) % 26) * 26 for number, text in lines), result
+    steady = re.findall(r"^\[steady\] steady line (\d+)\r?$", result.console, re.M)
+    assert [int(number) for number in steady] == list(range(100)), result
+    # Ticks, of which 10 us have 1000 here. With one console for all to wait at it was 697,321.
+    assert int(re.search(r"steady: longest (\d+)", result.console)[1]) < 50000, result
+    # As two turns of 1/500 s.
+    assert int(re.search(r"2 CPUs, \d+ ticks, longest pause (\d+)", result.console)[1]) < 400000
+
+
 def test_vms_share_the_cpus(nadir, payload):
     """Two VMs of two vCPUs on two CPUs run at the same time, one CPU each."""
     sections = "".join(f"[vm {name}]\nkernel = smp.bin\nmemory = 32\nvcpus = 2\n" for name in "ab")

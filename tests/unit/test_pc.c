@@ -38,6 +38,7 @@ __asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
 static char logged[512];
 static char console_text[64];
 static const char *typed;
+static bool reader_is_ready = true;
 static uint64_t now;
 static enum vm_end ended;
 static uint32_t end_code;
@@ -64,6 +65,16 @@ void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why)
     end_code = code;
 }
 
+void vm_hold(struct vm *vm)
+{
+    vm->holds = true;
+}
+
+void vm_release(struct vm *vm)
+{
+    vm->holds = false;
+}
+
 static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
 {
     (void)subleaf;
@@ -85,6 +96,12 @@ static void console_out(void *ctx, uint8_t byte)
     const size_t n = strlen(console_text);
     if (n + 1 < sizeof(console_text))
         console_text[n] = (char)byte;
+}
+
+static bool console_ready(void *ctx)
+{
+    (void)ctx;
+    return reader_is_ready;
 }
 
 static int console_in(void *ctx)
@@ -121,7 +138,7 @@ static struct pc_host host = {.cpuid = host_cpuid,
                               .ept = {.pages_2m = true, .phys_bits = 48},
                               .apic_access = true};
 static const struct pc_console console = {
-    .out = console_out, .in = console_in, .poll = console_poll};
+    .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
 static struct pc *pc;
 static uint8_t *arena;
 static uint64_t free_before;
@@ -203,6 +220,26 @@ static void test_console(void **state)
     timers_run(&pc->vm.seat[0].timers, 1005);
     assert_int_equal(in(0x3f8), 'y');
     assert_int_equal(in(0x3fd) & 1, 0);
+}
+
+/* Who writes more than can be shown is stopped, and goes on when there is room: no byte is lost. */
+static void test_console_is_slow(void **state)
+{
+    (void)state;
+    for (unsigned port = 0; port < 2; port++) {
+        assert_false(pc->vm.holds);
+        reader_is_ready = false;
+        out(port == 0 ? 0x3f8 : 0xe9, (uint8_t)('a' + port));
+        assert_true(pc->vm.holds);
+        timers_run(&pc->vm.seat[0].timers, pc->console_timer.deadline);
+        assert_true(pc->vm.holds);
+        reader_is_ready = true;
+        timers_run(&pc->vm.seat[0].timers, pc->console_timer.deadline);
+    }
+    assert_false(pc->vm.holds);
+    out(0x3f8, 'c');
+    assert_false(pc->vm.holds);
+    assert_string_equal(console_text, "abc");
 }
 
 static void test_ends(void **state)
@@ -628,6 +665,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_console_is_slow, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),

@@ -38,8 +38,52 @@ static void keeps_order_and_bounds(void **state)
     }
 }
 
+/* Two writers, each of which keeps an account of what it has in the ring. */
+static void shares_are_never_too_small(void **state)
+{
+    (void)state;
+    static char bytes[4096];
+    struct ring r = {
+        .bytes = bytes, .size = 4096, .put = UINT32_MAX - 100, .take = UINT32_MAX - 100};
+    struct ring_share share[2] = {0};
+    uint32_t held[2] = {0}, put[2] = {0};
+    uint8_t seed = 1;
+    for (int i = 0; i < 20000; i++) {
+        seed = (uint8_t)(seed * 5 + 3);
+        const unsigned writer = seed >> 7;
+        if (i % 3 != 2 && ring_put(&r, (char)writer)) {
+            ring_share_put(&share[writer], 1);
+            held[writer]++;
+            put[writer]++;
+        }
+        for (unsigned n = seed % 5; n > 0 && i % 3 == 2; n--) {
+            const int from = ring_take(&r);
+            if (from >= 0)
+                held[from]--;
+        }
+        for (unsigned w = 0; w < 2; w++)
+            assert_in_range(ring_share_held(&share[w], &r), held[w], 4096);
+    }
+    assert_true(put[0] > 1000 && put[1] > 1000);
+    /* All has left: that is known at the second look at the latest. */
+    while (ring_take(&r) >= 0) {}
+    for (unsigned w = 0; w < 2; w++) {
+        (void)ring_share_held(&share[w], &r);
+        assert_int_equal(ring_share_held(&share[w], &r), 0);
+    }
+    /* One of whom little is pending is not charged for what the other one has. */
+    for (int i = 0; i < 4000; i++)
+        (void)ring_put(&r, 0);
+    ring_share_put(&share[0], 4000);
+    (void)ring_put(&r, 1);
+    ring_share_put(&share[1], 1);
+    assert_int_equal(ring_share_held(&share[0], &r), 4000);
+    assert_int_equal(ring_share_held(&share[1], &r), 1);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(keeps_order_and_bounds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(keeps_order_and_bounds),
+                                       cmocka_unit_test(shares_are_never_too_small)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
