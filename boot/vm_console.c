@@ -18,6 +18,8 @@ struct guest_line {
     uint32_t length;
     bool vga, closed;
     struct ring_share share; /* of the console's output */
+    uint32_t shown;          /* of console_show_count() */
+    struct vm *vm;
     char text[LINE_MAX + 1];
 };
 
@@ -124,7 +126,7 @@ static void write_serial(void *ctx, const char *text, size_t length)
 static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 {
     struct guest_line *line = ctx;
-    if (!has_keyboard(line) || console_held(&line->share) != 0)
+    if (!has_keyboard(line) || console_held(&line->share) != 0 || console_show_stays())
         return;
     bool draw = screen_take(picture, vga) || !display.complete;
     if (display.of != line || display.log_count != console_log_count()) {
@@ -172,8 +174,12 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
 
 static uint64_t poll(void *ctx, uint64_t now)
 {
-    (void)ctx;
+    struct guest_line *line = ctx;
     console_poll();
+    if (line->shown != console_show_count()) {
+        line->shown = console_show_count();
+        vm_show(line->vm);
+    }
     return now + console_period_ticks();
 }
 
@@ -191,6 +197,12 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
         console.out = line_count == 1 ? out_alone : out_in_lines;
     }
     return console;
+}
+
+void vm_console_begin(uint32_t index, struct pc *pc)
+{
+    lines[index].shown = console_show_count();
+    lines[index].vm = &pc->vm;
 }
 
 void vm_console_end(uint32_t index, struct pc *pc)

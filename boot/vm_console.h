@@ -11,6 +11,9 @@ void vm_console_init(uint32_t vm_count);
 /* The console of VM number index, for pc_create(). */
 struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
 
+/* Its VM is about to run: from here on the user may ask where it stands (console_show_count()). */
+void vm_console_begin(uint32_t index, struct pc *pc);
+
 /* Gives out what is left of a line, or the last screen as text, before the hypervisor reports the
  * end of the VM. */
 void vm_console_end(uint32_t index, struct pc *pc);

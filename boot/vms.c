@@ -102,6 +102,7 @@ static void run_team(struct pc *pc, uint32_t index, const struct team *team)
     struct vm *vm = &pc->vm;
     for (uint32_t i = 0; i < team->count; i++)
         vm->seat[i].cpu = team->cpu[i];
+    vm_console_begin(index, pc);
     vm->tsc_first_entry = cpu_rdtsc();
     spinlock_lock(&vms.lock);
     for (uint32_t i = 1; i < team->count; i++) {

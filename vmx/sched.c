@@ -4,6 +4,7 @@
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
+#include "arch/log.h"
 #include "arch/msr.h"
 
 /* A turn is 1/500 s; one that others wait for, because they have just woken up, 1/10,000 s. */
@@ -52,9 +53,32 @@ static bool all_stuck(const struct vm *vm)
     return before == __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);
 }
 
+/* Answers vm_show() for the seat's vCPUs. One vCPU at a time, as lines of several would mix. */
+static void show_vcpus(struct vm *vm, struct vm_seat *seat)
+{
+    static struct spinlock printer;
+    static const char *const doing[] = {[VCPU_RUNS] = "runs",
+                                        [VCPU_HALTED] = "halted",
+                                        [VCPU_HELD] = "waits for a device",
+                                        [VCPU_WAITS_FOR_SIPI] = "not started"};
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        struct vcpu *vcpu = vm->vcpu[i];
+        if (vcpu->seat != seat)
+            continue;
+        spinlock_lock(&printer);
+        log_line("%s: vCPU %u: %s", vm->name, i, doing[vcpu->activity]);
+        if (vcpu->activity != VCPU_WAITS_FOR_SIPI) {
+            vcpu_load(vcpu);
+            vcpu_dump(vcpu);
+        }
+        spinlock_unlock(&printer);
+    }
+    __atomic_store_n(&seat->current, NULL, __ATOMIC_SEQ_CST);
+}
+
 uint64_t sched_sleep(struct vm *vm, struct vm_seat *seat)
 {
-    if (vm_has_ended(vm)) /* said while attention was set already, so that nobody interrupts */
+    if (vm_seat_must_stop(seat)) /* said while attention was set already: nobody interrupts */
         return 0;
     if (all_stuck(vm)) {
         vm_end_request(vm, VM_CRASH, 0, "halted with interrupts disabled: nothing can wake it");
@@ -134,8 +158,13 @@ void sched_run(struct vm *vm, struct vm_seat *seat)
     vm_lock(vm);
     timers_add(&seat->timers, &seat->slice);
     vm_unlock(vm);
-    while (!vm_has_ended(vm)) {
+    for (;;) {
         bool others;
+        const bool stop = __atomic_exchange_n(&seat->stop, false, __ATOMIC_SEQ_CST);
+        if (vm_has_ended(vm)) /* asked behind the flag, which is set behind the end */
+            break;
+        if (stop)
+            show_vcpus(vm, seat);
         struct vcpu *vcpu = pick(vm, seat, last, &others);
         if (vcpu == NULL) {
             sched_sleep(vm, seat);

@@ -97,7 +97,7 @@ bool vcpu_is_ready(struct vcpu *vcpu)
  * leaves the vCPU to its seat, where others share it. False: nothing more for now. */
 static bool vcpu_wait(struct vcpu *vcpu)
 {
-    struct vm *vm = vcpu->vm;
+    struct vm_seat *seat = vcpu->seat;
     if (vcpu->activity == VCPU_HALTED) { /* none of these changes until it runs again */
         vcpu->halted_nmi = (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0;
         vcpu->halted_trap = vmread(VMCS_GUEST_PENDING_DEBUG) != 0;
@@ -105,11 +105,11 @@ static bool vcpu_wait(struct vcpu *vcpu)
                          __ATOMIC_SEQ_CST);
     }
     while (!vcpu_is_ready(vcpu)) {
-        if (vcpu->seat->vcpu_count > 1)
+        if (seat->vcpu_count > 1)
             return false;
-        vcpu->tsc_exit += sched_sleep(vm, vcpu->seat); /* waiting is not work */
+        vcpu->tsc_exit += sched_sleep(vcpu->vm, seat); /* waiting is not work */
         __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-        if (vm_has_ended(vm))
+        if (vm_seat_must_stop(seat))
             return false;
     }
     if (vcpu->activity != VCPU_WAITS_FOR_SIPI) {
@@ -137,7 +137,7 @@ static bool vcpu_prepare(struct vcpu *vcpu)
         vcpu_take_requests(vcpu);
     if (vcpu->activity != VCPU_RUNS && !vcpu_wait(vcpu))
         return false;
-    if (vm_has_ended(vm) || (seat->vcpu_count > 1 && sched_turn_is_over(vm, seat)))
+    if (vm_seat_must_stop(seat) || (seat->vcpu_count > 1 && sched_turn_is_over(vm, seat)))
         return false;
     if (vcpu->ept_seen != vm->ept_changes)
         drop_cached_ept(vcpu);

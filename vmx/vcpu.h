@@ -191,7 +191,7 @@ static inline enum exit_action vcpu_return(struct vcpu *vcpu, int64_t result)
 void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector);
 void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
 
-/* Prints the guest's registers, for the end of a VM that did not end well. The VMCS is current. */
+/* Prints the guest's registers, for a bad end of the VM or vm_show(). The VMCS is current. */
 void vcpu_dump(const struct vcpu *vcpu);
 
 /* After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,

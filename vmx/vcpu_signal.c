@@ -72,6 +72,19 @@ void vm_ept_changed(struct vm *vm)
         vcpu_kick(vm->vcpu[i]);
 }
 
+static void stop_seats(struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        __atomic_store_n(&vm->vcpu[i]->seat->stop, true, __ATOMIC_SEQ_CST);
+        vcpu_kick(vm->vcpu[i]);
+    }
+}
+
+void vm_show(struct vm *vm)
+{
+    stop_seats(vm);
+}
+
 /* A seat's timers run whoever has the turn: a vCPU that has none is to get one for its own. */
 static void line_changed(void *dev)
 {
@@ -224,6 +237,5 @@ void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *fo
     format_text_va(vm->end_why, sizeof(vm->end_why), format, args);
     va_end(args);
     __atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        vcpu_kick(vm->vcpu[i]);
+    stop_seats(vm);
 }

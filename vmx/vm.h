@@ -40,6 +40,7 @@ struct vm_seat {
     uint32_t vcpu_count;
     bool woken;           /* a vCPU that does not run now may have become ready */
     bool turn_over;       /* another one's turn */
+    bool stop;            /* vm_seat_must_stop(): by vm_show(), or the VM's end */
     struct vcpu *current; /* whose turn it is */
     uint64_t tsc_idle;    /* ticks that the CPU slept for want of a vCPU to run */
 };
@@ -118,9 +119,18 @@ static inline bool vm_has_ended(const struct vm *vm)
 void vm_hold(struct vm *vm);
 void vm_release(struct vm *vm);
 
+/* Whether the seat's vCPUs are to leave the guest. */
+static inline bool vm_seat_must_stop(const struct vm_seat *seat)
+{
+    return __atomic_load_n(&seat->stop, __ATOMIC_SEQ_CST);
+}
+
 /* Permissions in the EPT have been changed: before a vCPU is entered again, what its CPU has cached
  * of the EPT is dropped, and those that run are made to leave for that soon. From any CPU. */
 void vm_ept_changed(struct vm *vm);
+
+/* Asks that each vCPU prints where it stands, soon; the VM goes on. From any CPU. */
+void vm_show(struct vm *vm);
 
 /* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
  * CPU. Fits struct power_line. */

@@ -15,6 +15,8 @@
 #define BITS_A_CHAR    10 /* start, 8 data, stop */
 #define DRAWING_SHARE  16 /* of a period, one part may go into the screen */
 #define CELLS_AT_ONCE  4
+#define SHOW_KEY       0x1d /* Ctrl-] */
+#define SHOW_PRESSES   3
 
 static char out_bytes[CONSOLE_OUT_BYTES], in_bytes[IN_BYTES];
 static struct ring out = {.bytes = out_bytes, .size = CONSOLE_OUT_BYTES};
@@ -22,6 +24,8 @@ static struct ring in = {.bytes = in_bytes, .size = IN_BYTES};
 static struct spinlock lock;
 static bool has_uart;
 static uint32_t log_count;
+static uint32_t show_presses, show_count;
+static bool show_stays;
 static struct fbconsole screen;
 static uint64_t tsc_hz = 1000000000; /* until it is measured */
 
@@ -44,13 +48,25 @@ static void draw_some_locked(void)
     while (!fbconsole_refresh(&screen, CELLS_AT_ONCE) && cpu_rdtsc() < until) {}
 }
 
+/* The guest gets all keys: those that ask Nadir for something do nothing to most programs. */
+static void typed_locked(char c)
+{
+    ring_put(&in, c);
+    show_presses = c == SHOW_KEY ? show_presses + 1 : 0;
+    show_stays = show_presses == SHOW_PRESSES;
+    if (!show_stays)
+        return;
+    show_presses = 0;
+    __atomic_add_fetch(&show_count, 1, __ATOMIC_RELAXED);
+}
+
 static void poll_locked(void)
 {
     draw_some_locked();
     for (const char *typed;
          ring_held(&in) <= IN_BYTES - KEYMAP_MAX && (typed = ps2_read()) != NULL;)
         while (*typed != '\0')
-            ring_put(&in, *typed++);
+            typed_locked(*typed++);
     if (!has_uart)
         return;
     uint8_t status = uart_status();
@@ -60,7 +76,7 @@ static void poll_locked(void)
         ring_drop(&out, uart_write(status, text, length));
     }
     for (int c; ring_held(&in) < IN_BYTES && (c = uart_read(status)) >= 0; status = uart_status())
-        ring_put(&in, (char)c);
+        typed_locked((char)c);
 }
 
 /* Until the port says so, or should have. Asleep where possible: emulators skip it, CPUs cool. */
@@ -174,6 +190,16 @@ void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsign
 uint32_t console_held(struct ring_share *share)
 {
     return ring_share_held(share, &out);
+}
+
+uint32_t console_show_count(void)
+{
+    return __atomic_load_n(&show_count, __ATOMIC_RELAXED);
+}
+
+bool console_show_stays(void)
+{
+    return show_stays;
 }
 
 uint32_t console_log_count(void)

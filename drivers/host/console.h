@@ -34,6 +34,12 @@ void console_poll(void);
 /* The next byte that was typed, or -1. */
 int console_read(void);
 
+/* How often the user has asked where the VMs stand: by Ctrl-], three times in a row. Any CPU. */
+uint32_t console_show_count(void);
+
+/* Whether no key has come since: what he has asked for is to be read, and not drawn over. */
+bool console_show_stays(void);
+
 /* For a guest's screen, which goes to the serial port as text and to the host's screen as cells
  * (fbconsole_show()). Whoever sends pictures waits with the next until his last has left. */
 void console_write_serial(const char *text, size_t length);

@@ -24,6 +24,8 @@ KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
 # Colours, positions and modes that firmware sends for a screen.
 SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
 UNFINISHED_CONTROL = re.compile(rb"\x1b(\[[=?]?[0-9;]*|[()])?\Z")
+SHOW_KEYS = b"\x1d" * 3  # Ctrl-]: Nadir prints where each vCPU stands
+SHOW_GRACE, SHOW_LIMIT = 1, 10  # seconds: of silence, in all
 QUIT_PREFIX, QUIT_KEY = b"\x01", b"x"  # Ctrl-A x, as in QEMU
 
 
@@ -34,6 +36,7 @@ class Transcript:
         self.end = None  # the last `nadir-end:`
         self.stats = []
         self.started = False  # Nadir itself has said something
+        self.shown = False  # and where a vCPU stands
         self._line = b""
         self._held = b""
 
@@ -54,6 +57,7 @@ class Transcript:
         kind, _, rest = line.partition(": ")
         if kind == "nadir":
             self.started = True
+            self.shown = self.shown or re.search(r": vCPU \d+: ", rest) is not None
         elif kind == "nadir-end" and rest in ENDS:
             self.end = rest
         elif kind == "native-exit":  # a payload on the bare machine
@@ -161,6 +165,18 @@ class Watch:
             os.write(self.master, self._keys[:end])
             self._keys = self._keys[end:]
             self._next_keys = time.monotonic() + KEYS_PAUSE
+
+    def ask(self):
+        """Has Nadir print where the vCPUs stand. False: it does not, so it hangs itself."""
+        os.write(self.master, SHOW_KEYS)
+        self.last_output = start = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.master, selectors.EVENT_READ)
+            while time.monotonic() < min(self.last_output + SHOW_GRACE, start + SHOW_LIMIT) or (
+                    not self.transcript.shown and time.monotonic() < start + SHOW_LIMIT):
+                if selector.select(0.2):
+                    self._copy_out()
+        return self.transcript.shown
 
     def run(self):
         """Returns `end`, `quit` or `timeout`."""
