@@ -10,6 +10,7 @@
 #define LAYOUT_ACPI        0xe0000ull    /* RSDP first, where firmware-less systems search it */
 #define LAYOUT_MP_TABLE    0xf0000ull    /* its floating pointer first */
 #define LAYOUT_BIOS_CODE   0xf1000ull    /* what answers BIOS calls: nothing */
+#define LAYOUT_BIOS_END    0xf2000ull    /* memory from here on, though no map says so */
 #define LAYOUT_MIB         0x100000ull   /* that area ends, RAM goes on */
 #define LAYOUT_HOLE        0xc0000000ull /* RAM stops: PCI, IO-APIC, local APIC */
 #define LAYOUT_4GIB        0x100000000ull

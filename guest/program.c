@@ -41,7 +41,9 @@ enum status program_check_place(struct program *p, const char *what, uint64_t at
         {LAYOUT_BOOT_INFO, LAYOUT_BOOT_INFO_END, p->keeps_info, "the boot information"},
         {LAYOUT_PAGE_TABLES, LAYOUT_GDT + PAGE_SIZE, p->keeps_tables,
          "the first page tables and GDT"},
-        {LAYOUT_EBDA, LAYOUT_MIB, true, "the PC's own area below 1 MiB"},
+        {LAYOUT_EBDA, LAYOUT_LOW_RAM_END, true, "the extended BIOS data area"},
+        {LAYOUT_LOW_RAM_END, LAYOUT_SHADOW, true, "the screen's memory"},
+        {LAYOUT_ACPI, LAYOUT_BIOS_END, true, "the PC's ACPI and MP tables"},
     };
     const uint64_t end = layout_below_4g(p->memory_bytes);
     if (at > end || bytes > end - at)

@@ -53,7 +53,8 @@ struct program_range {
 unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROGRAM_MAX_RANGES]);
 
 /* Whether a program may lie at [at, at + bytes): RAM below 4 GiB, and nothing there that the loader
- * hands over. what: its name in the refusal. */
+ * hands over. Just below 1 MiB it may, as linkers put an ELF file's headers before a kernel at 1
+ * MiB. what: its name in the refusal. */
 enum status program_check_place(struct program *p, const char *what, uint64_t at, uint64_t bytes);
 
 /* Puts the files behind a kernel at [low, end), or, where they do not fit there, from 1 MiB on;

@@ -225,7 +225,7 @@ static void test_flat(void **state)
     set_up_flat(0x7c00, 0x7c00, 16, LAYOUT_EBDA - 0x7c00);
     program_loads(flat_load);
     program.kernel.size++;
-    program_refused(flat_load, ERR_BAD_INPUT, "the PC's own area");
+    program_refused(flat_load, ERR_BAD_INPUT, "the extended BIOS data area");
     program.kernel.size = 511;
     assert_false(flat_recognize(&program));
     set_up_flat(0x20000, 0x31234, 16, 0x20000); /* CS:IP */

@@ -79,6 +79,17 @@ static void test_elf(void **state)
     assert_int_equal(boot.rip, LOAD + 0x20);
 }
 
+/* Linkers put the file's headers as a segment before the first section. */
+static void test_headers_below_1_mib(void **state)
+{
+    (void)state;
+    make1(false, 0);
+    elf_set_part(0, (struct elf_part){1, 0, 0xff000, 0xff000, 0x200, 0x200});
+    put(elf + 24, 4, 0xff040);
+    program_loads(multiboot_load);
+    assert_memory_equal(ram + 0xff000, elf, 0x200);
+}
+
 static void test_info(void **state)
 {
     (void)state;
@@ -295,7 +306,7 @@ static void test_bad_addresses(void **state)
         {LOAD, LOAD, 0, 0, LOAD - 1, "entry"},
         {LOAD, LOAD, 0, 0, LOAD + ELF_BYTES - HEADER, "entry"},
         {0xfffff000, 0xfffff000, 0, 0, 0xfffff000, "does not fit"},
-        {0x9f000, 0x9f000, 0, 0, 0x9f000, "own area"},
+        {0x9f000, 0x9f000, 0, 0, 0x9f000, "extended BIOS data"},
         {0x70fff, 0x70fff, 0, 0, 0x70fff, "boot information"},
         {0x95fff, 0x95fff, 0, 0, 0x95fff, "GDT"},
         {0x100, 0x100, 0, 0, 0x100, "BIOS data area"},
@@ -326,7 +337,8 @@ static void test_bad_elf(void **state)
         {{1, 0x1000, LOAD, LOAD - 1, 2, 0x8000}, LOAD - 1, "overlap"},
         {{1, 0x1000, LOAD + 0x8000, LOAD + 0x8000, 2, 0x80}, LOAD + 0x8080, "entry"},
         {{1, 0x1000, MEMORY - 1, MEMORY - 1, 2, 2}, MEMORY - 1, "does not fit into 64 MiB"},
-        {{1, 0x1000, 0xa0000, 0xa0000, 2, 2}, 0xa0000, "own area"},
+        {{1, 0x1000, 0xa0000, 0xa0000, 2, 2}, 0xa0000, "screen's memory"},
+        {{1, 0x1000, 0xf1fff, 0xf1fff, 2, 2}, 0xf1fff, "ACPI and MP tables"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         make1(true, 0);
@@ -619,14 +631,23 @@ static void test_bad_headers2(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elf),          cmocka_unit_test(test_info),
-        cmocka_unit_test(test_sections),     cmocka_unit_test(test_bad_sections),
-        cmocka_unit_test(test_below_1_mib),  cmocka_unit_test(test_address_fields),
-        cmocka_unit_test(test_bad_headers),  cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_bad_elf),      cmocka_unit_test(test_too_much),
-        cmocka_unit_test(test_info2),        cmocka_unit_test(test_sections2),
-        cmocka_unit_test(test_address_tags), cmocka_unit_test(test_relocatable),
-        cmocka_unit_test(test_bad_tags),     cmocka_unit_test(test_bad_headers2),
+        cmocka_unit_test(test_elf),
+        cmocka_unit_test(test_headers_below_1_mib),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_sections),
+        cmocka_unit_test(test_bad_sections),
+        cmocka_unit_test(test_below_1_mib),
+        cmocka_unit_test(test_address_fields),
+        cmocka_unit_test(test_bad_headers),
+        cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_bad_elf),
+        cmocka_unit_test(test_too_much),
+        cmocka_unit_test(test_info2),
+        cmocka_unit_test(test_sections2),
+        cmocka_unit_test(test_address_tags),
+        cmocka_unit_test(test_relocatable),
+        cmocka_unit_test(test_bad_tags),
+        cmocka_unit_test(test_bad_headers2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
