@@ -47,7 +47,8 @@ static void reflect_debug(struct vcpu *vcpu)
     uint32_t type = (uint32_t)vmread(VMCS_EXIT_EVENT) & EVENT_TYPE_MASK;
     if (type != EVENT_PRIVILEGED_SOFTWARE) {
         vcpu_inject_debug(vcpu, vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full);
-    } else { /* INT1 leaves the debug registers alone */
+    } else { /* INT1 leaves the debug registers alone but for those bits */
+        write_dr6(read_dr6() | DR6_SET_BY_DB);
         vcpu_inject_exception(vcpu, VECTOR_DEBUG);
         vcpu->event = EVENT_VALID | EVENT_PRIVILEGED_SOFTWARE | VECTOR_DEBUG;
         vcpu->event_length = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);

@@ -7,7 +7,8 @@
 #include "arch/log.h"
 #include "arch/msr.h"
 
-/* A turn is 1/500 s; one that others wait for, because they have just woken up, 1/10,000 s. */
+/* A turn is 1/500 s. One that others wait for, because they have just woken up, is 1/10,000 s; and
+ * so are theirs behind it: who has woken them may wait for their answer. */
 #define TURNS_PER_SECOND       500
 #define SHORT_TURNS_PER_SECOND 10000
 
@@ -107,8 +108,10 @@ static void start_turn(struct vm *vm, struct vm_seat *seat, bool others)
     vm_lock(vm);
     timers_arm(&seat->timers, &seat->slice, TIMER_NEVER);
     vm_unlock(vm);
+    const bool is_short = seat->short_turns > 0;
+    seat->short_turns -= is_short;
     if (others)
-        arm_slice(vm, seat, TURNS_PER_SECOND);
+        arm_slice(vm, seat, is_short ? SHORT_TURNS_PER_SECOND : TURNS_PER_SECOND);
 }
 
 /* Looks at a vCPU that has no turn. */
@@ -145,8 +148,10 @@ static struct vcpu *pick(struct vm *vm, struct vm_seat *seat, uint32_t last, boo
 
 bool sched_turn_is_over(struct vm *vm, struct vm_seat *seat)
 {
-    if (__atomic_exchange_n(&seat->woken, false, __ATOMIC_SEQ_CST))
+    if (__atomic_exchange_n(&seat->woken, false, __ATOMIC_SEQ_CST)) {
         arm_slice(vm, seat, SHORT_TURNS_PER_SECOND);
+        seat->short_turns = seat->vcpu_count - 1;
+    }
     return seat->turn_over;
 }
 

@@ -41,6 +41,7 @@ struct vm_seat {
     bool woken;           /* a vCPU that does not run now may have become ready */
     bool turn_over;       /* another one's turn */
     bool stop;            /* vm_seat_must_stop(): by vm_show(), or the VM's end */
+    uint32_t short_turns; /* the next so many are short ones */
     struct vcpu *current; /* whose turn it is */
     uint64_t tsc_idle;    /* ticks that the CPU slept for want of a vCPU to run */
 };

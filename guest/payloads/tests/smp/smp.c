@@ -14,6 +14,7 @@
 #define PIN_PIT      2
 #define ROUNDS       1000
 #define CLOCK_ROUNDS 2000
+#define ANSWERS      50
 
 #define ICR_LOWEST  0x100u
 #define ICR_NMI     0x4400u
@@ -24,7 +25,18 @@
 
 enum { MISC_ENABLE = 0x1a0, MISC_FEW_LEAVES = 1 << 22 };
 
-enum order { NOTHING, COUNT_UP, COUNT_DEVICE, CLOCK, CALL_ALL, LIMIT, HALT, HALT_CLOSED, END };
+enum order {
+    NOTHING,
+    COUNT_UP,
+    COUNT_DEVICE,
+    CLOCK,
+    CALL_ALL,
+    LIMIT,
+    ANSWER,
+    HALT,
+    HALT_CLOSED,
+    END
+};
 
 static unsigned cpus;
 static volatile uint32_t order, order_number;
@@ -35,6 +47,7 @@ static volatile uint32_t counted[SMP_MAX_CPUS];
 static volatile uint32_t awake[SMP_MAX_CPUS];
 static volatile uint32_t pit_on;
 static volatile uint32_t leaves[SMP_MAX_CPUS];
+static volatile bool all_answered;
 
 static unsigned own_index(void)
 {
@@ -128,6 +141,10 @@ static void obey(unsigned self)
         wrmsr(MISC_ENABLE, rdmsr(MISC_ENABLE) ^ MISC_FEW_LEAVES);
         leaves[self] = cpuid(0, 0).eax;
         break;
+    case ANSWER:
+        __atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
+        while (self == 1 && !all_answered) {} /* without PAUSE */
+        return;
     case HALT:
         __atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST); /* about to */
         __asm__ volatile("cli");
@@ -264,6 +281,24 @@ static void test_interrupts(void)
     interrupts_off();
 }
 
+/* Both sides spin without PAUSE: a hypervisor whose virtual CPUs share one cannot see who waits for
+ * whom. */
+static void test_answers(void)
+{
+    const uint32_t millisecond = cpuid(0x16, 0).eax * 1000;
+    everybody(ANSWER, false);
+    const uint64_t start = rdtsc();
+    for (unsigned i = 0; i < ANSWERS; i++) {
+        const uint32_t before = acknowledged[0][1];
+        smp_send(smp_apic_id(1), ICR_ASSERT | VECTOR_CALL);
+        while (acknowledged[0][1] == before) {}
+    }
+    const uint64_t ticks = rdtsc() - start;
+    all_answered = true;
+    test_check(ticks / ANSWERS < millisecond, "a busy CPU answers an IPI within a millisecond",
+               "turns of virtual CPUs");
+}
+
 /* Logical destinations: in x2APIC mode the IDs follow from the APIC ID; in xAPIC mode a flat one is
  * written by each CPU in apic_enable(), the same on all. */
 static void test_logical(void)
@@ -355,6 +390,9 @@ int main(void)
     test_misc_enable();
     test_memory_and_clock();
     test_interrupts();
+    if (test_only(TEST_VM))
+        test_answers();
+    test_both();
     test_logical();
     test_device();
     test_nmi_and_init();
