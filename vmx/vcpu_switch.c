@@ -121,8 +121,9 @@ void vcpu_load(struct vcpu *vcpu)
         panic("VMCLEAR failed on a new VMCS at 0x%lx", vcpu->vmcs.v);
     if (!vmptrld(vcpu->vmcs))
         panic("VMPTRLD failed on the VMCS at 0x%lx", vcpu->vmcs.v);
-    cpu->posted_missed = &vcpu->attention; /* where the host sleeps, on the console say */
-    cpu->vcpu = vcpu;                      /* from here on the CPU may write to the VMCS's page */
+    /* Where the host sleeps within an exit: on the console, if it has said much itself. */
+    cpu->posted_missed = &vcpu->attention;
+    cpu->vcpu = vcpu; /* from here on the CPU may write to the VMCS's page */
     if (vcpu->loaded_once) {
         load_state(vcpu);
         /* The VM's EPT, and what is cached of it, is the same for both, but for the APIC's page. */

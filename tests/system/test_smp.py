@@ -41,6 +41,15 @@ def test_races(nadir, payload, model, vcpus, cpus):
     assert result.status == 0, result
 
 
+def test_output_waits(nadir, payload):
+    """A CPU that prints more than the console takes gets its (posted) interrupts all the same, whoever sleeps
+    where. None came when the host slept in the exit and did not look at what it was told meanwhile."""
+    result = nadir("[vm printing]\nkernel = printing.bin\nmemory = 32\nvcpus = 2\n",
+                   {"printing.bin": payload("printing")}, cpus=2, timeout=240)
+    assert "printing: 4 of 4 interrupts came" in result.console, result.console[-2000:]
+    assert result.status == 0, result.console[-2000:]
+
+
 def test_all_halted(nadir, payload):
     """Several vCPUs that nothing can wake: that VM ends, with a reason; the next has its turn."""
     sections = "".join(f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\nvcpus = 4\n"
