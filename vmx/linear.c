@@ -48,8 +48,10 @@ bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
         (out->first != bytes && !translate(linear, address + room, write, &out->at[1])))
         return false;
     if (linear->expected != 0 && out->at[0].v / PAGE_SIZE != linear->expected &&
-        (out->first == bytes || out->at[1].v / PAGE_SIZE != linear->expected))
+        (out->first == bytes || out->at[1].v / PAGE_SIZE != linear->expected)) {
+        exit_flush_tlb(linear->vcpu); /* it may be the CPU that goes by what is no longer so */
         return false;
+    }
     if (breakpoints_on() && !linear->paging.implicit)
         breakpoint_note(write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address, bytes);
     return true;
