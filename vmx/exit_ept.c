@@ -19,16 +19,19 @@
 #define VIOLATION_NOT_WALK \
     (1u << 8) /* of the linear address's page itself, not of a paging-structure entry */
 
+#define RETRIES_PER_SECOND 4 /* so long is each */
+
 /* Not device memory, but memory of the guest: read-only, or all is not as it should be. */
 static inline bool is_memory(const struct vcpu *vcpu, uint64_t address)
 {
     return guestmem_slot(&vcpu->vm->mem, gpa(address)) != NULL;
 }
 
-/* Where no access has effects beyond memory: there is none, and no device either, or a device's. */
+/* Where no access has effects beyond memory: there is none, and no device either, or a device's.
+ * The EPT is all vCPUs': what one has as its local APIC cannot be another's memory. */
 static bool is_plain(const struct vcpu *vcpu, uint64_t address, void **memory)
 {
-    return !is_memory(vcpu, address) && !access_is_apic(vcpu, address) &&
+    return !is_memory(vcpu, address) && !access_is_apic_of_any(vcpu->vm, address) &&
            bus_mmio_is_plain(&vcpu->vm->bus, address & ~(PAGE_SIZE - 1), memory);
 }
 
@@ -41,16 +44,19 @@ static bool can_step(const struct vcpu *vcpu, uint64_t address)
 /*
  * An instruction that is not emulated may be another one than that which has exited: one that
  * another CPU has put there meanwhile, as debuggers do with INT3. Then the CPU, which executes the
- * new one, does not come here again; but for those that are changed back and forth.
+ * new one, does not come here again; but for those that are changed back and forth. There each try
+ * has its chance to meet the same one twice, so what nothing else comes of for so long that these
+ * are thousands, on slow CPUs too, is what is there. Only the end of the VM waits for that.
  */
 static bool may_have_changed(struct vcpu *vcpu)
 {
-    enum { ENOUGH = 10000 };
     const struct exit_stat *exit = vcpu->stats.exit;
     const uint64_t now = exit[REASON_EPT_VIOLATION].count + exit[REASON_APIC_ACCESS].count;
-    vcpu->unknown = now == vcpu->unknown_at + 1 ? vcpu->unknown + 1 : 0;
+    if (now != vcpu->unknown_at + 1)
+        vcpu->unknown_since = vcpu->tsc_exit;
     vcpu->unknown_at = now;
-    return vcpu->vm->vcpu_count > 1 && vcpu->unknown < ENOUGH;
+    return vcpu->vm->vcpu_count > 1 &&
+           vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers->hz / RETRIES_PER_SECOND;
 }
 
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,

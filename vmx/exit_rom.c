@@ -9,6 +9,7 @@
  */
 #include "arch/string.h"
 #include "mm/page_alloc.h"
+#include "vmx/access.h"
 #include "vmx/caps.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
@@ -28,7 +29,7 @@ static bool map_plain(struct vm *vm, gpa_t page, hpa_t ones)
 {
     const uint64_t tables = vm->ept.table_pages;
     void *memory;
-    if (!bus_mmio_is_plain(&vm->bus, page.v, &memory))
+    if (access_is_apic_of_any(vm, page.v) || !bus_mmio_is_plain(&vm->bus, page.v, &memory))
         return false;
     if (memory == NULL)
         memset(memory = hpa_to_ptr(ones), 0xff, PAGE_SIZE);

@@ -95,20 +95,24 @@ static void place_apic(struct vcpu *vcpu, uint64_t base)
 {
     struct vm *vm = vcpu->vm;
     const uint64_t usual = VM_APIC_PAGE_GPA / PAGE_SIZE;
-    const bool was_away = vcpu->apic_frame != usual;
     const bool listens = (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
-    vcpu->apic_frame = listens ? base / PAGE_SIZE : VCPU_NO_APIC_FRAME;
-    const bool is_away = vcpu->apic_frame != usual;
-    if (listens && guestmem_slot(&vm->mem, gpa(base)) != NULL) /* memory for this vCPU only, then */
-        vm_end_format(vm, VM_CRASH, 0, "a local APIC was moved to 0x%llx, where memory is",
-                      (unsigned long long)(base & ~(PAGE_SIZE - 1)));
-    if (is_away == was_away || vm->apic_access_page.v == 0)
+    const uint64_t frame = listens ? base / PAGE_SIZE : VCPU_NO_APIC_FRAME;
+    const gpa_t page = gpa(frame * PAGE_SIZE), usual_page = gpa(VM_APIC_PAGE_GPA);
+    if (frame == vcpu->apic_frame)
         return;
+    if (listens && guestmem_slot(&vm->mem, page) != NULL) { /* memory for this vCPU only, then */
+        vm_end_format(vm, VM_CRASH, 0, "a local APIC was moved to 0x%llx, where memory is",
+                      (unsigned long long)page.v);
+        return;
+    }
     vm_lock(vm);
-    vm->apics_elsewhere += is_away ? 1 : UINT32_MAX;
-    const gpa_t page = gpa(VM_APIC_PAGE_GPA);
-    if ((vm->apics_elsewhere == 0 ? ept_redirect(&vm->ept, page, vm->apic_access_page, EPT_RW)
-                                  : ept_protect(&vm->ept, page, PAGE_SIZE, 0)) != OK)
+    vm->apics_elsewhere += (uint32_t)(frame != usual) - (uint32_t)(vcpu->apic_frame != usual);
+    vcpu->apic_frame = frame;
+    if (listens) /* ones, perhaps, for another vCPU's step (exit_rom.c) */
+        (void)ept_protect(&vm->ept, page, PAGE_SIZE, 0);
+    if (vm->apic_access_page.v != 0 &&
+        (vm->apics_elsewhere == 0 ? ept_redirect(&vm->ept, usual_page, vm->apic_access_page, EPT_RW)
+                                  : ept_protect(&vm->ept, usual_page, PAGE_SIZE, 0)) != OK)
         panic("no EPT entry for the APIC page");
     vm_unlock(vm);
     vm_ept_changed(vm);

@@ -7,7 +7,7 @@ from conftest import TOP
 AT_ONCE = 8  # VMs that one nadir.cfg may have
 
 # CPUs of those that need more than one.
-CPUS = {"races": 2, "smp": 2, "stormsmp": 4}
+CPUS = {"races": 2, "smp": 2, "stormsmp": 4, "x87apic": 2}
 
 # CPU models of those that say little on others.
 MODELS = {"paging5": "sapphire_rapids"}
