@@ -26,6 +26,7 @@ void linear_begin_rest(struct linear *linear);
 static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
 {
     linear->vcpu = vcpu;
+    linear->expected = 0;
     linear->paging = (struct guest_paging){
         .cr0 = vmread(VMCS_GUEST_CR0),
         .cr3 = vmread(VMCS_GUEST_CR3),
