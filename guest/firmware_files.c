@@ -76,6 +76,8 @@ enum status firmware_facts_init(struct pc *pc, const struct vm_config *config)
     vfwcfg_add_number(f, VFWCFG_RAM_BYTES, pc->vm.memory_bytes, 8);
     vfwcfg_add_number(f, VFWCFG_CPUS, config->vcpus, 2);
     vfwcfg_add_number(f, VFWCFG_MAX_CPUS, config->vcpus, 2);
+    /* Firmware waits some seconds for a key: only where there is something to choose. */
+    vfwcfg_add_number(f, VFWCFG_BOOT_MENU, config->disk_count > 1, 2);
     vfwcfg_add_file(f, "etc/e820", pc->firmware.e820,
                     write_e820(pc->firmware.e820, pc->vm.memory_bytes));
     pc->rtc.ram[CMOS_LAST_CPU] = (uint8_t)(config->vcpus - 1);

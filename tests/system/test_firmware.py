@@ -90,20 +90,35 @@ print:  mov     cx, 4
 """
 
 
+def sector_of(source, tmp_path):
+    code, sector = tmp_path / "sector.asm", tmp_path / "sector"
+    code.write_text(source)
+    subprocess.run(["nasm", "-f", "bin", "-o", sector, code], check=True)
+    return sector.read_bytes()
+
+
 def test_disk_geometry(nadir, tmp_path):
     """SeaBIOS is told by the boot order which disk is first, and by CMOS memory and IDENTIFY that its
     geometry is small enough to stand: 40 cylinders, 16 heads, 63 sectors for 20 MiB."""
-    source, sector = tmp_path / "sector.asm", tmp_path / "sector"
-    source.write_text(GEOMETRY)
-    subprocess.run(["nasm", "-f", "bin", "-o", sector, source], check=True)
+    first = sector_of(GEOMETRY, tmp_path).ljust(20 << 20, b"\0")
     cfg = SECTION.format("bios", 64) + "disk = first\ndisk = second\nfirmware_log = yes\n"
-    result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "second": bytes(1 << 20),
-                         "first": sector.read_bytes().ljust(20 << 20, b"\0")}, timeout=TIMEOUT)
+    result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "second": bytes(1 << 20), "first": first},
+                   timeout=TIMEOUT)
     assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)], result
     assert re.search("1: /pci@i0cf8/ide@1,1/drive@0/disk@0\n2: /pci@i0cf8/ide@1,1/drive@0/disk@1\n"
                      "(?!3:)", result.console), result
     # The last cylinder is not told, and the numbers are of the last, from 0; DL: how many disks.
     assert "263F 0F02" in result.console, result
+
+
+def test_boot_menu(write_config, tmp_path):
+    """Of two disks, neither of which need be the first: SeaBIOS offers its menu, answered by keys."""
+    cfg = SECTION.format("bios", 64) + "disk = empty\ndisk = second\n"
+    files = {"bios": seabios("bios-256k.bin"), "empty": bytes(1 << 20),
+             "second": sector_of(GEOMETRY, tmp_path).ljust(1 << 20, b"\0")}
+    status, last = typed(write_config, cfg, files, [
+        ("Press ESC for boot menu", "\x1b"), ("Select boot device.*2\\. ata0-1: Nadir", "2")])
+    assert status == 0 and "ended: debug-exit port, code 0" in last, last
 
 
 def test_ovmf(write_config, tmp_path):
