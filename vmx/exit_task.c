@@ -150,7 +150,7 @@ enum exit_action exit_task_switch(struct vcpu *vcpu)
         cpu.eflags &= ~(uint32_t)RFLAGS_RF;
     }
 
-    struct linear linear;
+    struct linear linear = {.expected = 0};
     linear_begin(&linear, vcpu);
     const struct task_env env = {&linear, read_table, probe_write, write_table, load_cr3};
     struct task_result result = task_switch(&cpu, &env, &request);

@@ -15,7 +15,8 @@ struct linear {
     struct guest_paging paging;
     uint64_t pdpte[4]; /* under PAE paging */
     /* The page number of which an operand has to have a part, 0 for none. Else it is not
-     * translated, and nothing is raised: the CPU shall see for itself. */
+     * translated, and nothing is raised: the CPU shall see for itself. To be set before the first
+     * translation: linear_begin() leaves it, as most exits come without any. */
     uint64_t expected;
 };
 
@@ -26,7 +27,6 @@ void linear_begin_rest(struct linear *linear);
 static inline void linear_begin(struct linear *linear, struct vcpu *vcpu)
 {
     linear->vcpu = vcpu;
-    linear->expected = 0;
     linear->paging = (struct guest_paging){
         .cr0 = vmread(VMCS_GUEST_CR0),
         .cr3 = vmread(VMCS_GUEST_CR3),
