@@ -14,9 +14,22 @@ case " $* " in
 esac
 console=build/gdb-console.log
 echo "gdb: the machine's console goes to $console"
+listens() {
+    grep -qs ':04D2 .* 0A ' /proc/net/tcp /proc/net/tcp6 # port 1234
+}
+if listens; then
+    echo "gdb: port 1234 is taken: is another machine waiting for gdb?" >&2
+    exit 1
+fi
 tools/nadir run "$cfg" --gdb --timeout 86400 "$@" >"$console" 2>&1 </dev/null &
 machine=$!
 trap 'kill $machine 2>/dev/null || true' EXIT
-# gdb itself tries again for a while, until the emulator listens.
+until listens; do
+    kill -0 $machine 2>/dev/null || {
+        cat "$console" >&2
+        exit 1
+    }
+    sleep 0.2
+done
 gdb -q build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
     -ex "target remote localhost:1234" -ex "break nadir_entry" -ex "continue" ${GDBFLAGS:-}
