@@ -10,7 +10,7 @@ shift
 cd "$(dirname "$0")/.."
 case " $* " in
 *qemu*) ;;
-*) tools/bochs_build.sh gdb >/dev/null ;;
+*) tools/bochs_build.sh stub >/dev/null ;;
 esac
 console=build/gdb-console.log
 echo "gdb: the machine's console goes to $console"
@@ -21,9 +21,11 @@ if listens; then
     echo "gdb: port 1234 is taken: is another machine waiting for gdb?" >&2
     exit 1
 fi
-tools/nadir run "$cfg" --gdb --timeout 86400 "$@" >"$console" 2>&1 </dev/null &
+# In a session of its own: Ctrl-C is for gdb, and would end Bochs.
+setsid tools/nadir run "$cfg" --gdb --timeout 86400 "$@" >"$console" 2>&1 </dev/null &
 machine=$!
 trap 'kill $machine 2>/dev/null || true' EXIT
+trap 'exit 1' HUP TERM
 until listens; do
     kill -0 $machine 2>/dev/null || {
         cat "$console" >&2
@@ -31,5 +33,6 @@ until listens; do
     }
     sleep 0.2
 done
-gdb -q build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
+# All symbols at once, or else it does not find functions that are inlined everywhere.
+gdb -q -readnow build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
     -ex "target remote localhost:1234" -ex "break nadir_entry" -ex "continue" ${GDBFLAGS:-}

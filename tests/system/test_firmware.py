@@ -9,12 +9,13 @@ import bootdisk
 import pexpect
 import pytest
 from conftest import TOOL, TOP
+from test_guest_kinds import INIT_TEXT, initramfs32, installer
 
 sys.path.insert(0, str(TOP / "tools"))
 from nadirlib import debian, machine  # noqa: E402
 
 SECTION = "[vm {0}]\nfirmware = {0}\nmemory = {1}\non_reboot = destroy\n"
-TIMEOUT = 240
+TIMEOUT = 400
 
 
 def typed(write_config, cfg, files, conversation):
@@ -140,19 +141,33 @@ def disk_with_memtest(path):
     return path
 
 
-@pytest.mark.parametrize("board", ["qemu-x86", "qemu-x86_64"])
-def test_u_boot(write_config, tmp_path, board):
-    """To its prompt, where it knows its memory and reads a file from a disk. The 64-bit one loads GDT and
-    TSS from ROM."""
+def u_boot(write_config, board, memory, disk, conversation):
+    """To its prompt, where it knows its memory and its disk; and on from there."""
     rom = debian.fetch_package("u-boot-qemu") / "usr/lib/u-boot" / board / "u-boot.rom"
-    cfg = SECTION.format("u-boot", 64) + "disk = disk.img\n"
-    files = {"u-boot": rom, "disk.img": disk_with_memtest(tmp_path / "made.img")}
-    status, last = typed(write_config, cfg, files, [
+    cfg = SECTION.format("u-boot", memory) + "disk = disk.img\n"
+    return typed(write_config, cfg, {"u-boot": rom, "disk.img": disk}, [
         ("stop autoboot", " "), ("=> ", "version\r"), (r"U-Boot \d.*=> ", "bdinfo\r"),
-        (r"-> size +=\s+0x0*4000000\b.*=> ", "ide reset\r"),
-        ("Bus 0: OK.*=> ", "load ide 0:1 0x1000000 grub/grub.cfg\r"),
-        ("20 bytes read.*=> ", "reset\r")])
+        (rf"-> size +=\s+0x0*{memory << 20:x}\b.*=> ", "ide reset\r"), ("Bus 0: OK", ""), *conversation])
+
+
+def test_u_boot_of_64_bits(write_config, tmp_path):
+    """It loads GDT and TSS from ROM. (Where it puts a kernel it has its own stack, and resets, also in QEMU.)"""
+    status, last = u_boot(write_config, "qemu-x86_64", 64, disk_with_memtest(tmp_path / "made.img"), [
+        ("=> ", "load ide 0:1 0x1000000 grub/grub.cfg\r"), ("20 bytes read.*=> ", "reset\r")])
     assert status == 0 and "ended: reset" in last, last
+
+
+def test_u_boot_starts_linux(write_config, tmp_path):
+    """From the disk, to its user space and off by ACPI."""
+    disk = tmp_path / "made.img"
+    bootdisk.make(disk, "", {"linux": installer("i386"), "initrd": initramfs32()})
+    status, last = u_boot(write_config, "qemu-x86", 128, disk, [
+        ("=> ", "load ide 0:1 0x1000000 linux\r"),
+        ("bytes read.*=> ", "load ide 0:1 0x4000000 initrd\r"),
+        ("bytes read.*=> ", "setenv bootargs console=ttyS0 quiet\r"),
+        ("=> ", "zboot 0x1000000 0 0x4000000 ${filesize}\r"),
+        ("Starting kernel", ""), (INIT_TEXT.decode().strip(), "")])
+    assert status == 0 and "ended: ACPI S5" in last, last
 
 
 def test_grub(write_config, tmp_path):

@@ -115,7 +115,9 @@ def bochs(image, console, work, options):
     """Bochs; `console` is the name of a pty."""
     if options.memory > BOCHS_MEMORY_LIMIT:
         raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
-    program, debugger = find_bochs("gdb" if options.gdb else "fast")
+    if options.gdb and options.cpus > 1:
+        raise ToolError("Bochs with gdb has one CPU")
+    program, debugger = find_bochs("stub" if options.gdb else "fast")
     check_model(program, options.model)
     rom = find_rom(work)
     vga = next((path for path in VGA_ROMS if os.path.exists(path)), None)
