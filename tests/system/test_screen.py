@@ -94,12 +94,19 @@ def test_linux_prints_there(nadir, debian):
 
 
 def test_what_is_sent(terminal, payload):
-    """Colours by name, frames as UTF-8, the cursor behind what was written."""
+    """Colours by name, frames as UTF-8, the cursor behind what was written. Where the VM stands, asked for
+    by Ctrl-], stays until the next key; then the picture is back, and the VM has gone on."""
     child = terminal(TYPING, {"typing.bin": payload("typing")})
     child.expect("\x1b\\[0;93;44m \u2554\u2550 Nadir's typing test \u2550\u2557")
     child.expect("\x1b\\[0;91;40mPolled, set 1; Enter ends it:")
     child.send("\r")
     child.expect("\x1b\\[2J")  # another size
+    child.expect("Esc ends it:")
+    child.send("\x1d\x1d\x1d")
+    child.expect("nadir: typing: vCPU 0: .*nadir: typing: RIP .*nadir: typing: IDT [^\n]*\n")
+    assert child.expect(["\x1b", pexpect.TIMEOUT], timeout=3) == 1, child.before
+    child.send("a")
+    child.expect("\x1b\\[2J")
     child.send("\x1b")
     child.expect(AT_THE_END)
     child.expect("nadir-end: ok")
