@@ -18,9 +18,9 @@ SECTION = "[vm {0}]\nfirmware = {0}\nmemory = {1}\non_reboot = destroy\n"
 TIMEOUT = 400
 
 
-def typed(write_config, cfg, files, conversation):
+def typed(write_config, cfg, files, conversation, *options):
     """Boots a configuration and types: after each of the texts that are awaited, an answer."""
-    command = [str(a) for a in (TOOL, "run", write_config(cfg, files), "--timeout", TIMEOUT)]
+    command = [str(a) for a in (TOOL, "run", write_config(cfg, files), "--timeout", TIMEOUT, *options)]
     child = pexpect.spawn(sys.executable, command, timeout=TIMEOUT + 60, encoding="utf-8",
                           codec_errors="replace")
     for awaited, answer in conversation:
@@ -118,7 +118,7 @@ def test_boot_menu(write_config, tmp_path):
     files = {"bios": seabios("bios-256k.bin"), "empty": bytes(1 << 20),
              "second": sector_of(GEOMETRY, tmp_path).ljust(1 << 20, b"\0")}
     status, last = typed(write_config, cfg, files, [
-        ("Press ESC for boot menu", "\x1b"), ("Select boot device.*2\\. ata0-1: Nadir", "2")])
+        ("Press ESC for boot menu", "\x1b"), ("Select boot device.*2\\. ata0-1: Nadir", "2")], "--real-time")
     assert status == 0 and "ended: debug-exit port, code 0" in last, last
 
 

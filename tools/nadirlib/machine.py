@@ -135,7 +135,8 @@ def bochs(image, console, work, options):
         + "quantum=4, " * (options.cpus > 1) +  # Bochs with gdb's stub has one CPU, and no such word
         "reset_on_triple_fault=0" + (strict_msrs(work) if options.strict else ""),
         f"megs: {options.memory}",
-        "clock: sync=none, time0=1767225600",  # always the same day, so that runs can be compared
+        # Always the same day, so that runs can be compared. "slowdown" sleeps where it would be ahead.
+        f"clock: sync={'slowdown' if options.real_time else 'none'}, time0=1767225600",
         "pci: enabled=1, chipset=i440fx",
         f"com1: enabled=1, mode=term, dev={console}",
         f"ata0-master: type=disk, path={image}, mode=flat",
