@@ -58,7 +58,7 @@ enum { ERROR_SEND_VECTOR = 1 << 5, ERROR_RECEIVE_VECTOR = 1 << 6, ERROR_REGISTER
 #define ALWAYS_READ                                                                         \
     (ALWAYS_WRITE - REG(EOI) + REG(ID) + REG(VERSION) + REG(PPR) + REG(LDR) + ALL_VECTORS + \
      REG(CURRENT_COUNT))
-#define XAPIC_READ   (ALWAYS_READ | REG(0x90) | REG(DFR) | REG(ICR_HIGH))
+#define XAPIC_READ   (ALWAYS_READ | REG(0x90) | REG(0xc0) | REG(DFR) | REG(ICR_HIGH))
 #define XAPIC_WRITE  (ALWAYS_WRITE | REG(ID) | REG(LDR) | REG(DFR) | REG(ICR_HIGH))
 #define X2APIC_WRITE (ALWAYS_WRITE | REG(SELF_IPI))
 
@@ -390,15 +390,15 @@ static void write_register(struct vlapic *apic, unsigned offset, uint64_t wide)
     }
 }
 
-/* Whether a register of this offset exists in the set; if not, xAPIC logs an error. */
+/* Whether a register of this offset is in the set; in xAPIC mode a reserved one is an error. */
 static bool check_offset(struct vlapic *apic, unsigned offset, uint64_t xapic, uint64_t x2apic)
 {
     if ((apic->base & BASE_EN) == 0)
         return false;
-    uint64_t set = is_x2apic(apic) ? x2apic : xapic;
-    if (offset < 0x400 && (offset & 15) == 0 && (set & REG(offset)) != 0)
+    const uint64_t bit = offset < 0x400 && (offset & 15) == 0 ? REG(offset) : 0;
+    if (((is_x2apic(apic) ? x2apic : xapic) & bit) != 0)
         return true;
-    if (!is_x2apic(apic))
+    if (!is_x2apic(apic) && ((XAPIC_READ | XAPIC_WRITE) & bit) == 0)
         set_error(apic, ERROR_REGISTER);
     return false;
 }

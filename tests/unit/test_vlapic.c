@@ -370,7 +370,7 @@ static void test_esr(void **state)
     take(0xfe);
 
     uint64_t value = 1;
-    const unsigned illegal[] = {0x00, 0x10, 0x40, 0xc0, 0x290, 0x2f0, 0x3a0, 0x3f0, 0x400, 0xff0};
+    const unsigned illegal[] = {0x00, 0x10, 0x40, 0x290, 0x2f0, 0x3a0, 0x3f0, 0x400, 0xff0};
     for (unsigned i = 0; i < sizeof(illegal) / sizeof(illegal[0]); i++) {
         put(0, ESR, 0);
         assert_false(intc[0].read(&apic[0], illegal[i], &value));
@@ -381,9 +381,21 @@ static void test_esr(void **state)
         put(0, ESR, 0);
         assert_int_equal(get(0, ESR), 0x80);
     }
-    assert_true(refuses(VERSION, 0));
-    assert_true(refuses(IRR, 1));
+}
+
+/* What is not reserved is no error, whatever is done to it. */
+static void test_no_error_of_read_only(void **state)
+{
+    (void)state;
+    uint64_t value = 1;
+    const unsigned read_only[] = {VERSION, 0x90, PPR, 0xc0, ISR, IRR, CURRENT};
+    for (unsigned i = 0; i < sizeof(read_only) / sizeof(read_only[0]); i++)
+        assert_true(refuses(read_only[i], 1));
+    assert_true(intc[0].read(&apic[0], 0xc0, &value));
+    assert_int_equal(value, 0);
     assert_false(intc[0].read(&apic[0], EOI, &value));
+    put(0, ESR, 0);
+    assert_int_equal(get(0, ESR), 0);
 }
 
 static void test_error_lvt_with_illegal_vector(void **state)
@@ -970,6 +982,7 @@ int main(void)
         ENABLED(test_level_eoi),
         ENABLED(test_software_disable),
         ENABLED(test_esr),
+        ENABLED(test_no_error_of_read_only),
         ENABLED(test_error_lvt_with_illegal_vector),
         ENABLED(test_xapic_reserved_bits),
         ENABLED(test_mmio),

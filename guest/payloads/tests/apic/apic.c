@@ -11,6 +11,7 @@ int main(void)
     pic_init(PIC_BASE);
     apic_enable(false);
     check_local_apic("xAPIC");
+    check_register_errors();
     check_moved_apic();
     if (apic_has_x2()) {
         test_check(apic_enable(true), "x2APIC mode is on", "IA32_APIC_BASE");

@@ -26,6 +26,25 @@ static void on_moved(struct trap_frame *frame)
     *at(ELSEWHERE + APIC_EOI) = 0;
 }
 
+static uint32_t error_of_write(unsigned offset)
+{
+    apic_write(APIC_ESR, 0);
+    *at(APIC_BASE_ADDRESS + offset) = 0;
+    apic_write(APIC_ESR, 0);
+    return apic_read(APIC_ESR);
+}
+
+void check_register_errors(void)
+{
+    enum { ARBITRATION = 0x90, REMOTE_READ = 0xc0, RESERVED = 0x40, ILLEGAL_REGISTER = 0x80 };
+    const char *rule = "SDM, Error Status Register (ESR)";
+    test_equal(error_of_write(ARBITRATION) | error_of_write(REMOTE_READ) |
+                   error_of_write(APIC_PPR) | error_of_write(APIC_VERSION),
+               0, "a register that is read-only takes a write without an error", rule);
+    test_equal(error_of_write(RESERVED), ILLEGAL_REGISTER, "a reserved one does not", rule);
+    apic_write(APIC_ESR, 0);
+}
+
 static void write_base(void *value)
 {
     wrmsr(MSR_APIC_BASE, (uint64_t)value);
