@@ -70,7 +70,7 @@ def test_masked_for_ever(nadir, payload):
     sections = "".join(f"[vm {name}]\nkernel = {name}.bin\nmemory = 32\n" for name in names)
     sections += "[vm halted]\nkernel = halted\ntype = flat\nmemory = 32\nvcpus = 2\n"
     result = nadir(sections, {"halted": b"\xfb\xf4", **{f"{name}.bin": payload(name) for name in names}},
-                   cpus=2, timeout=25)
+                   cpus=2, timeout=40)
     assert result.status == 124, result
     assert "[spincli] spincli: now" in result.console, result
     for line in ("spincli: vCPU 0: runs\nnadir: spincli: RIP 0000000000007[0-9a-f]{3}  RFLAGS 000000[0-9a-f]{2} ",
