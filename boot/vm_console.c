@@ -74,11 +74,12 @@ static void out_in_lines(void *ctx, uint8_t byte)
         line_out(line);
 }
 
-/* To each VM its part, so that what one has to say keeps no other from running. */
+/* To each VM its part, so that what its programs have to say keeps no other VM from running. Of one
+ * with a screen, COM1 goes nowhere. */
 static bool ready(void *ctx)
 {
     struct guest_line *line = ctx;
-    return console_held(&line->share) < GUESTS_MAY_HOLD / line_count;
+    return line->vga || console_held(&line->share) < GUESTS_MAY_HOLD / line_count;
 }
 
 static bool has_keyboard(const struct guest_line *line)

@@ -31,7 +31,7 @@
 /* The VM's end of a console. All called on the VM's CPU, from its run loop. */
 struct pc_console {
     void *ctx;
-    void (*out)(void *ctx, uint8_t byte); /* must not wait: buffers */
+    void (*out)(void *ctx, uint8_t byte); /* must not wait while `ready` */
     bool (*ready)(void *ctx); /* for more; false: who writes waits, without loss, until it is */
     int (*in)(void *ctx);     /* the next typed byte, or -1 */
     /* With both, the user sees the VGA and not COM1: `screen` is called some times a second, to

@@ -26,6 +26,7 @@ setsid tools/nadir run "$cfg" --gdb --timeout 86400 "$@" >"$console" 2>&1 </dev/
 machine=$!
 trap 'kill $machine 2>/dev/null || true' EXIT
 trap 'exit 1' HUP TERM
+trap : INT # or else the shell would end without the first of these
 until listens; do
     kill -0 $machine 2>/dev/null || {
         cat "$console" >&2

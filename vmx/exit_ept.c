@@ -19,7 +19,9 @@
 #define VIOLATION_NOT_WALK \
     (1u << 8) /* of the linear address's page itself, not of a paging-structure entry */
 
-#define RETRIES_PER_SECOND 4 /* so long is each */
+/* How long and how often, both, something that is not emulated is tried again: 1/4 s. */
+#define TRYING_PER_SECOND 4
+#define ENOUGH_TRIES      1000
 
 /* Not device memory, but memory of the guest: read-only, or all is not as it should be. */
 static inline bool is_memory(const struct vcpu *vcpu, uint64_t address)
@@ -44,19 +46,22 @@ static bool can_step(const struct vcpu *vcpu, uint64_t address)
 /*
  * An instruction that is not emulated may be another one than that which has exited: one that
  * another CPU has put there meanwhile, as debuggers do with INT3. Then the CPU, which executes the
- * new one, does not come here again; but for those that are changed back and forth. There each try
- * has its chance to meet the same one twice, so what nothing else comes of for so long that these
- * are thousands, on slow CPUs too, is what is there. Only the end of the VM waits for that.
+ * new one, does not come here again; but for those that are changed back and forth, of which each
+ * try has its chance to meet the same one twice. What comes again for long enough, and often
+ * enough, is what is there. Only the end of the VM waits for that.
  */
 static bool may_have_changed(struct vcpu *vcpu)
 {
     const struct exit_stat *exit = vcpu->stats.exit;
     const uint64_t now = exit[REASON_EPT_VIOLATION].count + exit[REASON_APIC_ACCESS].count;
-    if (now != vcpu->unknown_at + 1)
+    if (now != vcpu->unknown_at + 1) {
         vcpu->unknown_since = vcpu->tsc_exit;
+        vcpu->unknown_tries = 0;
+    }
     vcpu->unknown_at = now;
     return vcpu->vm->vcpu_count > 1 &&
-           vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers->hz / RETRIES_PER_SECOND;
+           (++vcpu->unknown_tries < ENOUGH_TRIES ||
+            vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers->hz / TRYING_PER_SECOND);
 }
 
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
@@ -187,7 +192,8 @@ static enum exit_action emulate(struct vcpu *vcpu, uint64_t address, uint64_t ac
     linear_begin(&linear, vcpu);
     code.mode = linear_code_mode(&linear);
     code.count = linear_fetch(&linear, code.mode, code.bytes, &code.fault, &code.fault_at);
-    /* It does not tell the operand, by which one that others have changed would be known. */
+    /* The quick decoder tells no operand. Where other CPUs may have changed the instruction, that
+     * is needed, to see whether it is still about this address. */
     if (code.mode == INSN_64 && code.count == INSN_MAX_BYTES && vcpu->vm->vcpu_count == 1 &&
         insn_decode_mov(&insn, code.bytes) && move_directly(vcpu, &insn, address, access))
         return EXIT_NEXT_DECODED;

@@ -82,10 +82,8 @@ enum exit_action exit_external_interrupt(struct vcpu *vcpu)
 
 enum exit_action exit_triple_fault(struct vcpu *vcpu)
 {
-    vm_end_format(vcpu->vm, VM_CRASH, 0, "triple fault at RIP 0x%llx, CR0 0x%llx, CR3 0x%llx",
-                  (unsigned long long)vmread(VMCS_GUEST_RIP),
-                  (unsigned long long)vmread(VMCS_GUEST_CR0),
-                  (unsigned long long)vmread(VMCS_GUEST_CR3));
+    vm_end_format(vcpu->vm, VM_CRASH, 0, "triple fault at RIP 0x%llx",
+                  (unsigned long long)vmread(VMCS_GUEST_RIP));
     return EXIT_SAME;
 }
 

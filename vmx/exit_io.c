@@ -133,8 +133,14 @@ static inline void store_element(uint8_t *at, uint32_t value, unsigned bytes)
     }
 }
 
-/* Moves the elements of one place, in their order. Returns how many: fewer where an OUT has ended
- * the VM. */
+/* An OUT may end the VM, or have the vCPU wait until the device takes more. */
+static bool goes_on(const struct vcpu *vcpu)
+{
+    return !vm_has_ended(vcpu->vm) && vcpu->activity == VCPU_RUNS;
+}
+
+/* Moves the elements of one place, in their order. Returns how many: fewer where an OUT is the last
+ * for now. */
 static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
 {
     struct vm *vm = io->linear.vcpu->vm;
@@ -142,7 +148,7 @@ static unsigned move_piece(struct string_io *io, const struct emulate_place *pla
     unsigned done = 0;
     if (!io->in)
         linear_read(&io->linear, place, chunk);
-    while (done < count && (io->in || !vm_has_ended(vm))) {
+    while (done < count && (io->in || goes_on(io->linear.vcpu))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->bytes;
         if (io->in)
             store_element(element, bus_port_read(&vm->bus, io->port, io->bytes), io->bytes);
@@ -179,7 +185,7 @@ static enum exit_action string_io(struct vcpu *vcpu, uint32_t qualification)
     uint64_t count = rep ? gpr[RCX] & mask_of(io.addr_bytes) : 1;
     /* Traps come between iterations. */
     unsigned left = (rflags & RFLAGS_TF) != 0 || io.env.one_step ? 1 : MAX_REPEATS;
-    while (left > 0 && count > 0 && !vm_has_ended(vcpu->vm)) {
+    while (left > 0 && count > 0 && goes_on(vcpu)) {
         struct emulate_place place;
         unsigned most = left < CHUNK_BYTES / io.bytes ? left : CHUNK_BYTES / io.bytes;
         unsigned n = find_piece(&io, *index & mask_of(io.addr_bytes),

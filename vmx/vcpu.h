@@ -105,7 +105,8 @@ struct vcpu {
     uint64_t eoi_exit[4];   /* the EOI-exit bitmap as it stands there */
     uint32_t ept_seen;      /* the VM's ept_changes at its last INVEPT */
     uint64_t unknown_at;    /* how many accesses had been emulated at the last that could not be, */
-    uint64_t unknown_since; /* and since when none in between could be: host TSC */
+    uint64_t unknown_since; /* and since when none in between could be: host TSC, */
+    uint32_t unknown_tries; /* and how often since */
     uint64_t xcr0;
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What is printed when a vCPU ends badly: its registers, and why a VM entry failed, in words. */
+/* What is printed when a vCPU ends badly, or is asked where it stands: its registers; and why a VM
+ * entry failed, in words. */
 #include "arch/cpu.h"
 #include "arch/log.h"
 #include "vmx/exit.h"

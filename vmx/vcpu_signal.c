@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What other CPUs ask of a vCPU: to look at its interrupts, an NMI, INIT, SIPI, the VM's end; and
- * the VM's lock. */
+/* What other CPUs and devices ask of a vCPU: to look at its interrupts, an NMI, INIT, SIPI, to
+ * wait, to show where it stands, the VM's end; and the VM's lock. */
 #include "arch/fault.h"
 #include "arch/format.h"
 #include "arch/lapic.h"
@@ -72,12 +72,13 @@ void vm_ept_changed(struct vm *vm)
         vcpu_kick(vm->vcpu[i]);
 }
 
+/* The flags first: a seat of several vCPUs is to answer once. */
 static void stop_seats(struct vm *vm)
 {
-    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
         __atomic_store_n(&vm->vcpu[i]->seat->stop, true, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
         vcpu_kick(vm->vcpu[i]);
-    }
 }
 
 void vm_show(struct vm *vm)

@@ -115,7 +115,7 @@ static inline bool vm_has_ended(const struct vm *vm)
     return __atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_RUNS;
 }
 
-/* From a device, for the vCPU whose access this is: it stops behind the instruction until
+/* From a device, for the vCPU whose access this is: it stops behind the access until
  * vm_release(), by which others of the VM are not held up. Both with the VM's lock held. */
 void vm_hold(struct vm *vm);
 void vm_release(struct vm *vm);

@@ -51,17 +51,20 @@ static inline void ring_share_put(struct ring_share *share, uint32_t bytes)
     share->behind += bytes;
 }
 
-/* Never less than it is; more, by what has left since the mark, until that has left whole. May look
- * at the ring without its lock. */
+/* Never less than it is; more where others have put something in front of the mark, too. May look
+ * at the ring without its lock, and as seldom as it likes: what is no place in the ring has left.
+ */
 static inline uint32_t ring_share_held(struct ring_share *share, const struct ring *r)
 {
     const uint32_t take = __atomic_load_n(&r->take, __ATOMIC_RELAXED);
-    if ((int32_t)(take - share->mark) >= 0) {
+    uint32_t left = share->mark - take; /* of all that was put before the mark */
+    if (left == 0 || left > r->size) {
         share->before = share->behind;
         share->behind = 0;
         share->mark = __atomic_load_n(&r->put, __ATOMIC_RELAXED);
+        left = share->mark - take;
     }
-    return share->before + share->behind;
+    return (share->before < left ? share->before : left) + share->behind;
 }
 
 /* The oldest byte, or -1. */

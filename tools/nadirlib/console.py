@@ -167,7 +167,7 @@ class Watch:
             self._next_keys = time.monotonic() + KEYS_PAUSE
 
     def ask(self):
-        """Has Nadir print where the vCPUs stand. False: it does not, so it hangs itself."""
+        """Has Nadir print where the vCPUs stand. False: it does not."""
         os.write(self.master, SHOW_KEYS)
         self.last_output = start = time.monotonic()
         with selectors.DefaultSelector() as selector:

@@ -61,6 +61,8 @@ def plan(cfg):
 def check(cfg, text):
     """Has the loader's own parser judge the text, here, where the file still has its name."""
     done = subprocess.run([TOP / "build" / "check_config"], input=text, stdout=subprocess.PIPE)
+    if done.returncode not in (0, 1):
+        raise ToolError(f"check_config failed with status {done.returncode}")
     if done.returncode:
         line, _, what = done.stdout.decode().strip().partition(" ")
         raise ToolError(f"{cfg}:{line}: {what}" if line != "0" else f"{cfg}: {what}")

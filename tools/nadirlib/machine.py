@@ -78,7 +78,8 @@ def find_bochs(variant="fast"):
         return str(built), False
     packaged = shutil.which("bochs-bin") or shutil.which("bochs")
     if not packaged or variant != "fast":
-        raise ToolError("there is no Bochs; run make deps")
+        raise ToolError("there is no Bochs; run " +
+                        ("make deps" if variant == "fast" else f"tools/bochs_build.sh {variant}"))
     say("using the packaged Bochs; `make deps` builds one that is five times as fast")
     return packaged, needs_prompt_file(packaged)
 
