@@ -295,7 +295,8 @@ static void test_answers(void)
     }
     const uint64_t ticks = rdtsc() - start;
     all_answered = true;
-    test_check(ticks / ANSWERS < millisecond, "a busy CPU answers an IPI within a millisecond",
+    test_check(ticks / ANSWERS < cpus * (millisecond / 5),
+               "a busy CPU answers an IPI as soon as each has had a short turn",
                "turns of virtual CPUs");
 }
 
