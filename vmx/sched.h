@@ -7,8 +7,8 @@
 
 /* Runs the vCPUs of a seat until the VM ends, on the seat's CPU, in VMX operation. Those that are
  * ready take turns of 2 ms, or 0.1 ms about a wake-up; where none is, the CPU sleeps. Answers
- * vm_show(). Not with the VM's lock held. Their VMCSs stay loaded: vcpu_put_away()
- * is to follow. */
+ * vm_show(). Not with the VM's lock held. Their VMCSs stay loaded: vcpu_put_away() is to follow.
+ */
 void sched_run(struct vm *vm, struct vm_seat *seat);
 
 /* Runs the timers that are due; after a change of seat->timers.next or when it has come. */

@@ -121,8 +121,8 @@ static bool vcpu_wait(struct vcpu *vcpu)
     return vcpu->activity == VCPU_RUNS;
 }
 
-/* What is to be done before the next entry beside the exit itself. False: the
- * seat is to look for another vCPU, or has something to do itself. */
+/* What is to be done before the next entry beside the exit itself. False:
+ * the seat is to look for another vCPU, or has something to do itself. */
 static bool vcpu_prepare(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
