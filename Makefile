@@ -18,9 +18,10 @@ say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 
 # The hypervisor: every C and assembly file of these flat folders, but for the loader.
 HV_SRC := $(filter-out boot/efi_%, \
-	$(wildcard $(foreach d,boot arch mm vmx drivers/host drivers/virt guest,$d/*.c $d/*.asm)))
+	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
+	guest guest/cpu guest/vm guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$B/hv/%.o)
-EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) boot/config.c)
+EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) guest/config.c)
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
@@ -43,7 +44,7 @@ $B/hv/%.c.o: %.c | $B/.deps
 $B/hv/arch/string.c.o: HV_CFLAGS += -fno-lto
 # Frame pointers make back-traces; the way of an exit goes without: they cost 3 to 10 % of it.
 # Said for each file, for the linker would take the one's word for all.
-HV_FP = $(if $(filter vmx/% mm/% drivers/virt/%,$<),-fomit-frame-pointer,-fno-omit-frame-pointer)
+HV_FP = $(if $(filter vmx/% mm/% drivers/bus/% drivers/virt/% guest/cpu/% guest/vm/%,$<),-fomit-frame-pointer,-fno-omit-frame-pointer)
 $B/hv/%.asm.o: %.asm | $B/.deps
 	$(call say,ASM  )
 	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
@@ -61,10 +62,10 @@ $B/native.elf: boot/nadir.ld $(patsubst %,$B/hv/%.o,tools/native/native.c tools/
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 
 # --- what is generated: the guests' DSDT ---
-$B/dsdt.aml: guest/dsdt.asl | $B/.deps
+$B/dsdt.aml: guest/pc/dsdt.asl | $B/.deps
 	$(call say,IASL )
 	$Qiasl -ve -vs -p $@ $< >$@.log || { cat $@.log; exit 1; }
-$B/hv/guest/dsdt_aml.asm.o: $B/dsdt.aml
+$B/hv/guest/pc/dsdt_aml.asm.o: $B/dsdt.aml
 
 # --- the UEFI application, which carries the hypervisor ---
 $B/efi/%.c.o: %.c | $B/.deps
@@ -85,7 +86,7 @@ $B/%.efi: $B/%.efi.so
 		--output-target=efi-app-x86_64 --subsystem=10 $< $@
 
 # --- the same parser for tools/nadir, which reads a configuration before the loader does ---
-$B/check_config: tools/check_config.c boot/config.c | $B/.deps
+$B/check_config: tools/check_config.c guest/config.c | $B/.deps
 	$(call say,HOST )
 	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
 

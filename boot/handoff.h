@@ -2,7 +2,7 @@
 /* The one struct that crosses from the UEFI loader to the hypervisor: plain data, no EFI types. */
 #pragma once
 
-#include "boot/config.h"
+#include "guest/config.h"
 
 #define NADIR_VERSION       "0.1"
 #define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* nadir.cfg -> struct nadir_config: reads the text line by line and stops at the first mistake. */
-#include "boot/config.h"
+#include "guest/config.h"
 
 #include <stdarg.h>
 

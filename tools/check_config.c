@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loader's parser of nadir.cfg as a program, for tools/nadir: reads stdin; where something is
  * wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with status 1. */
-#include "boot/config.h"
+#include "guest/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

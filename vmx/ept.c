@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Builds and checks EPT: hides its format (SDM, "The Extended Page Table Mechanism (EPT)"). */
-#include "mm/ept.h"
+#include "vmx/ept.h"
 #include "mm/page_alloc.h"
 #include "mm/table.h"
 

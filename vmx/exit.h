@@ -4,8 +4,8 @@
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
+#include "guest/vm/vcpu.h"
 #include "vmx/insn.h"
-#include "vmx/vcpu.h"
 
 /* SDM, appendix "Basic Exit Reasons". */
 enum exit_reason {

@@ -4,12 +4,12 @@
 #include "arch/fault.h"
 #include "arch/panic.h"
 #include "arch/string.h"
-#include "vmx/access.h"
-#include "vmx/breakpoint.h"
+#include "guest/vm/access.h"
+#include "guest/vm/breakpoint.h"
+#include "guest/vm/linear.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
-#include "vmx/linear.h"
 
 /* Exit qualification for EPT violations. */
 #define VIOLATION_READ         (1u << 0)

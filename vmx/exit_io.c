@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Port accesses: IN and OUT at once, INS and OUTS in bounded pieces through the guest's page
  * tables. */
-#include "vmx/access.h"
-#include "vmx/breakpoint.h"
+#include "guest/vm/access.h"
+#include "guest/vm/breakpoint.h"
+#include "guest/vm/linear.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
-#include "vmx/linear.h"
 #include "vmx/vmx.h"
 
 /* Exit qualification for I/O instructions. */

@@ -8,8 +8,8 @@
  * on device memory that is no more than memory, on itself.
  */
 #include "arch/string.h"
+#include "guest/vm/access.h"
 #include "mm/page_alloc.h"
-#include "vmx/access.h"
 #include "vmx/caps.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The exit of a hardware task switch: the vCPU's registers for task.c and back, and the event that
  * came through a task gate. */
-#include "vmx/task.h"
+#include "guest/cpu/task.h"
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
+#include "guest/vm/linear.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
-#include "vmx/linear.h"
 
 #define DR7_LOCAL     0x155ull /* L0 to L3 and LE: cleared by a task switch */
 #define DR6_BT        (1ull << 15)

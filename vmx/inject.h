@@ -2,8 +2,8 @@
 /* Events on their way into the guest: re-injection, exceptions, NMIs, interrupts, windows. */
 #pragma once
 
-#include "vmx/events.h"
-#include "vmx/vcpu.h"
+#include "guest/cpu/event.h"
+#include "guest/vm/vcpu.h"
 
 /* After an exit that came during the delivery of an event: queues that event again, as it was. */
 void inject_again(struct vcpu *vcpu);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The life of a vCPU: made, run from entry to exit until its VM ends, put away. The run loop is
  * vcpu_run(). */
-#include "vmx/vcpu.h"
+#include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
 #include "arch/msr.h"
 #include "arch/panic.h"
+#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
-#include "vmx/sched.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 

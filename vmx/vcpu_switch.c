@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which vCPU a CPU has: its VMCS, and the registers that neither the VMCS nor struct guest_regs
  * holds. The host uses none of those, so they move only when another vCPU gets the CPU. */
-#include "vmx/vcpu.h"
+#include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"
 #include "arch/msr.h"

@@ -2,8 +2,8 @@
 /* The contents of a new VMCS, in three parts: controls, host state, guest state. */
 #pragma once
 
-#include "vmx/boot_state.h"
-#include "vmx/vcpu.h"
+#include "guest/cpu/state.h"
+#include "guest/vm/vcpu.h"
 
 /* CR0 and CR4 bits that the guest does not own: a change of one exits (see exit_cr.c). */
 #define CR0_HOST_OWNED (~(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_WP | CR0_AM | CR0_PG))

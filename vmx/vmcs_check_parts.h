@@ -3,7 +3,7 @@
 #pragma once
 
 #include "arch/cpu.h"
-#include "vmx/events.h"
+#include "guest/cpu/event.h"
 #include "vmx/fields.h"
 #include "vmx/vmcs_check.h"
 

@@ -7,7 +7,7 @@
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
 ;   The VMCS keeps the stack pointer from one call to the next: in one run of vcpu_run() it is the same each time. The
 ;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
-;   struct guest_regs is 16 quadwords in the hardware's order (vmx/vcpu.h asserts it).
+;   struct guest_regs is 16 quadwords in the hardware's order (guest/vm/vcpu.h asserts it).
 
 bits 64
 default rel

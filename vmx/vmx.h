@@ -3,8 +3,8 @@
 #pragma once
 
 #include "arch/percpu.h"
-#include "mm/ept.h"
 #include "vmx/caps.h"
+#include "vmx/ept.h"
 
 /* Reads the capabilities and goes through the checklist of SDM chapter "Introduction to Virtual
  * Machine Extensions" and of what Nadir relies on; logs each thing that is missing, and which

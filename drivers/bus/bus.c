@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Finds the device behind a port or an address, and splits what is too wide for it. */
-#include "vmx/bus.h"
+#include "drivers/bus/bus.h"
 
 #include "arch/addr.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The list of a VM's timers. A VM has about ten and few are armed, so it stays unsorted. */
-#include "vmx/timers.h"
+#include "drivers/bus/timers.h"
 
 #include <stddef.h>
 

@@ -6,10 +6,10 @@
  * vata_dma.c the bus master. */
 #pragma once
 
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 #include "mm/guestmem.h"
-#include "vmx/bus.h"
-#include "vmx/lines.h"
-#include "vmx/timers.h"
 
 #define VATA_SECTOR       512u
 #define VATA_MAX_MULTIPLE 16u

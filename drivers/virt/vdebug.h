@@ -3,8 +3,8 @@
  * the word `Shutdown` to 0x8900; and 0x402, where firmware for virtual machines writes its log. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
 
 struct vdebug {
     void (*out)(void *ctx, uint8_t byte);

@@ -5,8 +5,8 @@
  * the directory of files; no item can be written. */
 #pragma once
 
+#include "drivers/bus/bus.h"
 #include "mm/guestmem.h"
-#include "vmx/bus.h"
 
 #include <stddef.h>
 

@@ -3,10 +3,10 @@
  * the A20 gate. It hides translation between scan-code sets, and who may speak when. */
 #pragma once
 
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 #include "drivers/virt/vps2kbd.h"
-#include "vmx/bus.h"
-#include "vmx/lines.h"
-#include "vmx/timers.h"
 
 struct vi8042 {
     struct vps2kbd kbd;

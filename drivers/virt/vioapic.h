@@ -2,7 +2,7 @@
 /* The IO-APIC: 24 interrupt pins that become messages to the local APICs. */
 #pragma once
 
-#include "drivers/virt/vlapic.h"
+#include "guest/vm/vlapic.h"
 
 #define VIOAPIC_BASE 0xfec00000ull
 #define VIOAPIC_SIZE 0x1000ull

@@ -4,8 +4,8 @@
  * hears of what the guest changes there. (PCI Local Bus Specification, "Configuration Space") */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
 
 #include <stddef.h>
 

@@ -2,8 +2,8 @@
 /* A PC's two 8259A interrupt controllers: master at 0x20, slave at 0xa0 on the master's IR2. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
 
 #define VPIC_ELCR 0x4d0 /* two ports: a bit per input, 1 = level-triggered */
 

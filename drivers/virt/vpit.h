@@ -2,9 +2,9 @@
 /* The 8254 timer of a PC: channel 0 is IRQ0, channel 2 the speaker behind port 0x61. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
-#include "vmx/timers.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 
 #define VPIT_HZ 1193182
 

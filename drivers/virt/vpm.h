@@ -4,10 +4,10 @@
  * port 0xcf9, lies among the PCI ports and is vpci's.) */
 #pragma once
 
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 #include "drivers/virt/vpci.h"
-#include "vmx/bus.h"
-#include "vmx/lines.h"
-#include "vmx/timers.h"
 
 #define VPM_DEVFN     VPCI_DEVFN(1, 3)
 #define VPM_PMBASE    0x40 /* of the PCI function: the block's first port, in bits 15:6 */

@@ -2,9 +2,9 @@
 /* The MC146818 real-time clock and the CMOS memory of a PC, ports 0x70 and 0x71. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
-#include "vmx/timers.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 
 #define VRTC_CENTURY 0x32 /* the FADT's CENTURY field */
 

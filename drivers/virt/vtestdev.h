@@ -4,8 +4,8 @@
  * 0xe0), and a page of device memory that does the same, at 0xff000000. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
 
 #define VTESTDEV_LINES        24
 #define VTESTDEV_MEMORY       0xff000000ull

@@ -2,8 +2,8 @@
 /* A 16550A serial port without a modem: what the guest sends goes to a callback at once. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
 
 #define VUART_FIFO_SIZE 16
 

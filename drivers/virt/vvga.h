@@ -8,8 +8,8 @@
  * 0xa0000, and what a graphics mode draws, is not shown. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/timers.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/timers.h"
 
 #include <stdbool.h>
 #include <stdint.h>

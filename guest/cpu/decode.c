@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Decodes the instructions with which guests touch device memory (SDM, "Instruction Format"): a
  * table by opcode, then ModRM, displacement and immediate. */
-#include "vmx/decode.h"
+#include "guest/cpu/decode.h"
 
 #include "arch/string.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Carries out a decoded instruction: memory first; registers and flags once nothing can fail. */
-#include "vmx/emulate.h"
+#include "guest/cpu/emulate.h"
 
 #include "arch/cpu.h"
 #include "arch/fault.h"

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "arch/addr.h"
-#include "vmx/decode.h"
+#include "guest/cpu/decode.h"
 
 /* Iterations of a REP per call, so that a guest can't hold the hypervisor. */
 #define EMULATE_MAX_REPEATS 64

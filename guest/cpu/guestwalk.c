@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The page walk of a guest in each of its paging modes (SDM, "Paging"), every entry read once. */
-#include "mm/guestwalk.h"
+#include "guest/cpu/guestwalk.h"
 
 #include "arch/cpu.h"
 #include "arch/string.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The sorted table of a VM's MSRs. */
-#include "vmx/msr_table.h"
+#include "guest/cpu/msr_table.h"
 
 #include <stddef.h>
 

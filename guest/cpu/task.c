@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a hardware task switch checks, saves and loads (SDM, "Task Switching"). */
-#include "vmx/task.h"
+#include "guest/cpu/task.h"
 
 #include "arch/fault.h"
 

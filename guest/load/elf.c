@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ELF, as the System V ABI's chapter "Object Files" describes it. */
-#include "guest/elf.h"
+#include "guest/load/elf.h"
 #include "arch/string.h"
 
 enum { CLASS_AT = 4, CLASS_32 = 1, CLASS_64 = 2, DATA_AT = 5, LITTLE_ENDIAN = 1 };

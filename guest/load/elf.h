@@ -2,7 +2,7 @@
 /* ELF files of x86 kernels, 32-bit and 64-bit: program headers and notes. Pure. */
 #pragma once
 
-#include "guest/segments.h"
+#include "guest/load/segments.h"
 
 bool elf_recognize(const struct program_file *file);
 

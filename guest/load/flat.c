@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The simplest guest program: a file without any header, such as a boot sector. */
-#include "guest/flat.h"
+#include "guest/load/flat.h"
 #include "arch/log.h"
 
 #define SEGMENT_64K 0xffffull

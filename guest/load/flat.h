@@ -2,7 +2,7 @@
 /* Starts a flat program: loaded whole where it is wanted, in real, protected or long mode. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 /* Whether the file has a boot sector's signature. */
 bool flat_recognize(struct program *p);

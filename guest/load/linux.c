@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): 64-bit entry, or 32-bit entry. */
-#include "guest/linux.h"
+#include "guest/load/linux.h"
 #include "arch/string.h"
 
 /* Offsets in the file and in the zero page, which holds a copy of the setup header. */

@@ -3,7 +3,7 @@
  * there is no other. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 /* Whether the file claims to be a Linux kernel (it may still be malformed). */
 bool linux_recognize(struct program *p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Multiboot Specification, version 0.6.96. */
-#include "guest/multiboot.h"
+#include "guest/load/multiboot.h"
 #include "arch/string.h"
 
 enum { MAGIC = 0x1badb002, BOOTED = 0x2badb002, SEARCHED = 8192, HEADER_BYTES = 12 };

@@ -2,9 +2,9 @@
 /* Starts a multiboot 1 kernel: ELF, or placed by the address fields of its header. */
 #pragma once
 
-#include "guest/elf.h"
-#include "guest/program.h"
-#include "guest/segments.h"
+#include "guest/load/elf.h"
+#include "guest/load/program.h"
+#include "guest/load/segments.h"
 
 /* Whether a header with a right checksum is there. */
 bool multiboot_recognize(struct program *p);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Multiboot2 Specification, version 2.0, as a PC without EFI. */
-#include "guest/multiboot2.h"
+#include "guest/load/multiboot2.h"
 #include "arch/string.h"
-#include "guest/multiboot.h"
+#include "guest/load/multiboot.h"
 
 enum { BOOTED = 0x36d76289, SEARCHED = 32768, HEADER_BYTES = 16, ARCHITECTURE_I386 = 0 };
 static const uint32_t magic = 0xe85250d6;

@@ -2,7 +2,7 @@
 /* Starts a multiboot 2 kernel: ELF, or placed by its address tag; moved where it asks for that. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 /* Whether a header with a right checksum is there. */
 bool multiboot2_recognize(struct program *p);

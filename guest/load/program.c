@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Places in guest memory for programs, their files, and what they are told at the start. */
-#include "guest/program.h"
+#include "guest/load/program.h"
 #include "arch/format.h"
 #include "arch/string.h"
 

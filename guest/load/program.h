@@ -3,10 +3,10 @@
  * memory something may be put, the memory map that is handed over, and a sentence for a refusal. */
 #pragma once
 
-#include "boot/config.h"
-#include "guest/layout.h"
+#include "guest/config.h"
+#include "guest/cpu/state.h"
+#include "guest/pc/layout.h"
 #include "mm/guestmem.h"
-#include "vmx/boot_state.h"
 
 #define PROGRAM_MAX_FILES \
     (2 + CONFIG_MAX_MODULES) /* the ramdisk, modules, and what a loader may add */
@@ -19,7 +19,7 @@ struct program_file {
 };
 
 struct program {
-    const struct guestmem *mem; /* zeroed, laid out as guest/layout.h says */
+    const struct guestmem *mem; /* zeroed, laid out as guest/pc/layout.h says */
     uint64_t memory_bytes;
     uint64_t rsdp; /* guest-physical */
     struct program_file kernel;

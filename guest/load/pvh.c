@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Xen's "x86/HVM direct boot ABI", with struct hvm_start_info of version 1. */
-#include "guest/pvh.h"
-#include "guest/elf.h"
+#include "guest/load/pvh.h"
+#include "guest/load/elf.h"
 
 #define NOTE_NAME "Xen"
 enum { NOTE_PHYS32_ENTRY = 18, MAGIC = 0x336ec578, VERSION = 1 };

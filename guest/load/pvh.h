@@ -2,7 +2,7 @@
 /* Starts an ELF kernel by Xen's PVH entry: hypervisors and unikernels, and a Linux vmlinux. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 /* Whether it is an ELF file with the note that names the entry. */
 bool pvh_recognize(struct program *p);

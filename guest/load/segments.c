@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Segments of a kernel: checks, and copies to guest memory. */
-#include "guest/segments.h"
+#include "guest/load/segments.h"
 
 static enum status check_one(struct program *p, const struct segment *s)
 {

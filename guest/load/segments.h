@@ -3,7 +3,7 @@
  * address fields of multiboot both say. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 #define SEGMENTS_MAX 32
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Runs of changed cells; between them the cursor is addressed. */
-#include "guest/ansi.h"
+#include "guest/monitor/ansi.h"
 #include "arch/log.h"
 
 #define AT_ONCE     4096 /* bytes: a third of a second at 115,200 baud, and less than a full screen */

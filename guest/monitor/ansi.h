@@ -3,7 +3,7 @@
  * Pure; it hides what the terminal is known to show. */
 #pragma once
 
-#include "guest/screen.h"
+#include "guest/pc/screen.h"
 
 /* All zero: what the terminal shows is not known, so the next drawing begins with clearing it. */
 struct ansi {

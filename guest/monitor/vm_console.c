@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lines of several guests, kept apart; the keyboard belongs to the first VM that runs. */
-#include "boot/vm_console.h"
+#include "guest/monitor/vm_console.h"
 #include "arch/log.h"
 #include "arch/string.h"
-#include "boot/config.h"
 #include "drivers/host/console.h"
 #include "drivers/host/typing.h"
-#include "guest/ansi.h"
+#include "guest/config.h"
+#include "guest/monitor/ansi.h"
 
 #define LINE_MAX 200
 

@@ -4,7 +4,7 @@
  * print; of the last picture each such VM's lines are printed at its end. */
 #pragma once
 
-#include "guest/pc.h"
+#include "guest/pc/pc.h"
 
 void vm_console_init(uint32_t vm_count);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Runs the configured VMs on the CPUs that are free, and keeps the score. */
-#include "boot/vms.h"
+#include "guest/monitor/vms.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
 #include "arch/spinlock.h"
-#include "boot/vm_console.h"
+#include "guest/monitor/vm_console.h"
+#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
-#include "vmx/sched.h"
 
 /* A VM that fails at once, so often in a row, is not started again. */
 #define MAX_QUICK_FAILURES 5

@@ -5,7 +5,7 @@
 
 #include "arch/percpu.h"
 #include "boot/handoff.h"
-#include "guest/pc.h"
+#include "guest/pc/pc.h"
 
 /* How it all ended, worst last: what the line "nadir-end: " says. */
 enum vms_outcome { VMS_OK, VMS_FAILED, VMS_CONFIG_ERROR };

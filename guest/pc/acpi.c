@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ACPI tables, byte by byte (ACPI specification, chapter "System Description Tables"). */
-#include "guest/acpi.h"
+#include "guest/pc/acpi.h"
 #include "arch/string.h"
 #include "drivers/virt/vioapic.h"
-#include "drivers/virt/vlapic.h"
 #include "drivers/virt/vpm.h"
 #include "drivers/virt/vrtc.h"
+#include "guest/vm/vlapic.h"
 
 #define SCI_IRQ   9
 #define GAS_IO(b) (1u | (b) << 8) /* generic address: I/O space, width in bits */

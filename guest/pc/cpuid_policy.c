@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Default deny: a CPUID bit reaches the guest only if a row here lets it through, or sets it. */
-#include "guest/cpuid_policy.h"
+#include "guest/pc/cpuid_policy.h"
 
 #include <stddef.h>
 

@@ -4,7 +4,7 @@
 
 #include "arch/cpu.h"
 #include "arch/status.h"
-#include "vmx/cpuid_table.h"
+#include "guest/cpu/cpuid_table.h"
 
 /* cpu_cpuid(), or a test's record of it. */
 typedef struct cpuid_regs cpuid_fn(uint32_t leaf, uint32_t subleaf);

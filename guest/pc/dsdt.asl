@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a guest cannot find by itself in the virtual PC. Ports as in drivers/virt/vpm.h and guest/pc.c. */
+/* What a guest cannot find by itself in the virtual PC. Ports as in drivers/virt/vpm.h and guest/pc/pc.c. */
 DefinitionBlock ("", "DSDT", 2, "NADIR ", "NADIRPC ", 1)
 {
     /* Soft off: SLP_TYP as VPM_SLP_TYP_S5. */

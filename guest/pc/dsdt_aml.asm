@@ -1,5 +1,5 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The guests' DSDT as iasl made it of guest/dsdt.asl.
+; The guests' DSDT as iasl made it of guest/pc/dsdt.asl.
 
 global dsdt_aml_start, dsdt_aml_end
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ROM, shadow and flash of a PC that starts from firmware. */
-#include "guest/firmware.h"
-#include "guest/pc.h"
+#include "guest/pc/firmware.h"
+#include "guest/pc/pc.h"
 
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "arch/string.h"
-#include "guest/firmware_files.h"
-#include "guest/layout.h"
+#include "guest/pc/firmware_files.h"
+#include "guest/pc/layout.h"
 #include "mm/page_alloc.h"
 
 #define ROM_UNIT     0x10000ull   /* an image is so many bytes, or a multiple */

@@ -19,11 +19,11 @@
 #pragma once
 
 #include "arch/addr.h"
-#include "boot/config.h"
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vflash.h"
 #include "drivers/virt/vfwcfg.h"
-#include "guest/acpi.h"
+#include "guest/config.h"
+#include "guest/pc/acpi.h"
 
 #define FIRMWARE_ACPI_BYTES       8192
 #define FIRMWARE_BOOT_ORDER_BYTES 80

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The items and files of fw_cfg, named as in QEMU, since firmware asks for those. */
-#include "guest/firmware_files.h"
-#include "guest/pc.h"
+#include "guest/pc/firmware_files.h"
+#include "guest/pc/pc.h"
 
 #include "arch/string.h"
-#include "guest/layout.h"
+#include "guest/pc/layout.h"
 
 enum { CMOS_BOOT_ORDER = 0x3d, CMOS_LAST_CPU = 0x5f, BOOT_FROM_DISK = 2 };
 /* Of the disks, as IBM's AT and its clones have it: the types of both, a nibble each; the types

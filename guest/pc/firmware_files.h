@@ -3,7 +3,7 @@
  * tables, the disks to boot from, and where its console is. */
 #pragma once
 
-#include "boot/config.h"
+#include "guest/config.h"
 
 #include "arch/status.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The MP table, byte by byte (MultiProcessor Specification 1.4, chapter "MP Configuration Table").
  * It says what the ACPI tables say. */
-#include "guest/mptable.h"
+#include "guest/pc/mptable.h"
 #include "arch/string.h"
 #include "drivers/virt/vioapic.h"
-#include "drivers/virt/vlapic.h"
+#include "guest/vm/vlapic.h"
 
 enum { POINTER_BYTES = 16, HEADER_BYTES = 44, CPU_BYTES = 20, ENTRY_BYTES = 8, VERSION_1_4 = 4 };
 enum { CPU, BUS, IO_APIC, IO_INTERRUPT, LOCAL_INTERRUPT }; /* kinds of entries */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Default deny: an MSR that no row here (nor vmx) opens gives #GP. */
-#include "guest/msr_policy.h"
+#include "guest/pc/msr_policy.h"
 #include "arch/msr.h"
 
 #include <stddef.h>

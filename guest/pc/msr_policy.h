@@ -2,9 +2,9 @@
 /* The MSRs of the virtual PC that all its CPUs share. */
 #pragma once
 
+#include "guest/cpu/cpuid_table.h"
+#include "guest/cpu/msr_table.h"
 #include "mm/mtrr.h"
-#include "vmx/cpuid_table.h"
-#include "vmx/msr_table.h"
 
 #define MSR_POLICY_MTRR_PAIRS 8u
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a virtual PC is put together: which device sits where, and which wire leads to which chip. */
-#include "guest/pc.h"
+#include "guest/pc/pc.h"
 #include "guest/hypercall.h"
 
 #include "arch/log.h"
-#include "guest/firmware_files.h"
-#include "guest/layout.h"
-#include "guest/pc_memory.h"
-#include "guest/pc_program.h"
+#include "guest/pc/firmware_files.h"
+#include "guest/pc/layout.h"
+#include "guest/pc/pc_memory.h"
+#include "guest/pc/pc_program.h"
 #include "mm/page_alloc.h"
 
 #include <stddef.h>

@@ -2,14 +2,12 @@
 /* A virtual PC: a struct vm with its memory, devices and policies, and a kernel loaded. */
 #pragma once
 
-#include "boot/config.h"
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
 #include "drivers/virt/vfwcfg.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vide.h"
 #include "drivers/virt/vioapic.h"
-#include "drivers/virt/vlapic.h"
 #include "drivers/virt/vpci.h"
 #include "drivers/virt/vpic.h"
 #include "drivers/virt/vpit.h"
@@ -18,13 +16,15 @@
 #include "drivers/virt/vtestdev.h"
 #include "drivers/virt/vuart.h"
 #include "drivers/virt/vvga.h"
-#include "guest/cpuid_policy.h"
-#include "guest/firmware.h"
-#include "guest/msr_policy.h"
-#include "guest/screen.h"
-#include "vmx/boot_state.h"
-#include "vmx/vcpu.h"
-#include "vmx/vm.h"
+#include "guest/config.h"
+#include "guest/cpu/state.h"
+#include "guest/pc/cpuid_policy.h"
+#include "guest/pc/firmware.h"
+#include "guest/pc/msr_policy.h"
+#include "guest/pc/screen.h"
+#include "guest/vm/vcpu.h"
+#include "guest/vm/vlapic.h"
+#include "guest/vm/vm.h"
 
 #define PC_PM_BASE 0x600 /* first port of the power management block */
 

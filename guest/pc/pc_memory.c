@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Takes RAM for a guest in the largest pieces there are and maps it, with the holes of a PC. What
  * lies at the VGA's window is the VGA's memory: the first piece has that at least. */
-#include "guest/pc_memory.h"
+#include "guest/pc/pc_memory.h"
 
 #include "arch/panic.h"
 
-#include "guest/layout.h"
+#include "guest/pc/layout.h"
 #include "mm/page_alloc.h"
 
 #define MEMORY_MAX_MIB (1u << 20)

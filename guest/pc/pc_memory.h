@@ -2,7 +2,7 @@
 /* The memory of a virtual PC: RAM, its EPT, and the pages of the local APIC. */
 #pragma once
 
-#include "guest/pc.h"
+#include "guest/pc/pc.h"
 
 /* On failure, pc_memory_destroy() gives back what was taken. ERR_BAD_INPUT: 0 or absurdly much. */
 enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *host);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a PC without firmware starts with: ACPI and MP tables, BIOS data, and the program. */
-#include "guest/pc_program.h"
+#include "guest/pc/pc_program.h"
 
 #include "arch/log.h"
-#include "guest/acpi.h"
-#include "guest/flat.h"
-#include "guest/linux.h"
-#include "guest/mptable.h"
-#include "guest/multiboot.h"
-#include "guest/multiboot2.h"
-#include "guest/pvh.h"
+#include "guest/load/flat.h"
+#include "guest/load/linux.h"
+#include "guest/load/multiboot.h"
+#include "guest/load/multiboot2.h"
+#include "guest/load/pvh.h"
+#include "guest/pc/acpi.h"
+#include "guest/pc/mptable.h"
 #include "mm/page_alloc.h"
 
 #define TABLE_PAGES 2u

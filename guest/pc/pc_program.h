@@ -3,7 +3,7 @@
  * into memory, and leaves the tables that firmware would have left. */
 #pragma once
 
-#include "guest/pc.h"
+#include "guest/pc/pc.h"
 
 /* The PC has its memory and its CPUID table. Fills in pc->boot; a failure has its line in the log.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guest may write while this reads: each cell is read once into the picture, and any value that
  * it has is a valid one. */
-#include "guest/screen.h"
+#include "guest/pc/screen.h"
 #include "arch/string.h"
 
 enum { ATTRIBUTE = 0x0700, BLANK = ATTRIBUTE | ' ' };

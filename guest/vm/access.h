@@ -3,7 +3,7 @@
  * local APIC leading to the vCPU's own. */
 #pragma once
 
-#include "vmx/vcpu.h"
+#include "guest/vm/vcpu.h"
 
 static inline uint32_t access_port_read(struct vcpu *vcpu, uint16_t port, unsigned bytes)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Compares an emulated access with the guest's DR0 to DR3 (SDM, "Debug Registers"). */
-#include "vmx/breakpoint.h"
+#include "guest/vm/breakpoint.h"
 
 #include "arch/cpu.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guest-linear accesses for the emulator: translation by guestwalk, then RAM or the bus. */
-#include "vmx/linear.h"
+#include "guest/vm/linear.h"
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
 #include "arch/string.h"
-#include "vmx/access.h"
-#include "vmx/breakpoint.h"
+#include "guest/vm/access.h"
+#include "guest/vm/breakpoint.h"
 #include "vmx/insn.h"
 
 void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)

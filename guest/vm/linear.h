@@ -3,11 +3,11 @@
 #pragma once
 
 #include "arch/cpu.h"
-#include "mm/guestwalk.h"
-#include "vmx/emulate.h"
+#include "guest/cpu/emulate.h"
+#include "guest/cpu/guestwalk.h"
+#include "guest/vm/vcpu.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
-#include "vmx/vcpu.h"
 
 /* One exit's view. */
 struct linear {

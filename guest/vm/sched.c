@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Turns and sleep of a seat's vCPUs. */
-#include "vmx/sched.h"
+#include "guest/vm/sched.h"
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"

@@ -3,7 +3,7 @@
  * wake-ups and the VM's timers; a vCPU's own way is in vcpu.c. */
 #pragma once
 
-#include "vmx/vcpu.h"
+#include "guest/vm/vcpu.h"
 
 /* Runs the vCPUs of a seat until the VM ends, on the seat's CPU, in VMX operation. Those that are
  * ready take turns of 2 ms, or 0.1 ms about a wake-up; where none is, the CPU sleeps. Answers

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The accounts of a VM: the table, and the line of JSON. */
-#include "vmx/stats.h"
+#include "guest/vm/stats.h"
 #include "arch/format.h"
 #include "arch/log.h"
 #include "arch/spinlock.h"

@@ -2,9 +2,9 @@
 /* A virtual CPU: its registers outside the VMCS, its run loop, how an event is queued for it. */
 #pragma once
 
-#include "vmx/boot_state.h"
-#include "vmx/intc.h"
-#include "vmx/vm.h"
+#include "guest/cpu/state.h"
+#include "guest/vm/intc.h"
+#include "guest/vm/vm.h"
 
 /* In the hardware's order. The RSP slot is unused: RSP is in the VMCS. */
 enum gpr {

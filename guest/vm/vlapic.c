@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC of one virtual CPU. Its registers live in the virtual-APIC page only, because the
  * CPU may change them there; SDM, chapter "Advanced Programmable Interrupt Controller (APIC)". */
-#include "drivers/virt/vlapic.h"
+#include "guest/vm/vlapic.h"
 
 #include <stddef.h>
 

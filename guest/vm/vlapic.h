@@ -4,9 +4,9 @@
 #pragma once
 
 #include "arch/status.h"
-#include "drivers/virt/vlapic_timer.h"
-#include "vmx/intc.h"
-#include "vmx/timers.h"
+#include "drivers/bus/timers.h"
+#include "guest/vm/intc.h"
+#include "guest/vm/vlapic_timer.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The bus to a VM's local APICs: which of them a message is meant for, and which may come from
  * devices. */
-#include "drivers/virt/vlapic.h"
+#include "guest/vm/vlapic.h"
 
 #include <stddef.h>
 

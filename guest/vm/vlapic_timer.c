@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The timer of a local APIC; SDM, "APIC Timer" and "TSC-Deadline Mode". */
-#include "drivers/virt/vlapic_timer.h"
+#include "guest/vm/vlapic_timer.h"
 
 static uint64_t to_ticks(const struct vlapic_timer *t, uint32_t count)
 {

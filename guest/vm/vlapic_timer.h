@@ -3,7 +3,7 @@
  * the APIC's business. */
 #pragma once
 
-#include "vmx/timers.h"
+#include "drivers/bus/timers.h"
 
 #include <stdbool.h>
 #include <stdint.h>

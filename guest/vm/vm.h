@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A virtual machine as the VT-x engine runs it. guest/pc.h builds the PC around it. */
+/* A virtual machine as the VT-x engine runs it. guest/pc/pc.h builds the PC around it. */
 #pragma once
 
 #include "arch/spinlock.h"
-#include "mm/ept.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
+#include "guest/cpu/cpuid_table.h"
+#include "guest/cpu/msr_table.h"
+#include "guest/vm/stats.h"
 #include "mm/guestmem.h"
-#include "vmx/bus.h"
-#include "vmx/cpuid_table.h"
-#include "vmx/lines.h"
-#include "vmx/msr_table.h"
-#include "vmx/stats.h"
-#include "vmx/timers.h"
+#include "vmx/ept.h"
 
 #define VM_APIC_PAGE_GPA     0xfee00000ull /* where local APICs are, unless moved */
 #define VM_MAX_HYPERCALLS    8

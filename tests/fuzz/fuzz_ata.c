@@ -1,5 +1,5 @@
 // link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
-// link: mm/guestmem.c vmx/bus.c vmx/timers.c
+// link: mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to an ATA channel and its bus master, with descriptors of its own
  * making: it reaches its disks and its RAM, nothing beside them, and every call ends. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as nadir.cfg: no fault, and what is accepted is whole and within its limits. */
-// link: boot/config.c
+// link: guest/config.c
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "boot/config.h"
+#include "guest/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

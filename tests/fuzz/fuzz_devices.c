@@ -1,8 +1,8 @@
 // link: drivers/virt/vuart.c drivers/virt/vpic.c drivers/virt/vpit.c drivers/virt/vrtc.c
 // link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c drivers/virt/vpm.c drivers/virt/vpci.c
-// link: drivers/virt/vdebug.c drivers/virt/vchipset.c drivers/virt/vvga.c guest/screen.c
-// link: guest/ansi.c arch/format.c
-// link: drivers/virt/vfwcfg.c mm/guestmem.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vdebug.c drivers/virt/vchipset.c drivers/virt/vvga.c guest/pc/screen.c
+// link: guest/monitor/ansi.c arch/format.c
+// link: drivers/virt/vfwcfg.c mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to any port of the old devices, in any order, with jumps in time. */
 #include "drivers/virt/vchipset.h"
@@ -16,7 +16,7 @@
 #include "drivers/virt/vrtc.h"
 #include "drivers/virt/vuart.h"
 #include "drivers/virt/vvga.h"
-#include "guest/ansi.h"
+#include "guest/monitor/ansi.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
-// link: vmx/emulate.c vmx/decode.c
+// link: guest/cpu/emulate.c guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as an instruction on device memory, in any mode, with any registers and segments: what
  * faults has changed nothing, and what does not has touched only what was translated. */
 #include "arch/cpu.h"
 #include "arch/fault.h"
-#include "vmx/emulate.h"
+#include "guest/cpu/emulate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-// link: guest/flat.c guest/program.c mm/guestmem.c arch/format.c
+// link: guest/load/flat.c guest/load/program.c mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a flat program, with any load, entry and mode: its first 17 bytes are these, too. */
-#include "guest/flat.h"
+#include "guest/load/flat.h"
 #include "tests/fuzz/fuzz_program.h"
 
 static enum status load(struct program *p, struct boot_state *state)

@@ -1,8 +1,8 @@
-// link: guest/linux.c guest/flat.c guest/program.c mm/guestmem.c arch/format.c
+// link: guest/load/linux.c guest/load/flat.c guest/load/program.c mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a Linux kernel, or as a flat program if it does not look like one. */
-#include "guest/flat.h"
-#include "guest/linux.h"
+#include "guest/load/flat.h"
+#include "guest/load/linux.h"
 #include "tests/fuzz/fuzz_program.h"
 
 static enum status load(struct program *p, struct boot_state *state)

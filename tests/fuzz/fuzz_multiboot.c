@@ -1,8 +1,8 @@
-// link: guest/multiboot.c guest/segments.c guest/elf.c guest/program.c
+// link: guest/load/multiboot.c guest/load/segments.c guest/load/elf.c guest/load/program.c
 // link: mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a multiboot kernel. */
-#include "guest/multiboot.h"
+#include "guest/load/multiboot.h"
 #include "tests/fuzz/fuzz_program.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,8 +1,8 @@
-// link: guest/multiboot2.c guest/multiboot.c guest/segments.c guest/elf.c guest/program.c
-// link: mm/guestmem.c arch/format.c
+// link: guest/load/multiboot2.c guest/load/multiboot.c guest/load/segments.c guest/load/elf.c
+// guest/load/program.c link: mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a multiboot 2 kernel. */
-#include "guest/multiboot2.h"
+#include "guest/load/multiboot2.h"
 #include "tests/fuzz/fuzz_program.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

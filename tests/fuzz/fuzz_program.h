@@ -3,7 +3,7 @@
  * nothing outside the guest's memory is touched. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// link: vmx/task.c
+// link: guest/cpu/task.c
 /* A hardware task switch over tables that the guest has patched at will: whatever comes of it has
  * to be a state that the CPU can enter with (SDM, "Checks on Guest Segment Registers"). */
-#include "vmx/task.h"
+#include "guest/cpu/task.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,9 +3,9 @@
  * for interrupt pins, the power line and output bytes. One nanosecond is one clock tick. */
 #pragma once
 
-#include "vmx/bus.h"
-#include "vmx/lines.h"
-#include "vmx/timers.h"
+#include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -16,7 +16,7 @@
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
-#include "vmx/emulate.h"
+#include "guest/cpu/emulate.h"
 
 struct native {
     uint64_t gpr[16];

@@ -2,7 +2,7 @@
 /* What an EPT says of one address, read from its tables as the CPU would. */
 #pragma once
 
-#include "mm/ept.h"
+#include "vmx/ept.h"
 
 #include <stddef.h>
 

@@ -2,7 +2,7 @@
 /* What the tests of the loaders share: a guest's memory, a program to place in it, and refusals. */
 #pragma once
 
-#include "guest/program.h"
+#include "guest/load/program.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
-// link: guest/acpi.c
+// link: guest/pc/acpi.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guest's ACPI tables: pointers, lengths, checksums, entries. With ACPI_DUMP=DIR in the
  * environment, writes each table to DIR/NAME.dat for `iasl -d`. */
-#include "guest/acpi.h"
+#include "guest/pc/acpi.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

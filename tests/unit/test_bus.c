@@ -1,4 +1,4 @@
-// link: vmx/bus.c
+// link: drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the port and memory map of a VM. */
 #include "tests/unit/device_test.h"

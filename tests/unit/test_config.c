@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* nadir.cfg: what is understood, and for each mistake the line and the words of the message. */
-// link: boot/config.c
+// link: guest/config.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "boot/config.h"
+#include "guest/config.h"
 
 static struct nadir_config config;
 static struct config_error error;

@@ -1,8 +1,8 @@
-// link: guest/cpuid_policy.c
+// link: guest/pc/cpuid_policy.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guest's CPUID table, made from hosts that have everything, little, and what they should not.
  */
-#include "guest/cpuid_policy.h"
+#include "guest/pc/cpuid_policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-// link: vmx/decode.c
+// link: guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The instruction decoder: each operation and addressing form, prefixes, truncation, refusals. */
 #include <setjmp.h>
@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "vmx/decode.h"
+#include "guest/cpu/decode.h"
 
 #define N INSN_NO_REG
 

@@ -1,4 +1,4 @@
-// link: vmx/decode.c
+// link: guest/cpu/decode.c
 // libs: -lZydis
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The instruction decoder beside a foreign one, Zydis: pseudo-random instructions of all three
@@ -15,7 +15,7 @@
 
 #include <Zydis/Zydis.h>
 
-#include "vmx/decode.h"
+#include "guest/cpu/decode.h"
 
 enum {
     SAMPLES = 1000000,

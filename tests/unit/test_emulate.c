@@ -1,4 +1,4 @@
-// link: vmx/emulate.c vmx/decode.c
+// link: guest/cpu/emulate.c guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Emulation against the CPU that runs the test: same bytes, same registers, same memory and flags;
  * then strings, addresses and faults by hand. */

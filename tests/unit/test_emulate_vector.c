@@ -1,4 +1,4 @@
-// link: vmx/emulate.c vmx/decode.c
+// link: guest/cpu/emulate.c guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Moves of MMX, SSE and AVX registers: against the CPU that runs the test, then what each raises.
  */

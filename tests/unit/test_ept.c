@@ -1,4 +1,4 @@
-// link: mm/ept.c mm/page_alloc.c
+// link: vmx/ept.c mm/page_alloc.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* EPT: page sizes, lookups, refusals, and that the checker finds each misconfiguration.
  */
@@ -12,9 +12,9 @@
 
 #include "arch/log.h"
 #include "arch/panic.h"
-#include "mm/ept.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/ept_lookup.h"
+#include "vmx/ept.h"
 
 #define RAM_PAGES 512
 #define RAM_BASE  0x100000ull

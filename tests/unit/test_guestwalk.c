@@ -1,4 +1,4 @@
-// link: mm/guestwalk.c mm/guestmem.c
+// link: guest/cpu/guestwalk.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guest's page walk: each mode, each access right, reserved bits, accessed and dirty flags. */
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "arch/cpu.h"
-#include "mm/guestwalk.h"
+#include "guest/cpu/guestwalk.h"
 
 #define MEM_BYTES 0x40000
 #define P         1ull

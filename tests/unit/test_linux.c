@@ -1,10 +1,10 @@
-// link: guest/linux.c guest/flat.c guest/program.c mm/guestmem.c arch/format.c
+// link: guest/load/linux.c guest/load/flat.c guest/load/program.c mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loaders of guest programs: what lands where, and every refusal. */
 #include "tests/unit/program_test.h"
 
-#include "guest/flat.h"
-#include "guest/linux.h"
+#include "guest/load/flat.h"
+#include "guest/load/linux.h"
 
 #define LOAD    0x1000000u
 #define SETUP   (5u * 512)

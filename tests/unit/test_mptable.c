@@ -1,7 +1,7 @@
-// link: guest/mptable.c
+// link: guest/pc/mptable.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The MP table, walked as a kernel walks it. */
-#include "guest/mptable.h"
+#include "guest/pc/mptable.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

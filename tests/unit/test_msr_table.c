@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The table of a VM's MSRs: closed but for what was opened.
-// link: vmx/msr_table.c
-#include "vmx/msr_table.h"
+// link: guest/cpu/msr_table.c
+#include "guest/cpu/msr_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,11 +1,11 @@
-// link: guest/multiboot.c guest/multiboot2.c guest/segments.c guest/elf.c guest/program.c
-// link: mm/guestmem.c arch/format.c
+// link: guest/load/multiboot.c guest/load/multiboot2.c guest/load/segments.c guest/load/elf.c
+// guest/load/program.c link: mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Multiboot 1 and 2: what is handed over, where a kernel goes, and every refusal. */
 #include "tests/unit/elf_build.h"
 
-#include "guest/multiboot.h"
-#include "guest/multiboot2.h"
+#include "guest/load/multiboot.h"
+#include "guest/load/multiboot2.h"
 
 #define HEADER 0x1000u /* of multiboot, in the file */
 #define LOAD   0x400000u

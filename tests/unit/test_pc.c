@@ -1,21 +1,21 @@
-// link: guest/firmware.c guest/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
-// link: guest/pc.c guest/pc_memory.c guest/linux.c guest/flat.c guest/acpi.c guest/cpuid_policy.c
-// link: guest/pc_program.c guest/program.c guest/segments.c guest/elf.c guest/multiboot.c
-// link: guest/multiboot2.c guest/pvh.c guest/mptable.c
-// link: guest/msr_policy.c mm/guestmem.c mm/ept.c mm/page_alloc.c vmx/bus.c vmx/timers.c
-// link: vmx/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c drivers/virt/vioapic.c
-// link: drivers/virt/vtestdev.c
-// link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c
-// link: drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c
-// link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
-// link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/screen.c drivers/virt/vpit.c
-// link: drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c
+// link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
+// link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
+// guest/pc/cpuid_policy.c link: guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
+// guest/load/elf.c guest/load/multiboot.c link: guest/load/multiboot2.c guest/load/pvh.c
+// guest/pc/mptable.c link: guest/pc/msr_policy.c mm/guestmem.c vmx/ept.c mm/page_alloc.c
+// drivers/bus/bus.c drivers/bus/timers.c link: guest/cpu/msr_table.c drivers/virt/vdebug.c
+// drivers/virt/vi8042.c drivers/virt/vioapic.c link: drivers/virt/vtestdev.c link:
+// guest/vm/vlapic.c guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c link: drivers/virt/vpci.c
+// drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c link: drivers/virt/vata.c
+// drivers/virt/vata_command.c drivers/virt/vata_dma.c link: drivers/virt/vps2kbd.c
+// drivers/virt/vvga.c guest/pc/screen.c drivers/virt/vpit.c link: drivers/virt/vpm.c
+// drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
 #include "arch/log.h"
 #include "arch/panic.h"
-#include "guest/layout.h"
-#include "guest/pc.h"
+#include "guest/pc/layout.h"
+#include "guest/pc/pc.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/ept_lookup.h"
 

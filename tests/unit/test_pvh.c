@@ -1,9 +1,10 @@
-// link: guest/pvh.c guest/segments.c guest/elf.c guest/program.c mm/guestmem.c arch/format.c
+// link: guest/load/pvh.c guest/load/segments.c guest/load/elf.c guest/load/program.c mm/guestmem.c
+// arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The PVH entry: notes of every length, and struct hvm_start_info. */
 #include "tests/unit/elf_build.h"
 
-#include "guest/pvh.h"
+#include "guest/load/pvh.h"
 
 #define LOAD 0x1000000u
 #define NOTE 0x2000u

@@ -1,8 +1,9 @@
-// link: guest/screen.c guest/ansi.c arch/format.c drivers/virt/vvga.c vmx/bus.c vmx/timers.c
+// link: guest/pc/screen.c guest/monitor/ansi.c arch/format.c drivers/virt/vvga.c drivers/bus/bus.c
+// drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From the VGA's memory to a picture, and from that to what a terminal is sent. */
-#include "guest/ansi.h"
-#include "guest/screen.h"
+#include "guest/monitor/ansi.h"
+#include "guest/pc/screen.h"
 
 #include "tests/unit/device_test.h"
 

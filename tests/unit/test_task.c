@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// link: vmx/task.c
+// link: guest/cpu/task.c
 /* Hardware task switches: both formats of TSS, each way to switch, each check with its error code.
  */
-#include "vmx/task.h"
+#include "guest/cpu/task.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-// link: vmx/timers.c
+// link: drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of a VM's timer list and of the conversion between clock rates. */
 #include "tests/unit/device_test.h"

@@ -1,5 +1,5 @@
 // link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
-// link: mm/guestmem.c vmx/bus.c vmx/timers.c
+// link: mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the ATA channel: registers, commands, and both ways in which data moves. */
 #include "drivers/virt/vata.h"

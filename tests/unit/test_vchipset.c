@@ -1,4 +1,4 @@
-// link: drivers/virt/vchipset.c drivers/virt/vpci.c vmx/bus.c
+// link: drivers/virt/vchipset.c drivers/virt/vpci.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the host bridge's PAM registers and the ISA bridge's interrupt router. */
 #include "drivers/virt/vchipset.h"

@@ -1,4 +1,4 @@
-// link: drivers/virt/vdebug.c vmx/bus.c
+// link: drivers/virt/vdebug.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the debug console and of debug-exit. */
 #include "drivers/virt/vdebug.h"

@@ -1,4 +1,4 @@
-// link: drivers/virt/vfwcfg.c vmx/bus.c mm/guestmem.c
+// link: drivers/virt/vfwcfg.c drivers/bus/bus.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of fw_cfg as firmware reads it. */
 #include "drivers/virt/vfwcfg.h"

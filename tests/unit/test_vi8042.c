@@ -1,4 +1,4 @@
-// link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the keyboard controller and its keyboard. */
 #include "drivers/virt/vi8042.h"

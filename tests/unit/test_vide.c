@@ -1,5 +1,5 @@
 // link: drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
-// link: drivers/virt/vpci.c mm/guestmem.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vpci.c mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the PCI function that switches the ATA channel. */
 #include "drivers/virt/vide.h"

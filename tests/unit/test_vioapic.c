@@ -1,5 +1,5 @@
-// link: drivers/virt/vioapic.c drivers/virt/vlapic.c drivers/virt/vlapic_bus.c
-// link: drivers/virt/vlapic_timer.c vmx/timers.c
+// link: drivers/virt/vioapic.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
+// link: guest/vm/vlapic_timer.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The IO-APIC in front of two local APICs: redirection, edge and level, remote IRR. */
 #include "drivers/virt/vioapic.h"

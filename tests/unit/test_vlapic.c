@@ -1,7 +1,7 @@
-// link: drivers/virt/vlapic.c drivers/virt/vlapic_bus.c drivers/virt/vlapic_timer.c vmx/timers.c
+// link: guest/vm/vlapic.c guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC: registers, priorities, modes, IPIs and the timer against a fake clock. */
-#include "drivers/virt/vlapic.h"
+#include "guest/vm/vlapic.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

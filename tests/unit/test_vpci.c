@@ -1,4 +1,4 @@
-// link: drivers/virt/vpci.c vmx/bus.c
+// link: drivers/virt/vpci.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the PCI bus: configuration mechanism #1, write masks, BARs, interrupt pins, and the
  * reset control register. */

@@ -1,4 +1,4 @@
-// link: drivers/virt/vpic.c vmx/bus.c
+// link: drivers/virt/vpic.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the 8259A pair against the data sheet. */
 #include "drivers/virt/vpic.h"

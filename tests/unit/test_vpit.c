@@ -1,4 +1,4 @@
-// link: drivers/virt/vpit.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vpit.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the 8254 and port 0x61 against the data sheet. */
 #include "drivers/virt/vpit.h"

@@ -1,4 +1,4 @@
-// link: drivers/virt/vpm.c drivers/virt/vpci.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vpm.c drivers/virt/vpci.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the ACPI fixed hardware against the ACPI specification. */
 #include "drivers/virt/vpm.h"

@@ -1,4 +1,4 @@
-// link: drivers/virt/vrtc.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vrtc.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the real-time clock and CMOS memory against the MC146818 data sheet. */
 #include "drivers/virt/vrtc.h"

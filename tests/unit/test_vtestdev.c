@@ -1,4 +1,4 @@
-// link: drivers/virt/vtestdev.c vmx/bus.c
+// link: drivers/virt/vtestdev.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the device by which kernels test a machine. */
 #include "drivers/virt/vtestdev.h"

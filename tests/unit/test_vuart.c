@@ -1,4 +1,4 @@
-// link: drivers/virt/vuart.c vmx/bus.c
+// link: drivers/virt/vuart.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the 16550A against its data sheet, and against what drivers probe for. */
 #include "drivers/virt/vuart.h"

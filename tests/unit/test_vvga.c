@@ -1,4 +1,4 @@
-// link: drivers/virt/vvga.c vmx/bus.c vmx/timers.c
+// link: drivers/virt/vvga.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The VGA's registers, and the view that they make. */
 #include "drivers/virt/vvga.h"
