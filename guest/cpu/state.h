@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The architectural state in which a vCPU starts: guest loaders decide, the engine applies it. */
+/* The architectural state of a virtual CPU, whole or in parts: what guest loaders decide, and what an
+ * engine reads and writes. */
 #pragma once
+
+#include "arch/msr.h"
 
 #include <stdint.h>
 
@@ -26,13 +29,50 @@ struct boot_table { /* GDTR, IDTR */
     uint16_t limit;
 };
 
+/* Segment registers by number, in the order of the CPU and of a TSS. */
+enum { STATE_ES, STATE_CS, STATE_SS, STATE_DS, STATE_FS, STATE_GS, STATE_LDTR, STATE_TR };
+#define STATE_SEGMENT_COUNT 8
+
+/* All as the guest sees it, without bits that an engine adds. */
 struct boot_state {
-    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp; /* R8..R15 are 0 */
+    union { /* in the hardware's order */
+        struct {
+            uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+        };
+        uint64_t gpr[16];
+    };
     uint64_t rip, rflags;
-    uint64_t cr0, cr3, cr4, efer; /* as the guest sees them, without bits that VMX adds */
-    struct boot_segment cs, ds, es, fs, gs, ss, ldtr, tr;
+    uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t pdpte[4]; /* the PDPTE registers, under PAE paging */
+    union {
+        struct {
+            struct boot_segment es, cs, ss, ds, fs, gs, ldtr, tr;
+        };
+        struct boot_segment segment[STATE_SEGMENT_COUNT];
+    };
     struct boot_table gdtr, idtr;
+    uint64_t dr[4], dr6, dr7, debugctl;
+    uint64_t pat, sysenter_cs, sysenter_esp, sysenter_eip;
+    uint32_t interruptibility; /* BLOCKED_BY_... of guest/cpu/event.h */
+    uint64_t pending_debug;    /* SDM, "Guest Non-Register State": pending debug exceptions */
 };
+
+/* Parts of it, to be read or written by themselves. */
+enum state_part {
+    STATE_GPRS = 1 << 0,    /* but RSP */
+    STATE_IP = 1 << 1,      /* RIP, RSP, RFLAGS */
+    STATE_CONTROL = 1 << 2, /* CR0, CR3, CR4, EFER, PDPTEs */
+    STATE_SEGMENTS = 1 << 3,
+    STATE_TABLES = 1 << 4, /* GDTR, IDTR */
+    STATE_DEBUG = 1 << 5,  /* debug registers, IA32_DEBUGCTL */
+    STATE_MSRS = 1 << 6,   /* PAT and SYSENTER's */
+    STATE_EVENTS = 1 << 7, /* interruptibility, pending debug exceptions */
+    STATE_CR2 = 1 << 8,
+    STATE_ALL = (1 << 9) - 1,
+};
+
+#define STATE_DR6_RESET 0xffff0ff0ull
+#define STATE_DR7_RESET 0x400ull
 
 /* Real mode, as a boot sector finds it: CS:IP = 0:entry, data segments 0, stack below the entry,
  * interrupts off, DL = first hard disk. */
@@ -55,6 +95,9 @@ static inline struct boot_state boot_state_real_mode(uint16_t entry)
         .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
         .gdtr = {0, 0xffff},
         .idtr = {0, 0x3ff},
+        .dr6 = STATE_DR6_RESET,
+        .dr7 = STATE_DR7_RESET,
+        .pat = PAT_RESET_VALUE,
     };
 }
 
@@ -90,6 +133,9 @@ static inline struct boot_state boot_state_protected_mode(uint32_t rip)
         .ldtr = {0, SEGMENT_UNUSABLE, 0xffff, 0},
         .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
         .idtr = {0, 0xffff},
+        .dr6 = STATE_DR6_RESET,
+        .dr7 = STATE_DR7_RESET,
+        .pat = PAT_RESET_VALUE,
     };
 }
 
