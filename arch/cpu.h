@@ -43,6 +43,7 @@
 #define EFER_NXE       (1ull << 11)
 #define RFLAGS_TF      (1ull << 8)
 #define RFLAGS_IF      (1ull << 9)
+#define RFLAGS_DF      (1ull << 10)
 #define RFLAGS_RF      (1ull << 16)
 
 struct cpuid_regs {

@@ -26,12 +26,15 @@ extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 
 #define CPUID_80000001_EDX_1G (1u << 26)
 
+/* What executes the VMs. */
+static const struct engine *const engine = &vmx_engine;
+
 /* The last line that tools/nadir looks for, then the end of the machine. */
 static _Noreturn void finish(const char *how, bool reset)
 {
     log_text("nadir-end: %s\n", how);
     console_linger();
-    vmx_disable();
+    engine->cpu_off();
     if (reset)
         power_reset();
     power_off();
@@ -40,7 +43,7 @@ static _Noreturn void finish(const char *how, bool reset)
 static void finish_panic(void)
 {
     console_linger();
-    vmx_disable();
+    engine->cpu_off();
     power_off();
 }
 
@@ -149,11 +152,11 @@ static void other_cpu_main(struct cpu *cpu)
     while (!__atomic_load_n(&all_started, __ATOMIC_ACQUIRE))
         cpu_pause();
     cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
-    if (vmx_enable(cpu) == OK)
+    if (engine->cpu_on(cpu) == OK)
         vms_work(cpu);
     else
         vms_arrive();
-    vmx_disable();
+    engine->cpu_off();
     for (;;)
         cpu_idle();
 }
@@ -200,25 +203,6 @@ static uint64_t microcode_revision(void)
     return cpu_rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &value) ? value : 0;
 }
 
-static struct pc_host describe_host(const struct handoff *handoff, uint64_t tsc_hz)
-{
-    const struct vmx_caps *caps = vmx_caps();
-    return (struct pc_host){
-        .cpuid = cpu_cpuid,
-        .read_tsc = cpu_rdtsc,
-        .tsc_hz = tsc_hz,
-        .epoch = handoff->epoch,
-        .microcode = microcode_revision(),
-        .ept = vmx_ept_caps(),
-        .line = vcpu_line(),
-        .rdtscp = control_allowed(caps->proc2, PROC2_RDTSCP),
-        .invpcid = control_allowed(caps->proc2, PROC2_INVPCID),
-        .xsaves = control_allowed(caps->proc2, PROC2_XSAVES),
-        .la57 = (caps->cr4_fixed1 & CR4_LA57) != 0,
-        .apic_access = vmx_has_apicv(),
-    };
-}
-
 _Noreturn void nadir_main(struct handoff *handoff)
 {
     static struct pc_host host;
@@ -232,12 +216,18 @@ _Noreturn void nadir_main(struct handoff *handoff)
     handoff = hpa_to_ptr(hpa((uint64_t)handoff));
     init_screen(handoff);
     lapic_init(); /* the host's own APIC; the 8259s are masked */
-    host = (struct pc_host){.tsc_hz = init_platform(handoff)};
-    require(vmx_init(), "VT-x"); /* capabilities and the checklist */
-    host = describe_host(handoff, host.tsc_hz);
-    vms_init(handoff, &host);                 /* before any CPU looks for work */
-    require(vmx_enable(cpu_self()), "VMXON"); /* VMX root operation */
-    start_other_cpus(handoff, host.tsc_hz);   /* they take VMs at once */
+    host = (struct pc_host){
+        .cpuid = cpu_cpuid,
+        .read_tsc = cpu_rdtsc,
+        .tsc_hz = init_platform(handoff),
+        .epoch = handoff->epoch,
+        .microcode = microcode_revision(),
+        .engine = engine,
+    };
+    require(engine->probe(&host.engine_facts), "VT-x"); /* capabilities and the checklist */
+    vms_init(handoff, &host);                           /* before any CPU looks for work */
+    require(engine->cpu_on(cpu_self()), "VMXON");       /* VMX root operation */
+    start_other_cpus(handoff, host.tsc_hz);             /* they take VMs at once */
     log_line("host page tables: %lu pages are both writable and executable",
              host_paging_check_wx());
 

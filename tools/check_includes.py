@@ -47,8 +47,6 @@ NOT_YET = {
     ("guest/monitor/vm_console", "drivers/host/console.h"),
     ("guest/monitor/vm_console", "drivers/host/typing.h"),
     ("guest/monitor/vms", "boot/handoff.h"),
-    ("guest/vm/", "vmx/"),
-    ("guest/pc/", "vmx/ept.h"),
 }
 
 

@@ -7,6 +7,7 @@
 #include "arch/fault.h"
 #include "arch/log.h"
 #include "arch/panic.h"
+#include "guest/vm/step.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"
 
@@ -36,7 +37,7 @@ static enum exit_action exit_unexpected(struct vcpu *vcpu)
     if ((reason & REASON_FAILED_ENTRY) != 0) {
         if ((reason & 0xffff) == REASON_ENTRY_MACHINE_CHECK) /* the host's, as in the guest */
             panic("machine check during the VM entry of %s", vcpu->vm->name);
-        vcpu_report_failed_entry(vcpu, 0);
+        vmx_report_failed_entry(vcpu, 0);
         return EXIT_SAME;
     }
     vm_end_format(vcpu->vm, VM_CRASH, reason, "VM exit 0x%x (%s) was not asked for", reason,
@@ -52,6 +53,60 @@ static enum exit_action exit_pause(struct vcpu *vcpu)
     return EXIT_NEXT;
 }
 
+/* With BTF the trap is after branches only, and none of what is emulated is a branch. */
+static bool steps_singly(uint64_t rflags)
+{
+    return (rflags & RFLAGS_TF) != 0 && (vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0;
+}
+
+static void single_step(uint64_t rflags)
+{
+    if (steps_singly(rflags))
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+}
+
+static enum exit_action exit_hlt(struct vcpu *vcpu)
+{
+    const uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
+    return vcpu_halt(vcpu, (rflags & RFLAGS_IF) != 0,
+                     (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0,
+                     vmread(VMCS_GUEST_PENDING_DEBUG) != 0 || steps_singly(rflags));
+}
+
+static enum exit_action exit_cpuid(struct vcpu *vcpu)
+{
+    if (vcpu_cpuid(vcpu))
+        return EXIT_NEXT;
+    return vcpu_cpuid_dynamic(vcpu, vmread(VMCS_GUEST_CR4));
+}
+
+static enum exit_action exit_vmcall(struct vcpu *vcpu)
+{
+    return vcpu_hypercall(vcpu, vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3);
+}
+
+/* SDM, "Treatment of Task Switches": the CPU has checked the gate or the descriptor already. */
+static enum exit_action exit_task_switch(struct vcpu *vcpu)
+{
+    const uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
+    inject_again(vcpu);
+    return vcpu_task_switch(vcpu, qualification >> 30 & 3, (uint16_t)qualification,
+                            (unsigned)vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
+}
+
+/* An instruction has been executed on copies of pages, or is one that a debugger steps by. */
+static enum exit_action exit_monitor_trap(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *v = vmx_vcpu(vcpu);
+    if (v->stepping) {
+        (void)vmx_step(vcpu, false);
+        step_done(vcpu);
+    }
+    if ((v->debug_stops & DEBUG_STEP) != 0 && vcpu->vm->debug_stop != NULL)
+        (void)vcpu->vm->debug_stop(vcpu, DEBUG_STEP);
+    return EXIT_SAME;
+}
+
 /* Instructions of features that CPUID hides. */
 static enum exit_action exit_undefined(struct vcpu *vcpu)
 {
@@ -62,7 +117,7 @@ static enum exit_action exit_undefined(struct vcpu *vcpu)
 /* No performance counters are shown: every RDPMC index is invalid. */
 static enum exit_action exit_rdpmc(struct vcpu *vcpu)
 {
-    return exit_general_protection(vcpu);
+    return vcpu_general_protection(vcpu);
 }
 
 /* RAM and caches are coherent and not the guest's to throw away: INVD and WBINVD do nothing, as on
@@ -110,8 +165,8 @@ static const struct {
     [REASON_CR_ACCESS] = {exit_cr_access, "control_register_accesses"},
     [REASON_MOV_DR] = {exit_unexpected, "mov_dr"},
     [REASON_IO] = {exit_io, "io_instruction"},
-    [REASON_RDMSR] = {exit_rdmsr, "rdmsr"},
-    [REASON_WRMSR] = {exit_wrmsr, "wrmsr"},
+    [REASON_RDMSR] = {vcpu_rdmsr, "rdmsr"},
+    [REASON_WRMSR] = {vcpu_wrmsr, "wrmsr"},
     [REASON_ENTRY_GUEST_STATE] = {exit_unexpected, "entry_failure_guest_state"},
     [REASON_ENTRY_MSR_LOADING] = {exit_unexpected, "entry_failure_msr_loading"},
     [35] = {exit_unexpected, "reserved_35"},
@@ -134,7 +189,7 @@ static const struct {
     [REASON_PREEMPTION_TIMER] = {exit_nothing, "vmx_preemption_timer_expired"},
     [REASON_INVVPID] = {exit_undefined, "invvpid"},
     [REASON_WBINVD] = {exit_invd, "wbinvd"},
-    [REASON_XSETBV] = {exit_xsetbv, "xsetbv"},
+    [REASON_XSETBV] = {vcpu_xsetbv, "xsetbv"},
     [REASON_APIC_WRITE] = {exit_apic_write, "apic_write"},
     [REASON_RDRAND] = {exit_unexpected, "rdrand"},
     [REASON_INVPCID] = {exit_unexpected, "invpcid"},
@@ -173,16 +228,9 @@ static inline void end_shadow(void)
                 blocked & ~(uint64_t)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
 }
 
-/* With BTF the trap is after branches only, and none of what is emulated is a branch. */
-static void single_step(uint64_t rflags)
-{
-    if ((rflags & RFLAGS_TF) != 0 && (vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0)
-        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
-}
-
 /* SDM, "Instruction-Breakpoint Exception Condition": RF is set in what a trap or an interrupt
  * between iterations saves. */
-void exit_iteration_done(void)
+static void iteration_done(void)
 {
     uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
     if ((rflags & RFLAGS_RF) == 0)
@@ -197,7 +245,7 @@ static inline void step_over(uint64_t length)
 {
     uint64_t next = vmread(VMCS_GUEST_RIP) + length;
     bool crossed_4g = (uint32_t)next < length; /* code outside 64-bit mode wraps there */
-    if (crossed_4g && !exit_from_64bit_mode())
+    if (crossed_4g && !vmx_in_64bit_mode())
         next &= UINT32_MAX;
     vmwrite(VMCS_GUEST_RIP, next);
     end_shadow();
@@ -209,13 +257,25 @@ static inline void step_over(uint64_t length)
     single_step(rflags);
 }
 
+void exit_take_linear(const struct linear *linear)
+{
+    vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
+    vmwrite(VMCS_GUEST_RSP, linear->rsp);
+    if (linear->debug_hits != 0)
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | linear->debug_hits);
+}
+
 void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
 {
     if (reason >= EXIT_REASON_COUNT) {
         exit_unexpected(vcpu);
         return;
     }
-    enum exit_action action = table[reason].handle(vcpu);
-    if (action != EXIT_SAME)
-        step_over(action == EXIT_NEXT ? vmread(VMCS_EXIT_INSTRUCTION_LENGTH) : vcpu->insn_length);
+    const enum exit_action action = table[reason].handle(vcpu);
+    if (action == EXIT_NEXT)
+        step_over(vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
+    else if (action == EXIT_NEXT_DECODED)
+        step_over(vcpu->insn_length);
+    else if (action == EXIT_ITERATION)
+        iteration_done();
 }

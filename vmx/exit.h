@@ -4,10 +4,11 @@
 
 #include "arch/cpu.h"
 #include "arch/fault.h"
-#include "guest/vm/vcpu.h"
 #include "vmx/insn.h"
+#include "vmx/state.h"
+#include "vmx/vcpu.h"
 
-/* SDM, appendix "Basic Exit Reasons". */
+/* SDM, appendix "Basic Exit Reasons". Each is an event that vcpu->stats counts. */
 enum exit_reason {
     REASON_EXCEPTION_OR_NMI = 0,
     REASON_EXTERNAL_INTERRUPT = 1,
@@ -81,6 +82,7 @@ enum exit_reason {
     REASON_INSTRUCTION_TIMEOUT = 75,
     REASON_SEAMCALL = 76,
     REASON_TDCALL = 77,
+    EXIT_REASON_COUNT = 78,
 };
 
 /* Handles the exit that has just happened (the VMCS is current) for its basic reason, including the
@@ -93,61 +95,12 @@ const char *exit_reason_name(unsigned reason);
 /* A handler takes everything from the vCPU and the VMCS; one file per family. */
 typedef enum exit_action exit_handler(struct vcpu *vcpu);
 
-exit_handler exit_cpuid;
 exit_handler exit_cr_access;
-exit_handler exit_xsetbv;
 exit_handler exit_io;
-exit_handler exit_rdmsr, exit_wrmsr;
 exit_handler exit_ept_violation, exit_ept_misconfiguration, exit_apic_access;
-exit_handler exit_monitor_trap;
 exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
-exit_handler exit_vmcall, exit_hlt;
-exit_handler exit_task_switch;
 
-/* A 32-bit write zeroes the upper half of the register, as the CPU does. */
-static inline void set_eax_edx(struct vcpu *vcpu, uint64_t value)
-{
-    vcpu->regs.gpr[RAX] = (uint32_t)value;
-    vcpu->regs.gpr[RDX] = value >> 32;
-}
-
-static inline uint64_t get_edx_eax(const struct vcpu *vcpu)
-{
-    return vcpu->regs.gpr[RDX] << 32 | (uint32_t)vcpu->regs.gpr[RAX];
-}
-
-/* CS.L in the access-rights format. It counts in IA-32e mode only. */
-#define ACCESS_LONG (1u << 13)
-
-static inline bool exit_from_64bit_mode(void)
-{
-    return (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0 &&
-           (vmread(VMCS_GUEST_EFER) & EFER_LMA) != 0;
-}
-
-/* #GP(0): what an illegal MSR, XCR or control-register value gives. */
-static inline enum exit_action exit_general_protection(struct vcpu *vcpu)
-{
-    vcpu_inject_exception_error(vcpu, VECTOR_GENERAL_PROTECTION, 0);
-    return EXIT_SAME;
-}
-
-/* Translations cached under the old paging bits or the old CR3 must go (exit_cr.c). */
-void exit_flush_tlb(const struct vcpu *vcpu);
-
-/* Loads the PDPTE registers from where CR3 points; false: a reserved bit is set (exit_cr.c). */
-bool exit_load_pdptes(const struct vcpu *vcpu);
-
-/* An iteration of a string instruction is done and the instruction is not: what ends at each
- * instruction's end ends here, and a single-step is due. RIP stays. */
-void exit_iteration_done(void);
-
-/* Lets the CPU execute the current instruction, or deliver the queued event, with a copy of the
- * page of a guest-physical address: read-only memory that it wants to write to, ones where neither
- * memory nor a device is, or with a device's own page that is plain memory (exit_rom.c). */
-enum exit_action exit_step_on_copy(struct vcpu *vcpu, uint64_t address);
-
-/* Opens the MSRs that live in the VMCS or the local APIC of a vCPU in the VM's table (exit_msr.c);
- * called by vcpu_create(), once. */
-enum status exit_msr_open(struct vm *vm);
+/* What struct linear says of RFLAGS, RSP and breakpoints back into the VMCS, after a handler in
+ * guest/vm/ has worked with it; if linear->changed. */
+void exit_take_linear(const struct linear *linear);

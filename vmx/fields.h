@@ -148,5 +148,12 @@
 #define VMCS_ENUMERATOR(name, encoding, text) VMCS_##name = (encoding),
 enum vmcs_field { VMCS_FIELDS(VMCS_ENUMERATOR) };
 
+/* The n-th of fields that come in a row, as the segment registers' parts (in the order ES CS SS DS
+ * FS GS LDTR TR), PDPTEs and EOI-exit bitmaps do: encodings of full fields are two apart. */
+static inline enum vmcs_field field_of(enum vmcs_field first, unsigned n)
+{
+    return (enum vmcs_field)(first + 2 * n);
+}
+
 /* The field's name for a message ("guest CR0"); "unknown field" for a number that is none. */
 const char *vmcs_field_name(uint32_t field);

@@ -7,7 +7,6 @@
 #include "arch/lapic.h"
 #include "arch/msr.h"
 #include "arch/panic.h"
-#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
@@ -33,113 +32,61 @@ static inline unsigned vmx_enter(struct guest_regs *regs, uint32_t launch)
 /* SDM, "Guidelines for Use of the INVEPT Instruction". */
 static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
 {
-    vcpu->ept_seen = __atomic_load_n(&vcpu->vm->ept_changes, __ATOMIC_SEQ_CST);
+    vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
     if (!invept(INVALIDATE_ALL, 0))
         panic("INVEPT failed");
 }
 
-static enum status allocate(struct vcpu *vcpu)
+static uint32_t xsave_pages(const struct vm *vm)
 {
-    enum status s = page_alloc(1, 1, &vcpu->vmcs);
-    if (s == OK)
-        s = page_alloc(1, 1, &vcpu->msr_bitmap);
-    if (s == OK && vcpu->seat->vcpu_count > 1)
-        s = page_alloc(1, 1, &vcpu->xsave_area);
-    if (s == OK)
-        *(uint32_t *)hpa_to_ptr(vcpu->vmcs) = vmx_revision(vmx_caps());
-    return s;
+    const uint32_t bytes = cpuid_xsave_size(&vm->cpuid, vm->xcr0_allowed, false);
+    return (uint32_t)((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
 }
 
-enum status vcpu_create(struct vcpu *vcpu, const struct boot_state *state)
+enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out)
 {
-    struct vm *vm = vcpu->vm;
-    vcpu->boot = state;
-    vcpu->activity = state != NULL ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
-    vcpu->halted_open = true;
-    vcpu->xcr0 = 1;
-    vcpu->misc_enable = MISC_ENABLE_RESET;
-    vcpu->vpid = (uint16_t)(vm->index * VM_MAX_VCPUS + vcpu->index + 1);
-    vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
-    vcpu->assisted = vmx_has_apicv();
-    vcpu->intc.assisted = vcpu->assisted;
-    vcpu->posting = vcpu->assisted && vcpu->seat->vcpu_count == 1 &&
-                    control_allowed(vmx_caps()->pin, PIN_POSTED_INTERRUPTS);
-    enum status s = vcpu->index == 0 ? exit_msr_open(vm) : OK;
-    if (s == OK)
-        s = allocate(vcpu);
+    _Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "one page");
+    hpa_t page;
+    enum status s = page_alloc(1, 1, &page);
     if (s != OK)
-        vcpu_destroy(vcpu);
-    return s;
+        return s;
+    struct vmx_vcpu *v = hpa_to_ptr(page);
+    v->xsave_pages = xsave_pages(vm);
+    v->vpid = (uint16_t)(vm->index * VM_MAX_VCPUS + vm->vcpu_count + 1);
+    v->assisted = vmx_has_apicv();
+    s = page_alloc(1, 1, &v->vmcs);
+    if (s == OK)
+        s = page_alloc(1, 1, &v->msr_bitmap);
+    if (s == OK)
+        s = page_alloc(v->xsave_pages, 1, &v->xsave_area);
+    v->vcpu.engine = vm->engine;
+    if (s != OK) {
+        vmx_vcpu_destroy(&v->vcpu);
+        return s;
+    }
+    *(uint32_t *)hpa_to_ptr(v->vmcs) = vmx_revision(vmx_caps());
+    *out = &v->vcpu;
+    return OK;
 }
 
-void vcpu_destroy(struct vcpu *vcpu)
+void vmx_vcpu_destroy(struct vcpu *vcpu)
 {
-    hpa_t *pages[] = {&vcpu->vmcs, &vcpu->msr_bitmap, &vcpu->xsave_area};
-    for (unsigned i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
-        if (pages[i]->v != 0)
-            page_free(*pages[i], 1);
-        *pages[i] = hpa(0);
-    }
-    for (unsigned i = 0; i < ROM_STEP_PAGES; i++) {
-        if (vcpu->rom_step.copy[i].v != 0)
-            page_free(vcpu->rom_step.copy[i], 1);
-        vcpu->rom_step.copy[i] = hpa(0);
-    }
+    struct vmx_vcpu *v = vmx_vcpu(vcpu);
+    if (v->vmcs.v != 0)
+        page_free(v->vmcs, 1);
+    if (v->msr_bitmap.v != 0)
+        page_free(v->msr_bitmap, 1);
+    if (v->xsave_area.v != 0)
+        page_free(v->xsave_area, v->xsave_pages);
+    page_free(ptr_to_hpa(v), 1);
 }
 
-bool vcpu_is_ready(struct vcpu *vcpu)
+/* Before the next entry, where something has been asked for or is due. False: return. */
+static bool prepare(struct vcpu *vcpu)
 {
-    return vcpu_is_wanted(vcpu) ||
-           (vcpu->activity == VCPU_HALTED && inject_would_wake(vcpu, vcpu->halted_open));
-}
-
-/* HLT, waiting for SIPI, or held by a device: the CPU sleeps until there is something to do, or
- * leaves the vCPU to its seat, where others share it. False: nothing more for now. */
-static bool vcpu_wait(struct vcpu *vcpu)
-{
-    struct vm_seat *seat = vcpu->seat;
-    if (vcpu->activity == VCPU_HALTED) { /* none of these changes until it runs again */
-        vcpu->halted_nmi = (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0;
-        vcpu->halted_trap = vmread(VMCS_GUEST_PENDING_DEBUG) != 0;
-        __atomic_store_n(&vcpu->halted_open, (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0,
-                         __ATOMIC_SEQ_CST);
-    }
-    while (!vcpu_is_ready(vcpu)) {
-        if (seat->vcpu_count > 1)
-            return false;
-        vcpu->tsc_exit += sched_sleep(vcpu->vm, seat); /* waiting is not work */
-        __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-        if (vm_seat_must_stop(seat))
-            return false;
-    }
-    if (vcpu->activity != VCPU_WAITS_FOR_SIPI) {
-        vcpu->activity = VCPU_RUNS;
-        vcpu->halted_open = true;
-    }
-    if (vcpu->requests != 0)
-        vcpu_take_requests(vcpu);
-    return vcpu->activity == VCPU_RUNS;
-}
-
-/* What is to be done before the next entry beside the exit itself. False:
- * the seat is to look for another vCPU, or has something to do itself. */
-static bool vcpu_prepare(struct vcpu *vcpu)
-{
-    struct vm *vm = vcpu->vm;
-    struct vm_seat *seat = vcpu->seat;
-    uint64_t now = cpu_rdtsc();
-    if (now >= vcpu->timers->next)
-        sched_run_timers(vm, seat, now);
-    if (!vcpu->attention)
-        return true;
-    __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-    if (vcpu->requests != 0)
-        vcpu_take_requests(vcpu);
-    if (vcpu->activity != VCPU_RUNS && !vcpu_wait(vcpu))
+    if (!vcpu_prepare(vcpu))
         return false;
-    if (vm_seat_must_stop(seat) || (seat->vcpu_count > 1 && sched_turn_is_over(vm, seat)))
-        return false;
-    if (vcpu->ept_seen != vm->ept_changes)
+    if (vcpu->memory_seen != vcpu->vm->memory_changes)
         drop_cached_ept(vcpu);
     inject_prepare(vcpu);
     return true;
@@ -148,15 +95,9 @@ static bool vcpu_prepare(struct vcpu *vcpu)
 /* Books the time in root mode since the exit on its reason. */
 static void account(struct vcpu *vcpu, uint32_t reason, uint64_t now)
 {
-    struct exit_stat *stat = &vcpu->stats.exit[reason % EXIT_REASON_SLOTS];
+    struct exit_stat *stat = &vcpu->stats.exit[reason % STATS_EVENTS];
     stat->count++;
     stat->tsc_root += now - vcpu->tsc_exit;
-}
-
-static uint64_t ticks_left(const struct timers *timers, uint64_t now)
-{
-    const uint64_t next = timers->next;
-    return next > now ? next - now : 0;
 }
 
 /*
@@ -173,38 +114,41 @@ static void arm_deadline(uint64_t ticks, uint64_t now, int shift)
         lapic_timer_arm(now + ticks);
 }
 
-void vcpu_run(struct vcpu *vcpu)
+#define NOT_AN_EXIT \
+    (STATS_EVENTS - 1) /* before the first entry of a run: booked where none looks */
+_Static_assert(EXIT_REASON_COUNT <= NOT_AN_EXIT, "no exit has this slot");
+
+void vmx_run(struct vcpu *vcpu)
 {
+    struct vmx_vcpu *v = vmx_vcpu(vcpu);
     const struct timers *timers = vcpu->timers;
     const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
     const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
-    if (vcpu->launch != LAUNCH_NEEDED)
-        vcpu->launch = LAUNCH_DONE_STACK_MOVED;
+    uint32_t reason = NOT_AN_EXIT;
+    if (v->launch != LAUNCH_NEEDED)
+        v->launch = LAUNCH_DONE_STACK_MOVED;
 
-    bool runs = vcpu_prepare(vcpu);
-    uint64_t now = cpu_rdtsc(), ticks = ticks_left(timers, now);
-    while (runs) {
+    for (;;) {
+        bool runs = true;
+        uint64_t now = cpu_rdtsc(), next = timers->next, ticks = next - now;
+        if (vcpu->attention || now >= next) {
+            runs = prepare(vcpu);
+            now = cpu_rdtsc();
+            next = timers->next;
+            ticks = next > now ? next - now : 0;
+        }
+        account(vcpu, reason, now);
+        if (!runs)
+            return;
         arm_deadline(ticks, now, shift);
-        unsigned failed = vmx_enter(&vcpu->regs, vcpu->launch);
+        const unsigned failed = vmx_enter(&vcpu->regs, v->launch);
         if (failed != 0) {
-            vcpu_report_failed_entry(vcpu, failed);
-            break;
+            vmx_report_failed_entry(vcpu, failed);
+            return;
         }
         vcpu->tsc_exit = cpu_rdtsc();
-        vcpu->launch = LAUNCH_DONE;
-        uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+        v->launch = LAUNCH_DONE;
+        reason = (uint32_t)vmread(VMCS_EXIT_REASON);
         exit_dispatch(vcpu, reason);
-
-        now = cpu_rdtsc();
-        const uint64_t next = timers->next;
-        if (!vcpu->attention && now < next) {
-            account(vcpu, reason, now);
-            ticks = next - now;
-            continue;
-        }
-        runs = vcpu_prepare(vcpu);
-        now = cpu_rdtsc();
-        account(vcpu, reason, now);
-        ticks = ticks_left(timers, now);
     }
 }

@@ -7,7 +7,9 @@
 #include "arch/panic.h"
 #include "arch/string.h"
 #include "mm/page_alloc.h"
+#include "vmx/exit.h"
 #include "vmx/insn.h"
+#include "vmx/vcpu.h"
 
 #define FEATURE_CONTROL_LOCK (1ull << 0)
 #define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */
@@ -81,7 +83,7 @@ static void log_weaknesses(void)
         log_line("vmx: a hostile guest may stop this CPU by its page sizes (CVE-2018-12207)");
 }
 
-enum status vmx_init(void)
+static enum status vmx_probe(struct engine_facts *facts)
 {
     if ((cpu_cpuid(1, 0).ecx >> 5 & 1) == 0) {
         log_line("error: this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it");
@@ -105,10 +107,18 @@ enum status vmx_init(void)
     log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
     log_weaknesses();
+    *facts = (struct engine_facts){
+        .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
+        .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),
+        .xsaves = control_allowed(caps.proc2, PROC2_XSAVES),
+        .la57 = (caps.cr4_fixed1 & CR4_LA57) != 0,
+        .pages_1g = (caps.ept_vpid & EPTCAP_1G) != 0,
+        .cr4_allowed = caps.cr4_fixed1,
+    };
     return OK;
 }
 
-enum status vmx_enable(struct cpu *cpu)
+static enum status vmx_cpu_on(struct cpu *cpu)
 {
     if (feature_control_open() != OK) {
         log_line("error: CPU %u: the firmware has locked VT-x off", cpu->index);
@@ -132,7 +142,7 @@ enum status vmx_enable(struct cpu *cpu)
     cpu_write_cr4((cpu_read_cr4() | CR4_VMXE | caps.cr4_fixed0) & caps.cr4_fixed1);
     if (!vmxon(cpu->vmxon_region)) {
         cpu_write_cr4(cpu_read_cr4() &
-                      ~CR4_VMXE); /* for vmx_disable(): there is nothing to leave */
+                      ~CR4_VMXE); /* for vmx_cpu_off(): there is nothing to leave */
         log_line("error: CPU %u: VMXON failed", cpu->index);
         return ERR_UNSUPPORTED;
     }
@@ -145,7 +155,7 @@ enum status vmx_enable(struct cpu *cpu)
     return OK;
 }
 
-void vmx_disable(void)
+static void vmx_cpu_off(void)
 {
     if ((cpu_read_cr4() & CR4_VMXE) == 0)
         return;
@@ -163,3 +173,33 @@ void vmx_insn_failed(const char *insn, uint32_t field, uint64_t value)
     panic("%s of %s (0x%x, value 0x%lx) failed, VM-instruction error %lu, caller %p", insn,
           vmcs_field_name(field), field, value, error, __builtin_return_address(0));
 }
+
+const struct engine vmx_engine = {
+    .name = "vtx",
+    .probe = vmx_probe,
+    .cpu_on = vmx_cpu_on,
+    .cpu_off = vmx_cpu_off,
+    .vm_create = vmx_vm_create,
+    .vm_destroy = vmx_vm_destroy,
+    .map = vmx_map,
+    .protect = vmx_protect,
+    .redirect = vmx_redirect,
+    .memory = vmx_memory,
+    .vcpu_create = vmx_vcpu_create,
+    .vcpu_destroy = vmx_vcpu_destroy,
+    .load = vmx_load,
+    .put = vmx_put,
+    .run = vmx_run,
+    .get_state = vmx_get_state,
+    .set_state = vmx_set_state,
+    .get_segment = vmx_get_segment,
+    .flush_tlb = vmx_flush_tlb,
+    .view = vmx_view,
+    .inject = vmx_inject,
+    .apic_changed = vmx_apic_changed,
+    .tsc_changed = vmx_tsc_changed,
+    .step = vmx_step,
+    .set_debug = vmx_set_debug,
+    .event_count = EXIT_REASON_COUNT,
+    .event_name = exit_reason_name,
+};

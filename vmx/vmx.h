@@ -3,16 +3,16 @@
 #pragma once
 
 #include "arch/percpu.h"
+#include "guest/vm/engine.h"
 #include "vmx/caps.h"
 #include "vmx/ept.h"
 
-/* Reads the capabilities and goes through the checklist of SDM chapter "Introduction to Virtual
- * Machine Extensions" and of what Nadir relies on; logs each thing that is missing, and which
- * fall-backs run. Called once on the boot CPU. ERR_UNSUPPORTED: the CPU cannot run Nadir;
- * ERR_DENIED: the firmware has locked VT-x off. */
-enum status vmx_init(void);
+/* The engine "vtx". Its probe() goes through the checklist of SDM chapter "Introduction to Virtual
+ * Machine Extensions" and of what Nadir relies on, and logs which fall-backs run; its cpu_on()
+ * enters VMX root operation (SDM, "Enabling and Entering VMX Operation"). */
+extern const struct engine vmx_engine;
 
-/* The capabilities that vmx_init has read; the same on all CPUs (vmx_enable checks that). */
+/* The capabilities that probe() has read; the same on all CPUs (cpu_on() checks that). */
 const struct vmx_caps *vmx_caps(void);
 
 /* What of the EPT this CPU can do, for ept_init(). */
@@ -20,9 +20,3 @@ struct ept_caps vmx_ept_caps(void);
 
 /* Whether the CPU virtualizes the local APIC: registers, delivery, xAPIC page and x2APIC MSRs. */
 bool vmx_has_apicv(void);
-
-/* Enters VMX root operation on the calling CPU (SDM, "Enabling and Entering VMX Operation"). */
-enum status vmx_enable(struct cpu *cpu);
-
-/* Leaves it, for power-off and reset, if in it: some firmware does not expect CR4.VMXE. */
-void vmx_disable(void);

@@ -78,8 +78,7 @@ unsigned control_write_efer(struct control_state *state, uint64_t value, uint64_
 {
     value = (value & ~EFER_LMA) | (state->efer & EFER_LMA); /* follows CR0.PG */
     const uint64_t changed = value ^ state->efer;
-    if ((value & ~efer_allowed) != 0 ||
-        ((changed & EFER_LME) != 0 && (state->cr0 & CR0_PG) != 0))
+    if ((value & ~efer_allowed) != 0 || ((changed & EFER_LME) != 0 && (state->cr0 & CR0_PG) != 0))
         return CONTROL_FAULT;
     state->efer = value;
     return (changed & EFER_NXE) != 0 ? CONTROL_FLUSH_TLB : 0;

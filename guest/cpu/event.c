@@ -25,7 +25,7 @@ bool event_combine(const struct event *first, struct event *exception)
         return second == BENIGN;
     const bool twice = class_of(vector) == CONTRIBUTORY && second == CONTRIBUTORY;
     if (twice || (class_of(vector) == PAGE_FAULT && second != BENIGN))
-        *exception = (struct event){
-            .info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | VECTOR_DOUBLE_FAULT};
+        *exception = (struct event){.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE |
+                                            VECTOR_DOUBLE_FAULT};
     return true;
 }

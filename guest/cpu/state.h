@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The architectural state of a virtual CPU, whole or in parts: what guest loaders decide, and what an
- * engine reads and writes. */
+/* The architectural state of a virtual CPU, whole or in parts: what guest loaders decide, and what
+ * an engine reads and writes. */
 #pragma once
 
 #include "arch/msr.h"

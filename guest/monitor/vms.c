@@ -81,7 +81,7 @@ static void leave_vm(struct vm *vm, struct vm_seat *seat)
         vcpu_load(last);
         vcpu_dump(last);
     }
-    vcpu_put_away(vm, seat);
+    vcpu_put_away();
 }
 
 /* Waits until *count is so many: for the others of the team, which are on their way. */
@@ -135,41 +135,26 @@ static void run_member(struct vm *vm, struct vm_seat *seat)
     arrive(&vm->seats_left); /* the last that is done with *vm */
 }
 
-static enum status create_vcpus(struct pc *pc)
-{
-    enum status s = OK;
-    for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
-        s = vcpu_create(&pc->cpu[i].vcpu, i == 0 ? &pc->boot : NULL);
-    return s;
-}
-
 /* One life of a VM. *again: its section asks for a restart. */
 static enum vms_outcome run_once(uint32_t index, const struct team *team, bool *again)
 {
     const struct vm_config *config = &vms.config->vm[index];
     struct pc_console console = vm_console_of(index, config);
-    enum vms_outcome outcome = VMS_FAILED;
     struct pc *pc;
     *again = false;
     if (pc_create(config, index, team->count, vms.host, &console, &pc) != OK)
         return VMS_CONFIG_ERROR;
-    enum status s = create_vcpus(pc);
-    if (s == OK) {
-        uint64_t ept = pc->vm.ept.table_pages * PAGE_SIZE;
-        log_line(
-            "%s: %lu MiB, %u vCPU%s, on CPU %u%s; the hypervisor's own memory: %lu KiB and %lu "
-            "KiB of EPT",
-            config->name, config->memory_mib, config->vcpus, config->vcpus == 1 ? "" : "s",
-            cpu_self()->index, team->count > 1 ? " and others" : "",
-            (vms.image_bytes + page_alloc_used_by_hypervisor() - ept) / 1024, ept / 1024);
-        run_team(pc, index, team);
-        outcome = ended_well(&pc->vm) ? VMS_OK : VMS_FAILED;
-        *again = action_after(config, &pc->vm) == ACTION_RESTART;
-    } else {
-        log_line("%s: no vCPU: %s", config->name, status_text(s));
-    }
-    for (uint32_t i = 0; i < pc->vm.vcpu_count; i++)
-        vcpu_destroy(&pc->cpu[i].vcpu);
+    struct engine_memory memory;
+    pc->vm.engine->memory(&pc->vm, &memory);
+    const uint64_t tables = memory.table_pages * PAGE_SIZE;
+    log_line("%s: %lu MiB, %u vCPU%s, on CPU %u%s; the hypervisor's own memory: %lu KiB and %lu "
+             "KiB of page tables",
+             config->name, config->memory_mib, config->vcpus, config->vcpus == 1 ? "" : "s",
+             cpu_self()->index, team->count > 1 ? " and others" : "",
+             (vms.image_bytes + page_alloc_used_by_hypervisor() - tables) / 1024, tables / 1024);
+    run_team(pc, index, team);
+    enum vms_outcome outcome = ended_well(&pc->vm) ? VMS_OK : VMS_FAILED;
+    *again = action_after(config, &pc->vm) == ACTION_RESTART;
     pc_destroy(pc);
     return outcome;
 }

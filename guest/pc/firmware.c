@@ -37,14 +37,14 @@ static void show(struct pc *pc, unsigned piece, uint64_t base, uint64_t bytes, b
     }
 }
 
-/* The memory that is shown: a vCPU may be on copies of its pages (exit_rom.c), which are read and
+/* The memory that is shown: a vCPU may be on copies of its pages (step.c), which are read and
  * written no longer. */
 static void map_shown(struct pc *pc, uint64_t base, uint64_t bytes, unsigned perms)
 {
     const uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(base), bytes);
     for (uint64_t at = 0; at < bytes; at += PAGE_SIZE)
-        if (ept_redirect(&pc->vm.ept, gpa(base + at), ptr_to_hpa(shown + at), perms) != OK)
-            panic("%s: no EPT entry for 0x%lx", pc->vm.name, base + at);
+        if (pc->vm.engine->redirect(&pc->vm, gpa(base + at), ptr_to_hpa(shown + at), perms) != OK)
+            panic("%s: nothing mapped at 0x%lx", pc->vm.name, base + at);
 }
 
 /* The guest has written PAM registers. */
@@ -59,9 +59,9 @@ static void shadow_changed(void *ctx)
         const bool is_ram = s.read_ram && s.write_ram;
         show(pc, piece, base, bytes, s.read_ram);
         guestmem_set_read_only(&pc->vm.mem, gpa(base), bytes, !is_ram);
-        map_shown(pc, base, bytes, is_ram ? EPT_RWX : EPT_R | EPT_X);
+        map_shown(pc, base, bytes, is_ram ? MAP_RWX : MAP_RX);
     }
-    vm_ept_changed(&pc->vm);
+    vm_memory_changed(&pc->vm);
 }
 
 /* A write to what is not RAM for reads and writes both. */
@@ -108,9 +108,9 @@ static void flash_mode_changed(void *ctx, bool array)
 {
     struct pc *pc = ctx;
     const struct vflash *flash = &pc->firmware.flash;
-    if (ept_protect(&pc->vm.ept, gpa(flash->base), flash->bytes, array ? EPT_R : 0) != OK)
+    if (pc->vm.engine->protect(&pc->vm, gpa(flash->base), flash->bytes, array ? MAP_R : 0) != OK)
         panic("%s: no EPT entries for its flash", pc->vm.name);
-    vm_ept_changed(&pc->vm);
+    vm_memory_changed(&pc->vm);
 }
 
 /* How many bytes of the image, from its start, are a volume for UEFI variables. */
@@ -126,14 +126,13 @@ static uint64_t variable_bytes(const uint8_t *rom, uint64_t size)
 
 static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
 {
-    struct ept *ept = &pc->vm.ept;
+    struct vm *vm = &pc->vm;
     uint8_t *rom = hpa_to_ptr(image);
     const uint64_t base = LAYOUT_4GIB - size, flash = variable_bytes(rom, size);
     enum status s = OK;
     for (uint64_t at = flash; at < size && s == OK;
-         at += PAGE_SIZE) /* for exit_rom.c, no larger pages */
-        s = ept_map(ept, gpa(base + at), hpa(image.v + at), PAGE_SIZE, EPT_R | EPT_X, MEMORY_WB,
-                    false);
+         at += PAGE_SIZE) /* for step.c, no larger pages */
+        s = vm->engine->map(vm, gpa(base + at), hpa(image.v + at), PAGE_SIZE, MAP_RX);
     if (s == OK)
         s = guestmem_add(&pc->vm.mem, gpa(base + flash), size - flash, rom + flash);
     if (s != OK)
@@ -141,7 +140,7 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
     guestmem_set_read_only(&pc->vm.mem, gpa(base + flash), size - flash, true);
     if (flash == 0)
         return OK;
-    s = ept_map(ept, gpa(base), image, flash, EPT_R, MEMORY_WB, false);
+    s = vm->engine->map(vm, gpa(base), image, flash, MAP_R);
     pc->firmware.flash = (struct vflash){
         .base = base,
         .bytes = flash,

@@ -4,6 +4,7 @@
 #include "guest/hypercall.h"
 
 #include "arch/log.h"
+#include "guest/cpu/control.h"
 #include "guest/pc/firmware_files.h"
 #include "guest/pc/layout.h"
 #include "guest/pc/pc_memory.h"
@@ -106,34 +107,38 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     const struct cpuid_facts facts = {
         .vcpus = config->vcpus,
         .tsc_hz = host->tsc_hz,
-        .rdtscp = host->rdtscp,
-        .invpcid = host->invpcid,
-        .xsaves = host->xsaves,
-        .la57 = host->la57,
+        .rdtscp = host->engine_facts.rdtscp,
+        .invpcid = host->engine_facts.invpcid,
+        .xsaves = host->engine_facts.xsaves,
+        .la57 = host->engine_facts.la57,
     };
     const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
     if (s != OK)
         return s;
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
+    vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & host->engine_facts.cr4_allowed;
     return msr_policy_init(&pc->msr, &vm->msrs, &vm->cpuid, host->microcode, host->tsc_hz);
 }
 
-static enum status make_cpu(struct pc *pc, uint32_t index, const struct pc_host *host)
+static enum status make_cpu(struct pc *pc, uint32_t index)
 {
     struct pc_cpu *cpu = &pc->cpu[index];
-    struct vcpu *vcpu = &cpu->vcpu;
-    vcpu_place(vcpu, &pc->vm, index);
+    struct vm *vm = &pc->vm;
     enum status s = page_alloc(1, 1, &cpu->apic_page);
     if (s == OK)
         s = page_alloc(1, 1, &cpu->posted_page);
+    if (s == OK)
+        s = vm->engine->vcpu_create(vm, &cpu->vcpu);
     if (s != OK)
         return s;
+    struct vcpu *vcpu = cpu->vcpu;
+    vcpu_init(vcpu, vm, index);
     struct vlapic_wiring wiring = {
         .page = hpa_to_ptr(cpu->apic_page),
         .posted = hpa_to_ptr(cpu->posted_page),
         .timers = vcpu->timers,
         .group = &pc->apics,
-        .line = host->line,
+        .line = vcpu_line(),
         .pic_acknowledge = index == 0 ? pic_acknowledge : NULL, /* the 8259 leads to it alone */
         .pic = &pc->pic,
         .tsc_offset = &vcpu->tsc_offset,
@@ -146,8 +151,7 @@ static enum status make_cpu(struct pc *pc, uint32_t index, const struct pc_host 
 }
 
 /* The interrupt controllers first: whoever raises a line at start must find them. */
-static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus,
-                                              const struct pc_host *host)
+static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
 {
     struct vm *vm = &pc->vm;
     const struct mmio_range ioapic = {VIOAPIC_BASE,  VIOAPIC_BASE + VIOAPIC_SIZE - 1,
@@ -155,7 +159,7 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus,
                                       vioapic_write, NULL};
     enum status s = OK;
     for (uint32_t i = 0; i < vcpus && s == OK; i++)
-        s = make_cpu(pc, i, host);
+        s = make_cpu(pc, i);
     if (s == OK)
         s = bus_add_mmio(&vm->bus, &ioapic);
     if (s == OK)
@@ -240,7 +244,9 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
 {
     const char *step = "CPUID and MSR tables";
     const uint64_t free_mib = page_alloc_free_bytes() / LAYOUT_MIB;
-    enum status s = pc_memory_create(pc, config->memory_mib, host);
+    enum status s = pc->vm.engine->vm_create(&pc->vm);
+    if (s == OK)
+        s = pc_memory_create(pc, config->memory_mib, host);
     if (s != OK) {
         log_line(
             "error: nadir.cfg:%u: [vm %s] has memory = %llu (MiB), but only %llu MiB are free: %s",
@@ -249,9 +255,11 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         return s;
     }
     s = make_policies(pc, config, host);
+    if (s == OK)
+        s = vcpu_msr_open(&pc->vm);
     if (s == OK) {
         step = "interrupt controllers";
-        s = make_interrupt_controllers(pc, config->vcpus, host);
+        s = make_interrupt_controllers(pc, config->vcpus);
     }
     if (s == OK) {
         step = "devices";
@@ -302,7 +310,10 @@ enum status pc_create(const struct vm_config *config, unsigned index, uint32_t s
     timers_add(&pc->vm.seat[0].timers, &pc->screen_timer);
     if (console->screen != NULL)
         timers_arm(&pc->vm.seat[0].timers, &pc->screen_timer, 0);
+    pc->vm.engine = host->engine;
     s = fill(pc, config, host);
+    for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
+        vcpu_set_initial(pc->vm.vcpu[i], i == 0 ? &pc->boot : NULL);
     if (s != OK) {
         pc_destroy(pc);
         return s;
@@ -313,13 +324,14 @@ enum status pc_create(const struct vm_config *config, unsigned index, uint32_t s
 
 void pc_destroy(struct pc *pc)
 {
-    for (uint32_t i = 0; i < pc->vm.vcpu_count; i++) {
-        if (pc->cpu[i].apic_page.v != 0)
-            page_free(pc->cpu[i].apic_page, 1);
-        if (pc->cpu[i].posted_page.v != 0)
-            page_free(pc->cpu[i].posted_page, 1);
+    struct vm *vm = &pc->vm;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        vcpu_destroy(vm->vcpu[i]);
+        page_free(pc->cpu[i].apic_page, 1);
+        page_free(pc->cpu[i].posted_page, 1);
     }
     firmware_destroy(pc);
     pc_memory_destroy(pc);
+    vm->engine->vm_destroy(vm);
     page_free(ptr_to_hpa(pc), pc->pages);
 }

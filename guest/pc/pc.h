@@ -52,10 +52,8 @@ struct pc_host {
     uint64_t tsc_hz;
     uint64_t epoch;     /* time of day: seconds since 1970 (UTC) */
     uint64_t microcode; /* IA32_BIOS_SIGN_ID */
-    struct ept_caps ept;
-    struct vcpu_line line;              /* from a local APIC to its vCPU */
-    bool rdtscp, invpcid, xsaves, la57; /* VMX lets a guest use them */
-    bool apic_access; /* VMX will virtualise the APIC page: it is to be mapped in the EPT */
+    const struct engine *engine;
+    struct engine_facts engine_facts;
 };
 
 struct pc_ram {
@@ -65,7 +63,7 @@ struct pc_ram {
 
 /* A CPU of the PC. */
 struct pc_cpu {
-    struct vcpu vcpu;
+    struct vcpu *vcpu;
     struct vlapic apic;
     hpa_t apic_page;   /* the virtual-APIC page */
     hpa_t posted_page; /* struct posted; a whole page, as one CPU emulator wants it aligned so */
@@ -105,12 +103,11 @@ struct pc {
 
 /* Makes VM number index as *config says, with its vCPUs on so many seats: zeroed RAM, EPT, tables,
  * devices at power-up, kernel loaded, pc->boot filled in. The seats' CPUs are the caller's to name;
- * then vcpu_create() of each pc->cpu[i].vcpu is to follow, of the first with &pc->boot. config must
- * stay where it is. On failure everything is given back, and a line in the log says why. A VM
- * restarts by pc_destroy() and pc_create(). */
+ * config must stay where it is. On failure everything is given back, and a line in the log says
+ * why. A VM restarts by pc_destroy() and pc_create(). */
 enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
                       const struct pc_host *host, const struct pc_console *console,
                       struct pc **out);
 
-/* Gives all memory back. The vCPUs are destroyed already. */
+/* Gives all memory back. Its vCPUs are loaded nowhere. */
 void pc_destroy(struct pc *pc);

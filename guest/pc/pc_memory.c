@@ -3,8 +3,6 @@
  * lies at the VGA's window is the VGA's memory: the first piece has that at least. */
 #include "guest/pc/pc_memory.h"
 
-#include "arch/panic.h"
-
 #include "guest/pc/layout.h"
 #include "mm/page_alloc.h"
 
@@ -16,7 +14,7 @@ static enum status add_range(struct pc *pc, hpa_t host, uint64_t base, uint64_t 
     const enum status s = guestmem_add(&pc->vm.mem, gpa(base), bytes, hpa_to_ptr(host));
     if (s != OK)
         return s;
-    return ept_map(&pc->vm.ept, gpa(base), host, bytes, EPT_RWX, MEMORY_WB, false);
+    return pc->vm.engine->map(&pc->vm, gpa(base), host, bytes, MAP_RWX);
 }
 
 /* The piece at 0. With firmware, [LAYOUT_SHADOW, 1 MiB) is apart, to be protected page by page. */
@@ -76,22 +74,11 @@ enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *
     if (mib == 0 || mib > MEMORY_MAX_MIB)
         return ERR_BAD_INPUT;
     const uint64_t bytes = mib * LAYOUT_MIB;
+    const bool pages_1g = host->engine_facts.pages_1g;
     pc->vm.memory_bytes = bytes;
-    enum status s = ept_init(&pc->vm.ept, &host->ept);
+    enum status s = add_ram(pc, 0, layout_below_4g(bytes), pages_1g);
     if (s == OK)
-        s = add_ram(pc, 0, layout_below_4g(bytes), host->ept.pages_1g);
-    if (s == OK)
-        s = add_ram(pc, LAYOUT_4GIB, layout_above_4g(bytes), host->ept.pages_1g);
-    if (s == OK && host->apic_access) {
-        s = page_alloc(1, 1, &pc->vm.apic_access_page);
-        if (s == OK)
-            s = ept_map(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), pc->vm.apic_access_page, PAGE_SIZE,
-                        EPT_RW, MEMORY_WB, false);
-    }
-    struct ept_error where;
-    if (s == OK && !ept_check(&pc->vm.ept, &where))
-        panic("EPT of %s: entry 0x%llx for 0x%llx at level %u is malformed", pc->vm.name,
-              (unsigned long long)where.entry, (unsigned long long)where.guest.v, where.level);
+        s = add_ram(pc, LAYOUT_4GIB, layout_above_4g(bytes), pages_1g);
     return s;
 }
 
@@ -99,7 +86,4 @@ void pc_memory_destroy(struct pc *pc)
 {
     for (uint32_t i = 0; i < pc->ram_count; i++)
         page_free_guest(pc->ram[i].base, pc->ram[i].pages);
-    if (pc->vm.apic_access_page.v != 0)
-        page_free(pc->vm.apic_access_page, 1);
-    ept_destroy(&pc->vm.ept);
 }

@@ -72,6 +72,25 @@ struct intc {
     bool (*write_deadline)(void *chip, uint64_t guest_tsc);
 };
 
+/* Offsets of registers in the page. */
+#define APIC_TPR 0x80u
+#define APIC_PPR 0xa0u
+#define APIC_ISR 0x100u
+#define APIC_TMR 0x180u
+#define APIC_IRR 0x200u
+
+/* The highest vector of the 256 bits at an offset of the page, or -1. */
+static inline int apic_highest_vector(const uint32_t *page, uint32_t offset)
+{
+#pragma GCC unroll 8
+    for (int word = 7; word >= 0; word--) {
+        uint32_t bits = __atomic_load_n(&page[offset / 4 + 4u * (uint32_t)word], __ATOMIC_RELAXED);
+        if (bits != 0)
+            return word * 32 + 31 - __builtin_clz(bits);
+    }
+    return -1;
+}
+
 /* What the device calls back. All but changed() may come from any CPU. */
 struct vcpu_line {
     void (*changed)(void *vcpu); /* IRR, ISR, TPR, TMR, LINT0, mode: look before the next entry */

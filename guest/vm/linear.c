@@ -7,23 +7,6 @@
 #include "arch/string.h"
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
-#include "vmx/insn.h"
-
-void linear_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
-{
-    cpu_write_cr2(address); /* the guest's CR2 stays in the CPU: the host takes no page faults */
-    vcpu_inject_exception_error(vcpu, VECTOR_PAGE_FAULT, error);
-}
-
-void linear_begin_rest(struct linear *linear)
-{
-    struct guest_paging *paging = &linear->paging;
-    if ((paging->cr4 & CR4_PKE) != 0)
-        paging->pkru = cpu_rdpkru(); /* the guest's: the host has no user pages */
-    for (uint32_t i = 0; i < 4; i++)
-        linear->pdpte[i] = vmread((enum vmcs_field)(VMCS_GUEST_PDPTE0 + 2 * i));
-    paging->pdpte = linear->pdpte;
-}
 
 static bool translate(struct linear *linear, uint64_t address, bool write, gpa_t *out)
 {
@@ -33,7 +16,7 @@ static bool translate(struct linear *linear, uint64_t address, bool write, gpa_t
     if (guestwalk_translate(&linear->vcpu->vm->mem, &linear->paging, gva(address),
                             write ? WALK_WRITE : WALK_READ, out, &error))
         return true;
-    linear_page_fault(linear->vcpu, address, error);
+    vcpu_inject_page_fault(linear->vcpu, address, error);
     return false;
 }
 
@@ -49,11 +32,12 @@ bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
         return false;
     if (linear->expected != 0 && out->at[0].v / PAGE_SIZE != linear->expected &&
         (out->first == bytes || out->at[1].v / PAGE_SIZE != linear->expected)) {
-        exit_flush_tlb(linear->vcpu); /* it may be the CPU that goes by what is no longer so */
+        linear->vcpu->engine->flush_tlb(linear->vcpu); /* it may go by what is no longer so */
         return false;
     }
-    if (breakpoints_on() && !linear->paging.implicit)
-        breakpoint_note(write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address, bytes);
+    if (breakpoints_on(linear) && !linear->paging.implicit)
+        linear->debug_hits |=
+            breakpoint_match(linear, write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address, bytes);
     return true;
 }
 
@@ -106,13 +90,12 @@ void linear_write(void *ctx, const struct emulate_place *place, const void *from
                        place->bytes - place->first);
 }
 
-static void segment_read(void *ctx, enum insn_segment segment, struct emulate_segment *out)
+static void segment_read(void *ctx, enum insn_segment number, struct emulate_segment *out)
 {
-    (void)ctx;
-    unsigned i = 2 * (unsigned)segment;
-    out->base = vmread((enum vmcs_field)(VMCS_GUEST_ES_BASE + i));
-    out->limit = (uint32_t)vmread((enum vmcs_field)(VMCS_GUEST_ES_LIMIT + i));
-    out->access = (uint32_t)vmread((enum vmcs_field)(VMCS_GUEST_ES_ACCESS + i));
+    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
+    struct boot_segment segment;
+    vcpu->engine->get_segment(vcpu, number, &segment);
+    *out = (struct emulate_segment){segment.base, segment.limit, segment.access};
 }
 
 static void raise(void *ctx, unsigned vector)
@@ -158,18 +141,18 @@ static bool x87_pending(void *ctx)
     return (status & 0x80) != 0;
 }
 
-struct emulate_env linear_environment(struct linear *linear, enum insn_mode mode)
+struct emulate_env linear_environment(struct linear *linear)
 {
     return (struct emulate_env){
         .gpr = linear->vcpu->regs.gpr,
         .rflags = &linear->paging.rflags,
-        .rip = vmread(VMCS_GUEST_RIP),
+        .rip = linear->rip,
         .cr0 = linear->paging.cr0,
         .cr4 = linear->paging.cr4,
         .xcr0 = linear->vcpu->xcr0,
-        .mode = mode,
+        .mode = linear->mode,
         .cpl = linear->paging.cpl,
-        .one_step = breakpoints_on(),
+        .one_step = breakpoints_on(linear),
         .ctx = linear,
         .translate = linear_translate,
         .read = linear_read,

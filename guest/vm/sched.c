@@ -180,7 +180,7 @@ void sched_run(struct vm *vm, struct vm_seat *seat)
         vcpu_load(vcpu);
         if (seat->vcpu_count > 1)
             start_turn(vm, seat, others);
-        vcpu_run(vcpu);
+        vcpu->engine->run(vcpu);
         __atomic_store_n(&seat->current, NULL, __ATOMIC_SEQ_CST);
     }
 }

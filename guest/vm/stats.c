@@ -4,7 +4,7 @@
 #include "arch/format.h"
 #include "arch/log.h"
 #include "arch/spinlock.h"
-#include "vmx/exit.h"
+#include "guest/vm/vcpu.h"
 
 static const char *end_name(enum vm_end end)
 {
@@ -29,12 +29,13 @@ static struct exit_stat sum_of(const struct vm *vm, unsigned reason)
 
 static void print_table(const struct vm *vm)
 {
-    log_line("%s: %-34s %10s %14s %8s", vm->name, "VM exits by reason", "count", "root ticks",
-             "each");
-    for (unsigned i = 0; i < EXIT_REASON_COUNT; i++) {
+    char head[40];
+    format_text(head, sizeof(head), "VM exits by reason (%s)", vm->engine->name);
+    log_line("%s: %-34s %10s %14s %8s", vm->name, head, "count", "root ticks", "each");
+    for (unsigned i = 0; i < vm->engine->event_count; i++) {
         const struct exit_stat e = sum_of(vm, i);
         if (e.count != 0)
-            log_line("%s: %-34s %10lu %14lu %8lu", vm->name, exit_reason_name(i), e.count,
+            log_line("%s: %-34s %10lu %14lu %8lu", vm->name, vm->engine->event_name(i), e.count,
                      e.tsc_root, e.tsc_root / e.count);
     }
 }
@@ -58,32 +59,33 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
 {
     static struct line line;
     static struct spinlock lock;
-    uint64_t ept_violations_ram = 0;
+    uint64_t faults_on_ram = 0;
+    struct engine_memory memory;
+    vm->engine->memory(vm, &memory);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        ept_violations_ram += vm->vcpu[i]->stats.ept_violations_ram;
+        faults_on_ram += vm->vcpu[i]->stats.faults_on_ram;
     spinlock_lock(&lock);
     line.length = 0;
-    append(
-        &line,
-        "nadir-stats: {\"vm\": \"%s\", \"end\": \"%s\", \"code\": %u, \"vcpus\": %u, \"cpus\": %u, "
-        "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
-        "\"exits\": {",
-        vm->name, end_name(vm->end), vm->end_code, vm->vcpu_count, vm->seat_count,
-        vm->tsc_first_entry, vm->tsc_end, root, idle);
+    append(&line,
+           "nadir-stats: {\"vm\": \"%s\", \"engine\": \"%s\", \"end\": \"%s\", \"code\": %u, "
+           "\"vcpus\": %u, \"cpus\": %u, "
+           "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
+           "\"exits\": {",
+           vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
+           vm->seat_count, vm->tsc_first_entry, vm->tsc_end, root, idle);
     const char *comma = "";
-    for (unsigned i = 0; i < EXIT_REASON_COUNT; i++) {
+    for (unsigned i = 0; i < vm->engine->event_count; i++) {
         const struct exit_stat e = sum_of(vm, i);
         if (e.count == 0)
             continue;
-        append(&line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma, exit_reason_name(i),
-               e.count, e.tsc_root);
+        append(&line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma,
+               vm->engine->event_name(i), e.count, e.tsc_root);
         comma = ", ";
     }
     append(&line,
            "}, \"ept_violations_ram\": %lu, \"ept_leaves\": {\"4k\": %lu, \"2m\": %lu, \"1g\": "
            "%lu}, \"memory_bytes\": %lu}\n",
-           ept_violations_ram, vm->ept.leaves[EPT_LEAF_4K], vm->ept.leaves[EPT_LEAF_2M],
-           vm->ept.leaves[EPT_LEAF_1G], vm->memory_bytes);
+           faults_on_ram, memory.leaves[0], memory.leaves[1], memory.leaves[2], vm->memory_bytes);
     log_bytes(line.text, line.length);
     spinlock_unlock(&lock);
 }
@@ -91,7 +93,7 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
 void stats_print(const struct vm *vm)
 {
     uint64_t root = 0, idle = 0, total = (vm->tsc_end - vm->tsc_first_entry) * vm->seat_count;
-    for (unsigned i = 0; i < EXIT_REASON_COUNT; i++)
+    for (unsigned i = 0; i < vm->engine->event_count; i++)
         root += sum_of(vm, i).tsc_root;
     for (uint32_t i = 0; i < vm->seat_count; i++)
         idle += vm->seat[i].tsc_idle;

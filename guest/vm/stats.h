@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a VM's exits cost from its first entry on, printed at its end as a table and as JSON. */
+/* What a VM's exits cost from its first entry on, by the events that its engine counts; printed at
+ * its end as a table and as JSON. */
 #pragma once
 
 #include <stdint.h>
 
-#define EXIT_REASON_COUNT 78  /* one more than the highest that the SDM defines */
-#define EXIT_REASON_SLOTS 128 /* a power of two, so that an index is a mask */
+#define STATS_EVENTS 128 /* an engine's events; a power of two, so that an index is a mask */
 
 struct exit_stat {
     uint64_t count;
@@ -14,8 +14,8 @@ struct exit_stat {
 
 /* Of one vCPU. */
 struct vcpu_stats {
-    uint64_t ept_violations_ram;
-    struct exit_stat exit[EXIT_REASON_SLOTS];
+    uint64_t faults_on_ram; /* exits on memory that the guest has: there should be none */
+    struct exit_stat exit[STATS_EVENTS];
 };
 
 struct vm;

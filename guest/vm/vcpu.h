@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A virtual CPU: its registers outside the VMCS, its run loop, how an event is queued for it. */
+/* A virtual CPU, whatever executes it: its registers, what it waits for, what is asked of it, and
+ * what its exits have in common under each engine. */
 #pragma once
 
+#include "guest/cpu/event.h"
 #include "guest/cpu/state.h"
 #include "guest/vm/intc.h"
 #include "guest/vm/vm.h"
 
-/* In the hardware's order. The RSP slot is unused: RSP is in the VMCS. */
+/* In the hardware's order. The RSP slot is the emulator's only: RSP is the engine's. */
 enum gpr {
     RAX,
     RCX,
@@ -50,23 +52,13 @@ enum {
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
-/* How far the VMCS has come. The last is told to vmx_enter() after each other user of the stack. */
-enum vcpu_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 3 };
-
-/* The registers that neither the VMCS nor struct guest_regs holds: they stay in the CPU, and are
- * saved here (and in the XSAVE area) only while another vCPU has it (vcpu_switch.c). */
-struct vcpu_saved {
-    uint64_t msr[6];
-    uint64_t dr[4], dr6, cr2;
-};
-
-/* Pages of ROM that one instruction writes to, while it does (exit_rom.c): a descriptor, a stack,
- * page tables. */
-#define ROM_STEP_PAGES 4
-struct rom_step {
+/* Pages that one instruction is executed on, while it is (step.c): a descriptor, a stack, page
+ * tables. */
+#define STEP_PAGES 4
+struct step {
     uint32_t count;
-    uint64_t guest[ROM_STEP_PAGES];
-    hpa_t copy[ROM_STEP_PAGES]; /* 0: not needed yet */
+    uint64_t guest[STEP_PAGES];
+    hpa_t copy[STEP_PAGES]; /* 0: not needed yet */
 };
 
 #define VCPU_NO_APIC_FRAME UINT64_MAX /* off, or in x2APIC mode */
@@ -74,15 +66,14 @@ struct rom_step {
 struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
+    const struct engine *engine;
     struct vm_seat *seat;
     struct timers *timers; /* the seat's: when the CPU has to leave the guest */
     uint8_t phys_bits;     /* MAXPHYADDR, as its CPUID says */
-    bool posting;          /* the CPU takes posted interrupts by itself */
-    uint16_t vpid;
-    uint32_t index;      /* from 0: the boot processor */
-    uint32_t apic_id;    /* the initial one: index */
-    uint64_t apic_frame; /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
-    uint8_t launch;      /* enum vcpu_launch */
+    bool posting;          /* the CPU takes posted interrupts by itself: set by the engine */
+    uint32_t index;        /* from 0: the boot processor */
+    uint32_t apic_id;      /* the initial one: index */
+    uint64_t apic_frame;   /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
     /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. Others
      * set it by vcpu_kick(). */
     bool attention;
@@ -92,74 +83,54 @@ struct vcpu {
     bool halted_nmi;      /* NMIs, */
     bool halted_trap;     /* a pending debug trap. The first is true while it runs. */
     uint32_t requests;    /* atomic */
-    bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
-
+    struct event event;   /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
     uint64_t tsc_exit;    /* host TSC when the current exit came, plus the time in HLT since */
-    uint32_t event; /* VM-entry interruption information to be used at the next entry; 0 = none */
-    uint32_t event_error; /* its error code and instruction length */
-    uint32_t event_length;
 
-    uint32_t proc, proc2; /* control words as they stand in the VMCS */
-    uint32_t tpr_threshold;
-    uint64_t eoi_exit[4];   /* the EOI-exit bitmap as it stands there */
-    uint32_t ept_seen;      /* the VM's ept_changes at its last INVEPT */
+    uint32_t memory_seen;   /* the VM's memory_changes at the last time that translations went */
     uint64_t unknown_at;    /* how many accesses had been emulated at the last that could not be, */
     uint64_t unknown_since; /* and since when none in between could be: host TSC, */
     uint32_t unknown_tries; /* and how often since */
+    uint64_t accesses;      /* of device memory, for the above */
     uint64_t xcr0;
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
     uint64_t misc_enable;
 
     struct intc intc; /* its local APIC; the device fills it in */
-    hpa_t vmcs;
-    hpa_t msr_bitmap;
-    struct rom_step rom_step;
-    hpa_t xsave_area; /* one page, where the seat has several vCPUs */
-    bool loaded_once; /* the VMCS has been filled in, and the registers beside it */
-    const struct boot_state *boot;
-    struct vcpu_saved saved;
+    struct step step;
+    bool started;                     /* has been loaded with a state to begin with */
+    const struct boot_state *initial; /* NULL: as after reset */
     struct vcpu_stats stats;
 };
 
-/* Gives a zeroed vCPU its number and its seat, before its local APIC is made. The VM's seat_count
- * is known. */
-static inline void vcpu_place(struct vcpu *vcpu, struct vm *vm, uint32_t index)
-{
-    vcpu->vm = vm;
-    vcpu->index = vcpu->apic_id = index;
-    vcpu->seat = vm_seat_of(vm, index);
-    vcpu->seat->vcpu_count++;
-    vcpu->timers = &vcpu->seat->timers;
-    vcpu->attention = true;
-    vcpu->apic_frame = VM_APIC_PAGE_GPA / PAGE_SIZE;
-    vm->vcpu[index] = vcpu;
-    vm->vcpu_count++;
-}
+/* Gives a vCPU that the engine has made its number and its seat, before its local APIC is made. The
+ * VM's seat_count is known. */
+void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index);
 
 /* The wires from a local APIC to a vCPU, but for the vCPU itself. */
 struct vcpu_line vcpu_line(void);
 
-/* Makes a placed vCPU of a VM whose tables, EPT and intc are filled in. state: the architectural
- * state in which it starts, which stays where it is; NULL: it waits for SIPI. */
-enum status vcpu_create(struct vcpu *vcpu, const struct boot_state *state);
+/* The last step of making one, when its intc is filled in. state: in which it starts, which stays
+ * where it is; NULL: it waits for SIPI. */
+void vcpu_set_initial(struct vcpu *vcpu, const struct boot_state *state);
 
-/* Frees its memory. No CPU has its VMCS any more: vcpu_put_away() was called on its seat's CPU. */
+/* Opens the MSRs that live in a vCPU in the VM's table; once per VM. */
+enum status vcpu_msr_open(struct vm *vm);
+
+/* Frees its memory. It is loaded nowhere. */
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* Makes it the vCPU of this CPU, its seat's: VMCS and registers, those of the one before saved. */
+/* Makes it the vCPU of this CPU, its seat's: the one before is put. */
 void vcpu_load(struct vcpu *vcpu);
 
-/* Takes a seat's vCPUs off this CPU at the VM's end: VMCLEAR, and no translation stays cached. */
-void vcpu_put_away(struct vm *vm, struct vm_seat *seat);
+/* Takes what is loaded off this CPU. */
+void vcpu_put_away(void);
 
-/* Debug registers and CR2 of the loaded vCPU as after INIT. */
-void vcpu_reset_debug(void);
-
-/* Runs the loaded vCPU until the VM ends, its turn is over, or it has nothing to do while its seat
- * has others. */
-void vcpu_run(struct vcpu *vcpu);
+/* For the engine, before an entry: runs timers that are due, does what has been asked for, waits
+ * while it halts. False: the engine is to return, for the turn is over, or the CPU has something
+ * else to do. The vCPU is loaded; not with the VM's lock held. */
+bool vcpu_prepare(struct vcpu *vcpu);
 
 /* Whether there is something to do for it: it runs, or would wake. On its seat's CPU, loaded or
  * not. */
@@ -188,17 +159,74 @@ static inline enum exit_action vcpu_return(struct vcpu *vcpu, int64_t result)
 }
 
 /* Queues an exception for the next entry. If another event was interrupted by this exit, the SDM's
- * rules ("Conditions for Generating a Double Fault") combine both; a triple fault ends the VM. */
+ * rules ("Conditions for Generating a Double Fault") combine both; a triple fault ends the VM. In
+ * real mode the error code is left out. */
 void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector);
 void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
 
-/* Prints the guest's registers, for a bad end of the VM or vm_show(). The VMCS is current. */
-void vcpu_dump(const struct vcpu *vcpu);
+/* Queues #PF for an address, with CR2. */
+void vcpu_inject_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error);
 
-/* After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
- * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.
- * failed: what vmx_enter() returned. */
-void vcpu_report_failed_entry(struct vcpu *vcpu, unsigned failed);
+/* Queues the #DB that these causes make, with DR6, DR7 and IA32_DEBUGCTL as its delivery leaves
+ * them. */
+void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes);
+
+/* #GP(0): what an illegal MSR, XCR or control-register value gives. */
+static inline enum exit_action vcpu_general_protection(struct vcpu *vcpu)
+{
+    vcpu_inject_exception_error(vcpu, 13, 0);
+    return EXIT_SAME;
+}
+
+/* Prints the guest's registers, for a bad end of the VM or vm_show(). The vCPU is loaded. */
+void vcpu_dump(struct vcpu *vcpu);
+
+/*
+ * Instructions, as each engine's exits find them: registers in vcpu->regs, RIP at the instruction.
+ * All: the vCPU is loaded, the VM's lock is not held.
+ */
+
+/* HLT: what ends it, as the state behind the instruction says: RFLAGS.IF is set, NMIs are not
+ * blocked, a debug trap is pending. */
+static inline enum exit_action vcpu_halt(struct vcpu *vcpu, bool open, bool nmi, bool trap)
+{
+    vcpu->activity = VCPU_HALTED;
+    vcpu->halted_nmi = nmi;
+    vcpu->halted_trap = trap;
+    __atomic_store_n(&vcpu->halted_open, open, __ATOMIC_SEQ_CST); /* see all_stuck(), sched.c */
+    vcpu->attention = true;
+    return EXIT_NEXT;
+}
+/* VMCALL. cpl: of the caller, 0 to 3. */
+enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl);
+/* CPUID: vcpu_cpuid() answers where nothing depends on the vCPU's state or ECX, which is the common
+ * and short way. False: vcpu_cpuid_dynamic() does, with CR4 as the guest has it. */
+static inline bool vcpu_cpuid(struct vcpu *vcpu)
+{
+    uint64_t *gpr = vcpu->regs.gpr;
+    const struct cpuid_entry *e = cpuid_table_first(&vcpu->vm->cpuid, (uint32_t)gpr[RAX]);
+    if (e->dynamic != 0)
+        return false;
+    gpr[RAX] = e->eax;
+    gpr[RBX] = e->ebx;
+    gpr[RCX] = e->ecx;
+    gpr[RDX] = e->edx;
+    return true;
+}
+enum exit_action __attribute__((noinline)) vcpu_cpuid_dynamic(struct vcpu *vcpu, uint64_t cr4);
+enum exit_action vcpu_rdmsr(struct vcpu *vcpu);
+enum exit_action vcpu_wrmsr(struct vcpu *vcpu);
+enum exit_action vcpu_xsetbv(struct vcpu *vcpu);
+
+/* IN and OUT of one element; bytes: 1, 2, 4. */
+enum exit_action vcpu_port_in(struct vcpu *vcpu, uint16_t port, unsigned bytes);
+enum exit_action vcpu_port_out(struct vcpu *vcpu, uint16_t port, unsigned bytes);
+
+/* A task switch that the CPU has found and checked the gate or descriptor of (SDM, "Treatment of
+ * Task Switches"). source: enum task_source; selector: of the new task's TSS; insn_length: of the
+ * instruction, for what comes by one. An event that is being delivered is in vcpu->event. */
+enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t selector,
+                                  unsigned insn_length);
 
 _Static_assert(offsetof(struct vcpu, regs) == 0 && sizeof(struct guest_regs) == 16 * 8,
-               "vmenter.asm counts on 16 registers in the hardware's order");
+               "assembly counts on 16 registers in the hardware's order");

@@ -4,13 +4,7 @@
 #include "arch/fault.h"
 #include "arch/format.h"
 #include "arch/lapic.h"
-#include "guest/cpu/event.h"
-#include "guest/cpu/state.h"
-#include "guest/vm/vcpu.h"
-#include "vmx/exit.h"
-#include "vmx/insn.h"
-#include "vmx/vmcs.h"
-#include "vmx/vmx.h"
+#include "guest/vm/step.h"
 
 #include <stdarg.h>
 
@@ -65,9 +59,9 @@ void vm_release(struct vm *vm)
         vcpu_kick(vm->vcpu[i]);
 }
 
-void vm_ept_changed(struct vm *vm)
+void vm_memory_changed(struct vm *vm)
 {
-    __atomic_add_fetch(&vm->ept_changes, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&vm->memory_changes, 1, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         vcpu_kick(vm->vcpu[i]);
 }
@@ -150,22 +144,16 @@ struct vcpu_line vcpu_line(void)
 static void take_init(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    if (vcpu->rom_step.count != 0)
-        (void)exit_monitor_trap(vcpu); /* the step that it was about to take is off */
-    const enum vmcs_field kept[] = {VMCS_GUEST_PAT, VMCS_GUEST_SYSENTER_CS, VMCS_GUEST_SYSENTER_ESP,
-                                    VMCS_GUEST_SYSENTER_EIP};
-    uint64_t value[sizeof(kept) / sizeof(kept[0])];
-    struct boot_state state = boot_state_reset(vcpu_signature(vcpu));
+    if (vcpu->step.count != 0) { /* the step that it was about to take is off */
+        (void)vcpu->engine->step(vcpu, false);
+        step_done(vcpu);
+    }
+    struct boot_state old, state = boot_state_reset(vcpu_signature(vcpu));
+    vcpu->engine->get_state(vcpu, STATE_CONTROL, &old);
     state.cr0 &= ~(CR0_CD | CR0_NW);
-    state.cr0 |= vmread(VMCS_CTRL_CR0_SHADOW) & (CR0_CD | CR0_NW);
-    for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-        value[i] = vmread(kept[i]);
-    vmcs_set_guest(vcpu, &state);
-    for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-        vmwrite(kept[i], value[i]);
-    exit_flush_tlb(vcpu);
-    vcpu_reset_debug();
-    vcpu->event = 0;
+    state.cr0 |= old.cr0 & (CR0_CD | CR0_NW);
+    vcpu->engine->set_state(vcpu, STATE_ALL & ~STATE_MSRS, &state);
+    vcpu->event.info = 0;
     vcpu->nmis_pending = 0;
     vm_lock(vm);
     vcpu->intc.init(vcpu->intc.chip);
@@ -180,8 +168,11 @@ static void take_init(struct vcpu *vcpu)
  * Multiple NMIs"): two that come while it is not in the guest are not one. */
 static void take_nmis(struct vcpu *vcpu, uint32_t taken)
 {
-    const bool in_handler = (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) != 0 ||
-                            (vcpu->event != 0 && (vcpu->event & EVENT_TYPE_MASK) == EVENT_NMI);
+    struct boot_state state;
+    vcpu->engine->get_state(vcpu, STATE_EVENTS, &state);
+    const uint32_t event = vcpu->event.info;
+    const bool in_handler = (state.interruptibility & BLOCKED_BY_NMI) != 0 ||
+                            (event != 0 && (event & EVENT_TYPE_MASK) == EVENT_NMI);
     const unsigned room = in_handler ? 1 : 2;
     const unsigned came = (taken & REQUEST_NMIS) == REQUEST_NMIS ? 2 : 1;
     const unsigned count = vcpu->nmis_pending + came;
@@ -198,9 +189,12 @@ void vcpu_take_requests(struct vcpu *vcpu)
         take_nmis(vcpu, taken);
     if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == VCPU_WAITS_FOR_SIPI) {
         const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
-        vmwrite(VMCS_GUEST_CS, page << 8);
-        vmwrite(VMCS_GUEST_CS_BASE, page << 12);
-        vmwrite(VMCS_GUEST_RIP, 0);
+        struct boot_state state;
+        vcpu->engine->get_state(vcpu, STATE_IP | STATE_SEGMENTS, &state);
+        state.cs.selector = (uint16_t)(page << 8);
+        state.cs.base = page << 12;
+        state.rip = 0;
+        vcpu->engine->set_state(vcpu, STATE_IP | STATE_SEGMENTS, &state);
         vcpu->activity = VCPU_RUNS;
     }
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A virtual machine as the VT-x engine runs it. guest/pc/pc.h builds the PC around it. */
+/* A virtual machine, whatever executes it. guest/pc/ builds the PC around it. */
 #pragma once
 
 #include "arch/spinlock.h"
@@ -8,9 +8,9 @@
 #include "drivers/bus/timers.h"
 #include "guest/cpu/cpuid_table.h"
 #include "guest/cpu/msr_table.h"
+#include "guest/vm/engine.h"
 #include "guest/vm/stats.h"
 #include "mm/guestmem.h"
-#include "vmx/ept.h"
 
 #define VM_APIC_PAGE_GPA     0xfee00000ull /* where local APICs are, unless moved */
 #define VM_MAX_HYPERCALLS    8
@@ -21,11 +21,13 @@
 struct cpu;
 struct vcpu;
 
-/* What a handler of a VM exit answers. A handler never writes RIP: exit_dispatch() does. */
+/* What a handler of an exit answers. A handler never writes RIP: the engine's dispatcher does. */
 enum exit_action {
     EXIT_NEXT,         /* emulated: step over the instruction */
-    EXIT_NEXT_DECODED, /* the same, by vcpu->insn_length: the exit reports no length */
+    EXIT_NEXT_DECODED, /* the same, by vcpu->insn_length: the engine knows no length */
     EXIT_SAME,         /* enter again where it was: retry, or an event has been queued */
+    EXIT_ITERATION, /* a part of a REP is done: RIP stays, but what ends at each instruction's end
+                     * ends here (SDM, "Repeated String Operations") */
 };
 
 /* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, ends with vcpu_return() of its result. */
@@ -49,23 +51,24 @@ struct vm_seat {
 struct vm {
     const char *name;
     unsigned index; /* from 0 */
+    const struct engine *engine;
+    void *engine_vm;
 
     struct guestmem mem;
-    struct ept ept;
     struct bus bus;
     struct cpuid_table cpuid;
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
+    uint64_t cr4_allowed;  /* what CR4 may have, by CPUID and engine */
     uint64_t memory_bytes;
-    uint32_t step_tables;                       /* pages of the EPT that exit_rom.c has added */
-    uint32_t request_count;                     /* of NMI, INIT and SIPI; atomic */
-    uint32_t ept_changes;                       /* how often vm_ept_changed() was called; atomic */
+    uint32_t step_pages;     /* that step.c has mapped where nothing was */
+    uint32_t request_count;  /* of NMI, INIT and SIPI; atomic */
+    uint32_t memory_changes; /* how often vm_memory_changed() was called; atomic */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
 
-    /* At VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses, as long as all vCPUs have their
-     * registers there: to others it would be memory. */
-    hpa_t apic_access_page;
-    uint32_t apics_elsewhere;
+    /* A debugger's: an instruction has been stepped, or INT3 met (enum debug_stop). True: the vCPU
+     * stays in front of it; false: the guest's own. NULL: there is none. Loaded. */
+    bool (*debug_stop)(struct vcpu *vcpu, unsigned stop);
 
     struct vcpu *vcpu[VM_MAX_VCPUS];
     uint32_t vcpu_count;
@@ -126,9 +129,9 @@ static inline bool vm_seat_must_stop(const struct vm_seat *seat)
     return __atomic_load_n(&seat->stop, __ATOMIC_SEQ_CST);
 }
 
-/* Permissions in the EPT have been changed: before a vCPU is entered again, what its CPU has cached
- * of the EPT is dropped, and those that run are made to leave for that soon. From any CPU. */
-void vm_ept_changed(struct vm *vm);
+/* The engine's mappings have been changed: before a vCPU is entered again, what its CPU has cached
+ * of them is dropped, and those that run are made to leave for that soon. From any CPU. */
+void vm_memory_changed(struct vm *vm);
 
 /* Asks that each vCPU prints where it stands, soon; the VM goes on. From any CPU. */
 void vm_show(struct vm *vm);

@@ -17,7 +17,7 @@
 #include "guest/pc/layout.h"
 #include "guest/pc/pc.h"
 #include "mm/page_alloc.h"
-#include "tests/unit/ept_lookup.h"
+#include "tests/unit/fake_engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,9 +134,7 @@ static struct pc_host host = {.cpuid = host_cpuid,
                               .tsc_hz = 100000000,
                               .epoch = 1700000000,
                               .microcode = 7ull << 32,
-                              .line = {.changed = ignore, .posted = ignore_posted},
-                              .ept = {.pages_2m = true, .phys_bits = 48},
-                              .apic_access = true};
+                              .engine = &fake_engine};
 static const struct pc_console console = {
     .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
 static struct pc *pc;
@@ -187,17 +185,14 @@ static void test_memory(void **state)
     (void)state;
     hpa_t at;
     unsigned perms;
-    assert_true(ept_check(&pc->vm.ept, NULL));
-    assert_true(ept_lookup(&pc->vm.ept, gpa(0x7c00), &at, &perms));
-    assert_int_equal(perms, EPT_RWX);
+    assert_true(fake_lookup(&pc->vm, gpa(0x7c00), &at, &perms));
+    assert_int_equal(perms, MAP_RWX);
     assert_int_equal(*(uint8_t *)hpa_to_ptr(at), 0xf4);
-    assert_true(ept_lookup(&pc->vm.ept, gpa(0xb8000), &at, NULL)); /* the screen: no exits */
+    assert_true(fake_lookup(&pc->vm, gpa(0xb8000), &at, NULL)); /* the screen: no exits */
     assert_ptr_equal(hpa_to_ptr(at), pc->vga.memory + 0x18000);
-    assert_true(ept_lookup(&pc->vm.ept, gpa((33u << 20) - 1), NULL, NULL));
-    assert_false(ept_lookup(&pc->vm.ept, gpa(33u << 20), NULL, NULL));
-    assert_true(ept_lookup(&pc->vm.ept, gpa(VM_APIC_PAGE_GPA), &at, NULL));
-    assert_int_equal(at.v, pc->vm.apic_access_page.v);
-    assert_int_equal(pc->vm.ept.leaves[EPT_LEAF_2M], 16);
+    assert_true(fake_lookup(&pc->vm, gpa((33u << 20) - 1), NULL, NULL));
+    assert_false(fake_lookup(&pc->vm, gpa(33u << 20), NULL, NULL));
+    assert_false(fake_lookup(&pc->vm, gpa(VM_APIC_PAGE_GPA), NULL, NULL)); /* the engine's affair */
 
     uint8_t byte = 1;
     assert_true(guestmem_read(&pc->vm.mem, gpa(0x200000), &byte, 1));
@@ -394,9 +389,9 @@ static void test_cmos_disks(void **state)
     }
 }
 
-void vm_ept_changed(struct vm *vm)
+void vm_memory_changed(struct vm *vm)
 {
-    vm->ept_changes++;
+    vm->memory_changes++;
 }
 
 #define ROM_BYTES 0x40000u
@@ -439,9 +434,9 @@ static uint8_t peek(uint64_t address)
     if (guestmem_slot(&pc->vm.mem, gpa(address)) == NULL)
         return (uint8_t)bus_mmio_read(&pc->vm.bus, address, 1);
     assert_true(guestmem_read(&pc->vm.mem, gpa(address), &byte, 1));
-    assert_true(ept_lookup(&pc->vm.ept, gpa(address), &at, &perms)); /* the CPU reads the same */
+    assert_true(fake_lookup(&pc->vm, gpa(address), &at, &perms)); /* the CPU reads the same */
     assert_int_equal(*(uint8_t *)hpa_to_ptr(at), byte);
-    assert_int_equal((perms & EPT_W) != 0, guestmem_is_writable(&pc->vm.mem, gpa(address)));
+    assert_int_equal((perms & MAP_W) != 0, guestmem_is_writable(&pc->vm.mem, gpa(address)));
     return byte;
 }
 
@@ -461,7 +456,6 @@ static void test_reset_vector(void **state)
     (void)state;
     assert_int_equal(pc->boot.cs.base + pc->boot.rip, 0xfffffff0);
     assert_int_equal(pc->boot.cr0, 0x60000010);
-    assert_true(ept_check(&pc->vm.ept, NULL));
     assert_int_equal(peek(0xfffffff0), 0x3f);
     assert_int_equal(peek(0xfffc2000), 0x02);
     assert_int_equal(peek(0xffff0), 0x3f);
@@ -484,7 +478,7 @@ static void test_reset_vector(void **state)
 static void test_shadowing(void **state)
 {
     (void)state;
-    const uint32_t changes = pc->vm.ept_changes;
+    const uint32_t changes = pc->vm.memory_changes;
     set_pam(0, 0x20); /* 0xf0000: writes to RAM, reads from ROM */
     poke(0xf1234, 0x77);
     assert_int_equal(peek(0xf1234), 0x31);
@@ -507,21 +501,20 @@ static void test_shadowing(void **state)
     assert_int_equal(peek(0xc8000), 1);
     assert_int_equal(peek(0xcbfff), 2);
     assert_int_equal(peek(0xcc000), 0xff);
-    assert_int_equal(pc->vm.ept_changes - changes, 5);
-    assert_true(ept_check(&pc->vm.ept, NULL));
+    assert_int_equal(pc->vm.memory_changes - changes, 5);
 }
 
-/* PAM is written while another vCPU has a copy of a page in its place, as by exit_rom.c. */
+/* PAM is written while another vCPU has a copy of a page in its place, as by step.c. */
 static void test_shadow_in_step(void **state)
 {
     (void)state;
     hpa_t copy;
     assert_int_equal(page_alloc(1, 1, &copy), OK);
-    assert_int_equal(ept_redirect(&pc->vm.ept, gpa(0xf1000), copy, EPT_RWX), OK);
+    assert_int_equal(fake_engine.redirect(&pc->vm, gpa(0xf1000), copy, MAP_RWX), OK);
     set_pam(0, 0x30);
     poke(0xf1234, 0x77);
     assert_int_equal(peek(0xf1234), 0x77);
-    assert_int_equal(ept_redirect(&pc->vm.ept, gpa(0xf1000), copy, EPT_RWX), OK);
+    assert_int_equal(fake_engine.redirect(&pc->vm, gpa(0xf1000), copy, MAP_RWX), OK);
     set_pam(0, 0x00);
     assert_int_equal(peek(0xf1234), 0x31);
     page_free(copy, 1);
@@ -533,16 +526,16 @@ static void test_variables(void **state)
     const uint64_t base = 0x100000000 - ROM_BYTES, at = base + 0x1800;
     uint8_t *rom = (uint8_t *)(uintptr_t)config.firmware.base;
     unsigned perms;
-    assert_true(ept_lookup(&pc->vm.ept, gpa(at), NULL, &perms));
-    assert_int_equal(perms, EPT_R);
+    assert_true(fake_lookup(&pc->vm, gpa(at), NULL, &perms));
+    assert_int_equal(perms, MAP_R);
     poke(at, 0x20); /* erase */
-    assert_false(ept_lookup(&pc->vm.ept, gpa(at), NULL, NULL));
+    assert_false(fake_lookup(&pc->vm, gpa(at), NULL, NULL));
     poke(at, 0xd0);
     assert_int_equal(peek(at), 0x80);
     poke(at, 0x10); /* program */
     poke(at, 0x5a);
     poke(at, 0xff); /* read */
-    assert_true(ept_lookup(&pc->vm.ept, gpa(at), NULL, &perms));
+    assert_true(fake_lookup(&pc->vm, gpa(at), NULL, &perms));
     assert_int_equal(peek(at), 0x5a);
     assert_int_equal(peek(at + 1), 0xff);
     poke(base + VARIABLES, 0x10); /* behind the variables it is ROM */

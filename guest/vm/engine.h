@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What executes the guests: the one interface between a virtual machine and its engine. guest/ and
+ * drivers/ know nothing else of an engine; an engine knows nothing of devices, consoles and
+ * configurations. boot/main.c names the engines there are.
+ *
+ * An engine embeds struct vcpu as the first member of its own virtual CPU, and hangs what it needs
+ * for a VM at vm->engine_vm. Where a function says "loaded", the vCPU is the calling CPU's, by
+ * load(); interrupts of the host are off in all of them.
+ */
+#pragma once
+
+#include "arch/addr.h"
+#include "arch/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct boot_segment;
+struct boot_state;
+struct cpu;
+struct event;
+struct linear;
+struct vcpu;
+struct vm;
+
+/* What a guest may do with a page of its physical memory. */
+enum map_perms { MAP_R = 1, MAP_W = 2, MAP_X = 4, MAP_RW = 3, MAP_RX = 5, MAP_RWX = 7 };
+
+/* What an engine can let a guest use on this machine, beside what its CPUID tells. */
+struct engine_facts {
+    bool rdtscp, invpcid, xsaves, la57;
+    bool pages_1g;        /* RAM is worth being aligned for pages of 1 GiB */
+    uint64_t cr4_allowed; /* bits that a guest's CR4 can have at all */
+};
+
+/* The memory that an engine holds for a VM, for the accounts. */
+struct engine_memory {
+    uint64_t table_pages; /* 4 KiB each */
+    uint64_t leaves[3];   /* mappings of 4 KiB, 2 MiB, 1 GiB */
+};
+
+/* What a debugger wants to see of a vCPU: engine->set_debug(). */
+enum debug_stop {
+    DEBUG_STEP = 1,       /* each instruction */
+    DEBUG_BREAKPOINT = 2, /* INT3, before the guest does */
+};
+
+struct engine {
+    const char *name; /* as in nadir.cfg: "vtx" */
+
+    /* Machine: once on the boot CPU, before all else: fills in *facts, or logs each thing that is
+     * missing (ERR_UNSUPPORTED) or switched off (ERR_DENIED). */
+    enum status (*probe)(struct engine_facts *facts);
+    /* On each CPU, before a vCPU is loaded there; logs why not. Off: before power-off or reset,
+     * harmless where it was not on. */
+    enum status (*cpu_on)(struct cpu *cpu);
+    void (*cpu_off)(void);
+
+    /* VM: before its memory is mapped and its vCPUs are made; after they are gone. From any CPU. */
+    enum status (*vm_create)(struct vm *vm);
+    void (*vm_destroy)(struct vm *vm);
+
+    /*
+     * Memory: whole pages of 4 KiB, write-back. With the VM's lock held, or before it runs. What is
+     * changed behind the back of a running VM is followed by one vm_memory_changed().
+     * map(): where nothing is mapped yet. protect(): perms 0 hides the range. redirect(): another
+     * host page at one that is mapped by itself. ERR_BAD_INPUT: not so; ERR_NO_MEMORY.
+     */
+    enum status (*map)(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms);
+    enum status (*protect)(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms);
+    enum status (*redirect)(struct vm *vm, gpa_t page, hpa_t host, unsigned perms);
+    void (*memory)(const struct vm *vm, struct engine_memory *out);
+
+    /* vCPU: allocates it zeroed, to be filled in by vcpu_init(); gives all back, of one that is
+     * loaded nowhere. create() after the VM's tables (CPUID, MSRs) are complete. */
+    enum status (*vcpu_create)(struct vm *vm, struct vcpu **out);
+    void (*vcpu_destroy)(struct vcpu *vcpu);
+    /* Makes it this CPU's, where none is loaded, with all of its state; and takes it off again,
+     * after which any other CPU may load it. */
+    void (*load)(struct vcpu *vcpu);
+    void (*put)(struct vcpu *vcpu);
+    /* Executes the guest. Before each entry that something has been asked for (vcpu->attention) or
+     * is due, it calls vcpu_prepare(), and returns where that says so, or when the VM is at its
+     * end. Loaded. */
+    void (*run)(struct vcpu *vcpu);
+
+    /* State, in parts (enum state_part): read what parts names into *out; write those from *in.
+     * Translations that depend on what is written are dropped. Loaded. */
+    void (*get_state)(struct vcpu *vcpu, unsigned parts, struct boot_state *out);
+    void (*set_state)(struct vcpu *vcpu, unsigned parts, const struct boot_state *in);
+    /* The hidden part of one segment register, STATE_ES to STATE_TR. Loaded. */
+    void (*get_segment)(struct vcpu *vcpu, unsigned number, struct boot_segment *out);
+    /* Drops cached translations of linear addresses. Loaded. */
+    void (*flush_tlb)(struct vcpu *vcpu);
+    /* What an access to linear memory needs to know of the vCPU. Loaded. */
+    void (*view)(struct vcpu *vcpu, struct linear *out);
+
+    /* An exception, after the rules of double faults, becomes the event of the next entry: RF, and
+     * what the delivery before it leaves behind, are the engine's. Loaded. */
+    void (*inject)(struct vcpu *vcpu, const struct event *event);
+    /* Mode or address of its local APIC have changed; its tsc_offset has. Loaded. */
+    void (*apic_changed)(struct vcpu *vcpu);
+    void (*tsc_changed)(struct vcpu *vcpu);
+    /* Runs one instruction, or one delivery of an event, and calls step_done() (guest/vm/step.h)
+     * then; off again without a call. False: it cannot. Loaded. */
+    bool (*step)(struct vcpu *vcpu, bool on);
+    /* Has vm->debug_stop called for these (enum debug_stop), or no longer. False: it cannot.
+     * Loaded. */
+    bool (*set_debug)(struct vcpu *vcpu, unsigned stops);
+
+    /* The events that vcpu->stats counts: below event_count, each with a name of lower-case
+     * letters, never NULL. */
+    unsigned event_count;
+    const char *(*event_name)(unsigned event);
+};

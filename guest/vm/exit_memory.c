@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest has touched device memory, or none: its instruction is emulated. */
+#include "arch/fault.h"
+#include "arch/string.h"
+#include "guest/vm/access.h"
+#include "guest/vm/breakpoint.h"
+#include "guest/vm/exits.h"
+#include "guest/vm/step.h"
+
+/* How long and how often, both, something that is not emulated is tried again: 1/4 s. */
+#define TRYING_PER_SECOND 4
+#define ENOUGH_TRIES      1000
+
+/*
+ * An instruction that is not emulated may be another one than that which has exited: one that
+ * another CPU has put there meanwhile, as debuggers do with INT3. Then the CPU, which executes the
+ * new one, does not come here again; but for those that are changed back and forth, of which each
+ * try has its chance to meet the same one twice. What comes again for long enough, and often
+ * enough, is what is there. Only the end of the VM waits for that.
+ */
+static bool may_have_changed(struct vcpu *vcpu)
+{
+    if (vcpu->accesses != vcpu->unknown_at + 1) {
+        vcpu->unknown_since = vcpu->tsc_exit;
+        vcpu->unknown_tries = 0;
+    }
+    vcpu->unknown_at = vcpu->accesses;
+    return vcpu->vm->vcpu_count > 1 &&
+           (++vcpu->unknown_tries < ENOUGH_TRIES ||
+            vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers->hz / TRYING_PER_SECOND);
+}
+
+static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
+                                     uint64_t address)
+{
+    if (step_is_possible(vcpu, address))
+        return step_begin(vcpu, address);
+    if (may_have_changed(vcpu))
+        return EXIT_SAME;
+    char hex[3 * INSN_MAX_BYTES + 1] = "";
+    static const char digits[] = "0123456789abcdef";
+    for (unsigned i = 0; i < count; i++) {
+        hex[3 * i] = digits[bytes[i] >> 4];
+        hex[3 * i + 1] = digits[bytes[i] & 15];
+        hex[3 * i + 2] = i + 1 < count ? ' ' : '\0';
+    }
+    vm_end_format(vcpu->vm, VM_CRASH, 0,
+                  "an instruction on device memory at 0x%llx is not emulated: %s",
+                  (unsigned long long)address, hex);
+    return EXIT_SAME;
+}
+
+/* What the fetch has brought. */
+struct fetched {
+    unsigned count;
+    uint32_t fault;
+    gva_t fault_at;
+    uint8_t bytes[INSN_MAX_BYTES];
+};
+
+/* Whether the operand is where the CPU has met the device: another CPU may have changed the
+ * instruction since. What cannot be told in short is told by a translation. */
+static bool __attribute__((noinline))
+is_as_reported(const struct linear *linear, struct insn insn, const struct memory_access *access)
+{
+    return linear->mode == INSN_64 && insn.segment < SEG_FS && insn.base != RSP &&
+           access->has_linear &&
+           insn_address(&insn, linear->vcpu->regs.gpr, linear->rip) == access->linear;
+}
+
+/*
+ * MOV between a register or a constant and device memory: nearly every access that drivers make.
+ * The CPU has made all checks for the access that it has reported, and the guest-physical address
+ * is known, so nothing is left to compute. False: not such an instruction, or one that the CPU has
+ * not checked, as the code has been changed since.
+ */
+static inline bool move_directly(const struct linear *linear, const struct insn *insn,
+                                 const struct memory_access *access)
+{
+    struct vcpu *vcpu = linear->vcpu;
+    uint64_t *gpr = vcpu->regs.gpr;
+    const uint64_t address = access->address;
+    const bool wanted = insn->form == INSN_REG_MEM ? access->read : access->write;
+    if (!wanted || (address & (insn->mem_bytes - 1u)) != 0 || breakpoints_on(linear))
+        return false;
+    if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
+        gpr[insn->reg] = access_mmio_read(vcpu, address, insn->mem_bytes);
+    else if (insn->form == INSN_REG_MEM)
+        insn_set_reg(insn, gpr, access_mmio_read(vcpu, address, insn->mem_bytes));
+    else if (insn->form == INSN_MEM_REG)
+        access_mmio_write(vcpu, address, insn->mem_bytes, insn_get_reg(insn, gpr));
+    else
+        access_mmio_write(vcpu, address, insn->mem_bytes, insn->imm);
+    vcpu->insn_length = insn->length;
+    return true;
+}
+
+/* Everything else, with the whole of the checks. */
+static enum exit_action emulate_whole(struct linear *linear, const struct insn *insn,
+                                      uint64_t address)
+{
+    struct vcpu *vcpu = linear->vcpu;
+    const bool one_operand =
+        insn->form != INSN_STRING && insn->op != INSN_PUSH && insn->op != INSN_POP;
+    linear->expected = one_operand && vcpu->vm->vcpu_count > 1 ? address / PAGE_SIZE : 0;
+    const struct emulate_env env = linear_environment(linear);
+    const uint64_t rflags = linear->paging.rflags;
+    struct boot_state state;
+    vcpu->engine->get_state(vcpu, STATE_IP, &state);
+    vcpu->regs.gpr[RSP] = state.rsp;
+    vcpu->insn_length = insn->length;
+    vm_lock(vcpu->vm);
+    const enum emulate_result result = insn_emulate(insn, &env);
+    vm_unlock(vcpu->vm);
+    if (result == EMULATE_FAULT) /* what breakpoints have met has not come about */
+        return EXIT_SAME;
+    linear->rsp = vcpu->regs.gpr[RSP];
+    linear->changed =
+        linear->paging.rflags != rflags || linear->rsp != state.rsp || linear->debug_hits != 0;
+    return result == EMULATE_DONE ? EXIT_NEXT_DECODED : EXIT_ITERATION;
+}
+
+static enum exit_action __attribute__((noinline))
+decode_and_emulate(struct linear *linear, struct fetched *code, const struct memory_access *access)
+{
+    struct vcpu *vcpu = linear->vcpu;
+    struct insn insn;
+    vcpu->accesses++;
+    if (code->count < INSN_MAX_BYTES && code->fault == 0) { /* beyond RAM, where ones are read */
+        memset(code->bytes + code->count, 0xff, INSN_MAX_BYTES - code->count);
+        code->count = INSN_MAX_BYTES;
+    }
+    switch (insn_decode(&insn, code->bytes, code->count, linear->mode)) {
+    case INSN_OK: break;
+    case INSN_TOO_LONG: return vcpu_general_protection(vcpu);
+    case INSN_UNDEFINED: vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE); return EXIT_SAME;
+    case INSN_TRUNCATED: /* its page has gone since the CPU fetched it */
+        vcpu_inject_page_fault(vcpu, code->fault_at.v, code->fault);
+        return EXIT_SAME;
+    case INSN_UNKNOWN: return not_emulated(vcpu, code->bytes, code->count, access->address);
+    }
+    if (insn.op == INSN_MOV && insn.reg != RSP &&
+        (vcpu->vm->vcpu_count == 1 || is_as_reported(linear, insn, access)) &&
+        move_directly(linear, &insn, access))
+        return EXIT_NEXT_DECODED;
+    return emulate_whole(linear, &insn, access->address);
+}
+
+enum exit_action exit_memory_access(struct linear *linear, const struct memory_access *access)
+{
+    struct fetched code;
+    struct insn insn;
+    code.count = linear_fetch(linear, code.bytes, &code.fault, &code.fault_at);
+    /* The quick decoder tells no operand. Where other CPUs may have changed the instruction, that
+     * is needed, to see whether it is still about this address. */
+    if (linear->mode == INSN_64 && code.count == INSN_MAX_BYTES &&
+        linear->vcpu->vm->vcpu_count == 1 && insn_decode_mov(&insn, code.bytes) &&
+        move_directly(linear, &insn, access))
+        return EXIT_NEXT_DECODED;
+    return decode_and_emulate(linear, &code, access);
+}
+
+enum exit_action exit_memory_fetch(struct vcpu *vcpu, uint64_t address)
+{
+    if (step_is_device_memory(vcpu, address))
+        return step_begin(vcpu, address);
+    vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
+    return EXIT_SAME;
+}
+
+void exit_memory_delivery(struct vcpu *vcpu, uint64_t address)
+{
+    if (step_is_possible(vcpu, address))
+        (void)step_begin(vcpu, address);
+    else /* no kernel can mean that */
+        vm_end_format(vcpu->vm, VM_CRASH, 0,
+                      "an event was to be delivered through 0x%llx, which is a device",
+                      (unsigned long long)address);
+}
+
+enum exit_action exit_memory_walk(struct vcpu *vcpu, uint64_t address)
+{
+    if (step_is_possible(vcpu, address))
+        return step_begin(vcpu, address);
+    vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
+                  (unsigned long long)address);
+    return EXIT_SAME;
+}

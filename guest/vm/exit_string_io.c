@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* INS and OUTS, in bounded pieces through the guest's page tables. */
+#include "guest/vm/access.h"
+#include "guest/vm/breakpoint.h"
+#include "guest/vm/exits.h"
+
+#define MAX_REPEATS 512 /* per exit: a guest cannot hold the hypervisor with one instruction */
+#define CHUNK_BYTES 512
+
+/* One INS or OUTS. */
+struct string_io {
+    const struct string_access *a;
+    struct emulate_env env;
+    struct linear *linear;
+    bool down;
+};
+
+static uint64_t mask_of(unsigned bytes)
+{
+    return UINT64_MAX >> (64 - 8 * bytes);
+}
+
+static void write_register(uint64_t *reg, uint64_t value, unsigned bytes)
+{
+    /* SDM, "Address Size": 32-bit results are zero-extended, 16-bit ones leave the rest alone. */
+    *reg = bytes == 2 ? (*reg & ~0xffffull) | (value & 0xffff) : value & mask_of(bytes);
+}
+
+/* How many of the next elements lie in one page, in RAM and where the segment allows it; then
+ * *place is all of them. 1 where that is in doubt; 0: an exception has been raised. */
+static unsigned find_piece(struct string_io *io, uint64_t offset, unsigned most,
+                           struct emulate_place *place)
+{
+    uint64_t linear;
+    unsigned fault =
+        emulate_linear(&io->env, io->a->segment, offset, io->a->bytes, io->a->in, &linear);
+    if (fault != 0) {
+        io->env.raise(io->linear, fault);
+        return 0;
+    }
+    uint64_t in_page = linear % PAGE_SIZE, last = mask_of(io->a->addr_bytes);
+    uint64_t count = (io->down ? in_page + io->a->bytes : PAGE_SIZE - in_page) / io->a->bytes;
+    uint64_t wrap = (io->down ? offset + io->a->bytes : last - offset + 1) / io->a->bytes;
+    if (io->a->addr_bytes < 8 && wrap < count)
+        count = wrap;
+    if (count > most)
+        count = most;
+    if (in_page + io->a->bytes <= PAGE_SIZE && count > 1) {
+        unsigned bytes = (unsigned)count * io->a->bytes;
+        uint64_t low = io->down ? offset - (bytes - io->a->bytes) : offset;
+        if (emulate_linear(&io->env, io->a->segment, low, bytes, io->a->in, &linear) == 0) {
+            if (!linear_translate(io->linear, linear, bytes, io->a->in, place))
+                return 0;
+            if (guestmem_window(&io->linear->vcpu->vm->mem, place->at[0], bytes) != NULL)
+                return (unsigned)count;
+        }
+        (void)emulate_linear(&io->env, io->a->segment, offset, io->a->bytes, io->a->in, &linear);
+    }
+    return linear_translate(io->linear, linear, io->a->bytes, io->a->in, place) ? 1 : 0;
+}
+
+/* All elements of one place by the port's own way, if it has one; upwards only. */
+static bool move_string(struct string_io *io, const struct emulate_place *place, unsigned count)
+{
+    const struct port_string *string = bus_port_string(&io->linear->vcpu->vm->bus, io->a->port);
+    uint8_t chunk[CHUNK_BYTES];
+    if (string == NULL || io->down)
+        return false;
+    if (io->a->in) {
+        string->read(string->dev, io->a->bytes, chunk, count);
+        linear_write(io->linear, place, chunk);
+    } else {
+        linear_read(io->linear, place, chunk);
+        string->write(string->dev, io->a->bytes, chunk, count);
+    }
+    return true;
+}
+
+/* An element of 1, 2 or 4 bytes: for so few a call of memcpy() would be the largest part. */
+static inline uint32_t load_element(const uint8_t *at, unsigned bytes)
+{
+    uint32_t low = bytes == 1 ? at[0] : at[0] | (uint32_t)at[1] << 8;
+    return bytes < 4 ? low : low | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static inline void store_element(uint8_t *at, uint32_t value, unsigned bytes)
+{
+    at[0] = (uint8_t)value;
+    if (bytes > 1)
+        at[1] = (uint8_t)(value >> 8);
+    if (bytes == 4) {
+        at[2] = (uint8_t)(value >> 16);
+        at[3] = (uint8_t)(value >> 24);
+    }
+}
+
+/* An OUT may end the VM, or have the vCPU wait until the device takes more. */
+static bool goes_on(const struct vcpu *vcpu)
+{
+    return !vm_has_ended(vcpu->vm) && vcpu->activity == VCPU_RUNS;
+}
+
+/* Moves the elements of one place, in their order. Returns how many: fewer where an OUT is the last
+ * for now. */
+static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
+{
+    struct vm *vm = io->linear->vcpu->vm;
+    uint8_t chunk[CHUNK_BYTES];
+    unsigned done = 0;
+    if (!io->a->in)
+        linear_read(io->linear, place, chunk);
+    while (done < count && (io->a->in || goes_on(io->linear->vcpu))) {
+        uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->a->bytes;
+        if (io->a->in)
+            store_element(element, bus_port_read(&vm->bus, io->a->port, io->a->bytes),
+                          io->a->bytes);
+        else
+            bus_port_write(&vm->bus, io->a->port, io->a->bytes,
+                           load_element(element, io->a->bytes));
+        done++;
+    }
+    if (io->a->in)
+        linear_write(io->linear, place, chunk);
+    return done;
+}
+
+static void __attribute__((noinline, cold))
+note_breakpoints(struct linear *linear, uint16_t port, unsigned bytes)
+{
+    struct boot_state state;
+    linear->vcpu->engine->get_state(linear->vcpu, STATE_IP, &state);
+    linear->debug_hits |= breakpoint_match(linear, BREAKPOINT_IO, port, bytes);
+    linear->rsp = state.rsp;
+    linear->changed = linear->debug_hits != 0;
+}
+
+enum exit_action exit_string_io(struct linear *linear, const struct string_access *access)
+{
+    struct vcpu *vcpu = linear->vcpu;
+    const uint64_t rflags = linear->paging.rflags;
+    struct string_io io = {.a = access,
+                           .env = linear_environment(linear),
+                           .linear = linear,
+                           .down = (rflags & RFLAGS_DF) != 0};
+    const unsigned bytes = access->bytes, addr_bytes = access->addr_bytes;
+    uint64_t *gpr = vcpu->regs.gpr, *index = &gpr[access->in ? RDI : RSI];
+    uint64_t count = access->rep ? gpr[RCX] & mask_of(addr_bytes) : 1;
+    /* Traps come between iterations. */
+    unsigned left = (rflags & RFLAGS_TF) != 0 || io.env.one_step ? 1 : MAX_REPEATS;
+    while (left > 0 && count > 0 && goes_on(vcpu)) {
+        struct emulate_place place;
+        const unsigned most = left < CHUNK_BYTES / bytes ? left : CHUNK_BYTES / bytes;
+        unsigned n = find_piece(&io, *index & mask_of(addr_bytes),
+                                count < most ? (unsigned)count : most, &place);
+        if (n == 0)
+            return EXIT_SAME;
+        if (breakpoints_on(linear))
+            note_breakpoints(linear, access->port, bytes);
+        vm_lock(vcpu->vm);
+        if (!move_string(&io, &place, n))
+            n = move_piece(&io, &place, n);
+        vm_unlock(vcpu->vm);
+        const uint64_t step = (uint64_t)n * bytes;
+        write_register(index, io.down ? *index - step : *index + step, addr_bytes);
+        count -= n;
+        left -= n;
+        if (access->rep)
+            write_register(&gpr[RCX], count, addr_bytes);
+    }
+    return count > 0 ? EXIT_ITERATION : EXIT_NEXT;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Exits on memory and string I/O, decoded by the engine and handled alike under each. The engine
+ * has filled in a struct linear, and takes over what they have changed in it. Not with the VM's
+ * lock held. */
+#pragma once
+
+#include "guest/vm/linear.h"
+
+struct memory_access {
+    uint64_t address; /* guest-physical */
+    bool read, write; /* as far as the CPU wanted to do that at the address */
+    bool has_linear;  /* linear is told: where the VM has several vCPUs */
+    uint64_t linear;
+};
+
+/* An instruction has touched memory that is not mapped so: device memory, or nothing. *linear has
+ * been filled in. By the time that the instruction is fetched, another CPU of the guest may have
+ * put another there: it is carried out if it, too, is about this address. */
+enum exit_action exit_memory_access(struct linear *linear, const struct memory_access *access);
+
+/* The same for a fetch: as where nothing answers, the bytes read as ones, and FF FF is no
+ * instruction. */
+enum exit_action exit_memory_fetch(struct vcpu *vcpu, uint64_t address);
+
+/* An event's delivery (stack, IDT, TSS), which vcpu->event holds, has met such memory. Ends the VM,
+ * or lets the CPU go through with it. */
+void exit_memory_delivery(struct vcpu *vcpu, uint64_t address);
+
+/* The CPU's own walk of the guest's page tables has met such memory. */
+enum exit_action exit_memory_walk(struct vcpu *vcpu, uint64_t address);
+
+/* INS and OUTS. */
+struct string_access {
+    uint16_t port;
+    uint8_t bytes; /* of an element */
+    bool in, rep;
+    uint8_t segment, addr_bytes;
+};
+enum exit_action exit_string_io(struct linear *linear, const struct string_access *access);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The architectural state of a vCPU in and out of its VMCS and, for what the VMCS has no field for,
+ * the CPU itself. */
+#include "vmx/state.h"
+#include "arch/cpu.h"
+#include "arch/panic.h"
+#include "guest/vm/linear.h"
+#include "vmx/caps.h"
+#include "vmx/insn.h"
+#include "vmx/vmx.h"
+
+/* SDM, "Operations that Invalidate TLBs and Paging-Structure Caches". */
+void vmx_flush_tlb(struct vcpu *vcpu)
+{
+    const struct vmx_vcpu *v = vmx_vcpu(vcpu);
+    if ((v->proc2 & PROC2_VPID) != 0 && !invvpid(INVALIDATE_SINGLE, v->vpid))
+        panic("INVVPID failed");
+}
+
+void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct boot_segment *out)
+{
+    (void)vcpu;
+    *out = (struct boot_segment){
+        .selector = (uint16_t)vmread(field_of(VMCS_GUEST_ES, number)),
+        .access = (uint32_t)vmread(field_of(VMCS_GUEST_ES_ACCESS, number)),
+        .limit = (uint32_t)vmread(field_of(VMCS_GUEST_ES_LIMIT, number)),
+        .base = vmread(field_of(VMCS_GUEST_ES_BASE, number)),
+    };
+}
+
+static void set_segment(unsigned number, const struct boot_segment *segment)
+{
+    vmwrite(field_of(VMCS_GUEST_ES, number), segment->selector);
+    vmwrite(field_of(VMCS_GUEST_ES_LIMIT, number), segment->limit);
+    vmwrite(field_of(VMCS_GUEST_ES_ACCESS, number), segment->access);
+    vmwrite(field_of(VMCS_GUEST_ES_BASE, number), segment->base);
+}
+
+uint64_t vmx_guest_cr0(void)
+{
+    return (vmread(VMCS_GUEST_CR0) & ~CR0_HOST_OWNED) |
+           (vmread(VMCS_CTRL_CR0_SHADOW) & CR0_HOST_OWNED);
+}
+
+uint64_t vmx_guest_cr4(const struct vm *vm)
+{
+    const uint64_t owned = ~vm->cr4_allowed | CR4_MCE;
+    return (vmread(VMCS_GUEST_CR4) & ~owned) | (vmread(VMCS_CTRL_CR4_SHADOW) & owned);
+}
+
+/* The caches stay on in the CPU: guest RAM is coherent, and another VM's speed is not this one's to
+ * spoil. */
+void vmx_set_cr0(uint64_t value)
+{
+    const uint64_t fixed = vmx_caps()->cr0_fixed0 & ~(CR0_PE | CR0_PG);
+    vmwrite(VMCS_CTRL_CR0_SHADOW, value);
+    vmwrite(VMCS_GUEST_CR0, (value & ~(CR0_CD | CR0_NW)) | fixed);
+}
+
+void vmx_set_cr4(uint64_t value)
+{
+    vmwrite(VMCS_CTRL_CR4_SHADOW, value);
+    vmwrite(VMCS_GUEST_CR4, value | vmx_caps()->cr4_fixed0 | CR4_MCE);
+}
+
+void vmx_set_efer(uint64_t value)
+{
+    const uint64_t entry = vmread(VMCS_CTRL_ENTRY) & ~(uint64_t)ENTRY_IA32E_GUEST;
+    vmwrite(VMCS_GUEST_EFER, value);
+    vmwrite(VMCS_CTRL_ENTRY, (value & EFER_LMA) != 0 ? entry | ENTRY_IA32E_GUEST : entry);
+}
+
+void vmx_set_pdptes(const uint64_t pdpte[4])
+{
+    for (unsigned i = 0; i < 4; i++)
+        vmwrite(field_of(VMCS_GUEST_PDPTE0, i), pdpte[i]);
+}
+
+static void set_control(struct vcpu *vcpu, const struct boot_state *in)
+{
+    vmx_set_cr0(in->cr0);
+    vmx_set_cr4(in->cr4);
+    vmx_set_efer(in->efer);
+    vmwrite(VMCS_GUEST_CR3, in->cr3);
+    vmx_set_pdptes(in->pdpte);
+    vmx_flush_tlb(vcpu);
+}
+
+void vmx_read_debug(uint64_t dr[4], uint64_t *dr6)
+{
+    __asm__ volatile("mov %%dr0, %0; mov %%dr1, %1; mov %%dr2, %2; mov %%dr3, %3; mov %%dr6, %4"
+                     : "=r"(dr[0]), "=r"(dr[1]), "=r"(dr[2]), "=r"(dr[3]), "=r"(*dr6));
+}
+
+void vmx_write_debug(const uint64_t dr[4], uint64_t dr6)
+{
+    __asm__ volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3; mov %4, %%dr6"
+                     :
+                     : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]), "r"(dr6));
+}
+
+static void get_segments(struct vcpu *vcpu, struct boot_state *out)
+{
+    for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
+        vmx_get_segment(vcpu, i, &out->segment[i]);
+}
+
+static void get_gprs(const struct vcpu *vcpu, struct boot_state *out)
+{
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        if (i != RSP)
+            out->gpr[i] = vcpu->regs.gpr[i];
+}
+
+static void get_control(const struct vcpu *vcpu, struct boot_state *out)
+{
+    out->cr0 = vmx_guest_cr0();
+    out->cr3 = vmread(VMCS_GUEST_CR3);
+    out->cr4 = vmx_guest_cr4(vcpu->vm);
+    out->efer = vmread(VMCS_GUEST_EFER);
+    for (unsigned i = 0; i < 4; i++)
+        out->pdpte[i] = vmread(field_of(VMCS_GUEST_PDPTE0, i));
+}
+
+static void get_tables(struct boot_state *out)
+{
+    out->gdtr =
+        (struct boot_table){vmread(VMCS_GUEST_GDTR_BASE), (uint16_t)vmread(VMCS_GUEST_GDTR_LIMIT)};
+    out->idtr =
+        (struct boot_table){vmread(VMCS_GUEST_IDTR_BASE), (uint16_t)vmread(VMCS_GUEST_IDTR_LIMIT)};
+}
+
+static void get_msrs(struct boot_state *out)
+{
+    out->pat = vmread(VMCS_GUEST_PAT);
+    out->sysenter_cs = vmread(VMCS_GUEST_SYSENTER_CS);
+    out->sysenter_esp = vmread(VMCS_GUEST_SYSENTER_ESP);
+    out->sysenter_eip = vmread(VMCS_GUEST_SYSENTER_EIP);
+}
+
+void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out)
+{
+    if ((parts & STATE_EVENTS) != 0) {
+        out->interruptibility = (uint32_t)vmread(VMCS_GUEST_INTERRUPTIBILITY);
+        out->pending_debug = vmread(VMCS_GUEST_PENDING_DEBUG);
+    }
+    if ((parts & STATE_IP) != 0) {
+        out->rip = vmread(VMCS_GUEST_RIP);
+        out->rsp = vmread(VMCS_GUEST_RSP);
+        out->rflags = vmread(VMCS_GUEST_RFLAGS);
+    }
+    if ((parts & ~(unsigned)(STATE_EVENTS | STATE_IP)) == 0)
+        return;
+    if ((parts & STATE_GPRS) != 0)
+        get_gprs(vcpu, out);
+    if ((parts & STATE_CONTROL) != 0)
+        get_control(vcpu, out);
+    if ((parts & STATE_CR2) != 0)
+        out->cr2 = cpu_read_cr2();
+    if ((parts & STATE_SEGMENTS) != 0)
+        get_segments(vcpu, out);
+    if ((parts & STATE_TABLES) != 0)
+        get_tables(out);
+    if ((parts & STATE_DEBUG) != 0) {
+        vmx_read_debug(out->dr, &out->dr6);
+        out->dr7 = vmread(VMCS_GUEST_DR7);
+        out->debugctl = vmread(VMCS_GUEST_DEBUGCTL);
+    }
+    if ((parts & STATE_MSRS) != 0)
+        get_msrs(out);
+}
+
+static void set_segments(const struct boot_state *in)
+{
+    for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
+        set_segment(i, &in->segment[i]);
+}
+
+static void set_gprs(struct vcpu *vcpu, const struct boot_state *in)
+{
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        if (i != RSP)
+            vcpu->regs.gpr[i] = in->gpr[i];
+}
+
+static void set_tables(const struct boot_state *in)
+{
+    vmwrite(VMCS_GUEST_GDTR_BASE, in->gdtr.base);
+    vmwrite(VMCS_GUEST_GDTR_LIMIT, in->gdtr.limit);
+    vmwrite(VMCS_GUEST_IDTR_BASE, in->idtr.base);
+    vmwrite(VMCS_GUEST_IDTR_LIMIT, in->idtr.limit);
+}
+
+static void set_msrs(const struct boot_state *in)
+{
+    vmwrite(VMCS_GUEST_PAT, in->pat);
+    vmwrite(VMCS_GUEST_SYSENTER_CS, in->sysenter_cs);
+    vmwrite(VMCS_GUEST_SYSENTER_ESP, in->sysenter_esp);
+    vmwrite(VMCS_GUEST_SYSENTER_EIP, in->sysenter_eip);
+}
+
+static void set_debug(const struct boot_state *in)
+{
+    vmx_write_debug(in->dr, in->dr6);
+    vmwrite(VMCS_GUEST_DR7, in->dr7);
+    vmwrite(VMCS_GUEST_DEBUGCTL, in->debugctl);
+}
+
+void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state *in)
+{
+    if ((parts & STATE_GPRS) != 0)
+        set_gprs(vcpu, in);
+    if ((parts & STATE_IP) != 0) {
+        vmwrite(VMCS_GUEST_RIP, in->rip);
+        vmwrite(VMCS_GUEST_RSP, in->rsp);
+        vmwrite(VMCS_GUEST_RFLAGS, in->rflags);
+    }
+    if ((parts & STATE_CONTROL) != 0)
+        set_control(vcpu, in);
+    if ((parts & STATE_CR2) != 0)
+        cpu_write_cr2(in->cr2); /* the guest's stays in the CPU: the host takes no page faults */
+    if ((parts & STATE_SEGMENTS) != 0)
+        set_segments(in);
+    if ((parts & STATE_TABLES) != 0)
+        set_tables(in);
+    if ((parts & STATE_DEBUG) != 0)
+        set_debug(in);
+    if ((parts & STATE_MSRS) != 0)
+        set_msrs(in);
+    if ((parts & STATE_EVENTS) != 0) {
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, in->interruptibility);
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, in->pending_debug);
+    }
+}
+
+void vmx_view_rest(struct linear *linear)
+{
+    struct guest_paging *paging = &linear->paging;
+    if ((paging->cr4 & CR4_PKE) != 0)
+        paging->pkru = cpu_rdpkru(); /* the guest's: the host has no user pages */
+    for (unsigned i = 0; i < 4; i++)
+        linear->pdpte[i] = vmread(field_of(VMCS_GUEST_PDPTE0, i));
+    paging->pdpte = linear->pdpte;
+}
+
+void vmx_view(struct vcpu *vcpu, struct linear *out)
+{
+    vmx_view_linear(out, vcpu);
+}

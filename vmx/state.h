@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pieces of a guest's state as its VMCS has them, for exits. All act on the current VMCS. */
+#pragma once
+
+#include "arch/cpu.h"
+#include "guest/vm/linear.h"
+#include "vmx/insn.h"
+#include "vmx/vmcs.h"
+
+/* CS.L in the access-rights format. It counts in IA-32e mode only. CS.D, too. */
+#define ACCESS_LONG (1u << 13)
+#define ACCESS_BIG  (1u << 14)
+
+/* CR0 and CR4 as the guest reads them; and written, with what VMX adds. */
+uint64_t vmx_guest_cr0(void);
+uint64_t vmx_guest_cr4(const struct vm *vm);
+void vmx_set_cr0(uint64_t value);
+void vmx_set_cr4(uint64_t value);
+/* EFER, and the entry control that goes with its LMA. */
+void vmx_set_efer(uint64_t value);
+void vmx_set_pdptes(const uint64_t pdpte[4]);
+
+/* DR0 to DR3 and DR6, which stay in the CPU: the host uses none. */
+void vmx_read_debug(uint64_t dr[4], uint64_t *dr6);
+void vmx_write_debug(const uint64_t dr[4], uint64_t dr6);
+
+static inline bool vmx_in_64bit_mode(void)
+{
+    return (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0 &&
+           (vmread(VMCS_GUEST_EFER) & EFER_LMA) != 0;
+}
+
+/* What vmx_view_linear() leaves out in the common case: PDPTE registers, protection keys. */
+void vmx_view_rest(struct linear *linear);
+
+/* engine->view(). Leaves expected to who translates. */
+static inline void vmx_view_linear(struct linear *linear, struct vcpu *vcpu)
+{
+    const uint64_t cs_access = vmread(VMCS_GUEST_CS_ACCESS);
+    linear->vcpu = vcpu;
+    linear->paging = (struct guest_paging){
+        .cr0 = vmread(VMCS_GUEST_CR0),
+        .cr3 = vmread(VMCS_GUEST_CR3),
+        .cr4 = vmread(VMCS_GUEST_CR4),
+        .efer = vmread(VMCS_GUEST_EFER),
+        .rflags = vmread(VMCS_GUEST_RFLAGS),
+        .cpl = (uint8_t)(vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3),
+        .implicit = false,
+        .phys_bits = vcpu->phys_bits,
+    };
+    linear->rip = vmread(VMCS_GUEST_RIP);
+    linear->dr7 = vmread(VMCS_GUEST_DR7);
+    linear->changed = false;
+    linear->debug_hits = 0;
+    linear->expected = 0;
+    linear->mode = INSN_64;
+    if ((linear->paging.efer & EFER_LMA) == 0 || (cs_access & ACCESS_LONG) == 0) {
+        linear->mode = (cs_access & ACCESS_BIG) != 0 ? INSN_32 : INSN_16;
+        linear->cs_base = vmread(VMCS_GUEST_CS_BASE);
+    }
+    if ((linear->paging.cr4 & (CR4_PAE | CR4_PKE)) != CR4_PAE ||
+        (linear->paging.efer & EFER_LMA) == 0)
+        vmx_view_rest(linear);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What VT-x keeps of a VM and of a virtual CPU beside the common part. */
+#pragma once
+
+#include "guest/vm/vcpu.h"
+#include "vmx/ept.h"
+
+/* How far the VMCS has come. The last is told to vmx_enter() after each other user of the stack. */
+enum vmx_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 3 };
+
+/* The registers that neither the VMCS nor struct guest_regs holds: they stay in the CPU, and are
+ * saved here (and in the XSAVE area) while another vCPU has it (vcpu_switch.c). */
+struct vmx_saved {
+    uint64_t msr[6];
+    uint64_t dr[4], dr6, cr2;
+};
+
+struct vmx_vcpu {
+    struct vcpu vcpu; /* first: vmx_vcpu() */
+    uint8_t launch;   /* enum vmx_launch */
+    bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
+    uint16_t vpid;
+    uint32_t proc, proc2; /* control words as they stand in the VMCS */
+    uint32_t exceptions;  /* the exception bitmap there */
+    uint32_t tpr_threshold;
+    uint64_t eoi_exit[4]; /* the EOI-exit bitmap there */
+    uint32_t debug_stops; /* enum debug_stop */
+    bool stepping;        /* the monitor trap flag is on for step_begin() */
+    struct cpu *last_cpu; /* where it was loaded last: what that CPU has cached may be right */
+    hpa_t vmcs;
+    hpa_t msr_bitmap;
+    hpa_t xsave_area; /* as many bytes as CPUID asks for */
+    uint32_t xsave_pages;
+    bool filled; /* the VMCS has its controls */
+    struct vmx_saved saved;
+};
+
+struct vmx_vm {
+    struct ept ept;
+    /* At VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses, as long as all vCPUs have their
+     * registers there: to others it would be memory. */
+    hpa_t apic_access_page;
+    uint32_t apics_elsewhere;
+};
+
+static inline struct vmx_vcpu *vmx_vcpu(struct vcpu *vcpu)
+{
+    return (struct vmx_vcpu *)vcpu;
+}
+
+static inline struct vmx_vm *vmx_vm(const struct vm *vm)
+{
+    return vm->engine_vm;
+}
+
+/* Engine functions, by file. vcpu.c: */
+enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out);
+void vmx_vcpu_destroy(struct vcpu *vcpu);
+void vmx_run(struct vcpu *vcpu);
+/* vcpu_switch.c: */
+void vmx_load(struct vcpu *vcpu);
+void vmx_put(struct vcpu *vcpu);
+/* state.c: */
+void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out);
+void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state *in);
+void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct boot_segment *out);
+void vmx_flush_tlb(struct vcpu *vcpu);
+void vmx_view(struct vcpu *vcpu, struct linear *out);
+/* vm.c: */
+enum status vmx_vm_create(struct vm *vm);
+void vmx_vm_destroy(struct vm *vm);
+enum status vmx_map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms);
+enum status vmx_protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms);
+enum status vmx_redirect(struct vm *vm, gpa_t page, hpa_t host, unsigned perms);
+void vmx_memory(const struct vm *vm, struct engine_memory *out);
+void vmx_apic_changed(struct vcpu *vcpu);
+/* inject.c: */
+void vmx_inject(struct vcpu *vcpu, const struct event *event);
+/* vmcs.c: */
+void vmx_tsc_changed(struct vcpu *vcpu);
+bool vmx_step(struct vcpu *vcpu, bool on);
+bool vmx_set_debug(struct vcpu *vcpu, unsigned stops);
+
+/* After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
+ * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.
+ * failed: what vmx_enter() returned. */
+void vmx_report_failed_entry(struct vcpu *vcpu, unsigned failed);
