@@ -1,15 +1,15 @@
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
 // link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
-// guest/pc/cpuid_policy.c link: guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
-// guest/load/elf.c guest/load/multiboot.c link: guest/load/multiboot2.c guest/load/pvh.c
-// guest/pc/mptable.c link: guest/pc/msr_policy.c mm/guestmem.c vmx/ept.c mm/page_alloc.c
-// drivers/bus/bus.c drivers/bus/timers.c link: guest/cpu/msr_table.c drivers/virt/vdebug.c
-// drivers/virt/vi8042.c drivers/virt/vioapic.c link: drivers/virt/vtestdev.c link:
-// guest/vm/vlapic.c guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c link: drivers/virt/vpci.c
-// drivers/virt/vpic.c drivers/virt/vchipset.c drivers/virt/vide.c link: drivers/virt/vata.c
-// drivers/virt/vata_command.c drivers/virt/vata_dma.c link: drivers/virt/vps2kbd.c
-// drivers/virt/vvga.c guest/pc/screen.c drivers/virt/vpit.c link: drivers/virt/vpm.c
-// drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c
+// link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
+// link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
+// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c vmx/ept.c mm/page_alloc.c
+// link: drivers/bus/bus.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
+// link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c
+// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
+// link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
+// link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c
+// link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
+// link: arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
 #include "arch/log.h"

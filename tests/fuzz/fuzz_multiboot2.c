@@ -1,5 +1,5 @@
 // link: guest/load/multiboot2.c guest/load/multiboot.c guest/load/segments.c guest/load/elf.c
-// guest/load/program.c link: mm/guestmem.c arch/format.c
+// link: guest/load/program.c mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a multiboot 2 kernel. */
 #include "guest/load/multiboot2.h"

@@ -1,5 +1,5 @@
 // link: guest/load/multiboot.c guest/load/multiboot2.c guest/load/segments.c guest/load/elf.c
-// guest/load/program.c link: mm/guestmem.c arch/format.c
+// link: guest/load/program.c mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Multiboot 1 and 2: what is handed over, where a kernel goes, and every refusal. */
 #include "tests/unit/elf_build.h"

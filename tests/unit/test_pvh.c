@@ -1,5 +1,5 @@
 // link: guest/load/pvh.c guest/load/segments.c guest/load/elf.c guest/load/program.c mm/guestmem.c
-// arch/format.c
+// link: arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The PVH entry: notes of every length, and struct hvm_start_info. */
 #include "tests/unit/elf_build.h"

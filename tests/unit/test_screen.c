@@ -1,5 +1,5 @@
 // link: guest/pc/screen.c guest/monitor/ansi.c arch/format.c drivers/virt/vvga.c drivers/bus/bus.c
-// drivers/bus/timers.c
+// link: drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From the VGA's memory to a picture, and from that to what a terminal is sent. */
 #include "guest/monitor/ansi.h"
