@@ -6,18 +6,16 @@
 
 enum exit_action exit_apic_write(struct vcpu *vcpu)
 {
-    const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    intc->written(intc->chip, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff0));
+    vlapic_written(&vcpu->apic, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff0));
     vm_unlock(vcpu->vm);
     return EXIT_SAME;
 }
 
 enum exit_action exit_virtualized_eoi(struct vcpu *vcpu)
 {
-    const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    intc->eoi(intc->chip, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff));
+    vlapic_eoi(&vcpu->apic, (unsigned)(vmread(VMCS_EXIT_QUALIFICATION) & 0xff));
     vm_unlock(vcpu->vm);
     return EXIT_SAME;
 }

@@ -77,14 +77,14 @@ static void set_windows(struct vmx_vcpu *v, uint32_t windows)
  */
 static void update_virtual_interrupts(struct vmx_vcpu *v)
 {
-    const uint32_t *page = v->vcpu.intc.page;
-    int irr = apic_highest_vector(page, APIC_IRR), isr = apic_highest_vector(page, APIC_ISR);
+    const uint32_t *page = v->vcpu.apic.page;
+    int irr = vlapic_highest_vector(page, VLAPIC_IRR), isr = vlapic_highest_vector(page, VLAPIC_ISR);
     uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) {
-        uint64_t level = page[(APIC_TMR + 0x20 * i) / 4] |
-                         (uint64_t)page[(APIC_TMR + 0x20 * i + 0x10) / 4] << 32;
+        uint64_t level = page[(VLAPIC_TMR + 0x20 * i) / 4] |
+                         (uint64_t)page[(VLAPIC_TMR + 0x20 * i + 0x10) / 4] << 32;
         if (level == v->eoi_exit[i])
             continue;
         v->eoi_exit[i] = level;
@@ -96,12 +96,12 @@ static void update_virtual_interrupts(struct vmx_vcpu *v)
  * the window. */
 static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
 {
-    const struct intc *intc = &vcpu->intc;
-    int vector = intc->pending(intc->chip);
-    int irr = vector >= 0 ? -1 : apic_highest_vector(intc->page, APIC_IRR);
+    struct vlapic *apic = &vcpu->apic;
+    int vector = vlapic_pending(apic);
+    int irr = vector >= 0 ? -1 : vlapic_highest_vector(apic->page, VLAPIC_IRR);
     /* What the TPR holds back comes when MOV to CR8 or a write of TPR lowers it below the
      * threshold. */
-    uint32_t tpr_class = intc->page[APIC_TPR / 4] >> 4 & 15;
+    uint32_t tpr_class = apic->page[VLAPIC_TPR / 4] >> 4 & 15;
     uint32_t threshold = irr >= 0 && (uint32_t)irr >> 4 <= tpr_class ? (uint32_t)irr >> 4 : 0;
     if (threshold != vmx_vcpu(vcpu)->tpr_threshold) {
         vmx_vcpu(vcpu)->tpr_threshold = threshold;
@@ -113,7 +113,7 @@ static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
         *wait = true;
         return -1;
     }
-    intc->accept(intc->chip, (unsigned)vector);
+    vlapic_accept(apic, (unsigned)vector);
     return vector;
 }
 
@@ -121,21 +121,20 @@ static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
  * APIC's interrupts (RVI, TPR threshold) is brought up to date in any case. */
 static int next_interrupt(struct vcpu *vcpu, bool open, bool *wait)
 {
-    const struct intc *intc = &vcpu->intc;
+    struct vlapic *apic = &vcpu->apic;
     int extint = -1;
-    if (intc->extint_pending(intc->chip)) {
+    if (vlapic_extint_pending(apic)) {
         if (open) {
             vm_lock(vcpu->vm);
-            extint = (int)intc->extint_acknowledge(intc->chip);
+            extint = (int)vlapic_extint_acknowledge(apic);
             vm_unlock(vcpu->vm);
         } else {
             *wait = true;
         }
         open = false;
     }
-    if (vmx_vcpu(vcpu)->assisted) {
-        if (intc->posted->outstanding != 0)
-            intc->collect(intc->chip);
+    if (vcpu->assisted) {
+        vlapic_collect(apic);
         update_virtual_interrupts(vmx_vcpu(vcpu));
         return extint;
     }
@@ -168,9 +167,9 @@ void inject_prepare(struct vcpu *vcpu)
     int vector = next_interrupt(vcpu, open, &wait);
     if (vector >= 0) {
         event = EVENT_VALID | EVENT_INTERRUPT | (uint32_t)vector;
-        const struct intc *intc = &vcpu->intc;
-        wait = intc->extint_pending(intc->chip) ||
-               (!vmx_vcpu(vcpu)->assisted && intc->pending(intc->chip) >= 0);
+        struct vlapic *apic = &vcpu->apic;
+        wait = vlapic_extint_pending(apic) ||
+               (!vcpu->assisted && vlapic_pending(apic) >= 0);
     }
     if (wait)
         windows |= PROC_INTERRUPT_WINDOW;

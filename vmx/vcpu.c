@@ -53,7 +53,7 @@ enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out)
     struct vmx_vcpu *v = hpa_to_ptr(page);
     v->xsave_pages = xsave_pages(vm);
     v->vpid = (uint16_t)(vm->index * VM_MAX_VCPUS + vm->vcpu_count + 1);
-    v->assisted = vmx_has_apicv();
+    v->vcpu.assisted = vmx_has_apicv();
     s = page_alloc(1, 1, &v->vmcs);
     if (s == OK)
         s = page_alloc(1, 1, &v->msr_bitmap);

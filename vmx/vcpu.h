@@ -18,7 +18,6 @@ struct vmx_saved {
 struct vmx_vcpu {
     struct vcpu vcpu; /* first: vmx_vcpu() */
     uint8_t launch;   /* enum vmx_launch */
-    bool assisted; /* the CPU delivers interrupts from the APIC page (virtual-interrupt delivery) */
     uint16_t vpid;
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t exceptions;  /* the exception bitmap there */

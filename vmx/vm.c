@@ -101,7 +101,7 @@ static void place_apic(struct vcpu *vcpu, uint64_t base)
 
 void vmx_apic_changed(struct vcpu *vcpu)
 {
-    const uint64_t base = vcpu->intc.read_base(vcpu->intc.chip);
+    const uint64_t base = vcpu->apic.base;
     place_apic(vcpu, base);
     vmcs_set_apic_mode(vmx_vcpu(vcpu), (base & APIC_BASE_X2APIC) != 0);
 }

@@ -88,7 +88,7 @@ static void msr_bitmap_set_x2apic(const struct vmx_vcpu *v, bool open)
 
 void vmcs_set_apic_mode(struct vmx_vcpu *v, bool x2apic)
 {
-    if (!v->assisted)
+    if (!v->vcpu.assisted)
         return;
     const uint32_t all = PROC2_VIRTUALIZE_APIC_ACCESSES | PROC2_VIRTUALIZE_X2APIC |
                          PROC2_APIC_REGISTER_VIRTUALIZATION | PROC2_VIRTUAL_INTERRUPT_DELIVERY;
@@ -140,7 +140,7 @@ static uint32_t secondary_controls(const struct vmx_vcpu *v)
      * other one see that (SeaBIOS waits for other CPUs so). */
     if (v->vcpu.vm->vcpu_count > 1)
         word |= optional(caps->proc2, PROC2_PAUSE_LOOP_EXITING);
-    if (v->assisted)
+    if (v->vcpu.assisted)
         word |= PROC2_VIRTUAL_INTERRUPT_DELIVERY;
     return control_demand(caps->proc2, word);
 }
@@ -154,7 +154,7 @@ static void set_apic_controls(struct vmx_vcpu *v)
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
     if (v->vcpu.posting) {
         vmwrite(VMCS_CTRL_POSTED_VECTOR, VECTOR_POSTED);
-        vmwrite(VMCS_CTRL_POSTED_DESCRIPTOR, ptr_to_hpa(v->vcpu.intc.posted).v);
+        vmwrite(VMCS_CTRL_POSTED_DESCRIPTOR, ptr_to_hpa(v->vcpu.apic.posted).v);
     }
     vmcs_set_apic_mode(v, false);
 }
@@ -163,8 +163,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
 {
     const struct vmx_caps *caps = vmx_caps();
     struct vcpu *vcpu = &v->vcpu;
-    vcpu->intc.assisted = v->assisted;
-    vcpu->posting = v->assisted && vcpu->seat->vcpu_count == 1 &&
+    vcpu->posting = v->vcpu.assisted && vcpu->seat->vcpu_count == 1 &&
                     control_allowed(caps->pin, PIN_POSTED_INTERRUPTS);
     msr_bitmap_fill(v);
 
@@ -210,7 +209,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
     vmwrite(VMCS_CTRL_ENTRY_EVENT, 0);
     vmwrite(VMCS_CTRL_MSR_BITMAP, v->msr_bitmap.v);
     vmwrite(VMCS_CTRL_TSC_OFFSET, v->vcpu.tsc_offset);
-    vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(v->vcpu.intc.page).v);
+    vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(v->vcpu.apic.page).v);
     vmwrite(VMCS_CTRL_TPR_THRESHOLD, 0);
     vmwrite(VMCS_CTRL_EPTP, ept_pointer(&vmx_vm(v->vcpu.vm)->ept));
     if ((v->proc2 & PROC2_VPID) != 0)
@@ -223,7 +222,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
     }
     if ((v->proc2 & PROC2_ENCLS_EXITING) != 0)
         vmwrite(VMCS_CTRL_ENCLS_EXITING, UINT64_MAX);
-    if (v->assisted)
+    if (v->vcpu.assisted)
         set_apic_controls(v);
 }
 

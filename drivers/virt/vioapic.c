@@ -19,21 +19,16 @@ static unsigned entry_mode(uint64_t entry)
 /* Level-triggered is for the modes that end with an EOI; the others act on the edge. */
 static bool is_level(uint64_t entry)
 {
-    return (entry & ENTRY_LEVEL) != 0 && entry_mode(entry) <= VLAPIC_LOWEST;
+    return (entry & ENTRY_LEVEL) != 0 && entry_mode(entry) <= DELIVERY_LOWEST;
 }
 
 static void send(struct vioapic *ioapic, unsigned pin)
 {
     uint64_t entry = ioapic->entry[pin];
-    struct vlapic_message message = {.destination = (uint32_t)(entry >> 56),
-                                     .vector = (uint8_t)entry,
-                                     .mode = (uint8_t)entry_mode(entry),
-                                     .logical = (entry & ENTRY_LOGICAL) != 0,
-                                     .level = is_level(entry)};
-    if (!message.logical && message.destination == 0xff)
-        message.destination = VLAPIC_BROADCAST;
-    bool taken = vlapic_deliver(ioapic->group, &message);
-    if (taken && message.level)
+    bool level = is_level(entry);
+    uint64_t address = msi_address((uint8_t)(entry >> 56), (entry & ENTRY_LOGICAL) != 0);
+    uint32_t data = msi_data((uint8_t)entry, entry_mode(entry), level);
+    if (msi_send(&ioapic->apics, address, data) && level)
         ioapic->entry[pin] |= ENTRY_REMOTE_IRR;
 }
 
@@ -72,14 +67,13 @@ void vioapic_eoi(void *chip, unsigned vector)
     }
 }
 
-/* Any CPU may ask, at any time. */
-static bool sends_nmi(const void *chip)
+bool vioapic_may_send_nmi(const void *chip)
 {
     const struct vioapic *ioapic = chip;
     for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++) {
         const uint64_t entry = __atomic_load_n(&ioapic->entry[pin], __ATOMIC_RELAXED);
         const unsigned mode = entry_mode(entry);
-        if ((entry & ENTRY_MASKED) == 0 && (mode == VLAPIC_NMI || mode == VLAPIC_INIT))
+        if ((entry & ENTRY_MASKED) == 0 && (mode == DELIVERY_NMI || mode == DELIVERY_INIT))
             return true;
     }
     return false;
@@ -139,12 +133,9 @@ void vioapic_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)
         vioapic_eoi(ioapic, (uint8_t)value);
 }
 
-void vioapic_init(struct vioapic *ioapic, struct vlapic_group *group)
+void vioapic_init(struct vioapic *ioapic, struct msi_sink apics)
 {
-    *ioapic = (struct vioapic){.group = group};
+    *ioapic = (struct vioapic){.apics = apics};
     for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
         ioapic->entry[pin] = ENTRY_MASKED;
-    group->eoi = vioapic_eoi;
-    group->sends_nmi = sends_nmi;
-    group->ioapic = ioapic;
 }

@@ -2,7 +2,7 @@
 /* The IO-APIC: 24 interrupt pins that become messages to the local APICs. */
 #pragma once
 
-#include "guest/vm/vlapic.h"
+#include "drivers/bus/msi.h"
 
 #define VIOAPIC_BASE 0xfec00000ull
 #define VIOAPIC_SIZE 0x1000ull
@@ -13,11 +13,12 @@ struct vioapic {
     uint32_t asserted;            /* pins, one bit each */
     uint8_t select;               /* IOREGSEL */
     uint8_t id;
-    struct vlapic_group *group;
+    struct msi_sink apics;
 };
 
-/* Power-up state: all pins masked. Becomes the receiver of the group's EOIs. */
-void vioapic_init(struct vioapic *ioapic, struct vlapic_group *group);
+/* Power-up state: all pins masked. apics: the local APICs, which are to be told of vioapic_eoi()
+ * and vioapic_may_send_nmi(). */
+void vioapic_init(struct vioapic *ioapic, struct msi_sink apics);
 
 /* An irq_line's set(). high means asserted, whatever the polarity bit says: these wires have no
  * voltage, so a guest's idea of polarity never inverts them. A pin beyond 23 is ignored. */
@@ -25,6 +26,9 @@ void vioapic_set(void *ioapic, unsigned pin, bool high);
 
 /* A local APIC has ended a level-triggered vector: pins still asserted send again. */
 void vioapic_eoi(void *ioapic, unsigned vector);
+
+/* Whether the guest has set up a pin to send an NMI or INIT. Any CPU may ask, at any time. */
+bool vioapic_may_send_nmi(const void *ioapic);
 
 /* For a struct mmio_range of VIOAPIC_SIZE bytes at VIOAPIC_BASE. */
 uint64_t vioapic_read(void *ioapic, uint64_t gpa, unsigned bytes);

@@ -48,7 +48,7 @@ static unsigned pic_acknowledge(void *pic)
 
 static uint64_t pc_pages(uint32_t vcpus)
 {
-    return (sizeof(struct pc) + vcpus * sizeof(struct pc_cpu) + PAGE_SIZE - 1) / PAGE_SIZE;
+    return (sizeof(struct pc) + vcpus * sizeof(struct vcpu) + PAGE_SIZE - 1) / PAGE_SIZE;
 }
 
 static enum exit_action hypercall_nop(struct vcpu *vcpu)
@@ -95,11 +95,6 @@ static void pc_show_screen(void *dev, uint64_t now)
                now + pc->vm.seat[0].timers.hz / SCREEN_HZ);
 }
 
-static uint8_t guest_phys_bits(const struct vm *vm)
-{
-    return cpuid_table_find(&vm->cpuid, 0x80000008u, 0)->eax & 0xff;
-}
-
 static enum status make_policies(struct pc *pc, const struct vm_config *config,
                                  const struct pc_host *host)
 {
@@ -122,32 +117,14 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
 
 static enum status make_cpu(struct pc *pc, uint32_t index)
 {
-    struct pc_cpu *cpu = &pc->cpu[index];
     struct vm *vm = &pc->vm;
-    enum status s = page_alloc(1, 1, &cpu->apic_page);
-    if (s == OK)
-        s = page_alloc(1, 1, &cpu->posted_page);
-    if (s == OK)
-        s = vm->engine->vcpu_create(vm, &cpu->vcpu);
+    struct vcpu *vcpu;
+    const enum status s = vm->engine->vcpu_create(vm, &vcpu);
     if (s != OK)
         return s;
-    struct vcpu *vcpu = cpu->vcpu;
     vcpu_init(vcpu, vm, index);
-    struct vlapic_wiring wiring = {
-        .page = hpa_to_ptr(cpu->apic_page),
-        .posted = hpa_to_ptr(cpu->posted_page),
-        .timers = vcpu->timers,
-        .group = &pc->apics,
-        .line = vcpu_line(),
-        .pic_acknowledge = index == 0 ? pic_acknowledge : NULL, /* the 8259 leads to it alone */
-        .pic = &pc->pic,
-        .tsc_offset = &vcpu->tsc_offset,
-        .id = vcpu->apic_id,
-        .phys_bits = guest_phys_bits(&pc->vm),
-        .boot_cpu = index == 0,
-    };
-    wiring.line.vcpu = vcpu;
-    return vlapic_init(&cpu->apic, &vcpu->intc, &wiring);
+    /* The 8259 leads to the first alone. */
+    return vlapic_init(&vcpu->apic, index == 0 ? pic_acknowledge : NULL, &pc->pic);
 }
 
 /* The interrupt controllers first: whoever raises a line at start must find them. */
@@ -163,10 +140,12 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
     if (s == OK)
         s = bus_add_mmio(&vm->bus, &ioapic);
     if (s == OK)
-        s = vpic_init(&pc->pic, &vm->bus, (struct irq_line){vlapic_set_lint0, &pc->cpu[0].apic, 0});
+        s = vpic_init(&pc->pic, &vm->bus,
+                      (struct irq_line){vlapic_set_lint0, &pc->vcpu[0].apic, 0});
     if (s != OK)
         return s;
-    vioapic_init(&pc->ioapic, &pc->apics);
+    vioapic_init(&pc->ioapic, (struct msi_sink){vlapic_receive_msi, vm});
+    vm->ioapic = (struct msi_source){vioapic_eoi, vioapic_may_send_nmi, &pc->ioapic};
     return OK;
 }
 
@@ -237,7 +216,7 @@ static void set_up_chipset(struct pc *pc)
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
         vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
     bus_port_write(&pc->vm.bus, VPIC_ELCR + 1, 1, 0x0e);
-    vlapic_set_virtual_wire(&pc->cpu[0].apic);
+    vlapic_set_virtual_wire(&pc->vcpu[0].apic);
 }
 
 static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
@@ -325,11 +304,8 @@ enum status pc_create(const struct vm_config *config, unsigned index, uint32_t s
 void pc_destroy(struct pc *pc)
 {
     struct vm *vm = &pc->vm;
-    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
         vcpu_destroy(vm->vcpu[i]);
-        page_free(pc->cpu[i].apic_page, 1);
-        page_free(pc->cpu[i].posted_page, 1);
-    }
     firmware_destroy(pc);
     pc_memory_destroy(pc);
     vm->engine->vm_destroy(vm);

@@ -23,7 +23,6 @@
 #include "guest/pc/msr_policy.h"
 #include "guest/pc/screen.h"
 #include "guest/vm/vcpu.h"
-#include "guest/vm/vlapic.h"
 #include "guest/vm/vm.h"
 
 #define PC_PM_BASE 0x600 /* first port of the power management block */
@@ -61,14 +60,6 @@ struct pc_ram {
     uint64_t pages;
 };
 
-/* A CPU of the PC. */
-struct pc_cpu {
-    struct vcpu *vcpu;
-    struct vlapic apic;
-    hpa_t apic_page;   /* the virtual-APIC page */
-    hpa_t posted_page; /* struct posted; a whole page, as one CPU emulator wants it aligned so */
-};
-
 struct pc {
     struct vm vm;
     struct boot_state boot;
@@ -90,7 +81,6 @@ struct pc {
     struct vtestdev testdev; /* where there is no firmware, which may have its ROM there */
     struct vfwcfg fwcfg;
     struct vioapic ioapic;
-    struct vlapic_group apics;
     struct msr_policy msr;
     struct firmware firmware;
 
@@ -98,7 +88,7 @@ struct pc {
     uint32_t ram_count;
     uint64_t pages; /* of this struct */
 
-    struct pc_cpu cpu[]; /* as many as the section's vcpus */
+    struct vcpu vcpu[]; /* as many as the section's vcpus */
 };
 
 /* Makes VM number index as *config says, with its vCPUs on so many seats: zeroed RAM, EPT, tables,

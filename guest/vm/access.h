@@ -40,17 +40,15 @@ static inline bool access_is_apic_of_any(const struct vm *vm, uint64_t gpa)
  * 8. */
 static inline uint64_t access_mmio_read_locked(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
 {
-    const struct intc *intc = &vcpu->intc;
-    return access_is_apic(vcpu, gpa) ? intc->mmio_read(intc->chip, gpa, bytes)
+    return access_is_apic(vcpu, gpa) ? vlapic_mmio_read(&vcpu->apic, gpa, bytes)
                                      : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
 }
 
 static inline void access_mmio_write_locked(struct vcpu *vcpu, uint64_t gpa, unsigned bytes,
                                             uint64_t value)
 {
-    const struct intc *intc = &vcpu->intc;
     if (access_is_apic(vcpu, gpa))
-        intc->mmio_write(intc->chip, gpa, bytes, value);
+        vlapic_mmio_write(&vcpu->apic, gpa, bytes, value);
     else
         bus_mmio_write(&vcpu->vm->bus, gpa, bytes, value);
 }

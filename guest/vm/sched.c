@@ -48,7 +48,7 @@ static bool all_stuck(const struct vm *vm)
         const struct vcpu *vcpu = vm->vcpu[i];
         const bool open = __atomic_load_n(&vcpu->halted_open, __ATOMIC_SEQ_CST) &&
                           vcpu->activity != VCPU_WAITS_FOR_SIPI;
-        if (open || vcpu_is_wanted(vcpu) || vcpu->intc.device_may_wake(vcpu->intc.chip))
+        if (open || vcpu_is_wanted(vcpu) || vlapic_device_may_wake(&vcpu->apic))
             return false;
     }
     return before == __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);

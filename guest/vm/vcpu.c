@@ -46,6 +46,7 @@ void vcpu_destroy(struct vcpu *vcpu)
     for (unsigned i = 0; i < STEP_PAGES; i++)
         if (vcpu->step.copy[i].v != 0)
             page_free(vcpu->step.copy[i], 1);
+    vlapic_destroy(&vcpu->apic);
     vcpu->engine->vcpu_destroy(vcpu);
 }
 
@@ -80,16 +81,16 @@ void vcpu_load(struct vcpu *vcpu)
 }
 
 /* Whether its local APIC or the 8259 has an interrupt that would be delivered now. */
-static bool has_interrupt(const struct vcpu *vcpu)
+static bool has_interrupt(struct vcpu *vcpu)
 {
-    const struct intc *intc = &vcpu->intc;
-    if (intc->extint_pending(intc->chip))
+    struct vlapic *apic = &vcpu->apic;
+    if (vlapic_extint_pending(apic))
         return true;
-    if (!intc->assisted)
-        return intc->pending(intc->chip) >= 0;
-    intc->collect(intc->chip);
-    const int irr = apic_highest_vector(intc->page, APIC_IRR);
-    return irr >= 0 && (uint32_t)irr >> 4 > (intc->page[APIC_PPR / 4] >> 4 & 15);
+    if (!vcpu->assisted)
+        return vlapic_pending(apic) >= 0;
+    vlapic_collect(apic);
+    const int irr = vlapic_highest_vector(apic->page, VLAPIC_IRR);
+    return irr >= 0 && (uint32_t)irr >> 4 > (apic->page[VLAPIC_PPR / 4] >> 4 & 15);
 }
 
 bool vcpu_is_ready(struct vcpu *vcpu)

@@ -5,7 +5,7 @@
 
 #include "guest/cpu/event.h"
 #include "guest/cpu/state.h"
-#include "guest/vm/intc.h"
+#include "guest/vm/vlapic.h"
 #include "guest/vm/vm.h"
 
 /* In the hardware's order. The RSP slot is the emulator's only: RSP is the engine's. */
@@ -70,7 +70,9 @@ struct vcpu {
     struct vm_seat *seat;
     struct timers *timers; /* the seat's: when the CPU has to leave the guest */
     uint8_t phys_bits;     /* MAXPHYADDR, as its CPUID says */
-    bool posting;          /* the CPU takes posted interrupts by itself: set by the engine */
+    /* Of the engine, before vlapic_init(): the CPU delivers interrupts from the APIC's page by itself
+     * (virtual-interrupt delivery), and takes posted ones. */
+    bool assisted, posting;
     uint32_t index;        /* from 0: the boot processor */
     uint32_t apic_id;      /* the initial one: index */
     uint64_t apic_frame;   /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
@@ -97,21 +99,34 @@ struct vcpu {
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
     uint64_t misc_enable;
 
-    struct intc intc; /* its local APIC; the device fills it in */
+    struct vlapic apic;
     struct step step;
     bool started;                     /* has been loaded with a state to begin with */
     const struct boot_state *initial; /* NULL: as after reset */
     struct vcpu_stats stats;
 };
 
-/* Gives a vCPU that the engine has made its number and its seat, before its local APIC is made. The
- * VM's seat_count is known. */
+/* Gives a vCPU that the engine has made its number and its seat, before vlapic_init(). The VM's
+ * seat_count and CPUID table are known. */
 void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index);
 
-/* The wires from a local APIC to a vCPU, but for the vCPU itself. */
-struct vcpu_line vcpu_line(void);
+/* Whose local APIC it is. */
+static inline struct vcpu *vlapic_vcpu(const struct vlapic *apic)
+{
+    return (struct vcpu *)((uintptr_t)apic - offsetof(struct vcpu, apic));
+}
 
-/* The last step of making one, when its intc is filled in. state: in which it starts, which stays
+/* What a local APIC tells its vCPU. IRR, ISR, TPR, TMR, LINT0's entry or the mode have changed: to
+ * be looked at before the next entry. On its seat's CPU. */
+void vcpu_interrupts_changed(struct vcpu *vcpu);
+/* A vector stands in its struct posted, or the 8259 asks. silent: it is among the requests, so the
+ * vCPU may take it without an exit. From any CPU, as are those below. */
+void vcpu_posted(struct vcpu *vcpu, bool silent);
+void vcpu_request_nmi(struct vcpu *vcpu);
+void vcpu_request_init(struct vcpu *vcpu); /* leads to vlapic_reset() */
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector);
+
+/* The last step of making one, with its local APIC. state: in which it starts, which stays
  * where it is; NULL: it waits for SIPI. */
 void vcpu_set_initial(struct vcpu *vcpu, const struct boot_state *state);
 

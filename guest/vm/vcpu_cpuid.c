@@ -22,7 +22,7 @@ static void patch_dynamic(const struct vcpu *vcpu, uint64_t cr4, uint32_t dynami
         out->ebx = cpuid_xsave_size(&vm->cpuid, vcpu->xcr0, false);
     if ((dynamic & CPUID_XSAVES_SIZE) != 0)
         out->ebx = cpuid_xsave_size(&vm->cpuid, vcpu->xcr0, true);
-    if ((dynamic & CPUID_APIC) != 0 && (vcpu->intc.read_base(vcpu->intc.chip) & APIC_BASE_EN) == 0)
+    if ((dynamic & CPUID_APIC) != 0 && (vcpu->apic.base & APIC_BASE_EN) == 0)
         out->edx &= ~EDX_APIC;
     if ((dynamic & CPUID_APIC_ID_1) != 0)
         out->ebx = (out->ebx & 0x00ffffffu) | vcpu->apic_id << 24;

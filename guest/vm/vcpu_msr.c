@@ -104,9 +104,8 @@ static void set_tsc_offset(struct vcpu *vcpu, uint64_t offset)
     vcpu->tsc_offset = offset;
     vcpu->engine->tsc_changed(vcpu);
     /* A deadline that is armed stands in guest TSC: it moves with the offset. */
-    const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    intc->write_deadline(intc->chip, intc->read_deadline(intc->chip));
+    vlapic_write_deadline(&vcpu->apic, vlapic_deadline(&vcpu->apic));
     vm_unlock(vcpu->vm);
 }
 
@@ -186,8 +185,7 @@ static bool write_xss(void *dev, uint32_t msr, uint64_t value)
 static bool read_apic_base(void *dev, uint32_t msr, uint64_t *value)
 {
     (void)msr;
-    const struct intc *intc = &((const struct vcpu *)dev)->intc;
-    *value = intc->read_base(intc->chip);
+    *value = ((const struct vcpu *)dev)->apic.base;
     return true;
 }
 
@@ -195,9 +193,8 @@ static bool write_apic_base(void *dev, uint32_t msr, uint64_t value)
 {
     (void)msr;
     struct vcpu *vcpu = dev;
-    const struct intc *intc = &vcpu->intc;
     vm_lock(vcpu->vm);
-    const bool good = intc->write_base(intc->chip, value);
+    const bool good = vlapic_write_base(&vcpu->apic, value);
     vm_unlock(vcpu->vm);
     if (!good)
         return false;
@@ -208,8 +205,7 @@ static bool write_apic_base(void *dev, uint32_t msr, uint64_t value)
 static bool read_deadline(void *dev, uint32_t msr, uint64_t *value)
 {
     (void)msr;
-    const struct intc *intc = &((const struct vcpu *)dev)->intc;
-    *value = intc->read_deadline(intc->chip);
+    *value = vlapic_deadline(&((const struct vcpu *)dev)->apic);
     return true;
 }
 
@@ -218,19 +214,18 @@ static bool write_deadline(void *dev, uint32_t msr, uint64_t value)
     (void)msr;
     struct vcpu *vcpu = dev;
     vm_lock(vcpu->vm);
-    const bool good = vcpu->intc.write_deadline(vcpu->intc.chip, value);
+    vlapic_write_deadline(&vcpu->apic, value);
     vm_unlock(vcpu->vm);
-    return good;
+    return true;
 }
 
 static bool read_x2apic(void *dev, uint32_t msr, uint64_t *value)
 {
     struct vcpu *vcpu = dev;
-    const struct intc *intc = &vcpu->intc;
-    if ((intc->read_base(intc->chip) & APIC_BASE_X2APIC) == 0)
+    if ((vcpu->apic.base & APIC_BASE_X2APIC) == 0)
         return false;
     vm_lock(vcpu->vm);
-    const bool good = intc->read(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+    const bool good = vlapic_read(&vcpu->apic, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
     vm_unlock(vcpu->vm);
     return good;
 }
@@ -238,11 +233,10 @@ static bool read_x2apic(void *dev, uint32_t msr, uint64_t *value)
 static bool write_x2apic(void *dev, uint32_t msr, uint64_t value)
 {
     struct vcpu *vcpu = dev;
-    const struct intc *intc = &vcpu->intc;
-    if ((intc->read_base(intc->chip) & APIC_BASE_X2APIC) == 0)
+    if ((vcpu->apic.base & APIC_BASE_X2APIC) == 0)
         return false;
     vm_lock(vcpu->vm);
-    const bool good = intc->write(intc->chip, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
+    const bool good = vlapic_write(&vcpu->apic, (msr - MSR_IA32_X2APIC_BASE) * 16, value);
     vm_unlock(vcpu->vm);
     return good;
 }

@@ -81,18 +81,16 @@ void vm_show(struct vm *vm)
 }
 
 /* A seat's timers run whoever has the turn: a vCPU that has none is to get one for its own. */
-static void line_changed(void *dev)
+void vcpu_interrupts_changed(struct vcpu *vcpu)
 {
-    struct vcpu *vcpu = dev;
     if (vcpu->seat->vcpu_count > 1 && vcpu->seat->current != vcpu)
         vcpu_kick(vcpu);
     else
         vcpu->attention = true;
 }
 
-static void line_posted(void *dev, bool silent)
+void vcpu_posted(struct vcpu *vcpu, bool silent)
 {
-    struct vcpu *vcpu = dev;
     /* Where vCPUs share a CPU, another one's guest might take the notification away. */
     if (silent && vcpu->posting && vcpu->seat->cpu != cpu_self())
         lapic_send(vcpu->seat->cpu->apic_id, VECTOR_POSTED);
@@ -112,29 +110,20 @@ static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
     vcpu_kick(vcpu);
 }
 
-static void line_nmi(void *vcpu)
+void vcpu_request_nmi(struct vcpu *vcpu)
 {
     request(vcpu, 0, REQUEST_NMI);
 }
 
 /* A SIPI from before the INIT does not count. */
-static void line_init(void *vcpu)
+void vcpu_request_init(struct vcpu *vcpu)
 {
     request(vcpu, REQUEST_SIPI | REQUEST_NMIS, REQUEST_INIT);
 }
 
-static void line_startup(void *vcpu, unsigned vector)
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
 {
     request(vcpu, 0xff << SIPI_VECTOR_SHIFT, REQUEST_SIPI | (vector & 0xff) << SIPI_VECTOR_SHIFT);
-}
-
-struct vcpu_line vcpu_line(void)
-{
-    return (struct vcpu_line){.changed = line_changed,
-                              .posted = line_posted,
-                              .nmi = line_nmi,
-                              .init = line_init,
-                              .startup = line_startup};
 }
 
 /*
@@ -156,7 +145,7 @@ static void take_init(struct vcpu *vcpu)
     vcpu->event.info = 0;
     vcpu->nmis_pending = 0;
     vm_lock(vm);
-    vcpu->intc.init(vcpu->intc.chip);
+    vlapic_reset(&vcpu->apic, true);
     vm_unlock(vm);
     vcpu->activity = vcpu->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
     vcpu->halted_open = true;

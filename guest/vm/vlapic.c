@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC of one virtual CPU. Its registers live in the virtual-APIC page only, because the
  * CPU may change them there; SDM, chapter "Advanced Programmable Interrupt Controller (APIC)". */
-#include "guest/vm/vlapic.h"
-
-#include <stddef.h>
+#include "guest/vm/vcpu.h"
+#include "mm/page_alloc.h"
 
 /* Offsets in the register page. */
 enum {
@@ -83,7 +82,7 @@ static const uint64_t writable_bits[64] = {
 
 static uint32_t *reg(const struct vlapic *apic, unsigned offset)
 {
-    return &apic->w.page[offset / 4];
+    return &apic->page[offset / 4];
 }
 
 static bool is_x2apic(const struct vlapic *apic)
@@ -91,15 +90,15 @@ static bool is_x2apic(const struct vlapic *apic)
     return (apic->base & BASE_X2) != 0;
 }
 
-static void changed(const struct vlapic *apic)
+static void changed(struct vlapic *apic)
 {
-    apic->w.line.changed(apic->w.line.vcpu);
+    vcpu_interrupts_changed(vlapic_vcpu(apic));
 }
 
 /* The highest vector set in the 256 bits at offset, or -1. words: where to look at all. */
 static int highest_vector(const struct vlapic *apic, unsigned offset, unsigned words)
 {
-    if (apic->intc->assisted)
+    if (vlapic_vcpu(apic)->assisted)
         words = 0xff; /* the CPU changes the page, and does not keep our hint */
     while (words != 0) {
         unsigned word = 31u - (unsigned)__builtin_clz(words);
@@ -160,13 +159,13 @@ static bool post(struct vlapic *apic, unsigned vector, bool level)
 {
     if (!takes_vector(apic, vector))
         return false;
-    struct posted *posted = apic->w.posted;
+    struct posted *posted = apic->posted;
     bool silent = !set_trigger_mode(apic, vector, level) && !level;
     uint64_t *set = silent ? posted->requests : posted->held;
     uint32_t flag = silent ? POSTED_REQUESTS : POSTED_HELD;
     __atomic_fetch_or(&set[vector >> 6], 1ull << (vector & 63), __ATOMIC_SEQ_CST);
     if ((__atomic_fetch_or(&posted->outstanding, flag, __ATOMIC_SEQ_CST) & flag) == 0 || !silent)
-        apic->w.line.posted(apic->w.line.vcpu, silent);
+        vcpu_posted(vlapic_vcpu(apic), silent);
     return true;
 }
 
@@ -177,12 +176,9 @@ static uint64_t take_bits(uint64_t *bits)
                : 0;
 }
 
-static void vlapic_collect(void *chip)
+void vlapic_collect_posted(struct vlapic *apic)
 {
-    struct vlapic *apic = chip;
-    struct posted *posted = apic->w.posted;
-    if (__atomic_load_n(&posted->outstanding, __ATOMIC_ACQUIRE) == 0)
-        return;
+    struct posted *posted = apic->posted;
     /* First: what comes behind it is announced anew (SDM, "Posted-Interrupt Processing"). */
     __atomic_store_n(&posted->outstanding, 0, __ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < 4; i++) {
@@ -206,9 +202,8 @@ static void set_irr(struct vlapic *apic, unsigned vector)
     changed(apic);
 }
 
-static int vlapic_pending(void *chip)
+int vlapic_pending(struct vlapic *apic)
 {
-    struct vlapic *apic = chip;
     vlapic_collect(apic);
     if (apic->irr_words == 0)
         return -1;
@@ -225,20 +220,19 @@ static void clear_vector(struct vlapic *apic, unsigned offset, uint8_t *words, u
         *words &= (uint8_t) ~(1u << word);
 }
 
-static void vlapic_accept(void *chip, unsigned vector)
+void vlapic_accept(struct vlapic *apic, unsigned vector)
 {
-    struct vlapic *apic = chip;
     unsigned word = vector >> 5 & 7;
     clear_vector(apic, IRR, &apic->irr_words, vector);
     *reg(apic, ISR + word * 16) |= 1u << (vector & 31);
     apic->isr_words |= (uint8_t)(1u << word);
 }
 
-static void vlapic_eoi(void *chip, unsigned vector)
+void vlapic_eoi(struct vlapic *apic, unsigned vector)
 {
-    const struct vlapic_group *group = ((struct vlapic *)chip)->w.group;
-    if (group->eoi != NULL)
-        group->eoi(group->ioapic, vector);
+    const struct msi_source *ioapic = &vlapic_vcpu(apic)->vm->ioapic;
+    if (ioapic->eoi != NULL)
+        ioapic->eoi(ioapic->chip, vector);
 }
 
 static void end_of_interrupt(struct vlapic *apic)
@@ -252,43 +246,31 @@ static void end_of_interrupt(struct vlapic *apic)
     changed(apic);
 }
 
-/* The LVT timer's count or deadline is reached. */
-static void timer_expired(void *chip)
+void vlapic_timer_expired(struct vlapic_timer *timer)
 {
-    struct vlapic *apic = chip;
+    struct vlapic *apic = (struct vlapic *)((uintptr_t)timer - offsetof(struct vlapic, timer));
     uint32_t lvt = *reg(apic, LVT_TIMER);
     if ((lvt & LVT_MASKED) == 0)
         set_irr(apic, lvt & 0xff);
 }
 
-static uint64_t vlapic_read_deadline(void *chip)
-{
-    return ((struct vlapic *)chip)->timer.deadline;
-}
-
-static bool vlapic_write_deadline(void *chip, uint64_t guest_tsc)
-{
-    vlapic_timer_set_deadline(&((struct vlapic *)chip)->timer, guest_tsc);
-    return true;
-}
-
 bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message)
 {
-    const struct vcpu_line *line = &apic->w.line;
+    struct vcpu *vcpu = vlapic_vcpu(apic);
     if ((apic->base & BASE_EN) == 0)
         return false;
-    switch ((enum vlapic_mode)message->mode) {
-    case VLAPIC_FIXED:
-    case VLAPIC_LOWEST: return post(apic, message->vector, message->level);
-    case VLAPIC_NMI: line->nmi(line->vcpu); return true;
-    case VLAPIC_INIT: line->init(line->vcpu); return true;
-    case VLAPIC_SIPI: line->startup(line->vcpu, message->vector); return true;
-    case VLAPIC_EXTINT:
+    switch ((enum delivery_mode)message->mode) {
+    case DELIVERY_FIXED:
+    case DELIVERY_LOWEST: return post(apic, message->vector, message->level);
+    case DELIVERY_NMI: vcpu_request_nmi(vcpu); return true;
+    case DELIVERY_INIT: vcpu_request_init(vcpu); return true;
+    case DELIVERY_SIPI: vcpu_request_sipi(vcpu, message->vector); return true;
+    case DELIVERY_EXTINT:
         apic->extint = true;
-        line->posted(line->vcpu, false);
+        vcpu_posted(vcpu, false);
         return true;
-    case VLAPIC_SMI: /* there is no SMM in these machines */
-    case VLAPIC_RESERVED: break;
+    case DELIVERY_SMI: /* there is no SMM in these machines */
+    case DELIVERY_RESERVED: break;
     }
     return false;
 }
@@ -297,18 +279,19 @@ bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message)
 static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
 {
     enum { NOBODY, SELF, ALL, OTHERS };
+    struct vm *vm = vlapic_vcpu(apic)->vm;
     unsigned shorthand = icr >> 18 & 3;
     struct vlapic_message message = {.destination = destination,
                                      .vector = (uint8_t)icr,
                                      .mode = icr >> 8 & 7,
                                      .logical = (icr & 1u << 11) != 0};
-    bool ordinary = message.mode == VLAPIC_FIXED || message.mode == VLAPIC_LOWEST;
+    bool ordinary = message.mode == DELIVERY_FIXED || message.mode == DELIVERY_LOWEST;
     if (ordinary && message.vector < 16) {
         set_error(apic, ERROR_SEND_VECTOR);
         return;
     }
-    bool init_deassert = message.mode == VLAPIC_INIT && (icr & 0xc000) == 0x8000;
-    if (message.mode == VLAPIC_EXTINT || init_deassert)
+    bool init_deassert = message.mode == DELIVERY_INIT && (icr & 0xc000) == 0x8000;
+    if (message.mode == DELIVERY_EXTINT || init_deassert)
         return;
     if (shorthand == SELF) {
         if (ordinary) /* no other mode is valid */
@@ -316,12 +299,12 @@ static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
         return;
     }
     if (shorthand == NOBODY) {
-        vlapic_deliver(apic->w.group, &message);
+        vlapic_deliver(vm, &message);
         return;
     }
-    for (unsigned i = 0; i < apic->w.group->count; i++)
-        if (shorthand == ALL || apic->w.group->peer[i] != apic)
-            vlapic_take(apic->w.group->peer[i], &message);
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        if (shorthand == ALL || &vm->vcpu[i]->apic != apic)
+            vlapic_take(&vm->vcpu[i]->apic, &message);
 }
 
 static void write_icr(struct vlapic *apic, uint64_t value)
@@ -362,7 +345,9 @@ static void write_register(struct vlapic *apic, unsigned offset, uint64_t wide)
 {
     uint32_t value = (uint32_t)wide;
     switch (offset) {
-    case ID: *reg(apic, ID) = apic->w.id << 24; break; /* read-only, as on CPUs of today */
+    case ID:
+        *reg(apic, ID) = vlapic_vcpu(apic)->apic_id << 24;
+        break; /* read-only, as on CPUs of today */
     case TPR:
         *reg(apic, TPR) = value;
         changed(apic);
@@ -403,9 +388,8 @@ static bool check_offset(struct vlapic *apic, unsigned offset, uint64_t xapic, u
     return false;
 }
 
-static bool vlapic_read(void *chip, unsigned offset, uint64_t *value)
+bool vlapic_read(struct vlapic *apic, unsigned offset, uint64_t *value)
 {
-    struct vlapic *apic = chip;
     *value = 0;
     if (!check_offset(apic, offset, XAPIC_READ, ALWAYS_READ))
         return false;
@@ -415,7 +399,7 @@ static bool vlapic_read(void *chip, unsigned offset, uint64_t *value)
     }
     if (offset == CURRENT_COUNT)
         *value = vlapic_timer_count(&apic->timer);
-    else if (offset == PPR && !apic->intc->assisted)
+    else if (offset == PPR && !vlapic_vcpu(apic)->assisted)
         *value = processor_priority(apic);
     else
         *value = *reg(apic, offset);
@@ -424,9 +408,8 @@ static bool vlapic_read(void *chip, unsigned offset, uint64_t *value)
     return true;
 }
 
-static bool vlapic_write(void *chip, unsigned offset, uint64_t value)
+bool vlapic_write(struct vlapic *apic, unsigned offset, uint64_t value)
 {
-    struct vlapic *apic = chip;
     if (!check_offset(apic, offset, XAPIC_WRITE, X2APIC_WRITE))
         return false;
     uint64_t writable = writable_bits[offset >> 4];
@@ -439,16 +422,13 @@ static bool vlapic_write(void *chip, unsigned offset, uint64_t value)
     return true;
 }
 
-static void vlapic_written(void *chip, unsigned offset)
+void vlapic_written(struct vlapic *apic, unsigned offset)
 {
-    struct vlapic *apic = chip;
     vlapic_write(apic, offset, *reg(apic, offset & 0xffc));
 }
 
-/* All ones, dropped, outside xAPIC mode; writes must be aligned 32-bit ones, others are dropped. */
-static uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
+uint64_t vlapic_mmio_read(struct vlapic *apic, uint64_t gpa, unsigned bytes)
 {
-    struct vlapic *apic = chip;
     uint64_t value, all = UINT64_MAX >> (64 - 8 * bytes);
     if ((apic->base & BASE_MODE) != BASE_EN)
         return all;
@@ -456,32 +436,25 @@ static uint64_t vlapic_mmio_read(void *chip, uint64_t gpa, unsigned bytes)
     return value >> (gpa & 3) * 8 & all;
 }
 
-static void vlapic_mmio_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)
+void vlapic_mmio_write(struct vlapic *apic, uint64_t gpa, unsigned bytes, uint64_t value)
 {
-    struct vlapic *apic = chip;
     if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (gpa & 3) == 0)
         vlapic_write(apic, gpa & 0xffc, (uint32_t)value);
-}
-
-static uint64_t vlapic_read_base(void *chip)
-{
-    return ((struct vlapic *)chip)->base;
 }
 
 /* The ID and what follows from it, in the format of the mode. */
 static void write_id(struct vlapic *apic)
 {
-    uint32_t id = apic->w.id;
+    uint32_t id = vlapic_vcpu(apic)->apic_id;
     *reg(apic, ID) = is_x2apic(apic) ? id : id << 24;
     *reg(apic, LDR) = is_x2apic(apic) ? (id >> 4) << 16 | 1u << (id & 15) : 0;
     *reg(apic, ICR + 4) = 0;
 }
 
 /* SDM, "x2APIC State Transitions". */
-static bool vlapic_write_base(void *chip, uint64_t value)
+bool vlapic_write_base(struct vlapic *apic, uint64_t value)
 {
-    struct vlapic *apic = chip;
-    uint64_t address = ((1ull << apic->w.phys_bits) - 1) & ~0xfffull;
+    uint64_t address = ((1ull << vlapic_vcpu(apic)->phys_bits) - 1) & ~0xfffull;
     uint64_t from = apic->base & BASE_MODE, to = value & BASE_MODE;
     if ((value & ~(address | BASE_BSP | BASE_MODE)) != 0 || to == BASE_X2 ||
         (from == BASE_MODE && to == BASE_EN) || (from == 0 && to == BASE_MODE))
@@ -495,20 +468,18 @@ static bool vlapic_write_base(void *chip, uint64_t value)
     return true;
 }
 
-static bool vlapic_extint_pending(void *chip)
+bool vlapic_lets_extint_through(const struct vlapic *apic)
 {
-    const struct vlapic *apic = chip;
-    uint32_t wanted = (uint32_t)VLAPIC_EXTINT << 8;
+    uint32_t wanted = (uint32_t)DELIVERY_EXTINT << 8;
     bool open =
         (apic->base & BASE_EN) == 0 || (*reg(apic, LVT_LINT0) & (LVT_MASKED | LVT_MODE)) == wanted;
-    return apic->w.pic_acknowledge != NULL && (apic->extint || (apic->lint0 && open));
+    return apic->pic_acknowledge != NULL && (apic->extint || open);
 }
 
-static unsigned vlapic_extint_acknowledge(void *chip)
+unsigned vlapic_extint_acknowledge(struct vlapic *apic)
 {
-    struct vlapic *apic = chip;
     apic->extint = false;
-    return apic->w.pic_acknowledge(apic->w.pic);
+    return apic->pic_acknowledge(apic->pic);
 }
 
 void vlapic_set_lint0(void *chip, unsigned pin, bool high)
@@ -521,18 +492,18 @@ void vlapic_set_lint0(void *chip, unsigned pin, bool high)
     if (!rising)
         return;
     struct vlapic_message message = {.vector = (uint8_t)lvt, .mode = lvt >> 8 & 7};
-    if ((apic->base & BASE_EN) == 0 || message.mode == VLAPIC_EXTINT)
-        apic->w.line.posted(apic->w.line.vcpu, false); /* extint_pending() looks at the pin */
-    else if ((lvt & LVT_MASKED) == 0 && message.mode != VLAPIC_SIPI)
+    if ((apic->base & BASE_EN) == 0 || message.mode == DELIVERY_EXTINT)
+        vcpu_posted(vlapic_vcpu(apic), false); /* vlapic_extint_pending() looks at the pin */
+    else if ((lvt & LVT_MASKED) == 0 && message.mode != DELIVERY_SIPI)
         vlapic_take(apic, &message);
 }
 
 void vlapic_reset(struct vlapic *apic, bool init)
 {
     for (unsigned i = 0; i < 1024; i++)
-        apic->w.page[i] = 0;
+        apic->page[i] = 0;
     if (!init)
-        apic->base = VLAPIC_DEFAULT_BASE | BASE_EN | (apic->w.boot_cpu ? BASE_BSP : 0);
+        apic->base = VLAPIC_DEFAULT_BASE | BASE_EN | (vlapic_vcpu(apic)->index == 0 ? BASE_BSP : 0);
     write_id(apic);
     *reg(apic, VERSION) = VERSION_VALUE;
     *reg(apic, DFR) = 0xffffffff;
@@ -540,61 +511,42 @@ void vlapic_reset(struct vlapic *apic, bool init)
     for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
         *reg(apic, lvt) = LVT_MASKED;
     vlapic_timer_reset(&apic->timer);
-    *apic->w.posted = (struct posted){.outstanding = 0};
+    *apic->posted = (struct posted){.outstanding = 0};
     apic->irr_words = apic->isr_words = 0;
     apic->errors = 0;
     apic->extint = false;
 }
 
-static void vlapic_take_init(void *chip)
-{
-    vlapic_reset(chip, true);
-}
-
 void vlapic_set_virtual_wire(struct vlapic *apic)
 {
     *reg(apic, SVR) = SVR_ENABLE | 0xf;
-    *reg(apic, LVT_LINT0) = (uint32_t)VLAPIC_EXTINT << 8;
-    *reg(apic, LVT_LINT1) = (uint32_t)VLAPIC_NMI << 8;
+    *reg(apic, LVT_LINT0) = (uint32_t)DELIVERY_EXTINT << 8;
+    *reg(apic, LVT_LINT1) = (uint32_t)DELIVERY_NMI << 8;
     changed(apic);
 }
 
-enum status vlapic_init(struct vlapic *apic, struct intc *intc, const struct vlapic_wiring *wiring)
+_Static_assert(VM_MAX_VCPUS < MSI_TO_EVERYBODY, "each vCPU has an ID of its own in xAPIC mode");
+
+enum status vlapic_init(struct vlapic *apic, unsigned (*pic_acknowledge)(void *pic), void *pic)
 {
-    struct vlapic_group *group = wiring->group;
-    if (wiring->id >= 255 || wiring->phys_bits < 32 || wiring->phys_bits > 52)
+    struct vcpu *vcpu = vlapic_vcpu(apic);
+    hpa_t pages;
+    *apic = (struct vlapic){.pic_acknowledge = pic_acknowledge, .pic = pic};
+    if (vcpu->phys_bits < 32 || vcpu->phys_bits > 52)
         return ERR_BAD_INPUT;
-    if (group->count == VLAPIC_MAX_PEERS)
-        return ERR_LIMIT;
-    *apic = (struct vlapic){.w = *wiring, .intc = intc};
-    apic->timer = (struct vlapic_timer){.timers = wiring->timers,
-                                        .tsc_offset = wiring->tsc_offset,
-                                        .expired = timer_expired,
-                                        .apic = apic};
-    *intc = (struct intc){
-        .chip = apic,
-        .page = wiring->page,
-        .posted = wiring->posted,
-        .pending = vlapic_pending,
-        .accept = vlapic_accept,
-        .collect = vlapic_collect,
-        .init = vlapic_take_init,
-        .mmio_read = vlapic_mmio_read,
-        .mmio_write = vlapic_mmio_write,
-        .extint_pending = vlapic_extint_pending,
-        .device_may_wake = vlapic_device_may_wake,
-        .extint_acknowledge = vlapic_extint_acknowledge,
-        .read = vlapic_read,
-        .write = vlapic_write,
-        .written = vlapic_written,
-        .eoi = vlapic_eoi,
-        .read_base = vlapic_read_base,
-        .write_base = vlapic_write_base,
-        .read_deadline = vlapic_read_deadline,
-        .write_deadline = vlapic_write_deadline,
-    };
-    vlapic_timer_init(&apic->timer);
+    const enum status s = page_alloc(2, 1, &pages);
+    if (s != OK)
+        return s;
+    apic->page = hpa_to_ptr(pages);
+    apic->posted = hpa_to_ptr(hpa(pages.v + PAGE_SIZE));
+    vlapic_timer_init(&apic->timer, vcpu->timers, &vcpu->tsc_offset);
     vlapic_reset(apic, false);
-    group->peer[group->count++] = apic;
     return OK;
+}
+
+void vlapic_destroy(struct vlapic *apic)
+{
+    if (apic->page != NULL)
+        page_free(ptr_to_hpa(apic->page), 2);
+    apic->page = NULL;
 }

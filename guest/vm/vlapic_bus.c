@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The bus to a VM's local APICs: which of them a message is meant for, and which may come from
- * devices. */
-#include "guest/vm/vlapic.h"
-
-#include <stddef.h>
+/* The bus to a VM's local APICs: which of them a message is meant for, how it comes from a device,
+ * and what may come. */
+#include "guest/vm/vcpu.h"
 
 #define BASE_X2 (1ull << 10) /* IA32_APIC_BASE: x2APIC mode */
 
@@ -14,46 +12,62 @@ enum { TPR = 0x80 / 4, LDR = 0xd0 / 4, DFR = 0xe0 / 4, SVR = 0xf0 / 4, LVT_LINT0
 #define LVT_MASKED (1u << 16)
 
 /* SDM, "Determining IPI Destination". */
-static bool is_destination(const struct vlapic *apic, const struct vlapic_message *message)
+static bool is_destination(const struct vcpu *vcpu, const struct vlapic_message *message)
 {
-    uint32_t to = message->destination, ldr = apic->w.page[LDR];
+    const struct vlapic *apic = &vcpu->apic;
+    uint32_t to = message->destination, ldr = apic->page[LDR];
     if (!message->logical)
-        return to == VLAPIC_BROADCAST || to == apic->w.id;
+        return to == VLAPIC_BROADCAST || to == vcpu->apic_id;
     if ((apic->base & BASE_X2) != 0)
         return to == VLAPIC_BROADCAST || (to >> 16 == ldr >> 16 && (to & ldr & 0xffff) != 0);
     to &= 0xff;
     ldr >>= 24;
-    if (apic->w.page[DFR] >> 28 == 0xf) /* flat */
+    if (apic->page[DFR] >> 28 == 0xf) /* flat */
         return (to & ldr) != 0;
     return (to >> 4 == 0xf || to >> 4 == ldr >> 4) && (to & ldr & 0xf) != 0;
 }
 
-bool vlapic_deliver(struct vlapic_group *group, const struct vlapic_message *message)
+bool vlapic_deliver(struct vm *vm, const struct vlapic_message *message)
 {
     struct vlapic *lowest = NULL;
     bool taken = false;
-    for (unsigned i = 0; i < group->count; i++) {
-        struct vlapic *apic = group->peer[i];
-        if (!is_destination(apic, message))
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        struct vlapic *apic = &vm->vcpu[i]->apic;
+        if (!is_destination(vm->vcpu[i], message))
             continue;
-        if (message->mode != VLAPIC_LOWEST)
+        if (message->mode != DELIVERY_LOWEST)
             taken |= vlapic_take(apic, message);
-        else if ((apic->w.page[SVR] & SVR_ENABLE) == 0)
+        else if ((apic->page[SVR] & SVR_ENABLE) == 0)
             continue; /* another one will take it */
-        else if (lowest == NULL || apic->w.page[TPR] < lowest->w.page[TPR])
+        else if (lowest == NULL || apic->page[TPR] < lowest->page[TPR])
             lowest = apic;
     }
     return lowest != NULL ? vlapic_take(lowest, message) : taken;
 }
 
-/* From a pin of the IO-APIC, or from the 8259 at LINT0. */
-bool vlapic_device_may_wake(void *chip)
+bool vlapic_receive_msi(void *vm, uint64_t address, uint32_t data)
 {
-    const struct vlapic *apic = chip;
-    const struct vlapic_group *group = apic->w.group;
-    const uint32_t lvt = __atomic_load_n(&apic->w.page[LVT_LINT0], __ATOMIC_RELAXED);
+    struct vlapic_message message = {.destination = address >> 12 & 0xff,
+                                     .vector = (uint8_t)data,
+                                     .mode = data >> 8 & 7,
+                                     .logical = (address & MSI_LOGICAL) != 0,
+                                     .level = (data & MSI_LEVEL) != 0};
+    if ((address & MSI_ADDRESS_MASK) != MSI_ADDRESS || (message.level && (data & MSI_ASSERT) == 0))
+        return false;
+    if (!message.logical && message.destination == MSI_TO_EVERYBODY)
+        message.destination = VLAPIC_BROADCAST;
+    if ((address & MSI_TO_LOWEST) != 0 && message.mode == DELIVERY_FIXED)
+        message.mode = DELIVERY_LOWEST;
+    return vlapic_deliver(vm, &message);
+}
+
+/* From a pin of the IO-APIC, or from the 8259 at LINT0. */
+bool vlapic_device_may_wake(const struct vlapic *apic)
+{
+    const struct msi_source *ioapic = &vlapic_vcpu(apic)->vm->ioapic;
+    const uint32_t lvt = __atomic_load_n(&apic->page[LVT_LINT0], __ATOMIC_RELAXED);
     const unsigned mode = lvt >> 8 & 7;
-    const bool lint0 = (lvt & LVT_MASKED) == 0 && (mode == VLAPIC_NMI || mode == VLAPIC_INIT);
-    return (apic->w.pic_acknowledge != NULL && lint0) ||
-           (group->sends_nmi != NULL && group->sends_nmi(group->ioapic));
+    const bool lint0 = (lvt & LVT_MASKED) == 0 && (mode == DELIVERY_NMI || mode == DELIVERY_INIT);
+    return (apic->pic_acknowledge != NULL && lint0) ||
+           (ioapic->may_send_nmi != NULL && ioapic->may_send_nmi(ioapic->chip));
 }

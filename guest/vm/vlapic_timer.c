@@ -34,7 +34,7 @@ static void fire(void *dev, uint64_t now)
         next_period(t, now);
     else
         t->deadline = t->expiry = 0;
-    t->expired(t->apic);
+    vlapic_timer_expired(t);
 }
 
 uint32_t vlapic_timer_count(const struct vlapic_timer *t)
@@ -100,8 +100,10 @@ void vlapic_timer_reset(struct vlapic_timer *t)
     count_down(t, 0);
 }
 
-void vlapic_timer_init(struct vlapic_timer *t)
+void vlapic_timer_init(struct vlapic_timer *t, struct timers *timers, const uint64_t *tsc_offset)
 {
+    t->timers = timers;
+    t->tsc_offset = tsc_offset;
     t->timer.fire = fire;
     t->timer.dev = t;
     timers_add(t->timers, &t->timer);

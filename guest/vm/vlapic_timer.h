@@ -14,8 +14,6 @@ enum { VLAPIC_TIMER_ONE_SHOT, VLAPIC_TIMER_PERIODIC, VLAPIC_TIMER_DEADLINE };
 struct vlapic_timer {
     struct timers *timers;      /* their clock is the bus clock which the divisor divides */
     const uint64_t *tsc_offset; /* guest TSC = clock + this */
-    void (*expired)(void *apic);
-    void *apic;
 
     struct timer timer;
     uint64_t deadline; /* IA32_TSC_DEADLINE; 0: not armed */
@@ -24,8 +22,9 @@ struct vlapic_timer {
     uint8_t mode, shift;
 };
 
-/* Once, with the first four members set. */
-void vlapic_timer_init(struct vlapic_timer *timer);
+/* Once, of a zeroed one. */
+void vlapic_timer_init(struct vlapic_timer *timer, struct timers *timers,
+                       const uint64_t *tsc_offset);
 
 /* Not armed, one-shot, divisor 2. */
 void vlapic_timer_reset(struct vlapic_timer *timer);
@@ -36,3 +35,6 @@ void vlapic_timer_set_divide(struct vlapic_timer *timer, uint32_t value);
 void vlapic_timer_set_count(struct vlapic_timer *timer, uint32_t count);
 void vlapic_timer_set_deadline(struct vlapic_timer *timer, uint64_t guest_tsc);
 uint32_t vlapic_timer_count(const struct vlapic_timer *timer);
+
+/* The APIC's own: the count or the deadline has been reached. */
+void vlapic_timer_expired(struct vlapic_timer *timer);

@@ -5,6 +5,7 @@
 #include "arch/spinlock.h"
 #include "drivers/bus/bus.h"
 #include "drivers/bus/lines.h"
+#include "drivers/bus/msi.h"
 #include "drivers/bus/timers.h"
 #include "guest/cpu/cpuid_table.h"
 #include "guest/cpu/msr_table.h"
@@ -56,6 +57,7 @@ struct vm {
 
     struct guestmem mem;
     struct bus bus;
+    struct msi_source ioapic;
     struct cpuid_table cpuid;
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */

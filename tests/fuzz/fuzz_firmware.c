@@ -59,6 +59,33 @@ void vm_memory_changed(struct vm *vm)
     vm->memory_changes++;
 }
 
+void vcpu_interrupts_changed(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+void vcpu_posted(struct vcpu *vcpu, bool silent)
+{
+    (void)vcpu;
+    (void)silent;
+}
+
+void vcpu_request_nmi(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+void vcpu_request_init(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
+{
+    (void)vcpu;
+    (void)vector;
+}
+
 void vm_hold(struct vm *vm)
 {
     vm->holds = true;

@@ -116,15 +116,31 @@ static uint64_t console_poll(void *ctx, uint64_t when)
     return when + 1000;
 }
 
-static void ignore(void *vcpu)
+void vcpu_interrupts_changed(struct vcpu *vcpu)
 {
     (void)vcpu;
 }
 
-static void ignore_posted(void *vcpu, bool silent)
+void vcpu_posted(struct vcpu *vcpu, bool silent)
 {
     (void)vcpu;
     (void)silent;
+}
+
+void vcpu_request_nmi(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+void vcpu_request_init(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
+{
+    (void)vcpu;
+    (void)vector;
 }
 
 static uint8_t program[512] = {0xf4, [510] = 0x55, 0xaa};
@@ -257,26 +273,26 @@ static void test_wires(void **state)
 {
     (void)state;
     static const uint8_t icw[] = {0x11, 0x30, 0x04, 0x01};
-    const struct intc *intc = &pc->cpu[0].vcpu.intc;
+    struct vlapic *apic = &pc->vcpu[0].apic;
     out(0x20, icw[0]);
     for (unsigned i = 1; i < 4; i++)
         out(0x21, icw[i]);
     out(0x21, 0xfe);
-    assert_false(intc->extint_pending(intc->chip));
+    assert_false(vlapic_extint_pending(apic));
     out(0x43, 0x34);
     out(0x40, 100);
     out(0x40, 0);
     now += 100 * host.tsc_hz / 1000000;
     timers_run(&pc->vm.seat[0].timers, now);
-    assert_true(intc->extint_pending(intc->chip));
-    assert_int_equal(intc->extint_acknowledge(intc->chip), 0x30);
+    assert_true(vlapic_extint_pending(apic));
+    assert_int_equal(vlapic_extint_acknowledge(apic), 0x30);
 
     bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE, 4, 0x10 + 2 * 2);
     bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4, 0x55);
     assert_int_equal(bus_mmio_read(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4) & 0xff, 0x55);
     now += host.tsc_hz;
     timers_run(&pc->vm.seat[0].timers, now);
-    assert_int_equal(intc->pending(intc->chip), 0x55);
+    assert_int_equal(vlapic_pending(apic), 0x55);
 }
 
 static bool rdmsr(uint32_t msr, uint64_t *value)

@@ -4,6 +4,8 @@
 /* The IO-APIC in front of two local APICs: redirection, edge and level, remote IRR. */
 #include "drivers/virt/vioapic.h"
 
+#include "tests/unit/vlapic_test.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,47 +19,11 @@
 #define LOGICAL    0x800u
 #define REMOTE_IRR 0x4000u
 
-static uint64_t tsc_offset;
-static struct timers timers;
-static struct vlapic_group group;
-static uint32_t page[2][1024] __attribute__((aligned(4096)));
-static struct vlapic apic[2];
-static struct intc intc[2];
-static struct posted posted[2];
 static struct vioapic ioapic;
-static unsigned nmis;
 
-static uint64_t read_clock(void)
+uint64_t read_clock(void)
 {
     return 1000;
-}
-
-static void on_changed(void *vcpu)
-{
-    (void)vcpu;
-}
-
-static void on_init(void *vcpu)
-{
-    (void)vcpu;
-}
-
-static void on_startup(void *vcpu, unsigned vector)
-{
-    (void)vcpu;
-    (void)vector;
-}
-
-static void on_posted(void *vcpu, bool silent)
-{
-    (void)vcpu;
-    (void)silent;
-}
-
-static void on_nmi(void *vcpu)
-{
-    (void)vcpu;
-    nmis++;
 }
 
 static unsigned pic_acknowledge(void *pic)
@@ -86,19 +52,19 @@ static void route(unsigned pin, uint8_t destination, uint32_t low)
 
 static int pending(unsigned cpu)
 {
-    return intc[cpu].pending(&apic[cpu]);
+    return vlapic_pending(APIC(cpu));
 }
 
 static void accept(unsigned cpu, int vector)
 {
     assert_int_equal(pending(cpu), vector);
-    intc[cpu].accept(&apic[cpu], (unsigned)vector);
+    vlapic_accept(APIC(cpu), (unsigned)vector);
     assert_int_equal(pending(cpu), -1);
 }
 
 static void end(unsigned cpu)
 {
-    assert_true(intc[cpu].write(&apic[cpu], 0xb0, 0));
+    assert_true(vlapic_write(APIC(cpu), 0xb0, 0));
 }
 
 static void pulse(unsigned pin)
@@ -110,29 +76,21 @@ static void pulse(unsigned pin)
 static int setup(void **state)
 {
     (void)state;
-    timers = (struct timers){.read = read_clock, .hz = 1000000, .next = TIMER_NEVER};
-    group = (struct vlapic_group){.count = 0};
-    nmis = 0;
+    start_vm(1000000);
     for (unsigned i = 0; i < 2; i++) {
-        struct vlapic_wiring w = {.page = page[i],
-                                  .timers = &timers,
-                                  .group = &group,
-                                  .posted = &posted[i],
-                                  .line = {.changed = on_changed,
-                                           .posted = on_posted,
-                                           .nmi = on_nmi,
-                                           .init = on_init,
-                                           .startup = on_startup},
-                                  .pic_acknowledge = pic_acknowledge,
-                                  .tsc_offset = &tsc_offset,
-                                  .id = i,
-                                  .phys_bits = 40,
-                                  .boot_cpu = i == 0};
-        assert_int_equal(vlapic_init(&apic[i], &intc[i], &w), OK);
-        assert_true(intc[i].write(&apic[i], 0xf0, 0x1ff));
-        assert_true(intc[i].write(&apic[i], 0xd0, 1u << (24 + i)));
+        add_apic(i, i, pic_acknowledge, NULL);
+        assert_true(vlapic_write(APIC(i), 0xf0, 0x1ff));
+        assert_true(vlapic_write(APIC(i), 0xd0, 1u << (24 + i)));
     }
-    vioapic_init(&ioapic, &group);
+    vioapic_init(&ioapic, (struct msi_sink){vlapic_receive_msi, &vm});
+    vm.ioapic = (struct msi_source){vioapic_eoi, vioapic_may_send_nmi, &ioapic};
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    end_vm();
     return 0;
 }
 
@@ -259,18 +217,18 @@ static void test_eoi_register_and_shared_vector(void **state)
 static void test_not_taken(void **state)
 {
     (void)state;
-    intc[0].write(&apic[0], 0xf0, 0xff); /* disabled: nobody takes it, so no remote IRR */
+    vlapic_write(APIC(0), 0xf0, 0xff); /* disabled: nobody takes it, so no remote IRR */
     route(9, 0, LEVEL | 0x59);
     vioapic_set(&ioapic, 9, true);
     assert_false(get(0x22) & REMOTE_IRR);
-    intc[0].write(&apic[0], 0xf0, 0x1ff);
+    vlapic_write(APIC(0), 0xf0, 0x1ff);
     vioapic_set(&ioapic, 9, true);
     accept(0, 0x59);
     route(5, 0, LEVEL | 3); /* illegal vector */
     vioapic_set(&ioapic, 5, true);
     assert_false(get(0x1a) & REMOTE_IRR);
-    intc[0].write(&apic[0], 0x280, 0);
-    assert_int_equal(page[0][0x280 / 4], 0x40);
+    vlapic_write(APIC(0), 0x280, 0);
+    assert_int_equal(APIC(0)->page[0x280 / 4], 0x40);
 }
 
 static void test_destinations(void **state)
@@ -305,17 +263,17 @@ static void test_other_modes(void **state)
     (void)state;
     route(0, 0, LEVEL | 0x400); /* NMI acts on the edge, whatever the trigger bit */
     pulse(0);
-    assert_int_equal(nmis, 1);
+    assert_int_equal(nmis[0], 1);
     assert_false(get(0x10) & REMOTE_IRR);
     route(0, 0, 0x700);
     pulse(0);
-    assert_true(intc[0].extint_pending(&apic[0]));
+    assert_true(vlapic_extint_pending(APIC(0)));
     for (unsigned mode = 0; mode < 8; mode++) {
         route(0, 0, mode << 8 | 0x50);
         pulse(0);
-        assert_int_equal(intc[1].device_may_wake(&apic[1]), mode == 4 || mode == 5);
+        assert_int_equal(vlapic_device_may_wake(APIC(1)), mode == 4 || mode == 5);
         route(0, 0, MASKED | mode << 8 | 0x50);
-        assert_false(intc[1].device_may_wake(&apic[1]));
+        assert_false(vlapic_device_may_wake(APIC(1)));
     }
 }
 
@@ -336,7 +294,7 @@ static void test_random(void **state)
         case 5: end(r >> 8 & 1); break;
         case 6:
             if (pending(0) >= 0)
-                intc[0].accept(&apic[0], (unsigned)pending(0));
+                vlapic_accept(APIC(0), (unsigned)pending(0));
             break;
         default: vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, bytes, value & ~0x700ull); break;
         }
@@ -345,7 +303,7 @@ static void test_random(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup(f, setup)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_registers), TEST(test_narrow_access), TEST(test_edge),
         TEST(test_level),     TEST(test_level_mask),    TEST(test_eoi_register_and_shared_vector),

@@ -1,7 +1,7 @@
 // link: guest/vm/vlapic.c guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC: registers, priorities, modes, IPIs and the timer against a fake clock. */
-#include "guest/vm/vlapic.h"
+#include "tests/unit/vlapic_test.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,66 +42,23 @@
 #define EN       0x800ull
 #define BASE     VLAPIC_DEFAULT_BASE
 
-#define CPUS 4
-
 static uint64_t clock_now;
-static uint64_t tsc_offset;
-static struct timers timers;
-static struct vlapic_group group;
-static uint32_t page[CPUS][1024] __attribute__((aligned(4096)));
-static struct vlapic apic[CPUS];
-static struct intc intc[CPUS];
-static struct posted posted[CPUS];
-static unsigned silents[CPUS], changes[CPUS], nmis[CPUS], inits[CPUS], sipi[CPUS];
 static unsigned eois, last_eoi;
 
-static uint64_t read_clock(void)
+uint64_t read_clock(void)
 {
     return clock_now;
 }
 
-static unsigned index_of(void *vcpu)
-{
-    return (unsigned)((struct vlapic *)vcpu - apic);
-}
-
-static void on_changed(void *vcpu)
-{
-    changes[index_of(vcpu)]++;
-}
-
-static void on_posted(void *vcpu, bool silent)
-{
-    silents[index_of(vcpu)] += silent;
-    changes[index_of(vcpu)]++;
-}
-
-static void on_nmi(void *vcpu)
-{
-    nmis[index_of(vcpu)]++;
-}
-
-static void on_init(void *vcpu)
-{
-    const unsigned i = index_of(vcpu);
-    inits[i]++;
-    intc[i].init(intc[i].chip);
-}
-
-static void on_startup(void *vcpu, unsigned vector)
-{
-    sipi[index_of(vcpu)] = vector;
-}
-
 static unsigned pic_acknowledge(void *pic)
 {
-    assert_ptr_equal(pic, &group);
+    assert_ptr_equal(pic, &eois);
     return 0x31;
 }
 
 static void on_eoi(void *ioapic, unsigned vector)
 {
-    assert_ptr_equal(ioapic, &timers);
+    assert_ptr_equal(ioapic, &last_eoi);
     eois++;
     last_eoi = vector;
 }
@@ -109,48 +66,48 @@ static void on_eoi(void *ioapic, unsigned vector)
 static uint64_t get(unsigned cpu, unsigned offset)
 {
     uint64_t value = 0xdead;
-    assert_true(intc[cpu].read(&apic[cpu], offset, &value));
+    assert_true(vlapic_read(APIC(cpu), offset, &value));
     return value;
 }
 
 static void put(unsigned cpu, unsigned offset, uint64_t value)
 {
-    assert_true(intc[cpu].write(&apic[cpu], offset, value));
+    assert_true(vlapic_write(APIC(cpu), offset, value));
 }
 
 static bool refuses(unsigned offset, uint64_t value)
 {
-    return !intc[0].write(&apic[0], offset, value);
+    return !vlapic_write(APIC(0), offset, value);
 }
 
 static int pending(unsigned cpu)
 {
-    return intc[cpu].pending(&apic[cpu]);
+    return vlapic_pending(APIC(cpu));
 }
 
 static bool base(uint64_t value)
 {
-    return intc[0].write_base(&apic[0], value);
+    return vlapic_write_base(APIC(0), value);
 }
 
 static bool has_bit(unsigned offset, unsigned vector)
 {
-    intc[0].collect(&apic[0]);
-    return (page[0][(offset + vector / 32 * 16) / 4] >> vector % 32 & 1) != 0;
+    vlapic_collect(APIC(0));
+    return (APIC(0)->page[(offset + vector / 32 * 16) / 4] >> vector % 32 & 1) != 0;
 }
 
 static void go_to(uint64_t now)
 {
     clock_now = now;
-    if (timers.next <= now)
-        timers_run(&timers, now);
+    if (timers->next <= now)
+        timers_run(timers, now);
 }
 
 /* Takes the pending interrupt, which must be this one, and ends it. */
 static void take(int vector)
 {
     assert_int_equal(pending(0), vector);
-    intc[0].accept(&apic[0], (unsigned)vector);
+    vlapic_accept(APIC(0), (unsigned)vector);
     put(0, EOI, 0);
     assert_int_equal(pending(0), -1);
 }
@@ -159,35 +116,19 @@ static int setup(void **state)
 {
     (void)state;
     clock_now = 1000;
-    tsc_offset = 0;
-    timers = (struct timers){.read = read_clock, .hz = 65536 * 4, .next = TIMER_NEVER};
-    group = (struct vlapic_group){.eoi = on_eoi, .ioapic = &timers};
-    memset(page, 0xa5, sizeof(page));
-    memset(silents, 0, sizeof(silents));
-    memset(inits, 0, sizeof(inits));
-    memset(sipi, 0, sizeof(sipi));
-    memset(nmis, 0, sizeof(nmis));
+    start_vm(65536 * 4);
     eois = last_eoi = 0;
-    for (unsigned i = 0; i < CPUS; i++) {
-        struct vlapic_wiring w = {.page = page[i],
-                                  .timers = &timers,
-                                  .group = &group,
-                                  .posted = &posted[i],
-                                  .line = {.changed = on_changed,
-                                           .posted = on_posted,
-                                           .nmi = on_nmi,
-                                           .init = on_init,
-                                           .startup = on_startup,
-                                           .vcpu = &apic[i]},
-                                  .pic_acknowledge = pic_acknowledge,
-                                  .pic = &group,
-                                  .tsc_offset = &tsc_offset,
-                                  .id = i,
-                                  .phys_bits = 39,
-                                  .boot_cpu = i == 0};
-        assert_int_equal(vlapic_init(&apic[i], &intc[i], &w), OK);
-    }
+    for (unsigned i = 0; i < CPUS; i++)
+        add_apic(i, i, pic_acknowledge, &eois);
+    vm.ioapic = (struct msi_source){.eoi = on_eoi, .chip = &last_eoi};
     memset(changes, 0, sizeof(changes));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    end_vm();
     return 0;
 }
 
@@ -221,26 +162,25 @@ static void test_reset_values(void **state)
         assert_int_equal(get(0, i), 0);
     assert_int_equal(get(0, INITIAL) | get(0, CURRENT) | get(0, DIVIDE) | get(0, ESR), 0);
     assert_int_equal(get(0, TPR) | get(0, PPR) | get(0, 0x90) | get(0, ICR) | get(0, ICR_HIGH), 0);
-    assert_int_equal(intc[0].read_base(&apic[0]), BASE | BSP | EN);
-    assert_int_equal(intc[1].read_base(&apic[1]), BASE | EN);
+    assert_int_equal(APIC(0)->base, BASE | BSP | EN);
+    assert_int_equal(APIC(1)->base, BASE | EN);
     assert_int_equal(pending(0), -1);
-    assert_false(intc[0].extint_pending(&apic[0]));
+    assert_false(vlapic_extint_pending(APIC(0)));
 }
 
 static void test_init_refuses(void **state)
 {
     (void)state;
-    struct vlapic other;
-    struct intc out;
-    struct vlapic_wiring w = apic[0].w;
-    w.id = 255;
-    assert_int_equal(vlapic_init(&other, &out, &w), ERR_BAD_INPUT);
-    w.id = 9;
-    w.phys_bits = 64;
-    assert_int_equal(vlapic_init(&other, &out, &w), ERR_BAD_INPUT);
-    w.phys_bits = 40;
-    group.count = VLAPIC_MAX_PEERS;
-    assert_int_equal(vlapic_init(&other, &out, &w), ERR_LIMIT);
+    static struct vcpu other;
+    vlapic_destroy(&other.apic); /* never made: harmless */
+    other = (struct vcpu){.vm = &vm, .timers = timers, .phys_bits = 64};
+    assert_int_equal(vlapic_init(&other.apic, NULL, NULL), ERR_BAD_INPUT);
+    other.phys_bits = 31;
+    assert_int_equal(vlapic_init(&other.apic, NULL, NULL), ERR_BAD_INPUT);
+    other.phys_bits = 52;
+    pages_left = 0;
+    assert_int_equal(vlapic_init(&other.apic, NULL, NULL), ERR_NO_MEMORY);
+    vlapic_destroy(&other.apic);
 }
 
 static void test_priorities_and_nesting(void **state)
@@ -248,14 +188,14 @@ static void test_priorities_and_nesting(void **state)
     (void)state;
     put(0, ICR, 0x00040041); /* self, vector 41 */
     assert_int_equal(pending(0), 0x41);
-    intc[0].accept(&apic[0], 0x41);
+    vlapic_accept(APIC(0), 0x41);
     assert_int_equal(pending(0), -1);
     assert_int_equal(get(0, PPR), 0x40);
     put(0, ICR, 0x0004004f); /* the same class: waits */
     assert_int_equal(pending(0), -1);
     put(0, ICR, 0x000400e0); /* a higher one nests */
     assert_int_equal(pending(0), 0xe0);
-    intc[0].accept(&apic[0], 0xe0);
+    vlapic_accept(APIC(0), 0xe0);
     assert_int_equal(get(0, PPR), 0xe0);
     assert_int_equal(get(0, ISR + 0x20), 2);
     assert_int_equal(get(0, ISR + 0x70), 1);
@@ -283,10 +223,10 @@ static void test_tpr(void **state)
     changes[0] = 0;
     put(0, TPR, 0x10);
     assert_int_equal(changes[0], 1);
-    page[0][TPR / 4] = 0x60; /* as MOV CR8 with a TPR shadow does */
+    APIC(0)->page[TPR / 4] = 0x60; /* as MOV CR8 with a TPR shadow does */
     assert_int_equal(pending(0), -1);
-    page[0][TPR / 4] = 0;
-    intc[0].accept(&apic[0], 0x55);
+    APIC(0)->page[TPR / 4] = 0;
+    vlapic_accept(APIC(0), 0x55);
     put(0, TPR, 0x52); /* the class of ISR and TPR equal: PPR is TPR */
     assert_int_equal(get(0, PPR), 0x52);
 }
@@ -296,12 +236,12 @@ static void test_every_vector(void **state)
     (void)state;
     for (unsigned v = 16; v < 256; v++) {
         struct vlapic_message m = {.destination = 0, .vector = (uint8_t)v};
-        assert_true(vlapic_deliver(&group, &m));
+        assert_true(vlapic_deliver(&vm, &m));
         assert_true(has_bit(IRR, v));
     }
     for (int v = 255; v >= 16; v--) {
         assert_int_equal(pending(0), v);
-        intc[0].accept(&apic[0], (unsigned)v);
+        vlapic_accept(APIC(0), (unsigned)v);
         assert_false(has_bit(IRR, (unsigned)v));
         assert_true(has_bit(ISR, (unsigned)v));
         put(0, EOI, 0);
@@ -313,19 +253,19 @@ static void test_level_eoi(void **state)
 {
     (void)state;
     struct vlapic_message m = {.destination = 0, .vector = 0x60, .level = true};
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
     assert_true(has_bit(TMR, 0x60));
-    intc[0].accept(&apic[0], 0x60);
+    vlapic_accept(APIC(0), 0x60);
     assert_int_equal(eois, 0);
     put(0, EOI, 0);
     assert_int_equal(eois, 1);
     assert_int_equal(last_eoi, 0x60);
     m.level = false;
-    vlapic_deliver(&group, &m);
+    vlapic_deliver(&vm, &m);
     assert_false(has_bit(TMR, 0x60));
     take(0x60);
     assert_int_equal(eois, 1);
-    intc[0].eoi(&apic[0], 0x77); /* EOI-induced exit */
+    vlapic_eoi(APIC(0), 0x77); /* EOI-induced exit */
     assert_int_equal(last_eoi, 0x77);
 }
 
@@ -341,12 +281,12 @@ static void test_software_disable(void **state)
         assert_true(get(0, lvt) & MASKED);
     put(0, TIMER, 0x40); /* cannot be unmasked now */
     assert_int_equal(get(0, TIMER), MASKED | 0x40);
-    assert_false(vlapic_deliver(&group, &m));
+    assert_false(vlapic_deliver(&vm, &m));
     assert_int_equal(pending(0), 0x41); /* what had been accepted stays */
     put(0, SVR, 0xffffffff);
     assert_int_equal(get(0, SVR), 0x3ff);
     assert_int_equal(get(0, LINT0), MASKED | 0x700);
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
 }
 
 static void test_esr(void **state)
@@ -364,7 +304,7 @@ static void test_esr(void **state)
     assert_int_equal(get(0, ESR), 0);
 
     struct vlapic_message m = {.destination = 0, .vector = 0x0f};
-    assert_false(vlapic_deliver(&group, &m));
+    assert_false(vlapic_deliver(&vm, &m));
     put(0, ESR, 0);
     assert_int_equal(get(0, ESR), 0x40);
     take(0xfe);
@@ -373,7 +313,7 @@ static void test_esr(void **state)
     const unsigned illegal[] = {0x00, 0x10, 0x40, 0x290, 0x2f0, 0x3a0, 0x3f0, 0x400, 0xff0};
     for (unsigned i = 0; i < sizeof(illegal) / sizeof(illegal[0]); i++) {
         put(0, ESR, 0);
-        assert_false(intc[0].read(&apic[0], illegal[i], &value));
+        assert_false(vlapic_read(APIC(0), illegal[i], &value));
         assert_int_equal(value, 0);
         put(0, ESR, 0);
         assert_int_equal(get(0, ESR), 0x80);
@@ -391,9 +331,9 @@ static void test_no_error_of_read_only(void **state)
     const unsigned read_only[] = {VERSION, 0x90, PPR, 0xc0, ISR, IRR, CURRENT};
     for (unsigned i = 0; i < sizeof(read_only) / sizeof(read_only[0]); i++)
         assert_true(refuses(read_only[i], 1));
-    assert_true(intc[0].read(&apic[0], 0xc0, &value));
+    assert_true(vlapic_read(APIC(0), 0xc0, &value));
     assert_int_equal(value, 0);
-    assert_false(intc[0].read(&apic[0], EOI, &value));
+    assert_false(vlapic_read(APIC(0), EOI, &value));
     put(0, ESR, 0);
     assert_int_equal(get(0, ESR), 0);
 }
@@ -431,20 +371,20 @@ static void test_xapic_reserved_bits(void **state)
 static void test_mmio(void **state)
 {
     (void)state;
-    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID, 4), 2 << 24);
-    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID + 3, 1), 2);
-    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + ID + 4, 4), 0);
-    assert_int_equal(intc[2].mmio_read(&apic[2], BASE + SVR, 1), 0xff & get(2, SVR));
-    intc[2].mmio_write(&apic[2], BASE + TPR, 4, 0xffffffff00000033);
+    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + ID, 4), 2 << 24);
+    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + ID + 3, 1), 2);
+    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + ID + 4, 4), 0);
+    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + SVR, 1), 0xff & get(2, SVR));
+    vlapic_mmio_write(APIC(2), BASE + TPR, 4, 0xffffffff00000033);
     assert_int_equal(get(2, TPR), 0x33);
-    intc[2].mmio_write(&apic[2], BASE + TPR, 1, 0x44); /* too narrow */
-    intc[2].mmio_write(&apic[2], BASE + TPR + 1, 4, 0x44);
+    vlapic_mmio_write(APIC(2), BASE + TPR, 1, 0x44); /* too narrow */
+    vlapic_mmio_write(APIC(2), BASE + TPR + 1, 4, 0x44);
     assert_int_equal(get(2, TPR), 0x33);
     enter_x2apic();
-    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 4), UINT32_MAX);
-    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 1), UINT8_MAX);
-    assert_int_equal(intc[0].mmio_read(&apic[0], BASE + ID, 8), UINT64_MAX);
-    intc[0].mmio_write(&apic[0], BASE + TPR, 4, 0x33);
+    assert_int_equal(vlapic_mmio_read(APIC(0), BASE + ID, 4), UINT32_MAX);
+    assert_int_equal(vlapic_mmio_read(APIC(0), BASE + ID, 1), UINT8_MAX);
+    assert_int_equal(vlapic_mmio_read(APIC(0), BASE + ID, 8), UINT64_MAX);
+    vlapic_mmio_write(APIC(0), BASE + TPR, 4, 0x33);
     assert_int_equal(get(0, TPR), 0);
 }
 
@@ -461,7 +401,7 @@ static void test_transitions(void **state)
             assert_true(from < 2 || base(BASE | EN | X2));
             assert_int_equal(base(BASE | mode[to]), legal[from][to]);
             uint64_t now = legal[from][to] ? mode[to] : mode[from];
-            assert_int_equal(intc[0].read_base(&apic[0]), BASE | now);
+            assert_int_equal(APIC(0)->base, BASE | now);
         }
     assert_true(base(BASE));
     assert_true(base(BASE | EN));
@@ -469,7 +409,7 @@ static void test_transitions(void **state)
     assert_false(base(BASE | EN | 0x200));
     assert_false(base(BASE | EN | 1ull << 39));
     assert_true(base(1ull << 38 | EN));
-    assert_int_equal(intc[0].read_base(&apic[0]), 1ull << 38 | EN);
+    assert_int_equal(APIC(0)->base, 1ull << 38 | EN);
 }
 
 static void test_disable_and_enable(void **state)
@@ -478,21 +418,21 @@ static void test_disable_and_enable(void **state)
     uint64_t value;
     struct vlapic_message m = {.destination = 0, .vector = 0x60};
     put(0, TIMER, DEADLINE | 0x40);
-    intc[0].write_deadline(&apic[0], 5000);
-    vlapic_deliver(&group, &m);
+    vlapic_write_deadline(APIC(0), 5000);
+    vlapic_deliver(&vm, &m);
     changes[0] = 0;
     assert_true(base(BASE | BSP));
     assert_int_not_equal(changes[0], 0);
-    assert_false(intc[0].read(&apic[0], ID, &value));
+    assert_false(vlapic_read(APIC(0), ID, &value));
     assert_true(refuses(TPR, 0));
-    assert_false(vlapic_deliver(&group, &m));
-    assert_int_equal(timers.next, TIMER_NEVER);
+    assert_false(vlapic_deliver(&vm, &m));
+    assert_int_equal(timers->next, TIMER_NEVER);
     assert_int_equal(pending(0), -1);
     assert_true(base(BASE | BSP | EN));
     assert_int_equal(get(0, SVR), 0xff);
     assert_int_equal(get(0, ID), 0);
     put(0, SVR, 0x1ff);
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
     take(0x60);
 }
 
@@ -510,7 +450,7 @@ static void test_x2apic_registers(void **state)
     assert_int_equal(get(0, SVR), 0x1ff);
     const unsigned absent[] = {0x90, DFR, ICR_HIGH, SELF, EOI, 0x00, 0x2f0, 0x400, 0x1000, 0x25};
     for (unsigned i = 0; i < sizeof(absent) / sizeof(absent[0]); i++)
-        assert_false(intc[0].read(&apic[0], absent[i], &value));
+        assert_false(vlapic_read(APIC(0), absent[i], &value));
     const unsigned read_only[] = {ID,  VERSION, 0x90,  PPR,      LDR,     DFR,   ISR,
                                   TMR, IRR,     0x2f0, ICR_HIGH, CURRENT, 0x3f1, 0x10000};
     for (unsigned i = 0; i < sizeof(read_only) / sizeof(read_only[0]); i++)
@@ -535,33 +475,25 @@ static void test_x2apic_registers(void **state)
 static void test_x2apic_ids(void **state)
 {
     (void)state;
-    struct vlapic_wiring w = apic[0].w;
-    struct vlapic far;
-    struct intc out;
     uint64_t value = 0;
-    static uint32_t far_page[1024];
-    w.page = far_page;
-    w.id = 0x9a;
-    w.line.vcpu = &apic[3];
-    assert_int_equal(vlapic_init(&far, &out, &w), OK);
-    assert_true(out.write_base(&far, BASE | EN | X2));
-    assert_true(out.read(&far, ID, &value));
+    add_apic(CPUS, 0x9a, NULL, NULL);
+    struct vlapic *far = APIC(CPUS);
+    assert_true(vlapic_write_base(far, BASE | EN | X2));
+    assert_true(vlapic_read(far, ID, &value));
     assert_int_equal(value, 0x9a);
-    assert_true(out.read(&far, LDR, &value));
+    assert_true(vlapic_read(far, LDR, &value));
     assert_int_equal(value, 0x90400);
-    vlapic_reset(&far, true); /* INIT keeps mode and ID */
-    assert_int_equal(out.read_base(&far), BASE | EN | X2);
-    assert_true(out.read(&far, ID, &value));
+    vlapic_reset(far, true); /* INIT keeps mode and ID */
+    assert_int_equal(far->base, BASE | EN | X2);
+    assert_true(vlapic_read(far, ID, &value));
     assert_int_equal(value, 0x9a);
-    assert_true(out.write(&far, SVR, 0x1ff));
+    assert_true(vlapic_write(far, SVR, 0x1ff));
     struct vlapic_message m = {.destination = 0x90400, .vector = 0x50, .logical = true};
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
     m.destination = 0x90800;
-    assert_false(vlapic_deliver(&group, &m));
+    assert_false(vlapic_deliver(&vm, &m));
     m.destination = 0x80400;
-    assert_false(vlapic_deliver(&group, &m));
-    group.count--;
-    timers.list = timers.list->next;
+    assert_false(vlapic_deliver(&vm, &m));
 }
 
 static void test_x2apic_icr(void **state)
@@ -570,7 +502,7 @@ static void test_x2apic_icr(void **state)
     enter_x2apic();
     put(0, ICR, 2ull << 32 | 0x61);
     assert_int_equal(get(0, ICR), 2ull << 32 | 0x61);
-    assert_int_equal(page[0][0x304 / 4], 2); /* where the CPU's own RDMSR reads it */
+    assert_int_equal(APIC(0)->page[0x304 / 4], 2); /* where the CPU's own RDMSR reads it */
     assert_int_equal(pending(2), 0x61);
     put(0, ICR, 0xffffffffull << 32 | 0x62);
     for (unsigned i = 0; i < CPUS; i++)
@@ -602,7 +534,7 @@ static void test_ipi_destinations(void **state)
         for (unsigned i = 0; i < CPUS; i++) {
             assert_int_equal(pending(i), row[r].cpus >> i & 1 ? 0x41 : -1);
             if (pending(i) == 0x41) {
-                intc[i].accept(&apic[i], 0x41);
+                vlapic_accept(APIC(i), 0x41);
                 put(i, EOI, 0);
             }
         }
@@ -632,7 +564,7 @@ static void test_cluster_model(void **state)
         for (unsigned i = 0; i < CPUS; i++) {
             assert_int_equal(pending(i), row[r].cpus >> i & 1 ? 0x41 : -1);
             if (pending(i) == 0x41)
-                intc[i].accept(&apic[i], 0x41);
+                vlapic_accept(APIC(i), 0x41);
             put(i, EOI, 0);
         }
     }
@@ -659,46 +591,46 @@ static void test_nmi_init_sipi(void **state)
 static void test_lint0(void **state)
 {
     (void)state;
-    vlapic_set_lint0(&apic[0], 0, true);
-    assert_false(intc[0].extint_pending(&apic[0])); /* masked at reset */
+    vlapic_set_lint0(APIC(0), 0, true);
+    assert_false(vlapic_extint_pending(APIC(0))); /* masked at reset */
     changes[0] = 0;
     put(0, LINT0, 0x700);
     assert_true(changes[0] > 0);
-    assert_true(intc[0].extint_pending(&apic[0]));
-    assert_int_equal(intc[0].extint_acknowledge(&apic[0]), 0x31);
-    vlapic_set_lint0(&apic[0], 0, false);
-    assert_false(intc[0].extint_pending(&apic[0]));
+    assert_true(vlapic_extint_pending(APIC(0)));
+    assert_int_equal(vlapic_extint_acknowledge(APIC(0)), 0x31);
+    vlapic_set_lint0(APIC(0), 0, false);
+    assert_false(vlapic_extint_pending(APIC(0)));
     put(0, LINT0, 0x45); /* fixed: on the rising edge */
-    vlapic_set_lint0(&apic[0], 0, true);
-    assert_false(intc[0].extint_pending(&apic[0]));
+    vlapic_set_lint0(APIC(0), 0, true);
+    assert_false(vlapic_extint_pending(APIC(0)));
     take(0x45);
-    vlapic_set_lint0(&apic[0], 0, true);
+    vlapic_set_lint0(APIC(0), 0, true);
     assert_int_equal(pending(0), -1);
-    assert_false(intc[0].device_may_wake(&apic[0]));
+    assert_false(vlapic_device_may_wake(APIC(0)));
     put(0, LINT0, MASKED | 0x400);
-    assert_false(intc[0].device_may_wake(&apic[0]));
+    assert_false(vlapic_device_may_wake(APIC(0)));
     put(0, LINT0, 0x400);
-    assert_true(intc[0].device_may_wake(&apic[0]));
-    vlapic_set_lint0(&apic[0], 0, false);
-    vlapic_set_lint0(&apic[0], 0, true);
+    assert_true(vlapic_device_may_wake(APIC(0)));
+    vlapic_set_lint0(APIC(0), 0, false);
+    vlapic_set_lint0(APIC(0), 0, true);
     assert_int_equal(nmis[0], 1);
     assert_true(base(BASE)); /* no APIC: INTR goes straight to the CPU */
-    assert_true(intc[0].extint_pending(&apic[0]));
+    assert_true(vlapic_extint_pending(APIC(0)));
 }
 
 static void test_virtual_wire(void **state)
 {
     (void)state;
-    vlapic_set_virtual_wire(&apic[0]);
+    vlapic_set_virtual_wire(APIC(0));
     assert_int_equal(get(0, SVR), 0x10f);
-    vlapic_set_lint0(&apic[0], 0, true);
-    assert_true(intc[0].extint_pending(&apic[0]));
-    vlapic_set_lint0(&apic[0], 0, false);
-    struct vlapic_message m = {.mode = VLAPIC_EXTINT}; /* through the IO-APIC */
-    assert_true(vlapic_deliver(&group, &m));
-    assert_true(intc[0].extint_pending(&apic[0]));
-    intc[0].extint_acknowledge(&apic[0]);
-    assert_false(intc[0].extint_pending(&apic[0]));
+    vlapic_set_lint0(APIC(0), 0, true);
+    assert_true(vlapic_extint_pending(APIC(0)));
+    vlapic_set_lint0(APIC(0), 0, false);
+    struct vlapic_message m = {.mode = DELIVERY_EXTINT}; /* through the IO-APIC */
+    assert_true(vlapic_deliver(&vm, &m));
+    assert_true(vlapic_extint_pending(APIC(0)));
+    vlapic_extint_acknowledge(APIC(0));
+    assert_false(vlapic_extint_pending(APIC(0)));
 }
 
 static void test_one_shot(void **state)
@@ -706,7 +638,7 @@ static void test_one_shot(void **state)
     (void)state;
     put(0, TIMER, 0x40);
     put(0, INITIAL, 100); /* divisor 2 after reset */
-    assert_int_equal(timers.next, 1200);
+    assert_int_equal(timers->next, 1200);
     assert_int_equal(get(0, CURRENT), 100);
     go_to(1100);
     assert_int_equal(get(0, CURRENT), 50);
@@ -721,7 +653,7 @@ static void test_one_shot(void **state)
     assert_int_equal(pending(0), -1);
     put(0, INITIAL, 100);
     put(0, INITIAL, 0); /* stops */
-    assert_int_equal(timers.next, TIMER_NEVER);
+    assert_int_equal(timers->next, TIMER_NEVER);
     put(0, TIMER, MASKED | 0x40); /* masked, it counts all the same */
     put(0, INITIAL, 100);
     go_to(5100);
@@ -738,16 +670,16 @@ static void test_divisors(void **state)
     for (unsigned i = 0; i < 8; i++) {
         put(0, DIVIDE, (i & 3) | (i & 4) << 1);
         put(0, INITIAL, 1000);
-        assert_int_equal(timers.next, clock_now + 1000 * divisor[i]);
+        assert_int_equal(timers->next, clock_now + 1000 * divisor[i]);
     }
     clock_now += 400; /* the divisor changes while counting: 600 left */
     put(0, DIVIDE, 3);
     assert_int_equal(get(0, CURRENT), 600);
-    assert_int_equal(timers.next, clock_now + 600 * 16);
+    assert_int_equal(timers->next, clock_now + 600 * 16);
     put(0, DIVIDE, 0xa);
     put(0, INITIAL, 0xffffffff);
     assert_int_equal(get(0, CURRENT), 0xffffffff);
-    assert_int_equal(timers.next, clock_now + 0xffffffffull * 128);
+    assert_int_equal(timers->next, clock_now + 0xffffffffull * 128);
 }
 
 static void test_periodic(void **state)
@@ -761,58 +693,58 @@ static void test_periodic(void **state)
         take(0x40);
         assert_int_equal(get(0, CURRENT), 100);
     }
-    assert_int_equal(timers.next, 1600);
+    assert_int_equal(timers->next, 1600);
     clock_now = 1830; /* late, and nobody has run the timers */
     assert_int_equal(get(0, CURRENT), 70);
     go_to(1830); /* one interrupt for those missed, and in phase */
     take(0x40);
-    assert_int_equal(timers.next, 1900);
+    assert_int_equal(timers->next, 1900);
     go_to(1831);
     assert_int_equal(pending(0), -1);
     put(0, INITIAL, 1); /* as fast as it can: bounded */
     go_to(1832);
     take(0x40);
-    assert_int_equal(timers.next, 1832 + (timers.hz >> 13));
+    assert_int_equal(timers->next, 1832 + (timers->hz >> 13));
 }
 
 static void test_deadline(void **state)
 {
     (void)state;
-    struct intc *c = &intc[0];
-    assert_true(c->write_deadline(&apic[0], 2000)); /* not in this mode */
-    assert_int_equal(c->read_deadline(&apic[0]), 0);
-    assert_int_equal(timers.next, TIMER_NEVER);
+    struct vlapic *apic = APIC(0);
+    vlapic_write_deadline(apic, 2000); /* not in this mode */
+    assert_int_equal(vlapic_deadline(apic), 0);
+    assert_int_equal(timers->next, TIMER_NEVER);
     put(0, TIMER, DEADLINE | 0x40);
     put(0, INITIAL, 5);
     assert_int_equal(get(0, INITIAL), 0);
-    tsc_offset = (uint64_t)-600;
-    c->write_deadline(&apic[0], 2000);
-    assert_int_equal(c->read_deadline(&apic[0]), 2000);
-    assert_int_equal(timers.next, 2600);
+    vcpu[0].tsc_offset = (uint64_t)-600;
+    vlapic_write_deadline(apic, 2000);
+    assert_int_equal(vlapic_deadline(apic), 2000);
+    assert_int_equal(timers->next, 2600);
     assert_int_equal(get(0, CURRENT), 0);
     go_to(2599);
     assert_int_equal(pending(0), -1);
     go_to(2600);
-    assert_int_equal(c->read_deadline(&apic[0]), 0);
+    assert_int_equal(vlapic_deadline(apic), 0);
     take(0x40);
-    assert_int_equal(timers.next, TIMER_NEVER);
-    c->write_deadline(&apic[0], 1); /* in the past: at once */
+    assert_int_equal(timers->next, TIMER_NEVER);
+    vlapic_write_deadline(apic, 1); /* in the past: at once */
     go_to(2600);
     take(0x40);
-    c->write_deadline(&apic[0], 9000);
-    c->write_deadline(&apic[0], 0);
-    assert_int_equal(timers.next, TIMER_NEVER);
-    c->write_deadline(&apic[0], UINT64_MAX); /* never, but armed */
-    assert_int_equal(timers.next, TIMER_NEVER);
-    assert_int_equal(c->read_deadline(&apic[0]), UINT64_MAX);
-    tsc_offset = 5000; /* the guest's clock is ahead */
-    c->write_deadline(&apic[0], 4000);
-    assert_int_equal(timers.next, 0);
-    c->write_deadline(&apic[0], 9000);
-    assert_int_equal(timers.next, 4000);
-    tsc_offset = 4000; /* moved while armed */
-    c->write_deadline(&apic[0], c->read_deadline(&apic[0]));
-    assert_int_equal(timers.next, 5000);
+    vlapic_write_deadline(apic, 9000);
+    vlapic_write_deadline(apic, 0);
+    assert_int_equal(timers->next, TIMER_NEVER);
+    vlapic_write_deadline(apic, UINT64_MAX); /* never, but armed */
+    assert_int_equal(timers->next, TIMER_NEVER);
+    assert_int_equal(vlapic_deadline(apic), UINT64_MAX);
+    vcpu[0].tsc_offset = 5000; /* the guest's clock is ahead */
+    vlapic_write_deadline(apic, 4000);
+    assert_int_equal(timers->next, 0);
+    vlapic_write_deadline(apic, 9000);
+    assert_int_equal(timers->next, 4000);
+    vcpu[0].tsc_offset = 4000; /* moved while armed */
+    vlapic_write_deadline(apic, vlapic_deadline(apic));
+    assert_int_equal(timers->next, 5000);
 }
 
 static void test_timer_mode_switches(void **state)
@@ -830,23 +762,23 @@ static void test_timer_mode_switches(void **state)
     put(0, TIMER, 0x41);
     go_to(1200);
     take(0x41);
-    assert_int_equal(timers.next, TIMER_NEVER);
+    assert_int_equal(timers->next, TIMER_NEVER);
     put(0, TIMER, PERIODIC | 0x41); /* stopped stays stopped */
     assert_int_equal(get(0, CURRENT), 0);
     put(0, INITIAL, 100);
     put(0, TIMER, DEADLINE | 0x41); /* disarmed */
-    assert_int_equal(timers.next, TIMER_NEVER);
-    intc[0].write_deadline(&apic[0], 9000);
+    assert_int_equal(timers->next, TIMER_NEVER);
+    vlapic_write_deadline(APIC(0), 9000);
     put(0, TIMER, DEADLINE | MASKED | 0x42); /* the same mode: stays armed */
-    assert_int_equal(timers.next, 9000);
+    assert_int_equal(timers->next, 9000);
     put(0, TIMER, 0x42);
-    assert_int_equal(timers.next, TIMER_NEVER);
+    assert_int_equal(timers->next, TIMER_NEVER);
     put(0, TIMER, DEADLINE | 0x42);
-    assert_int_equal(intc[0].read_deadline(&apic[0]), 0);
+    assert_int_equal(vlapic_deadline(APIC(0)), 0);
     put(0, TIMER, PERIODIC | DEADLINE | 0x42); /* reserved mode: nothing runs */
     put(0, INITIAL, 100);
-    intc[0].write_deadline(&apic[0], 9000);
-    assert_int_equal(timers.next, TIMER_NEVER);
+    vlapic_write_deadline(APIC(0), 9000);
+    assert_int_equal(timers->next, TIMER_NEVER);
 }
 
 /* What comes from elsewhere waits in struct posted, and is announced once until it is collected. */
@@ -854,89 +786,89 @@ static void test_posted(void **state)
 {
     (void)state;
     struct vlapic_message m = {.destination = 1, .vector = 0x50};
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
     m.vector = 0xf3;
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
     assert_int_equal(changes[1], 1);
     assert_int_equal(silents[1], 1);
-    assert_int_equal(page[1][(IRR + 0x20) / 4], 0); /* the page is its own CPU's */
-    assert_int_equal(posted[1].outstanding, 1);
-    assert_int_equal(posted[1].requests[1], 1ull << (0x50 - 64));
-    assert_int_equal(posted[1].requests[3], 1ull << (0xf3 - 192));
-    intc[1].collect(&apic[1]);
-    assert_int_equal(posted[1].outstanding, 0);
-    assert_int_equal(posted[1].requests[1] | posted[1].requests[3], 0);
+    assert_int_equal(APIC(1)->page[(IRR + 0x20) / 4], 0); /* the page is its own CPU's */
+    assert_int_equal(APIC(1)->posted->outstanding, 1);
+    assert_int_equal(APIC(1)->posted->requests[1], 1ull << (0x50 - 64));
+    assert_int_equal(APIC(1)->posted->requests[3], 1ull << (0xf3 - 192));
+    vlapic_collect(APIC(1));
+    assert_int_equal(APIC(1)->posted->outstanding, 0);
+    assert_int_equal(APIC(1)->posted->requests[1] | APIC(1)->posted->requests[3], 0);
     assert_int_equal(pending(1), 0xf3);
-    intc[1].accept(&apic[1], 0xf3);
+    vlapic_accept(APIC(1), 0xf3);
     put(1, EOI, 0);
     assert_int_equal(pending(1), 0x50);
     /* A level-triggered one, and the first edge behind it, are announced aloud: each changes what
      * the EOI is to do. */
     m = (struct vlapic_message){.destination = 1, .vector = 0x61, .level = true};
-    vlapic_deliver(&group, &m);
+    vlapic_deliver(&vm, &m);
     m.level = false;
-    vlapic_deliver(&group, &m);
+    vlapic_deliver(&vm, &m);
     assert_int_equal(changes[1], 4);
     assert_int_equal(silents[1], 1);
     /* The CPU, which may be in the guest still, does not see them before it has been made to leave,
      * be it told of another one meanwhile. */
-    assert_int_equal(posted[1].requests[1], 0);
-    posted[1].outstanding &= ~1u;
-    intc[1].collect(&apic[1]);
-    assert_int_equal(page[1][(IRR + 0x30) / 4], 2);
-    vlapic_deliver(&group, &m);
+    assert_int_equal(APIC(1)->posted->requests[1], 0);
+    APIC(1)->posted->outstanding &= ~1u;
+    vlapic_collect(APIC(1));
+    assert_int_equal(APIC(1)->page[(IRR + 0x30) / 4], 2);
+    vlapic_deliver(&vm, &m);
     assert_int_equal(silents[1], 2);
-    intc[1].init(&apic[1]); /* INIT forgets them */
-    intc[1].collect(&apic[1]);
+    vlapic_reset(APIC(1), true); /* INIT forgets them */
+    vlapic_collect(APIC(1));
     assert_int_equal(pending(1), -1);
 }
 
 static void test_assisted(void **state)
 {
     (void)state;
-    intc[0].assisted = true;
+    vcpu[0].assisted = true;
     struct vlapic_message m = {.destination = 0, .vector = 0x60, .level = true};
-    assert_true(vlapic_deliver(&group, &m));
+    assert_true(vlapic_deliver(&vm, &m));
     assert_int_equal(changes[0], 1);
     assert_true(has_bit(IRR, 0x60) && has_bit(TMR, 0x60));
     /* The CPU moves IRR to ISR and keeps PPR by itself; an EOI reaches us by emulation. */
-    page[0][(IRR + 0x30) / 4] = 0;
-    page[0][(ISR + 0x30) / 4] = 1;
-    page[0][(ISR + 0x70) / 4] = 1u << 31;
-    page[0][PPR / 4] = 0xf0;
+    APIC(0)->page[(IRR + 0x30) / 4] = 0;
+    APIC(0)->page[(ISR + 0x30) / 4] = 1;
+    APIC(0)->page[(ISR + 0x70) / 4] = 1u << 31;
+    APIC(0)->page[PPR / 4] = 0xf0;
     assert_int_equal(get(0, PPR), 0xf0);
     put(0, EOI, 0);
-    assert_int_equal(page[0][(ISR + 0x70) / 4], 0);
+    assert_int_equal(APIC(0)->page[(ISR + 0x70) / 4], 0);
     put(0, EOI, 0);
-    assert_int_equal(page[0][(ISR + 0x30) / 4], 0);
+    assert_int_equal(APIC(0)->page[(ISR + 0x30) / 4], 0);
     assert_int_equal(last_eoi, 0x60);
     assert_int_equal(eois, 1);
     /* APIC-write exits: the value is in the page, raw. */
-    page[0][ID / 4] = 0x12345678;
-    intc[0].written(&apic[0], ID);
+    APIC(0)->page[ID / 4] = 0x12345678;
+    vlapic_written(APIC(0), ID);
     assert_int_equal(get(0, ID), 0);
-    page[0][SVR / 4] = 0xfffffeff;
-    intc[0].written(&apic[0], SVR);
+    APIC(0)->page[SVR / 4] = 0xfffffeff;
+    vlapic_written(APIC(0), SVR);
     assert_int_equal(get(0, SVR), 0x2ff);
     assert_int_equal(get(0, TIMER), MASKED);
-    page[0][SVR / 4] = 0x1ff;
-    intc[0].written(&apic[0], SVR);
-    page[0][ESR / 4] = 0xffffffff;
-    intc[0].written(&apic[0], ESR);
+    APIC(0)->page[SVR / 4] = 0x1ff;
+    vlapic_written(APIC(0), SVR);
+    APIC(0)->page[ESR / 4] = 0xffffffff;
+    vlapic_written(APIC(0), ESR);
     assert_int_equal(get(0, ESR), 0);
-    page[0][ICR_HIGH / 4] = 0x01ffffff;
-    intc[0].written(&apic[0], ICR_HIGH);
-    page[0][ICR / 4] = 0x77;
-    intc[0].written(&apic[0], ICR);
+    APIC(0)->page[ICR_HIGH / 4] = 0x01ffffff;
+    vlapic_written(APIC(0), ICR_HIGH);
+    APIC(0)->page[ICR / 4] = 0x77;
+    vlapic_written(APIC(0), ICR);
     assert_int_equal(pending(1), 0x77);
-    page[0][TIMER / 4] = 0x44;
-    intc[0].written(&apic[0], TIMER);
-    page[0][INITIAL / 4] = 10;
-    intc[0].written(&apic[0], INITIAL);
-    assert_int_equal(timers.next, 1020);
+    APIC(0)->page[TIMER / 4] = 0x44;
+    vlapic_written(APIC(0), TIMER);
+    APIC(0)->page[INITIAL / 4] = 10;
+    vlapic_written(APIC(0), INITIAL);
+    assert_int_equal(timers->next, 1020);
     go_to(1020);
     assert_true(has_bit(IRR, 0x44));
-    intc[0].written(&apic[0], 0xfffff000); /* no register: harmless */
+    vlapic_written(APIC(0), 0xfffff000); /* no register: harmless */
 }
 
 static void test_random_accesses(void **state)
@@ -950,19 +882,19 @@ static void test_random_accesses(void **state)
         if ((r & 0x2000000) != 0)
             value &= 0x700ff;
         switch (r >> 12 & 15) {
-        case 0: intc[cpu].read(&apic[cpu], offset, &value); break;
-        case 1: intc[cpu].write_deadline(&apic[cpu], value); break;
-        case 2: intc[cpu].write_base(&apic[cpu], (value & 0xd00) | BASE); break;
+        case 0: vlapic_read(APIC(cpu), offset, &value); break;
+        case 1: vlapic_write_deadline(APIC(cpu), value); break;
+        case 2: vlapic_write_base(APIC(cpu), (value & 0xd00) | BASE); break;
         case 3: go_to(clock_now + value % 100000); break;
-        case 4: vlapic_set_lint0(&apic[cpu], 0, value & 1); break;
+        case 4: vlapic_set_lint0(APIC(cpu), 0, value & 1); break;
         case 5:
             if (pending(cpu) >= 0)
-                intc[cpu].accept(&apic[cpu], (unsigned)pending(cpu));
+                vlapic_accept(APIC(cpu), (unsigned)pending(cpu));
             break;
-        case 6: tsc_offset = value; break;
-        case 7: intc[cpu].written(&apic[cpu], offset); break;
-        case 8: intc[cpu].mmio_write(&apic[cpu], value, 4, value); break;
-        default: intc[cpu].write(&apic[cpu], offset, value); break;
+        case 6: vcpu[cpu].tsc_offset = value; break;
+        case 7: vlapic_written(APIC(cpu), offset); break;
+        case 8: vlapic_mmio_write(APIC(cpu), value, 4, value); break;
+        default: vlapic_write(APIC(cpu), offset, value); break;
         }
         int v = pending(cpu);
         assert_true(v == -1 || (v >= 16 && v < 256));
@@ -971,8 +903,8 @@ static void test_random_accesses(void **state)
 
 int main(void)
 {
-#define PLAIN(f)   cmocka_unit_test_setup(f, setup)
-#define ENABLED(f) cmocka_unit_test_setup(f, setup_enabled)
+#define PLAIN(f)   cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define ENABLED(f) cmocka_unit_test_setup_teardown(f, setup_enabled, teardown)
     const struct CMUnitTest tests[] = {
         PLAIN(test_reset_values),
         PLAIN(test_init_refuses),
