@@ -277,6 +277,38 @@ static void test_other_modes(void **state)
     }
 }
 
+static uint64_t sent_address;
+static uint32_t sent_data;
+
+static bool record(void *receiver, uint64_t address, uint32_t data)
+{
+    assert_ptr_equal(receiver, &sent_address);
+    sent_address = address;
+    sent_data = data;
+    return true;
+}
+
+/* What stands in a redirection entry is what the message says. */
+static void test_messages(void **state)
+{
+    (void)state;
+    vioapic_init(&ioapic, (struct msi_sink){record, &sent_address});
+    for (unsigned mode = 0; mode < 8; mode++)
+        for (unsigned other = 0; other < 4; other++) {
+            const bool logical = other % 2 != 0, level = other / 2 != 0;
+            const uint8_t to = (uint8_t)(0x12 + 0x21 * mode);
+            const uint32_t entry =
+                (level ? LEVEL : 0) | (logical ? LOGICAL : 0) | mode << 8 | (0x40 + mode);
+            route(5, to, 0x2000 | entry); /* the polarity is no part of it */
+            pulse(5);
+            assert_int_equal(sent_address, 0xfee00000 | to << 12 | (logical ? 4 : 0));
+            /* Trigger mode and assert, for the modes that are ended by an EOI. */
+            assert_int_equal(sent_data,
+                             (mode << 8 | (0x40 + mode)) | (level && mode <= 1 ? 0xc000 : 0));
+            vioapic_eoi(&ioapic, 0x40 + mode);
+        }
+}
+
 static void test_random(void **state)
 {
     (void)state;
@@ -308,7 +340,7 @@ int main(void)
         TEST(test_registers), TEST(test_narrow_access), TEST(test_edge),
         TEST(test_level),     TEST(test_level_mask),    TEST(test_eoi_register_and_shared_vector),
         TEST(test_not_taken), TEST(test_destinations),  TEST(test_other_modes),
-        TEST(test_random),
+        TEST(test_messages),  TEST(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
