@@ -427,7 +427,8 @@ void vlapic_written(struct vlapic *apic, unsigned offset)
     vlapic_write(apic, offset, *reg(apic, offset & 0xffc));
 }
 
-uint64_t vlapic_mmio_read(struct vlapic *apic, uint64_t gpa, unsigned bytes)
+uint64_t __attribute__((noinline))
+vlapic_mmio_read(struct vlapic *apic, uint64_t gpa, unsigned bytes)
 {
     uint64_t value, all = UINT64_MAX >> (64 - 8 * bytes);
     if ((apic->base & BASE_MODE) != BASE_EN)
@@ -436,7 +437,8 @@ uint64_t vlapic_mmio_read(struct vlapic *apic, uint64_t gpa, unsigned bytes)
     return value >> (gpa & 3) * 8 & all;
 }
 
-void vlapic_mmio_write(struct vlapic *apic, uint64_t gpa, unsigned bytes, uint64_t value)
+void __attribute__((noinline))
+vlapic_mmio_write(struct vlapic *apic, uint64_t gpa, unsigned bytes, uint64_t value)
 {
     if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (gpa & 3) == 0)
         vlapic_write(apic, gpa & 0xffc, (uint32_t)value);
