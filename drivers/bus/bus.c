@@ -9,7 +9,11 @@
 /* bytes: 1 to 8 */
 static uint64_t mask_of(unsigned bytes)
 {
-    return UINT64_MAX >> (64 - 8 * bytes);
+    static const uint64_t mask[] = {
+        [1] = UINT8_MAX,           [2] = UINT16_MAX,      [3] = 0xffffff,
+        [4] = UINT32_MAX,          [5] = 0xffffffffffull, [6] = 0xffffffffffffull,
+        [7] = 0xffffffffffffffull, [8] = UINT64_MAX};
+    return mask[bytes];
 }
 
 enum status bus_add_ports(struct bus *bus, const struct port_range *range)
@@ -133,10 +137,9 @@ bool bus_mmio_is_plain(const struct bus *bus, uint64_t page, void **memory)
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes)
 {
     const struct mmio_range *range = mmio_find(bus, gpa, bytes);
-    uint64_t value = UINT64_MAX;
-    if (range != NULL && range->read != NULL)
-        value = range->read(range->dev, gpa, bytes);
-    return value & mask_of(bytes);
+    if (range == NULL || range->read == NULL)
+        return mask_of(bytes);
+    return range->read(range->dev, gpa, bytes) & mask_of(bytes);
 }
 
 void bus_mmio_write(struct bus *bus, uint64_t gpa, unsigned bytes, uint64_t value)
