@@ -25,6 +25,7 @@ void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline)
 {
     uint64_t before = timer->deadline;
     timer->deadline = deadline;
+    timers->armed = true;
     if (deadline <= timers->next)
         timers->next = deadline;
     else if (before == timers->next)
@@ -34,13 +35,19 @@ void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline)
 void timers_run(struct timers *timers, uint64_t now)
 {
     /* One pass: what a handler arms in the past waits for the next call, so this always ends. */
+    uint64_t next = TIMER_NEVER;
+    timers->armed = false;
     for (struct timer *t = timers->list; t != NULL; t = t->next) {
-        if (t->deadline > now)
-            continue;
-        t->deadline = TIMER_NEVER;
-        t->fire(t->dev, now);
+        if (t->deadline <= now) {
+            t->deadline = TIMER_NEVER;
+            t->fire(t->dev, now);
+        } else if (t->deadline < next) {
+            next = t->deadline;
+        }
     }
-    find_next(timers);
+    timers->next = next;
+    if (timers->armed) /* a handler has armed one that had been looked at, perhaps */
+        find_next(timers);
 }
 
 uint64_t timers_cycles_since(const struct timers *timers, uint64_t base, uint64_t rate)

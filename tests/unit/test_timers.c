@@ -70,6 +70,40 @@ static void rearming_in_the_past_waits_for_the_next_run(void **state)
     assert_int_equal(fired[2], 2);
 }
 
+static void arm_others(void *dev, uint64_t when)
+{
+    (void)dev;
+    (void)when;
+    timers_arm(&timers, &timer[0], 40); /* one of these has been looked at already, */
+    timers_arm(&timers, &timer[2], 60); /* whichever way the list goes */
+}
+
+static void put_off_others(void *dev, uint64_t when)
+{
+    (void)dev;
+    (void)when;
+    timers_arm(&timers, &timer[0], 900);
+    timers_arm(&timers, &timer[2], 900);
+}
+
+static void the_next_is_known_after_handlers_have_armed_others(void **state)
+{
+    (void)state;
+    timers_arm(&timers, &timer[0], 500);
+    timers_arm(&timers, &timer[1], 20);
+    timers_arm(&timers, &timer[2], 500);
+    timer[1].fire = arm_others;
+    timers_run(&timers, 20);
+    assert_true(timers.next == 40);
+    timer[1].fire = put_off_others;
+    timers_arm(&timers, &timer[1], 30);
+    timers_run(&timers, 30);
+    assert_true(timers.next == 900);
+    timers_run(&timers, 30); /* none is due */
+    assert_true(timers.next == 900);
+    assert_int_equal(fired[0] + fired[2], 0);
+}
+
 static void scaling_saturates(void **state)
 {
     (void)state;
@@ -105,6 +139,7 @@ int main(void)
         cmocka_unit_test_setup(next_is_the_earliest, setup),
         cmocka_unit_test_setup(what_is_due_fires_once, setup),
         cmocka_unit_test_setup(rearming_in_the_past_waits_for_the_next_run, setup),
+        cmocka_unit_test_setup(the_next_is_known_after_handlers_have_armed_others, setup),
         cmocka_unit_test_setup(scaling_saturates, setup),
         cmocka_unit_test_setup(cycles_and_their_starts_agree, setup),
     };
