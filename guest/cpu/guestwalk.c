@@ -204,24 +204,25 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
         unwanted |= PTE_NX;
     /* RAM ends below 2^phys_bits: a table's address with an unwanted bit lies outside the slot. */
     const uint64_t mask = ADDRESS | unwanted;
-    unsigned shift = 39;
+    uint64_t page = 0; /* of the last level looked at: bytes - 1 */
 #pragma GCC unroll 4
-    for (; shift >= 12; shift -= 9) {
+    for (unsigned shift = 39; shift >= 12; shift -= 9) {
         uint64_t offset = (entry & mask) + (linear >> shift) % 512 * sizeof(entry) - slot_base;
         if (offset > last)
             return false;
         entry = *(const volatile uint64_t *)(const volatile void *)(host + offset);
         all &= entry;
-        if (shift == 12 || (entry & PTE_PS))
+        page = (1ull << shift) - 1;
+        if ((entry & PTE_PS) && shift > 12)
             break;
     }
-    uint64_t page = (1ull << shift) - 1, wanted = PTE_P | PTE_A | (user ? PTE_U : 0);
+    uint64_t wanted = PTE_P | PTE_A | (user ? PTE_U : 0);
     if (access == WALK_WRITE)
         wanted |= PTE_W;
     if ((all & wanted) != wanted || (entry & unwanted) ||
         (access == WALK_WRITE && !(entry & PTE_D)))
         return false;
-    if (shift > 12 && (shift == 39 || (entry & page & ADDRESS & ~(1ull << 12))))
+    if (page >= 1ull << 30 || (entry & page & ADDRESS & ~(1ull << 12))) /* none are in a PTE */
         return false;
     if ((all & PTE_U) && (paging->pkru != 0 || (!user && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))))
         return false;
@@ -257,9 +258,8 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
     return false;
 }
 
-static inline bool __attribute__((always_inline))
-translate(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
-          enum walk_access access, gpa_t *out, uint32_t *error_code)
+bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
+                         gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code)
 {
     bool user = paging->cpl == 3 && !paging->implicit;
     if ((paging->efer & EFER_LMA) && !(paging->cr4 & CR4_LA57) &&
@@ -272,30 +272,23 @@ translate(const struct guestmem *mem, const struct guest_paging *paging, gva_t l
     return walk_fully(mem, paging, linear.v, access, user, out, error_code);
 }
 
-bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
-                         gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code)
+bool guestwalk_fetch(const struct guestmem *mem, const struct guest_paging *paging, gva_t rip,
+                     uint8_t to[GUESTWALK_FETCH_BYTES])
 {
-    return translate(mem, paging, linear, access, out, error_code);
+    gpa_t from;
+    if (rip.v % PAGE_SIZE > PAGE_SIZE - GUESTWALK_FETCH_BYTES || (paging->cr4 & CR4_LA57) != 0 ||
+        !walk_quickly(mem, paging, rip.v, WALK_FETCH, paging->cpl == 3, &from))
+        return false;
+    const void *p = guestmem_window(mem, from, GUESTWALK_FETCH_BYTES);
+    if (p == NULL)
+        return false;
+    __builtin_memcpy(to, p, GUESTWALK_FETCH_BYTES);
+    return true;
 }
 
-/* Of 8 to 16 bytes two words do: an instruction is fetched so at each exit that needs one. */
-static inline void copy_short(void *to, const void *from, size_t n)
-{
-    if (n < 8 || n > 16) {
-        memcpy(to, from, n);
-        return;
-    }
-    uint64_t first, last;
-    __builtin_memcpy(&first, from, 8);
-    __builtin_memcpy(&last, (const uint8_t *)from + n - 8, 8);
-    __builtin_memcpy(to, &first, 8);
-    __builtin_memcpy((uint8_t *)to + n - 8, &last, 8);
-}
-
-/* What crosses a page; kept apart, so that the usual read is short. */
-static size_t __attribute__((noinline))
-read_across(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
-            enum walk_access access, void *to, size_t bytes, uint32_t *error_code, gva_t *fault_at)
+static size_t read_across(const struct guestmem *mem, const struct guest_paging *paging,
+                          gva_t linear, enum walk_access access, void *to, size_t bytes,
+                          uint32_t *error_code, gva_t *fault_at)
 {
     size_t room = PAGE_SIZE - linear.v % PAGE_SIZE;
     size_t first = guestwalk_read(mem, paging, linear, access, to, room, error_code, fault_at);
@@ -314,11 +307,11 @@ size_t guestwalk_read(const struct guestmem *mem, const struct guest_paging *pag
     gpa_t from;
     *fault_at = linear;
     *error_code = 0;
-    if (!translate(mem, paging, linear, access, &from, error_code))
+    if (!guestwalk_translate(mem, paging, linear, access, &from, error_code))
         return 0;
     const void *p = guestmem_window(mem, from, bytes);
     if (p == NULL)
         return 0;
-    copy_short(to, p, bytes);
+    memcpy(to, p, bytes);
     return bytes;
 }

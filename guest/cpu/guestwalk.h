@@ -27,6 +27,13 @@ struct guest_paging {
 bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
                          gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code);
 
+#define GUESTWALK_FETCH_BYTES 15 /* the longest instruction */
+
+/* The bytes of an instruction of 64-bit code, in few instructions. False: not so simple; then
+ * guestwalk_read() says what there is. */
+bool guestwalk_fetch(const struct guestmem *mem, const struct guest_paging *paging, gva_t rip,
+                     uint8_t to[GUESTWALK_FETCH_BYTES]);
+
 /* Reads RAM at a linear address, across pages. Returns the bytes read: fewer than asked where a
  * page faults (*error_code, *fault_at) or is not RAM (*error_code = 0). access is WALK_READ or
  * WALK_FETCH. */

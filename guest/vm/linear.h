@@ -47,6 +47,8 @@ static inline unsigned linear_fetch(const struct linear *linear, uint8_t bytes[I
     uint64_t rip = linear->rip;
     if (linear->mode != INSN_64)
         rip = (rip + linear->cs_base) & UINT32_MAX;
+    else if (guestwalk_fetch(&linear->vcpu->vm->mem, &linear->paging, gva(rip), bytes))
+        return INSN_MAX_BYTES;
     return (unsigned)guestwalk_read(&linear->vcpu->vm->mem, &linear->paging, gva(rip), WALK_FETCH,
                                     bytes, INSN_MAX_BYTES, fault, fault_at);
 }

@@ -373,6 +373,61 @@ static void test_read(void **s)
     assert_int_equal(at.v, LINEAR + 0x1000);
 }
 
+/* The short way to an instruction: what it brings is right, and it is taken only where the CPU
+ * would fetch without a fault or a change of the tables. */
+static void test_fetch(void **s)
+{
+    (void)s;
+    uint8_t out[GUESTWALK_FETCH_BYTES];
+    const gva_t at = gva(LINEAR + 0xff1);
+    long_mode();
+    for (unsigned i = 0; i < sizeof(out); i++)
+        ram[0x5ff1 + i] = ram[0x3fff1 + i] = (uint8_t)(0x80 + i);
+    assert_false(guestwalk_fetch(&mem, &paging, at, out)); /* accessed flags are to be set */
+    assert_true(walk(at.v, WALK_FETCH));
+    assert_true(guestwalk_fetch(&mem, &paging, at, out));
+    assert_memory_equal(out, ram + 0x5ff1, sizeof(out));
+    assert_false(guestwalk_fetch(&mem, &paging, gva(at.v + 1), out)); /* crosses the page */
+    uint64_t *const entry[] = {&q(0x4000)[I1], &q(0x3000)[I2], &q(0x2000)[I3], &q(0x1000)[I4]};
+    for (unsigned i = 0; i < 4; i++) {
+        const uint64_t bad[] = {*entry[i] ^ P, *entry[i] ^ A, *entry[i] | 1ull << 40};
+        const uint64_t good = *entry[i];
+        for (unsigned j = 0; j < sizeof(bad) / sizeof(bad[0]); j++) {
+            *entry[i] = bad[j];
+            assert_false(guestwalk_fetch(&mem, &paging, at, out));
+        }
+        *entry[i] = good;
+        paging.cpl = 3;
+        assert_true(guestwalk_fetch(&mem, &paging, at, out));
+        *entry[i] = good ^ U;
+        assert_false(guestwalk_fetch(&mem, &paging, at, out));
+        paging.cpl = 0;
+        assert_true(guestwalk_fetch(&mem, &paging, at, out));
+        *entry[i] = good;
+    }
+    *entry[0] |= NX;
+    assert_false(guestwalk_fetch(&mem, &paging, at, out));
+    *entry[0] ^= NX;
+    paging.cr4 |= CR4_SMEP;
+    assert_false(guestwalk_fetch(&mem, &paging, at, out)); /* a user page, at CPL 0 */
+    paging.cr4 ^= CR4_SMEP | CR4_LA57;
+    assert_false(guestwalk_fetch(&mem, &paging, at, out));
+    paging.cr4 ^= CR4_LA57;
+    *entry[0] |= PS; /* its PAT bit */
+    assert_true(guestwalk_fetch(&mem, &paging, at, out));
+    const uint64_t top = *entry[3];
+    *entry[3] = P | A | PS; /* reserved there */
+    assert_false(guestwalk_fetch(&mem, &paging, gva((I4 << 39) + 0x5ff1), out));
+    *entry[3] = top;
+    *entry[1] = P | A | PS; /* 2 MiB at 0, of which there are 256 KiB */
+    const gva_t large = gva((LINEAR & ~0x1fffffull) + 0x3fff1);
+    assert_true(guestwalk_fetch(&mem, &paging, large, out));
+    assert_memory_equal(out, ram + 0x3fff1, sizeof(out));
+    assert_false(guestwalk_fetch(&mem, &paging, gva(large.v + 15), out));
+    *entry[1] |= 0x2000; /* reserved in a large page's address */
+    assert_false(guestwalk_fetch(&mem, &paging, large, out));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +442,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_legacy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fetch, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
