@@ -14,7 +14,8 @@
 #define VIOLATION_NOT_WALK \
     (1u << 8) /* of the linear address's page itself, not of a paging-structure entry */
 
-static enum exit_action emulate(struct vcpu *vcpu, const struct memory_access *access)
+static inline enum exit_action __attribute__((always_inline))
+emulate(struct vcpu *vcpu, const struct memory_access *access)
 {
     struct linear linear;
     vmx_view_linear(&linear, vcpu);

@@ -8,11 +8,8 @@
 #include "vmx/caps.h"
 #include "vmx/insn.h"
 
-void inject_again(struct vcpu *vcpu)
+void inject_event_again(struct vcpu *vcpu, uint32_t info)
 {
-    uint32_t info = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING);
-    if ((info & EVENT_VALID) == 0)
-        return;
     vcpu->event.info = info & ~(1u << 12); /* undefined here and reserved there */
     if ((info & EVENT_ERROR_CODE) != 0)
         vcpu->event.error = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING_ERROR);
@@ -78,7 +75,8 @@ static void set_windows(struct vmx_vcpu *v, uint32_t windows)
 static void update_virtual_interrupts(struct vmx_vcpu *v)
 {
     const uint32_t *page = v->vcpu.apic.page;
-    int irr = vlapic_highest_vector(page, VLAPIC_IRR), isr = vlapic_highest_vector(page, VLAPIC_ISR);
+    int irr = vlapic_highest_vector(page, VLAPIC_IRR),
+        isr = vlapic_highest_vector(page, VLAPIC_ISR);
     uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
 #pragma GCC unroll 4
@@ -168,8 +166,7 @@ void inject_prepare(struct vcpu *vcpu)
     if (vector >= 0) {
         event = EVENT_VALID | EVENT_INTERRUPT | (uint32_t)vector;
         struct vlapic *apic = &vcpu->apic;
-        wait = vlapic_extint_pending(apic) ||
-               (!vcpu->assisted && vlapic_pending(apic) >= 0);
+        wait = vlapic_extint_pending(apic) || (!vcpu->assisted && vlapic_pending(apic) >= 0);
     }
     if (wait)
         windows |= PROC_INTERRUPT_WINDOW;

@@ -2,10 +2,17 @@
 /* Events on their way into the guest: re-injection, exceptions, NMIs, interrupts, windows. */
 #pragma once
 
+#include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
 /* After an exit that came during the delivery of an event: queues that event again, as it was. */
-void inject_again(struct vcpu *vcpu);
+void inject_event_again(struct vcpu *vcpu, uint32_t info);
+static inline void inject_again(struct vcpu *vcpu)
+{
+    const uint32_t info = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING);
+    if ((info & EVENT_VALID) != 0)
+        inject_event_again(vcpu, info);
+}
 
 /* In the exit's interruption information, and in the qualification of an EPT violation: undefined
  * there where the exit came during the delivery of an event. */

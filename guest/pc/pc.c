@@ -46,11 +46,6 @@ static unsigned pic_acknowledge(void *pic)
     return vpic_acknowledge(pic);
 }
 
-static uint64_t pc_pages(uint32_t vcpus)
-{
-    return (sizeof(struct pc) + vcpus * sizeof(struct vcpu) + PAGE_SIZE - 1) / PAGE_SIZE;
-}
-
 static enum exit_action hypercall_nop(struct vcpu *vcpu)
 {
     return vcpu_return(vcpu, 0);
@@ -141,7 +136,7 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
         s = bus_add_mmio(&vm->bus, &ioapic);
     if (s == OK)
         s = vpic_init(&pc->pic, &vm->bus,
-                      (struct irq_line){vlapic_set_lint0, &pc->vcpu[0].apic, 0});
+                      (struct irq_line){vlapic_set_lint0, &pc->vm.vcpu[0]->apic, 0});
     if (s != OK)
         return s;
     vioapic_init(&pc->ioapic, (struct msi_sink){vlapic_receive_msi, vm});
@@ -216,7 +211,7 @@ static void set_up_chipset(struct pc *pc)
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
         vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
     bus_port_write(&pc->vm.bus, VPIC_ELCR + 1, 1, 0x0e);
-    vlapic_set_virtual_wire(&pc->vcpu[0].apic);
+    vlapic_set_virtual_wire(&pc->vm.vcpu[0]->apic);
 }
 
 static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
@@ -264,7 +259,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
 enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
                       const struct pc_host *host, const struct pc_console *console, struct pc **out)
 {
-    const uint64_t pages = pc_pages(config->vcpus);
+    const uint64_t pages = (sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE;
     hpa_t base;
     enum status s = page_alloc(pages, 1, &base);
     if (s != OK) {

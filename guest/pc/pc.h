@@ -87,8 +87,6 @@ struct pc {
     struct pc_ram ram[GUESTMEM_MAX_SLOTS];
     uint32_t ram_count;
     uint64_t pages; /* of this struct */
-
-    struct vcpu vcpu[]; /* as many as the section's vcpus */
 };
 
 /* Makes VM number index as *config says, with its vCPUs on so many seats: zeroed RAM, EPT, tables,

@@ -70,12 +70,12 @@ struct vcpu {
     struct vm_seat *seat;
     struct timers *timers; /* the seat's: when the CPU has to leave the guest */
     uint8_t phys_bits;     /* MAXPHYADDR, as its CPUID says */
-    /* Of the engine, before vlapic_init(): the CPU delivers interrupts from the APIC's page by itself
-     * (virtual-interrupt delivery), and takes posted ones. */
+    /* Of the engine, before vlapic_init(): the CPU delivers interrupts from the APIC's page by
+     * itself (virtual-interrupt delivery), and takes posted ones. */
     bool assisted, posting;
-    uint32_t index;        /* from 0: the boot processor */
-    uint32_t apic_id;      /* the initial one: index */
-    uint64_t apic_frame;   /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
+    uint32_t index;      /* from 0: the boot processor */
+    uint32_t apic_id;    /* the initial one: index */
+    uint64_t apic_frame; /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
     /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. Others
      * set it by vcpu_kick(). */
     bool attention;

@@ -160,10 +160,8 @@ static void step(struct pc *pc, const uint8_t *data, uint64_t rom_bytes)
 /* The first byte is the image's size, the second how many steps stand at the end. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct pc_host host = {.cpuid = host_cpuid,
-                                        .read_tsc = read_clock,
-                                        .tsc_hz = 100000000,
-                                        .engine = &fake_engine};
+    static const struct pc_host host = {
+        .cpuid = host_cpuid, .read_tsc = read_clock, .tsc_hz = 100000000, .engine = &fake_engine};
     static const struct pc_console console = {
         .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
     static uint8_t *arena, *rom;

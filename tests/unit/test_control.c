@@ -152,7 +152,7 @@ static void test_xcr0(void **state)
     assert_true(control_xcr0_is_valid(3, 0xe7));
     assert_true(control_xcr0_is_valid(7, 0xe7));
     assert_true(control_xcr0_is_valid(0xe7, 0xe7));
-    assert_false(control_xcr0_is_valid(0, 0xe7));    /* x87 is always there */
+    assert_false(control_xcr0_is_valid(0, 0xe7)); /* x87 is always there */
     assert_false(control_xcr0_is_valid(2, 0xe7));
     assert_false(control_xcr0_is_valid(5, 0xe7));    /* AVX without SSE */
     assert_false(control_xcr0_is_valid(0xe3, 0xe7)); /* AVX-512 without AVX */
@@ -190,8 +190,8 @@ static void test_allowed_bits(void **state)
     table.first[1] = 1;
     table.first[7] = 2;
     table.first[2 * CPUID_INDEX_LEAVES + 1] = 3;
-    assert_int_equal(control_cr4_allowed(&table), CR4_PCE | CR4_PCIDE | CR4_PAE | CR4_VME |
-                                                      CR4_PVI | CR4_SMAP | CR4_LA57);
+    assert_int_equal(control_cr4_allowed(&table),
+                     CR4_PCE | CR4_PCIDE | CR4_PAE | CR4_VME | CR4_PVI | CR4_SMAP | CR4_LA57);
     assert_int_equal(control_efer_allowed(&table, false), EFER_NXE | EFER_LME | EFER_LMA);
     assert_int_equal(control_efer_allowed(&table, true), EFER_LME | EFER_LMA);
     table.entry[3].edx = 1u << 11;

@@ -273,7 +273,7 @@ static void test_wires(void **state)
 {
     (void)state;
     static const uint8_t icw[] = {0x11, 0x30, 0x04, 0x01};
-    struct vlapic *apic = &pc->vcpu[0].apic;
+    struct vlapic *apic = &pc->vm.vcpu[0]->apic;
     out(0x20, icw[0]);
     for (unsigned i = 1; i < 4; i++)
         out(0x21, icw[i]);
