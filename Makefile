@@ -21,7 +21,7 @@ HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
 	guest guest/cpu guest/vm guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$B/hv/%.o)
-EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c) guest/config.c)
+EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c))
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
@@ -86,7 +86,7 @@ $B/%.efi: $B/%.efi.so
 		--output-target=efi-app-x86_64 --subsystem=10 $< $@
 
 # --- the same parser for tools/nadir, which reads a configuration before the loader does ---
-$B/check_config: tools/check_config.c guest/config.c | $B/.deps
+$B/check_config: tools/check_config.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
 	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
 

@@ -112,8 +112,6 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
     CHAR16 path[CONFIG_MAX_PATH];
     EFI_FILE_HANDLE handle;
     UINTN i;
-    if (file->path[0] == '\0')
-        return true; /* none is named */
     for (i = 0; file->path[i] != '\0' && i < CONFIG_MAX_PATH - 1; i++)
         path[i] = file->path[i] == '/' ? L'\\' : (CHAR16)file->path[i];
     path[i] = 0;

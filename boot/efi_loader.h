@@ -3,6 +3,7 @@
 #pragma once
 
 #include "boot/handoff.h"
+#include "guest/config.h"
 
 #include <efi.h>
 #include <efilib.h>
@@ -17,10 +18,11 @@ struct loader {
     EFI_FILE_HANDLE directory; /* that of nadir.cfg; NULL until it is open */
     CHAR16 directory_name[LOADER_MAX_DIRECTORY];
     struct handoff *handoff;
-    uint64_t link_base;   /* virtual address of the image, 2 MiB-aligned */
-    uint64_t entry;       /* virtual address of nadir_entry */
-    uint64_t page_tables; /* physical address of the PML4 */
-    bool config_error;    /* what went wrong is the configuration */
+    struct nadir_config config; /* what the loader makes of the text that it hands over */
+    uint64_t link_base;         /* virtual address of the image, 2 MiB-aligned */
+    uint64_t entry;             /* virtual address of nadir_entry */
+    uint64_t page_tables;       /* physical address of the PML4 */
+    bool config_error;          /* what went wrong is the configuration */
     unsigned allocation_count;
     struct {
         uint64_t base, pages;
@@ -40,8 +42,7 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest);
 /* efi_files.c */
 bool files_open_directory(struct loader *l);
 void files_close_directory(struct loader *l);
-/* Reads a file whole; file->path and, for messages, file->line and `what` are given. Does nothing
- * where the path is empty. */
+/* Reads a file whole; file->path and, for messages, file->line and `what` are given. */
 bool files_load(struct loader *l, const char *what, struct loaded_file *file);
 
 /* efi_machine.c */

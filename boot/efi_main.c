@@ -44,24 +44,26 @@ void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
     return (void *)base;
 }
 
-/* Every file that the section names. */
-static bool vm_load(struct loader *l, struct vm_config *vm)
+/* Every file that the sections name. */
+static bool sections_load(struct loader *l)
 {
-    if (!files_load(l, "kernel", &vm->kernel) || !files_load(l, "firmware", &vm->firmware) ||
-        !files_load(l, "VGA ROM", &vm->vga_rom) || !files_load(l, "ramdisk", &vm->ramdisk))
-        return false;
-    for (uint32_t i = 0; i < vm->module_count; i++) {
-        if (!files_load(l, "module", &vm->module[i].file))
+    struct config_files walk = {.config = &l->config}, again = walk;
+    struct handoff *h = l->handoff;
+    while (config_next_file(&walk) != NULL)
+        h->file_count++;
+    struct handoff_file *list = loader_alloc(l, h->file_count * sizeof(*list), LOADER_ANYWHERE);
+    if (list == NULL)
+        return loader_refuse(L"out of memory");
+    h->file_base = (uint64_t)list;
+    for (uint32_t i = 0; i < h->file_count; i++) {
+        struct loaded_file *file = config_next_file(&again);
+        if (!files_load(l, again.what, file))
             return false;
-    }
-    for (uint32_t i = 0; i < vm->disk_count; i++) {
-        struct loaded_file *disk = &vm->disk[i];
-        if (!files_load(l, "disk", disk))
-            return false;
-        if (disk->size % DISK_SECTOR != 0)
-            return loader_config_error(l, disk->line,
+        if (again.is_disk && file->size % DISK_SECTOR != 0)
+            return loader_config_error(l, file->line,
                                        L"%a has %ld bytes, and a disk is a multiple of %d",
-                                       disk->path, disk->size, DISK_SECTOR);
+                                       file->path, file->size, DISK_SECTOR);
+        list[i] = (struct handoff_file){file->base, file->size};
     }
     return true;
 }
@@ -75,13 +77,16 @@ static bool config_load(struct loader *l)
         return loader_refuse(L"out of memory");
     if (!files_open_directory(l) || !files_load(l, "configuration", &file))
         return false;
-    if (!config_parse((const char *)file.base, file.size, &l->handoff->config, &error))
+    const char *text = (const char *)file.base;
+    void *memory = loader_alloc(l, config_memory(text, file.size), LOADER_ANYWHERE);
+    if (memory == NULL)
+        return loader_refuse(L"out of memory");
+    if (!config_parse(text, file.size, memory, &l->config, &error))
         return loader_config_error(l, error.line, L"%a", error.text);
-    for (uint32_t i = 0; i < l->handoff->config.vm_count; i++) {
-        if (!vm_load(l, &l->handoff->config.vm[i]))
-            return false;
-    }
-    return true;
+    l->handoff->config_base = file.base;
+    l->handoff->config_size = file.size;
+    l->handoff->serial_port = l->config.serial_port;
+    return sections_load(l);
 }
 
 static bool handoff_fill(struct loader *l)
@@ -113,7 +118,8 @@ static void loader_give_up(struct loader *l)
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 {
-    struct loader l = {.image = image};
+    static struct loader l; /* too large for the stack of some firmware */
+    l.image = image;
     InitializeLib(image, table);
     BS->SetWatchdogTimer(0, 0, 0, NULL); /* a big file on a slow stick may take its five minutes */
     if (ST->ConOut->Mode->CursorColumn != 0)

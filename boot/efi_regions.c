@@ -2,6 +2,8 @@
 /* The handoff's list of memory regions, built from a map that may be odd or too long. */
 #include "boot/efi_regions.h"
 
+#include <stdbool.h>
+
 #define PAGE      4096ull
 #define ALL_PAGES (1ull << 40) /* of 52 address bits */
 

@@ -2,13 +2,13 @@
 /* The one struct that crosses from the UEFI loader to the hypervisor: plain data, no EFI types. */
 #pragma once
 
-#include "guest/config.h"
+#include <stdint.h>
 
 #define NADIR_VERSION       "0.1"
 #define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
 #define HANDOFF_VERSION     1u
 #define HANDOFF_MAX_REGIONS 256
-#define HANDOFF_MAX_CPUS    64
+#define HANDOFF_MAX_CPUS    256
 
 enum region_kind {
     REGION_FREE, /* usable RAM, nothing of value in it any more */
@@ -30,6 +30,12 @@ struct handoff_region {
 struct handoff_cpu {
     uint32_t apic_id;
     uint32_t is_boot_cpu; /* 0 or 1; exactly one */
+};
+
+/* A file of those that nadir.cfg names, page-aligned. */
+struct handoff_file {
+    uint64_t base; /* host-physical */
+    uint64_t size; /* bytes */
 };
 
 enum framebuffer_format { FRAMEBUFFER_NONE, FRAMEBUFFER_RGBX, FRAMEBUFFER_BGRX };
@@ -61,10 +67,14 @@ struct handoff {
     uint64_t epoch;        /* time of day by the firmware's clock: seconds since 1970 */
     struct handoff_framebuffer framebuffer;
 
+    uint64_t config_base; /* host-physical: the text of nadir.cfg, which has no errors */
+    uint64_t config_size; /* bytes */
+    uint64_t file_base;   /* host-physical: an array of struct handoff_file, */
+    uint32_t file_count;  /* in the order of config_next_file() (guest/config.h) */
+    uint32_t serial_port; /* nadir.cfg's, which is needed before that can be parsed */
+
     uint32_t cpu_count;
     uint32_t region_count; /* sorted by base, adjacent equal kinds merged, none overlapping */
     struct handoff_cpu cpu[HANDOFF_MAX_CPUS];
     struct handoff_region region[HANDOFF_MAX_REGIONS];
-
-    struct nadir_config config;
 };

@@ -12,6 +12,7 @@
 #include "drivers/host/console.h"
 #include "drivers/host/power.h"
 #include "drivers/host/tsc.h"
+#include "guest/config.h"
 #include "guest/monitor/vms.h"
 #include "mm/host_paging.h"
 #include "mm/mtrr.h"
@@ -203,11 +204,36 @@ static uint64_t microcode_revision(void)
     return cpu_rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &value) ? value : 0;
 }
 
+/* Parses the text again that the loader has judged, and gives each file that it names its place. */
+static enum status read_config(const struct handoff *handoff, struct nadir_config *config)
+{
+    const char *text = hpa_to_ptr(hpa(handoff->config_base));
+    const struct handoff_file *file = hpa_to_ptr(hpa(handoff->file_base));
+    const uint64_t bytes = config_memory(text, handoff->config_size);
+    struct config_error error;
+    hpa_t memory;
+    const enum status s = page_alloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE, 1, &memory);
+    if (s != OK)
+        return s;
+    if (!config_parse(text, handoff->config_size, hpa_to_ptr(memory), config, &error))
+        panic("nadir.cfg:%u: %s, but not for the loader", error.line, error.text);
+    struct config_files walk = {.config = config};
+    for (uint32_t i = 0; i < handoff->file_count; i++) {
+        struct loaded_file *named = config_next_file(&walk);
+        if (named == NULL)
+            panic("nadir.cfg names fewer than the loader's %u files", handoff->file_count);
+        named->base = file[i].base;
+        named->size = file[i].size;
+    }
+    return OK;
+}
+
 _Noreturn void nadir_main(struct handoff *handoff)
 {
     static struct pc_host host;
+    static struct nadir_config config;
     check_handoff(handoff);
-    console_init(handoff->config.serial_port); /* from here on one can see */
+    console_init((uint16_t)handoff->serial_port); /* from here on one can see */
     log_line("the hypervisor runs");
     cpu_enable_features(); /* NX, WP, SMEP, SMAP */
     desc_init(cpu_self()); /* GDT, TSS, IDT: faults are dumped */
@@ -215,6 +241,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
     require(init_paging(handoff), "own page tables"); /* the firmware's identity map ends here */
     handoff = hpa_to_ptr(hpa((uint64_t)handoff));
     init_screen(handoff);
+    require(read_config(handoff, &config), "reading nadir.cfg");
     lapic_init(); /* the host's own APIC; the 8259s are masked */
     host = (struct pc_host){
         .cpuid = cpu_cpuid,
@@ -225,7 +252,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
         .engine = engine,
     };
     require(engine->probe(&host.engine_facts), "VT-x"); /* capabilities and the checklist */
-    vms_init(handoff, &host);                           /* before any CPU looks for work */
+    vms_init(&config, handoff->image_bytes, &host);     /* before any CPU looks for work */
     require(engine->cpu_on(cpu_self()), "VMXON");       /* VMX root operation */
     start_other_cpus(handoff, host.tsc_hz);             /* they take VMs at once */
     log_line("host page tables: %lu pages are both writable and executable",
@@ -234,5 +261,5 @@ _Noreturn void nadir_main(struct handoff *handoff)
     vms_work(cpu_self()); /* runs VMs until all have ended */
     static const char *const outcome[] = {
         [VMS_OK] = "ok", [VMS_FAILED] = "vm-failed", [VMS_CONFIG_ERROR] = "config-error"};
-    finish(outcome[vms_outcome()], handoff->config.reset_at_end);
+    finish(outcome[vms_outcome()], config.reset_at_end);
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define CONFIG_MAX_VMS     8
-#define CONFIG_MAX_VCPUS   16 /* vCPUs of one VM */
+#define CONFIG_MAX_VCPUS   16 /* of one VM */
 #define CONFIG_MAX_MODULES 16
 #define CONFIG_MAX_DISKS   2    /* as many as one ATA channel has */
 #define CONFIG_MAX_STRING  256  /* of a module, with the terminator */
@@ -23,21 +23,23 @@ enum guest_type { TYPE_AUTO, TYPE_LINUX, TYPE_MULTIBOOT, TYPE_MULTIBOOT2, TYPE_P
 /* Which of the guest's two the user sees and types to. */
 enum guest_console { CONSOLE_SERIAL, CONSOLE_VGA };
 
-/* A file that the loader has read (page-aligned, LoaderData); base 0 where none was named. */
+/* A file that a section names. The parser knows path and line only; where the loader has read it to
+ * (page-aligned, kept memory) is filled in afterwards. */
 struct loaded_file {
-    char path[CONFIG_MAX_PATH];
-    uint64_t base; /* host-physical */
-    uint64_t size; /* bytes */
-    uint32_t line; /* of nadir.cfg, for messages */
+    const char *path; /* NULL: none is named */
+    uint64_t base;    /* host-physical; 0: not loaded */
+    uint64_t size;    /* bytes */
+    uint32_t line;    /* of nadir.cfg, for messages */
 };
 
 struct config_module {
     struct loaded_file file;
-    char string[CONFIG_MAX_STRING];
+    const char *string; /* never NULL */
 };
 
+/* A section [vm NAME]. Its texts lie in the memory that was given to the parser. */
 struct vm_config {
-    char name[CONFIG_MAX_NAME];
+    const char *name;
     struct loaded_file kernel; /* either this or firmware */
     struct loaded_file firmware;
     struct loaded_file vga_rom; /* with firmware: the screen's option ROM */
@@ -51,56 +53,71 @@ struct vm_config {
     uint64_t load, entry; /* of TYPE_FLAT: guest-physical */
     uint32_t mode;        /* of TYPE_FLAT: 16, 32 or 64 */
     enum guest_console console;
-    char cmdline[CONFIG_MAX_CMDLINE];
+    const char *cmdline; /* never NULL */
     uint64_t memory_mib;
     uint32_t vcpus;
     enum vm_action on_poweroff, on_reboot, on_crash;
     uint32_t line; /* of its [vm NAME] */
 };
 
-/* The section [nadir]: itself. */
+/* The file as a whole, with the section [nadir]. */
 struct nadir_config {
     uint16_t serial_port; /* I/O base of the host's 16550; 0 = none */
     bool reset_at_end;    /* the host, when the last VM has ended; else it is powered off */
     uint32_t vm_count;
-    struct vm_config vm[CONFIG_MAX_VMS];
+    struct vm_config *vm;
 };
 
 struct config_error {
     uint32_t line; /* 0: the file as a whole */
-    char text[224];
+    char text[256];
 };
 
+/* Bytes of memory that the parser needs for a text: for its sections and a copy of it. */
+size_t config_memory(const char *text, size_t length);
+
 /* Parses the text of a nadir.cfg (UTF-8 or ASCII, LF or CRLF, need not be terminated) into *out,
- * with defaults for what is not named. Returns false with *error filled in at the first thing that
- * is wrong. Called by the loader and tests.
- *
- *   [nadir]
- *   serial = 0x3f8            # I/O port of the host's 16550, or none
- *   at_end = poweroff         # or reset: what becomes of the host after the last VM
- *
- *   [vm debian]               # letters, digits and - _ .
- *   kernel = vmlinuz          # or firmware = FILE; relative to nadir.cfg, / or \ between names
- *   vga_rom = FILE            # these two with firmware only
- *   firmware_log = no         # or yes
- *   ramdisk = initrd.gz
- *   module = FILE [STRING]    # may be repeated
- *   disk = FILE               # once or twice
- *   type = linux              # or multiboot, multiboot2, pvh, flat; else recognised from the file
- *   load = 0x7c00             # these three with type = flat only
- *   entry = 0x7c00            # as load, unless named
- *   mode = 16                 # or 32, 64
- *   console = serial          # or vga
- *   cmdline = console=ttyS0 quiet
- *   memory = 256              # MiB, decimal or 0x
- *   vcpus = 1
- *   on_poweroff = destroy     # or restart
- *   on_reboot = restart
- *   on_crash = destroy
- *
- * The values above are the defaults in [nadir], of firmware_log, and from memory on. A # at the
- * start of a line or value, or behind white space, begins a comment, unless it is quoted: a value
- * may stand in
- * "..." or '...', with no escapes. Each key but module and disk at most once in a section. */
-bool config_parse(const char *text, size_t length, struct nadir_config *out,
+ * with defaults for what is not named. memory: config_memory() bytes, aligned for any type, which
+ * *out points into from then on; the text itself is not needed any more. Returns false with *error
+ * filled in at the first thing that is wrong. Called by the loader, the hypervisor and tools. The
+ * keys are those of config_key(); README.md says how a line is written. */
+bool config_parse(const char *text, size_t length, void *memory, struct nadir_config *out,
                   struct config_error *error);
+
+/* The same for one section [vm NAME] alone, to be added to a machine that runs. Whether the name is
+ * taken there is for the caller to see. The memory is in use as long as the VM is. */
+bool config_parse_vm(const char *text, size_t length, void *memory, struct vm_config **out,
+                     struct config_error *error);
+
+/* A walk over the files that a configuration names: the loader reads them, and the hypervisor finds
+ * them, in this one order. The first is the first VM's kernel or firmware. */
+struct config_files {
+    const struct nadir_config *config;
+    uint32_t vm, next;
+    const char *what; /* the last one, for messages */
+    bool is_disk;
+};
+
+/* The next file, NULL behind the last. Begins with *walk all zero but for the configuration. */
+struct loaded_file *config_next_file(struct config_files *walk);
+
+struct config_parser;
+
+/* A key of nadir.cfg: for the parser, for its messages, and for the table in README.md. */
+struct config_key {
+    const char *name;
+    const char *values;  /* what it may say, in words */
+    const char *initial; /* what it says where it is not there; NULL: nothing */
+    const char *help;    /* NULL: known, and not supported yet */
+    bool of_nadir;       /* it belongs to [nadir], else to [vm NAME] */
+    bool repeatable;
+
+    /* The parser's own: how the value gets into which field, within which bounds. */
+    bool (*set)(struct config_parser *p, const struct config_key *key, const char *value);
+    uint16_t offset, size;
+    uint64_t low, high;
+    uint32_t needs;
+};
+
+/* Key number i, from 0; NULL behind the last. */
+const struct config_key *config_key(uint32_t i);

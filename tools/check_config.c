@@ -1,17 +1,38 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loader's parser of nadir.cfg as a program, for tools/nadir: reads stdin; where something is
- * wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with status 1. */
+ * wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with status 1. With --table it
+ * prints the keys instead, as README.md has them. */
 #include "guest/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-int main(void)
+static void print_table(void)
 {
-    static struct nadir_config config;
+    const struct config_key *key;
+    puts("| key | value | default | |\n|---|---|---|---|");
+    for (uint32_t i = 0; (key = config_key(i)) != NULL; i++) {
+        if (key->help == NULL)
+            continue;
+        if (i == 0 || key->of_nadir != config_key(i - 1)->of_nadir)
+            printf("| **%s** | | | |\n", key->of_nadir ? "[nadir]" : "[vm NAME]");
+        printf("| `%s` | %s | %s | %s%s |\n", key->name, key->values,
+               key->initial != NULL ? key->initial : "", key->help,
+               key->repeatable ? "; may be repeated" : "");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct nadir_config config;
     struct config_error error;
     char *text = NULL;
     size_t length = 0, room = 0;
+    if (argc == 2 && strcmp(argv[1], "--table") == 0) {
+        print_table();
+        return 0;
+    }
     for (size_t got = 1; got != 0; length += got) {
         if (length == room)
             text = realloc(text, room = 2 * room + 4096);
@@ -19,9 +40,13 @@ int main(void)
             return 2;
         got = fread(text + length, 1, room - length, stdin);
     }
-    bool good = config_parse(text, length, &config, &error);
+    void *memory = malloc(config_memory(text, length));
+    if (memory == NULL)
+        return 2;
+    bool good = config_parse(text, length, memory, &config, &error);
     if (!good)
         printf("%u %s\n", error.line, error.text);
+    free(memory);
     free(text);
     return good ? 0 : 1;
 }

@@ -36,11 +36,10 @@ struct team {
     uint32_t count;
 };
 
-void vms_init(const struct handoff *handoff, const struct pc_host *host)
+void vms_init(const struct nadir_config *config, uint64_t image_bytes, const struct pc_host *host)
 {
-    const struct nadir_config *config = &handoff->config;
     vms.config = config;
-    vms.image_bytes = handoff->image_bytes;
+    vms.image_bytes = image_bytes;
     vms.host = host;
     vm_console_init(config->vm_count);
 }

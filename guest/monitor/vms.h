@@ -4,14 +4,14 @@
 #pragma once
 
 #include "arch/percpu.h"
-#include "boot/handoff.h"
 #include "guest/pc/pc.h"
 
 /* How it all ended, worst last: what the line "nadir-end: " says. */
 enum vms_outcome { VMS_OK, VMS_FAILED, VMS_CONFIG_ERROR };
 
-/* The list of work, before any CPU looks at it. Both must stay where they are. */
-void vms_init(const struct handoff *handoff, const struct pc_host *host);
+/* The list of work, before any CPU looks at it. Both must stay where they are. image_bytes: of the
+ * hypervisor, for the line about its memory. */
+void vms_init(const struct nadir_config *config, uint64_t image_bytes, const struct pc_host *host);
 
 /* Leads VMs or helps with others', until all have ended. Every CPU in VMX operation; begins when
  * all CPUs are there. */

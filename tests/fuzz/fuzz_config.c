@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as nadir.cfg: no fault, and what is accepted is whole and within its limits. */
-// link: guest/config.c
+// link: guest/config.c guest/config_keys.c
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,48 +16,75 @@ static void demand(bool holds)
         abort();
 }
 
-static bool is_terminated(const char *s, size_t size)
+/* A text within the memory that the parser was given. */
+static bool is_text(const char *s, size_t size)
 {
-    return memchr(s, '\0', size) != NULL;
+    return s != NULL && memchr(s, '\0', size) != NULL;
+}
+
+static bool is_file(const struct loaded_file *file)
+{
+    return is_text(file->path, CONFIG_MAX_PATH) && file->path[0] != '\0' && file->base == 0;
+}
+
+static bool is_file_or_none(const struct loaded_file *file)
+{
+    return file->path == NULL || is_file(file);
 }
 
 static void check_vm(const struct vm_config *vm)
 {
-    demand(vm->name[0] != '\0' && is_terminated(vm->name, CONFIG_MAX_NAME));
-    demand((vm->kernel.path[0] != '\0') != (vm->firmware.path[0] != '\0'));
-    demand(is_terminated(vm->kernel.path, CONFIG_MAX_PATH));
-    demand(is_terminated(vm->firmware.path, CONFIG_MAX_PATH));
+    demand(is_text(vm->name, CONFIG_MAX_NAME) && vm->name[0] != '\0');
+    demand((vm->kernel.path != NULL) != (vm->firmware.path != NULL));
+    demand(is_file_or_none(&vm->kernel) && is_file_or_none(&vm->firmware));
+    demand(is_file_or_none(&vm->ramdisk) && is_file_or_none(&vm->vga_rom));
     demand(vm->module_count <= CONFIG_MAX_MODULES && vm->disk_count <= CONFIG_MAX_DISKS);
-    for (uint32_t i = 0; i < vm->module_count; i++) {
-        demand(vm->module[i].file.path[0] != '\0');
-        demand(is_terminated(vm->module[i].file.path, CONFIG_MAX_PATH));
-        demand(is_terminated(vm->module[i].string, CONFIG_MAX_STRING));
-    }
+    for (uint32_t i = 0; i < vm->module_count; i++)
+        demand(is_file(&vm->module[i].file) && is_text(vm->module[i].string, CONFIG_MAX_STRING));
     for (uint32_t i = 0; i < vm->disk_count; i++)
-        demand(vm->disk[i].path[0] != '\0' && is_terminated(vm->disk[i].path, CONFIG_MAX_PATH));
+        demand(is_file(&vm->disk[i]));
     demand(vm->type <= TYPE_FLAT && vm->console <= CONSOLE_VGA);
     demand(vm->load <= UINT32_MAX && vm->entry <= UINT32_MAX);
     demand(vm->mode == 16 || vm->mode == 32 || vm->mode == 64);
-    demand(is_terminated(vm->ramdisk.path, CONFIG_MAX_PATH));
-    demand(is_terminated(vm->cmdline, CONFIG_MAX_CMDLINE));
+    demand(is_text(vm->cmdline, CONFIG_MAX_CMDLINE));
     demand(vm->memory_mib >= 16 && vm->memory_mib <= 1 << 20);
     demand(vm->vcpus >= 1 && vm->vcpus <= CONFIG_MAX_VCPUS);
     demand(vm->on_poweroff <= ACTION_RESTART && vm->on_reboot <= ACTION_RESTART &&
            vm->on_crash <= ACTION_RESTART);
 }
 
+static void check_config(const struct nadir_config *config)
+{
+    struct config_files walk = {.config = config};
+    struct loaded_file *file;
+    demand(config->vm_count >= 1 && config->vm_count <= CONFIG_MAX_VMS);
+    demand(config->serial_port % 8 == 0);
+    for (uint32_t i = 0; i < config->vm_count; i++)
+        check_vm(&config->vm[i]);
+    while ((file = config_next_file(&walk)) != NULL)
+        demand(is_file(file) && walk.what != NULL);
+}
+
+/* The first byte decides whether it is a file or one section. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct nadir_config config;
+    struct nadir_config config;
+    struct vm_config *vm;
     struct config_error error;
-
-    if (!config_parse((const char *)data, size, &config, &error)) {
-        demand(error.text[0] != '\0' && is_terminated(error.text, sizeof(error.text)));
+    if (size == 0)
         return 0;
-    }
-    demand(config.vm_count >= 1 && config.vm_count <= CONFIG_MAX_VMS);
-    demand(config.serial_port % 8 == 0);
-    for (uint32_t i = 0; i < config.vm_count; i++)
-        check_vm(&config.vm[i]);
+    const char *text = (const char *)data + 1;
+    const bool alone = data[0] % 2 != 0;
+    void *memory = malloc(config_memory(text, --size));
+    demand(memory != NULL);
+    const bool good = alone ? config_parse_vm(text, size, memory, &vm, &error)
+                            : config_parse(text, size, memory, &config, &error);
+    if (!good)
+        demand(error.text[0] != '\0' && is_text(error.text, sizeof(error.text)));
+    else if (alone)
+        check_vm(vm);
+    else
+        check_config(&config);
+    free(memory);
     return 0;
 }

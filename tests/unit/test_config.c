@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* nadir.cfg: what is understood, and for each mistake the line and the words of the message. */
-// link: guest/config.c
+// link: guest/config.c guest/config_keys.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,17 +15,28 @@
 
 static struct nadir_config config;
 static struct config_error error;
+static void *memory; /* what the last text was parsed into */
 
-/* Parses a copy of exactly that length, so that the sanitizer sees a read beyond its end. */
-static bool parse_bytes(const void *text, size_t length)
+/* A copy of exactly that length, so that the sanitizer sees a read beyond its end; and memory for
+ * the parser, likewise. */
+static char *prepare(const void *text, size_t length)
 {
     char *copy = malloc(length > 0 ? length : 1);
-    bool ok;
 
     memcpy(copy, text, length);
+    free(memory);
+    memory = malloc(config_memory(copy, length));
+    memset(memory, 0xa5, config_memory(copy, length));
     memset(&config, 0xa5, sizeof(config));
     memset(&error, 0xa5, sizeof(error));
-    ok = config_parse(copy, length, &config, &error);
+    return copy;
+}
+
+static bool parse_bytes(const void *text, size_t length)
+{
+    char *copy = prepare(text, length);
+    const bool ok = config_parse(copy, length, memory, &config, &error);
+
     free(copy);
     return ok;
 }
@@ -57,10 +68,9 @@ static char *with_run(const char *head, char c, size_t count, const char *tail)
 
 static void test_defaults(void **state)
 {
-    const struct vm_config *vm = &config.vm[0];
-
     (void)state;
     accept("[vm a]\nkernel = k\n");
+    const struct vm_config *vm = &config.vm[0];
     assert_int_equal(config.serial_port, 0x3f8);
     assert_int_equal(config.vm_count, 1);
     assert_string_equal(vm->name, "a");
@@ -68,7 +78,7 @@ static void test_defaults(void **state)
     assert_int_equal(vm->kernel.line, 2);
     assert_int_equal(vm->kernel.base, 0);
     assert_int_equal(vm->line, 1);
-    assert_string_equal(vm->ramdisk.path, "");
+    assert_null(vm->ramdisk.path);
     assert_string_equal(vm->cmdline, "");
     assert_int_equal(vm->memory_mib, 256);
     assert_int_equal(vm->vcpus, 1);
@@ -79,7 +89,6 @@ static void test_defaults(void **state)
 
 static void test_everything_named(void **state)
 {
-    const struct vm_config *vm = &config.vm[0];
 
     (void)state;
     accept("# Nadir\r\n\r\n[nadir]\r\n\tserial = 0x2F8 # COM2\r\n"
@@ -92,16 +101,16 @@ static void test_everything_named(void **state)
            "[vm b]\r\nkernel = \"a # b\"   # c\r\nmemory=16\r\ncmdline = 'x  # \"y\"  '");
     assert_int_equal(config.serial_port, 0x2f8);
     assert_int_equal(config.vm_count, 2);
-    assert_string_equal(vm->name, "web-1.x_Y");
-    assert_int_equal(vm->line, 5);
-    assert_string_equal(vm->kernel.path, "boot/vmlinuz");
-    assert_string_equal(vm->ramdisk.path, "boot\\initrd.gz");
-    assert_int_equal(vm->ramdisk.line, 7);
-    assert_string_equal(vm->cmdline, "console=ttyS0 root=/dev/vda#1 x=\"a b\"");
-    assert_int_equal(vm->memory_mib, 512);
-    assert_int_equal(vm->on_poweroff, ACTION_RESTART);
-    assert_int_equal(vm->on_reboot, ACTION_DESTROY);
-    assert_int_equal(vm->on_crash, ACTION_RESTART);
+    assert_string_equal(config.vm->name, "web-1.x_Y");
+    assert_int_equal(config.vm->line, 5);
+    assert_string_equal(config.vm->kernel.path, "boot/vmlinuz");
+    assert_string_equal(config.vm->ramdisk.path, "boot\\initrd.gz");
+    assert_int_equal(config.vm->ramdisk.line, 7);
+    assert_string_equal(config.vm->cmdline, "console=ttyS0 root=/dev/vda#1 x=\"a b\"");
+    assert_int_equal(config.vm->memory_mib, 512);
+    assert_int_equal(config.vm->on_poweroff, ACTION_RESTART);
+    assert_int_equal(config.vm->on_reboot, ACTION_DESTROY);
+    assert_int_equal(config.vm->on_crash, ACTION_RESTART);
     assert_string_equal(config.vm[1].kernel.path, "a # b");
     assert_string_equal(config.vm[1].cmdline, "x  # \"y\"  ");
     assert_int_equal(config.vm[1].memory_mib, 16);
@@ -243,37 +252,36 @@ static void test_memory(void **state)
 
 static void test_guest_kinds(void **state)
 {
-    const struct vm_config *vm = &config.vm[0];
 
     (void)state;
     accept("[vm a]\nkernel = k\n");
-    assert_int_equal(vm->type, TYPE_AUTO);
-    assert_int_equal(vm->console, CONSOLE_SERIAL);
-    assert_int_equal(vm->module_count, 0);
-    assert_int_equal(vm->disk_count, 0);
+    assert_int_equal(config.vm->type, TYPE_AUTO);
+    assert_int_equal(config.vm->console, CONSOLE_SERIAL);
+    assert_int_equal(config.vm->module_count, 0);
+    assert_int_equal(config.vm->disk_count, 0);
     accept("[vm a]\nkernel = k\ntype = flat\n");
-    assert_int_equal(vm->load, 0x7c00);
-    assert_int_equal(vm->entry, 0x7c00);
-    assert_int_equal(vm->mode, 16);
+    assert_int_equal(config.vm->load, 0x7c00);
+    assert_int_equal(config.vm->entry, 0x7c00);
+    assert_int_equal(config.vm->mode, 16);
     accept("[vm a]\nkernel = k\ntype = flat\nload = 0x100000\nmode = 64\nconsole = vga");
-    assert_int_equal(vm->type, TYPE_FLAT);
-    assert_int_equal(vm->load, 0x100000);
-    assert_int_equal(vm->entry, 0x100000);
-    assert_int_equal(vm->mode, 64);
-    assert_int_equal(vm->console, CONSOLE_VGA);
+    assert_int_equal(config.vm->type, TYPE_FLAT);
+    assert_int_equal(config.vm->load, 0x100000);
+    assert_int_equal(config.vm->entry, 0x100000);
+    assert_int_equal(config.vm->mode, 64);
+    assert_int_equal(config.vm->console, CONSOLE_VGA);
     accept("[vm a]\nkernel = k\ntype = flat\nload = 4096\nentry = 0xffffffff\nmode = 32");
-    assert_int_equal(vm->entry, 0xffffffff);
-    assert_int_equal(vm->mode, 32);
+    assert_int_equal(config.vm->entry, 0xffffffff);
+    assert_int_equal(config.vm->mode, 32);
     accept("[vm a]\nfirmware = bios.bin\ndisk = a.img\ndisk = b.img\n");
-    assert_string_equal(vm->firmware.path, "bios.bin");
-    assert_false(vm->firmware_log);
-    assert_string_equal(vm->kernel.path, "");
-    assert_int_equal(vm->disk_count, 2);
-    assert_string_equal(vm->disk[1].path, "b.img");
-    assert_int_equal(vm->disk[1].line, 4);
+    assert_string_equal(config.vm->firmware.path, "bios.bin");
+    assert_false(config.vm->firmware_log);
+    assert_null(config.vm->kernel.path);
+    assert_int_equal(config.vm->disk_count, 2);
+    assert_string_equal(config.vm->disk[1].path, "b.img");
+    assert_int_equal(config.vm->disk[1].line, 4);
     accept("[vm a]\nfirmware = b\nvga_rom = v.bin\nfirmware_log = yes\n");
-    assert_string_equal(vm->vga_rom.path, "v.bin");
-    assert_true(vm->firmware_log);
+    assert_string_equal(config.vm->vga_rom.path, "v.bin");
+    assert_true(config.vm->firmware_log);
     refuse(1, "firmware_log need firmware", "[vm a]\nkernel = k\nfirmware_log = no\n");
     refuse(1, "need firmware", "[vm a]\nkernel = k\nvga_rom = v\n");
     refuse(1, "cmdline need kernel", "[vm a]\nfirmware = f\ncmdline = x\n");
@@ -291,20 +299,19 @@ static void test_guest_kinds(void **state)
 
 static void test_modules(void **state)
 {
-    const struct vm_config *vm = &config.vm[0];
     char text[2048] = "[vm a]\n";
 
     (void)state;
     accept("[vm a]\nkernel = k\nmodule = dir/a.bin\nmodule = b  x=1 y # comment\n"
            "module = 'c  a \"b\" # c'\n");
-    assert_int_equal(vm->module_count, 3);
-    assert_string_equal(vm->module[0].file.path, "dir/a.bin");
-    assert_string_equal(vm->module[0].string, "");
-    assert_string_equal(vm->module[1].file.path, "b");
-    assert_int_equal(vm->module[1].file.line, 4);
-    assert_string_equal(vm->module[1].string, "x=1 y");
-    assert_string_equal(vm->module[2].file.path, "c");
-    assert_string_equal(vm->module[2].string, "a \"b\" # c");
+    assert_int_equal(config.vm->module_count, 3);
+    assert_string_equal(config.vm->module[0].file.path, "dir/a.bin");
+    assert_string_equal(config.vm->module[0].string, "");
+    assert_string_equal(config.vm->module[1].file.path, "b");
+    assert_int_equal(config.vm->module[1].file.line, 4);
+    assert_string_equal(config.vm->module[1].string, "x=1 y");
+    assert_string_equal(config.vm->module[2].file.path, "c");
+    assert_string_equal(config.vm->module[2].string, "a \"b\" # c");
     refuse(2, "module names no file", "[vm a]\nmodule = \n");
     for (unsigned i = 0; i <= CONFIG_MAX_MODULES; i++)
         strcat(text, "module = m\n");

@@ -165,8 +165,13 @@ static int set_up(void **state)
     const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
     assert_int_equal(page_alloc_init(&range, 1), OK);
     free_before = page_alloc_free_bytes();
-    config = (struct vm_config){
-        .name = "test", .memory_mib = 33, .vcpus = 1, .load = 0x7c00, .entry = 0x7c00, .mode = 16};
+    config = (struct vm_config){.name = "test",
+                                .memory_mib = 33,
+                                .vcpus = 1,
+                                .load = 0x7c00,
+                                .entry = 0x7c00,
+                                .mode = 16,
+                                .cmdline = ""};
     config.kernel = (struct loaded_file){
         .path = "k", .base = (uint64_t)(uintptr_t)program, .size = sizeof(program)};
     memset(console_text, 0, sizeof(console_text));

@@ -65,11 +65,10 @@ static void say(uint16_t port, const char *text)
 }
 
 /* The words are those of the loader, which tools/nadir knows. */
-static _Noreturn void refuse(uint16_t port, const char *path)
+static _Noreturn void refuse(uint16_t port)
 {
-    say(port, "nadir: error: nadir.cfg: ");
-    say(port, path);
-    say(port, ": not a boot-sector image, or too large for the memory below 640 KiB\r\n"
+    say(port, "nadir: error: nadir.cfg: the first kernel is not a boot-sector image, or too large "
+              "for the memory below 640 KiB\r\n"
               "nadir-end: config-error\r\n");
     for (;;)
         cpu_hlt();
@@ -153,12 +152,12 @@ static void take_pending_interrupts(void)
 
 _Noreturn void native_main(const struct handoff *handoff)
 {
-    const struct loaded_file *kernel = &handoff->config.vm[0].kernel;
+    const struct handoff_file *kernel = (const struct handoff_file *)handoff->file_base;
     const uint8_t *image = (const uint8_t *)kernel->base;
-    const uint16_t serial = handoff->config.serial_port;
+    const uint16_t serial = (uint16_t)handoff->serial_port;
     if (kernel->size < SECTOR || kernel->size > HIGHEST_END - LOAD_AT || image[510] != 0x55 ||
         image[511] != 0xaa)
-        refuse(serial, kernel->path);
+        refuse(serial);
     quiet_apic();
     quiet_ioapic();
     quiet_ports(serial);
