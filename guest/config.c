@@ -232,6 +232,22 @@ static char *read_line(struct config_parser *p)
 
 _Static_assert(MAX_LINE == 4096, "number in the message");
 
+/* The end of the file: can what is to start do so? */
+static bool check_starts(struct config_parser *p)
+{
+    const struct nadir_config *config = p->out;
+    uint32_t starts = 0;
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        const struct vm_config *vm = &config->vm[i];
+        p->number = vm->line;
+        if (vm->start && starts++ == config->max_vms)
+            return config_fail(p, "[vm ", vm->name, "] is one more than max_vms allows to start",
+                               NULL);
+    }
+    p->number = 0;
+    return starts > 0 || config_fail(p, "nothing to run: start = no in each [vm NAME]", NULL);
+}
+
 /* As many sections as there are brackets, if that many are allowed. */
 static size_t max_sections(const char *text, size_t length)
 {
@@ -274,7 +290,7 @@ bool config_parse(const char *text, size_t length, void *memory, struct nadir_co
     struct config_parser p = {.out = out, .error = error};
     *out = (struct nadir_config){0};
     *error = (struct config_error){0};
-    return parse(&p, text, length, memory);
+    return parse(&p, text, length, memory) && check_starts(&p);
 }
 
 bool config_parse_vm(const char *text, size_t length, void *memory, struct vm_config **out,
@@ -285,6 +301,22 @@ bool config_parse_vm(const char *text, size_t length, void *memory, struct vm_co
     *error = (struct config_error){0};
     *out = memory;
     return parse(&p, text, length, memory);
+}
+
+bool config_check_cpus(const struct nadir_config *config, uint32_t count,
+                       struct config_error *error)
+{
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        const struct vm_config *vm = &config->vm[i];
+        struct config_parser p = {.number = vm->cpus_line, .error = error};
+        for (uint32_t cpu = count; cpu < CONFIG_MAX_CPUS && vm->cpus_line != 0; cpu++) {
+            char absent[CONFIG_DIGITS], last[CONFIG_DIGITS];
+            if (config_allows_cpu(vm, cpu))
+                return config_fail(&p, "cpus: there is no CPU ", config_digits(absent, cpu),
+                                   " here; the last one is ", config_digits(last, count - 1), NULL);
+        }
+    }
+    return true;
 }
 
 struct loaded_file *config_next_file(struct config_files *walk)

@@ -6,14 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_MAX_VMS     8
-#define CONFIG_MAX_VCPUS   16 /* of one VM */
+#define CONFIG_MAX_VMS     64
+#define CONFIG_MAX_VCPUS   16  /* of one VM: as VM_MAX_VCPUS (guest/vm/vm.h), and raised with it */
+#define CONFIG_MAX_CPUS    256 /* of the host */
 #define CONFIG_MAX_MODULES 16
 #define CONFIG_MAX_DISKS   2    /* as many as one ATA channel has */
 #define CONFIG_MAX_STRING  256  /* of a module, with the terminator */
 #define CONFIG_MAX_CMDLINE 2048 /* with the terminator: what Linux takes on x86 */
 #define CONFIG_MAX_PATH    256
 #define CONFIG_MAX_NAME    32
+
+/* What executes the VM; CONFIG_ENGINE_AUTO: the first that the machine has. */
+enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX };
 
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 
@@ -56,6 +60,12 @@ struct vm_config {
     const char *cmdline; /* never NULL */
     uint64_t memory_mib;
     uint32_t vcpus;
+    enum config_engine engine;
+    uint64_t cpus[CONFIG_MAX_CPUS / 64]; /* bit i % 64 of [i / 64]: may run on host CPU i */
+    uint32_t cpus_line; /* where they are listed; 0: nowhere, and all are allowed */
+    uint32_t weight;    /* 1 to 1000: share of the time that VMs compete for */
+    uint32_t cap;       /* percent of one CPU at most; 0: no limit */
+    bool start;         /* at start; else when somebody asks for it */
     enum vm_action on_poweroff, on_reboot, on_crash;
     uint32_t line; /* of its [vm NAME] */
 };
@@ -64,6 +74,7 @@ struct vm_config {
 struct nadir_config {
     uint16_t serial_port; /* I/O base of the host's 16550; 0 = none */
     bool reset_at_end;    /* the host, when the last VM has ended; else it is powered off */
+    uint32_t max_vms;     /* may exist at a time; at least as many as start */
     uint32_t vm_count;
     struct vm_config *vm;
 };
@@ -88,6 +99,16 @@ bool config_parse(const char *text, size_t length, void *memory, struct nadir_co
  * taken there is for the caller to see. The memory is in use as long as the VM is. */
 bool config_parse_vm(const char *text, size_t length, void *memory, struct vm_config **out,
                      struct config_error *error);
+
+/* Whether a machine with so many CPUs has all that a section lists; else *error says which not. For
+ * the loader, which knows how many there are, and tools. */
+bool config_check_cpus(const struct nadir_config *config, uint32_t count,
+                       struct config_error *error);
+
+static inline bool config_allows_cpu(const struct vm_config *vm, uint32_t cpu)
+{
+    return (vm->cpus[cpu / 64] >> (cpu % 64) & 1) != 0;
+}
 
 /* A walk over the files that a configuration names: the loader reads them, and the hypervisor finds
  * them, in this one order. The first is the first VM's kernel or firmware. */

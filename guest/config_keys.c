@@ -4,6 +4,7 @@
 
 #define MIN_MEMORY 16      /* MiB: less boots nothing */
 #define MAX_MEMORY 1048576 /* MiB; what the machine really has is looked at later */
+#define MAX_CAP    6400    /* percent: 64 CPUs in full */
 #define MAX_PORT   0xfff8  /* a 16550 has eight ports */
 
 /* A message about a value. */
@@ -113,14 +114,10 @@ static bool set_mode(struct config_parser *p, const struct config_key *key, cons
 /* Whether a text is not too long; size counts its terminator. */
 static bool check_length(struct config_parser *p, const char *what, const char *text, size_t size)
 {
-    char limit[8];
-    size_t at = sizeof(limit) - 1;
-    if (text_length(text) < size)
-        return true;
-    limit[at] = '\0';
-    for (size_t n = size - 1; n > 0; n /= 10)
-        limit[--at] = (char)('0' + n % 10);
-    return config_fail(p, what, " is too long: at most ", limit + at, " characters", NULL);
+    char limit[CONFIG_DIGITS];
+    return text_length(text) < size ||
+           config_fail(p, what, " is too long: at most ", config_digits(limit, size - 1),
+                       " characters", NULL);
 }
 
 static bool set_text(struct config_parser *p, const struct config_key *key, const char *value)
@@ -171,6 +168,50 @@ static bool set_disk(struct config_parser *p, const struct config_key *key, cons
     return name_file(p, key->name, value, &vm->disk[vm->disk_count++]);
 }
 
+/* A number at *s, which moves behind it; CONFIG_MAX_CPUS or more: whatever is too much. */
+static bool take_cpu(const char **s, uint32_t *out)
+{
+    const char *digits = *s;
+    *out = 0;
+    for (; **s >= '0' && **s <= '9'; (*s)++)
+        if (*out < CONFIG_MAX_CPUS)
+            *out = *out * 10 + (uint32_t)(**s - '0');
+    return *s != digits;
+}
+
+/* N or N-M, and more of them behind commas. */
+static bool set_cpus(struct config_parser *p, const struct config_key *key, const char *value)
+{
+    struct vm_config *vm = p->vm;
+    const bool all = text_equal(value, "all");
+    for (size_t i = 0; i < sizeof(vm->cpus) / sizeof(vm->cpus[0]); i++)
+        vm->cpus[i] = all ? UINT64_MAX : 0;
+    if (all)
+        return true;
+    vm->cpus_line = p->number;
+    const char *s = value;
+    do {
+        uint32_t first, last;
+        bool good = take_cpu(&s, &first);
+        last = first;
+        if (good && *s == '-') {
+            s++;
+            good = take_cpu(&s, &last);
+        }
+        if (!good || (*s != ',' && *s != '\0'))
+            return fail_value(p, key, value, "must be ", key->values);
+        if (first >= CONFIG_MAX_CPUS || last >= CONFIG_MAX_CPUS)
+            return fail_value(p, key, value, "out of range; CPUs are 0 to 255", NULL);
+        if (first > last)
+            return fail_value(p, key, value, "a range begins with its lower number", NULL);
+        for (uint32_t i = first; i <= last; i++)
+            vm->cpus[i / 64] |= 1ull << (i % 64);
+    } while (*s++ == ',');
+    return true;
+}
+
+_Static_assert(CONFIG_MAX_CPUS == 256 && CONFIG_MAX_CMDLINE == 2048, "numbers in the texts");
+
 static bool set_later(struct config_parser *p, const struct config_key *key, const char *value)
 {
     (void)value;
@@ -188,42 +229,58 @@ static const struct config_key keys[] = {
      .set = set_serial, OF_NADIR(serial_port), .low = 8, .high = MAX_PORT},
     {"at_end", "poweroff or reset", "poweroff", "what becomes of the host after the last VM",
      .set = set_word, OF_NADIR(reset_at_end)},
+    {"max_vms", "1 to " DIGITS(CONFIG_MAX_VMS), DIGITS(CONFIG_MAX_VMS),
+     "how many VMs may exist at a time",
+     .set = set_number, OF_NADIR(max_vms), .low = 1, .high = CONFIG_MAX_VMS},
 
-    {"kernel", "FILE", NULL, "this or `firmware` must be there; see \"Kinds of kernels\"",
+    {"kernel", "FILE", NULL, "this or `firmware` must be there; \"Kinds of kernels\" says which",
      .set = set_file, OF_VM(kernel)},
-    {"firmware", "FILE", NULL, "a BIOS or UEFI image, which the VM starts in",
+    {"firmware", "FILE", NULL, "a BIOS or UEFI image of 64 KiB to 16 MiB, which the VM starts in",
      .set = set_file, OF_VM(firmware)},
-    {"vga_rom", "FILE", NULL, "with `firmware`: SeaBIOS's screen driver",
+    {"vga_rom", "FILE", NULL, "with `firmware`: SeaBIOS's screen driver, for `console = vga`",
      .set = set_file, OF_VM(vga_rom), .needs = NEEDS_FIRMWARE},
-    {"firmware_log", "no or yes", "no", "with `firmware`: what it writes to port 0x402 is shown",
+    {"firmware_log", "no or yes", "no",
+     "with `firmware`: whether what it tells port 0x402 is shown with COM1",
      .set = set_word, OF_VM(firmware_log), .needs = NEEDS_FIRMWARE},
-    {"ramdisk", "FILE", NULL, "",
+    {"ramdisk", "FILE", NULL, "for a kernel",
      .set = set_file, OF_VM(ramdisk), .needs = NEEDS_KERNEL},
-    {"module", "FILE [STRING]", NULL, "for multiboot and PVH: behind the ramdisk; up to "
+    {"module", "FILE [STRING]", NULL, "for multiboot and PVH, behind the ramdisk; at most "
      DIGITS(CONFIG_MAX_MODULES), .repeatable = true, .set = set_module, .needs = NEEDS_KERNEL},
-    {"disk", "FILE", NULL, "an ATA disk: primary master, then slave",
+    {"disk", "FILE", NULL, "an ATA disk; the primary master, then the slave",
      .repeatable = true, .set = set_disk},
-    {"type", "linux, multiboot, multiboot2, pvh or flat", NULL, "unless named, the file tells",
+    {"type", "linux, multiboot, multiboot2, pvh or flat", NULL,
+     "what the kernel is; unless named, the file tells",
      .set = set_word, OF_VM(type), .low = TYPE_LINUX, .needs = NEEDS_KERNEL},
-    {"load", "an address below 4 GiB", "0x7c00", "with `type = flat`: where the file goes",
+    {"load", "an address below 4 GiB", "0x7c00", "with `type = flat`: where the file goes to",
      .set = set_number, OF_VM(load), .high = UINT32_MAX, .needs = NEEDS_FLAT},
-    {"entry", "an address below 4 GiB", NULL, "and where it starts: at `load`, unless named",
+    {"entry", "an address below 4 GiB", NULL, "likewise: where it starts; as `load`, unless named",
      .set = set_number, OF_VM(entry), .high = UINT32_MAX, .needs = NEEDS_FLAT},
-    {"mode", "16, 32 or 64", "16", "and in which mode",
+    {"mode", "16, 32 or 64", "16", "likewise: the mode in which it starts",
      .set = set_mode, OF_VM(mode), .needs = NEEDS_FLAT},
     {"console", "serial or vga", "serial", "which of the guest's two you see, and type to",
      .set = set_word, OF_VM(console)},
-    {"cmdline", "text", "", "", .set = set_text, OF_VM(cmdline), .high = CONFIG_MAX_CMDLINE,
-     .needs = NEEDS_KERNEL},
-    {"memory", DIGITS(MIN_MEMORY) " to " DIGITS(MAX_MEMORY) " (MiB)", "256", "",
+    {"cmdline", "text", "", "at most 2047 characters",
+     .set = set_text, OF_VM(cmdline), .high = CONFIG_MAX_CMDLINE, .needs = NEEDS_KERNEL},
+    {"memory", DIGITS(MIN_MEMORY) " to " DIGITS(MAX_MEMORY) " (MiB)", "256",
+     "decimal or 0x, as all numbers",
      .set = set_number, OF_VM(memory_mib), .low = MIN_MEMORY, .high = MAX_MEMORY},
-    {"vcpus", "1 to " DIGITS(CONFIG_MAX_VCPUS), "1", "",
+    {"vcpus", "1 to " DIGITS(CONFIG_MAX_VCPUS), "1", "virtual CPUs",
      .set = set_number, OF_VM(vcpus), .low = 1, .high = CONFIG_MAX_VCPUS},
-    {"on_poweroff", DESTROY, "destroy", "what becomes of the VM then",
+    {"engine", "auto or vtx", "auto", "what executes the VM",
+     .set = set_word, OF_VM(engine)},
+    {"cpus", "a list such as 0-3,5, or all", "all", "host CPUs on which its vCPUs may run",
+     .set = set_cpus},
+    {"weight", "1 to 1000", "100", "its share of CPU time where VMs compete",
+     .set = set_number, OF_VM(weight), .low = 1, .high = 1000},
+    {"cap", "1 to " DIGITS(MAX_CAP) ", or none", "none", "CPU time at most, in percent of one CPU",
+     .set = set_number_or_none, OF_VM(cap), .low = 1, .high = MAX_CAP},
+    {"start", "no or yes", "yes", "whether it runs from the start",
+     .set = set_word, OF_VM(start)},
+    {"on_poweroff", DESTROY, "destroy",
+     "what becomes of the VM; ports 0xf4 and 0x8900 power it off, too",
      .set = set_action, OF_VM(on_poweroff)},
-    {"on_reboot", DESTROY, "restart", "", .set = set_action, OF_VM(on_reboot)},
-    {"on_crash", DESTROY, "destroy", "", .set = set_action, OF_VM(on_crash)},
-    {"cpus", "", NULL, NULL, .set = set_later},
+    {"on_reboot", DESTROY, "restart", "likewise", .set = set_action, OF_VM(on_reboot)},
+    {"on_crash", DESTROY, "destroy", "likewise", .set = set_action, OF_VM(on_crash)},
     {"vif", "", NULL, NULL, .set = set_later},
 };
 /* clang-format on */

@@ -30,6 +30,19 @@ struct config_parser {
 /* The texts up to a NULL are the message about the line; returns false. */
 bool config_fail(struct config_parser *p, const char *first, ...);
 
+/* A number below 10 million as text, which lies in `out`. */
+#define CONFIG_DIGITS 8
+static inline const char *config_digits(char out[CONFIG_DIGITS], size_t n)
+{
+    size_t at = CONFIG_DIGITS - 1;
+    out[at] = '\0';
+    do {
+        out[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0 && at > 0);
+    return out + at;
+}
+
 /* Sets each key of the kind of section to its value where none is named. */
 void config_set_defaults(struct config_parser *p, bool of_nadir);
 

@@ -48,6 +48,8 @@ static void check_vm(const struct vm_config *vm)
     demand(vm->mode == 16 || vm->mode == 32 || vm->mode == 64);
     demand(is_text(vm->cmdline, CONFIG_MAX_CMDLINE));
     demand(vm->memory_mib >= 16 && vm->memory_mib <= 1 << 20);
+    demand(vm->engine <= CONFIG_ENGINE_VTX && vm->cap <= 6400);
+    demand(vm->weight >= 1 && vm->weight <= 1000);
     demand(vm->vcpus >= 1 && vm->vcpus <= CONFIG_MAX_VCPUS);
     demand(vm->on_poweroff <= ACTION_RESTART && vm->on_reboot <= ACTION_RESTART &&
            vm->on_crash <= ACTION_RESTART);
@@ -56,11 +58,14 @@ static void check_vm(const struct vm_config *vm)
 static void check_config(const struct nadir_config *config)
 {
     struct config_files walk = {.config = config};
+    struct config_error error;
     struct loaded_file *file;
     demand(config->vm_count >= 1 && config->vm_count <= CONFIG_MAX_VMS);
     demand(config->serial_port % 8 == 0);
     for (uint32_t i = 0; i < config->vm_count; i++)
         check_vm(&config->vm[i]);
+    demand(config->max_vms >= 1 && config->max_vms <= CONFIG_MAX_VMS);
+    demand(config_check_cpus(config, CONFIG_MAX_CPUS, &error));
     while ((file = config_next_file(&walk)) != NULL)
         demand(is_file(file) && walk.what != NULL);
 }

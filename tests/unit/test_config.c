@@ -184,7 +184,7 @@ static void test_names(void **state)
 
 static void test_number_of_vms(void **state)
 {
-    char text[512] = "";
+    char text[CONFIG_MAX_VMS * 32] = "";
 
     (void)state;
     for (int i = 0; i < CONFIG_MAX_VMS; i++)
@@ -192,33 +192,28 @@ static void test_number_of_vms(void **state)
     accept(text);
     assert_int_equal(config.vm_count, CONFIG_MAX_VMS);
     strcat(text, "[vm more]\nkernel = k\n");
-    refuse(2 * CONFIG_MAX_VMS + 1, "too many VMs: at most 8", text);
+    refuse(2 * CONFIG_MAX_VMS + 1, "too many VMs: at most 64", text);
 }
 
 static void test_keys(void **state)
 {
-    static const char *const later[] = {"cpus", "vif"};
-    char text[64], words[64];
-
     (void)state;
     refuse(2, "unknown key memroy", "[vm a]\nmemroy = 3\n");
-    refuse(2,
-           "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type load "
-           "entry mode "
-           "console cmdline memory vcpus on_poweroff on_reboot on_crash",
-           "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
-    refuse(2, "unknown key kernel; known in [nadir]: serial", "[nadir]\nkernel = k\n");
+    refuse(
+        2,
+        "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type load "
+        "entry mode "
+        "console cmdline memory vcpus engine cpus weight cap start on_poweroff on_reboot on_crash",
+        "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
+    refuse(2, "unknown key kernel; known in [nadir]: serial at_end max_vms",
+           "[nadir]\nkernel = k\n");
     refuse(2, "unknown key serial", "[vm a]\nserial = none\n");
     refuse(2, "unknown key Kernel", "[vm a]\nKernel = k\n");
     refuse(4, "memory is there twice in [vm a]", "[vm a]\nmemory = 32\nkernel = k\nmemory = 32\n");
     refuse(3, "serial is there twice in [nadir]", "[nadir]\nserial = none\nserial = none\n");
     refuse(2, "neither a [section], nor key = value", "[vm a]\nkernel\n");
     refuse(2, "neither a [section], nor key = value", "[vm a]\n= k\n");
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
-        sprintf(text, "[vm a]\n%s = 1\n", later[i]);
-        sprintf(words, "%s is not supported yet", later[i]);
-        refuse(2, words, text);
-    }
+    refuse(2, "vif is not supported yet", "[vm a]\nvif = 1\n");
     accept("[vm a]\nkernel = k\nmemory = 32\n[vm b]\nmemory = 64\nkernel = k\n");
 }
 
@@ -329,7 +324,181 @@ static void test_vcpus(void **state)
     refuse(2, "vcpus = 0: out of range; 1 to 16", "[vm a]\nvcpus = 0\n");
     sprintf(text, "[vm a]\nvcpus = %d\n", CONFIG_MAX_VCPUS + 1);
     refuse(2, ": out of range; ", text);
+    refuse(2, "vcpus = 65: out of range; 1 to ", "[vm a]\nvcpus = 65\n");
     refuse(2, "vcpus = two: not a whole number", "[vm a]\nvcpus = two\n");
+}
+
+/* What is said of line 2 in an otherwise empty section, or "". */
+static const char *said_of(bool in_nadir, const char *key, const char *value)
+{
+    char text[128];
+
+    sprintf(text, "%s\n%s = %s\n", in_nadir ? "[nadir]" : "[vm a]", key, value);
+    return !parse_bytes(text, strlen(text)) && error.line == 2 ? error.text : "";
+}
+
+/* Each key is known in its section alone, is listed there, and takes the value that it has by
+ * itself. */
+static void test_table(void **state)
+{
+    const struct config_key *key;
+    char words[64];
+    uint32_t count = 0;
+
+    (void)state;
+    for (; (key = config_key(count)) != NULL; count++) {
+        for (uint32_t i = 0; i < count; i++)
+            assert_string_not_equal(key->name, config_key(i)->name);
+        assert_null(strstr(said_of(key->of_nadir, key->name, "?"), "unknown key"));
+        assert_non_null(strstr(said_of(!key->of_nadir, key->name, "?"), "unknown key"));
+        sprintf(words, " %s", key->name);
+        assert_int_equal(strstr(said_of(key->of_nadir, "?", "?"), words) != NULL,
+                         key->help != NULL);
+        if (key->initial != NULL)
+            assert_string_equal(said_of(key->of_nadir, key->name, key->initial), "");
+    }
+    assert_in_range(count, 20, 64);
+}
+
+static void test_scheduling(void **state)
+{
+    (void)state;
+    accept("[vm a]\nkernel = k\n");
+    assert_int_equal(config.max_vms, 64);
+    assert_int_equal(config.vm->engine, CONFIG_ENGINE_AUTO);
+    assert_int_equal(config.vm->weight, 100);
+    assert_int_equal(config.vm->cap, 0);
+    assert_true(config.vm->start);
+    accept("[vm a]\nkernel = k\nengine = vtx\nweight = 1000\ncap = 6400\nstart = yes\n"
+           "[nadir]\nmax_vms = 1\n[vm b]\nkernel = k\nweight = 1\ncap = 1\nstart = no\n");
+    assert_int_equal(config.max_vms, 1);
+    assert_int_equal(config.vm->engine, CONFIG_ENGINE_VTX);
+    assert_int_equal(config.vm[0].weight, 1000);
+    assert_int_equal(config.vm[0].cap, 6400);
+    assert_true(config.vm[0].start);
+    assert_int_equal(config.vm[1].weight, 1);
+    assert_int_equal(config.vm[1].cap, 1);
+    assert_false(config.vm[1].start);
+    accept("[vm a]\nkernel = k\ncap = none\n");
+    assert_int_equal(config.vm->cap, 0);
+    refuse(2, "engine = kvm: must be auto or vtx", "[vm a]\nengine = kvm\n");
+    refuse(2, "weight = 0: out of range; 1 to 1000", "[vm a]\nweight = 0\n");
+    refuse(2, "weight = 1001: out of range; 1 to 1000", "[vm a]\nweight = 1001\n");
+    refuse(2, "cap = 0: out of range; 1 to 6400, or none", "[vm a]\ncap = 0\n");
+    refuse(2, "cap = 6401: out of range", "[vm a]\ncap = 6401\n");
+    refuse(2, "start = maybe: must be no or yes", "[vm a]\nstart = maybe\n");
+    refuse(2, "max_vms = 0: out of range; 1 to 64", "[nadir]\nmax_vms = 0\n");
+    refuse(2, "max_vms = 65: out of range; 1 to 64", "[nadir]\nmax_vms = 65\n");
+}
+
+static void test_cpus(void **state)
+{
+    static const char *const junk[] = {"",     ",", "0,",  ",0",  "-",     "1-",   "-1",
+                                       "0--1", "x", "0 1", "0x1", "1-2-3", "all,0"};
+    static const char *const out_of_range[] = {"256", "0-256", "256-1", "99999999999999999999"};
+    char text[64];
+
+    (void)state;
+    accept("[vm a]\nkernel = k\n[vm b]\nkernel = k\ncpus = all\n");
+    for (uint32_t i = 0; i < CONFIG_MAX_CPUS; i++)
+        assert_true(config_allows_cpu(&config.vm[0], i) && config_allows_cpu(&config.vm[1], i));
+    assert_true(config_check_cpus(&config, 1, &error));
+    accept("[vm a]\nkernel = k\ncpus = 0-3,5,2,64-64,255\n");
+    for (uint32_t i = 0; i < CONFIG_MAX_CPUS; i++)
+        assert_int_equal(config_allows_cpu(config.vm, i), i <= 3 || i == 5 || i == 64 || i == 255);
+    assert_int_equal(config.vm->cpus_line, 3);
+    assert_true(config_check_cpus(&config, 256, &error));
+    assert_false(config_check_cpus(&config, 255, &error));
+    assert_int_equal(error.line, 3);
+    assert_string_equal(error.text, "cpus: there is no CPU 255 here; the last one is 254");
+    assert_false(config_check_cpus(&config, 5, &error));
+    assert_string_equal(error.text, "cpus: there is no CPU 5 here; the last one is 4");
+    for (size_t i = 0; i < sizeof(junk) / sizeof(junk[0]); i++) {
+        sprintf(text, "[vm a]\ncpus = %s\n", junk[i]);
+        refuse(2, ": must be a list such as 0-3,5, or all", text);
+    }
+    for (size_t i = 0; i < sizeof(out_of_range) / sizeof(out_of_range[0]); i++) {
+        sprintf(text, "[vm a]\ncpus = %s\n", out_of_range[i]);
+        refuse(2, ": out of range; CPUs are 0 to 255", text);
+    }
+    refuse(2, "cpus = 3-1: a range begins with its lower number", "[vm a]\ncpus = 3-1\n");
+}
+
+static void test_starts(void **state)
+{
+    (void)state;
+    refuse(0, "nothing to run: start = no in each [vm NAME]",
+           "[vm a]\nkernel = k\nstart = no\n[vm b]\nkernel = k\nstart = no\n");
+    refuse(6, "[vm c] is one more than max_vms allows to start",
+           "[vm a]\nkernel = k\nstart = no\n[vm b]\nkernel = k\n[vm c]\nkernel = k\n"
+           "[nadir]\nmax_vms = 1\n");
+    accept("[vm a]\nkernel = k\nstart = no\n[vm b]\nkernel = k\n[nadir]\nmax_vms = 1\n");
+}
+
+/* A section alone, for a VM that is added later. */
+static void test_one_section(void **state)
+{
+    static const struct {
+        uint32_t line;
+        const char *words, *text;
+    } wrong[] = {
+        {0, "no [vm NAME] in it", ""},
+        {1, "[nadir]: one [vm NAME] is expected here", "[nadir]\n"},
+        {3, "[vm b]: one [vm NAME] is expected here", "[vm a]\nkernel = k\n[vm b]\nkernel = k\n"},
+        {3, "[nadir]: one [vm NAME] is expected here", "[vm a]\nkernel = k\n[nadir]\n"},
+        {1, "[vm a] has neither kernel nor firmware", "[vm a]\nmemory = 32\n"},
+        {1, "key kernel stands before the first", "kernel = k"},
+    };
+    static const char good[] = "# one\n[vm late]\nkernel = k\nstart = no\nmodule = m a b";
+    struct vm_config *vm;
+    char *copy = prepare(good, strlen(good));
+
+    (void)state;
+    assert_true(config_parse_vm(copy, strlen(good), memory, &vm, &error));
+    free(copy); /* it is not needed any more */
+    assert_string_equal(vm->name, "late");
+    assert_int_equal(vm->line, 2);
+    assert_string_equal(vm->kernel.path, "k");
+    assert_string_equal(vm->module[0].string, "a b");
+    assert_int_equal(vm->memory_mib, 256);
+    assert_false(vm->start);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        copy = prepare(wrong[i].text, strlen(wrong[i].text));
+        assert_false(config_parse_vm(copy, strlen(wrong[i].text), memory, &vm, &error));
+        assert_int_equal(error.line, wrong[i].line);
+        assert_non_null(strstr(error.text, wrong[i].words));
+        free(copy);
+    }
+}
+
+/* The order in which loader and hypervisor count: kernel first, whatever the lines' order. */
+static void test_files(void **state)
+{
+    static const struct {
+        const char *what, *path;
+        bool is_disk;
+    } expected[] = {{"kernel", "k", false},  {"ramdisk", "r", false}, {"module", "m", false},
+                    {"module", "n", false},  {"disk", "d", true},     {"firmware", "f", false},
+                    {"VGA ROM", "v", false}, {"disk", "e", true},     {"disk", "g", true},
+                    {"kernel", "l", false}};
+    struct loaded_file *file;
+
+    (void)state;
+    accept("[vm a]\ndisk = d\nmodule = m 1\nramdisk = r\nmodule = n\nkernel = k\n"
+           "[vm b]\nvga_rom = v\ndisk = e\ndisk = g\nfirmware = f\n[vm c]\nkernel = l\n");
+    struct config_files walk = {.config = &config};
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        file = config_next_file(&walk);
+        assert_non_null(file);
+        assert_string_equal(file->path, expected[i].path);
+        assert_string_equal(walk.what, expected[i].what);
+        assert_int_equal(walk.is_disk, expected[i].is_disk);
+        file->base = 4096 * (i + 1);
+    }
+    assert_null(config_next_file(&walk));
+    assert_null(config_next_file(&walk));
+    assert_int_equal(config.vm[0].kernel.base, 4096);
+    assert_int_equal(config.vm[2].kernel.base, 4096 * 10);
 }
 
 static void test_actions(void **state)
@@ -422,6 +591,9 @@ int main(void)
         cmocka_unit_test(test_memory),        cmocka_unit_test(test_vcpus),
         cmocka_unit_test(test_actions),       cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_values),        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_scheduling),
+        cmocka_unit_test(test_cpus),          cmocka_unit_test(test_starts),
+        cmocka_unit_test(test_one_section),   cmocka_unit_test(test_files),
     };
 
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
