@@ -92,6 +92,7 @@ static bool config_load(struct loader *l)
 static bool handoff_fill(struct loader *l)
 {
     struct handoff *h = l->handoff;
+    struct config_error error;
     void *trampoline = loader_alloc(l, EFI_PAGE_SIZE, 0x9ffff);
     if (trampoline == NULL)
         return loader_refuse(L"no free page below 640 KiB to start the other CPUs with");
@@ -103,6 +104,8 @@ static bool handoff_fill(struct loader *l)
     h->epoch = machine_time();
     machine_find_acpi(h);
     machine_list_cpus(h);
+    if (!config_check_cpus(&l->config, h->cpu_count, &error))
+        return loader_config_error(l, error.line, L"%a", error.text);
     machine_find_framebuffer(h);
     return true;
 }

@@ -6,7 +6,7 @@
 
 #define NADIR_VERSION       "0.1"
 #define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
-#define HANDOFF_VERSION     1u
+#define HANDOFF_VERSION     2u
 #define HANDOFF_MAX_REGIONS 256
 #define HANDOFF_MAX_CPUS    256
 

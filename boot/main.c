@@ -30,6 +30,10 @@ extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 /* What executes the VMs. */
 static const struct engine *const engine = &vmx_engine;
 
+_Static_assert(HANDOFF_MAX_CPUS == CONFIG_MAX_CPUS, "a mask in nadir.cfg has a bit for each CPU");
+_Static_assert(HANDOFF_MAX_CPUS >= CPU_MAX, "the loader names all that can be used");
+_Static_assert(HANDOFF_MAX_REGIONS <= PAGE_ALLOC_MAX_RANGES, "each may be free memory");
+
 /* The last line that tools/nadir looks for, then the end of the machine. */
 static _Noreturn void finish(const char *how, bool reset)
 {

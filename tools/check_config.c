@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loader's parser of nadir.cfg as a program, for tools/nadir: reads stdin; where something is
- * wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with status 1. With --table it
- * prints the keys instead, as README.md has them. */
+ * wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with status 1. --cpus N: that is
+ * how many CPUs the machine has. With --table it prints the keys, as README.md has them. */
 #include "guest/config.h"
 
 #include <stdio.h>
@@ -16,10 +16,12 @@ static void print_table(void)
         if (key->help == NULL)
             continue;
         if (i == 0 || key->of_nadir != config_key(i - 1)->of_nadir)
-            printf("| **%s** | | | |\n", key->of_nadir ? "[nadir]" : "[vm NAME]");
+            puts(key->of_nadir
+                     ? "| **[nadir]** | | | *Nadir itself; may be left out* |"
+                     : "| **[vm NAME]** | | | *a VM, one section each; letters, digits, - _ .* |");
         printf("| `%s` | %s | %s | %s%s |\n", key->name, key->values,
-               key->initial != NULL ? key->initial : "", key->help,
-               key->repeatable ? "; may be repeated" : "");
+               key->initial != NULL ? key->initial : "", key->repeatable ? "repeatable: " : "",
+               key->help);
     }
 }
 
@@ -29,10 +31,13 @@ int main(int argc, char **argv)
     struct config_error error;
     char *text = NULL;
     size_t length = 0, room = 0;
+    uint32_t cpus = CONFIG_MAX_CPUS;
     if (argc == 2 && strcmp(argv[1], "--table") == 0) {
         print_table();
         return 0;
     }
+    if (argc == 3 && strcmp(argv[1], "--cpus") == 0)
+        cpus = (uint32_t)strtoul(argv[2], NULL, 10);
     for (size_t got = 1; got != 0; length += got) {
         if (length == room)
             text = realloc(text, room = 2 * room + 4096);
@@ -43,7 +48,8 @@ int main(int argc, char **argv)
     void *memory = malloc(config_memory(text, length));
     if (memory == NULL)
         return 2;
-    bool good = config_parse(text, length, memory, &config, &error);
+    bool good = config_parse(text, length, memory, &config, &error) &&
+                config_check_cpus(&config, cpus, &error);
     if (!good)
         printf("%u %s\n", error.line, error.text);
     free(memory);

@@ -25,7 +25,8 @@ static struct {
     struct spinlock lock; /* over what follows */
     struct member member[CPU_MAX];
     uint32_t arrived; /* CPUs that have come to work, or never will */
-    uint32_t next;    /* the first VM that no CPU has taken */
+    uint32_t next;    /* the first section that no CPU has looked at */
+    uint32_t waiting; /* VMs from there on that are to start */
     uint32_t ended;
     enum vms_outcome outcome;
 } vms;
@@ -42,6 +43,13 @@ void vms_init(const struct nadir_config *config, uint64_t image_bytes, const str
     vms.image_bytes = image_bytes;
     vms.host = host;
     vm_console_init(config->vm_count);
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        if (config->vm[i].start)
+            vms.waiting++;
+        else
+            vm_console_close(i);
+    }
+    vms.ended = config->vm_count - vms.waiting;
 }
 
 static bool ended_well(const struct vm *vm)
@@ -178,10 +186,12 @@ static void vm_ended(enum vms_outcome outcome, const struct team *team)
  */
 static bool take_vm(struct cpu *self, uint32_t *index, struct team *team)
 {
-    if (vms.next >= vms.config->vm_count)
+    if (vms.waiting == 0)
         return false;
+    while (!vms.config->vm[vms.next].start)
+        vms.next++;
     *index = vms.next++;
-    const uint32_t waiting = vms.config->vm_count - vms.next;
+    const uint32_t waiting = --vms.waiting;
     uint32_t spare = 0;
     for (uint32_t i = 0; i < cpu_count(); i++)
         spare += vms.member[i].free && i != self->index;

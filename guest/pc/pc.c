@@ -256,6 +256,8 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     return s == OK ? pc_program_load(pc, config) : s;
 }
 
+_Static_assert(CONFIG_MAX_VCPUS <= VM_MAX_VCPUS, "what nadir.cfg may ask for");
+
 enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
                       const struct pc_host *host, const struct pc_console *console, struct pc **out)
 {

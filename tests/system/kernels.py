@@ -4,7 +4,7 @@ is one, unless it is started in a way of its own (payload.ld). Tests run them in
 
 from conftest import TOP
 
-AT_ONCE = 8  # VMs that one nadir.cfg may have
+AT_ONCE = 8  # that share one boot
 
 # CPUs of those that need more than one.
 CPUS = {"races": 2, "smp": 2, "stormsmp": 4, "x87apic": 2}

@@ -32,6 +32,16 @@ WRONG_TEXTS = {
     "memory 0": (ONE_VM.replace("64", "0"), 5, ["memory"]),
     "vcpus 0": (ONE_VM.replace("vcpus = 1", "vcpus = 0"), 6, ["vcpus"]),
     "too many vcpus": (ONE_VM.replace("vcpus = 1", "vcpus = 1000"), 6, ["vcpus"]),
+    "65 vcpus": (ONE_VM.replace("vcpus = 1", "vcpus = 65"), 6, ["vcpus"]),
+    "weight 0": (ONE_VM + "weight = 0\n", 7, ["weight", "1 to 1000"]),
+    "cap 0": (ONE_VM + "cap = 0\n", 7, ["cap", "1 to 6400"]),
+    "unknown engine": (ONE_VM + "engine = kvm\n", 7, ["engine", "kvm", "vtx"]),
+    "odd list of CPUs": (ONE_VM + "cpus = 1-\n", 7, ["cpus", "0-3,5"]),
+    "absent CPU": (ONE_VM + "cpus = 0-1\n", 7, ["no CPU 1 ", "last one is 0"]),
+    "65 VMs": ("".join(f"[vm v{i}]\nkernel = vmlinuz\n" for i in range(65)), 129, ["64"]),
+    "more starts than VMs": ("[nadir]\nmax_vms = 1\n" + ONE_VM[8:] + "[vm b]\nkernel = vmlinuz\n", 8,
+                             ["max_vms"]),
+    "nothing to run": (ONE_VM + "start = no\n", 0, ["nothing to run"]),
     "command line too long": (ONE_VM + "cmdline = " + "x" * 3000 + "\n", 7, ["cmdline", "long"]),
     "no value": (ONE_VM + "cmdline\n", 7, ["="]),
     "not text": (b"[nadir]\n\x00\x01\xff\xfe\n", 2, []),
@@ -44,7 +54,7 @@ def tool_refuses(folder, command, text, line, *words):
     done = subprocess.run([sys.executable, TOOL, *command.split(), "other.cfg"], cwd=folder,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and not done.stdout, done
-    assert done.stderr.startswith(f"nadir: other.cfg:{line}: "), done
+    assert done.stderr.startswith(f"nadir: other.cfg:{line}: " if line else "nadir: other.cfg: "), done
     assert len(done.stderr.splitlines()) == 1, done
     assert all(re.search(word, done.stderr, re.I) for word in words), done
 
@@ -69,6 +79,8 @@ IN_LOADER = {
     "none": (None, 0, ["nadir.cfg"]),
     "text": (ONE_VM + "colour = red\n", 7, ["unknown key colour"]),
     "file": (ONE_VM + "ramdisk = sub/gone\n", 7, [r"no file sub/gone; .* \\EFI\\BOOT\\sub\\gone$"]),
+    "absent CPU": (ONE_VM + "cpus = 0-3\n", 7, ["no CPU 1 here; the last one is 0"]),
+    "nothing to run": (ONE_VM + "start = no\n", 0, ["nothing to run"]),
     "from the root": (ONE_VM + "ramdisk = /gone\n", 7, [r"no file /gone; .* \\gone$"]),
 }
 
@@ -86,6 +98,17 @@ def test_loader(write_config, tmp_path, name):
     done = subprocess.run([sys.executable, TOOL, "run", image, "--timeout", "60"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     fails_at(Result(done.returncode, done.stdout, done.stderr, []), line, *words)
+    assert "nadir-end: config-error" in done.stdout
+
+
+def test_start_no(nadir, payload):
+    """A VM that does not start, beside one that does, on a machine with both its CPUs."""
+    section = "[vm {}]\nkernel = hello.bin\nmemory = 16\nstart = {}\n"
+    cfg = section.format("off", "no") + section.format("on", "yes") + "cpus = 0-1\n" + section.format("z", "no")
+    result = nadir(cfg, {"hello.bin": payload("hello")}, timeout=60, cpus=2)
+    assert result.status == 0, result
+    assert [vm["vm"] for vm in result.stats] == ["on"], result
+    assert "[on] hello: from long mode" in result.console and "nadir-end: ok" in result.console, result
 
 
 def test_more_memory_than_there_is(nadir, debian):

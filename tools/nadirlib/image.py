@@ -33,7 +33,7 @@ def stays_inside(name):
     return bool(parts) and ".." not in parts and all(PLAIN_NAME.fullmatch(p) for p in parts)
 
 
-def plan(cfg):
+def plan(cfg, cpus):
     """The image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
     files = {}
     lines = []
@@ -52,15 +52,17 @@ def plan(cfg):
             files[str(PurePosixPath(name))] = path
         lines.append(line)
     text = b"\n".join(lines)
-    check(cfg, text)
+    check(cfg, text, cpus)
     if missing:
         raise ToolError(missing)
     return text, files
 
 
-def check(cfg, text):
+def check(cfg, text, cpus):
     """Has the loader's own parser judge the text, here, where the file still has its name."""
-    done = subprocess.run([TOP / "build" / "check_config"], input=text, stdout=subprocess.PIPE)
+    machine = ["--cpus", str(cpus)] if cpus else []
+    done = subprocess.run([TOP / "build" / "check_config", *machine], input=text,
+                          stdout=subprocess.PIPE)
     if done.returncode not in (0, 1):
         raise ToolError(f"check_config failed with status {done.returncode}")
     if done.returncode:
@@ -85,14 +87,14 @@ def copy(image, out):
     shutil.copyfile(image, out)
 
 
-def make(cfg, efi, out):
-    """Writes the image of a configuration to `out`."""
+def make(cfg, efi, out, cpus=None):
+    """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known."""
     cfg = Path(cfg)
     if not cfg.is_file():
         raise ToolError(f"{cfg}: no such configuration file")
     if not efi.is_file() or not (TOP / "build" / "check_config").is_file():
         raise ToolError(f"{efi}: not built yet; run make")
-    text, files = plan(cfg)
+    text, files = plan(cfg, cpus)
     home = PurePosixPath("EFI/BOOT")
     make_disk(out, {home / "BOOTX64.EFI": efi, home / "nadir.cfg": text,
                     **{home / name: path for name, path in files.items()}})
