@@ -39,6 +39,11 @@ check_sizes() {
     list -name '*.c' -o -name '*.h' -o -name '*.asm' | grep -v ^tests/ | xargs -r wc -l |
         awk '$1 > 600 && $2 != "total" { print $2 ": " $1 " lines; at most 600"; bad = 1 } END { exit bad }'
 }
+# The keys in README.md are those of the parser.
+check_keys() {
+    make -s build/check_config >/dev/null && sed -n '/^| key | value/,/^$/p' README.md | sed '$d' >build/keys.md &&
+        build/check_config --table | diff build/keys.md -
+}
 status=0
 run() {
     name=$1
@@ -55,4 +60,5 @@ run tidy check_tidy
 run includes tools/check_includes.py
 run headers tools/check_headers.sh
 run sizes check_sizes
+run keys check_keys
 exit $status
