@@ -3,12 +3,10 @@
  * Pure: the caller tells the time (host TSC ticks), enters the guest and sends the interrupts. */
 #pragma once
 
-#include "arch/spinlock.h"
+#include "guest/vm/run_share.h"
 
-#define RUN_CPU_MAX    256
-#define RUN_NO_CPU     UINT32_MAX /* nobody has to be interrupted */
-#define RUN_NEVER      UINT64_MAX
-#define RUN_WEIGHT_MAX 1000
+#define RUN_CPU_MAX 256
+#define RUN_NO_CPU  UINT32_MAX /* nobody has to be interrupted */
 
 /*
  * The run state of a vCPU. The queue's lock is held at each change; "its CPU" is the host CPU of
@@ -46,22 +44,6 @@ struct run_cpus { /* a set of host CPUs */
     uint64_t bits[RUN_CPU_MAX / 64];
 };
 
-/*
- * CPU time of one VM. What its vCPUs run, on all CPUs together, moves its virtual time, the slower
- * the greater its weight. The VM with the least runs first, so each gets time by its weight.
- */
-struct run_share {
-    uint64_t time;        /* virtual; atomic. Compared as a difference, so it may wrap. */
-    uint64_t inverse;     /* virtual ticks of one host tick, times 2^16 */
-    uint64_t turn_cost;   /* virtual ticks of one turn */
-    uint32_t vcpu_count;  /* atomic */
-    uint32_t short_turns; /* its next so many turns are short ones; atomic, a hint */
-    struct spinlock lock; /* over the rest, which is unused without a cap. Taken last. */
-    int64_t left;         /* ticks that its vCPUs may run in this period */
-    int64_t budget;       /* of a period; 0: no cap */
-    uint64_t period, period_end;
-};
-
 /* A timed event. It lives where its vCPU is at home and moves with it: that CPU fires it. */
 struct run_alarm {
     void (*fire)(void *dev, uint64_t now); /* may arm it again, take the VM's lock, wake vCPUs */
@@ -88,53 +70,45 @@ struct run_vcpu {
     struct run_vcpu *next; /* in the queue */
 };
 
-struct run_list {
-    struct run_vcpu *first, **end;
-};
-
-/* One host CPU. Its CPU alone calls pick, yield, block and fire. */
+/* One host CPU. Its CPU alone calls pick, yield, block and fire, with interrupts off. Nothing here
+ * is called by an interrupt handler. */
 struct __attribute__((aligned(64))) run_queue {
-    struct spinlock lock;
-    uint32_t index; /* of its CPU */
+    struct spinlock lock; /* over all of it; of others' locks, one is tried with it held */
+    uint32_t index;       /* of its CPU */
     struct run_queues *all;
     struct run_vcpu *running;
-    struct run_vcpu
-        *loaded; /* the last that ran: its registers may be in the CPU, so none takes it */
-    struct run_list waiting;   /* in the order in which they became ready */
-    struct run_list throttled; /* ready, but their VM has run as much as its cap allows */
-    uint64_t release;          /* when a period of theirs is over, or RUN_NEVER */
-    uint64_t charged;          /* until when the running one's time has been accounted */
+    struct run_vcpu *loaded; /* the last that ran, perhaps still in the CPU: stays here */
+    struct run_vcpu *waiting, **waiting_end;   /* all that are READY, the oldest first */
+    struct run_vcpu *least_vcpu, *oldest_vcpu; /* of those that their VM's cap lets run, or NULL */
+    uint64_t release; /* when a cap lets one of the others run, or RUN_NEVER */
+    uint64_t charged; /* until when the running one's time has been accounted */
     uint64_t turn_start, turn_end;
     struct run_alarm *alarms;
-    uint64_t next_alarm; /* the first deadline, or release */
-    uint32_t length;     /* of waiting */
-    uint32_t cursor;     /* the queue that it looks at next */
-    bool was_patience;   /* the last turn went to one because it had waited long */
-    bool look;           /* another CPU asks it to pick: something waits there */
+    uint64_t next_alarm, fire_until;
+    uint32_t cursor;       /* the queue that it looks at next */
+    bool idle;             /* in run_queues.idle */
+    bool was_late;         /* the last turn went to one because it had waited for long */
+    uint64_t picks, taken; /* counters: turns, and vCPUs that came from other queues */
 
-    /* What other CPUs read without the lock, as a hint, before they try to take something. */
-    uint32_t offered;       /* length, as counted in run_queues.waiting */
-    uint64_t least;         /* least place of those that wait */
-    uint64_t least_rightly; /* the same without the debt that its VM may have */
-    uint64_t oldest;        /* since when the first waits */
-    uint64_t picks, steals; /* counters */
+    /* What other CPUs read without the lock, as a hint, before they try to take something: how many
+     * wait that their cap lets run, as counted in run_queues.waiting; their least place; the same
+     * without the debt that its VM may have. */
+    __attribute__((aligned(64))) uint32_t offered;
+    uint64_t least, least_rightly;
 };
 
 struct run_queues {
     struct run_queue *queue; /* count elements */
     uint32_t count;
     uint32_t waiting;     /* in all queues; atomic */
+    uint32_t vm_count;    /* that have vCPUs; atomic */
     struct run_cpus idle; /* CPUs that sleep for want of anything to run; atomic */
-    struct run_cpus lone; /* CPUs whose running vCPU has no end of turn, as nobody waits; atomic */
     uint64_t turn, short_turn, patience, period; /* ticks */
+    uint64_t grain; /* so far behind is taken from another queue; virtual ticks */
 };
 
 /* The queues, `count` of them, are the caller's memory. hz: host TSC ticks a second. */
 void run_queues_init(struct run_queues *all, struct run_queue *queue, uint32_t count, uint64_t hz);
-
-/* weight: 1 to RUN_WEIGHT_MAX. cap: percent of one CPU, 0: none. Before the VM's first vCPU. */
-void run_share_init(const struct run_queues *all, struct run_share *share, uint32_t weight,
-                    uint32_t cap, uint64_t now);
 
 /* Adds a zeroed vCPU whose `allowed` is set, with `cpu` in it, in a blocked state. */
 void run_vcpu_add(struct run_queues *all, struct run_vcpu *vcpu, struct run_share *share,
@@ -144,7 +118,11 @@ void run_vcpu_add(struct run_queues *all, struct run_vcpu *vcpu, struct run_shar
  * loaded: its CPU has blocked it as STOPPED before. From any CPU, but not from an alarm's fire(),
  * nor with a lock that fire() takes: waits for the end of that. Nobody else may arm its alarms any
  * more; a late wake must have returned before the memory goes. */
-void run_vcpu_remove(struct run_vcpu *vcpu);
+void run_vcpu_remove(struct run_vcpu *vcpu, uint64_t now);
+
+/* What the next two are made of. */
+struct run_vcpu *run_queue_next(struct run_queue *queue, uint64_t now, bool yields,
+                                uint32_t *interrupt);
 
 /*
  * The next turn on this CPU: puts the running vCPU back, if there is one, and chooses; NULL: there
@@ -153,11 +131,19 @@ void run_vcpu_remove(struct run_vcpu *vcpu);
  * than the last is chosen, the caller unloads that one first (run_vcpu_unload()) and then loads the
  * chosen one (run_vcpu_load()), in this order. While there is none the last may stay loaded.
  */
-struct run_vcpu *run_queue_pick(struct run_queue *queue, uint64_t now, uint32_t *interrupt);
+static inline struct run_vcpu *run_queue_pick(struct run_queue *queue, uint64_t now,
+                                              uint32_t *interrupt)
+{
+    return run_queue_next(queue, now, false, interrupt);
+}
 
 /* The same for a running vCPU that spins: another one runs if any is ready here, first one of its
  * VM, which gets the rest of the turn: the holder of the lock may be among them. */
-struct run_vcpu *run_queue_yield(struct run_queue *queue, uint64_t now, uint32_t *interrupt);
+static inline struct run_vcpu *run_queue_yield(struct run_queue *queue, uint64_t now,
+                                               uint32_t *interrupt)
+{
+    return run_queue_next(queue, now, true, interrupt);
+}
 
 /*
  * Around the use of a CPU's registers by a vCPU. CPU A has picked another vCPU, and saves the
@@ -181,8 +167,7 @@ static inline void run_vcpu_load(struct run_vcpu *vcpu)
  * the guest by the host's timer or another CPU. */
 static inline bool run_queue_turn_is_over(const struct run_queue *queue, uint64_t now)
 {
-    return now >= __atomic_load_n(&queue->turn_end, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&queue->look, __ATOMIC_RELAXED);
+    return now >= __atomic_load_n(&queue->turn_end, __ATOMIC_RELAXED);
 }
 
 /*
@@ -203,8 +188,8 @@ bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t no
 /*
  * There is something to do for the vCPU. From any CPU, after the request has been written; the
  * VM's lock may be held. A blocked one becomes ready (not one that is PAUSED or STOPPED); of one
- * that is ready or runs, its CPU will look. Returns the CPU to interrupt (perhaps the caller's own,
- * which need not be), or RUN_NO_CPU.
+ * that is ready or runs, its CPU will look. Returns the CPU to interrupt, or RUN_NO_CPU. If
+ * it is the caller's own, that looks by itself before it enters a guest or sleeps.
  */
 uint32_t run_queue_wake(struct run_vcpu *vcpu, uint64_t now);
 
@@ -221,8 +206,9 @@ void run_alarm_add(struct run_vcpu *vcpu, struct run_alarm *alarm);
 uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline);
 
 /* Fires what is due, in order, on its CPU, with no lock held. What fire() arms in the past waits
- * for the next call. */
-void run_queue_fire(struct run_queue *queue, uint64_t now);
+ * for the next call. Returns a CPU to interrupt, which takes a vCPU that has woken, or RUN_NO_CPU.
+ */
+uint32_t run_queue_fire(struct run_queue *queue, uint64_t now);
 
 /* When the CPU has to leave the guest or sleep: for an alarm (run_queue_fire()), the end of the
  * turn, or one that its cap lets run again (run_queue_pick()). On its CPU, after each pick and each
@@ -231,5 +217,5 @@ static inline uint64_t run_queue_next_alarm(const struct run_queue *queue)
 {
     const uint64_t alarm = __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED);
     const uint64_t turn = __atomic_load_n(&queue->turn_end, __ATOMIC_RELAXED);
-    return alarm < turn ? alarm : turn;
+    return run_min(alarm, turn);
 }
