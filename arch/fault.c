@@ -110,8 +110,8 @@ void interrupt_handle(uint8_t vector)
 {
     if (vector != VECTOR_SPURIOUS) /* no bit in ISR: an EOI would hit another interrupt */
         lapic_eoi();
-    if (vector == VECTOR_POSTED && cpu_self()->posted_missed != NULL)
-        *cpu_self()->posted_missed = true;
+    if ((vector == VECTOR_POSTED || vector == VECTOR_WAKE) && cpu_self()->attention != NULL)
+        *cpu_self()->attention = true;
 }
 
 void nmi_handle(void)

@@ -30,9 +30,10 @@ struct cpu {
     struct cpu_memory memory;
 
     hpa_t vmxon_region; /* vmx: 0 until VMXON */
-    void *vcpu;         /* vmx: whose VMCS is loaded here, or NULL */
-    /* Made true by a VECTOR_POSTED that the host takes, so that the guest will not; or NULL. */
-    bool *posted_missed;
+    void *vcpu;         /* the struct vcpu that is loaded here, or NULL */
+    /* Of that vCPU: made true by a VECTOR_WAKE, and by a VECTOR_POSTED that the host takes, so that
+     * the guest will not; or NULL. */
+    bool *attention;
 
     uint64_t gdt[DESC_GDT_ENTRIES];
     struct tss tss;

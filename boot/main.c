@@ -14,6 +14,7 @@
 #include "drivers/host/tsc.h"
 #include "guest/config.h"
 #include "guest/monitor/vms.h"
+#include "guest/vm/sched.h"
 #include "mm/host_paging.h"
 #include "mm/mtrr.h"
 #include "mm/page_alloc.h"
@@ -149,18 +150,34 @@ static uint64_t init_platform(const struct handoff *handoff)
     return hz;
 }
 
-/* What the other CPUs do: VMX on, then VMs until all have ended, then sleep. */
-static bool all_started;
+/* How far start-up has come, for the other CPUs; and how many of them have answered. */
+static bool all_started, queues_made;
+static uint32_t answered;
+static struct run_cpus cpus_on; /* where the engine is on */
 
+static void turn_engine_on(struct cpu *cpu)
+{
+    if (engine->cpu_on(cpu) == OK)
+        __atomic_fetch_or(&cpus_on.bits[cpu->index / 64], 1ull << cpu->index % 64,
+                          __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&answered, 1, __ATOMIC_SEQ_CST);
+}
+
+static void wait_for(const bool *flag)
+{
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
+        cpu_pause();
+}
+
+/* What the other CPUs do: the engine on, then vCPUs until all VMs have ended, then sleep. */
 static void other_cpu_main(struct cpu *cpu)
 {
-    while (!__atomic_load_n(&all_started, __ATOMIC_ACQUIRE))
-        cpu_pause();
+    wait_for(&all_started);
     cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
-    if (engine->cpu_on(cpu) == OK)
-        vms_work(cpu);
-    else
-        vms_arrive();
+    turn_engine_on(cpu);
+    wait_for(&queues_made);
+    if ((cpus_on.bits[cpu->index / 64] >> cpu->index % 64 & 1) != 0)
+        sched_run();
     engine->cpu_off();
     for (;;)
         cpu_idle();
@@ -232,6 +249,18 @@ static enum status read_config(const struct handoff *handoff, struct nadir_confi
     return OK;
 }
 
+static void init_sched(struct pc_host *host)
+{
+    turn_engine_on(cpu_self());
+    while (__atomic_load_n(&answered, __ATOMIC_SEQ_CST) != cpu_count())
+        cpu_pause();
+    require((cpus_on.bits[0] & 1) != 0 ? OK : ERR_UNSUPPORTED, "VMXON");
+    require(sched_init(cpu_count(), host->tsc_hz), "run queues");
+    host->queues = sched_queues();
+    host->cpus = cpus_on;
+    __atomic_store_n(&queues_made, true, __ATOMIC_RELEASE);
+}
+
 _Noreturn void nadir_main(struct handoff *handoff)
 {
     static struct pc_host host;
@@ -256,13 +285,14 @@ _Noreturn void nadir_main(struct handoff *handoff)
         .engine = engine,
     };
     require(engine->probe(&host.engine_facts), "VT-x"); /* capabilities and the checklist */
-    vms_init(&config, handoff->image_bytes, &host);     /* before any CPU looks for work */
-    require(engine->cpu_on(cpu_self()), "VMXON");       /* VMX root operation */
-    start_other_cpus(handoff, host.tsc_hz);             /* they take VMs at once */
+    vms_init(&config, handoff->image_bytes, &host);     /* before any VM is made */
+    start_other_cpus(handoff, host.tsc_hz);
+    init_sched(&host); /* the engine on, a run queue for each CPU */
     log_line("host page tables: %lu pages are both writable and executable",
              host_paging_check_wx());
 
-    vms_work(cpu_self()); /* runs VMs until all have ended */
+    vms_start();
+    sched_run(); /* until all VMs have ended */
     static const char *const outcome[] = {
         [VMS_OK] = "ok", [VMS_FAILED] = "vm-failed", [VMS_CONFIG_ERROR] = "config-error"};
     finish(outcome[vms_outcome()], config.reset_at_end);

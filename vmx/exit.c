@@ -48,7 +48,7 @@ static enum exit_action exit_unexpected(struct vcpu *vcpu)
 /* PAUSE in a loop: where vCPUs share a CPU, whom it waits for may be another of them. */
 static enum exit_action exit_pause(struct vcpu *vcpu)
 {
-    vcpu->seat->turn_over = true;
+    vcpu->yields = true;
     vcpu->attention = true;
     return EXIT_NEXT;
 }

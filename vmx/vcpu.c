@@ -121,7 +121,7 @@ _Static_assert(EXIT_REASON_COUNT <= NOT_AN_EXIT, "no exit has this slot");
 void vmx_run(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu(vcpu);
-    const struct timers *timers = vcpu->timers;
+    const struct timers *timers = &vcpu->timers;
     const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
     const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
     uint32_t reason = NOT_AN_EXIT;

@@ -163,8 +163,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
 {
     const struct vmx_caps *caps = vmx_caps();
     struct vcpu *vcpu = &v->vcpu;
-    vcpu->posting = v->vcpu.assisted && vcpu->seat->vcpu_count == 1 &&
-                    control_allowed(caps->pin, PIN_POSTED_INTERRUPTS);
+    vcpu->posting = vcpu->assisted && control_allowed(caps->pin, PIN_POSTED_INTERRUPTS);
     msr_bitmap_fill(v);
 
     vmwrite(VMCS_CTRL_PIN,

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMs of nadir.cfg: each waits for a free CPU, takes more for its other vCPUs where they are
- * free, runs there to its end, may be restarted. */
+/* The VMs of nadir.cfg, each from its section to its end: made, started, restarted as the section
+ * says, destroyed. */
 #pragma once
 
-#include "arch/percpu.h"
+#include "guest/config.h"
 #include "guest/pc/pc.h"
 
 /* How it all ended, worst last: what the line "nadir-end: " says. */
 enum vms_outcome { VMS_OK, VMS_FAILED, VMS_CONFIG_ERROR };
 
-/* The list of work, before any CPU looks at it. Both must stay where they are. image_bytes: of the
- * hypervisor, for the line about its memory. */
+/* Before any VM is made. config, with the places of its files, and *host stay where they are.
+ * image_bytes: of the hypervisor itself, for the memory that a VM's start prints. */
 void vms_init(const struct nadir_config *config, uint64_t image_bytes, const struct pc_host *host);
 
-/* Leads VMs or helps with others', until all have ended. Every CPU in VMX operation; begins when
- * all CPUs are there. */
-void vms_work(struct cpu *cpu);
+/* Makes and starts the VMs that have start = yes. When all have ended, sched_stop() is called. Boot
+ * CPU, before it calls sched_run(). */
+void vms_start(void);
 
-/* From a CPU that cannot work: it is not waited for. */
-void vms_arrive(void);
+/* Makes and starts the VM of one section, which is neither running nor about to. From any CPU, with
+ * no lock held. False: it could not be made; a line in the log says why. */
+bool vms_start_one(uint32_t index);
 
-/* How it all ended, after vms_work(). */
+/* How it all ended, after sched_run(). */
 enum vms_outcome vms_outcome(void);

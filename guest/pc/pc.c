@@ -79,15 +79,23 @@ static void pc_poll(void *dev, uint64_t now)
     const uint64_t next = pc->console.poll(pc->console.ctx, now);
     if (pc->vm.holds && pc->console.ready(pc->console.ctx))
         vm_release(&pc->vm);
-    timers_arm(&pc->vm.seat[0].timers, &pc->console_timer, next);
+    timers_arm(&pc->vm.timers, &pc->console_timer, next);
+}
+
+/* The VM's alarm. */
+static void fire_timers(void *dev, uint64_t now)
+{
+    struct vm *vm = dev;
+    vm_lock(vm);
+    timers_run(&vm->timers, now);
+    vm_unlock(vm);
 }
 
 static void pc_show_screen(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
     pc->console.screen(pc->console.ctx, &pc->picture, &pc->vga);
-    timers_arm(&pc->vm.seat[0].timers, &pc->screen_timer,
-               now + pc->vm.seat[0].timers.hz / SCREEN_HZ);
+    timers_arm(&pc->vm.timers, &pc->screen_timer, now + pc->vm.timers.hz / SCREEN_HZ);
 }
 
 static enum status make_policies(struct pc *pc, const struct vm_config *config,
@@ -150,7 +158,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
 {
     struct vm *vm = &pc->vm;
     struct bus *bus = &vm->bus;
-    struct timers *timers = &vm->seat[0].timers;
+    struct timers *timers = &vm->timers;
     const struct power_line power = {vm_end_request, vm};
     const uint64_t below = layout_below_4g(vm->memory_bytes);
     const uint64_t above = layout_above_4g(vm->memory_bytes);
@@ -184,7 +192,7 @@ static enum status make_disks(struct pc *pc, const struct vm_config *config)
         return OK;
     for (uint32_t i = 0; i < config->disk_count; i++)
         image[i] = (struct vata_image){hpa_to_ptr(hpa(config->disk[i].base)), config->disk[i].size};
-    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.seat[0].timers,
+    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers,
                      isa_irq(pc, IRQ_DISK));
 }
 
@@ -258,8 +266,28 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
 
 _Static_assert(CONFIG_MAX_VCPUS <= VM_MAX_VCPUS, "what nadir.cfg may ask for");
 
-enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
-                      const struct pc_host *host, const struct pc_console *console, struct pc **out)
+/* The VM's clock, and its part of the CPUs' time. */
+static void init_time(struct vm *vm, const struct vm_config *config, const struct pc_host *host)
+{
+    struct run_queues *queues = host->queues;
+    vm->timers = (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
+    vm->alarm_armed = TIMER_NEVER;
+    vm->alarm = (struct run_alarm){.fire = fire_timers, .dev = vm};
+    vm->queues = queues;
+    uint32_t cpus = 0;
+    for (uint32_t i = 0; i < queues->count; i++) {
+        if (!config_allows_cpu(config, i) || (host->cpus.bits[i / 64] >> i % 64 & 1) == 0)
+            continue;
+        vm->cpus.bits[i / 64] |= 1ull << i % 64;
+        cpus++;
+    }
+    vm->cpu_count = cpus < config->vcpus ? cpus : config->vcpus;
+    run_share_init(&vm->share, config->weight, config->cap, queues->turn, queues->period,
+                   host->read_tsc());
+}
+
+enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
+                      const struct pc_console *console, struct pc **out)
 {
     const uint64_t pages = (sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE;
     hpa_t base;
@@ -274,18 +302,21 @@ enum status pc_create(const struct vm_config *config, unsigned index, uint32_t s
     pc->vm.name = config->name;
     pc->vm.index = index;
     pc->firmware.present = config->firmware.base != 0;
-    pc->vm.seat_count = seats;
-    for (uint32_t i = 0; i < seats; i++)
-        pc->vm.seat[i].timers =
-            (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
+    init_time(&pc->vm, config, host);
+    if (pc->vm.cpu_count == 0) {
+        log_line("error: nadir.cfg:%u: [vm %s] may run on no CPU that is there", config->line,
+                 config->name);
+        page_free(base, pages);
+        return ERR_BAD_INPUT;
+    }
     pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
     pc->console_timer = (struct timer){.fire = pc_poll, .dev = pc};
-    timers_add(&pc->vm.seat[0].timers, &pc->console_timer);
-    timers_arm(&pc->vm.seat[0].timers, &pc->console_timer, 0);
+    timers_add(&pc->vm.timers, &pc->console_timer);
+    timers_arm(&pc->vm.timers, &pc->console_timer, 0);
     pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
-    timers_add(&pc->vm.seat[0].timers, &pc->screen_timer);
+    timers_add(&pc->vm.timers, &pc->screen_timer);
     if (console->screen != NULL)
-        timers_arm(&pc->vm.seat[0].timers, &pc->screen_timer, 0);
+        timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
     pc->vm.engine = host->engine;
     s = fill(pc, config, host);
     for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)

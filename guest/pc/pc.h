@@ -53,6 +53,8 @@ struct pc_host {
     uint64_t microcode; /* IA32_BIOS_SIGN_ID */
     const struct engine *engine;
     struct engine_facts engine_facts;
+    struct run_queues *queues; /* one for each CPU */
+    struct run_cpus cpus;      /* that can run vCPUs */
 };
 
 struct pc_ram {
@@ -89,13 +91,16 @@ struct pc {
     uint64_t pages; /* of this struct */
 };
 
-/* Makes VM number index as *config says, with its vCPUs on so many seats: zeroed RAM, EPT, tables,
- * devices at power-up, kernel loaded, pc->boot filled in. The seats' CPUs are the caller's to name;
- * config must stay where it is. On failure everything is given back, and a line in the log says
- * why. A VM restarts by pc_destroy() and pc_create(). */
-enum status pc_create(const struct vm_config *config, unsigned index, uint32_t seats,
-                      const struct pc_host *host, const struct pc_console *console,
-                      struct pc **out);
+/* Makes VM number index as *config says: zeroed RAM, tables, vCPUs in run queues, devices at
+ * power-up, kernel loaded; vm_start() runs it. config must stay where it is. On failure everything
+ * is given back, and a line in the log says why. A VM restarts by pc_destroy() and pc_create(). */
+enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
+                      const struct pc_console *console, struct pc **out);
+
+static inline struct pc *pc_of(struct vm *vm)
+{
+    return (struct pc *)((uint8_t *)vm - offsetof(struct pc, vm));
+}
 
 /* Gives all memory back. Its vCPUs are loaded nowhere. */
 void pc_destroy(struct pc *pc);

@@ -27,7 +27,7 @@ static bool may_have_changed(struct vcpu *vcpu)
     vcpu->unknown_at = vcpu->accesses;
     return vcpu->vm->vcpu_count > 1 &&
            (++vcpu->unknown_tries < ENOUGH_TRIES ||
-            vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers->hz / TRYING_PER_SECOND);
+            vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers.hz / TRYING_PER_SECOND);
 }
 
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,

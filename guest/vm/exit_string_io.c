@@ -97,7 +97,7 @@ static inline void store_element(uint8_t *at, uint32_t value, unsigned bytes)
 /* An OUT may end the VM, or have the vCPU wait until the device takes more. */
 static bool goes_on(const struct vcpu *vcpu)
 {
-    return !vm_has_ended(vcpu->vm) && vcpu->activity == VCPU_RUNS;
+    return !vm_has_ended(vcpu->vm) && vcpu->activity == ACTIVITY_ACTIVE;
 }
 
 /* Moves the elements of one place, in their order. Returns how many: fewer where an OUT is the last

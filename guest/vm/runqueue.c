@@ -66,7 +66,7 @@ static bool leave_idle(struct run_queue *q)
 static void charge(struct run_queue *q, uint64_t now)
 {
     struct run_vcpu *vcpu = q->running;
-    if (vcpu == NULL || !run_before(q->charged, now)) /* clocks of CPUs may differ a little */
+    if (vcpu == NULL || q->asleep || !run_before(q->charged, now)) /* clocks differ a little */
         return;
     run_share_charge(vcpu->share, now - q->charged);
     vcpu->ran += now - q->charged;
@@ -310,7 +310,7 @@ static uint32_t offer(struct run_queue *q, uint64_t now)
             struct run_queue *to = &all->queue[cpu];
             if (to == q || !may_move(q, v, cpu, now) || !spinlock_try(&to->lock))
                 continue;
-            const bool takes = to->running == NULL && to->offered == 0;
+            const bool takes = (to->running == NULL || to->asleep) && to->offered == 0;
             if (takes)
                 move(v, q, to, now);
             spinlock_unlock(&to->lock);
@@ -415,6 +415,32 @@ struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, 
     return chosen;
 }
 
+/*
+ * CPU A puts a vCPU into the queue of this CPU B, and then sees that B sleeps: it does not look who
+ * of the two is to run, but has B interrupted. B takes asleep back, and then looks whether somebody
+ * waits. Without this order B's own vCPU could go on for ever, as its turn had no end.
+ */
+void run_queue_awake(struct run_queue *q, uint64_t now)
+{
+    q->charged = now;
+    (void)__atomic_exchange_n(&q->asleep, false, __ATOMIC_SEQ_CST);
+    if (q->offered != 0)
+        __atomic_store_n(&q->turn_end, now, __ATOMIC_RELAXED);
+    leave_idle(q);
+}
+
+/* As for an idle queue: see idle_search(). */
+bool run_queue_sleep(struct run_queue *q, uint64_t now)
+{
+    charge(q, now);
+    q->asleep = q->idle = true;
+    __atomic_fetch_or(&q->all->idle.bits[q->index / 64], 1ull << q->index % 64, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&q->all->waiting, __ATOMIC_SEQ_CST) == 0)
+        return true;
+    run_queue_awake(q, now);
+    return false;
+}
+
 bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t now)
 {
     struct run_vcpu *vcpu = queue->running;
@@ -459,7 +485,7 @@ static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t 
     vcpu->since = now;
     enqueue(q, vcpu);
     publish(q, now);
-    if (q->running == NULL) /* not idle: it is about to pick, and will see this one */
+    if (q->running == NULL || q->asleep) /* not idle: it is about to look, and will see this one */
         return leave_idle(q) ? q->index : RUN_NO_CPU;
     const uint32_t cpu = offer(q, now);
     return cpu != RUN_NO_CPU ? cpu : hasten(q, vcpu, now);

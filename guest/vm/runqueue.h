@@ -87,6 +87,7 @@ struct __attribute__((aligned(64))) run_queue {
     uint64_t next_alarm, fire_until;
     uint32_t cursor;       /* the queue that it looks at next */
     bool idle;             /* in run_queues.idle */
+    bool asleep;           /* its CPU sleeps with the running vCPU: run_queue_sleep() */
     bool was_late;         /* the last turn went to one because it had waited for long */
     uint64_t picks, taken; /* counters: turns, and vCPUs that came from other queues */
 
@@ -180,6 +181,12 @@ static inline void run_vcpu_looks(struct run_vcpu *vcpu)
 {
     (void)__atomic_exchange_n(&vcpu->woken, false, __ATOMIC_SEQ_CST);
 }
+
+/* The running vCPU has nothing to do, and nobody else wants its CPU: that sleeps, and keeps it, as
+ * it will most likely go on here. False: somebody waits, the vCPU is to be blocked. Behind the
+ * sleep, which is not charged, run_queue_awake(). */
+bool run_queue_sleep(struct run_queue *queue, uint64_t now);
+void run_queue_awake(struct run_queue *queue, uint64_t now);
 
 /* Blocks the running vCPU: state is one of the blocked ones or VCPU_STOPPED. false: it was woken
  * since run_vcpu_looks(), still runs, and its CPU is to look again; never for VCPU_STOPPED. */

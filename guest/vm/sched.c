@@ -1,42 +1,72 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Turns and sleep of a seat's vCPUs. */
+/* The loop of each host CPU. */
 #include "guest/vm/sched.h"
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
-#include "arch/log.h"
-#include "arch/msr.h"
+#include "mm/page_alloc.h"
 
-/* A turn is 1/500 s. One that others wait for, because they have just woken up, is 1/10,000 s; and
- * so are theirs behind it: who has woken them may wait for their answer. */
-#define TURNS_PER_SECOND       500
-#define SHORT_TURNS_PER_SECOND 10000
+static struct {
+    struct run_queues queues;
+    bool stop;
+} sched;
 
-static void slice_over(void *dev, uint64_t now)
+enum status sched_init(uint32_t cpu_count, uint64_t tsc_hz)
 {
-    struct vm_seat *seat = dev;
-    (void)now;
-    seat->turn_over = true;
-    if (seat->current != NULL)
-        seat->current->attention = true;
+    hpa_t memory;
+    const uint64_t bytes = cpu_count * sizeof(struct run_queue);
+    const enum status s = page_alloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE, 1, &memory);
+    if (s == OK)
+        run_queues_init(&sched.queues, hpa_to_ptr(memory), cpu_count, tsc_hz);
+    return s;
 }
 
-/* What an earlier VM has taught the branch predictors and left in the first-level cache is not for
- * this one. */
-static void forget_earlier_vm(void)
+struct run_queues *sched_queues(void)
 {
-    uint32_t features = cpu_cpuid(0, 0).eax >= 7 ? cpu_cpuid(7, 0).edx : 0;
-    if ((features >> 26 & 1) != 0)
-        cpu_wrmsr(MSR_IA32_PRED_CMD, 1); /* IBPB */
-    if ((features >> 28 & 1) != 0)
-        cpu_wrmsr(MSR_IA32_FLUSH_CMD, 1); /* L1D_FLUSH */
+    return &sched.queues;
 }
 
-void sched_run_timers(struct vm *vm, struct vm_seat *seat, uint64_t now)
+static struct run_queue *own_queue(void)
 {
-    vm_lock(vm);
-    timers_run(&seat->timers, now);
-    vm_unlock(vm);
+    return &sched.queues.queue[cpu_self()->index];
+}
+
+void sched_interrupt(uint32_t cpu)
+{
+    const struct cpu *self = cpu_self();
+    if (cpu == RUN_NO_CPU)
+        return;
+    if (cpu != self->index)
+        smp_wake(cpu_by_index(cpu));
+    else if (self->vcpu != NULL)
+        ((struct vcpu *)self->vcpu)->attention = true;
+}
+
+void sched_stop(void)
+{
+    __atomic_store_n(&sched.stop, true, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < cpu_count(); i++)
+        if (i != cpu_self()->index)
+            smp_wake(cpu_by_index(i));
+}
+
+static void fire_alarms(struct run_queue *queue, uint64_t now)
+{
+    if (now >= __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED))
+        sched_interrupt(run_queue_fire(queue, now));
+}
+
+bool sched_turn_is_over(struct vcpu *vcpu)
+{
+    struct run_queue *queue = own_queue();
+    const uint64_t now = cpu_rdtsc();
+    fire_alarms(queue, now);
+    if (run_queue_turn_is_over(queue, now))
+        return true;
+    const uint64_t next = run_queue_next_alarm(queue);
+    if (next != vcpu->host_timer.deadline)
+        timers_arm(&vcpu->timers, &vcpu->host_timer, next);
+    return false;
 }
 
 /* Nothing but an NMI, INIT or SIPI of another vCPU can wake a vCPU, and that is so for each. They
@@ -47,140 +77,128 @@ static bool all_stuck(const struct vm *vm)
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         const struct vcpu *vcpu = vm->vcpu[i];
         const bool open = __atomic_load_n(&vcpu->halted_open, __ATOMIC_SEQ_CST) &&
-                          vcpu->activity != VCPU_WAITS_FOR_SIPI;
+                          vcpu->activity != ACTIVITY_WAIT_FOR_SIPI;
         if (open || vcpu_is_wanted(vcpu) || vlapic_device_may_wake(&vcpu->apic))
             return false;
     }
     return before == __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);
 }
 
-/* Answers vm_show() for the seat's vCPUs. One vCPU at a time, as lines of several would mix. */
-static void show_vcpus(struct vm *vm, struct vm_seat *seat)
+static bool is_stuck(const struct vcpu *vcpu)
 {
-    static struct spinlock printer;
-    static const char *const doing[] = {[VCPU_RUNS] = "runs",
-                                        [VCPU_HALTED] = "halted",
-                                        [VCPU_HELD] = "waits for a device",
-                                        [VCPU_WAITS_FOR_SIPI] = "not started"};
-    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-        struct vcpu *vcpu = vm->vcpu[i];
-        if (vcpu->seat != seat)
-            continue;
-        spinlock_lock(&printer);
-        log_line("%s: vCPU %u: %s", vm->name, i, doing[vcpu->activity]);
-        if (vcpu->activity != VCPU_WAITS_FOR_SIPI) {
-            vcpu_load(vcpu);
-            vcpu_dump(vcpu);
-        }
-        spinlock_unlock(&printer);
-    }
-    __atomic_store_n(&seat->current, NULL, __ATOMIC_SEQ_CST);
+    const bool closed = !vcpu->halted_open || vcpu->activity == ACTIVITY_WAIT_FOR_SIPI;
+    return closed && !vm_has_ended(vcpu->vm) && all_stuck(vcpu->vm);
 }
 
-uint64_t sched_sleep(struct vm *vm, struct vm_seat *seat)
+uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps)
 {
-    if (vm_seat_must_stop(seat)) /* said while attention was set already: nobody interrupts */
+    struct run_queue *queue = own_queue();
+    *sleeps = !sched_turn_is_over(vcpu);
+    if (is_stuck(vcpu))
+        vm_end_request(vcpu->vm, VM_CRASH, 0,
+                       "halted with interrupts disabled: nothing can wake it");
+    const uint64_t before = cpu_rdtsc();
+    *sleeps = *sleeps && run_queue_sleep(queue, before);
+    if (!*sleeps)
         return 0;
-    if (all_stuck(vm)) {
-        vm_end_request(vm, VM_CRASH, 0, "halted with interrupts disabled: nothing can wake it");
-        return 0;
-    }
-    uint64_t before = cpu_rdtsc();
-    cpu_idle_until(seat->timers.next);
-    uint64_t now = cpu_rdtsc();
-    seat->tsc_idle += now - before;
-    if (now >= seat->timers.next)
-        sched_run_timers(vm, seat, now);
+    if (!vcpu->attention)
+        cpu_idle_until(vcpu->timers.next);
+    const uint64_t now = cpu_rdtsc();
+    run_queue_awake(queue, now);
+    vcpu_run_timer(vcpu, now);
+    vcpu->tsc_idle += now - before;
     return now - before;
 }
 
-static void arm_slice(struct vm *vm, struct vm_seat *seat, uint64_t turns_per_second)
+/* The run state that goes with what a vCPU waits for. */
+static enum vcpu_state state_of(const struct vcpu *vcpu)
 {
-    const uint64_t end = cpu_rdtsc() + seat->timers.hz / turns_per_second;
-    vm_lock(vm);
-    if (end < seat->slice.deadline)
-        timers_arm(&seat->timers, &seat->slice, end);
-    vm_unlock(vm);
+    switch ((enum vcpu_activity)vcpu->activity) {
+    case ACTIVITY_HELD: return VCPU_HELD;
+    case ACTIVITY_WAIT_FOR_SIPI: return VCPU_WAITS_FOR_SIPI;
+    default: return VCPU_HALTED;
+    }
 }
 
-static void start_turn(struct vm *vm, struct vm_seat *seat, bool others)
+/*
+ * CPU A posts an interrupt: it sets a bit in struct posted and then, as the run state says that the
+ * vCPU runs here, sends a notification only (vcpu_posted()). This CPU B writes the run state and
+ * then looks at struct posted. Without that look, B could have collected before A's bit came, and A
+ * could have read the state before B wrote it: nobody would wake the vCPU.
+ */
+bool sched_block(struct vcpu *vcpu)
 {
-    vm_lock(vm);
-    timers_arm(&seat->timers, &seat->slice, TIMER_NEVER);
-    vm_unlock(vm);
-    const bool is_short = seat->short_turns > 0;
-    seat->short_turns -= is_short;
-    if (others)
-        arm_slice(vm, seat, is_short ? SHORT_TURNS_PER_SECOND : TURNS_PER_SECOND);
-}
-
-/* Looks at a vCPU that has no turn. */
-static bool look_at(struct vcpu *vcpu)
-{
-    if (vcpu->activity == VCPU_RUNS)
-        return true;
-    __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-    if (!vcpu_is_ready(vcpu))
+    const uint64_t now = cpu_rdtsc();
+    if (is_stuck(vcpu))
+        vm_end_request(vcpu->vm, VM_CRASH, 0,
+                       "halted with interrupts disabled: nothing can wake it");
+    vcpu->tsc_blocked = now;
+    if (!run_queue_block(own_queue(), state_of(vcpu), now)) {
+        vcpu->tsc_blocked = 0;
         return false;
-    vcpu->attention = true;
+    }
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (vcpu->apic.posted->outstanding != 0)
+        vcpu_kick(vcpu);
     return true;
 }
 
-/* The next vCPU of the seat, behind the one that had its turn, that is ready; NULL: none.
- * *others: more than one is. */
-static struct vcpu *pick(struct vm *vm, struct vm_seat *seat, uint32_t last, bool *others)
+/* A turn of a vCPU, which the queue has chosen. */
+static void run_turn(struct vcpu *vcpu)
 {
-    struct vcpu *next = NULL;
-    *others = false;
-    __atomic_store_n(&seat->woken, false, __ATOMIC_SEQ_CST);
-    for (uint32_t n = 1; n <= vm->vcpu_count; n++) {
-        struct vcpu *vcpu = vm->vcpu[(last + n) % vm->vcpu_count];
-        if (vcpu->seat != seat || !look_at(vcpu))
-            continue;
-        *others = next != NULL;
-        if (next == NULL)
-            next = vcpu;
-        else
-            break;
+    const bool shows_end = vcpu->vm->end == VM_CRASH && vcpu->vm->end_vcpu == vcpu;
+    if (vm_has_ended(vcpu->vm) && !shows_end) {
+        vcpu_stop(vcpu);
+        return;
     }
-    return next;
+    if (vcpu->activity != ACTIVITY_ACTIVE) { /* woken: in vain? */
+        run_vcpu_looks(&vcpu->run);
+        if (!vcpu_is_ready(vcpu) && !vm_has_ended(vcpu->vm) && sched_block(vcpu))
+            return;
+    }
+    if (vcpu->tsc_blocked != 0)
+        vcpu->tsc_idle += cpu_rdtsc() - vcpu->tsc_blocked;
+    vcpu->tsc_blocked = 0;
+    vcpu_load(vcpu);
+    vcpu->engine->run(vcpu);
+    if (vm_has_ended(vcpu->vm) && vcpu->run.state == VCPU_RUNNING)
+        vcpu_stop(vcpu);
 }
 
-bool sched_turn_is_over(struct vm *vm, struct vm_seat *seat)
+/* Sleeps, with the last vCPU still loaded: it is the one that most likely runs next. */
+static void idle(struct run_queue *queue)
 {
-    if (__atomic_exchange_n(&seat->woken, false, __ATOMIC_SEQ_CST)) {
-        arm_slice(vm, seat, SHORT_TURNS_PER_SECOND);
-        seat->short_turns = seat->vcpu_count - 1;
-    }
-    return seat->turn_over;
+    const struct vcpu *loaded = cpu_self()->vcpu;
+    uint64_t deadline = run_queue_next_alarm(queue);
+    if (loaded != NULL && loaded->timers.next < deadline)
+        deadline = loaded->timers.next;
+    cpu_idle_until(deadline);
 }
 
-void sched_run(struct vm *vm, struct vm_seat *seat)
+void sched_run(void)
 {
-    uint32_t last = vm->vcpu_count - 1;
-    forget_earlier_vm();
-    seat->slice = (struct timer){.fire = slice_over, .dev = seat};
-    vm_lock(vm);
-    timers_add(&seat->timers, &seat->slice);
-    vm_unlock(vm);
-    for (;;) {
-        bool others;
-        const bool stop = __atomic_exchange_n(&seat->stop, false, __ATOMIC_SEQ_CST);
-        if (vm_has_ended(vm)) /* asked behind the flag, which is set behind the end */
-            break;
-        if (stop)
-            show_vcpus(vm, seat);
-        struct vcpu *vcpu = pick(vm, seat, last, &others);
-        if (vcpu == NULL) {
-            sched_sleep(vm, seat);
+    struct run_queue *queue = own_queue();
+    bool yields = false;
+    while (!__atomic_load_n(&sched.stop, __ATOMIC_SEQ_CST)) {
+        const uint64_t now = cpu_rdtsc();
+        struct vcpu *loaded = cpu_self()->vcpu;
+        uint32_t interrupt;
+        if (loaded != NULL && loaded->run.state != VCPU_RUNNING)
+            vcpu_run_timer(loaded, now);
+        fire_alarms(queue, now);
+        struct run_vcpu *next = run_queue_next(queue, now, yields, &interrupt);
+        sched_interrupt(interrupt);
+        yields = false;
+        if (next == NULL) {
+            idle(queue);
             continue;
         }
-        last = vcpu->index;
-        seat->turn_over = false;
-        vcpu_load(vcpu);
-        if (seat->vcpu_count > 1)
-            start_turn(vm, seat, others);
-        vcpu->engine->run(vcpu);
-        __atomic_store_n(&seat->current, NULL, __ATOMIC_SEQ_CST);
+        struct vcpu *vcpu = vcpu_of_run(next);
+        run_turn(vcpu);
+        if (next == queue->running) {
+            yields = vcpu->yields;
+            vcpu->yields = false;
+        }
     }
+    vcpu_put_away();
 }

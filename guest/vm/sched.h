@@ -1,23 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The seats of a VM: which of a host CPU's vCPUs runs now, and when that CPU sleeps. Hides turns,
- * wake-ups and the VM's timers; a vCPU's own way is in vcpu.c. */
+/* What each host CPU does once the machine runs: the next vCPU of its run queue, its alarms, sleep.
+ * The order in which vCPUs run is guest/vm/runqueue.h's; here it meets engines and interrupts. */
 #pragma once
 
 #include "guest/vm/vcpu.h"
 
-/* Runs the vCPUs of a seat until the VM ends, on the seat's CPU, in VMX operation. Those that are
- * ready take turns of 2 ms, or 0.1 ms about a wake-up; where none is, the CPU sleeps. Answers
- * vm_show(). Not with the VM's lock held. Their VMCSs stay loaded: vcpu_put_away() is to follow.
- */
-void sched_run(struct vm *vm, struct vm_seat *seat);
+/* Makes the run queues of all CPUs. Boot CPU, before any other calls sched_run(). */
+enum status sched_init(uint32_t cpu_count, uint64_t tsc_hz);
+struct run_queues *sched_queues(void);
 
-/* Runs the timers that are due; after a change of seat->timers.next or when it has come. */
-void sched_run_timers(struct vm *vm, struct vm_seat *seat, uint64_t now);
+/* Runs vCPUs until sched_stop(). On each CPU where the engine is on. */
+void sched_run(void);
 
-/* Sleeps until a timer or an interrupt, for want of anything to do, and returns the ticks that this
- * took; ends the VM where nothing can come any more. */
-uint64_t sched_sleep(struct vm *vm, struct vm_seat *seat);
+/* Makes sched_run() return on every CPU, soon. From any CPU. */
+void sched_stop(void);
 
-/* Whether the vCPU that runs on a seat of several has to let another one have its turn; shortens
- * the turn where one has woken up. */
-bool sched_turn_is_over(struct vm *vm, struct vm_seat *seat);
+/* A run queue's answer: interrupts that CPU, or has this one look at its queue by itself. */
+void sched_interrupt(uint32_t cpu);
+
+/* For a loaded vCPU that waits: sleeps until something may have happened, and returns the ticks
+ * that took; *sleeps is false where another vCPU wants the CPU, and no time has passed. */
+uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps);
+
+/* Blocks a loaded vCPU that waits, so that its CPU may run another one. False: something has come,
+ * it is to look again. */
+bool sched_block(struct vcpu *vcpu);
+
+/* Whether the turn of this CPU's vCPU is over; else its host_timer is set to when it may be. Runs
+ * the CPU's alarms that are due. */
+bool sched_turn_is_over(struct vcpu *vcpu);

@@ -72,7 +72,7 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
            "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
            "\"exits\": {",
            vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
-           vm->seat_count, vm->tsc_first_entry, vm->tsc_end, root, idle);
+           vm->cpu_count, vm->tsc_first_entry, vm->tsc_end, root, idle);
     const char *comma = "";
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
         const struct exit_stat e = sum_of(vm, i);
@@ -92,18 +92,19 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
 
 void stats_print(const struct vm *vm)
 {
-    uint64_t root = 0, idle = 0, total = (vm->tsc_end - vm->tsc_first_entry) * vm->seat_count;
+    const uint64_t elapsed = vm->tsc_end - vm->tsc_first_entry;
+    const uint64_t on_cpus = elapsed * vm->cpu_count, of_vcpus = elapsed * vm->vcpu_count;
+    uint64_t root = 0, idle = 0;
     for (unsigned i = 0; i < vm->engine->event_count; i++)
         root += sum_of(vm, i).tsc_root;
-    for (uint32_t i = 0; i < vm->seat_count; i++)
-        idle += vm->seat[i].tsc_idle;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        idle += vm->vcpu[i]->tsc_idle;
     print_table(vm);
-    if (total != 0)
+    if (elapsed != 0)
         log_line("%s: %lu ticks from first entry to end on %u CPU%s: %lu.%02lu %% in root mode, "
                  "%lu.%02lu %% waiting in HLT",
-                 vm->name, vm->tsc_end - vm->tsc_first_entry, vm->seat_count,
-                 vm->seat_count == 1 ? "" : "s", scale_u64(root, 100, total),
-                 scale_u64(root, 10000, total) % 100, scale_u64(idle, 100, total),
-                 scale_u64(idle, 10000, total) % 100);
+                 vm->name, elapsed, vm->cpu_count, vm->cpu_count == 1 ? "" : "s",
+                 scale_u64(root, 100, on_cpus), scale_u64(root, 10000, on_cpus) % 100,
+                 scale_u64(idle, 100, of_vcpus), scale_u64(idle, 10000, of_vcpus) % 100);
     print_json(vm, root, idle);
 }

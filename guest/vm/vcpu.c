@@ -16,21 +16,68 @@
 #define DR6_SET_BY_DB (1ull << 11 | 1ull << 16)
 #define DEBUGCTL_BTF  (1ull << 1)
 
+void vcpu_run_timer(struct vcpu *vcpu, uint64_t now)
+{
+    if (now < vcpu->timers.next)
+        return;
+    vm_lock(vcpu->vm);
+    timers_run(&vcpu->timers, now);
+    vm_unlock(vcpu->vm);
+}
+
+/* The timer's alarm, while no CPU has the vCPU. */
+static void alarm_fired(void *dev, uint64_t now)
+{
+    struct vcpu *vcpu = dev;
+    vcpu_run_timer(vcpu, now);
+    if (vcpu->timers.next != TIMER_NEVER)
+        sched_interrupt(run_alarm_arm(&vcpu->alarm, vcpu->timers.next));
+}
+
+static void host_timer_fired(void *dev, uint64_t now)
+{
+    (void)now;
+    ((struct vcpu *)dev)->attention = true; /* vcpu_prepare() looks at the run queue */
+}
+
+static bool allows(const struct vm *vm, uint32_t cpu)
+{
+    return (vm->cpus.bits[cpu / 64] >> cpu % 64 & 1) != 0;
+}
+
+/* The CPUs where a VM may run are given out in turn; the queues do the rest. */
+static uint32_t choose_cpu(const struct vm *vm, uint32_t index)
+{
+    uint32_t allowed = 0, cpu = 0;
+    for (uint32_t i = 0; i < vm->queues->count; i++)
+        allowed += allows(vm, i);
+    for (uint32_t skip = (vm->index + index) % allowed;; cpu++)
+        if (allows(vm, cpu) && skip-- == 0)
+            return cpu;
+}
+
 void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)
 {
     vcpu->vm = vm;
     vcpu->engine = vm->engine;
     vcpu->index = vcpu->apic_id = index;
-    vcpu->seat = vm_seat_of(vm, index);
-    vcpu->seat->vcpu_count++;
-    vcpu->timers = &vcpu->seat->timers;
     vcpu->attention = true;
     vcpu->halted_open = true;
-    vcpu->activity = VCPU_WAITS_FOR_SIPI;
+    vcpu->activity = ACTIVITY_WAIT_FOR_SIPI;
     vcpu->xcr0 = 1;
     vcpu->misc_enable = MISC_ENABLE_RESET;
     vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
     vcpu->apic_frame = VM_APIC_PAGE_GPA / PAGE_SIZE;
+    vcpu->timers =
+        (struct timers){.read = vm->timers.read, .hz = vm->timers.hz, .next = TIMER_NEVER};
+    vcpu->host_timer = (struct timer){.fire = host_timer_fired, .dev = vcpu};
+    timers_add(&vcpu->timers, &vcpu->host_timer);
+    vcpu->run.allowed = vm->cpus;
+    run_vcpu_add(vm->queues, &vcpu->run, &vm->share, choose_cpu(vm, index), VCPU_PAUSED);
+    vcpu->alarm = (struct run_alarm){.fire = alarm_fired, .dev = vcpu};
+    run_alarm_add(&vcpu->run, &vcpu->alarm);
+    if (index == 0)
+        run_alarm_add(&vcpu->run, &vm->alarm);
     vm->vcpu[index] = vcpu;
     vm->vcpu_count++;
 }
@@ -38,11 +85,12 @@ void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)
 void vcpu_set_initial(struct vcpu *vcpu, const struct boot_state *state)
 {
     vcpu->initial = state;
-    vcpu->activity = state != NULL ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
+    vcpu->activity = state != NULL ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_FOR_SIPI;
 }
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
+    run_vcpu_remove(&vcpu->run, cpu_rdtsc());
     for (unsigned i = 0; i < STEP_PAGES; i++)
         if (vcpu->step.copy[i].v != 0)
             page_free(vcpu->step.copy[i], 1);
@@ -58,26 +106,47 @@ void vcpu_put_away(void)
         return;
     vcpu->engine->put(vcpu);
     cpu->vcpu = NULL;
-    cpu->posted_missed = NULL;
+    cpu->attention = NULL;
+    if (vcpu->host_timer.deadline != TIMER_NEVER)
+        timers_arm(&vcpu->timers, &vcpu->host_timer, TIMER_NEVER);
+    if (vcpu->timers.next != TIMER_NEVER)
+        sched_interrupt(run_alarm_arm(&vcpu->alarm, vcpu->timers.next));
+    run_vcpu_unload(&vcpu->run); /* from here on it may be another CPU's */
 }
 
 void vcpu_load(struct vcpu *vcpu)
 {
     struct cpu *cpu = cpu_self();
-    __atomic_store_n(&vcpu->seat->current, vcpu, __ATOMIC_SEQ_CST);
     vcpu->attention = true; /* interrupts and requests are as they were when it left */
     if (cpu->vcpu == vcpu)
         return;
     vcpu_put_away();
+    run_vcpu_load(&vcpu->run);
+    if (vcpu->alarm.deadline != RUN_NEVER)
+        (void)run_alarm_arm(&vcpu->alarm, RUN_NEVER);
     vcpu->engine->load(vcpu);
     cpu->vcpu = vcpu;
-    /* Where the host sleeps within an exit: on the console, if it has said much itself. */
-    cpu->posted_missed = &vcpu->attention;
+    cpu->attention = &vcpu->attention;
     if (!vcpu->started) {
         const struct boot_state reset = boot_state_reset(vcpu_signature(vcpu));
         vcpu->started = true;
         vcpu->engine->set_state(vcpu, STATE_ALL, vcpu->initial != NULL ? vcpu->initial : &reset);
     }
+}
+
+void vcpu_stop(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    struct cpu *cpu = cpu_self();
+    if (cpu->vcpu == vcpu) {
+        if (vm->end == VM_CRASH && vm->end_vcpu == vcpu)
+            vcpu->engine->get_state(vcpu, STATE_ALL, &vm->end_state);
+        vcpu_put_away();
+    }
+    run_queue_block(vcpu->run.home, VCPU_STOPPED, cpu_rdtsc());
+    /* Whoever stops last has all others' stops behind it: what they have written is seen. */
+    if (__atomic_sub_fetch(&vm->running, 1, __ATOMIC_ACQ_REL) == 0)
+        vm->stopped(vm);
 }
 
 /* Whether its local APIC or the 8259 has an interrupt that would be delivered now. */
@@ -97,48 +166,51 @@ bool vcpu_is_ready(struct vcpu *vcpu)
 {
     if (vcpu_is_wanted(vcpu))
         return true;
-    if (vcpu->activity != VCPU_HALTED)
+    if (vcpu->activity != ACTIVITY_HLT)
         return false;
     return vcpu->event.info != 0 || (vcpu->halted_open && has_interrupt(vcpu));
 }
 
-/* HLT, waiting for SIPI, or held by a device: the CPU sleeps until there is something to do, or
- * leaves the vCPU to its seat, where others share it. False: nothing more for now. */
+/* HLT, waiting for SIPI, or held by a device: the CPU sleeps until there is something to do, or the
+ * vCPU is blocked, where others want the CPU. False: nothing more for now. */
 static bool wait(struct vcpu *vcpu)
 {
-    struct vm_seat *seat = vcpu->seat;
     while (!vcpu_is_ready(vcpu)) {
-        if (seat->vcpu_count > 1)
+        bool sleeps;
+        vcpu->tsc_exit += sched_sleep(vcpu, &sleeps); /* waiting is not work */
+        if (!sleeps && sched_block(vcpu))
             return false;
-        vcpu->tsc_exit += sched_sleep(vcpu->vm, seat); /* waiting is not work */
         __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-        if (vm_seat_must_stop(seat))
+        run_vcpu_looks(&vcpu->run);
+        if (vm_has_ended(vcpu->vm))
             return false;
+        vcpu_show_if_asked(vcpu);
     }
-    if (vcpu->activity != VCPU_WAITS_FOR_SIPI) {
-        vcpu->activity = VCPU_RUNS;
+    if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI) {
+        vcpu->activity = ACTIVITY_ACTIVE;
         vcpu->halted_open = true;
     }
     if (vcpu->requests != 0)
         vcpu_take_requests(vcpu);
-    return vcpu->activity == VCPU_RUNS;
+    return vcpu->activity == ACTIVITY_ACTIVE;
 }
 
 bool vcpu_prepare(struct vcpu *vcpu)
 {
-    struct vm *vm = vcpu->vm;
-    struct vm_seat *seat = vcpu->seat;
-    uint64_t now = cpu_rdtsc();
-    if (now >= vcpu->timers->next)
-        sched_run_timers(vm, seat, now);
+    vcpu_run_timer(vcpu, cpu_rdtsc());
     if (!vcpu->attention)
         return true;
     __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-    if (vcpu->requests != 0)
-        vcpu_take_requests(vcpu);
-    if (vcpu->activity != VCPU_RUNS && !wait(vcpu))
+    run_vcpu_looks(&vcpu->run);
+    if (vm_has_ended(vcpu->vm))
         return false;
-    return !vm_seat_must_stop(seat) && (seat->vcpu_count == 1 || !sched_turn_is_over(vm, seat));
+    if (vcpu->requests != 0) {
+        vcpu_show_if_asked(vcpu);
+        vcpu_take_requests(vcpu);
+    }
+    if (vcpu->activity != ACTIVITY_ACTIVE && !wait(vcpu))
+        return false;
+    return !vcpu->yields && !vm_has_ended(vcpu->vm) && !sched_turn_is_over(vcpu);
 }
 
 static void queue_exception(struct vcpu *vcpu, struct event exception)

@@ -33,13 +33,14 @@ struct guest_regs {
     uint64_t gpr[GPR_COUNT];
 };
 
-/* What a vCPU is doing. One that waits, halts or is held is not entered: the host's CPU sleeps, or
- * runs another vCPU of the seat. */
+/* What the guest has its CPU do (SDM, "Activity State"): known to the vCPU's own CPU alone. Whether
+ * and where a vCPU runs is its run state: enum vcpu_state (runqueue.h). One that is not active is
+ * not entered: its CPU sleeps, or runs another one. */
 enum vcpu_activity {
-    VCPU_RUNS,
-    VCPU_HALTED,         /* executed HLT and waits for an interrupt */
-    VCPU_HELD,           /* wrote to a device that cannot take more: goes on by vm_release() */
-    VCPU_WAITS_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
+    ACTIVITY_ACTIVE,
+    ACTIVITY_HLT,           /* executed HLT and waits for an interrupt */
+    ACTIVITY_HELD,          /* wrote to a device that cannot take more: goes on by vm_release() */
+    ACTIVITY_WAIT_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
 };
 
 /* What other CPUs ask of a vCPU: bits of requests. SIPI's vector is in its bits 15:8. */
@@ -49,6 +50,7 @@ enum {
     REQUEST_NMIS = REQUEST_NMI | REQUEST_NMI_AGAIN,
     REQUEST_INIT = 4,
     REQUEST_SIPI = 8,
+    REQUEST_SHOW = 32,       /* prints where it stands */
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
@@ -67,9 +69,11 @@ struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
     const struct engine *engine;
-    struct vm_seat *seat;
-    struct timers *timers; /* the seat's: when the CPU has to leave the guest */
-    uint8_t phys_bits;     /* MAXPHYADDR, as its CPUID says */
+    struct run_vcpu run;    /* its place among the vCPUs of all VMs */
+    struct run_alarm alarm; /* runs the timer of its local APIC while it is not loaded */
+    struct timers timers;   /* that timer, and the one below: when the CPU has to leave the guest */
+    struct timer host_timer; /* when the CPU has to look at its run queue */
+    uint8_t phys_bits;       /* MAXPHYADDR, as its CPUID says */
     /* Of the engine, before vlapic_init(): the CPU delivers interrupts from the APIC's page by
      * itself (virtual-interrupt delivery), and takes posted ones. */
     bool assisted, posting;
@@ -81,13 +85,16 @@ struct vcpu {
     bool attention;
     uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
     uint8_t activity;     /* enum vcpu_activity */
-    bool halted_open;     /* what ends VCPU_HALTED: interrupts, */
+    bool halted_open;     /* what ends ACTIVITY_HLT: interrupts, */
     bool halted_nmi;      /* NMIs, */
     bool halted_trap;     /* a pending debug trap. The first is true while it runs. */
     uint32_t requests;    /* atomic */
     struct event event;   /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
     uint64_t tsc_exit;    /* host TSC when the current exit came, plus the time in HLT since */
+    uint64_t tsc_blocked; /* since when it waits, 0: it does not */
+    uint64_t tsc_idle;    /* host TSC ticks that it has waited in all */
+    bool yields;          /* its turn is to go to another one: PAUSE in a loop */
 
     uint32_t memory_seen;   /* the VM's memory_changes at the last time that translations went */
     uint64_t unknown_at;    /* how many accesses had been emulated at the last that could not be, */
@@ -106,8 +113,8 @@ struct vcpu {
     struct vcpu_stats stats;
 };
 
-/* Gives a vCPU that the engine has made its number and its seat, before vlapic_init(). The VM's
- * seat_count and CPUID table are known. */
+/* Gives a vCPU that the engine has made its number and its place in a run queue, before
+ * vlapic_init(). The VM's CPUID table, clock, share and CPUs are known. */
 void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index);
 
 /* Whose local APIC it is. */
@@ -117,7 +124,7 @@ static inline struct vcpu *vlapic_vcpu(const struct vlapic *apic)
 }
 
 /* What a local APIC tells its vCPU. IRR, ISR, TPR, TMR, LINT0's entry or the mode have changed: to
- * be looked at before the next entry. On its seat's CPU. */
+ * be looked at before the next entry. On its home CPU. */
 void vcpu_interrupts_changed(struct vcpu *vcpu);
 /* A vector stands in its struct posted, or the 8259 asks. silent: it is among the requests, so the
  * vCPU may take it without an exit. From any CPU, as are those below. */
@@ -136,19 +143,30 @@ enum status vcpu_msr_open(struct vm *vm);
 /* Frees its memory. It is loaded nowhere. */
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* Makes it the vCPU of this CPU, its seat's: the one before is put. */
+/* Makes it the vCPU of this CPU: the one before is put away. */
 void vcpu_load(struct vcpu *vcpu);
 
 /* Takes what is loaded off this CPU. */
 void vcpu_put_away(void);
 
+/* Behind the VM's end, for one that has its CPU's turn: it never runs again. */
+void vcpu_stop(struct vcpu *vcpu);
+
+/* Runs the timer of its local APIC if it is due. On its home CPU. */
+void vcpu_run_timer(struct vcpu *vcpu, uint64_t now);
+
+static inline struct vcpu *vcpu_of_run(struct run_vcpu *run)
+{
+    return (struct vcpu *)((uint8_t *)run - offsetof(struct vcpu, run));
+}
+
 /* For the engine, before an entry: runs timers that are due, does what has been asked for, waits
- * while it halts. False: the engine is to return, for the turn is over, or the CPU has something
- * else to do. The vCPU is loaded; not with the VM's lock held. */
+ * while it halts. False: the engine is to return, for the turn is over, the vCPU is blocked, or the
+ * VM has ended. The vCPU is loaded; not with the VM's lock held. */
 bool vcpu_prepare(struct vcpu *vcpu);
 
-/* Whether there is something to do for it: it runs, or would wake. On its seat's CPU, loaded or
- * not. */
+/* Whether there is something to do for it: it runs, or would wake. On its home CPU, loaded or not.
+ */
 bool vcpu_is_ready(struct vcpu *vcpu);
 
 /* Whether anything but an interrupt would make it run. From any CPU. */
@@ -156,6 +174,14 @@ bool vcpu_is_wanted(const struct vcpu *vcpu);
 
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
+
+/* Prints where it stands, if that has been asked for. The vCPU is loaded. */
+void vcpu_show(struct vcpu *vcpu);
+static inline void vcpu_show_if_asked(struct vcpu *vcpu)
+{
+    if ((__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) & REQUEST_SHOW) != 0)
+        vcpu_show(vcpu);
+}
 
 /* Does what its requests ask for. The vCPU is loaded. */
 void vcpu_take_requests(struct vcpu *vcpu);
@@ -193,8 +219,8 @@ static inline enum exit_action vcpu_general_protection(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
-/* Prints the guest's registers, for a bad end of the VM or vm_show(). The vCPU is loaded. */
-void vcpu_dump(struct vcpu *vcpu);
+/* Prints a guest's registers, for a bad end of the VM or vm_show(). */
+void vcpu_dump(const char *vm, const struct boot_state *state);
 
 /*
  * Instructions, as each engine's exits find them: registers in vcpu->regs, RIP at the instruction.
@@ -205,7 +231,7 @@ void vcpu_dump(struct vcpu *vcpu);
  * blocked, a debug trap is pending. */
 static inline enum exit_action vcpu_halt(struct vcpu *vcpu, bool open, bool nmi, bool trap)
 {
-    vcpu->activity = VCPU_HALTED;
+    vcpu->activity = ACTIVITY_HLT;
     vcpu->halted_nmi = nmi;
     vcpu->halted_trap = trap;
     __atomic_store_n(&vcpu->halted_open, open, __ATOMIC_SEQ_CST); /* see all_stuck(), sched.c */

@@ -4,6 +4,8 @@
 #include "arch/fault.h"
 #include "arch/format.h"
 #include "arch/lapic.h"
+#include "arch/log.h"
+#include "guest/vm/sched.h"
 #include "guest/vm/step.h"
 
 #include <stdarg.h>
@@ -13,42 +15,45 @@
 void vm_lock_shared(struct vm *vm)
 {
     spinlock_lock(&vm->lock);
-    vm->next_before = vm->seat[0].timers.next;
 }
 
 void vm_unlock_shared(struct vm *vm)
 {
-    struct vm_seat *keeper = &vm->seat[0];
-    const bool sooner = keeper->timers.next < vm->next_before;
     spinlock_unlock(&vm->lock);
-    if (sooner && keeper->cpu != cpu_self())
-        smp_wake(keeper->cpu);
+}
+
+void vm_start(struct vm *vm)
+{
+    vm->running = vm->vcpu_count;
+    vm->tsc_first_entry = cpu_rdtsc();
+    vm_arm_alarm(vm);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        sched_interrupt(run_queue_resume(&vm->vcpu[i]->run, cpu_rdtsc()));
+}
+
+void vm_arm_alarm(struct vm *vm)
+{
+    vm->alarm_armed = vm->timers.next;
+    sched_interrupt(run_alarm_arm(&vm->alarm, vm->timers.next));
 }
 
 /*
- * Whoever sets a vCPU's attention first interrupts its CPU; that looks at what has been asked for
- * after it has taken the attention back (vcpu_prepare(), vcpu_wait(), sched.c). A vCPU that has no
- * turn is looked at by its seat between turns, so the one that has is made to leave.
+ * CPU A writes what it asks for, then attention, then wakes the vCPU's place in its queue, which
+ * tells it the CPU to interrupt. CPU B, which runs the vCPU, takes attention and woken back and
+ * then looks at what has been asked for (vcpu_prepare()). Without this order B could look too
+ * early, and go into the guest or to sleep with the request open.
  */
 void vcpu_kick(struct vcpu *vcpu)
 {
-    struct vm_seat *seat = vcpu->seat;
-    bool known = __atomic_exchange_n(&vcpu->attention, true, __ATOMIC_SEQ_CST);
-    if (seat->vcpu_count > 1) {
-        __atomic_store_n(&seat->woken, true, __ATOMIC_SEQ_CST);
-        struct vcpu *current = __atomic_load_n(&seat->current, __ATOMIC_SEQ_CST);
-        if (current != NULL && current != vcpu)
-            known = __atomic_exchange_n(&current->attention, true, __ATOMIC_SEQ_CST) && known;
-    }
-    if (!known && seat->cpu != cpu_self())
-        smp_wake(seat->cpu);
+    __atomic_store_n(&vcpu->attention, true, __ATOMIC_SEQ_CST);
+    sched_interrupt(run_queue_wake(&vcpu->run, cpu_rdtsc()));
 }
 
 void vm_hold(struct vm *vm)
 {
     struct vcpu *vcpu = cpu_self()->vcpu;
     __atomic_store_n(&vm->holds, true, __ATOMIC_SEQ_CST);
-    vcpu->activity = VCPU_HELD;
+    vcpu->activity = ACTIVITY_HELD;
     vcpu->attention = true;
 }
 
@@ -66,34 +71,34 @@ void vm_memory_changed(struct vm *vm)
         vcpu_kick(vm->vcpu[i]);
 }
 
-/* The flags first: a seat of several vCPUs is to answer once. */
-static void stop_seats(struct vm *vm)
+static bool is_running(const struct vcpu *vcpu)
 {
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        __atomic_store_n(&vm->vcpu[i]->seat->stop, true, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        vcpu_kick(vm->vcpu[i]);
+    return __atomic_load_n(&vcpu->run.state, __ATOMIC_SEQ_CST) == VCPU_RUNNING;
 }
 
-void vm_show(struct vm *vm)
-{
-    stop_seats(vm);
-}
-
-/* A seat's timers run whoever has the turn: a vCPU that has none is to get one for its own. */
 void vcpu_interrupts_changed(struct vcpu *vcpu)
 {
-    if (vcpu->seat->vcpu_count > 1 && vcpu->seat->current != vcpu)
-        vcpu_kick(vcpu);
-    else
+    if (cpu_self()->vcpu == vcpu && is_running(vcpu))
         vcpu->attention = true;
+    else
+        vcpu_kick(vcpu);
 }
 
+/* The notification is for the CPU where the vCPU runs. If it does not run there any more when that
+ * comes, it has its bit in struct posted all the same, which is looked at when it runs next, and
+ * when it is blocked: sched_block(). */
 void vcpu_posted(struct vcpu *vcpu, bool silent)
 {
-    /* Where vCPUs share a CPU, another one's guest might take the notification away. */
-    if (silent && vcpu->posting && vcpu->seat->cpu != cpu_self())
-        lapic_send(vcpu->seat->cpu->apic_id, VECTOR_POSTED);
+    const struct cpu *self = cpu_self();
+    if (!silent || !vcpu->posting || !is_running(vcpu)) {
+        vcpu_kick(vcpu);
+        return;
+    }
+    const uint32_t cpu = __atomic_load_n(&vcpu->run.home, __ATOMIC_RELAXED)->index;
+    if (cpu != self->index)
+        lapic_send(cpu_by_index(cpu)->apic_id, VECTOR_POSTED);
+    else if (self->vcpu == vcpu)
+        vcpu->attention = true;
     else
         vcpu_kick(vcpu);
 }
@@ -147,7 +152,7 @@ static void take_init(struct vcpu *vcpu)
     vm_lock(vm);
     vlapic_reset(&vcpu->apic, true);
     vm_unlock(vm);
-    vcpu->activity = vcpu->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_SIPI;
+    vcpu->activity = vcpu->index == 0 ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_FOR_SIPI;
     vcpu->halted_open = true;
     if (vcpu->index == 0 && guestmem_slot(&vm->mem, gpa(state.cs.base + state.rip)) == NULL)
         vm_end_request(vm, VM_RESET, 0, "INIT of the boot processor, and no firmware to go to");
@@ -172,11 +177,13 @@ void vcpu_take_requests(struct vcpu *vcpu)
 {
     const uint32_t taken =
         __atomic_exchange_n(&vcpu->requests, REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
+    if ((taken & REQUEST_SHOW) != 0)
+        vcpu_show(vcpu);
     if ((taken & REQUEST_INIT) != 0)
         take_init(vcpu);
     if ((taken & REQUEST_NMIS) != 0)
         take_nmis(vcpu, taken);
-    if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == VCPU_WAITS_FOR_SIPI) {
+    if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == ACTIVITY_WAIT_FOR_SIPI) {
         const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
         struct boot_state state;
         vcpu->engine->get_state(vcpu, STATE_IP | STATE_SEGMENTS, &state);
@@ -184,9 +191,33 @@ void vcpu_take_requests(struct vcpu *vcpu)
         state.cs.base = page << 12;
         state.rip = 0;
         vcpu->engine->set_state(vcpu, STATE_IP | STATE_SEGMENTS, &state);
-        vcpu->activity = VCPU_RUNS;
+        vcpu->activity = ACTIVITY_ACTIVE;
     }
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
+}
+
+void vm_show(struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        request(vm->vcpu[i], 0, REQUEST_SHOW);
+}
+
+/* One vCPU at a time, as lines of several would mix. */
+void vcpu_show(struct vcpu *vcpu)
+{
+    static struct spinlock printer;
+    static const char *const doing[] = {[ACTIVITY_ACTIVE] = "runs",
+                                        [ACTIVITY_HLT] = "halted",
+                                        [ACTIVITY_HELD] = "waits for a device",
+                                        [ACTIVITY_WAIT_FOR_SIPI] = "not started"};
+    struct boot_state state;
+    __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_SHOW, __ATOMIC_SEQ_CST);
+    vcpu->engine->get_state(vcpu, STATE_ALL, &state);
+    spinlock_lock(&printer);
+    log_line("%s: vCPU %u: %s", vcpu->vm->name, vcpu->index, doing[vcpu->activity]);
+    if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI)
+        vcpu_dump(vcpu->vm->name, &state);
+    spinlock_unlock(&printer);
 }
 
 bool vcpu_is_wanted(const struct vcpu *vcpu)
@@ -194,11 +225,11 @@ bool vcpu_is_wanted(const struct vcpu *vcpu)
     /* Requests first: they are taken before the vCPU's state changes. */
     const uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
     const uint8_t activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
-    if (activity == VCPU_RUNS || (requests & (REQUEST_INIT | REQUESTS_ARE_TAKEN)) != 0)
+    if (activity == ACTIVITY_ACTIVE || (requests & (REQUEST_INIT | REQUESTS_ARE_TAKEN)) != 0)
         return true;
-    if (activity == VCPU_WAITS_FOR_SIPI)
+    if (activity == ACTIVITY_WAIT_FOR_SIPI)
         return (requests & REQUEST_SIPI) != 0;
-    if (activity == VCPU_HELD)
+    if (activity == ACTIVITY_HELD)
         return !__atomic_load_n(&vcpu->vm->holds, __ATOMIC_SEQ_CST);
     return vcpu->halted_trap ||
            (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
@@ -214,12 +245,13 @@ void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *fo
     if (__atomic_exchange_n(&vm->end_claimed, true, __ATOMIC_ACQ_REL))
         return;
     struct vcpu *vcpu = cpu_self()->vcpu;
-    vm->end_vcpu = vcpu != NULL && vcpu->vm == vm ? vcpu : NULL;
+    vm->end_vcpu = vcpu != NULL && vcpu->vm == vm ? vcpu : vm->vcpu[0];
     vm->end_code = code;
     va_list args;
     va_start(args, format);
     format_text_va(vm->end_why, sizeof(vm->end_why), format, args);
     va_end(args);
     __atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
-    stop_seats(vm);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vcpu_kick(vm->vcpu[i]);
 }

@@ -541,7 +541,7 @@ enum status vlapic_init(struct vlapic *apic, unsigned (*pic_acknowledge)(void *p
         return s;
     apic->page = hpa_to_ptr(pages);
     apic->posted = hpa_to_ptr(hpa(pages.v + PAGE_SIZE));
-    vlapic_timer_init(&apic->timer, vcpu->timers, &vcpu->tsc_offset);
+    vlapic_timer_init(&apic->timer, &vcpu->timers, &vcpu->tsc_offset);
     vlapic_reset(apic, false);
     return OK;
 }

@@ -9,7 +9,9 @@
 #include "drivers/bus/timers.h"
 #include "guest/cpu/cpuid_table.h"
 #include "guest/cpu/msr_table.h"
+#include "guest/cpu/state.h"
 #include "guest/vm/engine.h"
+#include "guest/vm/runqueue.h"
 #include "guest/vm/stats.h"
 #include "mm/guestmem.h"
 
@@ -33,21 +35,6 @@ enum exit_action {
 
 /* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, ends with vcpu_return() of its result. */
 typedef enum exit_action hypercall_fn(struct vcpu *vcpu);
-
-/* A host CPU's part in a VM: vCPU i lives on seat i % seat_count. Several vCPUs of a seat take
- * turns (sched.c). */
-struct vm_seat {
-    struct cpu *cpu;
-    struct timers timers; /* of its vCPUs; on seat 0 of the devices too */
-    struct timer slice;   /* ends a turn */
-    uint32_t vcpu_count;
-    bool woken;           /* a vCPU that does not run now may have become ready */
-    bool turn_over;       /* another one's turn */
-    bool stop;            /* vm_seat_must_stop(): by vm_show(), or the VM's end */
-    uint32_t short_turns; /* the next so many are short ones */
-    struct vcpu *current; /* whose turn it is */
-    uint64_t tsc_idle;    /* ticks that the CPU slept for want of a vCPU to run */
-};
 
 struct vm {
     const char *name;
@@ -74,35 +61,45 @@ struct vm {
 
     struct vcpu *vcpu[VM_MAX_VCPUS];
     uint32_t vcpu_count;
-    struct vm_seat seat[VM_MAX_VCPUS];
-    uint32_t seat_count;
 
-    struct spinlock lock; /* over bus, devices, APIC registers and timers: vm_lock() */
-    uint64_t next_before; /* what vm_unlock() compares with */
+    struct spinlock lock;   /* over bus, devices, APIC registers and timers: vm_lock() */
+    struct timers timers;   /* its devices'; the clock is the host's TSC */
+    uint64_t alarm_armed;   /* the deadline that the alarm below has */
+    struct run_alarm alarm; /* runs the timers; lives with vCPU 0 */
+    struct run_queues *queues;
+    struct run_share share; /* of CPU time */
+    struct run_cpus cpus;   /* where its vCPUs may run */
+    uint32_t cpu_count;     /* how many CPUs it can use at a time: for the accounts */
 
-    bool holds; /* vCPUs that are VCPU_HELD do not go on yet: vm_hold() */
+    bool holds; /* vCPUs that are held by a device do not go on yet: vm_hold() */
 
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
     bool end_claimed;
     uint32_t end_code;
-    struct vcpu *end_vcpu; /* whose exit asked for it, or NULL */
+    struct vcpu *end_vcpu; /* whose exit asked for it, or the first */
     char end_why[160];
-    uint32_t seats_stopped, seats_left; /* behind the end; without the leader's */
-    bool seats_may_leave;
+    struct boot_state end_state; /* of end_vcpu, if the end is VM_CRASH */
+    uint32_t running;            /* vCPUs that have not stopped behind the end; atomic */
+    /* The last of them has: the VM can be destroyed. On the CPU where that was, with no vCPU loaded
+     * and no lock held. */
+    void (*stopped)(struct vm *vm);
+    void *owner; /* of stopped() */
     uint64_t tsc_first_entry, tsc_end;
 };
 
-static inline struct vm_seat *vm_seat_of(struct vm *vm, uint32_t vcpu_index)
-{
-    return &vm->seat[vcpu_index % vm->seat_count];
-}
-
-/* For a VM of one vCPU, whose devices nobody else can touch, these two do nothing. */
+/* A VM of one vCPU does without the lock: its devices are used by the CPU that is the home of that
+ * vCPU alone, in its exits, or where its alarm is fired. A vCPU whose alarm is being fired does not
+ * move (guest/vm/runqueue.h). */
 void vm_lock_shared(struct vm *vm);
 void vm_unlock_shared(struct vm *vm);
 
-/* Around every call of a device, its timers included: bus accesses, APIC registers. Not nested.
- * Unlocking tells the CPU that keeps the devices' timers where one has been armed for sooner. */
+/* The devices' next deadline has changed: their alarm follows. With the lock held. */
+void vm_arm_alarm(struct vm *vm);
+
+/* Lets a complete VM run; its `stopped` is set. From any CPU. */
+void vm_start(struct vm *vm);
+
+/* Around every call of a device, its timers included: bus accesses, APIC registers. Not nested. */
 static inline void vm_lock(struct vm *vm)
 {
     if (vm->vcpu_count > 1)
@@ -111,6 +108,8 @@ static inline void vm_lock(struct vm *vm)
 
 static inline void vm_unlock(struct vm *vm)
 {
+    if (__builtin_expect(vm->timers.next != vm->alarm_armed, 0))
+        vm_arm_alarm(vm);
     if (vm->vcpu_count > 1)
         vm_unlock_shared(vm);
 }
@@ -124,12 +123,6 @@ static inline bool vm_has_ended(const struct vm *vm)
  * vm_release(), by which others of the VM are not held up. Both with the VM's lock held. */
 void vm_hold(struct vm *vm);
 void vm_release(struct vm *vm);
-
-/* Whether the seat's vCPUs are to leave the guest. */
-static inline bool vm_seat_must_stop(const struct vm_seat *seat)
-{
-    return __atomic_load_n(&seat->stop, __ATOMIC_SEQ_CST);
-}
 
 /* The engine's mappings have been changed: before a vCPU is entered again, what its CPU has cached
  * of them is dropped, and those that run are made to leave for that soon. From any CPU. */

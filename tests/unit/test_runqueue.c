@@ -812,6 +812,57 @@ static void woken_waits_for_a_turn(void **state)
     assert_true(run_queue_next_alarm(&queue[0]) == now + 2 * MS);
 }
 
+/* A CPU sleeps with its vCPU, and others come: on its own queue, from another one, and a wake of
+ * the sleeper itself. What it has slept is not its VM's to pay. */
+static void sleeps_in_place(void **state)
+{
+    (void)state;
+    uint32_t cpu;
+    start(2);
+    make_vm(0, 100, 0);
+    make_vm(1, 100, 0);
+    struct guest *a = add_on(0, 1, NULL, 0), *b = add_on(1, 1, NULL, 0), *c;
+    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &a->vcpu);
+    enter(&a->vcpu);
+    assert_false(run_queue_sleep(&queue[0], now)); /* b waits */
+    assert_true(run_queue_turn_is_over(&queue[0], now));
+    assert_true(run_queue_block(&queue[0], VCPU_HALTED, now));
+    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &b->vcpu);
+    leave(&a->vcpu);
+    enter(&b->vcpu);
+
+    const uint64_t before = share[1].time;
+    assert_true(run_queue_sleep(&queue[0], now));
+    now += 3 * MS;
+    assert_int_equal(run_queue_wake(&b->vcpu, now), 0); /* the sleeper's own */
+    run_queue_awake(&queue[0], now);
+    run_vcpu_looks(&b->vcpu);
+    assert_int_equal(share[1].time, before);
+    assert_false(run_queue_turn_is_over(&queue[0], now));
+
+    assert_true(run_queue_sleep(&queue[0], now));
+    now += 3 * MS;
+    assert_int_equal(run_queue_wake(&a->vcpu, now), 0); /* comes beside the sleeper */
+    run_queue_awake(&queue[0], now);
+    assert_int_equal(share[1].time, before);
+    assert_true(run_queue_turn_is_over(&queue[0], now));
+    assert_true(run_queue_block(&queue[0], VCPU_HALTED, now));
+    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &a->vcpu);
+    leave(&b->vcpu);
+    enter(&a->vcpu);
+
+    assert_true(run_queue_sleep(&queue[0], now)); /* from a queue whose CPU is busy */
+    c = add_on(1, 2, NULL, 0);
+    assert_ptr_equal(run_queue_pick(&queue[1], now, &cpu), &c->vcpu);
+    enter(&c->vcpu);
+    struct guest *d = add_on(1, 3, NULL, 0);
+    assert_true(d->vcpu.home == &queue[0] || d->vcpu.home == &queue[1]);
+    assert_true(interrupted[0]);
+    run_queue_awake(&queue[0], now);
+    assert_true(run_queue_block(&queue[0], VCPU_HALTED, now));
+    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &d->vcpu);
+}
+
 static void paused_is_not_woken(void **state)
 {
     (void)state;
@@ -1072,6 +1123,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(wake_meets_block),
         cmocka_unit_test(wake_chooses_a_cpu),
         cmocka_unit_test(woken_waits_for_a_turn),
+        cmocka_unit_test(sleeps_in_place),
         cmocka_unit_test(paused_is_not_woken),
         cmocka_unit_test(alarms_fire_in_order),
         cmocka_unit_test(alarms_move_with_the_vcpu),
