@@ -7,7 +7,7 @@ struct access {
     uint64_t address, value;
     unsigned bytes;
 };
-static struct access seen[8];
+static struct access seen[256];
 static unsigned seen_count;
 
 static uint32_t port_read(void *dev, uint16_t port, unsigned bytes)
@@ -132,11 +132,32 @@ static void removed_ranges_leave_room(void **state)
     bus_remove_ports(&bus, NULL, 0x2000);   /* nobody's */
     assert_int_equal(bus_port_read(&bus, 0x1009, 1), 0x09);
     bus_remove_ports(&bus, NULL, 0x1008);
-    assert_int_equal(bus_port_read(&bus, 0x1009, 1), 0xff);
+    for (uint16_t port = 0x1008; port < 0x100c; port++)
+        assert_int_equal(bus_port_read(&bus, port, 1), 0xff);
     assert_int_equal(bus_add_ports(&bus, &range), OK);
+    /* The new one has the removed one's slot, and every other range has its own as before. */
+    for (uint16_t port = 0x1000; port < 0x1000 + 4 * BUS_MAX_PORT_RANGES; port++)
+        if (port / 4 != 0x1008 / 4)
+            assert_int_equal(bus_port_read(&bus, port, 1), port & 0xff);
     assert_int_equal(bus_port_read(&bus, 0x2001, 1), 0x01);
-    assert_int_equal(bus_port_read(&bus, 0x1005, 1), 0x05);
-    assert_int_equal(bus_port_read(&bus, 0x100d, 1), 0x0d);
+    struct port_range again = ports(0x1008, 0x100b, 1);
+    assert_int_equal(bus_add_ports(&bus, &again), ERR_LIMIT); /* its ports are free, no slot is */
+    bus_remove_ports(&bus, NULL, 0x2000);
+    assert_int_equal(bus_add_ports(&bus, &again), OK);
+    assert_int_equal(bus_port_read(&bus, 0x100b, 1), 0x0b);
+}
+
+static void strings_are_found_by_their_port(void **state)
+{
+    (void)state;
+    assert_null(bus_port_string(&bus, 0));
+    for (uint16_t i = 0; i < BUS_MAX_STRINGS; i++)
+        assert_int_equal(bus_add_string(&bus, &(struct port_string){.port = 0x1f0 + i}), OK);
+    assert_int_equal(bus_add_string(&bus, &(struct port_string){.port = 0x300}), ERR_LIMIT);
+    for (uint16_t i = 0; i < BUS_MAX_STRINGS; i++)
+        assert_int_equal(bus_port_string(&bus, 0x1f0 + i)->port, 0x1f0 + i);
+    assert_null(bus_port_string(&bus, 0x1ef));
+    assert_null(bus_port_string(&bus, 0x300));
 }
 
 static void device_memory(void **state)
@@ -147,8 +168,8 @@ static void device_memory(void **state)
     assert_int_equal(bus_add_mmio(&bus, &range), ERR_BAD_INPUT);
     assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 2, .last = 1}),
                      ERR_BAD_INPUT);
-    static uint8_t page[4096];
-    range = (struct mmio_range){0xff000000, 0xff000fff, NULL, mmio_read, mmio_write, page};
+    static uint8_t pages[2 * 4096];
+    range = (struct mmio_range){0xff000000, 0xff001fff, NULL, mmio_read, mmio_write, pages};
     assert_int_equal(bus_add_mmio(&bus, &range), OK);
     void *memory;
     assert_false(bus_mmio_is_plain(&bus, 0xfec00000, &memory));
@@ -157,7 +178,11 @@ static void device_memory(void **state)
     assert_true(bus_mmio_is_plain(&bus, 0xfebff000, &memory));
     assert_null(memory);
     assert_true(bus_mmio_is_plain(&bus, 0xff000000, &memory));
-    assert_ptr_equal(memory, page);
+    assert_ptr_equal(memory, pages);
+    assert_true(bus_mmio_is_plain(&bus, 0xff001000, &memory));
+    assert_ptr_equal(memory, pages + 4096);
+    assert_true(bus_mmio_is_plain(&bus, 0, &memory)); /* where a slot that is not used would lie */
+    assert_null(memory);
     assert_int_equal(bus_mmio_read(&bus, 0xfec00010, 4), 0x55667788);
     assert_true(bus_mmio_read(&bus, 0xfec00010, 8) == 0x1122334455667788);
     bus_mmio_write(&bus, 0xfec00ffe, 2, 0x12345678);
@@ -172,6 +197,42 @@ static void device_memory(void **state)
     assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 99, .last = 99}), ERR_LIMIT);
 }
 
+/* A range is its first byte, its last byte and what is between, for each of what looks for it. */
+static void first_and_last_byte_of_device_memory(void **state)
+{
+    (void)state;
+    const struct mmio_range far = {0x9000, 0x9fff, NULL, mmio_read, mmio_write, NULL};
+    const struct mmio_range range = {0x2fff, 0x3000, NULL, mmio_read, mmio_write, NULL};
+    assert_int_equal(bus_add_mmio(&bus, &far), OK);
+    assert_int_equal(bus_add_mmio(&bus, &range), OK);
+    static const struct {
+        uint64_t first, last;
+        enum status status;
+    } others[] = {
+        {0x3000, 0x3fff, ERR_BAD_INPUT},
+        {0x2000, 0x2fff, ERR_BAD_INPUT},
+        {0x8000, 0x9000, ERR_BAD_INPUT},
+        {0x9fff, 0xa000, ERR_BAD_INPUT},
+        {0x2000, 0x2ffe, OK},
+        {0x3001, 0x3fff, OK},
+    };
+    void *memory;
+    assert_true(bus_mmio_is_plain(&bus, 0x1000, &memory));
+    assert_false(bus_mmio_is_plain(&bus, 0x2000, &memory));
+    assert_false(bus_mmio_is_plain(&bus, 0x3000, &memory));
+    assert_true(bus_mmio_is_plain(&bus, 0x4000, &memory));
+    assert_int_equal(bus_mmio_read(&bus, 0x2ffe, 1), 0xff);
+    assert_int_equal(bus_mmio_read(&bus, 0x2fff, 1), 0x88);
+    assert_int_equal(bus_mmio_read(&bus, 0x2fff, 2), 0x7788);
+    assert_int_equal(bus_mmio_read(&bus, 0x3000, 1), 0x88);
+    assert_int_equal(bus_mmio_read(&bus, 0x3000, 2), 0xffff);
+    assert_int_equal(bus_mmio_read(&bus, 0x3001, 1), 0xff);
+    for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        struct mmio_range other = {.first = others[i].first, .last = others[i].last};
+        assert_int_equal(bus_add_mmio(&bus, &other), others[i].status);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,7 +242,9 @@ int main(void)
         cmocka_unit_test_setup(a_wide_access_wraps_at_the_last_port, setup),
         cmocka_unit_test_setup(missing_handlers_read_ones_and_drop, setup),
         cmocka_unit_test_setup(removed_ranges_leave_room, setup),
+        cmocka_unit_test_setup(strings_are_found_by_their_port, setup),
         cmocka_unit_test_setup(device_memory, setup),
+        cmocka_unit_test_setup(first_and_last_byte_of_device_memory, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,17 @@ static void next_is_the_earliest(void **state)
     assert_true(timers.next == TIMER_NEVER);
 }
 
+/* A VM's memory begins as zeros, in which the next deadline would be long past. */
+static void a_list_of_none_armed_has_no_deadline(void **state)
+{
+    (void)state;
+    struct timer idle = {.fire = fire, .dev = &idle};
+    timers = (struct timers){.read = clock_read, .hz = SECOND};
+    timers_add(&timers, &idle);
+    assert_true(idle.deadline == TIMER_NEVER);
+    assert_true(timers.next == TIMER_NEVER);
+}
+
 static void what_is_due_fires_once(void **state)
 {
     (void)state;
@@ -137,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(next_is_the_earliest, setup),
+        cmocka_unit_test_setup(a_list_of_none_armed_has_no_deadline, setup),
         cmocka_unit_test_setup(what_is_due_fires_once, setup),
         cmocka_unit_test_setup(rearming_in_the_past_waits_for_the_next_run, setup),
         cmocka_unit_test_setup(the_next_is_known_after_handlers_have_armed_others, setup),
