@@ -41,8 +41,15 @@ def lint():
     return passed, max(failed, int(status != 0))
 
 
+def count_cmocka(status, output):
+    """What a test program has shown: one that dies, or that ran no test, has failed."""
+    passed = sum(map(int, re.findall(r"^\[  PASSED  \] (\d+) test", output, re.M)))
+    failed = len(re.findall(r"^\[  FAILED  \] \S+$", output, re.M)) // 2
+    return passed, failed or int(status != 0 or passed == 0)
+
+
 def unit():
-    """Each cmocka test counts; a program that does not build or that dies is one more failure."""
+    """Each cmocka test counts; a program that does not build is one more failure."""
     passed = failed = 0
     for source in sorted((TOP / "tests" / "unit").glob("test_*.c")):
         program = f"build/unit/{source.stem}"
@@ -50,21 +57,20 @@ def unit():
         output = ""
         if status == 0:
             status, output = run([program])
-        good = sum(map(int, re.findall(r"^\[  PASSED  \] (\d+) test", output, re.M)))
-        bad = len(re.findall(r"^\[  FAILED  \] \S+$", output, re.M)) // 2
-        passed += good or int(status == 0)
-        failed += bad or int(status != 0)
+        good, bad = count_cmocka(status, output)
+        passed += good
+        failed += bad
     return passed, failed
 
 
-def system():
-    status, output = run(PYTEST)
+def count_pytest(status, output):
     summary = output.strip().rpartition("\n")[2]
     count = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)}
     failed = count.get("failed", 0) + count.get("error", 0) + count.get("errors", 0)
     # A test that was skipped tested nothing.
     failed += count.get("skipped", 0)
-    return count.get("passed", 0), max(failed, int(status != 0))
+    passed = count.get("passed", 0)
+    return passed, max(failed, int(status != 0 or passed == 0))
 
 
 STAGES = (
@@ -73,7 +79,7 @@ STAGES = (
     ("lint", lint),
     ("unit", unit),
     ("bench", lambda: whole(["tools/bench.py"])),
-    ("system", system),
+    ("system", lambda: count_pytest(*run(PYTEST))),
 )
 
 
@@ -89,6 +95,8 @@ def main():
         print(f"=== {name}", flush=True)
         start = time.monotonic()
         passed, failed = stage()
+        if passed + failed == 0:
+            failed = 1  # nothing ran
         total_passed += passed
         total_failed += failed
         report.append(f"{name:8}{passed:5} passed {failed:4} failed "

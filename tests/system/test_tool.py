@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import TOOL
+from conftest import TOOL, TOP
+
+sys.path.insert(0, str(TOP / "tools"))
+import check  # noqa: E402
 
 VM, FILES = "[vm a]\nkernel = k\n", {"k": b"kernel"}
 
@@ -82,3 +85,21 @@ def test_image_is_gpt_with_esp(write_config, tmp_path):
         disk.seek(1 << 20)
         boot = disk.read(90)
     assert boot[82:90] == b"FAT32   "
+
+
+@pytest.mark.parametrize("status, output, expected", [
+    (0, "[  PASSED  ] 3 test(s).", (3, 0)), (0, "[  PASSED  ] 0 test(s).", (0, 1)), (0, "", (0, 1)),
+    (139, "", (0, 1)), (1, "[  PASSED  ] 2 test(s).", (2, 1)),
+    (2, "[  FAILED  ] a\n[  FAILED  ] b\n[  PASSED  ] 1 test(s).\n[  FAILED  ] 2 test(s), listed:\n"
+     "[  FAILED  ] a\n[  FAILED  ] b\n", (1, 2))])
+def test_check_counts_cmocka(status, output, expected):
+    """A unit test that ran nothing has failed, whatever its status."""
+    assert check.count_cmocka(status, output) == expected
+
+
+@pytest.mark.parametrize("status, output, expected", [
+    (0, "== 5 passed in 9.00s ==", (5, 0)), (5, "== no tests ran in 0.01s ==", (0, 1)), (0, "", (0, 1)),
+    (0, "== 7 deselected in 0.01s ==", (0, 1)), (0, "== 4 passed, 1 skipped in 1s ==", (4, 1)),
+    (1, "== 2 failed, 4 passed, 1 error in 1s ==", (4, 3)), (124, "tests/x.py .", (0, 1))])
+def test_check_counts_pytest(status, output, expected):
+    assert check.count_pytest(status, output) == expected
