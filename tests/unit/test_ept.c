@@ -134,6 +134,48 @@ static void test_entry_bits(void **s)
     assert_leaves(1, 0, 1);
 }
 
+/* The types of the SDM's table "Memory Types That Can Be Encoded"; 2, 3 and 7 are none. */
+static void test_memory_types(void **s)
+{
+    (void)s;
+    static const enum memory_type good[] = {MEMORY_UC, MEMORY_WC, MEMORY_WT, MEMORY_WP, MEMORY_WB};
+    static const unsigned bad[] = {2, 3, 7, 8};
+    for (unsigned i = 0; i < 5; i++) {
+        gpa_t at = gpa(i * PAGE_SIZE);
+        assert_int_equal(ept_map(&ept, at, hpa(0x7000), PAGE_SIZE, EPT_RW, good[i], false), OK);
+        assert_int_equal(*raw(at.v, 1), 0x7000 | EPT_RW | (uint64_t)good[i] << 3);
+    }
+    assert_leaves(5, 0, 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(
+            ept_map(&ept, gpa(GIB), hpa(0), PAGE_SIZE, EPT_RW, (enum memory_type)bad[i], false),
+            ERR_BAD_INPUT);
+}
+
+/* The last page that 4 levels reach, and the last that the host's addresses do. */
+static void test_last_pages(void **s)
+{
+    (void)s;
+    const uint64_t guest = (1ull << 48) - PAGE_SIZE, host = (1ull << 39) - PAGE_SIZE;
+    assert_int_equal(map(guest, host, PAGE_SIZE), OK);
+    assert_int_equal(lookup(guest + 1), host + 1);
+    assert_int_equal(ept_protect(&ept, gpa(guest), PAGE_SIZE, EPT_R), OK);
+    assert_int_equal(ept_redirect(&ept, gpa(guest), hpa(host), EPT_R), OK);
+    assert_leaves(1, 0, 0);
+}
+
+static void test_destroy_twice(void **s)
+{
+    (void)s;
+    assert_int_equal(map(0, 0, PAGE_SIZE), OK);
+    ept_destroy(&ept);
+    assert_int_equal(ept.root.v, 0);
+    assert_int_equal(ept.table_pages, 0);
+    assert_int_equal(ept.leaves[EPT_LEAF_4K], 0);
+    assert_int_equal(page_alloc_used_by_hypervisor(), 0);
+    ept_destroy(&ept);
+}
+
 static void test_refusals(void **s)
 {
     (void)s;
@@ -182,7 +224,13 @@ static void test_protect(void **s)
     assert_int_equal(ept_protect(&ept, gpa(2 * MIB), MIB, EPT_R), ERR_BAD_INPUT); /* half a page */
     assert_int_equal(ept_protect(&ept, gpa(3 * MIB), MIB, EPT_R), ERR_BAD_INPUT);
     assert_int_equal(ept_protect(&ept, gpa(4 * MIB), PAGE_SIZE, EPT_R), ERR_BAD_INPUT);
-    assert_int_equal(ept_protect(&ept, gpa(0), PAGE_SIZE, EPT_W), ERR_BAD_INPUT);
+    assert_int_equal(map(4 * MIB, 4 * MIB, 2 * MIB), OK);
+    assert_int_equal(ept_protect(&ept, gpa(3 * MIB), 2 * MIB, EPT_R), ERR_BAD_INPUT); /* halves */
+    const gpa_t there = gpa(2 * MIB - 0x1000), nothing = gpa(2 * MIB - 0x5000);
+    assert_int_equal(ept_protect(&ept, nothing, PAGE_SIZE, EPT_R), ERR_BAD_INPUT);
+    assert_int_equal(ept_protect(&ept, there, PAGE_SIZE, EPT_W), ERR_BAD_INPUT);
+    assert_int_equal(ept_protect(&ept, there, 0, EPT_R), ERR_BAD_INPUT);
+    assert_leaves(4, 2, 0);
 }
 
 static void test_redirect(void **s)
@@ -241,6 +289,8 @@ static void test_checker(void **s)
         {2 * GIB, 1, 5 << 3},     /* type 3 */
         {2 * GIB, 1, 1ull << 51}, /* beyond MAXPHYADDR */
         {2 * GIB, 2, 1ull << 45}, /* beyond MAXPHYADDR, in a table entry */
+        {0, 4, 1ull << 45},       /* likewise */
+        {GIB, 3, 0x8},            /* PDPTE bit 3 */
     };
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         uint64_t *e = raw(bad[i].guest, bad[i].level);
@@ -254,8 +304,17 @@ static void test_checker(void **s)
     }
     *raw(2 * GIB, 1) |= 0x300; /* accessed, dirty: the CPU's */
     assert_true(ept_check(&ept, NULL));
-    ept.leaves[0]++;
+    for (unsigned i = 0; i < 3; i++) { /* the counts */
+        ept.leaves[i]++;
+        assert_false(ept_check(&ept, NULL));
+        ept.leaves[i]--;
+    }
+    /* A misconfiguration that nothing lies behind is one, too. */
+    assert_int_equal(ept_protect(&ept, gpa(2 * GIB), PAGE_SIZE, 0), OK);
+    assert_true(ept_check(&ept, NULL));
+    *raw(2 * GIB, 2) ^= 0x40;
     assert_false(ept_check(&ept, NULL));
+    *raw(2 * GIB, 2) ^= 0x40;
 }
 
 int main(void)
@@ -264,6 +323,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_largest_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_large_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_entry_bits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory_types, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_last_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_destroy_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_redirect, setup, teardown),

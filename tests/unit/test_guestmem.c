@@ -52,6 +52,18 @@ static void test_copies(void **s)
     assert_int_equal(back[0], data[0xfff]);
     assert_int_equal(back[1], data[0x1000]);
     assert_true(guestmem_read(&mem, gpa(0x5fff), back, 1));
+
+    /* A few bytes across the edge of two slots that touch, and not one more. */
+    memset(back, 0xee, sizeof(back));
+    assert_true(guestmem_read(&mem, gpa(0xff8), back, 16));
+    assert_memory_equal(back, data + 0xff8, 16);
+    for (unsigned i = 16; i < sizeof(back); i++)
+        assert_int_equal(back[i], 0xee);
+    assert_true(guestmem_write(&mem, gpa(0xff8), back + 16, 16));
+    assert_memory_equal(low, data, 0xff8);
+    assert_memory_equal(low + 0xff8, back + 16, 8);
+    assert_memory_equal(mid, back + 16, 8);
+    assert_memory_equal(mid + 8, data + 0x1008, 0x1000 - 8);
     assert_true(guestmem_read(&mem, gpa(0x9999), back, 0));
 }
 
@@ -108,6 +120,41 @@ static void test_read_only(void **s)
     assert_false(guestmem_write(&mem, gpa(0x5fff), data, 1));
 }
 
+/* Every 64th by itself, in the first slot, and in one that begins at no multiple of its 64ths. */
+static void test_read_only_64ths(void **s)
+{
+    (void)s;
+    enum { BASE = 0x21000, SIZE = 0x20000, PART = SIZE / 64 };
+    uint8_t *rom = calloc(1, SIZE), zeros[3 * PART] = {0}, ones[3 * PART];
+    memset(ones, 1, sizeof(ones));
+    assert_int_equal(guestmem_add(&mem, gpa(BASE), SIZE, rom), OK);
+    for (unsigned i = 1; i < 63; i++) {
+        uint64_t part = BASE + i * PART;
+        guestmem_set_read_only(&mem, gpa(part), PART, true);
+        for (uint64_t at = part - PART; at < part + 2 * PART; at += PART / 2) {
+            bool writable = at < part || at >= part + PART;
+            assert_int_equal(guestmem_is_writable(&mem, gpa(at)), writable);
+            assert_int_equal(guestmem_write(&mem, gpa(at), zeros, PART / 2), writable);
+        }
+        /* From the middle of the part before, up to its end, beyond it, and behind. */
+        assert_true(guestmem_write(&mem, gpa(part - 100), ones, 100));
+        assert_false(guestmem_write(&mem, gpa(part - 100), ones, 101));
+        assert_false(guestmem_write(&mem, gpa(part - 100), ones, PART + 200));
+        assert_false(guestmem_write(&mem, gpa(part + PART - 1), ones, 2));
+        assert_true(guestmem_write(&mem, gpa(part + PART), ones, 1));
+        assert_memory_equal(rom + i * PART, zeros, PART);
+        guestmem_set_read_only(&mem, gpa(part), PART, false);
+        assert_true(guestmem_write(&mem, gpa(part - PART), zeros, 3 * PART));
+    }
+    free(rom);
+
+    guestmem_set_read_only(&mem, gpa(0), 0x40, true);
+    assert_false(guestmem_is_writable(&mem, gpa(0x3f)));
+    assert_false(guestmem_write(&mem, gpa(0), ones, 1));
+    assert_true(guestmem_is_writable(&mem, gpa(0x40)));
+    assert_true(guestmem_is_writable(&mem, gpa(0x1000)));
+}
+
 static void test_add_rejects(void **s)
 {
     (void)s;
@@ -117,6 +164,11 @@ static void test_add_rejects(void **s)
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0x1000, NULL), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), UINT64_MAX, top), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x800), 0x100, top), ERR_BAD_INPUT); /* in the first */
+    assert_int_equal(guestmem_add(&mem, gpa(0x1000), 0x100, top), ERR_BAD_INPUT);
+    struct guestmem all = {0};
+    assert_int_equal(guestmem_add(&all, gpa(0x8000), UINT64_MAX - 0x7fff, top), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&all, gpa(0x8000), UINT64_MAX - 0x8000, top), OK);
     for (unsigned i = 3; i < GUESTMEM_MAX_SLOTS; i++)
         assert_int_equal(guestmem_add(&mem, gpa(0x10000 * i), 0x1000, top), OK);
     assert_int_equal(guestmem_add(&mem, gpa(0x7000000), 0x1000, top), ERR_LIMIT);
@@ -129,6 +181,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_only_64ths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_add_rejects, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
