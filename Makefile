@@ -26,7 +26,7 @@ UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
-.PHONY: all deps run check bench usb image gdb check-nested unit fuzz lint format system demo clean help FORCE
+.PHONY: all deps run check bench usb image gdb check-nested unit mutants fuzz lint format system demo clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
@@ -116,6 +116,8 @@ check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py
 unit: $(UNIT) ## the unit tests, on this machine, with sanitizers
 	@s=0; for t in $(UNIT); do $$t || s=1; done; exit $$s
+mutants: $B/.deps ## what the unit tests do not notice (ten minutes; M=FILE... picks)
+	/usr/bin/python3 tools/mutants.py $(M)
 links = $(shell sed -n '1,20s,^// link: *,,p' $1)
 libs = $(shell sed -n '1,20s,^// libs: *,,p' $1)
 $B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
