@@ -53,6 +53,17 @@ static struct cpuid_regs old_host(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
 }
 
+/* Every leaf is there, and empty; of leaf 7 as many sub-leaves as a test wants, each full. */
+static uint32_t last_subleaf_7;
+
+static struct cpuid_regs empty_host(uint32_t leaf, uint32_t subleaf)
+{
+    if (leaf == 7 && last_subleaf_7 != 0)
+        return subleaf == 0 ? (struct cpuid_regs){last_subleaf_7, 0, 0, 0}
+                            : (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
+    return (struct cpuid_regs){leaf == 0 ? 0x20 : leaf == 0x80000000u ? 0x80000008u : 0, 0, 0, 0};
+}
+
 static const struct cpuid_facts all = {1, 3000000000u, true, true, true, true};
 static struct cpuid_table t;
 
@@ -103,6 +114,102 @@ static void test_hidden_and_shown(void **state)
     }
     assert_int_equal(find(6, 0)->eax, 4);
     assert_int_equal(find(6, 0)->ecx, 0);
+}
+
+#define BIT(n) (1u << (n))
+
+/* What a guest sees of a host that has all: features by their names in the SDM's CPUID tables. */
+static void test_features(void **state)
+{
+    (void)state;
+    build(full_host, &all);
+    const struct cpuid_entry *e = find(1, 0);
+    assert_int_equal(e->eax, 0x0fff3fff); /* family, model, stepping, their extensions, type */
+    assert_int_equal(e->ecx, /* SSE3 PCLMULQDQ SSSE3 FMA CMPXCHG16B PCID SSE4.1 SSE4.2 x2APIC */
+                     BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | BIT(20) |
+                         BIT(21) |
+                         /* MOVBE POPCNT TSC-Deadline AES XSAVE AVX F16C RDRAND, hypervisor */
+                         BIT(22) | BIT(23) | BIT(24) | BIT(25) | BIT(26) | BIT(28) | BIT(29) |
+                         BIT(30) | BIT(31));
+    assert_int_equal(e->edx, /* FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV */
+                     0x3ff | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(15) |
+                         /* PAT PSE-36 CLFSH MMX FXSR SSE SSE2 SS */
+                         BIT(16) | BIT(17) | BIT(19) | BIT(23) | BIT(24) | BIT(25) | BIT(26) |
+                         BIT(27));
+    e = find(7, 0);
+    assert_int_equal(e->ebx, /* FSGSBASE TSC_ADJUST BMI1 HLE AVX2 FDP_EXCPTN SMEP BMI2 ERMS */
+                     BIT(0) | BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) |
+                         BIT(9) |
+                         /* INVPCID RTM FCS-FDS AVX512F DQ RDSEED ADX SMAP IFMA CLFLUSHOPT CLWB */
+                         BIT(10) | BIT(11) | BIT(13) | BIT(16) | BIT(17) | BIT(18) | BIT(19) |
+                         BIT(20) | BIT(21) | BIT(23) | BIT(24) |
+                         /* PF ER CD SHA BW VL */
+                         BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30) | BIT(31));
+    assert_int_equal(e->ecx, /* PREFETCHWT1 VBMI UMIP PKU VBMI2 GFNI VAES VPCLMULQDQ VNNI */
+                     BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(6) | BIT(8) | BIT(9) | BIT(10) |
+                         BIT(11) |
+                         /* BITALG VPOPCNTDQ LA57 RDPID CLDEMOTE MOVDIRI MOVDIR64B */
+                         BIT(12) | BIT(14) | BIT(16) | BIT(22) | BIT(25) | BIT(27) | BIT(28));
+    assert_int_equal(e->dynamic, CPUID_SUBLEAVES | CPUID_OSPKE);
+    e = find(7, 1);
+    assert_int_equal(e->eax, /* SHA512 SM3 SM4 RAO-INT AVX-VNNI BF16 CMPCCXADD */
+                     BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(7) |
+                         /* FZRM FSRS FSRC AVX-IFMA */
+                         BIT(10) | BIT(11) | BIT(12) | BIT(23));
+    /* AVX-VNNI-INT8 AVX-NE-CONVERT AVX-VNNI-INT16 PREFETCHI */
+    assert_int_equal(e->edx, BIT(4) | BIT(5) | BIT(10) | BIT(14));
+    assert_int_equal(e->ecx, 0);
+    e = find(0x80000001u, 0);
+    assert_int_equal(e->ecx, BIT(0) | BIT(5) | BIT(8)); /* LAHF LZCNT PREFETCHW */
+    assert_int_equal(e->edx, BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29)); /* SYSCALL XD 1G */
+    assert_int_equal(e->eax | e->ebx, 0);                                      /* RDTSCP, 64-bit */
+    assert_int_equal(e->dynamic, CPUID_XD);
+    assert_int_equal(find(0x80000006u, 0)->ecx, ~0u); /* the second-level cache */
+    assert_int_equal(find(0x80000006u, 0)->edx, 0);
+    assert_int_equal(find(0x80000007u, 0)->edx, BIT(8)); /* an invariant TSC */
+    assert_int_equal(find(0x80000005u, 0)->ecx, 0);
+    static const uint32_t whole[] = {2, 0x80000002u, 0x80000003u, 0x80000004u};
+    for (size_t i = 0; i < 4; i++) {
+        e = find(whole[i], 0);
+        assert_int_equal(e->eax & e->ebx & e->ecx & e->edx, ~0u);
+    }
+}
+
+/* What Nadir emulates is there whatever the host has; and nothing else is. */
+static void test_emulated_features(void **state)
+{
+    (void)state;
+    last_subleaf_7 = 0;
+    build(empty_host, &all);
+    const struct cpuid_entry *e = find(1, 0);
+    assert_int_equal(e->eax, 0);
+    assert_int_equal(e->ebx, 1u << 16);                    /* one logical processor */
+    assert_int_equal(e->ecx, BIT(21) | BIT(24) | BIT(31)); /* x2APIC, TSC deadline, hypervisor */
+    assert_int_equal(e->edx,                               /* MSR MCE APIC MTRR MCA PAT */
+                     BIT(5) | BIT(7) | BIT(9) | BIT(12) | BIT(14) | BIT(16));
+    e = find(7, 0);
+    assert_int_equal(e->ebx, BIT(1)); /* TSC_ADJUST */
+    assert_int_equal(e->eax | e->ecx | e->edx, 0);
+    assert_int_equal(find(0x80000001u, 0)->edx, 0);
+    assert_int_equal(find(0x80000007u, 0)->edx, 0);
+    assert_int_equal(cpuid_policy_xcr0(&t), 0);
+}
+
+/* A sub-leaf is read where the host has it: up to the last one, which EAX of the first names. */
+static void test_last_subleaf_of_7(void **state)
+{
+    (void)state;
+    for (last_subleaf_7 = 1; last_subleaf_7 < 3; last_subleaf_7++) {
+        build(empty_host, &all);
+        assert_int_equal(find(7, 0)->eax, 1); /* no more are shown */
+        assert_int_equal(find(7, 1)->eax & BIT(4), BIT(4));
+        assert_int_equal(find(7, 1)->edx & BIT(4), BIT(4));
+        assert_int_equal(find(7, 2)->eax | find(7, 2)->edx, 0);
+    }
+    last_subleaf_7 = 0;
+    build(empty_host, &all);
+    assert_int_equal(find(7, 0)->eax, 0);
+    assert_int_equal(find(7, 1)->eax | find(7, 1)->edx, 0);
 }
 
 static void test_controls(void **state)
@@ -209,6 +316,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hidden_and_shown),
+        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_emulated_features),
+        cmocka_unit_test(test_last_subleaf_of_7),
         cmocka_unit_test(test_controls),
         cmocka_unit_test(test_xsave),
         cmocka_unit_test(test_clocks_and_identity),
