@@ -138,12 +138,6 @@ def test_avx512_on_a_device(boot_once):
                      r"not emulated: 62 f1 7c 48 10 06 ", result.console, re.M), result
 
 
-def test_no_unknown_msr_is_touched(boot_once):
-    """Where unknown MSRs fault, as on a real CPU, nothing changes."""
-    result = boot_once(["hello"], strict=True)
-    assert result.status == 0, result
-
-
 def test_restarts(nadir, payload):
     """on_reboot = restart, xl's default: the VM begins anew, with nothing lost each time."""
     result = nadir("[vm a]\nkernel = reset8042.bin\nmemory = 32\n",
