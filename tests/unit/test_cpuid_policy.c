@@ -16,14 +16,14 @@ static struct cpuid_regs full_host(uint32_t leaf, uint32_t subleaf)
 {
     static const struct cpuid_regs sizes[] = {
         [2] = {256, 576, 0, 0},  [3] = {64, 960, 0, 0},     [4] = {64, 1024, 0, 0},
-        [5] = {64, 1088, 0, 0},  [6] = {512, 1152, 0, 0},   [7] = {1024, 1664, 0, 0},
+        [5] = {64, 1088, 4, 0},  [6] = {512, 1152, 0, 0},   [7] = {1024, 1664, 0, 0},
         [8] = {128, 0, 1, 0},    [9] = {8, 2688, 0, 0},     [10] = {8, 0, 1, 0},
         [17] = {64, 2752, 2, 0}, [18] = {8192, 2816, 6, 0},
     };
     if (leaf == 0)
         return (struct cpuid_regs){0x20, 0x756e6547, 0x6c65746e, 0x49656e69};
     if (leaf == 4)
-        return subleaf < 4 ? (struct cpuid_regs){0xfc1fc121, 0x01c0003f, 0x3f, 0}
+        return subleaf < 4 ? (struct cpuid_regs){0xfc1fc121, 0x01c0003f, 0x3f, ~0u}
                            : (struct cpuid_regs){0};
     if (leaf == 7 && subleaf == 0)
         return (struct cpuid_regs){2, ~0u, ~0u, ~0u};
@@ -251,6 +251,89 @@ static void test_xsave(void **state)
     assert_int_equal(cpuid_xsave_size(&t, ~0ull, false), 2696);
 }
 
+/* Sizes that no CPU has: some components aligned in the compacted form, the last one of all. */
+static void test_xsave_sizes(void **state)
+{
+    (void)state;
+    enum { ALIGNED = 2, OTHER_BITS = 0xfffd };
+    static const struct cpuid_entry entries[] = {
+        {0},
+        {.leaf = 0xd, .dynamic = CPUID_SUBLEAVES},
+        {.leaf = 0xd, .subleaf = 2, .eax = 10, .ebx = 576, .ecx = OTHER_BITS},
+        {.leaf = 0xd, .subleaf = 3, .eax = 20, .ebx = 640, .ecx = ALIGNED},
+        {.leaf = 0xd, .subleaf = 4, .eax = 1, .ebx = 700, .ecx = 0},
+        {.leaf = 0xd, .subleaf = 62, .eax = 5, .ebx = 1000, .ecx = 0},
+        {.leaf = 0xd, .subleaf = 63, .eax = 5, .ebx = 2000, .ecx = 0},
+    };
+    static const struct {
+        uint64_t components;
+        uint32_t standard, compacted;
+    } rows[] = {
+        {0, 576, 576},
+        {3, 576, 576},
+        {BIT(2), 586, 586},
+        {BIT(3), 660, 576 + 20},
+        {BIT(2) | BIT(3), 660, 640 + 20},
+        {BIT(4), 701, 577},
+        {BIT(3) | BIT(4), 701, 576 + 20 + 1},
+        {BIT(2) | BIT(5), 586, 586}, /* there is no 5 */
+        {BIT(2) | 1ull << 62, 1005, 586 + 5},
+        {BIT(2) | 1ull << 63, 586, 586}, /* the bit that says which form */
+    };
+    t = (struct cpuid_table){.count = sizeof(entries) / sizeof(entries[0]), .first[0xd] = 1};
+    memcpy(t.entry, entries, sizeof(entries));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(cpuid_xsave_size(&t, rows[i].components, false), rows[i].standard);
+        assert_int_equal(cpuid_xsave_size(&t, rows[i].components, true), rows[i].compacted);
+    }
+}
+
+static uint32_t host_components, host_leaf1_ecx, host_leaf7_ecx, host_forms;
+
+static struct cpuid_regs xsave_host(uint32_t leaf, uint32_t subleaf)
+{
+    struct cpuid_regs r = full_host(leaf, subleaf);
+    if (leaf == 1)
+        r.ecx = host_leaf1_ecx;
+    if (leaf == 7)
+        r.ecx = host_leaf7_ecx;
+    if (leaf == 0xd && subleaf == 0)
+        r.eax = host_components;
+    if (leaf == 0xd && subleaf == 1)
+        r.eax = host_forms;
+    return r;
+}
+
+/* What a host lacks of state has consequences: AVX-512 is whole or none, PKRU comes with PKU. */
+static void test_xsave_of_lesser_hosts(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t leaf1_ecx, leaf7_ecx, components, forms; /* the host's */
+        uint32_t xcr0, size, dynamic;
+    } rows[] = {
+        {~0u, ~0u, 0x2e7, 0xf, 0x2e7, 2696, CPUID_SUBLEAVES | CPUID_XSAVES_SIZE},
+        {~0u, ~0u, 0x267, 0x1, 0x207, 2696, CPUID_SUBLEAVES},
+        {~0u, ~0u, 0x2a7, 0x2, 0x207, 2696, CPUID_SUBLEAVES | CPUID_XSAVES_SIZE},
+        {~0u, ~0u, 0x2c7, 0x8, 0x207, 2696, CPUID_SUBLEAVES | CPUID_XSAVES_SIZE},
+        {~0u, ~BIT(3), 0x2e7, 0x5, 0x0e7, 2688, CPUID_SUBLEAVES},
+        {~0u, BIT(3), 0x007, 0, 0x007, 832, CPUID_SUBLEAVES},
+        {~0u, ~0u, 0x003, 0, 0x003, 576, CPUID_SUBLEAVES},
+        {~BIT(26), ~0u, 0x2e7, 0xf, 0, 0, 0}, /* no XSAVE: no leaf */
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        host_leaf1_ecx = rows[i].leaf1_ecx;
+        host_leaf7_ecx = rows[i].leaf7_ecx;
+        host_components = rows[i].components;
+        host_forms = rows[i].forms;
+        build(xsave_host, &all);
+        assert_int_equal(cpuid_policy_xcr0(&t), rows[i].xcr0);
+        assert_int_equal(find(0xd, 0)->ecx, rows[i].size);
+        assert_int_equal(find(0xd, 1)->dynamic, rows[i].dynamic);
+        assert_int_equal(find(0xd, 5)->ecx, 0); /* no XFD */
+    }
+}
+
 static void test_clocks_and_identity(void **state)
 {
     (void)state;
@@ -268,6 +351,15 @@ static void test_clocks_and_identity(void **state)
     build(full_host, &facts);
     assert_int_equal(find(0x15, 0)->ecx, 0);
     assert_int_equal(find(0x16, 0)->eax, 5000);
+    facts.tsc_hz = UINT32_MAX; /* the highest that leaf 0x15 can tell */
+    build(full_host, &facts);
+    assert_int_equal(find(0x15, 0)->ecx, UINT32_MAX);
+    facts.tsc_hz = 2999500000u; /* MHz are rounded */
+    build(full_host, &facts);
+    assert_int_equal(find(0x16, 0)->eax, 3000);
+    facts.tsc_hz--;
+    build(full_host, &facts);
+    assert_int_equal(find(0x16, 0)->eax, 2999);
 }
 
 static void test_out_of_range(void **state)
@@ -286,7 +378,11 @@ static void test_out_of_range(void **state)
     assert_int_equal(find(0xb, 2)->ecx, 2);
     assert_int_equal(find(0xb, 2)->ebx, 0);
     assert_int_equal(find(4, 3)->eax, 0x121);
-    assert_int_equal(find(4, 4)->eax, 0);
+    assert_int_equal(find(4, 3)->edx, 7);
+    /* What a leaf does not have is not found in another, either. */
+    assert_ptr_equal(find(4, 4), &t.entry[0]);
+    assert_ptr_equal(find(4, 9), &t.entry[0]);
+    assert_ptr_equal(find(7, 2), &t.entry[0]);
 }
 
 static void test_old_host(void **state)
@@ -307,6 +403,10 @@ static void test_refused(void **state)
     struct cpuid_facts bad = all;
     bad.vcpus = 0;
     assert_int_equal(cpuid_policy_build(&t, full_host, &bad), ERR_BAD_INPUT);
+    bad.vcpus = 256; /* more than there are xAPIC IDs */
+    assert_int_equal(cpuid_policy_build(&t, full_host, &bad), ERR_BAD_INPUT);
+    bad.vcpus = 255;
+    assert_int_equal(cpuid_policy_build(&t, full_host, &bad), OK);
     bad = all;
     bad.tsc_hz = 0;
     assert_int_equal(cpuid_policy_build(&t, full_host, &bad), ERR_BAD_INPUT);
@@ -321,6 +421,8 @@ int main(void)
         cmocka_unit_test(test_last_subleaf_of_7),
         cmocka_unit_test(test_controls),
         cmocka_unit_test(test_xsave),
+        cmocka_unit_test(test_xsave_sizes),
+        cmocka_unit_test(test_xsave_of_lesser_hosts),
         cmocka_unit_test(test_clocks_and_identity),
         cmocka_unit_test(test_out_of_range),
         cmocka_unit_test(test_old_host),
