@@ -71,6 +71,10 @@ class Mutator:
     def all(self):
         self.visit_tokens()
         self.visit(self.unit.cursor)
+        if self.path.endswith(".h"):  # of a header the code alone: its numbers are names, the same for all
+            bodies = [(f.extent.start.offset, f.extent.end.offset) for f in self.unit.cursor.get_children()
+                      if f.kind == cindex.CursorKind.FUNCTION_DECL and f.location.file.name == self.path]
+            self.found = {m for m in self.found if any(start <= m[0] < end for start, end in bodies)}
         return sorted(self.found)
 
     def add(self, start, end, text):
