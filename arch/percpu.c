@@ -16,12 +16,15 @@
 static uint8_t boot_ist[CPU_IST_COUNT][CPU_IST_STACK_BYTES] __attribute__((aligned(16)));
 extern uint8_t boot_stack_top[]; /* entry.asm */
 
-struct cpu cpu_table[CPU_MAX] = {
-    {.self = cpu_table,
-     .online = true,
-     .memory = {(uint64_t)(uintptr_t)boot_stack_top,
-                {(uint64_t)(uintptr_t)boot_ist[1], (uint64_t)(uintptr_t)boot_ist[2],
-                 (uint64_t)(uintptr_t)boot_ist[3]}}}};
+struct cpu boot_cpu = {.self = &boot_cpu,
+                       .online = true,
+                       .memory = {&boot_cpu,
+                                  (uint64_t)(uintptr_t)boot_stack_top,
+                                  {(uint64_t)(uintptr_t)boot_ist[1],
+                                   (uint64_t)(uintptr_t)boot_ist[2],
+                                   (uint64_t)(uintptr_t)boot_ist[3]}}};
+
+static struct cpu *cpu_table[CPU_MAX] = {&boot_cpu};
 
 static uint32_t count = 1;
 
@@ -32,14 +35,14 @@ uint32_t cpu_count(void)
 
 struct cpu *cpu_by_index(uint32_t index)
 {
-    return index < count ? &cpu_table[index] : NULL;
+    return index < count ? cpu_table[index] : NULL;
 }
 
 struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory)
 {
     if (count == CPU_MAX)
         return NULL;
-    struct cpu *cpu = &cpu_table[count];
+    struct cpu *cpu = cpu_table[count] = memory->cpu;
     *cpu = (struct cpu){.self = cpu, .index = count, .apic_id = apic_id, .memory = *memory};
     count++;
     return cpu;

@@ -8,16 +8,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CPU_MAX             16
+#define CPU_MAX             256
 #define CPU_STACK_BYTES     16384
 #define CPU_IST_STACK_BYTES 8192
 
 /* Interrupts that need a stack of their own, for the stack may be what is broken. */
 enum cpu_ist { CPU_IST_DOUBLE_FAULT, CPU_IST_NMI, CPU_IST_MACHINE_CHECK, CPU_IST_COUNT };
 
-/* Stacks of a CPU: the addresses just above each, 16-byte aligned, mapped on every CPU. The caller
- * of smp_start_cpu() supplies them, with an unmapped page below each where it can. */
+struct cpu;
+
+/* What a CPU needs of memory, which the caller of smp_start_cpu() supplies: its struct, zeroed, and
+ * its stacks: the addresses just above each, 16-byte aligned, mapped on every CPU, with an unmapped
+ * page below each where that can be. */
 struct cpu_memory {
+    struct cpu *cpu;
     uint64_t stack_top;              /* CPU_STACK_BYTES */
     uint64_t ist_top[CPU_IST_COUNT]; /* CPU_IST_STACK_BYTES each */
 };
@@ -39,8 +43,7 @@ struct cpu {
     struct tss tss;
 };
 
-/* Element 0 is the boot CPU; the others come in the order of cpu_add(). */
-extern struct cpu cpu_table[CPU_MAX];
+extern struct cpu boot_cpu; /* index 0; the others come in the order of cpu_add() */
 
 /* This CPU; valid from entry.asm (boot CPU) or the trampoline (others) on. */
 static inline struct cpu *cpu_self(void)
@@ -56,7 +59,7 @@ uint32_t cpu_count(void);
 /* NULL where there is none of that index. */
 struct cpu *cpu_by_index(uint32_t index);
 
-/* Takes the next free element; NULL when the table is full. Boot CPU only. */
+/* Takes the next index; NULL when there is none. Boot CPU only. */
 struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
 
 /* Takes back the last cpu_add(), of a CPU that did not start. */

@@ -7,7 +7,7 @@ BOOT_STACK_BYTES equ 16384
 MSR_IA32_GS_BASE equ 0xc0000101
 
 extern nadir_main
-extern cpu_table
+extern boot_cpu
 global nadir_entry
 global boot_stack_guard
 global boot_stack_top
@@ -21,7 +21,7 @@ nadir_entry:
     btr rax, 23                 ; CET: the firmware's shadow stack knows nothing of the calls to come
     mov cr4, rax
     lea rsp, [boot_stack_top]
-    lea rax, [cpu_table]        ; its first element is the boot CPU: cpu_self() works from here on
+    lea rax, [boot_cpu]         ; cpu_self() works from here on
     mov rdx, rax
     shr rdx, 32
     mov ecx, MSR_IA32_GS_BASE

@@ -33,6 +33,7 @@ static const struct engine *const engine = &vmx_engine;
 
 _Static_assert(HANDOFF_MAX_CPUS == CONFIG_MAX_CPUS, "a mask in nadir.cfg has a bit for each CPU");
 _Static_assert(HANDOFF_MAX_CPUS >= CPU_MAX, "the loader names all that can be used");
+_Static_assert(RUN_CPU_MAX >= CPU_MAX, "each has a run queue");
 _Static_assert(HANDOFF_MAX_REGIONS <= PAGE_ALLOC_MAX_RANGES, "each may be free memory");
 
 /* The last line that tools/nadir looks for, then the end of the machine. */
@@ -183,6 +184,15 @@ static void other_cpu_main(struct cpu *cpu)
         cpu_idle();
 }
 
+static enum status allocate_cpu(struct cpu **cpu)
+{
+    hpa_t page;
+    const enum status s = page_alloc((sizeof(**cpu) + PAGE_SIZE - 1) / PAGE_SIZE, 1, &page);
+    if (s == OK)
+        *cpu = hpa_to_ptr(page);
+    return s;
+}
+
 static enum status allocate_stack(uint64_t bytes, uint64_t *top)
 {
     hpa_t base;
@@ -206,10 +216,12 @@ static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
         if (handoff->cpu[i].is_boot_cpu)
             continue;
         struct cpu_memory memory;
-        enum status s = allocate_stack(CPU_STACK_BYTES, &memory.stack_top);
+        enum status s = allocate_cpu(&memory.cpu);
+        if (s == OK)
+            s = allocate_stack(CPU_STACK_BYTES, &memory.stack_top);
         for (unsigned j = 0; j < CPU_IST_COUNT && s == OK; j++)
             s = allocate_stack(CPU_IST_STACK_BYTES, &memory.ist_top[j]);
-        require(s, "stacks for the other CPUs");
+        require(s, "memory for the other CPUs");
         if (smp_start_cpu(&env, handoff->cpu[i].apic_id, &memory) == ERR_LIMIT)
             break;
     }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define CONFIG_MAX_VMS     64
-#define CONFIG_MAX_VCPUS   16  /* of one VM: as VM_MAX_VCPUS (guest/vm/vm.h), and raised with it */
+#define CONFIG_MAX_VCPUS   64  /* of one VM */
 #define CONFIG_MAX_CPUS    256 /* of the host */
 #define CONFIG_MAX_MODULES 16
 #define CONFIG_MAX_DISKS   2    /* as many as one ATA channel has */

@@ -43,6 +43,8 @@ static uint32_t xsave_pages(const struct vm *vm)
     return (uint32_t)((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
 }
 
+_Static_assert(64 * VM_MAX_VCPUS < UINT16_MAX, "each vCPU of 64 VMs has a VPID of its own");
+
 enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out)
 {
     _Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "one page");

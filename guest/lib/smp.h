@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define SMP_MAX_CPUS 16
+#define SMP_MAX_CPUS 64
 
 /* What a started CPU runs, in 64-bit mode with interrupts off, on a stack of its own; its APIC is
  * in the mode of the first CPU's and software-enabled. index: 1, 2, ... in the order of their

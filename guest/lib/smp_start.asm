@@ -1,12 +1,12 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The way of another CPU from SIPI in real mode to smp_main() in 64-bit mode, on a stack by its APIC ID (below 16).
+; The way of another CPU from SIPI in real mode to smp_main() in 64-bit mode, on a stack by its APIC ID (below 64).
 
 %define CR0_LONG    0x80010033
 %define CR4_PAE     0x20
 %define MSR_EFER    0xc0000080
 %define EFER_LME    0x100
 %define STACK_BYTES 4096
-%define MAX_CPUS    16
+%define MAX_CPUS    64
 
 global smp_trampoline, smp_trampoline_end
 extern gdt_pointer, page_tables, smp_main

@@ -264,7 +264,8 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     return s == OK ? pc_program_load(pc, config) : s;
 }
 
-_Static_assert(CONFIG_MAX_VCPUS <= VM_MAX_VCPUS, "what nadir.cfg may ask for");
+_Static_assert(CONFIG_MAX_VCPUS == VM_MAX_VCPUS && CONFIG_MAX_CPUS == RUN_CPU_MAX,
+               "what nadir.cfg may ask for");
 
 /* The VM's clock, and its part of the CPUs' time. */
 static void init_time(struct vm *vm, const struct vm_config *config, const struct pc_host *host)

@@ -17,7 +17,7 @@
 
 #define VM_APIC_PAGE_GPA     0xfee00000ull /* where local APICs are, unless moved */
 #define VM_MAX_HYPERCALLS    8
-#define VM_MAX_VCPUS         16
+#define VM_MAX_VCPUS         64
 #define VMCALL_UNKNOWN       (-1000) /* the results that are not a hypercall's own: guest/hypercall.h */
 #define VMCALL_NOT_PERMITTED (-1) /* not at CPL 0 */
 

@@ -321,7 +321,7 @@ static void test_vcpus(void **state)
     char text[64];
 
     (void)state;
-    refuse(2, "vcpus = 0: out of range; 1 to 16", "[vm a]\nvcpus = 0\n");
+    refuse(2, "vcpus = 0: out of range; 1 to 64", "[vm a]\nvcpus = 0\n");
     sprintf(text, "[vm a]\nvcpus = %d\n", CONFIG_MAX_VCPUS + 1);
     refuse(2, ": out of range; ", text);
     refuse(2, "vcpus = 65: out of range; 1 to ", "[vm a]\nvcpus = 65\n");
