@@ -148,6 +148,11 @@ static void test_five_levels(void **s)
     paging.cr4 |= CR4_LA57;
     assert_ok(5ull << 48 | LINEAR, WALK_FETCH, 0x5000);
     assert_int_equal(q(0x6000)[5], 0x1000 | P | W | U | A);
+    /* All flags are set now; whoever took the root for that of 4 levels would find this. */
+    q(0x6000)[I4] = 0x7000 | P | W | U | A;
+    q(0x7000)[I3] = 0x40000000 | P | W | U | PS | A | D;
+    assert_ok(5ull << 48 | LINEAR, WALK_FETCH, 0x5000);
+    q(0x6000)[I4] = 0;
     assert_fault(LINEAR, WALK_READ, 0);
 }
 
@@ -198,6 +203,43 @@ static void test_access_rights(void **s)
     }
 }
 
+/* A walk that finds all accessed flags set has a shorter way through the code than one that has to
+ * set the first: both come to the same, whichever bit of whichever entry is another one. */
+static void test_both_ways_agree(void **s)
+{
+    (void)s;
+    static const uint64_t leaf[] = {0x5000, 0x200000 | PS, 0x40000000 | PS};
+    uint64_t *const entry[] = {&q(0x4000)[I1], &q(0x3000)[I2], &q(0x2000)[I3], &q(0x1000)[I4]};
+    for (unsigned bits = 0; bits < 3 * 4 * 64 * 64; bits++) {
+        unsigned size = bits / 64 / 64 / 4, level = bits / 64 / 64 % 4, mode = bits % 64;
+        uint64_t good[4];
+        long_mode();
+        paging.efer &= mode & 1 ? ~0ull : ~(uint64_t)EFER_NXE;
+        paging.cr4 |= mode & 2 ? CR4_SMEP | CR4_SMAP : 0;
+        paging.cpl = mode & 4 ? 3 : 0;
+        paging.cr0 &= mode & 8 ? ~0ull : ~(uint64_t)CR0_WP;
+        paging.pkru = mode & 16 ? 0xfffffff4 : 0; /* key 0 allows all, no other reads */
+        *entry[size] = leaf[size] | P | W | U | (mode & 32 ? D : 0);
+        for (unsigned i = 0; i < 4; i++)
+            *entry[i] |= A;
+        *entry[level] ^= 1ull << (bits / 64 % 64);
+        for (unsigned i = 0; i < 4; i++)
+            good[i] = *entry[i];
+        for (enum walk_access access = WALK_READ; access <= WALK_FETCH; access++) {
+            bool quick = walk(LINEAR + 0x123, access);
+            gpa_t address = result;
+            uint32_t code = error;
+            for (unsigned i = 0; i < 4; i++)
+                *entry[i] = good[i];
+            *entry[3] &= ~A;
+            assert_int_equal(walk(LINEAR + 0x123, access), quick);
+            assert_true(quick ? result.v == address.v : error == code);
+            for (unsigned i = 0; i < 4; i++)
+                *entry[i] = good[i];
+        }
+    }
+}
+
 static void test_reserved_bits(void **s)
 {
     (void)s;
@@ -236,6 +278,8 @@ static void test_reserved_bits(void **s)
     paging.efer &= ~EFER_NXE;
     q(0x4000)[I1] |= NX;
     assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
+    q(0x4000)[I1] = 0x5000 | P | 1ull << 36; /* beyond phys_bits, without NXE as with it */
+    assert_fault(LINEAR, WALK_READ, PF_PRESENT | PF_RESERVED);
 }
 
 static void test_tables_outside_ram(void **s)
@@ -272,6 +316,8 @@ static void test_pae(void **s)
     assert_int_equal(q(0x2000)[2], 0x3000 | P | W | U | A);
     assert_int_equal(q(0x3000)[1], 0x812345000 | P | W | U | NX | A | D);
     assert_fault(linear, WALK_FETCH, PF_PRESENT | PF_FETCH);
+    paging.pkru = ~0u; /* keys are of 4 and 5 levels */
+    assert_ok(linear, WALK_READ, 0x812345077);
     q(0x2000)[2] = 0x800200000 | P | PS;
     assert_ok(linear, WALK_READ, 0x800201077);
     q(0x2000)[2] = 0x800200000 | P | PS | 1ull << 52; /* not ignored in this mode */
@@ -312,6 +358,8 @@ static void test_keys(void **s)
     assert_ok(0x5123, WALK_WRITE, 0x9123);
     q(0x4000)[5] &= ~U; /* keys are not for supervisor pages */
     paging.pkru = ~0u;
+    assert_ok(0x5123, WALK_READ, 0x9123);
+    q(0x1000)[0] &= ~A; /* nor on the longer way */
     assert_ok(0x5123, WALK_READ, 0x9123);
 }
 
@@ -359,6 +407,15 @@ static void test_read(void **s)
         guestwalk_read(&mem, &paging, gva(LINEAR + 0xff0), WALK_FETCH, out, 32, &error, &at), 32);
     for (unsigned i = 0; i < 32; i++)
         assert_int_equal(out[i], i);
+    for (unsigned n = 1; n <= 64; n++) { /* each length, and nothing behind it */
+        for (unsigned i = 0; i < 64; i++)
+            ram[0x5100 + i] = (uint8_t)(n + i);
+        memset(out, 0xee, sizeof(out));
+        assert_int_equal(
+            guestwalk_read(&mem, &paging, gva(LINEAR + 0x100), WALK_READ, out, n, &error, &at), n);
+        for (unsigned i = 0; i < 64; i++)
+            assert_int_equal(out[i], i < n ? (uint8_t)(n + i) : 0xee);
+    }
     assert_int_equal(
         guestwalk_read(&mem, &paging, gva(LINEAR + 0x1ff8), WALK_READ, out, 15, &error, &at), 8);
     assert_int_equal(error, 0);
@@ -436,6 +493,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_large_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_five_levels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_access_rights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_both_ways_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reserved_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tables_outside_ram, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pae, setup, teardown),
