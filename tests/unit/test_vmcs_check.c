@@ -201,6 +201,42 @@ static void test_valid_events(void **state)
     expect_valid();
 }
 
+/* What lies just within the rules. */
+static void test_valid_edges(void **state)
+{
+    static const struct field_value rows[][4] = {
+        {{VMCS_GUEST_DS_ACCESS, 0x4093}, {VMCS_GUEST_DS_LIMIT, 0xfffff}}, /* most without G */
+        {{VMCS_GUEST_GDTR_LIMIT, 0}, {VMCS_GUEST_IDTR_LIMIT, 0}},
+        {{VMCS_GUEST_RIP, 0x0000800000000000}}, /* behind the last byte of the lower half */
+        {{VMCS_GUEST_PDPTE0, 7}},               /* of no meaning in IA-32e mode */
+        {{VMCS_GUEST_INTERRUPTIBILITY, 0x10}},  /* an enclave was interrupted */
+        {{VMCS_GUEST_PENDING_DEBUG, 0x1100f}},  /* B3 to B0, an enabled one, RTM */
+        /* What leaves HLT and shutdown: #MC; HLT also #DB. */
+        {{VMCS_CTRL_ENTRY_EVENT, 0x80000312}, {VMCS_GUEST_ACTIVITY, 2}},
+        {{VMCS_CTRL_ENTRY_EVENT, 0x80000312}, {VMCS_GUEST_ACTIVITY, 1}},
+        {{VMCS_CTRL_ENTRY_EVENT, 0x80000301}, {VMCS_GUEST_ACTIVITY, 1}},
+        {{VMCS_CTRL_ENTRY_EVENT, 0x80000480}}, /* length 0, which this CPU takes */
+        {{VMCS_HOST_TR, 0x8008}},
+        {{VMCS_CTRL_VPID, 0}, {VMCS_CTRL_PROC2, 0x02464383}}, /* VPIDs are not used */
+        /* Blocking by NMI does not keep a real NMI from being injected, but a virtual one. */
+        {{VMCS_CTRL_PIN, 0xdf},
+         {VMCS_CTRL_ENTRY_EVENT, 0x80000202},
+         {VMCS_GUEST_INTERRUPTIBILITY, 8}},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        setup(state);
+        for (size_t j = 0; j < 4 && rows[i][j].field != 0; j++)
+            set(&rows[i][j], 1);
+        expect_valid();
+    }
+    for (unsigned cpl = 1; cpl < 4; cpl++) { /* rings 1 to 3, restricted: DPL and RPL agree */
+        setup(state);
+        SET({VMCS_CTRL_PROC2, 0x02464323}, {VMCS_GUEST_CS, 0x10 | cpl}, {VMCS_GUEST_SS, 0x18 | cpl},
+            {VMCS_GUEST_CS_ACCESS, 0xa09b | cpl << 5}, {VMCS_GUEST_SS_ACCESS, 0xc093 | cpl << 5});
+        expect_valid();
+    }
+}
+
 /* One corruption: what is set beside (a mode or up to four fields), and what must be named. */
 static const struct corruption {
     void (*mode)(void);
@@ -229,6 +265,7 @@ static const struct corruption {
     BAD("I/O bitmap A", {VMCS_CTRL_IO_BITMAP_A, 0x1001}),
     BAD("I/O bitmap B", {VMCS_CTRL_IO_BITMAP_B, 1ull << 40}),
     BAD("MSR bitmap", {VMCS_CTRL_MSR_BITMAP, 0x800}),
+    BAD("MSR bitmap", {VMCS_CTRL_MSR_BITMAP, 0x3001}),
     BAD("virtual-APIC page", {VMCS_CTRL_VIRTUAL_APIC, 0x10}),
     BAD("APIC-access page", {VMCS_CTRL_APIC_ACCESS, 0x10}),
     BAD("posted-interrupt descriptor", {VMCS_CTRL_POSTED_DESCRIPTOR, 0x20}),
@@ -354,6 +391,8 @@ static const struct corruption {
     BAD("accessed and readable", {VMCS_GUEST_GS_ACCESS, 0xc099}),
     BAD_AT(VMCS_GUEST_DS_ACCESS, "DPL of a data segment", {VMCS_GUEST_DS, 0x1b},
            {VMCS_CTRL_PROC2, 0x02464323}),
+    BAD_AT(VMCS_GUEST_DS_ACCESS, "DPL of a data segment", {VMCS_GUEST_DS, 0x1b},
+           {VMCS_GUEST_DS_ACCESS, 0xc09b}, {VMCS_CTRL_PROC2, 0x02464323}),
     BAD("TR is a busy TSS", {VMCS_GUEST_TR_ACCESS, 0x89}),
     BAD("TR is a busy TSS", {VMCS_GUEST_TR_ACCESS, 0x83}),
     BAD("TR is usable", {VMCS_GUEST_TR_ACCESS, 0x1008b}),
@@ -364,6 +403,7 @@ static const struct corruption {
     BAD("GDTR's limit", {VMCS_GUEST_GDTR_LIMIT, 0x10000}),
     BAD("IDTR's limit", {VMCS_GUEST_IDTR_LIMIT, 0x10000}),
     BAD("a RIP of the CPU's width", {VMCS_GUEST_RIP, 1ull << 48}),
+    BAD("RIP has 32 bits", {VMCS_GUEST_RIP, 1ull << 32}, {VMCS_GUEST_CS_ACCESS, 0xc09b}),
     BAD_IN(pae_mode, "RIP has 32 bits", {VMCS_GUEST_RIP, 1ull << 32}),
     BAD("RFLAGS", {VMCS_GUEST_RFLAGS, 0x200}),
     BAD("RFLAGS", {VMCS_GUEST_RFLAGS, 0x8202}),
@@ -470,6 +510,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_valid, setup),
+        cmocka_unit_test_setup(test_valid_edges, setup),
         cmocka_unit_test_setup(test_valid_events, setup),
         cmocka_unit_test_setup(test_corruptions, setup),
         cmocka_unit_test_setup(test_capabilities, setup),
