@@ -117,34 +117,55 @@ static void missing_handlers_read_ones_and_drop(void **state)
     bus_port_write(&bus, 9, 1, 0);
 }
 
+static uint8_t device[BUS_MAX_PORT_RANGES + 1];
+
+static uint32_t which_device(void *dev, uint16_t port, unsigned bytes)
+{
+    (void)port;
+    (void)bytes;
+    return (uint32_t)((uint8_t *)dev - device);
+}
+
+/* Four ports of device i, which say that they are its. */
+static struct port_range ports_of(unsigned i)
+{
+    uint16_t first = (uint16_t)(0x1000 + 4 * i);
+    return (struct port_range){first, first + 3, 1, &device[i], which_device, NULL};
+}
+
+/* Every port is that of its device, but for those of one that has none. */
+static void assert_owners(unsigned without)
+{
+    for (unsigned i = 0; i <= BUS_MAX_PORT_RANGES; i++)
+        for (unsigned port = 0; port < 4; port++)
+            assert_int_equal(bus_port_read(&bus, (uint16_t)(0x1000 + 4 * i + port), 1),
+                             i == without ? 0xff : i);
+}
+
 static void removed_ranges_leave_room(void **state)
 {
     (void)state;
-    struct port_range range;
-    for (unsigned i = 0; i < BUS_MAX_PORT_RANGES; i++) {
-        range = ports((uint16_t)(0x1000 + 4 * i), (uint16_t)(0x1003 + 4 * i), 1);
+    const unsigned last = BUS_MAX_PORT_RANGES;
+    struct port_range range, removed = ports_of(2), added = ports_of(last);
+    for (unsigned i = 0; i < last; i++) {
+        range = ports_of(i);
         assert_int_equal(bus_add_ports(&bus, &range), OK);
     }
-    range = ports(0x2000, 0x2003, 1);
-    assert_int_equal(bus_add_ports(&bus, &range), ERR_LIMIT);
-    bus_remove_ports(&bus, &range, 0x1008); /* another device's */
-    bus_remove_ports(&bus, NULL, 0x1009);   /* in the middle of one */
-    bus_remove_ports(&bus, NULL, 0x2000);   /* nobody's */
-    assert_int_equal(bus_port_read(&bus, 0x1009, 1), 0x09);
-    bus_remove_ports(&bus, NULL, 0x1008);
-    for (uint16_t port = 0x1008; port < 0x100c; port++)
+    assert_int_equal(bus_add_ports(&bus, &added), ERR_LIMIT);
+    bus_remove_ports(&bus, &device[3], removed.first);     /* another device's */
+    bus_remove_ports(&bus, &device[2], removed.first + 1); /* in the middle of one */
+    bus_remove_ports(&bus, &device[last], added.first);    /* nobody's */
+    assert_owners(last);
+    bus_remove_ports(&bus, &device[2], removed.first);
+    for (uint16_t port = removed.first; port <= removed.last; port++)
         assert_int_equal(bus_port_read(&bus, port, 1), 0xff);
-    assert_int_equal(bus_add_ports(&bus, &range), OK);
-    /* The new one has the removed one's slot, and every other range has its own as before. */
-    for (uint16_t port = 0x1000; port < 0x1000 + 4 * BUS_MAX_PORT_RANGES; port++)
-        if (port / 4 != 0x1008 / 4)
-            assert_int_equal(bus_port_read(&bus, port, 1), port & 0xff);
-    assert_int_equal(bus_port_read(&bus, 0x2001, 1), 0x01);
-    struct port_range again = ports(0x1008, 0x100b, 1);
-    assert_int_equal(bus_add_ports(&bus, &again), ERR_LIMIT); /* its ports are free, no slot is */
-    bus_remove_ports(&bus, NULL, 0x2000);
-    assert_int_equal(bus_add_ports(&bus, &again), OK);
-    assert_int_equal(bus_port_read(&bus, 0x100b, 1), 0x0b);
+    /* The new one takes the slot of the removed one, and nobody else's. */
+    assert_int_equal(bus_add_ports(&bus, &added), OK);
+    assert_owners(2);
+    assert_int_equal(bus_add_ports(&bus, &removed), ERR_LIMIT); /* its ports are free, no slot is */
+    bus_remove_ports(&bus, &device[last], added.first);
+    assert_int_equal(bus_add_ports(&bus, &removed), OK);
+    assert_owners(last);
 }
 
 static void strings_are_found_by_their_port(void **state)

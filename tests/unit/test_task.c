@@ -450,6 +450,7 @@ static void test_new_task_faults(void **state)
         unsigned field, value, vector, error; /* the TSS's offset of a selector */
     } rows[] = {
         {96, BEYOND, TS, BEYOND},
+        {96, 4, TS, 4},                     /* not null, and in an LDT */
         {96, LDT_SEL | 4, TS, LDT_SEL | 4}, /* in an LDT */
         {96, DATA, TS, DATA},
         {80, 0, TS, 0}, /* SS null */
