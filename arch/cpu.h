@@ -65,6 +65,22 @@ static inline struct cpuid_regs cpu_cpuid(uint32_t leaf, uint32_t subleaf)
     return r;
 }
 
+#if __STDC_HOSTED__
+/* Privileged instructions of what unit tests run: a test plays the CPU. */
+uint64_t cpu_rdmsr(uint32_t msr);
+void cpu_wrmsr(uint32_t msr, uint64_t value);
+uint64_t cpu_read_cr0(void);
+uint64_t cpu_read_cr2(void);
+uint64_t cpu_read_cr3(void);
+uint64_t cpu_read_cr4(void);
+void cpu_write_cr2(uint64_t v);
+void cpu_xsetbv(uint32_t xcr, uint64_t value);
+uint32_t cpu_rdpkru(void);
+struct table_register cpu_sgdt(void);
+struct table_register cpu_sidt(void);
+void cpu_read_debug(uint64_t dr[4], uint64_t *dr6);
+void cpu_write_debug(const uint64_t dr[4], uint64_t dr6);
+#else
 static inline uint64_t cpu_rdmsr(uint32_t msr)
 {
     uint32_t low, high;
@@ -78,21 +94,6 @@ static inline void cpu_wrmsr(uint32_t msr, uint64_t value)
                      :
                      : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
                      : "memory");
-}
-
-/* The same for registers that may not exist: false, and nothing done, where the CPU raises #GP.
- * Usable as soon as desc_init() has run on this CPU. */
-bool cpu_rdmsr_safe(uint32_t msr, uint64_t *value);
-bool cpu_wrmsr_safe(uint32_t msr, uint64_t value);
-
-/* Reads 8 bytes at any linear address; false where that raises #PF or #GP. */
-bool cpu_read_safe(uint64_t address, uint64_t *value);
-
-static inline uint64_t cpu_rdtsc(void)
-{
-    uint64_t low, high; /* RDTSC clears the upper halves */
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return high << 32 | low;
 }
 
 static inline uint64_t cpu_read_cr0(void)
@@ -123,24 +124,9 @@ static inline uint64_t cpu_read_cr4(void)
     return v;
 }
 
-static inline void cpu_write_cr0(uint64_t v)
-{
-    __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");
-}
-
 static inline void cpu_write_cr2(uint64_t v)
 {
     __asm__ volatile("mov %0, %%cr2" : : "r"(v) : "memory");
-}
-
-static inline void cpu_write_cr3(uint64_t v)
-{
-    __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
-}
-
-static inline void cpu_write_cr4(uint64_t v)
-{
-    __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory");
 }
 
 static inline void cpu_xsetbv(uint32_t xcr, uint64_t value)
@@ -157,6 +143,65 @@ static inline uint32_t cpu_rdpkru(void)
     uint32_t value, zero;
     __asm__ volatile("rdpkru" : "=a"(value), "=d"(zero) : "c"(0));
     return value;
+}
+
+static inline struct table_register cpu_sgdt(void)
+{
+    struct table_register gdtr;
+    __asm__("sgdt %0" : "=m"(gdtr));
+    return gdtr;
+}
+
+static inline struct table_register cpu_sidt(void)
+{
+    struct table_register idtr;
+    __asm__("sidt %0" : "=m"(idtr));
+    return idtr;
+}
+
+/* DR0 to DR3 and DR6. */
+static inline void cpu_read_debug(uint64_t dr[4], uint64_t *dr6)
+{
+    __asm__ volatile("mov %%dr0, %0; mov %%dr1, %1; mov %%dr2, %2; mov %%dr3, %3; mov %%dr6, %4"
+                     : "=r"(dr[0]), "=r"(dr[1]), "=r"(dr[2]), "=r"(dr[3]), "=r"(*dr6));
+}
+
+static inline void cpu_write_debug(const uint64_t dr[4], uint64_t dr6)
+{
+    __asm__ volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3; mov %4, %%dr6"
+                     :
+                     : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]), "r"(dr6));
+}
+#endif
+
+/* RDMSR and WRMSR of what may not exist: false, and nothing done, where the CPU raises #GP. Usable
+ * as soon as desc_init() has run on this CPU. */
+bool cpu_rdmsr_safe(uint32_t msr, uint64_t *value);
+bool cpu_wrmsr_safe(uint32_t msr, uint64_t value);
+
+/* Reads 8 bytes at any linear address; false where that raises #PF or #GP. */
+bool cpu_read_safe(uint64_t address, uint64_t *value);
+
+static inline uint64_t cpu_rdtsc(void)
+{
+    uint64_t low, high; /* RDTSC clears the upper halves */
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return high << 32 | low;
+}
+
+static inline void cpu_write_cr0(uint64_t v)
+{
+    __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");
+}
+
+static inline void cpu_write_cr3(uint64_t v)
+{
+    __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
+}
+
+static inline void cpu_write_cr4(uint64_t v)
+{
+    __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory");
 }
 
 static inline void cpu_pause(void)

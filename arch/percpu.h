@@ -46,12 +46,16 @@ struct cpu {
 extern struct cpu boot_cpu; /* index 0; the others come in the order of cpu_add() */
 
 /* This CPU; valid from entry.asm (boot CPU) or the trampoline (others) on. */
+#if __STDC_HOSTED__
+struct cpu *cpu_self(void); /* a unit test's */
+#else
 static inline struct cpu *cpu_self(void)
 {
     struct cpu *self;
     __asm__ volatile("movq %%gs:0, %0" : "=r"(self));
     return self;
 }
+#endif
 
 /* CPUs known, online or not; the boot CPU alone until smp_start_cpu(). */
 uint32_t cpu_count(void);

@@ -10,6 +10,19 @@
 /* VMfail of an instruction on the current VMCS: panics with what failed, where and why. */
 _Noreturn void vmx_insn_failed(const char *insn, uint32_t field, uint64_t value);
 
+enum invalidate_type { INVALIDATE_ADDRESS, INVALIDATE_SINGLE, INVALIDATE_ALL };
+
+#if __STDC_HOSTED__
+/* Unit tests have them over an array (tests/unit/fake_vmx.c). */
+uint64_t vmread(enum vmcs_field field);
+void vmwrite(enum vmcs_field field, uint64_t value);
+bool vmxon(hpa_t region);
+void vmxoff(void);
+bool vmclear(hpa_t region);
+bool vmptrld(hpa_t region);
+bool invept(enum invalidate_type type, uint64_t eptp);
+bool invvpid(enum invalidate_type type, uint16_t vpid);
+#else
 /* Any field of the current VMCS. Two instructions and a branch never taken. */
 static inline uint64_t vmread(enum vmcs_field field)
 {
@@ -63,8 +76,6 @@ static inline bool vmptrld(hpa_t region)
     return ok;
 }
 
-enum invalidate_type { INVALIDATE_ADDRESS, INVALIDATE_SINGLE, INVALIDATE_ALL };
-
 /* INVEPT: descriptor is {EPTP, 0}. */
 static inline bool invept(enum invalidate_type type, uint64_t eptp)
 {
@@ -91,3 +102,4 @@ static inline bool invvpid(enum invalidate_type type, uint16_t vpid)
                      : "memory");
     return ok;
 }
+#endif

@@ -86,19 +86,6 @@ static void set_control(struct vcpu *vcpu, const struct boot_state *in)
     vmx_flush_tlb(vcpu);
 }
 
-void vmx_read_debug(uint64_t dr[4], uint64_t *dr6)
-{
-    __asm__ volatile("mov %%dr0, %0; mov %%dr1, %1; mov %%dr2, %2; mov %%dr3, %3; mov %%dr6, %4"
-                     : "=r"(dr[0]), "=r"(dr[1]), "=r"(dr[2]), "=r"(dr[3]), "=r"(*dr6));
-}
-
-void vmx_write_debug(const uint64_t dr[4], uint64_t dr6)
-{
-    __asm__ volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3; mov %4, %%dr6"
-                     :
-                     : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]), "r"(dr6));
-}
-
 static void get_segments(struct vcpu *vcpu, struct boot_state *out)
 {
     for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
@@ -162,7 +149,7 @@ void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out)
     if ((parts & STATE_TABLES) != 0)
         get_tables(out);
     if ((parts & STATE_DEBUG) != 0) {
-        vmx_read_debug(out->dr, &out->dr6);
+        cpu_read_debug(out->dr, &out->dr6);
         out->dr7 = vmread(VMCS_GUEST_DR7);
         out->debugctl = vmread(VMCS_GUEST_DEBUGCTL);
     }
@@ -201,7 +188,7 @@ static void set_msrs(const struct boot_state *in)
 
 static void set_debug(const struct boot_state *in)
 {
-    vmx_write_debug(in->dr, in->dr6);
+    cpu_write_debug(in->dr, in->dr6); /* which stay in the CPU: the host uses none */
     vmwrite(VMCS_GUEST_DR7, in->dr7);
     vmwrite(VMCS_GUEST_DEBUGCTL, in->debugctl);
 }

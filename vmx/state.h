@@ -21,8 +21,14 @@ void vmx_set_efer(uint64_t value);
 void vmx_set_pdptes(const uint64_t pdpte[4]);
 
 /* DR0 to DR3 and DR6, which stay in the CPU: the host uses none. */
-void vmx_read_debug(uint64_t dr[4], uint64_t *dr6);
-void vmx_write_debug(const uint64_t dr[4], uint64_t dr6);
+static inline void vmx_read_debug(uint64_t dr[4], uint64_t *dr6)
+{
+    cpu_read_debug(dr, dr6);
+}
+static inline void vmx_write_debug(const uint64_t dr[4], uint64_t dr6)
+{
+    cpu_write_debug(dr, dr6);
+}
 
 static inline bool vmx_in_64bit_mode(void)
 {

@@ -230,10 +230,6 @@ extern void vmx_exit_point(void); /* vmenter.asm */
 void vmcs_set_host(void)
 {
     struct cpu *cpu = cpu_self();
-    struct table_register gdtr, idtr;
-    __asm__("sgdt %0" : "=m"(gdtr));
-    __asm__("sidt %0" : "=m"(idtr));
-
     vmwrite(VMCS_HOST_CR0, cpu_read_cr0());
     vmwrite(VMCS_HOST_CR3, cpu_read_cr3());
     vmwrite(VMCS_HOST_CR4, cpu_read_cr4());
@@ -247,8 +243,8 @@ void vmcs_set_host(void)
     vmwrite(VMCS_HOST_FS_BASE, 0);
     vmwrite(VMCS_HOST_GS_BASE, (uint64_t)cpu);
     vmwrite(VMCS_HOST_TR_BASE, (uint64_t)&cpu->tss);
-    vmwrite(VMCS_HOST_GDTR_BASE, gdtr.base);
-    vmwrite(VMCS_HOST_IDTR_BASE, idtr.base);
+    vmwrite(VMCS_HOST_GDTR_BASE, cpu_sgdt().base);
+    vmwrite(VMCS_HOST_IDTR_BASE, cpu_sidt().base);
     vmwrite(VMCS_HOST_SYSENTER_CS, 0);
     vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
     vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
