@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A VM of one vCPU under VT-x on the CPU of fake_vmx.h, for tests of vmx/: whatever schedules it is
+ * left out, and what it would be told is counted. */
+#pragma once
+
+#include "guest/vm/vcpu.h"
+#include "tests/unit/fake_vmx.h"
+#include "vmx/vcpu.h"
+
+/* What the files that test_*.c and fuzz_*.c link beside this are: see fixture_make(). */
+struct vmx_fixture {
+    struct vm vm;
+    struct vmx_vcpu v;
+    uint8_t *ram;
+    unsigned kicks, interrupts, nmis, failed_entries; /* how often; the last three by exits */
+    uint8_t interrupt;                                /* the last host interrupt's vector */
+};
+
+extern struct vmx_fixture fixture;
+
+#define FIXTURE_RAM (1ull << 20) /* bytes, from guest-physical 0 on */
+
+/* The VM, its memory mapped and its vCPU's VMCS current, in the state after a reset. assisted: the
+ * CPU virtualizes the local APIC. Takes away from fake_vmx.caps what assisted does not want. */
+void fixture_make(bool assisted);
+
+/* Gives all back; aborts if something has not been. */
+void fixture_end(void);
+
+static inline struct vcpu *fixture_vcpu(void)
+{
+    return &fixture.v.vcpu;
+}
