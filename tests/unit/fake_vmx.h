@@ -19,7 +19,7 @@ struct fake_vmx {
     bool on; /* between VMXON and VMXOFF */
     unsigned invepts, invvpids;
     uint16_t invvpid_of; /* the last one's VPID */
-    jmp_buf *escape;     /* where a refused VMREAD or VMWRITE goes; NULL: abort() */
+    jmp_buf *escape;     /* where a refused VMREAD or VMWRITE, or panic(), goes; NULL: abort() */
 };
 
 extern struct fake_vmx fake_vmx;

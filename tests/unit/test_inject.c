@@ -382,6 +382,18 @@ static void test_extint_first(void **state)
     vlapic_set_lint0(apic(), 0, false);
     assert_int_equal(enter(), INTERRUPT(0xf0));
     assert_int_equal(windows(), 0);
+    /* One by a message of the IO-APIC's is there once; behind it comes the APIC's. */
+    const struct vlapic_message message = {.destination = 0, .mode = DELIVERY_EXTINT};
+    assert_true(vlapic_write(apic(), 0xb0, 0));
+    post(0x40, false);
+    assert_true(vlapic_take(apic(), &message));
+    assert_int_equal(enter(), INTERRUPT(PIC_VECTOR));
+    assert_int_equal(windows(), PROC_INTERRUPT_WINDOW);
+    assert_int_equal(enter(), INTERRUPT(0x40));
+    assert_int_equal(windows(), 0);
+    assert_true(vlapic_take(apic(), &message));
+    assert_int_equal(enter(), INTERRUPT(PIC_VECTOR));
+    assert_int_equal(windows(), 0);
 }
 
 /* What TPR holds back comes when TPR falls to its class: the CPU exits then. */
@@ -407,6 +419,9 @@ static void test_tpr_threshold(void **state)
     /* Held back by what is in service, TPR has no say. */
     post(0x51, false);
     *tpr = 0;
+    assert_int_equal(enter(), 0);
+    assert_int_equal(vmread(VMCS_CTRL_TPR_THRESHOLD), 0);
+    *tpr = 0x40;
     assert_int_equal(enter(), 0);
     assert_int_equal(vmread(VMCS_CTRL_TPR_THRESHOLD), 0);
     *tpr = 0x60;
@@ -453,6 +468,11 @@ static void test_eoi_exits(void **state)
     assert_int_equal(enter(), 0);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(vmread(field_of(VMCS_CTRL_EOI_EXIT0, i)), expected[i]);
+    for (size_t i = 0; i < sizeof(vectors); i++)
+        post(vectors[i], false);
+    assert_int_equal(enter(), 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(vmread(field_of(VMCS_CTRL_EOI_EXIT0, i)), 0);
 }
 
 static void test_extint_beside_virtual_interrupts(void **state)

@@ -93,6 +93,7 @@ static void make_vcpu(struct vmx_vcpu *v, struct vm *vm)
     vmcs_set_host();
     const struct boot_state reset = boot_state_reset(0x50654);
     vmx_set_state(vcpu, STATE_ALL, &reset);
+    fake_vmx_set(VMCS_EXIT_IDT_VECTORING, 0);
     fake_vmx.cpu.vcpu = vcpu;
 }
 
@@ -132,6 +133,8 @@ void fixture_end(void)
 void panic(const char *format, ...)
 {
     va_list args;
+    if (fake_vmx.escape != NULL)
+        longjmp(*fake_vmx.escape, 1);
     va_start(args, format);
     fputs("panic: ", stderr);
     vfprintf(stderr, format, args);

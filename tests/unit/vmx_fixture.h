@@ -7,7 +7,6 @@
 #include "tests/unit/fake_vmx.h"
 #include "vmx/vcpu.h"
 
-/* What the files that test_*.c and fuzz_*.c link beside this are: see fixture_make(). */
 struct vmx_fixture {
     struct vm vm;
     struct vmx_vcpu v;
