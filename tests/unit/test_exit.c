@@ -520,6 +520,7 @@ static void test_cr0(void **state)
 {
     (void)state;
     set_state(boot_state_real_mode(0x7c00));
+    vmwrite(VMCS_GUEST_CR3, FIXTURE_RAM); /* no PDPTEs are looked for but under PAE paging */
     fake_vmx.invvpids = 0;
     mov_to_cr(0, 0x11);
     expect_crs(0x11, 0, 0);

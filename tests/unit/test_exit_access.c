@@ -297,6 +297,8 @@ static void test_fetch_and_walk(void **state)
     assert_int_equal(fake_exits.address, DEVICE + 8);
     violate(DEVICE, READ); /* no linear address: PDPTEs */
     assert_string_equal(fake_exits.last, "memory_walk");
+    violate(DEVICE, READ | TRANSLATED); /* a bit that means nothing then */
+    assert_string_equal(fake_exits.last, "memory_walk");
     violate(DEVICE, FETCH | LINEAR); /* the walk for a fetch */
     assert_string_equal(fake_exits.last, "memory_walk");
 }
@@ -353,6 +355,10 @@ static void test_ram(void **state)
     assert_int_equal(fixture.vm.end, VM_CRASH);
     assert_non_null(strstr(fixture.vm.end_why, "on RAM at 0x2000"));
     assert_int_equal(vcpu->stats.faults_on_ram, 1);
+    fixture.vm.end = VM_RUNS;
+    fixture.vm.memory_changes = vcpu->memory_seen = 1; /* seen, so it is no excuse */
+    violate(0x2000, READ | LINEAR | TRANSLATED);
+    assert_int_equal(fixture.vm.end, VM_CRASH);
 }
 
 /* The mappings have just been changed: the CPU shall try again by the new ones. */
@@ -360,6 +366,9 @@ static void test_memory_has_changed(void **state)
 {
     (void)state;
     fixture.vm.memory_changes = vcpu->memory_seen + 1;
+    violate(0x2000, READ | LINEAR | TRANSLATED);
+    assert_true(vcpu->attention);
+    assert_int_equal(vcpu->event.info, 0);
     fake_vmx_set(VMCS_EXIT_IDT_VECTORING, PAGE_FAULT);
     violate(0x2000, READ | LINEAR | TRANSLATED);
     assert_string_equal(fake_exits.last, "nothing");

@@ -1,0 +1,34 @@
+// link: tests/unit/vmcs_model.c tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c
+// link: vmx/exit.c vmx/exit_apic.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_event.c vmx/exit_io.c
+// link: vmx/vmcs.c vmx/vm.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
+// link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/cpu/control.c
+// link: guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/guestwalk.c guest/cpu/task.c
+// link: guest/cpu/msr_table.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c
+// link: guest/vm/vcpu_task_switch.c guest/vm/exit_memory.c guest/vm/exit_string_io.c
+// link: guest/vm/linear.c guest/vm/step.c guest/vm/breakpoint.c guest/vm/vlapic.c
+// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/pc/cpuid_policy.c
+// link: guest/pc/msr_policy.c drivers/bus/bus.c drivers/bus/timers.c mm/page_alloc.c
+// link: mm/guestmem.c mm/mtrr.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest states and exits by the fuzzer's choice: what is entered after an exit passes the checks of
+ * VM entry. */
+#include "tests/unit/vmcs_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *why;
+    if (size == 0)
+        return 0;
+    vmcs_model_start((data[0] & 1) != 0);
+    if (vmcs_model_run(data + 1, size - 1, size, &why) == MODEL_BROKEN) {
+        fprintf(stderr, "after %s: %s\n", vmcs_model_exit(), why);
+        abort();
+    }
+    vmcs_model_end();
+    return 0;
+}
