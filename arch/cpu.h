@@ -2,53 +2,10 @@
 /* The x86-64 instructions that C cannot express, one small function each. */
 #pragma once
 
+#include "arch/x86.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#define CR0_PE         (1ull << 0)
-#define CR0_MP         (1ull << 1)
-#define CR0_EM         (1ull << 2)
-#define CR0_TS         (1ull << 3)
-#define CR0_ET         (1ull << 4)
-#define CR0_NE         (1ull << 5)
-#define CR0_WP         (1ull << 16)
-#define CR0_AM         (1ull << 18)
-#define CR0_NW         (1ull << 29)
-#define CR0_CD         (1ull << 30)
-#define CR0_PG         (1ull << 31)
-#define CR4_VME        (1ull << 0)
-#define CR4_PVI        (1ull << 1)
-#define CR4_TSD        (1ull << 2)
-#define CR4_DE         (1ull << 3)
-#define CR4_PSE        (1ull << 4)
-#define CR4_PAE        (1ull << 5)
-#define CR4_MCE        (1ull << 6)
-#define CR4_PGE        (1ull << 7)
-#define CR4_PCE        (1ull << 8)
-#define CR4_OSFXSR     (1ull << 9)
-#define CR4_OSXMMEXCPT (1ull << 10)
-#define CR4_UMIP       (1ull << 11)
-#define CR4_LA57       (1ull << 12)
-#define CR4_VMXE       (1ull << 13)
-#define CR4_SMXE       (1ull << 14)
-#define CR4_FSGSBASE   (1ull << 16)
-#define CR4_PCIDE      (1ull << 17)
-#define CR4_OSXSAVE    (1ull << 18)
-#define CR4_SMEP       (1ull << 20)
-#define CR4_SMAP       (1ull << 21)
-#define CR4_PKE        (1ull << 22)
-#define EFER_SCE       (1ull << 0)
-#define EFER_LME       (1ull << 8)
-#define EFER_LMA       (1ull << 10)
-#define EFER_NXE       (1ull << 11)
-#define RFLAGS_TF      (1ull << 8)
-#define RFLAGS_IF      (1ull << 9)
-#define RFLAGS_DF      (1ull << 10)
-#define RFLAGS_RF      (1ull << 16)
-
-struct cpuid_regs {
-    uint32_t eax, ebx, ecx, edx;
-};
 
 /* The operand of LGDT, SGDT, LIDT and SIDT. */
 struct __attribute__((packed)) table_register {

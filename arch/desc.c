@@ -3,7 +3,6 @@
 #include "arch/desc.h"
 #include "arch/cpu.h"
 #include "arch/fault.h"
-#include "arch/msr.h"
 #include "arch/percpu.h"
 
 #define SEGMENT_CODE64 0x00af9b000000ffffull /* present, ring 0, code, read, accessed, L */

@@ -12,12 +12,6 @@ struct fault_frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-enum { VECTOR_DEBUG = 1, VECTOR_NMI = 2, VECTOR_BREAKPOINT = 3, VECTOR_INVALID_OPCODE = 6 };
-enum { VECTOR_DEVICE_NOT_AVAILABLE = 7, VECTOR_DOUBLE_FAULT = 8, VECTOR_INVALID_TSS = 10 };
-enum { VECTOR_NOT_PRESENT = 11, VECTOR_STACK_FAULT = 12, VECTOR_GENERAL_PROTECTION = 13 };
-enum { VECTOR_PAGE_FAULT = 14, VECTOR_X87_ERROR = 16, VECTOR_ALIGNMENT_CHECK = 17 };
-enum { VECTOR_MACHINE_CHECK = 18, VECTOR_VIRTUALIZATION = 20, VECTOR_CONTROL_PROTECTION = 21 };
-enum { VECTOR_FIRST_EXTERNAL = 32 };
 /* VECTOR_POSTED: there are posted interrupts for the guest of this CPU, which takes them by itself
  * while it runs (SDM, "Posted-Interrupt Processing"). */
 enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_POSTED = 0xf2, VECTOR_SPURIOUS = 0xff };

@@ -4,7 +4,6 @@
 #include "arch/cpu.h"
 #include "arch/fault.h"
 #include "arch/log.h"
-#include "arch/msr.h"
 #include "arch/percpu.h"
 
 #define BASE_ENABLE 0x800ull

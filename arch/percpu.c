@@ -2,7 +2,6 @@
 /* The table of CPUs, and what each turns on at start. */
 #include "arch/percpu.h"
 #include "arch/cpu.h"
-#include "arch/msr.h"
 
 #define CPUID_1_EDX_MCE       (1u << 7)
 #define CPUID_1_ECX_XSAVE     (1u << 26)

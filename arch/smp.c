@@ -5,7 +5,6 @@
 #include "arch/fault.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
-#include "arch/msr.h"
 #include "arch/panic.h"
 #include "arch/string.h"
 

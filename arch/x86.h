@@ -1,12 +1,79 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Numbers of the model-specific registers, ascending, by the SDM's names. */
+/* The constants of the x86 architecture, each once, by the SDM's names; no instruction, so that
+ * what is built for the development machine may include it. */
 #pragma once
 
 #include <stdint.h>
 
-/* IA32_PAT is left at its reset value by the host (write-back, write-through, UC-, UC, twice). */
-#define PAT_RESET_VALUE 0x0007040600070406ull
+/* Control registers, EFER and RFLAGS. */
+#define CR0_PE         (1ull << 0)
+#define CR0_MP         (1ull << 1)
+#define CR0_EM         (1ull << 2)
+#define CR0_TS         (1ull << 3)
+#define CR0_ET         (1ull << 4)
+#define CR0_NE         (1ull << 5)
+#define CR0_WP         (1ull << 16)
+#define CR0_AM         (1ull << 18)
+#define CR0_NW         (1ull << 29)
+#define CR0_CD         (1ull << 30)
+#define CR0_PG         (1ull << 31)
+#define CR4_VME        (1ull << 0)
+#define CR4_PVI        (1ull << 1)
+#define CR4_TSD        (1ull << 2)
+#define CR4_DE         (1ull << 3)
+#define CR4_PSE        (1ull << 4)
+#define CR4_PAE        (1ull << 5)
+#define CR4_MCE        (1ull << 6)
+#define CR4_PGE        (1ull << 7)
+#define CR4_PCE        (1ull << 8)
+#define CR4_OSFXSR     (1ull << 9)
+#define CR4_OSXMMEXCPT (1ull << 10)
+#define CR4_UMIP       (1ull << 11)
+#define CR4_LA57       (1ull << 12)
+#define CR4_VMXE       (1ull << 13)
+#define CR4_SMXE       (1ull << 14)
+#define CR4_FSGSBASE   (1ull << 16)
+#define CR4_PCIDE      (1ull << 17)
+#define CR4_OSXSAVE    (1ull << 18)
+#define CR4_SMEP       (1ull << 20)
+#define CR4_SMAP       (1ull << 21)
+#define CR4_PKE        (1ull << 22)
+#define EFER_SCE       (1ull << 0)
+#define EFER_LME       (1ull << 8)
+#define EFER_LMA       (1ull << 10)
+#define EFER_NXE       (1ull << 11)
+#define RFLAGS_TF      (1ull << 8)
+#define RFLAGS_IF      (1ull << 9)
+#define RFLAGS_DF      (1ull << 10)
+#define RFLAGS_RF      (1ull << 16)
 
+/* Exceptions by vector, and where those end. */
+enum exception_vector {
+    VECTOR_DEBUG = 1,
+    VECTOR_NMI = 2,
+    VECTOR_BREAKPOINT = 3,
+    VECTOR_INVALID_OPCODE = 6,
+    VECTOR_DEVICE_NOT_AVAILABLE = 7,
+    VECTOR_DOUBLE_FAULT = 8,
+    VECTOR_INVALID_TSS = 10,
+    VECTOR_NOT_PRESENT = 11,
+    VECTOR_STACK_FAULT = 12,
+    VECTOR_GENERAL_PROTECTION = 13,
+    VECTOR_PAGE_FAULT = 14,
+    VECTOR_X87_ERROR = 16,
+    VECTOR_ALIGNMENT_CHECK = 17,
+    VECTOR_MACHINE_CHECK = 18,
+    VECTOR_VIRTUALIZATION = 20,
+    VECTOR_CONTROL_PROTECTION = 21,
+    VECTOR_FIRST_EXTERNAL = 32,
+};
+
+/* What CPUID returns. */
+struct cpuid_regs {
+    uint32_t eax, ebx, ecx, edx;
+};
+
+/* Model-specific registers, ascending. */
 enum msr {
     MSR_IA32_P5_MC_ADDR = 0x0,
     MSR_IA32_P5_MC_TYPE = 0x1,
@@ -72,3 +139,6 @@ enum msr {
 #define MISC_ENABLE_RESET      (1ull << 0 | 1ull << 11 | 1ull << 12)
 #define MISC_ENABLE_FEW_LEAVES (1ull << 22)
 #define MISC_ENABLE_NO_XD      (1ull << 34)
+
+/* IA32_PAT is left at its reset value by the host (write-back, write-through, UC-, UC, twice). */
+#define PAT_RESET_VALUE 0x0007040600070406ull

@@ -4,7 +4,6 @@
 #include "arch/desc.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
-#include "arch/msr.h"
 #include "arch/panic.h"
 #include "arch/smp.h"
 #include "boot/handoff.h"

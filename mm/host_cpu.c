@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The two things in mm/ that only the host's CPU in ring 0 can do: read its MTRRs, load CR3. */
 #include "arch/cpu.h"
-#include "arch/msr.h"
 #include "mm/host_paging.h"
 #include "mm/mtrr.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Capability arithmetic: what VMX offers and lacks here, and how a control word comes about. */
 #include "vmx/caps.h"
-#include "arch/msr.h"
+#include "arch/x86.h"
 
 static struct control_caps control_caps_of(uint64_t msr)
 {

@@ -3,10 +3,9 @@
  * handlers. */
 #include "vmx/exit.h"
 
-#include "arch/cpu.h"
-#include "arch/fault.h"
 #include "arch/log.h"
 #include "arch/panic.h"
+#include "arch/x86.h"
 #include "guest/vm/step.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"

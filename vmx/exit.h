@@ -2,8 +2,7 @@
 /* VM exits: the basic reasons, what handlers answer, and the handlers that exit.c's table names. */
 #pragma once
 
-#include "arch/cpu.h"
-#include "arch/fault.h"
+#include "arch/x86.h"
 #include "vmx/insn.h"
 #include "vmx/state.h"
 #include "vmx/vcpu.h"

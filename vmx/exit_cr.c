@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* MOV to CR0 and CR4 (the bits that the guest does not own), LMSW, CLTS. */
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "guest/cpu/control.h"
 #include "vmx/exit.h"
 

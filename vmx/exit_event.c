@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Exits by events: exceptions, NMIs and interrupts of the host, triple faults. */
-#include "arch/cpu.h"
 #include "arch/fault.h"
 #include "arch/panic.h"
+#include "arch/x86.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
 #include "vmx/insn.h"

@@ -3,8 +3,7 @@
  * virtual-interrupt delivery. */
 #include "vmx/inject.h"
 
-#include "arch/cpu.h"
-#include "arch/fault.h"
+#include "arch/x86.h"
 #include "vmx/caps.h"
 #include "vmx/insn.h"
 

@@ -2,7 +2,7 @@
 /* Pieces of a guest's state as its VMCS has them, for exits. All act on the current VMCS. */
 #pragma once
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "guest/vm/linear.h"
 #include "vmx/insn.h"
 #include "vmx/vmcs.h"

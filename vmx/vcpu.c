@@ -5,7 +5,6 @@
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
-#include "arch/msr.h"
 #include "arch/panic.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"

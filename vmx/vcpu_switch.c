@@ -4,7 +4,6 @@
 #include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"
-#include "arch/msr.h"
 #include "arch/panic.h"
 #include "arch/percpu.h"
 #include "vmx/insn.h"

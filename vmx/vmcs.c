@@ -5,7 +5,6 @@
 #include "arch/cpu.h"
 #include "arch/desc.h"
 #include "arch/fault.h"
-#include "arch/msr.h"
 #include "arch/panic.h"
 #include "arch/percpu.h"
 #include "arch/string.h"

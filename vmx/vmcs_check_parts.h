@@ -2,7 +2,7 @@
 /* What the two files of the VM-entry checks share; for nobody else. */
 #pragma once
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "guest/cpu/event.h"
 #include "vmx/fields.h"
 #include "vmx/vmcs_check.h"

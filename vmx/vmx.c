@@ -3,7 +3,6 @@
 #include "vmx/vmx.h"
 #include "arch/cpu.h"
 #include "arch/log.h"
-#include "arch/msr.h"
 #include "arch/panic.h"
 #include "arch/string.h"
 #include "mm/page_alloc.h"

@@ -2,7 +2,7 @@
 /* The rules for control registers. */
 #include "guest/cpu/control.h"
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 
 #define CR3_PCID_MASK 0xfffull
 #define XCR0_X87      (1ull << 0)

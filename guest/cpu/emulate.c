@@ -2,8 +2,7 @@
 /* Carries out a decoded instruction: memory first; registers and flags once nothing can fail. */
 #include "guest/cpu/emulate.h"
 
-#include "arch/cpu.h"
-#include "arch/fault.h"
+#include "arch/x86.h"
 
 #define FLAG_CF    (1u << 0)
 #define FLAG_PF    (1u << 2)

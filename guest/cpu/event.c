@@ -2,7 +2,7 @@
 /* The rules of double and triple faults. */
 #include "guest/cpu/event.h"
 
-#include "arch/fault.h"
+#include "arch/x86.h"
 
 enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT };
 

@@ -2,8 +2,8 @@
 /* The page walk of a guest in each of its paging modes (SDM, "Paging"), every entry read once. */
 #include "guest/cpu/guestwalk.h"
 
-#include "arch/cpu.h"
 #include "arch/string.h"
+#include "arch/x86.h"
 
 #define PTE_P      (1ull << 0)
 #define PTE_W      (1ull << 1)

@@ -3,7 +3,7 @@
  * an engine reads and writes. */
 #pragma once
 
-#include "arch/msr.h"
+#include "arch/x86.h"
 
 #include <stdint.h>
 

@@ -2,7 +2,7 @@
 /* What a hardware task switch checks, saves and loads (SDM, "Task Switching"). */
 #include "guest/cpu/task.h"
 
-#include "arch/fault.h"
+#include "arch/x86.h"
 
 #define EFLAGS_NT     (1u << 14)
 #define EFLAGS_VM     (1u << 17)

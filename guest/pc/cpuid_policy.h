@@ -2,7 +2,7 @@
 /* Which of the host's CPUID facts a guest may see, and which are our own. */
 #pragma once
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "arch/status.h"
 #include "guest/cpu/cpuid_table.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Default deny: an MSR that no row here (nor vmx) opens gives #GP. */
 #include "guest/pc/msr_policy.h"
-#include "arch/msr.h"
+#include "arch/x86.h"
 
 #include <stddef.h>
 

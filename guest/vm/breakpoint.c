@@ -2,7 +2,7 @@
 /* Compares an emulated access with the guest's DR0 to DR3 (SDM, "Debug Registers"). */
 #include "guest/vm/breakpoint.h"
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 
 #define PENDING_ENABLED (1ull << 12) /* of the pending debug exceptions: one that DR7 enables */
 

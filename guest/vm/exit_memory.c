@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guest has touched device memory, or none: its instruction is emulated. */
-#include "arch/fault.h"
 #include "arch/string.h"
+#include "arch/x86.h"
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
 #include "guest/vm/exits.h"

@@ -2,9 +2,8 @@
 /* Guest-linear accesses for the emulator: translation by guestwalk, then RAM or the bus. */
 #include "guest/vm/linear.h"
 
-#include "arch/cpu.h"
-#include "arch/fault.h"
 #include "arch/string.h"
+#include "arch/x86.h"
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
 

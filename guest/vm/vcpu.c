@@ -4,8 +4,6 @@
 #include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"
-#include "arch/fault.h"
-#include "arch/msr.h"
 #include "arch/percpu.h"
 #include "guest/vm/sched.h"
 #include "mm/page_alloc.h"

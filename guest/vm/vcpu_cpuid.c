@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* CPUID, where its answer depends on the subleaf or on the vCPU's state. */
-#include "arch/cpu.h"
-#include "arch/msr.h"
+#include "arch/x86.h"
 #include "guest/vm/vcpu.h"
 
 #define APIC_BASE_EN (1ull << 11)

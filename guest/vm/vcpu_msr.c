@@ -2,7 +2,6 @@
 /* RDMSR, WRMSR and XSETBV: the VM's table, and the MSRs of which each vCPU has its own, in the
  * engine, in the local APIC or in struct vcpu. */
 #include "arch/cpu.h"
-#include "arch/msr.h"
 #include "guest/cpu/control.h"
 #include "guest/vm/vcpu.h"
 

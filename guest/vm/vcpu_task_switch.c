@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A hardware task switch: the vCPU's registers for guest/cpu/task.c and back, and the event that
  * came through a task gate. */
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "guest/cpu/control.h"
 #include "guest/cpu/task.h"
 #include "guest/vm/linear.h"

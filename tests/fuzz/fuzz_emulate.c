@@ -2,8 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as an instruction on device memory, in any mode, with any registers and segments: what
  * faults has changed nothing, and what does not has touched only what was translated. */
-#include "arch/cpu.h"
-#include "arch/fault.h"
+#include "arch/x86.h"
 #include "guest/cpu/emulate.h"
 
 #include <stdlib.h>

@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "arch/cpu.h"
-#include "arch/fault.h"
 #include "guest/cpu/emulate.h"
 
 struct native {

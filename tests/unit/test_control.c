@@ -3,7 +3,7 @@
 /* Control registers, against the SDM's pages of MOV to CR, WRMSR and XSETBV. */
 #include "guest/cpu/control.h"
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "guest/cpu/guestwalk.h"
 
 #define MEM_BYTES 0x40000

@@ -3,7 +3,7 @@
 /* The checks of VM entry in software: valid VMCSs pass, and each single corruption is named. */
 #include "vmx/vmcs_check.h"
 
-#include "arch/cpu.h"
+#include "arch/x86.h"
 #include "vmx/fields.h"
 
 #include <setjmp.h>

@@ -3,7 +3,6 @@
  * The UEFI loader carries this in the hypervisor's place: what it loads and hands over is the same.
  * Hides how firmware leaves a machine: devices, interrupts and other CPUs are put to rest here. */
 #include "arch/cpu.h"
-#include "arch/msr.h"
 #include "boot/handoff.h"
 
 #define APIC_PAGE    0xfee00000u
