@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The hypervisor's ELF file, embedded in this program: loads it, maps it, enters it. */
+#include "arch/addr.h"
+#include "arch/x86.h"
 #include "boot/efi_loader.h"
 
 #include <elf.h>
 
-#define SIZE_2M    (2ull << 20)
-#define SIZE_1G    (1ull << 30)
 #define HIGH_512G  0xffffff8000000000ull /* what the last entry of a PML4 maps */
 #define ENTRIES    512u
-#define TABLE      3u    /* page-table entry: present, writable */
-#define LARGE_PAGE 0x83u /* the same, and a page of 2 MiB (SDM: Paging, 4-Level Paging) */
-#define CR4_LA57   (1ull << 12)
+#define TABLE      (PTE_P | PTE_W)
+#define LARGE_PAGE (TABLE | PTE_PS)
 
 extern const uint8_t nadir_elf_start[] __attribute__((visibility("hidden")));
 extern const uint8_t nadir_elf_end[] __attribute__((visibility("hidden")));
@@ -48,17 +47,17 @@ static bool image_measure(const Elf64_Ehdr *elf, uint64_t size, struct span *out
         out->low = s->p_vaddr < out->low ? s->p_vaddr : out->low;
         out->high = s->p_vaddr + s->p_memsz > out->high ? s->p_vaddr + s->p_memsz : out->high;
     }
-    return out->low < out->high && out->low % SIZE_2M == 0 &&
-           out->low / SIZE_1G == (out->high - 1) / SIZE_1G && elf->e_entry >= out->low &&
+    return out->low < out->high && out->low % PAGE_SIZE_2M == 0 &&
+           out->low / PAGE_SIZE_1G == (out->high - 1) / PAGE_SIZE_1G && elf->e_entry >= out->low &&
            elf->e_entry < out->high;
 }
 
 /* 2 MiB-aligned pages, by allocating too many and giving back what is before and behind. */
 static uint64_t alloc_aligned(struct loader *l, uint64_t bytes)
 {
-    uint64_t slack = SIZE_2M - EFI_PAGE_SIZE;
+    uint64_t slack = PAGE_SIZE_2M - EFI_PAGE_SIZE;
     uint64_t base = (uint64_t)loader_alloc(l, bytes + slack, LOADER_BELOW_4G);
-    uint64_t aligned = (base + slack) & ~(SIZE_2M - 1);
+    uint64_t aligned = (base + slack) & ~(PAGE_SIZE_2M - 1);
     uint64_t before = (aligned - base) / EFI_PAGE_SIZE;
     if (base == 0)
         return 0;
@@ -108,7 +107,8 @@ bool image_map(struct loader *l)
         return loader_refuse(L"the firmware uses 5-level paging, which is not supported yet");
     if (!memory_prepare(l, &ram_end))
         return false;
-    uint64_t gigabytes = ram_end < 4 * SIZE_1G ? 4 : (ram_end + SIZE_1G - 1) / SIZE_1G;
+    uint64_t gigabytes =
+        ram_end < 4 * PAGE_SIZE_1G ? 4 : (ram_end + PAGE_SIZE_1G - 1) / PAGE_SIZE_1G;
     uint64_t pointers = (gigabytes + ENTRIES - 1) / ENTRIES;
     if (pointers >= ENTRIES / 2)
         return loader_refuse(L"more memory than 4-level paging can map");
@@ -123,11 +123,11 @@ bool image_map(struct loader *l)
     for (uint64_t i = 0; i < gigabytes; i++)
         pdpt[i] = (uint64_t)(pd + i * ENTRIES) | TABLE;
     for (uint64_t i = 0; i < gigabytes * ENTRIES; i++)
-        pd[i] = i * SIZE_2M | LARGE_PAGE;
+        pd[i] = i * PAGE_SIZE_2M | LARGE_PAGE;
     pml4[ENTRIES - 1] = (uint64_t)high_pdpt | TABLE;
-    high_pdpt[l->link_base / SIZE_1G % ENTRIES] = (uint64_t)high_pd | TABLE;
-    for (uint64_t at = 0; at < h->image_bytes; at += SIZE_2M)
-        high_pd[(l->link_base + at) / SIZE_2M % ENTRIES] = (h->image_base + at) | LARGE_PAGE;
+    high_pdpt[l->link_base / PAGE_SIZE_1G % ENTRIES] = (uint64_t)high_pd | TABLE;
+    for (uint64_t at = 0; at < h->image_bytes; at += PAGE_SIZE_2M)
+        high_pd[(l->link_base + at) / PAGE_SIZE_2M % ENTRIES] = (h->image_base + at) | LARGE_PAGE;
     l->page_tables = (uint64_t)pml4;
     return true;
 }

@@ -2,14 +2,15 @@
 /* The handoff's list of memory regions, built from a map that may be odd or too long. */
 #include "boot/efi_regions.h"
 
+#include "arch/addr.h"
+
 #include <stdbool.h>
 
-#define PAGE      4096ull
 #define ALL_PAGES (1ull << 40) /* of 52 address bits */
 
 static uint64_t region_end(const struct handoff_region *r)
 {
-    return r->base + r->pages * PAGE;
+    return r->base + r->pages * PAGE_SIZE;
 }
 
 /* Makes room for one more by forgetting the smallest free region, if it is smaller than `pages`. */
@@ -33,18 +34,19 @@ static bool region_evict(struct handoff *h, uint64_t pages)
 void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_kind kind)
 {
     struct handoff_region *last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;
-    if (base / PAGE >= ALL_PAGES || pages == 0)
+    if (base / PAGE_SIZE >= ALL_PAGES || pages == 0)
         return;
-    base &= ~(PAGE - 1);
-    uint64_t end = pages > ALL_PAGES - base / PAGE ? ALL_PAGES * PAGE : base + pages * PAGE;
+    base &= ~(PAGE_SIZE - 1);
+    uint64_t end =
+        pages > ALL_PAGES - base / PAGE_SIZE ? ALL_PAGES * PAGE_SIZE : base + pages * PAGE_SIZE;
     if (base == 0 && kind == REGION_FREE) { /* so that address 0 is never memory to be used */
         regions_add(h, 0, 1, REGION_RESERVED);
-        regions_add(h, PAGE, pages - 1, REGION_FREE);
+        regions_add(h, PAGE_SIZE, pages - 1, REGION_FREE);
         return;
     }
     if (last != 0 && base < region_end(last)) {
         if (last->kind == REGION_FREE && kind != REGION_FREE) {
-            last->pages = (base - last->base) / PAGE;
+            last->pages = (base - last->base) / PAGE_SIZE;
             if (last->pages == 0)
                 h->region_count--;
         } else {
@@ -53,7 +55,7 @@ void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_k
     }
     if (end <= base)
         return;
-    pages = (end - base) / PAGE;
+    pages = (end - base) / PAGE_SIZE;
     last = h->region_count > 0 ? &h->region[h->region_count - 1] : 0;
     if (last != 0 && last->kind == kind && region_end(last) == base) {
         last->pages += pages;
