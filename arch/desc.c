@@ -5,8 +5,8 @@
 #include "arch/fault.h"
 #include "arch/percpu.h"
 
-#define SEGMENT_CODE64 0x00af9b000000ffffull /* present, ring 0, code, read, accessed, L */
-#define SEGMENT_DATA   0x00cf93000000ffffull /* present, ring 0, data, write, accessed */
+#define DESCRIPTOR_CODE64 0x00af9b000000ffffull /* present, ring 0, code, read, accessed, L */
+#define DESCRIPTOR_DATA   0x00cf93000000ffffull /* present, ring 0, data, write, accessed */
 
 /* SDM, "64-Bit IDT Gate Descriptors". */
 struct gate {
@@ -66,11 +66,10 @@ void desc_init(struct cpu *cpu)
     cpu->tss = (struct tss){.io_map_base = sizeof(struct tss)}; /* no I/O map */
     for (unsigned i = 0; i < CPU_IST_COUNT; i++)
         cpu->tss.ist[i] = cpu->memory.ist_top[i];
-    cpu->gdt[DESC_CODE / 8] = SEGMENT_CODE64;
-    cpu->gdt[DESC_DATA / 8] = SEGMENT_DATA;
+    cpu->gdt[DESC_CODE / 8] = DESCRIPTOR_CODE64;
+    cpu->gdt[DESC_DATA / 8] = DESCRIPTOR_DATA;
     cpu->gdt[DESC_TSS / 8] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 |
-                             0x89ull << 40 | /* present, available 64-bit TSS */
-                             (tss >> 24 & 0xff) << 56;
+                             (uint64_t)SEGMENT_TSS << 40 | (tss >> 24 & 0xff) << 56;
     cpu->gdt[DESC_TSS / 8 + 1] = tss >> 32;
     if (cpu->index == 0)
         fill_idt();

@@ -6,12 +6,6 @@
 #include "arch/log.h"
 #include "arch/percpu.h"
 
-#define BASE_ENABLE 0x800ull
-#define BASE_X2APIC 0x400ull
-#define BASE_FIELD  0xffffff000ull
-
-#define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
-
 enum { REG_ID = 0x20, REG_VERSION = 0x30, REG_TPR = 0x80, REG_EOI = 0xb0, REG_SPURIOUS = 0xf0 };
 enum { REG_ICR_LOW = 0x300, REG_ICR_HIGH = 0x310 };
 enum { REG_LVT_CMCI = 0x2f0, REG_LVT_TIMER = 0x320, REG_LVT_THERMAL = 0x330, REG_LVT_PERF = 0x340 };
@@ -55,15 +49,15 @@ static void select_mode(void)
 {
     uint64_t base = cpu_rdmsr(MSR_IA32_APIC_BASE);
     if (cpu_self()->index == 0) {
-        x2apic = (base & BASE_ENABLE) && (base & BASE_X2APIC);
-        mmio = base & BASE_FIELD;
+        x2apic = (base & APIC_BASE_ENABLE) && (base & APIC_BASE_X2APIC);
+        mmio = base & APIC_BASE_ADDRESS;
         cpu_out8(0x21, 0xff); /* both 8259s: nothing of theirs is used by the host */
         cpu_out8(0xa1, 0xff);
     }
-    if (!(base & BASE_ENABLE))
-        cpu_wrmsr(MSR_IA32_APIC_BASE, base |= BASE_ENABLE);
-    if (x2apic && !(base & BASE_X2APIC))
-        cpu_wrmsr(MSR_IA32_APIC_BASE, base | BASE_X2APIC);
+    if (!(base & APIC_BASE_ENABLE))
+        cpu_wrmsr(MSR_IA32_APIC_BASE, base |= APIC_BASE_ENABLE);
+    if (x2apic && !(base & APIC_BASE_X2APIC))
+        cpu_wrmsr(MSR_IA32_APIC_BASE, base | APIC_BASE_X2APIC);
 }
 
 static void set_timer_mode(void)

@@ -3,14 +3,6 @@
 #include "arch/percpu.h"
 #include "arch/cpu.h"
 
-#define CPUID_1_EDX_MCE       (1u << 7)
-#define CPUID_1_ECX_XSAVE     (1u << 26)
-#define CPUID_7_EBX_SMEP      (1u << 7)
-#define CPUID_7_EBX_SMAP      (1u << 20)
-#define CPUID_7_ECX_UMIP      (1u << 2)
-#define CPUID_7_ECX_PKU       (1u << 3)
-#define CPUID_80000001_EDX_NX (1u << 20)
-
 /* The boot CPU needs these before there is a page allocator. */
 static uint8_t boot_ist[CPU_IST_COUNT][CPU_IST_STACK_BYTES] __attribute__((aligned(16)));
 extern uint8_t boot_stack_top[]; /* entry.asm */

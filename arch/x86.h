@@ -42,10 +42,86 @@
 #define EFER_LME       (1ull << 8)
 #define EFER_LMA       (1ull << 10)
 #define EFER_NXE       (1ull << 11)
+#define RFLAGS_CF      (1ull << 0)
+#define RFLAGS_FIXED   (1ull << 1) /* always set */
+#define RFLAGS_PF      (1ull << 2)
+#define RFLAGS_AF      (1ull << 4)
+#define RFLAGS_ZF      (1ull << 6)
+#define RFLAGS_SF      (1ull << 7)
 #define RFLAGS_TF      (1ull << 8)
 #define RFLAGS_IF      (1ull << 9)
 #define RFLAGS_DF      (1ull << 10)
+#define RFLAGS_OF      (1ull << 11)
+#define RFLAGS_NT      (1ull << 14)
 #define RFLAGS_RF      (1ull << 16)
+#define RFLAGS_VM      (1ull << 17)
+#define RFLAGS_AC      (1ull << 18)
+#define RFLAGS_DEFINED 0x3f7fd7ull
+
+/* State components, in XCR0 and CPUID leaf 0xD. */
+#define XCR0_X87    (1ull << 0)
+#define XCR0_SSE    (1ull << 1)
+#define XCR0_AVX    (1ull << 2)
+#define XCR0_AVX512 (7ull << 5)
+#define XCR0_PKRU   (1ull << 9)
+
+/* Debug registers, IA32_DEBUGCTL, and what the VMCS has as pending debug exceptions. */
+#define DR6_BREAKPOINTS 0xfull /* B0 to B3 */
+#define DR6_BT          (1ull << 15)
+/* Active low, and never reported here: a bus lock, a transaction that is debugged. */
+#define DR6_SET_BY_DB         (1ull << 11 | 1ull << 16)
+#define DR6_RESET             0xffff0ff0ull
+#define DR7_LOCAL             0x155ull /* L0 to L3 and LE */
+#define DR7_GD                (1ull << 13)
+#define DR7_RESET             0x400ull
+#define DEBUGCTL_BTF          (1ull << 1)
+#define PENDING_DEBUG_ENABLED (1ull << 12) /* one of B0 to B3 that DR7 enables */
+#define PENDING_DEBUG_BS      (1ull << 14)
+
+/* Entries of page tables. */
+#define PTE_P       (1ull << 0)
+#define PTE_W       (1ull << 1)
+#define PTE_U       (1ull << 2)
+#define PTE_A       (1ull << 5)
+#define PTE_D       (1ull << 6)
+#define PTE_PS      (1ull << 7)  /* a large page */
+#define PTE_PAT     (1ull << 12) /* of a large page */
+#define PTE_ADDRESS 0x000ffffffffff000ull
+#define PTE_NX      (1ull << 63)
+
+/* Access rights of a segment as the VMCS holds them (SDM, "Guest Register State"): bits 23:8 of the
+ * upper half of its descriptor, but for the limit. Without S, the type is a system segment's. */
+#define ACCESS_TYPE        0xfu
+#define ACCESS_ACCESSED    (1u << 0)
+#define ACCESS_WRITABLE    (1u << 1) /* of code: readable */
+#define ACCESS_EXPAND_DOWN (1u << 2) /* of code: conforming */
+#define ACCESS_CODE        (1u << 3)
+#define ACCESS_TSS_BUSY    (1u << 1)
+#define ACCESS_TSS32       (1u << 3)
+#define ACCESS_S           (1u << 4)
+#define ACCESS_DPL_SHIFT   5
+#define ACCESS_P           (1u << 7)
+#define ACCESS_L           (1u << 13)
+#define ACCESS_DB          (1u << 14)
+#define ACCESS_G           (1u << 15)
+#define ACCESS_UNUSABLE    (1u << 16)
+
+static inline uint32_t access_dpl(uint32_t access)
+{
+    return access >> ACCESS_DPL_SHIFT & 3;
+}
+
+/* Whole ones. */
+#define SEGMENT_CODE64   0xa09bu /* present, accessed, execute/read, L, G */
+#define SEGMENT_CODE32   0xc09bu /* the same with D/B instead of L */
+#define SEGMENT_DATA32   0xc093u /* present, accessed, read/write, D/B, G */
+#define SEGMENT_CODE16   0x009bu /* the same with 64 KiB, as after reset */
+#define SEGMENT_DATA16   0x0093u
+#define SEGMENT_VM86     0x00f3u
+#define SEGMENT_LDT      0x0082u
+#define SEGMENT_TSS      0x0089u
+#define SEGMENT_TSS_BUSY 0x008bu /* VM entry demands a busy TSS */
+#define SEGMENT_UNUSABLE ACCESS_UNUSABLE
 
 /* Exceptions by vector, and where those end. */
 enum exception_vector {
@@ -68,10 +144,49 @@ enum exception_vector {
     VECTOR_FIRST_EXTERNAL = 32,
 };
 
-/* What CPUID returns. */
+/* What CPUID returns, and features by leaf and register. */
 struct cpuid_regs {
     uint32_t eax, ebx, ecx, edx;
 };
+
+#define CPUID_1_ECX_VMX               (1u << 5)
+#define CPUID_1_ECX_PCID              (1u << 17)
+#define CPUID_1_ECX_X2APIC            (1u << 21)
+#define CPUID_1_ECX_TSC_DEADLINE      (1u << 24)
+#define CPUID_1_ECX_XSAVE             (1u << 26)
+#define CPUID_1_ECX_OSXSAVE           (1u << 27)
+#define CPUID_1_ECX_HYPERVISOR        (1u << 31)
+#define CPUID_1_EDX_VME               (1u << 1)
+#define CPUID_1_EDX_DE                (1u << 2)
+#define CPUID_1_EDX_PSE               (1u << 3)
+#define CPUID_1_EDX_TSC               (1u << 4)
+#define CPUID_1_EDX_PAE               (1u << 6)
+#define CPUID_1_EDX_MCE               (1u << 7)
+#define CPUID_1_EDX_APIC              (1u << 9)
+#define CPUID_1_EDX_MTRR              (1u << 12)
+#define CPUID_1_EDX_PGE               (1u << 13)
+#define CPUID_1_EDX_FXSR              (1u << 24)
+#define CPUID_1_EDX_SSE               (1u << 25)
+#define CPUID_7_EBX_FSGSBASE          (1u << 0)
+#define CPUID_7_EBX_TSC_ADJUST        (1u << 1)
+#define CPUID_7_EBX_SMEP              (1u << 7)
+#define CPUID_7_EBX_INVPCID           (1u << 10)
+#define CPUID_7_EBX_SMAP              (1u << 20)
+#define CPUID_7_ECX_UMIP              (1u << 2)
+#define CPUID_7_ECX_PKU               (1u << 3)
+#define CPUID_7_ECX_OSPKE             (1u << 4)
+#define CPUID_7_ECX_LA57              (1u << 16)
+#define CPUID_7_ECX_RDPID             (1u << 22)
+#define CPUID_7_EDX_IBRS              (1u << 26) /* and IBPB */
+#define CPUID_7_EDX_FLUSH_L1D         (1u << 28)
+#define CPUID_7_EDX_ARCH_CAPABILITIES (1u << 29)
+#define CPUID_D1_EAX_XSAVEC           (1u << 1)
+#define CPUID_D1_EAX_XSAVES           (1u << 3)
+#define CPUID_80000001_EDX_SYSCALL    (1u << 11)
+#define CPUID_80000001_EDX_NX         (1u << 20)
+#define CPUID_80000001_EDX_1G         (1u << 26)
+#define CPUID_80000001_EDX_RDTSCP     (1u << 27)
+#define CPUID_80000001_EDX_LM         (1u << 29)
 
 /* Model-specific registers, ascending. */
 enum msr {
@@ -140,5 +255,26 @@ enum msr {
 #define MISC_ENABLE_FEW_LEAVES (1ull << 22)
 #define MISC_ENABLE_NO_XD      (1ull << 34)
 
-/* IA32_PAT is left at its reset value by the host (write-back, write-through, UC-, UC, twice). */
+#define APIC_BASE_BSP     (1ull << 8)
+#define APIC_BASE_X2APIC  (1ull << 10)
+#define APIC_BASE_ENABLE  (1ull << 11)
+#define APIC_BASE_ADDRESS 0xffffff000ull
+
+#define FEATURE_CONTROL_LOCK (1ull << 0)
+#define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */
+
+/* IA32_ARCH_CAPABILITIES: what this CPU does not suffer from. */
+#define ARCH_CAPABILITIES_RDCL_NO        (1ull << 0)
+#define ARCH_CAPABILITIES_SKIP_L1DFL     (1ull << 3)
+#define ARCH_CAPABILITIES_PSCHANGE_MC_NO (1ull << 6)
+
+/* IA32_MTRRCAP, IA32_MTRR_DEF_TYPE, IA32_MTRR_PHYSMASKn. */
+#define MTRR_CAP_COUNT        0xffull /* variable ones */
+#define MTRR_CAP_FIXED        (1ull << 8)
+#define MTRR_CAP_WC           (1ull << 10)
+#define MTRR_DEF_FIXED_ENABLE (1ull << 10)
+#define MTRR_DEF_ENABLE       (1ull << 11)
+#define MTRR_MASK_VALID       (1ull << 11)
+
+/* IA32_PAT after reset: write-back, write-through, UC-, UC, twice. The host leaves it so. */
 #define PAT_RESET_VALUE 0x0007040600070406ull

@@ -25,8 +25,6 @@ extern uint8_t __text_start[], __text_end[], __rodata_start[], __rodata_end[], _
     __data_end[];                  /* boot/nadir.ld */
 extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 
-#define CPUID_80000001_EDX_1G (1u << 26)
-
 /* What executes the VMs. */
 static const struct engine *const engine = &vmx_engine;
 

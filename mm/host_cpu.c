@@ -4,8 +4,6 @@
 #include "mm/host_paging.h"
 #include "mm/mtrr.h"
 
-#define CPUID_1_EDX_MTRR (1u << 12)
-
 void mtrr_read(struct mtrr_state *out)
 {
     static const uint32_t first[] = {MSR_IA32_MTRR_FIX64K_00000, MSR_IA32_MTRR_FIX16K_80000,
@@ -17,9 +15,9 @@ void mtrr_read(struct mtrr_state *out)
         return;
     out->capability = cpu_rdmsr(MSR_IA32_MTRRCAP);
     out->default_type = cpu_rdmsr(MSR_IA32_MTRR_DEF_TYPE);
-    for (unsigned i = 0; i < MTRR_FIXED_COUNT && (out->capability & (1u << 8)); i++)
+    for (unsigned i = 0; i < MTRR_FIXED_COUNT && (out->capability & MTRR_CAP_FIXED); i++)
         out->fixed[i] = cpu_rdmsr(i < 3 ? first[i] : MSR_IA32_MTRR_FIX4K_C0000 + i - 3);
-    uint32_t count = out->capability & 0xff;
+    uint32_t count = out->capability & MTRR_CAP_COUNT;
     out->variable_count = count < MTRR_MAX_VARIABLE ? count : MTRR_MAX_VARIABLE;
     for (uint32_t i = 0; i < out->variable_count; i++) {
         out->variable[i].base = cpu_rdmsr(MSR_IA32_MTRR_PHYSBASE0 + 2 * i);

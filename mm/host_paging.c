@@ -4,12 +4,6 @@
 #include "arch/log.h"
 #include "mm/table.h"
 
-#define PTE_P    (1ull << 0)
-#define PTE_W    (1ull << 1)
-#define PTE_A    (1ull << 5)
-#define PTE_D    (1ull << 6)
-#define PTE_PS   (1ull << 7)
-#define PTE_NX   (1ull << 63)
 #define FOUR_GIB (1ull << 32)
 
 /* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */

@@ -2,13 +2,11 @@
 /* The type of one address, and how far it reaches (SDM, "Memory Type Range Registers"). */
 #include "mm/mtrr.h"
 
+#include "arch/x86.h"
+
 #include <stdbool.h>
 
-#define DEF_TYPE_FIXED_ENABLE (1ull << 10)
-#define DEF_TYPE_ENABLE       (1ull << 11)
-#define MASK_VALID            (1ull << 11)
-#define CAPABILITY_FIXED      (1ull << 8)
-#define FIXED_END             (1ull << 20)
+#define FIXED_END (1ull << 20)
 
 static uint64_t lower(uint64_t a, uint64_t b)
 {
@@ -68,15 +66,15 @@ static enum memory_type combine(enum memory_type a, enum memory_type b)
 
 static enum memory_type type_at(const struct mtrr_state *m, uint64_t at, uint64_t *end)
 {
-    if ((m->default_type & DEF_TYPE_ENABLE) == 0)
+    if ((m->default_type & MTRR_DEF_ENABLE) == 0)
         return MEMORY_UC;
-    bool fixed = (m->capability & CAPABILITY_FIXED) && (m->default_type & DEF_TYPE_FIXED_ENABLE);
+    bool fixed = (m->capability & MTRR_CAP_FIXED) && (m->default_type & MTRR_DEF_FIXED_ENABLE);
     if (fixed && at < FIXED_END)
         return fixed_type(m, at, end);
     enum memory_type type = MEMORY_MIXED; /* none yet */
     for (uint32_t i = 0; i < m->variable_count && i < MTRR_MAX_VARIABLE; i++) {
         const struct mtrr_variable *v = &m->variable[i];
-        if ((v->mask & MASK_VALID) && variable_match(m, v, at, end))
+        if ((v->mask & MTRR_MASK_VALID) && variable_match(m, v, at, end))
             type = combine(type, decode_type(v->base));
     }
     return type == MEMORY_MIXED ? decode_type(m->default_type) : type;

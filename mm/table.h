@@ -3,10 +3,10 @@
 #pragma once
 
 #include "arch/addr.h"
+#include "arch/x86.h"
 
 #define TABLE_ENTRIES   512
 #define TABLE_TOP_LEVEL 4
-#define TABLE_ADDRESS   0x000ffffffffff000ull /* in an entry */
 
 static inline uint64_t table_level_bytes(unsigned level) /* that one entry maps */
 {
@@ -15,7 +15,7 @@ static inline uint64_t table_level_bytes(unsigned level) /* that one entry maps 
 
 static inline uint64_t *table_of(uint64_t entry)
 {
-    return hpa_to_ptr(hpa(entry & TABLE_ADDRESS));
+    return hpa_to_ptr(hpa(entry & PTE_ADDRESS));
 }
 
 static inline uint64_t *table_entry(uint64_t *table, uint64_t address, unsigned level)

@@ -39,7 +39,7 @@ enum status ept_init(struct ept *ept, const struct ept_caps *caps)
     uint64_t root;
     enum status s = add_table(ept, &root);
     if (s == OK)
-        ept->root = hpa(root & TABLE_ADDRESS);
+        ept->root = hpa(root & PTE_ADDRESS);
     return s;
 }
 
@@ -48,7 +48,7 @@ static void free_tables(struct ept *ept, hpa_t table, unsigned level)
     const uint64_t *entry = hpa_to_ptr(table);
     for (unsigned i = 0; i < TABLE_ENTRIES && level > 1; i++)
         if (has_table(entry[i], level))
-            free_tables(ept, hpa(entry[i] & TABLE_ADDRESS), level - 1);
+            free_tables(ept, hpa(entry[i] & PTE_ADDRESS), level - 1);
     page_free(table, 1);
     ept->table_pages--;
 }
@@ -162,21 +162,21 @@ enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perm
     uint64_t *entry = find_leaf(ept, guest.v, &level);
     if (*entry == 0 || level != 1)
         return ERR_BAD_INPUT;
-    replace_leaf(ept, entry, level, (*entry & ~(TABLE_ADDRESS | PERMS)) | host.v | perms);
+    replace_leaf(ept, entry, level, (*entry & ~(PTE_ADDRESS | PERMS)) | host.v | perms);
     return OK;
 }
 
 /* Whether a present entry makes the CPU report an EPT misconfiguration. */
 static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level)
 {
-    uint64_t reserved = TABLE_ADDRESS & ~((1ull << ept->caps.phys_bits) - 1);
+    uint64_t reserved = PTE_ADDRESS & ~((1ull << ept->caps.phys_bits) - 1);
     bool leaf = is_leaf(entry, level);
     if (level == TABLE_TOP_LEVEL)
         reserved |= 0xf8;
     else if (!leaf)
         reserved |= 0x78;
     else if (level > 1)
-        reserved |= (table_level_bytes(level) - 1) & TABLE_ADDRESS;
+        reserved |= (table_level_bytes(level) - 1) & PTE_ADDRESS;
     if ((entry & reserved) != 0 || !perms_are_valid((unsigned)(entry & PERMS)))
         return false;
     if (!leaf || level == TABLE_TOP_LEVEL)
@@ -203,7 +203,7 @@ static bool check_table(struct walk *w, hpa_t base, unsigned level, uint64_t gue
         }
         if (is_leaf(entry, level))
             w->leaves[level - 1]++;
-        else if (!check_table(w, hpa(entry & TABLE_ADDRESS), level - 1, at))
+        else if (!check_table(w, hpa(entry & PTE_ADDRESS), level - 1, at))
             return false;
     }
     return true;

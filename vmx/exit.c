@@ -11,8 +11,6 @@
 #include "vmx/insn.h"
 
 #define REASON_FAILED_ENTRY (1u << 31)
-#define PENDING_DEBUG_BS    (1ull << 14)
-#define DEBUGCTL_BTF        (1ull << 1)
 
 /* Nothing to do: inject_prepare() looks at what the guest now can take. */
 static enum exit_action exit_look_again(struct vcpu *vcpu)

@@ -13,7 +13,7 @@ static struct control_state read_control(const struct vcpu *vcpu)
         .cr3 = vmread(VMCS_GUEST_CR3),
         .cr4 = vmx_guest_cr4(vcpu->vm),
         .efer = vmread(VMCS_GUEST_EFER),
-        .cs_long = (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0,
+        .cs_long = (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_L) != 0,
         .tss_is_286 = (vmread(VMCS_GUEST_TR_ACCESS) & 8) == 0,
     };
 }

@@ -8,7 +8,6 @@
 #include "vmx/insn.h"
 
 /* Active low, and not what is reflected here: a bus lock, a transaction that is debugged. */
-#define DR6_SET_BY_DB (1ull << 11 | 1ull << 16)
 
 /* #DB is intercepted before DR6 and DR7 have changed (SDM, "Exit Qualification for Debug
  * Exceptions"). */

@@ -8,8 +8,6 @@
 #include "vmx/vmcs.h"
 
 /* CS.L in the access-rights format. It counts in IA-32e mode only. CS.D, too. */
-#define ACCESS_LONG (1u << 13)
-#define ACCESS_BIG  (1u << 14)
 
 /* CR0 and CR4 as the guest reads them; and written, with what VMX adds. */
 uint64_t vmx_guest_cr0(void);
@@ -32,7 +30,7 @@ static inline void vmx_write_debug(const uint64_t dr[4], uint64_t dr6)
 
 static inline bool vmx_in_64bit_mode(void)
 {
-    return (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_LONG) != 0 &&
+    return (vmread(VMCS_GUEST_CS_ACCESS) & ACCESS_L) != 0 &&
            (vmread(VMCS_GUEST_EFER) & EFER_LMA) != 0;
 }
 
@@ -60,8 +58,8 @@ static inline void vmx_view_linear(struct linear *linear, struct vcpu *vcpu)
     linear->debug_hits = 0;
     linear->expected = 0;
     linear->mode = INSN_64;
-    if ((linear->paging.efer & EFER_LMA) == 0 || (cs_access & ACCESS_LONG) == 0) {
-        linear->mode = (cs_access & ACCESS_BIG) != 0 ? INSN_32 : INSN_16;
+    if ((linear->paging.efer & EFER_LMA) == 0 || (cs_access & ACCESS_L) == 0) {
+        linear->mode = (cs_access & ACCESS_DB) != 0 ? INSN_32 : INSN_16;
         linear->cs_base = vmread(VMCS_GUEST_CS_BASE);
     }
     if ((linear->paging.cr4 & (CR4_PAE | CR4_PKE)) != CR4_PAE ||

@@ -8,9 +8,6 @@
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 
-#define APIC_BASE_X2APIC (1ull << 10)
-#define APIC_BASE_ENABLE (1ull << 11)
-
 enum status vmx_vm_create(struct vm *vm)
 {
     hpa_t page;

@@ -3,16 +3,8 @@
  * State Area". */
 #include "vmx/vmcs_check_parts.h"
 
-#define RFLAGS_VM       (1ull << 17)
-#define DEBUGCTL_BTF    (1ull << 1)
-#define ACCESS_S        (1u << 4)
-#define ACCESS_P        (1u << 7)
-#define ACCESS_L        (1u << 13)
-#define ACCESS_DB       (1u << 14)
-#define ACCESS_G        (1u << 15)
-#define ACCESS_UNUSABLE (1u << 16)
-#define BLOCKED_BY_SMI  (1u << 2)
-#define BLOCKED         (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)
+#define BLOCKED_BY_SMI (1u << 2)
+#define BLOCKED        (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)
 
 enum activity { ACTIVE, HLT, SHUTDOWN, WAIT_FOR_SIPI };
 
@@ -232,7 +224,7 @@ static void check_rip_and_rflags(struct check *c)
                      bits == 57 ? "bits 63:57 all equal" : "bits 63:48 all equal");
     else
         check_bits(c, VMCS_GUEST_RIP, 0, UINT32_MAX, "outside 64-bit mode RIP has 32 bits");
-    check_bits(c, VMCS_GUEST_RFLAGS, 2, 0x3f7fd7, "reserved bits of RFLAGS");
+    check_bits(c, VMCS_GUEST_RFLAGS, RFLAGS_FIXED, RFLAGS_DEFINED, "reserved bits of RFLAGS");
     if (c->ia32e || real_mode)
         check_bits(c, VMCS_GUEST_RFLAGS, 0, ~RFLAGS_VM,
                    "no virtual-8086 mode in IA-32e or real mode");

@@ -10,14 +10,6 @@
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
-#define FEATURE_CONTROL_LOCK (1ull << 0)
-#define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */
-
-/* IA32_ARCH_CAPABILITIES: what this CPU does not suffer from. */
-#define ARCH_CAPABILITIES_RDCL_NO        (1ull << 0)
-#define ARCH_CAPABILITIES_SKIP_L1DFL     (1ull << 3)
-#define ARCH_CAPABILITIES_PSCHANGE_MC_NO (1ull << 6)
-
 static struct vmx_caps caps;
 
 const struct vmx_caps *vmx_caps(void)
@@ -74,7 +66,7 @@ static enum status feature_control_open(void)
 static void log_weaknesses(void)
 {
     uint64_t known = 0;
-    if (cpu_cpuid(0, 0).eax >= 7 && (cpu_cpuid(7, 0).edx >> 29 & 1) != 0)
+    if (cpu_cpuid(0, 0).eax >= 7 && (cpu_cpuid(7, 0).edx & CPUID_7_EDX_ARCH_CAPABILITIES) != 0)
         known = read_msr_or_zero(MSR_IA32_ARCH_CAPABILITIES);
     if ((known & (ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL)) == 0)
         log_line("vmx: this CPU may leak cached data to a hostile guest (L1TF, CVE-2018-3646)");
@@ -84,7 +76,7 @@ static void log_weaknesses(void)
 
 static enum status vmx_probe(struct engine_facts *facts)
 {
-    if ((cpu_cpuid(1, 0).ecx >> 5 & 1) == 0) {
+    if ((cpu_cpuid(1, 0).ecx & CPUID_1_ECX_VMX) == 0) {
         log_line("error: this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it");
         return ERR_UNSUPPORTED;
     }

@@ -5,10 +5,6 @@
 #include "arch/x86.h"
 
 #define CR3_PCID_MASK 0xfffull
-#define XCR0_X87      (1ull << 0)
-#define XCR0_SSE      (1ull << 1)
-#define XCR0_AVX      (1ull << 2)
-#define XCR0_AVX512   (7ull << 5)
 
 static bool has_pae_paging(const struct control_state *s)
 {
@@ -99,12 +95,23 @@ static const struct {
     uint32_t leaf, reg, bit; /* reg: 1 EBX, 2 ECX, 3 EDX */
     uint64_t cr4;
 } cr4_features[] = {
-    {1, 3, 1, CR4_VME | CR4_PVI}, {1, 3, 4, CR4_TSD},      {1, 3, 2, CR4_DE},
-    {1, 3, 3, CR4_PSE},           {1, 3, 6, CR4_PAE},      {1, 3, 7, CR4_MCE},
-    {1, 3, 13, CR4_PGE},          {1, 3, 24, CR4_OSFXSR},  {1, 3, 25, CR4_OSXMMEXCPT},
-    {1, 2, 17, CR4_PCIDE},        {1, 2, 26, CR4_OSXSAVE}, {7, 1, 0, CR4_FSGSBASE},
-    {7, 1, 7, CR4_SMEP},          {7, 1, 20, CR4_SMAP},    {7, 2, 2, CR4_UMIP},
-    {7, 2, 3, CR4_PKE},           {7, 2, 16, CR4_LA57},
+    {1, 3, CPUID_1_EDX_VME, CR4_VME | CR4_PVI},
+    {1, 3, CPUID_1_EDX_TSC, CR4_TSD},
+    {1, 3, CPUID_1_EDX_DE, CR4_DE},
+    {1, 3, CPUID_1_EDX_PSE, CR4_PSE},
+    {1, 3, CPUID_1_EDX_PAE, CR4_PAE},
+    {1, 3, CPUID_1_EDX_MCE, CR4_MCE},
+    {1, 3, CPUID_1_EDX_PGE, CR4_PGE},
+    {1, 3, CPUID_1_EDX_FXSR, CR4_OSFXSR},
+    {1, 3, CPUID_1_EDX_SSE, CR4_OSXMMEXCPT},
+    {1, 2, CPUID_1_ECX_PCID, CR4_PCIDE},
+    {1, 2, CPUID_1_ECX_XSAVE, CR4_OSXSAVE},
+    {7, 1, CPUID_7_EBX_FSGSBASE, CR4_FSGSBASE},
+    {7, 1, CPUID_7_EBX_SMEP, CR4_SMEP},
+    {7, 1, CPUID_7_EBX_SMAP, CR4_SMAP},
+    {7, 2, CPUID_7_ECX_UMIP, CR4_UMIP},
+    {7, 2, CPUID_7_ECX_PKU, CR4_PKE},
+    {7, 2, CPUID_7_ECX_LA57, CR4_LA57},
 };
 
 uint64_t control_cr4_allowed(const struct cpuid_table *cpuid)
@@ -113,7 +120,7 @@ uint64_t control_cr4_allowed(const struct cpuid_table *cpuid)
     for (size_t i = 0; i < sizeof(cr4_features) / sizeof(cr4_features[0]); i++) {
         const struct cpuid_entry *e = cpuid_table_find(cpuid, cr4_features[i].leaf, 0);
         const uint32_t reg[4] = {e->eax, e->ebx, e->ecx, e->edx};
-        if ((reg[cr4_features[i].reg] >> cr4_features[i].bit & 1) != 0)
+        if ((reg[cr4_features[i].reg] & cr4_features[i].bit) != 0)
             allowed |= cr4_features[i].cr4;
     }
     return allowed;
@@ -123,11 +130,11 @@ uint64_t control_efer_allowed(const struct cpuid_table *cpuid, bool no_xd)
 {
     const uint32_t features = cpuid_table_find(cpuid, 0x80000001, 0)->edx;
     uint64_t allowed = 0;
-    if ((features >> 11 & 1) != 0)
+    if ((features & CPUID_80000001_EDX_SYSCALL) != 0)
         allowed |= EFER_SCE;
-    if ((features >> 20 & 1) != 0 && !no_xd)
+    if ((features & CPUID_80000001_EDX_NX) != 0 && !no_xd)
         allowed |= EFER_NXE;
-    if ((features >> 29 & 1) != 0)
+    if ((features & CPUID_80000001_EDX_LM) != 0)
         allowed |= EFER_LME | EFER_LMA;
     return allowed;
 }

@@ -4,26 +4,7 @@
 
 #include "arch/x86.h"
 
-#define FLAG_CF    (1u << 0)
-#define FLAG_PF    (1u << 2)
-#define FLAG_AF    (1u << 4)
-#define FLAG_ZF    (1u << 6)
-#define FLAG_SF    (1u << 7)
-#define FLAG_TF    (1u << 8)
-#define FLAG_DF    (1u << 10)
-#define FLAG_OF    (1u << 11)
-#define FLAG_VM    (1u << 17)
-#define FLAG_AC    (1u << 18)
-#define ARITHMETIC (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
-
-/* Access rights of a segment. */
-#define TYPE_WRITABLE    (1u << 1) /* of data; of code: readable */
-#define TYPE_EXPAND_DOWN (1u << 2) /* of data */
-#define TYPE_CODE        (1u << 3)
-#define ACCESS_BIG       (1u << 14)
-#define ACCESS_UNUSABLE  (1u << 16)
-
-#define XCR0_SSE_AVX 6u
+#define ARITHMETIC (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 enum { AX, CX, DX, BX, SP, SI = 6, DI };
 
@@ -65,7 +46,7 @@ void insn_set_reg(const struct insn *in, uint64_t *gpr, uint64_t value)
 
 static bool is_protected(const struct emulate_env *env)
 {
-    return (env->cr0 & CR0_PE) != 0 && (*env->rflags & FLAG_VM) == 0;
+    return (env->cr0 & CR0_PE) != 0 && (*env->rflags & RFLAGS_VM) == 0;
 }
 
 /* Whether [offset, offset + bytes) may be used so. At the top of a segment of 4 GiB the CPU may
@@ -74,17 +55,17 @@ static bool segment_allows(const struct emulate_env *env, const struct emulate_s
                            uint64_t offset, unsigned bytes, bool write)
 {
     uint32_t access = segment->access;
-    bool code = (access & TYPE_CODE) != 0;
+    bool code = (access & ACCESS_CODE) != 0;
     if ((access & ACCESS_UNUSABLE) != 0)
         return false;
     /* In real mode a code segment stays what it was under protection, but may be written. */
-    if (code ? write && is_protected(env) : write && (access & TYPE_WRITABLE) == 0)
+    if (code ? write && is_protected(env) : write && (access & ACCESS_WRITABLE) == 0)
         return false;
-    if (code && !write && (access & TYPE_WRITABLE) == 0)
+    if (code && !write && (access & ACCESS_WRITABLE) == 0)
         return false;
     uint64_t last = offset + bytes - 1;
-    if (!code && (access & TYPE_EXPAND_DOWN) != 0)
-        return offset > segment->limit && last <= (access & ACCESS_BIG ? UINT32_MAX : UINT16_MAX);
+    if (!code && (access & ACCESS_EXPAND_DOWN) != 0)
+        return offset > segment->limit && last <= (access & ACCESS_DB ? UINT32_MAX : UINT16_MAX);
     return last <= segment->limit || segment->limit == UINT32_MAX;
 }
 
@@ -109,7 +90,7 @@ unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_
     } else if (!is_canonical(env, *linear) || !is_canonical(env, *linear + bytes - 1)) {
         return fault;
     }
-    bool check = env->cpl == 3 && (*env->rflags & FLAG_AC) != 0 && (env->cr0 & CR0_AM) != 0;
+    bool check = env->cpl == 3 && (*env->rflags & RFLAGS_AC) != 0 && (env->cr0 & CR0_AM) != 0;
     return check && bytes <= 8 && (*linear & (bytes - 1)) != 0 ? VECTOR_ALIGNMENT_CHECK : 0;
 }
 
@@ -157,42 +138,42 @@ static bool reach_operand(const struct insn *in, const struct emulate_env *env, 
 static uint64_t result_flags(uint64_t result, unsigned bytes)
 {
     static const uint16_t odd_parity = 0x6996; /* of each nibble */
-    uint64_t flags = odd_parity >> ((result ^ result >> 4) & 15) & 1 ? 0 : FLAG_PF;
+    uint64_t flags = odd_parity >> ((result ^ result >> 4) & 15) & 1 ? 0 : RFLAGS_PF;
     if ((result & mask_of(bytes)) == 0)
-        flags |= FLAG_ZF;
+        flags |= RFLAGS_ZF;
     if (result >> (bytes * 8 - 1) & 1)
-        flags |= FLAG_SF;
+        flags |= RFLAGS_SF;
     return flags;
 }
 
 /* ADD to CMP, and TEST as AND. Both operands are within bytes; *flags is the whole of RFLAGS. */
 static uint64_t alu(unsigned op, uint64_t a, uint64_t b, unsigned bytes, uint64_t *flags)
 {
-    uint64_t carry_in = (op == INSN_ADC || op == INSN_SBB) && (*flags & FLAG_CF);
+    uint64_t carry_in = (op == INSN_ADC || op == INSN_SBB) && (*flags & RFLAGS_CF);
     uint64_t result, overflow = 0, set = 0;
     switch (op) {
     case INSN_ADD:
     case INSN_ADC:
         result = (a + b + carry_in) & mask_of(bytes);
-        set = result < a || (carry_in && result == a) ? FLAG_CF : 0;
+        set = result < a || (carry_in && result == a) ? RFLAGS_CF : 0;
         overflow = (a ^ result) & (b ^ result);
-        set |= (a ^ b ^ result) & FLAG_AF;
+        set |= (a ^ b ^ result) & RFLAGS_AF;
         break;
     case INSN_SUB:
     case INSN_SBB:
     case INSN_CMP:
         result = (a - b - carry_in) & mask_of(bytes);
-        set = a < b || (carry_in && a == b) ? FLAG_CF : 0;
+        set = a < b || (carry_in && a == b) ? RFLAGS_CF : 0;
         overflow = (a ^ b) & (a ^ result);
-        set |= (a ^ b ^ result) & FLAG_AF;
+        set |= (a ^ b ^ result) & RFLAGS_AF;
         break;
     case INSN_OR: result = a | b; break;
     case INSN_XOR: result = a ^ b; break;
     default: result = a & b; break;
     }
     if (overflow >> (bytes * 8 - 1) & 1)
-        set |= FLAG_OF;
-    *flags = (*flags & ~(uint64_t)ARITHMETIC) | set | result_flags(result, bytes);
+        set |= RFLAGS_OF;
+    *flags = (*flags & ~ARITHMETIC) | set | result_flags(result, bytes);
     return result;
 }
 
@@ -207,7 +188,7 @@ struct outcome {
 static void operate_bit(const struct insn *in, uint64_t other, struct outcome *o)
 {
     uint64_t bit = 1ull << (other & (in->mem_bytes * 8u - 1));
-    o->flags = (o->flags & ~(uint64_t)FLAG_CF) | (o->mem & bit ? FLAG_CF : 0);
+    o->flags = (o->flags & ~RFLAGS_CF) | (o->mem & bit ? RFLAGS_CF : 0);
     if (in->op == INSN_BTS)
         o->mem |= bit;
     else if (in->op == INSN_BTR)
@@ -220,7 +201,7 @@ static void operate_bit(const struct insn *in, uint64_t other, struct outcome *o
 static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct outcome *o)
 {
     unsigned bytes = in->mem_bytes;
-    uint64_t mem = o->mem, carry = o->flags & FLAG_CF;
+    uint64_t mem = o->mem, carry = o->flags & RFLAGS_CF;
     switch (in->op) {
     case INSN_TEST: (void)alu(INSN_AND, mem, other, bytes, &o->flags); break;
     case INSN_NOT: o->mem = ~mem; break;
@@ -228,7 +209,7 @@ static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct 
     case INSN_INC:
     case INSN_DEC:
         o->mem = alu(in->op == INSN_INC ? INSN_ADD : INSN_SUB, mem, 1, bytes, &o->flags);
-        o->flags = (o->flags & ~(uint64_t)FLAG_CF) | carry;
+        o->flags = (o->flags & ~RFLAGS_CF) | carry;
         break;
     case INSN_BT:
     case INSN_BTS:
@@ -242,7 +223,7 @@ static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct 
         break;
     case INSN_CMPXCHG: /* writes memory either way, as the CPU does */
         (void)alu(INSN_CMP, rax & mask_of(bytes), mem, bytes, &o->flags);
-        o->writes_rax = (o->flags & FLAG_ZF) == 0;
+        o->writes_rax = (o->flags & RFLAGS_ZF) == 0;
         o->mem = o->writes_rax ? mem : other;
         o->reg = mem;
         break;
@@ -308,7 +289,7 @@ static bool string_step(const struct insn *in, const struct emulate_env *env)
     } else {
         set_part(&env->gpr[AX], in->mem_bytes, value);
     }
-    uint64_t step = *env->rflags & FLAG_DF ? 0 - (uint64_t)in->mem_bytes : in->mem_bytes;
+    uint64_t step = *env->rflags & RFLAGS_DF ? 0 - (uint64_t)in->mem_bytes : in->mem_bytes;
     if (source)
         set_part(rsi, in->addr_bytes, *rsi + step);
     if (destination)
@@ -322,7 +303,7 @@ static enum emulate_result __attribute__((noinline))
 string(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t *rcx = &env->gpr[CX], mask = mask_of(in->addr_bytes);
-    unsigned most = env->one_step || (*env->rflags & FLAG_TF) != 0 ? 1 : EMULATE_MAX_REPEATS;
+    unsigned most = env->one_step || (*env->rflags & RFLAGS_TF) != 0 ? 1 : EMULATE_MAX_REPEATS;
     if (in->op > INSN_SCAS) /* INS or OUTS: never exits for its memory, so the code has changed */
         return EMULATE_FAULT;
     for (unsigned n = 0; n < most; n++) {
@@ -333,7 +314,7 @@ string(const struct insn *in, const struct emulate_env *env)
         if (!in->rep)
             return EMULATE_DONE;
         set_part(rcx, in->addr_bytes, *rcx - 1);
-        bool equal = (*env->rflags & FLAG_ZF) != 0;
+        bool equal = (*env->rflags & RFLAGS_ZF) != 0;
         if (in->op >= INSN_CMPS && equal != (in->rep == INSN_REPE))
             return EMULATE_DONE;
     }
@@ -348,7 +329,7 @@ stack(const struct insn *in, const struct emulate_env *env)
     if (env->mode != INSN_64) {
         struct emulate_segment ss;
         env->segment(env->ctx, SEG_SS, &ss);
-        width = ss.access & ACCESS_BIG ? 4 : 2;
+        width = ss.access & ACCESS_DB ? 4 : 2;
     }
     bool push = in->op == INSN_PUSH;
     uint64_t old = env->gpr[SP], value = 0, top = push ? old - bytes : old;
@@ -384,11 +365,11 @@ compare_exchange_pair(const struct insn *in, const struct emulate_env *env)
     if (equal) {
         pair[0] = gpr[BX] & mask;
         pair[1] = gpr[CX] & mask;
-        *env->rflags |= FLAG_ZF;
+        *env->rflags |= RFLAGS_ZF;
     } else {
         set_part(&gpr[AX], in->reg_bytes, pair[0]);
         set_part(&gpr[DX], in->reg_bytes, pair[1]);
-        *env->rflags &= ~(uint64_t)FLAG_ZF;
+        *env->rflags &= ~RFLAGS_ZF;
     }
     if (in->reg_bytes == 4)
         pair[0] |= pair[1] << 32;
@@ -402,7 +383,7 @@ static unsigned vector_fault(const struct insn *in, const struct emulate_env *en
     bool off = (env->cr0 & CR0_EM) != 0 || (in->reg_bytes > 8 && (env->cr4 & CR4_OSFXSR) == 0);
     if (in->vex) /* CR0.EM and CR4.OSFXSR don't count there */
         off = !is_protected(env) || (env->cr4 & CR4_OSXSAVE) == 0 ||
-              (env->xcr0 & XCR0_SSE_AVX) != XCR0_SSE_AVX;
+              (env->xcr0 & (XCR0_SSE | XCR0_AVX)) != (XCR0_SSE | XCR0_AVX);
     if (off)
         return VECTOR_INVALID_OPCODE;
     if ((env->cr0 & CR0_TS) != 0)

@@ -5,16 +5,7 @@
 #include "arch/string.h"
 #include "arch/x86.h"
 
-#define PTE_P      (1ull << 0)
-#define PTE_W      (1ull << 1)
-#define PTE_U      (1ull << 2)
-#define PTE_A      (1ull << 5)
-#define PTE_D      (1ull << 6)
-#define PTE_PS     (1ull << 7)
-#define PTE_NX     (1ull << 63)
-#define ADDRESS    0x000ffffffffff000ull
 #define PAE_HIGH   (0x7ffull << 52)
-#define RFLAGS_AC  (1ull << 18)
 #define MAX_LEVELS 5
 
 /* What a walk goes by, and what it has found. */
@@ -69,7 +60,7 @@ static bool is_leaf(const struct walk *w, unsigned level, uint64_t entry)
 /* The bits that must be 0 in a present entry (SDM, "Paging-Structure Entries" of each mode). */
 static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
 {
-    uint64_t high = ADDRESS & ~((1ull << w->paging->phys_bits) - 1);
+    uint64_t high = PTE_ADDRESS & ~((1ull << w->paging->phys_bits) - 1);
     if (w->entry_bytes == 4) {
         if (!leaf || level == 1)
             return 0;
@@ -81,7 +72,7 @@ static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
     if (!(w->paging->efer & EFER_NXE))
         high |= PTE_NX;
     if (leaf && level > 1)
-        high |= ((1ull << level_shift(w, level)) - 1) & ADDRESS & ~(1ull << 12); /* 12 is PAT */
+        high |= ((1ull << level_shift(w, level)) - 1) & PTE_ADDRESS & ~PTE_PAT;
     else if (level >= 4)
         high |= PTE_PS;
     return high;
@@ -91,7 +82,7 @@ static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
 static bool descend(struct walk *w, uint32_t *error)
 {
     uint64_t root = w->pae ? w->paging->pdpte[w->linear >> 30] : w->paging->cr3 | PTE_P;
-    uint64_t table = root & ADDRESS;
+    uint64_t table = root & PTE_ADDRESS;
     if (w->entry_bytes == 4)
         table &= 0xffffffff;
     *error = 0;
@@ -117,7 +108,7 @@ static bool descend(struct walk *w, uint32_t *error)
             *error = PF_PRESENT;
             return true;
         }
-        table = entry & ADDRESS;
+        table = entry & PTE_ADDRESS;
     }
 }
 
@@ -178,7 +169,7 @@ static gpa_t leaf_address(const struct walk *w)
 {
     uint64_t entry = w->entry[w->level];
     uint64_t offset = (1ull << level_shift(w, w->level)) - 1;
-    uint64_t frame = entry & ADDRESS & ~offset;
+    uint64_t frame = entry & PTE_ADDRESS & ~offset;
     if (w->entry_bytes == 4 && w->level == 2)
         frame |= (entry >> 13 & 0xff) << 32; /* PSE-36 */
     return gpa(frame | (w->linear & offset));
@@ -193,17 +184,17 @@ static inline bool __attribute__((always_inline))
 walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
              enum walk_access access, bool user, gpa_t *out)
 {
-    uint64_t entry = paging->cr3 & ADDRESS, all = UINT64_MAX;
+    uint64_t entry = paging->cr3 & PTE_ADDRESS, all = UINT64_MAX;
     const struct guestmem_slot *slot = guestmem_slot(mem, gpa(entry));
     if (slot == NULL || slot->size < PAGE_SIZE)
         return false;
     uint64_t last = slot->size - sizeof(entry), slot_base = slot->base;
     const uint8_t *host = slot->host;
-    uint64_t unwanted = ADDRESS & ~((1ull << paging->phys_bits) - 1);
+    uint64_t unwanted = PTE_ADDRESS & ~((1ull << paging->phys_bits) - 1);
     if (access == WALK_FETCH || !(paging->efer & EFER_NXE))
         unwanted |= PTE_NX;
     /* RAM ends below 2^phys_bits: a table's address with an unwanted bit lies outside the slot. */
-    const uint64_t mask = ADDRESS | unwanted;
+    const uint64_t mask = PTE_ADDRESS | unwanted;
     uint64_t page = 0; /* of the last level looked at: bytes - 1 */
 #pragma GCC unroll 4
     for (unsigned shift = 39; shift >= 12; shift -= 9) {
@@ -222,11 +213,11 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
     if ((all & wanted) != wanted || (entry & unwanted) ||
         (access == WALK_WRITE && !(entry & PTE_D)))
         return false;
-    if (page >= 1ull << 30 || (entry & page & ADDRESS & ~(1ull << 12))) /* none are in a PTE */
+    if (page >= 1ull << 30 || (entry & page & PTE_ADDRESS & ~PTE_PAT)) /* none are in a PTE */
         return false;
     if ((all & PTE_U) && (paging->pkru != 0 || (!user && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))))
         return false;
-    *out = gpa((entry & ADDRESS & ~page) | (linear & page));
+    *out = gpa((entry & PTE_ADDRESS & ~page) | (linear & page));
     return true;
 }
 

@@ -7,16 +7,6 @@
 
 #include <stdint.h>
 
-/* Access rights in the format of the VMCS (SDM: "Guest Register State"). */
-#define SEGMENT_CODE64   0xa09bu /* present, accessed, execute/read, L, G */
-#define SEGMENT_CODE32   0xc09bu /* the same with D/B instead of L */
-#define SEGMENT_DATA32   0xc093u /* present, accessed, read/write, D/B, G */
-#define SEGMENT_CODE16   0x009bu /* the same with 64 KiB, as after reset */
-#define SEGMENT_DATA16   0x0093u
-#define SEGMENT_LDT      0x0082u
-#define SEGMENT_TSS_BUSY 0x008bu  /* VM entry demands a busy TSS */
-#define SEGMENT_UNUSABLE 0x10000u /* no segment */
-
 struct boot_segment {
     uint16_t selector;
     uint32_t access;
@@ -71,9 +61,6 @@ enum state_part {
     STATE_ALL = (1 << 9) - 1,
 };
 
-#define STATE_DR6_RESET 0xffff0ff0ull
-#define STATE_DR7_RESET 0x400ull
-
 /* Real mode, as a boot sector finds it: CS:IP = 0:entry, data segments 0, stack below the entry,
  * interrupts off, DL = first hard disk. */
 static inline struct boot_state boot_state_real_mode(uint16_t entry)
@@ -83,8 +70,8 @@ static inline struct boot_state boot_state_real_mode(uint16_t entry)
         .rdx = 0x80,
         .rsp = entry,
         .rip = entry,
-        .rflags = 2,
-        .cr0 = 0x10, /* ET; caches on, as firmware leaves them */
+        .rflags = RFLAGS_FIXED,
+        .cr0 = CR0_ET, /* caches on, as firmware leaves them */
         .cs = {0, SEGMENT_CODE16, 0xffff, 0},
         .ds = data,
         .es = data,
@@ -95,8 +82,8 @@ static inline struct boot_state boot_state_real_mode(uint16_t entry)
         .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
         .gdtr = {0, 0xffff},
         .idtr = {0, 0x3ff},
-        .dr6 = STATE_DR6_RESET,
-        .dr7 = STATE_DR7_RESET,
+        .dr6 = DR6_RESET,
+        .dr7 = DR7_RESET,
         .pat = PAT_RESET_VALUE,
     };
 }
@@ -108,7 +95,7 @@ static inline struct boot_state boot_state_reset(uint32_t signature)
     struct boot_state state = boot_state_real_mode(0xfff0);
     state.rdx = signature;
     state.rsp = 0;
-    state.cr0 = 0x60000010; /* CD, NW, ET */
+    state.cr0 = CR0_CD | CR0_NW | CR0_ET;
     state.cs = (struct boot_segment){0xf000, SEGMENT_CODE16, 0xffff, 0xffff0000};
     state.ldtr.access = SEGMENT_LDT;
     state.idtr.limit = 0xffff;
@@ -122,8 +109,8 @@ static inline struct boot_state boot_state_protected_mode(uint32_t rip)
     const struct boot_segment data = {0x18, SEGMENT_DATA32, 0xffffffff, 0};
     return (struct boot_state){
         .rip = rip,
-        .rflags = 2,
-        .cr0 = 0x11, /* ET, PE */
+        .rflags = RFLAGS_FIXED,
+        .cr0 = CR0_ET | CR0_PE,
         .cs = {0x10, SEGMENT_CODE32, 0xffffffff, 0},
         .ds = data,
         .es = data,
@@ -133,8 +120,8 @@ static inline struct boot_state boot_state_protected_mode(uint32_t rip)
         .ldtr = {0, SEGMENT_UNUSABLE, 0xffff, 0},
         .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
         .idtr = {0, 0xffff},
-        .dr6 = STATE_DR6_RESET,
-        .dr7 = STATE_DR7_RESET,
+        .dr6 = DR6_RESET,
+        .dr7 = DR7_RESET,
         .pat = PAT_RESET_VALUE,
     };
 }
@@ -144,10 +131,10 @@ static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
 {
     struct boot_state state = boot_state_protected_mode(0);
     state.rip = rip;
-    state.cr0 = 0x80000033; /* PG, NE, ET, MP, PE */
+    state.cr0 = CR0_PG | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
     state.cr3 = cr3;
-    state.cr4 = 0x20;   /* PAE */
-    state.efer = 0x500; /* LME, LMA */
+    state.cr4 = CR4_PAE;
+    state.efer = EFER_LME | EFER_LMA;
     state.cs.access = SEGMENT_CODE64;
     return state;
 }

@@ -4,26 +4,6 @@
 
 #include "arch/x86.h"
 
-#define EFLAGS_NT     (1u << 14)
-#define EFLAGS_VM     (1u << 17)
-#define EFLAGS_LOADED 0x003f7fd5u /* the bits that exist; bit 1 is always set */
-
-#define ACCESS_TYPE      0xfu
-#define ACCESS_S         (1u << 4)
-#define ACCESS_P         (1u << 7)
-#define ACCESS_BIG       (1u << 14)
-#define ACCESS_UNUSABLE  (1u << 16)
-#define ACCESS_DPL(a)    ((a) >> 5 & 3)
-#define ACCESS_FLAT_CODE 0xc09bu /* present, 32 bits, accessed; to be completed by a DPL */
-#define ACCESS_VM86      0xf3u
-
-#define TYPE_LDT        2u
-#define TYPE_BUSY       2u /* bit of a TSS's type */
-#define TYPE_TSS32      8u /* likewise */
-#define TYPE_ACCESSED   1u /* bits of a code or data segment's type */
-#define TYPE_READABLE   2u /* writable, for data */
-#define TYPE_EXPAND     4u /* downwards; of code: conforming */
-#define TYPE_CODE       8u
 #define TSS_CR3         28
 #define TSS_TRAP        100
 #define TSS_MAX_BYTES   104
@@ -38,7 +18,7 @@ static const struct tss_format tss16 = {14, 2, 4, 44}, tss32 = {32, 4, 6, TSS_MA
 
 static const struct tss_format *format_of(const struct task_segment *tr)
 {
-    return (tr->access & TYPE_TSS32) != 0 ? &tss32 : &tss16;
+    return (tr->access & ACCESS_TSS32) != 0 ? &tss32 : &tss16;
 }
 
 /* One switch under way. */
@@ -126,7 +106,7 @@ static bool check_tss(struct task *t, struct task_segment *tss)
     if (!read_descriptor(t, selector, vector, tss))
         return false;
     bool is_tss = (tss->access & (ACCESS_S | 5)) == 1;
-    if (!is_tss || ((tss->access & TYPE_BUSY) != 0) != iret)
+    if (!is_tss || ((tss->access & ACCESS_TSS_BUSY) != 0) != iret)
         return fault(t, vector, selector);
     if ((tss->access & ACCESS_P) == 0)
         return fault(t, VECTOR_NOT_PRESENT, selector);
@@ -167,7 +147,7 @@ static bool save_old(struct task *t)
     const struct tss_format *format = format_of(&cpu->segment[TASK_TR]);
     uint32_t eflags = cpu->eflags;
     if (t->request->source == TASK_IRET)
-        eflags &= ~EFLAGS_NT;
+        eflags &= ~(uint32_t)RFLAGS_NT;
     for (unsigned i = 0; i < FIELDS_REG + format->segments; i++) {
         uint32_t value = i == 0           ? t->request->next_eip
                          : i == 1         ? eflags
@@ -187,19 +167,19 @@ static bool mark_tasks(struct task *t, struct task_segment *tss)
     uint16_t old = t->cpu->segment[TASK_TR].selector;
     enum task_source source = t->request->source;
     if (source == TASK_JMP || source == TASK_IRET) {
-        if (!change_type(t, old, TYPE_BUSY, 0))
+        if (!change_type(t, old, ACCESS_TSS_BUSY, 0))
             return false;
     } else if (!t->env->write(t->env->ctx, tss->base, old, 2, false)) {
         return fault_queued(t);
     }
-    tss->access |= TYPE_BUSY;
-    return source == TASK_IRET || change_type(t, tss->selector, 0, TYPE_BUSY);
+    tss->access |= ACCESS_TSS_BUSY;
+    return source == TASK_IRET || change_type(t, tss->selector, 0, ACCESS_TSS_BUSY);
 }
 
 /* A segment register whose descriptor is still to be loaded, if it is ever. */
 static struct task_segment unusable(uint16_t selector, unsigned dpl)
 {
-    return (struct task_segment){selector, ACCESS_UNUSABLE | dpl << 5, 0, 0};
+    return (struct task_segment){selector, ACCESS_UNUSABLE | dpl << ACCESS_DPL_SHIFT, 0, 0};
 }
 
 static bool load_ldtr(struct task *t)
@@ -212,7 +192,7 @@ static bool load_ldtr(struct task *t)
         return fault(t, VECTOR_INVALID_TSS, selector);
     if (!read_descriptor(t, selector, VECTOR_INVALID_TSS, &new))
         return false;
-    if ((new.access &(ACCESS_S | ACCESS_TYPE | ACCESS_P)) != (TYPE_LDT | ACCESS_P))
+    if ((new.access &(ACCESS_S | ACCESS_TYPE | ACCESS_P)) != SEGMENT_LDT)
         return fault(t, VECTOR_INVALID_TSS, selector);
     *ldtr = new;
     return true;
@@ -221,9 +201,10 @@ static bool load_ldtr(struct task *t)
 /* The vector that loading a segment register gives with this descriptor; 0: none. */
 static unsigned segment_fault(unsigned index, const struct task_segment *s, unsigned cpl)
 {
-    bool code = (s->access & TYPE_CODE) != 0, present = (s->access & ACCESS_P) != 0;
-    bool second = (s->access & TYPE_READABLE) != 0, conforming = (s->access & TYPE_EXPAND) != 0;
-    unsigned dpl = ACCESS_DPL(s->access), rpl = s->selector & 3;
+    bool code = (s->access & ACCESS_CODE) != 0, present = (s->access & ACCESS_P) != 0;
+    bool second = (s->access & ACCESS_WRITABLE) != 0,
+         conforming = (s->access & ACCESS_EXPAND_DOWN) != 0;
+    unsigned dpl = access_dpl(s->access), rpl = s->selector & 3;
     if ((s->access & ACCESS_S) == 0)
         return VECTOR_INVALID_TSS;
     if (index == TASK_SS) {
@@ -253,9 +234,9 @@ static bool load_segment(struct task *t, unsigned index, unsigned cpl)
     unsigned vector = segment_fault(index, &new, cpl);
     if (vector != 0)
         return fault(t, vector, selector);
-    if ((new.access &TYPE_ACCESSED) == 0) {
-        new.access |= TYPE_ACCESSED;
-        if (!change_type(t, selector, 0, TYPE_ACCESSED))
+    if ((new.access &ACCESS_ACCESSED) == 0) {
+        new.access |= ACCESS_ACCESSED;
+        if (!change_type(t, selector, 0, ACCESS_ACCESSED))
             return false;
     }
     *segment = new;
@@ -269,7 +250,7 @@ static bool load_segments(struct task *t)
     struct task_cpu *cpu = t->cpu;
     if (!load_ldtr(t))
         return false;
-    if ((cpu->eflags & EFLAGS_VM) != 0)
+    if ((cpu->eflags & RFLAGS_VM) != 0)
         return true;
     unsigned cpl = cpu->segment[TASK_CS].selector & 3;
     for (unsigned i = 0; i < sizeof(order); i++)
@@ -288,18 +269,18 @@ static bool load_registers(struct task *t, const uint8_t *image, const struct ta
     unsigned word = format->word;
     cpu->segment[TASK_TR] = *tss;
     cpu->eip = get(field, word);
-    cpu->eflags = (get(field + word, word) & EFLAGS_LOADED) | 2;
+    cpu->eflags = (uint32_t)((get(field + word, word) & RFLAGS_DEFINED) | RFLAGS_FIXED);
     if (t->request->source == TASK_CALL || t->request->source == TASK_GATE)
-        cpu->eflags |= EFLAGS_NT;
+        cpu->eflags |= RFLAGS_NT;
     for (unsigned i = 0; i < 8; i++) /* the upper halves are undefined; ones is what CPUs leave */
         cpu->gpr[i] = get(field + (2 + i) * word, word) | (word == 2 ? 0xffff0000u : 0);
     const uint8_t *selectors = field + FIELDS_REG * word;
-    bool vm86 = (cpu->eflags & EFLAGS_VM) != 0;
+    bool vm86 = (cpu->eflags & RFLAGS_VM) != 0;
     for (unsigned i = TASK_ES; i <= TASK_GS; i++) {
         uint16_t selector = i < format->segments ? (uint16_t)get(selectors + i * word, 2) : 0;
-        cpu->segment[i] = vm86
-                              ? (struct task_segment){selector, ACCESS_VM86, 0xffff, selector * 16u}
-                              : unusable(selector, 3);
+        cpu->segment[i] =
+            vm86 ? (struct task_segment){selector, SEGMENT_VM86, 0xffff, selector * 16u}
+                 : unusable(selector, 3);
     }
     cpu->segment[TASK_LDTR] = unusable((uint16_t)get(selectors + format->segments * word, 2), 0);
     t->result.trap = format == &tss32 && (image[TSS_TRAP] & 1) != 0;
@@ -314,9 +295,9 @@ static bool in_stack(const struct task_segment *ss, uint32_t offset, unsigned by
     uint32_t last = offset + bytes - 1;
     if (last < offset)
         return false;
-    if ((ss->access & TYPE_EXPAND) == 0)
+    if ((ss->access & ACCESS_EXPAND_DOWN) == 0)
         return last <= ss->limit;
-    return offset > ss->limit && ((ss->access & ACCESS_BIG) != 0 || last <= 0xffff);
+    return offset > ss->limit && ((ss->access & ACCESS_DB) != 0 || last <= 0xffff);
 }
 
 static bool push_error(struct task *t)
@@ -324,12 +305,12 @@ static bool push_error(struct task *t)
     struct task_cpu *cpu = t->cpu;
     const struct task_segment *ss = &cpu->segment[TASK_SS];
     unsigned bytes = format_of(&cpu->segment[TASK_TR])->word;
-    uint32_t mask = (ss->access & ACCESS_BIG) != 0 ? UINT32_MAX : 0xffff;
+    uint32_t mask = (ss->access & ACCESS_DB) != 0 ? UINT32_MAX : 0xffff;
     uint32_t esp = (cpu->gpr[4] - bytes) & mask;
     if (!in_stack(ss, esp, bytes))
         return fault(t, VECTOR_STACK_FAULT, 0);
     if (!t->env->write(t->env->ctx, ss->base + esp, t->request->error, bytes,
-                       ACCESS_DPL(ss->access) == 3))
+                       access_dpl(ss->access) == 3))
         return fault_queued(t);
     cpu->gpr[4] = (cpu->gpr[4] & ~mask) | esp;
     return true;
@@ -364,7 +345,7 @@ struct task_result task_switch(struct task_cpu *cpu, const struct task_env *env,
     struct task_segment *cs = &cpu->segment[TASK_CS];
     if (t.result.outcome == TASK_FAULTED && (cs->access & ACCESS_UNUSABLE) != 0) {
         /* The fault is delivered before any code of the segment runs, but the CPU demands one. */
-        cs->access = ACCESS_FLAT_CODE | ACCESS_DPL(cpu->segment[TASK_SS].access) << 5;
+        cs->access = SEGMENT_CODE32 | access_dpl(cpu->segment[TASK_SS].access) << ACCESS_DPL_SHIFT;
         cs->limit = UINT32_MAX;
     }
     return t.result;

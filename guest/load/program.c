@@ -106,13 +106,13 @@ enum status program_write_page_tables(struct program *p)
     uint64_t *table = guestmem_window(p->mem, gpa(LAYOUT_PAGE_TABLES), 6 * PAGE_SIZE);
     if (table == NULL)
         return program_refuse(p, ERR_NO_MEMORY, "no memory for page tables");
-    const uint64_t present_writable = 3, large = 0x80;
+    const uint64_t present_writable = PTE_P | PTE_W;
     memset(table, 0, 2 * PAGE_SIZE);
     table[0] = (LAYOUT_PAGE_TABLES + PAGE_SIZE) | present_writable;
     for (uint64_t i = 0; i < 4; i++)
         table[512 + i] = (LAYOUT_PAGE_TABLES + (2 + i) * PAGE_SIZE) | present_writable;
     for (uint64_t i = 0; i < 4 * 512; i++)
-        table[1024 + i] = i * PAGE_SIZE_2M | large | present_writable;
+        table[1024 + i] = i * PAGE_SIZE_2M | PTE_PS | present_writable;
     return OK;
 }
 

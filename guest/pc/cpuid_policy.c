@@ -7,15 +7,9 @@
 #define BIT(n) (1u << (n))
 
 enum { MAX_BASIC = 0x16, MAX_HYPERVISOR = 0x40000010, MAX_EXTENDED = 0x80000008u };
-enum { LEAF1_ECX_XSAVE = BIT(26), LEAF7_EBX_INVPCID = BIT(10), LEAF7_ECX_PKU = BIT(3) };
-enum { LEAF7_ECX_LA57 = BIT(16), LEAF7_ECX_RDPID = BIT(22) };
-enum { LEAFD1_EAX_XSAVES = BIT(3), EXT1_EDX_RDTSCP = BIT(27) };
-
 /* State components: x87, SSE, AVX; the three of AVX-512; PKRU. Not MPX (gone from CPUs), not AMX
  * (needs IA32_XFD), no supervisor state. */
-#define XCR0_ALLOWED 0x2e7u
-#define XCR0_AVX512  0xe0u
-#define XCR0_PKRU    0x200u
+#define XCR0_ALLOWED ((uint32_t)(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU))
 
 /* A row: what of the host's register passes, and what is set whatever the host has. */
 struct feature_rule {
@@ -36,9 +30,11 @@ static const struct feature_rule rules[] = {
      .pass = {.eax = 0x0fff3fff, /* family, model, stepping */
               .ebx = 0x0000ff00, /* CLFLUSH line */
               .ecx = BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | BIT(20) |
-                     BIT(22) | BIT(23) | BIT(25) | LEAF1_ECX_XSAVE | BIT(28) | BIT(29) | BIT(30),
+                     BIT(22) | BIT(23) | BIT(25) | CPUID_1_ECX_XSAVE | BIT(28) | BIT(29) | BIT(30),
               .edx = 0x0f8bfbff},
-     .set = {.ebx = 1u << 16, .ecx = BIT(21) | BIT(24) | BIT(31), .edx = 0x000152a0},
+     .set = {.ebx = 1u << 16,
+             .ecx = CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE | CPUID_1_ECX_HYPERVISOR,
+             .edx = 0x000152a0},
      .dynamic = CPUID_APIC_ID_1 | CPUID_OSXSAVE | CPUID_APIC},
     /* Cache and TLB descriptors: descriptive only. */
     {.leaf = 2, .pass = {~0u, ~0u, ~0u, ~0u}},
@@ -52,11 +48,11 @@ static const struct feature_rule rules[] = {
      * aborts), UINTR, hybrid, PCONFIG, LBR, IBT, AMX. MD_CLEAR passes: VERW is an instruction. */
     {.leaf = 7,
      .pass = {.ebx = 0xfdbf2ff9,
-              .ecx = BIT(0) | BIT(1) | BIT(2) | LEAF7_ECX_PKU | BIT(6) | BIT(8) | BIT(9) | BIT(10) |
-                     BIT(11) | BIT(12) | BIT(14) | LEAF7_ECX_LA57 | LEAF7_ECX_RDPID | BIT(25) |
-                     BIT(27) | BIT(28),
+              .ecx = BIT(0) | BIT(1) | BIT(2) | CPUID_7_ECX_PKU | BIT(6) | BIT(8) | BIT(9) |
+                     BIT(10) | BIT(11) | BIT(12) | BIT(14) | CPUID_7_ECX_LA57 | CPUID_7_ECX_RDPID |
+                     BIT(25) | BIT(27) | BIT(28),
               .edx = BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(16) | BIT(23)},
-     .set = {.ebx = BIT(1)},
+     .set = {.ebx = CPUID_7_EBX_TSC_ADJUST},
      .dynamic = CPUID_SUBLEAVES | CPUID_OSPKE},
     /* Leaf 7.1: vector, string and atomic instructions; not LAM and FRED (control registers). */
     {.leaf = 7,
@@ -67,7 +63,8 @@ static const struct feature_rule rules[] = {
     /* Extended 1: 64-bit LAHF, LZCNT, PREFETCHW; SYSCALL, NX, 1 GiB pages, RDTSCP, 64-bit. */
     {.leaf = 0x80000001u,
      .pass = {.ecx = BIT(0) | BIT(5) | BIT(8),
-              .edx = BIT(11) | BIT(20) | BIT(26) | EXT1_EDX_RDTSCP | BIT(29)},
+              .edx = CPUID_80000001_EDX_SYSCALL | CPUID_80000001_EDX_NX | CPUID_80000001_EDX_1G |
+                     CPUID_80000001_EDX_RDTSCP | CPUID_80000001_EDX_LM},
      .dynamic = CPUID_XD},
     /* The brand string, and the second-level cache. */
     {.leaf = 0x80000002u, .pass = {~0u, ~0u, ~0u, ~0u}},
@@ -127,12 +124,12 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
         r.edx = (r.edx & rule->pass.edx) | rule->set.edx;
         if (rule->leaf == 7 && rule->subleaf == 0) {
             r.eax = max_subleaf_7 < 1 ? 0 : 1;
-            r.ebx &= facts->invpcid ? ~0u : ~(uint32_t)LEAF7_EBX_INVPCID;
-            r.ecx &= facts->rdtscp ? ~0u : ~(uint32_t)LEAF7_ECX_RDPID; /* the same control */
-            r.ecx &= facts->la57 ? ~0u : ~(uint32_t)LEAF7_ECX_LA57;
+            r.ebx &= facts->invpcid ? ~0u : ~CPUID_7_EBX_INVPCID;
+            r.ecx &= facts->rdtscp ? ~0u : ~CPUID_7_ECX_RDPID; /* the same control */
+            r.ecx &= facts->la57 ? ~0u : ~CPUID_7_ECX_LA57;
         }
         if (rule->leaf == 0x80000001u && !facts->rdtscp)
-            r.edx &= ~(uint32_t)EXT1_EDX_RDTSCP;
+            r.edx &= ~CPUID_80000001_EDX_RDTSCP;
         add(b, rule->leaf, rule->subleaf, r, rule->dynamic);
     }
 }
@@ -158,13 +155,13 @@ static void add_topology(struct builder *b)
 /* Leaf 0xD: sizes and places of the state components that the guest may enable. */
 static void add_xsave(struct builder *b, const struct cpuid_facts *facts)
 {
-    if ((host_leaf(b, 1, 0).ecx & LEAF1_ECX_XSAVE) == 0)
+    if ((host_leaf(b, 1, 0).ecx & CPUID_1_ECX_XSAVE) == 0)
         return;
     uint32_t components = host_leaf(b, 0xd, 0).eax & XCR0_ALLOWED;
     if ((components & XCR0_AVX512) != XCR0_AVX512)
-        components &= ~XCR0_AVX512;
-    if ((host_leaf(b, 7, 0).ecx & LEAF7_ECX_PKU) == 0)
-        components &= ~XCR0_PKRU;
+        components &= ~(uint32_t)XCR0_AVX512;
+    if ((host_leaf(b, 7, 0).ecx & CPUID_7_ECX_PKU) == 0)
+        components &= ~(uint32_t)XCR0_PKRU;
 
     uint32_t total = 512 + 64;
     for (uint32_t i = 2; i < 32; i++) {
@@ -180,9 +177,10 @@ static void add_xsave(struct builder *b, const struct cpuid_facts *facts)
     add(b, 0xd, 0, (struct cpuid_regs){.eax = components, .ebx = 512 + 64, .ecx = total},
         CPUID_SUBLEAVES | CPUID_XSAVE_SIZE);
     /* XSAVEOPT, XSAVEC, XGETBV(1), XSAVES; IA32_XSS has no bit that may be set. */
-    const uint32_t forms = host_leaf(b, 0xd, 1).eax &
-                           (BIT(0) | BIT(1) | BIT(2) | (facts->xsaves ? LEAFD1_EAX_XSAVES : 0u));
-    const uint32_t dynamic = (forms & (BIT(1) | LEAFD1_EAX_XSAVES)) != 0 ? CPUID_XSAVES_SIZE : 0;
+    const uint32_t forms = host_leaf(b, 0xd, 1).eax & (BIT(0) | CPUID_D1_EAX_XSAVEC | BIT(2) |
+                                                       (facts->xsaves ? CPUID_D1_EAX_XSAVES : 0u));
+    const uint32_t dynamic =
+        (forms & (CPUID_D1_EAX_XSAVEC | CPUID_D1_EAX_XSAVES)) != 0 ? CPUID_XSAVES_SIZE : 0;
     add(b, 0xd, 1, (struct cpuid_regs){.eax = forms}, CPUID_SUBLEAVES | dynamic);
 }
 
@@ -216,7 +214,7 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
     uint32_t physical = host_leaf(b, 0x80000008u, 0).eax & 0xff;
     if (physical == 0)
         physical = 36; /* the SDM's value for CPUs without the leaf */
-    const bool wide = facts->la57 && (host_leaf(b, 7, 0).ecx & LEAF7_ECX_LA57) != 0;
+    const bool wide = facts->la57 && (host_leaf(b, 7, 0).ecx & CPUID_7_ECX_LA57) != 0;
     const uint32_t linear = wide ? 57 : 48;
     add(b, 0x80000008u, 0, (struct cpuid_regs){.eax = linear << 8 | physical}, 0);
 }

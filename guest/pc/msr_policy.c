@@ -6,11 +6,6 @@
 #include <stddef.h>
 
 #define PLATFORM_RATIO_HZ  100000000ull /* the unit of the ratio of TSC and bus clock */
-#define MTRR_CAP_FIXED     (1ull << 8)
-#define MTRR_CAP_WC        (1ull << 10)
-#define MTRR_ENABLE        (1ull << 11)
-#define MTRR_FIXED_ENABLE  (1ull << 10)
-#define MTRR_MASK_VALID    (1ull << 11)
 #define MTRR_LAST_VARIABLE (MSR_IA32_MTRR_PHYSBASE0 + 2 * MSR_POLICY_MTRR_PAIRS - 1)
 #define MTRR_FIXED_ALL_WB  0x0606060606060606ull
 
@@ -72,7 +67,7 @@ static bool write_mtrr(void *dev, uint32_t msr, uint64_t value)
     const uint64_t address = ((1ull << p->mtrr.phys_bits) - 1) & ~0xfffull;
     const bool is_default = msr == MSR_IA32_MTRR_DEF_TYPE;
     const bool is_mask = !is_default && (msr & 1) != 0;
-    const uint64_t allowed = is_default ? MTRR_ENABLE | MTRR_FIXED_ENABLE | 0xff
+    const uint64_t allowed = is_default ? MTRR_DEF_ENABLE | MTRR_DEF_FIXED_ENABLE | 0xff
                              : is_mask  ? address | MTRR_MASK_VALID
                                         : address | 0xff;
     if ((value & ~allowed) != 0 || (!is_mask && !is_memory_type(value & 0xff)))
@@ -118,7 +113,7 @@ enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table,
     const uint32_t phys_bits = cpuid_table_find(cpuid, 0x80000008u, 0)->eax & 0xff;
     *policy = (struct msr_policy){
         .mtrr = {.capability = MSR_POLICY_MTRR_PAIRS | MTRR_CAP_FIXED | MTRR_CAP_WC,
-                 .default_type = MTRR_ENABLE | MTRR_FIXED_ENABLE | MEMORY_WB,
+                 .default_type = MTRR_DEF_ENABLE | MTRR_DEF_FIXED_ENABLE | MEMORY_WB,
                  .variable_count = MSR_POLICY_MTRR_PAIRS,
                  .phys_bits = phys_bits},
         .microcode = microcode,

@@ -4,8 +4,6 @@
 
 #include "arch/x86.h"
 
-#define PENDING_ENABLED (1ull << 12) /* of the pending debug exceptions: one that DR7 enables */
-
 uint64_t breakpoint_match(const struct linear *linear, enum breakpoint_kind kind, uint64_t address,
                           unsigned bytes)
 {
@@ -27,5 +25,5 @@ uint64_t breakpoint_match(const struct linear *linear, enum breakpoint_kind kind
         if (address < start + length && start < address + bytes)
             hit |= 1ull << i;
     }
-    return hit != 0 ? hit | PENDING_ENABLED : 0;
+    return hit != 0 ? hit | PENDING_DEBUG_ENABLED : 0;
 }

@@ -8,12 +8,6 @@
 #include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 
-#define DR7_GD            (1ull << 13)
-#define DR6_CLEARED_BY_DB 0xfull /* what a new #DB clears: B0 to B3 */
-/* Active low, and not what is reflected here: a bus lock, a transaction that is debugged. */
-#define DR6_SET_BY_DB (1ull << 11 | 1ull << 16)
-#define DEBUGCTL_BTF  (1ull << 1)
-
 void vcpu_run_timer(struct vcpu *vcpu, uint64_t now)
 {
     if (now < vcpu->timers.next)
@@ -242,7 +236,7 @@ void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes)
 {
     struct boot_state state;
     vcpu->engine->get_state(vcpu, STATE_DEBUG, &state);
-    state.dr6 = (state.dr6 & ~DR6_CLEARED_BY_DB) | DR6_SET_BY_DB | causes;
+    state.dr6 = (state.dr6 & ~DR6_BREAKPOINTS) | DR6_SET_BY_DB | causes;
     state.dr7 &= ~DR7_GD;
     state.debugctl &= ~DEBUGCTL_BTF;
     vcpu->engine->set_state(vcpu, STATE_DEBUG, &state);

@@ -3,10 +3,6 @@
 #include "arch/x86.h"
 #include "guest/vm/vcpu.h"
 
-#define APIC_BASE_EN (1ull << 11)
-#define EDX_APIC     (1u << 9)
-#define EDX_XD       (1u << 20)
-
 /* SDM, "CPUID—CPU Identification": the bits that follow CR4, XCR0, the local APIC and
  * IA32_MISC_ENABLE. */
 static void patch_dynamic(const struct vcpu *vcpu, uint64_t cr4, uint32_t dynamic,
@@ -14,21 +10,21 @@ static void patch_dynamic(const struct vcpu *vcpu, uint64_t cr4, uint32_t dynami
 {
     const struct vm *vm = vcpu->vm;
     if ((dynamic & CPUID_OSXSAVE) != 0 && (cr4 & CR4_OSXSAVE) != 0)
-        out->ecx |= 1u << 27;
+        out->ecx |= CPUID_1_ECX_OSXSAVE;
     if ((dynamic & CPUID_OSPKE) != 0 && (cr4 & CR4_PKE) != 0)
-        out->ecx |= 1u << 4;
+        out->ecx |= CPUID_7_ECX_OSPKE;
     if ((dynamic & CPUID_XSAVE_SIZE) != 0)
         out->ebx = cpuid_xsave_size(&vm->cpuid, vcpu->xcr0, false);
     if ((dynamic & CPUID_XSAVES_SIZE) != 0)
         out->ebx = cpuid_xsave_size(&vm->cpuid, vcpu->xcr0, true);
-    if ((dynamic & CPUID_APIC) != 0 && (vcpu->apic.base & APIC_BASE_EN) == 0)
-        out->edx &= ~EDX_APIC;
+    if ((dynamic & CPUID_APIC) != 0 && (vcpu->apic.base & APIC_BASE_ENABLE) == 0)
+        out->edx &= ~CPUID_1_EDX_APIC;
     if ((dynamic & CPUID_APIC_ID_1) != 0)
         out->ebx = (out->ebx & 0x00ffffffu) | vcpu->apic_id << 24;
     if ((dynamic & CPUID_APIC_ID_B) != 0)
         out->edx = vcpu->apic_id;
     if ((dynamic & CPUID_XD) != 0 && (vcpu->misc_enable & MISC_ENABLE_NO_XD) != 0)
-        out->edx &= ~EDX_XD;
+        out->edx &= ~CPUID_80000001_EDX_NX;
     if ((dynamic & CPUID_FEW) != 0 && (vcpu->misc_enable & MISC_ENABLE_FEW_LEAVES) != 0)
         out->eax = 2;
 }

@@ -5,8 +5,6 @@
 #include "guest/cpu/control.h"
 #include "guest/vm/vcpu.h"
 
-#define APIC_BASE_X2APIC (1ull << 10)
-#define DEBUGCTL_BTF     (1ull << 1)
 /* What a guest may write of IA32_MISC_ENABLE; the last two act on CPUID. Fast strings, thermal
  * control, SpeedStep, MONITOR and xTPR are kept, without anything behind them. */
 #define MISC_ENABLE_WRITABLE                                                                 \

@@ -6,10 +6,6 @@
 #include "guest/cpu/task.h"
 #include "guest/vm/linear.h"
 
-#define DR7_LOCAL     0x155ull /* L0 to L3 and LE: cleared by a task switch */
-#define DR6_BT        (1ull << 15)
-#define PENDING_CAUSE 0xfull
-
 #define PARTS                                                                              \
     (STATE_GPRS | STATE_IP | STATE_CONTROL | STATE_SEGMENTS | STATE_TABLES | STATE_DEBUG | \
      STATE_EVENTS)
@@ -172,7 +168,7 @@ enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t s
         inject_fault(vcpu, &result, event);
         return EXIT_SAME;
     }
-    const uint64_t causes = state.pending_debug & PENDING_CAUSE;
+    const uint64_t causes = state.pending_debug & DR6_BREAKPOINTS;
     vcpu->event.info = 0;
     vcpu->attention = true;
     state.pending_debug = 0;
