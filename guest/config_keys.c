@@ -2,6 +2,8 @@
 /* The keys of nadir.cfg: one table, and how each kind of value is read. */
 #include "guest/config_parser.h"
 
+#include "arch/bytes.h"
+
 #define MIN_MEMORY 16      /* MiB: less boots nothing */
 #define MAX_MEMORY 1048576 /* MiB; what the machine really has is looked at later */
 #define MAX_CAP    6400    /* percent: 64 CPUs in full */
@@ -22,9 +24,7 @@ static void *field_of(struct config_parser *p, const struct config_key *key)
 
 static void store(struct config_parser *p, const struct config_key *key, uint64_t n)
 {
-    uint8_t *field = field_of(p, key);
-    for (unsigned i = 0; i < key->size; i++)
-        field[i] = (uint8_t)(n >> (8 * i));
+    put_le(field_of(p, key), key->size, n);
 }
 
 /* A decimal or 0x number within the key's bounds. */

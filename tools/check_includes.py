@@ -26,7 +26,7 @@ PURE = ("arch/x86.h", "arch/bytes.h", "arch/addr.h")
 # The first rule whose pattern a file matches is its rule: what it may include, by prefix.
 RULES = (
     (r"boot/efi_.*|boot/handoff\.h", (*PURE, "boot/efi_", "boot/handoff.h", "guest/config.h")),
-    (r"guest/config(_keys|_parser)?\.[ch]", ("guest/config.h", "guest/config_parser.h")),
+    (r"guest/config(_keys|_parser)?\.[ch]", ("arch/bytes.h", "guest/config.h", "guest/config_parser.h")),
     (r"boot/.*", ("arch/", "mm/", "vmx/", "drivers/", "guest/", "boot/")),
     (r"arch/.*", ("arch/",)),
     (r"mm/.*", ("arch/", "mm/")),

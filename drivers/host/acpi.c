@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reads the FADT as the ACPI specification lays it out, every length and checksum looked at. */
 #include "drivers/host/acpi.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 enum { RSDP_BYTES = 36, RSDP_V1_BYTES = 20, HEADER_BYTES = 36, ENTRIES_MAX = 256 };
@@ -9,29 +10,13 @@ enum { FADT_PM_TIMER = 76, FADT_PM_TIMER_LEN = 91, FADT_X_PM_TIMER = 208 };
 enum { FADT_FLAGS = 112, FLAG_RESET = 1 << 10, FADT_RESET = 116, FADT_RESET_VALUE = 128 };
 enum { GAS_SPACE = 0, GAS_ADDRESS = 4 }; /* in a generic address structure */
 
-static uint64_t get(const uint8_t *bytes, unsigned n)
-{
-    uint64_t v = 0;
-    for (unsigned i = n; i-- > 0;)
-        v = v << 8 | bytes[i];
-    return v;
-}
-
-static uint8_t sum(const uint8_t *bytes, size_t n)
-{
-    uint8_t total = 0;
-    for (size_t i = 0; i < n; i++)
-        total = (uint8_t)(total + bytes[i]);
-    return total;
-}
-
 /* Returns the length of a table whose signature and checksum are right, else 0. */
 static uint32_t check_table(uint64_t address, const char *signature, acpi_read_fn *read)
 {
     uint8_t chunk[64];
     if (!read(address, chunk, HEADER_BYTES) || memcmp(chunk, signature, 4) != 0)
         return 0;
-    uint32_t length = (uint32_t)get(chunk + 4, 4);
+    uint32_t length = get_le32(chunk + 4);
     if (length < HEADER_BYTES || length > TABLE_MAX_BYTES)
         return 0;
     uint8_t total = 0;
@@ -39,7 +24,7 @@ static uint32_t check_table(uint64_t address, const char *signature, acpi_read_f
         size_t n = length - at < sizeof(chunk) ? length - at : sizeof(chunk);
         if (!read(address + at, chunk, n))
             return 0;
-        total = (uint8_t)(total + sum(chunk, n));
+        total = (uint8_t)(total + sum_bytes(chunk, n));
     }
     return total == 0 ? length : 0;
 }
@@ -49,16 +34,16 @@ static void read_fadt(uint64_t address, uint32_t length, acpi_read_fn *read, str
     uint8_t fadt[FADT_BYTES] = {0};
     if (!read(address, fadt, length < sizeof(fadt) ? length : sizeof(fadt)))
         return;
-    uint64_t timer = get(fadt + FADT_PM_TIMER, 4);
+    uint64_t timer = get_le32(fadt + FADT_PM_TIMER);
     const uint8_t *extended = fadt + FADT_X_PM_TIMER;
-    if (extended[GAS_SPACE] == ACPI_SPACE_IO && get(extended + GAS_ADDRESS, 8) != 0)
-        timer = get(extended + GAS_ADDRESS, 8);
+    if (extended[GAS_SPACE] == ACPI_SPACE_IO && get_le64(extended + GAS_ADDRESS) != 0)
+        timer = get_le64(extended + GAS_ADDRESS);
     if (fadt[FADT_PM_TIMER_LEN] == 4 && timer <= UINT16_MAX - 3)
         out->pm_timer_port = (uint16_t)timer;
 
     const uint8_t *reset = fadt + FADT_RESET;
-    uint64_t where = get(reset + GAS_ADDRESS, 8);
-    if (!(get(fadt + FADT_FLAGS, 4) & FLAG_RESET) || where == 0 ||
+    uint64_t where = get_le64(reset + GAS_ADDRESS);
+    if (!(get_le32(fadt + FADT_FLAGS) & FLAG_RESET) || where == 0 ||
         reset[GAS_SPACE] > ACPI_SPACE_PCI ||
         (reset[GAS_SPACE] == ACPI_SPACE_IO && where > UINT16_MAX))
         return;
@@ -73,19 +58,19 @@ bool acpi_read_facts(uint64_t rsdp, acpi_read_fn *read, struct acpi_facts *out)
     uint8_t root[RSDP_BYTES], entry[8];
     *out = (struct acpi_facts){0};
     if (rsdp == 0 || !read(rsdp, root, RSDP_V1_BYTES) || memcmp(root, "RSD PTR ", 8) != 0 ||
-        sum(root, RSDP_V1_BYTES) != 0)
+        sum_bytes(root, RSDP_V1_BYTES) != 0)
         return false;
-    bool extended = root[15] >= 2 && read(rsdp, root, RSDP_BYTES) && sum(root, RSDP_BYTES) == 0 &&
-                    get(root + 24, 8) != 0;
+    bool extended = root[15] >= 2 && read(rsdp, root, RSDP_BYTES) &&
+                    sum_bytes(root, RSDP_BYTES) == 0 && get_le64(root + 24) != 0;
     unsigned width = extended ? 8 : 4;
-    uint64_t table = extended ? get(root + 24, 8) : get(root + 16, 4);
+    uint64_t table = extended ? get_le64(root + 24) : get_le32(root + 16);
     uint32_t length = check_table(table, extended ? "XSDT" : "RSDT", read);
     for (uint32_t i = 0; i < ENTRIES_MAX && HEADER_BYTES + (i + 1) * width <= length; i++) {
         if (!read(table + HEADER_BYTES + i * width, entry, width))
             return false;
-        uint32_t fadt_length = check_table(get(entry, width), "FACP", read);
+        uint32_t fadt_length = check_table(get_le(entry, width), "FACP", read);
         if (fadt_length != 0) {
-            read_fadt(get(entry, width), fadt_length, read, out);
+            read_fadt(get_le(entry, width), fadt_length, read, out);
             return true;
         }
     }

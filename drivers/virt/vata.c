@@ -3,6 +3,7 @@
  * descriptions", "PIO data-in command protocol", "PIO data-out command protocol"). */
 #include "drivers/virt/vata.h"
 
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 enum { COMMAND_BLOCK = 0x1f0, CONTROL = 0x3f6 };
@@ -223,7 +224,7 @@ static void read_string(void *dev, unsigned bytes, uint8_t *to, unsigned count)
     }
     for (unsigned i = 0; i < count; i++, to += bytes) {
         uint32_t value = read_port(ata, COMMAND_BLOCK, bytes);
-        memcpy(to, &value, bytes);
+        put_le(to, bytes, value);
     }
 }
 

@@ -4,6 +4,7 @@
  * Ultra DMA, which the PIIX3 cannot do. */
 #include "drivers/virt/vata.h"
 
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 #include <stddef.h>
@@ -152,7 +153,7 @@ static void read_native_max(struct vata *ata, struct vata_disk *disk)
 /* --- identity --- */
 
 /* Two characters to a word, the first in its high byte. */
-static void put_text(uint8_t *words, const char *text, unsigned bytes)
+static void put_swapped(uint8_t *words, const char *text, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++) {
         words[i ^ 1] = *text != '\0' ? (uint8_t)*text : ' ';
@@ -189,14 +190,12 @@ static const struct identify_word identity[] = {
 
 static void put_word(uint8_t *data, unsigned at, uint64_t value)
 {
-    data[2 * at] = (uint8_t)value;
-    data[2 * at + 1] = (uint8_t)(value >> 8);
+    put_le(data + (size_t)2 * at, 2, value);
 }
 
 static void put_double(uint8_t *data, unsigned at, uint64_t value)
 {
-    put_word(data, at, value);
-    put_word(data, at + 1, value >> 16);
+    put_le(data + (size_t)2 * at, 4, value);
 }
 
 /* The translation after power-up: what ATA-5 and the BIOSes agree on. */
@@ -213,7 +212,7 @@ static void default_geometry(struct vata_disk *disk)
 static void identify(struct vata *ata, struct vata_disk *disk)
 {
     unsigned number = disk != &ata->disk[0];
-    uint8_t *data = ata->buffer, sum = 0xa5;
+    uint8_t *data = ata->buffer;
     struct vata_disk fresh = *disk;
     default_geometry(&fresh);
     memset(data, 0, VATA_SECTOR);
@@ -222,9 +221,9 @@ static void identify(struct vata *ata, struct vata_disk *disk)
     put_word(data, 1, fresh.cylinders);
     put_word(data, 3, fresh.heads);
     put_word(data, 6, fresh.track_sectors);
-    put_text(data + 2 * 10, number == 0 ? "NADIR0" : "NADIR1", 20);
-    put_text(data + 2 * 23, "1", 8);
-    put_text(data + 2 * 27, "Nadir RAM disk", 40);
+    put_swapped(data + 2 * 10, number == 0 ? "NADIR0" : "NADIR1", 20);
+    put_swapped(data + 2 * 23, "1", 8);
+    put_swapped(data + 2 * 27, "Nadir RAM disk", 40);
     put_word(data, 54, disk->cylinders);
     put_word(data, 55, disk->heads);
     put_word(data, 56, disk->track_sectors);
@@ -237,9 +236,8 @@ static void identify(struct vata *ata, struct vata_disk *disk)
     put_word(data, 93, number != 0 ? 0x4b00 : ata->disk[1].data != NULL ? 0x403b : 0x400b);
     put_double(data, 100, disk->sectors);
     put_double(data, 102, disk->sectors >> 32);
-    for (unsigned i = 0; i < VATA_SECTOR - 1; i++)
-        sum = (uint8_t)(sum + data[i]);
-    put_word(data, 255, 0xa5u | (uint32_t)(uint8_t)-sum << 8);
+    data[VATA_SECTOR - 2] = 0xa5; /* there is a checksum */
+    put_checksum(data, VATA_SECTOR, VATA_SECTOR - 1);
     ata->transfer = (struct vata_transfer){.phase = VATA_IN, .at = data, .sectors = 1, .block = 1};
     vata_block_begin(ata, true);
 }

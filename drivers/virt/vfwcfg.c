@@ -2,6 +2,8 @@
 /* fw_cfg by QEMU's specification of it: its ports and its DMA. */
 #include "drivers/virt/vfwcfg.h"
 
+#include "arch/bytes.h"
+
 enum { SELECTOR = 0x510, DATA = 0x511, DMA_HIGH = 0x514, DMA_LOW = 0x518, DMA_LAST = 0x51b };
 enum { FEATURE_PORTS = 1, FEATURE_DMA = 2 };
 /* A descriptor: these three, big-endian. */
@@ -9,20 +11,6 @@ enum { DMA_CONTROL = 4, DMA_LENGTH = 4, DMA_ADDRESS = 8, DMA_BYTES = 16 };
 enum { CONTROL_ERROR = 1, CONTROL_READ = 2, CONTROL_SELECT = 8, CONTROL_WRITE = 16 };
 /* Reads past an item's end give zeros; by DMA so many, lest a guest keep its host CPU busy. */
 #define DMA_MAX_ZEROS 0x10000u
-
-static void put_big_endian(uint8_t *p, unsigned bytes, uint64_t value)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        p[i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
-}
-
-static uint64_t get_big_endian(const uint8_t *p, unsigned bytes)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value = value << 8 | p[i];
-    return value;
-}
 
 static const struct vfwcfg_item *find(const struct vfwcfg *f, uint32_t key)
 {
@@ -103,13 +91,13 @@ static void run_dma(struct vfwcfg *f, uint64_t at)
     uint8_t d[DMA_BYTES], result[DMA_CONTROL];
     bool ok = guestmem_read(f->mem, gpa(at), d, sizeof(d));
     if (ok) {
-        const uint32_t control = (uint32_t)get_big_endian(d, DMA_CONTROL);
+        const uint32_t control = (uint32_t)get_be(d, DMA_CONTROL);
         if ((control & CONTROL_SELECT) != 0)
             select(f, control >> 16);
-        ok = transfer(f, control, get_big_endian(d + DMA_CONTROL, DMA_LENGTH),
-                      get_big_endian(d + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS));
+        ok = transfer(f, control, get_be(d + DMA_CONTROL, DMA_LENGTH),
+                      get_be(d + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS));
     }
-    put_big_endian(result, sizeof(result), ok ? 0 : CONTROL_ERROR);
+    put_be(result, sizeof(result), ok ? 0 : CONTROL_ERROR);
     (void)guestmem_write(f->mem, gpa(at), result, sizeof(result)); /* no RAM: nobody to tell */
 }
 
@@ -117,11 +105,8 @@ static void run_dma(struct vfwcfg *f, uint64_t at)
 static uint32_t read_dma(void *dev, uint16_t port, unsigned bytes)
 {
     static const char signature[] = "QEMU CFG";
-    uint32_t value = 0;
     (void)dev;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint32_t)(uint8_t)signature[port - DMA_HIGH + i] << (8 * i);
-    return value;
+    return (uint32_t)get_le(&signature[port - DMA_HIGH], bytes);
 }
 
 /* Written in two halves, the second of which starts a transfer. */
@@ -153,9 +138,9 @@ static struct vfwcfg_item *add_file(struct vfwcfg *f, const char *name, const vo
 {
     uint32_t key = VFWCFG_FIRST_FILE + f->files;
     struct vfwcfg_entry *entry = &f->directory.entry[f->files++];
-    put_big_endian(f->directory.count, 4, f->files);
-    put_big_endian(entry->bytes, 4, bytes);
-    put_big_endian(entry->key, 2, key);
+    put_be(f->directory.count, 4, f->files);
+    put_be(entry->bytes, 4, bytes);
+    put_be(entry->key, 2, key);
     for (unsigned i = 0; i < VFWCFG_NAME - 1 && name[i] != '\0'; i++)
         entry->name[i] = name[i];
     return add(f, key, data, bytes);

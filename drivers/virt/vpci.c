@@ -115,10 +115,8 @@ enum status vpci_add(struct vpci *pci, struct vpci_function *f, uint8_t devfn,
     if (pci->count == VPCI_MAX_FUNCTIONS)
         return ERR_LIMIT;
     for (size_t i = 0; i < count; i++) {
-        for (unsigned byte = 0; byte < rows[i].bytes; byte++) {
-            f->config[rows[i].offset + byte] = (uint8_t)(rows[i].value >> (8 * byte));
-            f->writable[rows[i].offset + byte] = (uint8_t)(rows[i].writable >> (8 * byte));
-        }
+        put_le(&f->config[rows[i].offset], rows[i].bytes, rows[i].value);
+        put_le(&f->writable[rows[i].offset], rows[i].bytes, rows[i].writable);
     }
     f->devfn = devfn;
     for (unsigned bar = 0; bar < VPCI_BARS; bar++)

@@ -4,6 +4,7 @@
  * hears of what the guest changes there. (PCI Local Bus Specification, "Configuration Space") */
 #pragma once
 
+#include "arch/bytes.h"
 #include "drivers/bus/bus.h"
 #include "drivers/bus/lines.h"
 
@@ -76,11 +77,8 @@ void vpci_set_irq(struct vpci *pci, const struct vpci_function *function, bool h
  * value's bytes from offset on, inside a double word. No such function: dropped. */
 void vpci_write(struct vpci *pci, uint8_t devfn, unsigned offset, unsigned bytes, uint32_t value);
 
-/* A register as it stands. */
+/* A register as it stands; its bytes lie inside a double word. */
 static inline uint32_t vpci_get(const struct vpci_function *f, unsigned offset, unsigned bytes)
 {
-    uint32_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint32_t)f->config[(offset + i) & 0xff] << (8 * i);
-    return value;
+    return (uint32_t)get_le(&f->config[offset], bytes);
 }

@@ -3,6 +3,8 @@
  * date when somebody looks; timers run only for interrupts that are enabled. */
 #include "drivers/virt/vrtc.h"
 
+#include "arch/bytes.h"
+
 enum { PORT_INDEX = 0x70, PORT_DATA = 0x71 };
 enum { SECONDS = 0, MINUTES = 2, HOURS = 4, WEEKDAY = 6, DAY = 7, MONTH = 8, YEAR = 9 };
 enum { REG_A = 10, REG_B, REG_C, REG_D };
@@ -244,14 +246,11 @@ static void fill_memory(struct vrtc *r, uint64_t below_4g, uint64_t above_4g)
     uint8_t *ram = r->ram;
     kib = kib > 0xffff ? 0xffff : kib;
     ram[0x14] = 0x02; /* an FPU, no floppy drives */
-    ram[0x15] = 640 & 0xff;
-    ram[0x16] = 640 >> 8;
-    ram[0x17] = ram[0x30] = (uint8_t)kib;
-    ram[0x18] = ram[0x31] = (uint8_t)(kib >> 8);
-    ram[0x34] = (uint8_t)above_16m; /* in 64 KiB; fits, as it ends at 4 GiB */
-    ram[0x35] = (uint8_t)(above_16m >> 8);
-    for (unsigned i = 0; i < 3; i++)
-        ram[0x5b + i] = (uint8_t)(above_4g >> (16 + 8 * i));
+    put_le(ram + 0x15, 2, 640);
+    put_le(ram + 0x17, 2, kib);
+    put_le(ram + 0x30, 2, kib);
+    put_le(ram + 0x34, 2, above_16m); /* in 64 KiB; fits, as it ends at 4 GiB */
+    put_le(ram + 0x5b, 3, above_4g >> 16);
     unsigned sum = 0;
     for (unsigned i = 0x10; i < 0x2e; i++)
         sum += ram[i];

@@ -2,30 +2,19 @@
 /* The device by which kernels test a machine's interrupt lines and its accesses to devices. */
 #include "drivers/virt/vtestdev.h"
 
+#include "arch/bytes.h"
+
 enum { PORT_LATCH = 0xe0, PORT_LINES = 0x2000 };
-
-static uint64_t load(const uint8_t *at, unsigned bytes)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
-
-static void store(uint8_t *at, unsigned bytes, uint64_t value)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
 
 static uint32_t read_latch(void *dev, uint16_t port, unsigned bytes)
 {
-    return (uint32_t)load(((struct vtestdev *)dev)->latch + (port - PORT_LATCH), bytes);
+    return (uint32_t)get_le(((struct vtestdev *)dev)->latch + (port - PORT_LATCH), bytes);
 }
 
 static void write_latch(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 {
-    store(((struct vtestdev *)dev)->latch + (port - PORT_LATCH), bytes, value);
+    /* At most 4, which the compiler does not know. */
+    put_le(((struct vtestdev *)dev)->latch + (port - PORT_LATCH), bytes & 7, value);
 }
 
 static void write_line(void *dev, uint16_t port, unsigned bytes, uint32_t value)
@@ -38,12 +27,12 @@ static void write_line(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 
 static uint64_t read_memory(void *dev, uint64_t gpa, unsigned bytes)
 {
-    return load(((struct vtestdev *)dev)->memory + (gpa - VTESTDEV_MEMORY), bytes);
+    return get_le(((struct vtestdev *)dev)->memory + (gpa - VTESTDEV_MEMORY), bytes);
 }
 
 static void write_memory(void *dev, uint64_t gpa, unsigned bytes, uint64_t value)
 {
-    store(((struct vtestdev *)dev)->memory + (gpa - VTESTDEV_MEMORY), bytes, value);
+    put_le(((struct vtestdev *)dev)->memory + (gpa - VTESTDEV_MEMORY), bytes, value);
 }
 
 enum status vtestdev_init(struct vtestdev *dev, struct bus *bus, struct irq_line lines)

@@ -3,7 +3,7 @@
  * table by opcode, then ModRM, displacement and immediate. */
 #include "guest/cpu/decode.h"
 
-#include "arch/string.h"
+#include "arch/bytes.h"
 
 enum opcode_flags {
     KNOWN = 1,
@@ -178,13 +178,11 @@ static inline int64_t take_signed(struct parse *p, unsigned bytes)
     p->at += bytes;
     if (p->at > p->count)
         return 0;
-    int32_t value;
-    int64_t wide;
     switch (bytes) {
     case 1: return (int8_t)p->bytes[i];
-    case 2: return (int16_t)(p->bytes[i] | p->bytes[i + 1] << 8);
-    case 4: memcpy(&value, p->bytes + i, sizeof(value)); return value;
-    default: memcpy(&wide, p->bytes + i, sizeof(wide)); return wide;
+    case 2: return (int16_t)get_le16(p->bytes + i);
+    case 4: return (int32_t)get_le32(p->bytes + i);
+    default: return (int64_t)get_le64(p->bytes + i);
     }
 }
 

@@ -2,6 +2,7 @@
 /* What a hardware task switch checks, saves and loads (SDM, "Task Switching"). */
 #include "guest/cpu/task.h"
 
+#include "arch/bytes.h"
 #include "arch/x86.h"
 
 #define TSS_CR3         28
@@ -42,14 +43,6 @@ static bool fault_queued(struct task *t)
     return fault(t, TASK_FAULT_QUEUED, 0);
 }
 
-static uint32_t get(const uint8_t *at, unsigned bytes)
-{
-    uint32_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint32_t)at[i] << 8 * i;
-    return value;
-}
-
 /* Where a selector's descriptor is; false: not within its table. */
 static bool locate(const struct task_cpu *cpu, uint16_t selector, uint32_t *at)
 {
@@ -71,7 +64,7 @@ static bool read_descriptor(struct task *t, uint16_t selector, unsigned vector,
         return fault(t, vector, selector);
     if (!t->env->read(t->env->ctx, at, bytes, sizeof(bytes)))
         return fault_queued(t);
-    uint32_t low = get(bytes, 4), high = get(bytes + 4, 4);
+    uint32_t low = get_le32(bytes), high = get_le32(bytes + 4);
     uint32_t limit = (low & 0xffff) | (high & 0xf0000);
     *out = (struct task_segment){
         .selector = selector,
@@ -268,23 +261,25 @@ static bool load_registers(struct task *t, const uint8_t *image, const struct ta
     const uint8_t *field = image + format->first;
     unsigned word = format->word;
     cpu->segment[TASK_TR] = *tss;
-    cpu->eip = get(field, word);
-    cpu->eflags = (uint32_t)((get(field + word, word) & RFLAGS_DEFINED) | RFLAGS_FIXED);
+    cpu->eip = (uint32_t)get_le(field, word);
+    cpu->eflags = (uint32_t)((get_le(field + word, word) & RFLAGS_DEFINED) | RFLAGS_FIXED);
     if (t->request->source == TASK_CALL || t->request->source == TASK_GATE)
         cpu->eflags |= RFLAGS_NT;
     for (unsigned i = 0; i < 8; i++) /* the upper halves are undefined; ones is what CPUs leave */
-        cpu->gpr[i] = get(field + (2 + i) * word, word) | (word == 2 ? 0xffff0000u : 0);
+        cpu->gpr[i] =
+            (uint32_t)get_le(field + (2 + i) * word, word) | (word == 2 ? 0xffff0000u : 0);
     const uint8_t *selectors = field + FIELDS_REG * word;
     bool vm86 = (cpu->eflags & RFLAGS_VM) != 0;
     for (unsigned i = TASK_ES; i <= TASK_GS; i++) {
-        uint16_t selector = i < format->segments ? (uint16_t)get(selectors + i * word, 2) : 0;
+        uint16_t selector = i < format->segments ? get_le16(selectors + i * word) : 0;
         cpu->segment[i] =
             vm86 ? (struct task_segment){selector, SEGMENT_VM86, 0xffff, selector * 16u}
                  : unusable(selector, 3);
     }
-    cpu->segment[TASK_LDTR] = unusable((uint16_t)get(selectors + format->segments * word, 2), 0);
+    cpu->segment[TASK_LDTR] = unusable(get_le16(selectors + format->segments * word), 0);
     t->result.trap = format == &tss32 && (image[TSS_TRAP] & 1) != 0;
-    if (format == &tss32 && cpu->paging && !t->env->load_cr3(t->env->ctx, get(image + TSS_CR3, 4)))
+    if (format == &tss32 && cpu->paging &&
+        !t->env->load_cr3(t->env->ctx, get_le32(image + TSS_CR3)))
         return fault(t, VECTOR_INVALID_TSS, 0);
     return true;
 }

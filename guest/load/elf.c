@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ELF, as the System V ABI's chapter "Object Files" describes it. */
 #include "guest/load/elf.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 enum { CLASS_AT = 4, CLASS_32 = 1, CLASS_64 = 2, DATA_AT = 5, LITTLE_ENDIAN = 1 };
@@ -37,7 +38,7 @@ struct table {
 
 static uint64_t get(const uint8_t *base, const struct field *f, bool is64)
 {
-    return program_get(base + f->at[is64], f->bytes[is64]);
+    return get_le(base + f->at[is64], f->bytes[is64]);
 }
 
 bool elf_recognize(const struct program_file *file)
@@ -54,9 +55,9 @@ static const char *find_table(const struct program_file *file, struct table *t)
     if (file->size < HEADER_BYTES)
         return "the ELF file is cut short";
     if ((h[CLASS_AT] != CLASS_32 && h[CLASS_AT] != CLASS_64) || h[DATA_AT] != LITTLE_ENDIAN ||
-        (program_get(h + MACHINE_AT, 2) != MACHINE_386 && program_get(h + MACHINE_AT, 2) != X86_64))
+        (get_le16(h + MACHINE_AT) != MACHINE_386 && get_le16(h + MACHINE_AT) != X86_64))
         return "an ELF file for another processor";
-    if (program_get(h + TYPE_AT, 2) != EXECUTABLE && program_get(h + TYPE_AT, 2) != SHARED)
+    if (get_le16(h + TYPE_AT) != EXECUTABLE && get_le16(h + TYPE_AT) != SHARED)
         return "an ELF file, but no executable one";
     t->is64 = h[CLASS_AT] == CLASS_64;
     const uint64_t offset = get(h, &e_phoff, t->is64);
@@ -168,12 +169,12 @@ static const uint8_t *find_note(const uint8_t *notes, uint64_t size, const char 
 {
     const size_t name_bytes = strlen(name) + 1;
     while (size >= NOTE_HEADER_BYTES) {
-        const uint64_t name_size = program_get(notes, 4), data_size = program_get(notes + 4, 4);
+        const uint64_t name_size = get_le32(notes), data_size = get_le32(notes + 4);
         const uint64_t data_at = NOTE_HEADER_BYTES + ((name_size + 3) & ~3ull);
         const uint64_t end = data_at + ((data_size + 3) & ~3ull);
         if (data_at > size || data_size > size - data_at)
             return NULL;
-        if (program_get(notes + 8, 4) == type && name_size == name_bytes &&
+        if (get_le32(notes + 8) == type && name_size == name_bytes &&
             memcmp(notes + NOTE_HEADER_BYTES, name, name_bytes) == 0) {
             *bytes = (uint32_t)data_size;
             return notes + data_at;

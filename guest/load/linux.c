@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): 64-bit entry, or 32-bit entry. */
 #include "guest/load/linux.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 /* Offsets in the file and in the zero page, which holds a copy of the setup header. */
@@ -35,26 +36,26 @@ struct header {
 bool linux_recognize(struct program *p)
 {
     const uint8_t *file = p->kernel.data;
-    return p->kernel.size >= HDR_LOADER_TYPE && program_get(file + HDR_MAGIC, 4) == MAGIC_HDRS &&
-           program_get(file + HDR_BOOT_FLAG, 2) == BOOT_FLAG;
+    return p->kernel.size >= HDR_LOADER_TYPE && get_le32(file + HDR_MAGIC) == MAGIC_HDRS &&
+           get_le16(file + HDR_BOOT_FLAG) == BOOT_FLAG;
 }
 
 /* Where the kernel is to be, and how much it needs there. What is wrong with that; NULL: nothing.
  */
 static const char *parse_place(const uint8_t *file, uint32_t version, struct header *h)
 {
-    const uint64_t alignment = program_get(file + HDR_ALIGNMENT, 4);
+    const uint64_t alignment = get_le32(file + HDR_ALIGNMENT);
     const bool relocatable = file[HDR_RELOCATABLE] != 0;
     if (relocatable && (alignment == 0 || (alignment & (alignment - 1)) != 0))
         return "the kernel's alignment is impossible";
     h->init_size = h->payload_size;
     if (version >= VERSION_PREFERRED) {
-        h->load = program_get(file + HDR_PREF_ADDRESS, 8);
-        h->init_size = program_get(file + HDR_INIT_SIZE, 4);
+        h->load = get_le64(file + HDR_PREF_ADDRESS);
+        h->init_size = get_le32(file + HDR_INIT_SIZE);
     } else if (relocatable) {
         h->load = alignment > LAYOUT_MIB ? alignment : LAYOUT_MIB;
     } else {
-        h->load = program_get(file + HDR_CODE32_START, 4);
+        h->load = get_le32(file + HDR_CODE32_START);
     }
     if (h->load < LAYOUT_MIB || h->load >= LAYOUT_HOLE || h->load % PAGE_SIZE != 0 ||
         h->init_size < h->payload_size)
@@ -67,7 +68,7 @@ static const char *parse_place(const uint8_t *file, uint32_t version, struct hea
 /* What is wrong with the file itself; NULL: nothing. */
 static const char *parse_header(const uint8_t *file, uint64_t size, struct header *h)
 {
-    const uint32_t version = (uint32_t)program_get(file + HDR_VERSION, 2);
+    const uint32_t version = get_le16(file + HDR_VERSION);
     const bool preferred = version >= VERSION_PREFERRED;
     if (size < (preferred ? HDR_END_PREFERRED : HDR_END_MIN))
         return "the kernel is truncated";
@@ -76,7 +77,7 @@ static const char *parse_header(const uint8_t *file, uint64_t size, struct heade
 
     const uint64_t setup_sectors = file[HDR_SETUP_SECTS] != 0 ? file[HDR_SETUP_SECTS] : 4;
     h->payload_offset = (setup_sectors + 1) * 512;
-    h->payload_size = program_get(file + HDR_SYSSIZE, 4) * 16;
+    h->payload_size = (uint64_t)get_le32(file + HDR_SYSSIZE) * 16;
     if (h->payload_size <= ENTRY_64 || size < h->payload_offset)
         return "the kernel is truncated";
     /* The size counts whole paragraphs; some programs, memtest86+ for one, end within the last. */
@@ -89,8 +90,8 @@ static const char *parse_header(const uint8_t *file, uint64_t size, struct heade
     if (h->end < (preferred ? HDR_END_PREFERRED : HDR_END_MIN) || h->end > HDR_END_MAX ||
         h->end > h->payload_offset)
         return "the kernel's setup header has an impossible length";
-    h->initrd_max = program_get(file + HDR_INITRD_MAX, 4);
-    h->cmdline_max = (uint32_t)program_get(file + HDR_CMDLINE_SIZE, 4);
+    h->initrd_max = get_le32(file + HDR_INITRD_MAX);
+    h->cmdline_max = get_le32(file + HDR_CMDLINE_SIZE);
     h->entry64 = version >= VERSION_XLOADFLAGS && (file[HDR_XLOADFLAGS] & XLF_KERNEL_64) != 0;
     return parse_place(file, version, h);
 }
@@ -102,11 +103,11 @@ static void fill_zero_page(uint8_t *zp, const struct program *p, const struct he
     const unsigned count = program_memory_map(p->memory_bytes, range);
     memcpy(zp + HDR_START, p->kernel.data + HDR_START, h->end - HDR_START);
     zp[HDR_LOADER_TYPE] = LOADER_UNDEFINED;
-    program_put(zp + HDR_CODE32_START, 4, h->load);
-    program_put(zp + HDR_CMDLINE, 4, LAYOUT_CMDLINE);
-    program_put(zp + HDR_RAMDISK, 4, ramdisk);
-    program_put(zp + HDR_RAMDISK_SIZE, 4, p->file_count != 0 ? p->file[0].size : 0);
-    program_put(zp + ZP_RSDP, 8, p->rsdp);
+    put_le(zp + HDR_CODE32_START, 4, h->load);
+    put_le(zp + HDR_CMDLINE, 4, LAYOUT_CMDLINE);
+    put_le(zp + HDR_RAMDISK, 4, ramdisk);
+    put_le(zp + HDR_RAMDISK_SIZE, 4, p->file_count != 0 ? p->file[0].size : 0);
+    put_le(zp + ZP_RSDP, 8, p->rsdp);
     zp[ZP_VIDEO_MODE] = 3; /* as vvga_reset() leaves the screen, with the cursor at the top */
     zp[ZP_COLUMNS] = 80;
     zp[ZP_ROWS] = 25;
@@ -115,9 +116,9 @@ static void fill_zero_page(uint8_t *zp, const struct program *p, const struct he
     zp[ZP_E820_COUNT] = (uint8_t)count;
     for (unsigned i = 0; i < count; i++) {
         uint8_t *entry = zp + ZP_E820 + 20 * (size_t)i;
-        program_put(entry, 8, range[i].from);
-        program_put(entry + 8, 8, range[i].to - range[i].from);
-        program_put(entry + 16, 4, range[i].ram ? E820_RAM : E820_RESERVED);
+        put_le(entry, 8, range[i].from);
+        put_le(entry + 8, 8, range[i].to - range[i].from);
+        put_le(entry + 16, 4, range[i].ram ? E820_RAM : E820_RESERVED);
     }
 }
 
@@ -179,7 +180,7 @@ enum status linux_load(struct program *p, struct boot_state *state)
     if (!linux_recognize(p))
         return program_refuse(p, ERR_BAD_INPUT, "not a Linux bzImage");
     const uint8_t *version = p->kernel.data + HDR_VERSION;
-    if (program_get(version, 2) < VERSION_MIN)
+    if (get_le16(version) < VERSION_MIN)
         return program_refuse(
             p, ERR_UNSUPPORTED,
             "the kernel's boot protocol is %u.%02u, older than 2.06 (Linux 2.6.22)", version[1],

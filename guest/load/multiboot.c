@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Multiboot Specification, version 0.6.96. */
 #include "guest/load/multiboot.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 enum { MAGIC = 0x1badb002, BOOTED = 0x2badb002, SEARCHED = 8192, HEADER_BYTES = 12 };
@@ -24,10 +25,10 @@ static bool find_header(const struct program_file *file, uint64_t *at, bool *che
     *checksum_wrong = false;
     for (uint64_t i = 0; i + HEADER_BYTES <= size; i += 4) {
         const uint8_t *h = file->data + i;
-        if (program_get(h, 4) != MAGIC)
+        if (get_le32(h) != MAGIC)
             continue;
         *at = i;
-        if ((uint32_t)(program_get(h, 4) + program_get(h + 4, 4) + program_get(h + 8, 4)) == 0)
+        if (get_le32(h) + get_le32(h + 4) + get_le32(h + 8) == 0)
             return true;
         *checksum_wrong = true;
     }
@@ -97,9 +98,9 @@ static uint32_t add_modules(const struct program *p, struct program_info *info, 
     uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
     for (uint32_t i = 0; i < p->file_count; i++) {
         uint8_t *m = table + (size_t)i * MODULE_BYTES;
-        program_put(m, 4, at[i]);
-        program_put(m + 4, 4, at[i] + p->file[i].size);
-        program_put(m + 8, 4, program_info_add_string(info, p->file[i].string));
+        put_le(m, 4, at[i]);
+        put_le(m + 4, 4, at[i] + p->file[i].size);
+        put_le(m + 8, 4, program_info_add_string(info, p->file[i].string));
     }
     return program_info_add(info, 8, table, (size_t)p->file_count * MODULE_BYTES);
 }
@@ -111,10 +112,10 @@ static uint32_t add_map(const struct program *p, struct program_info *info, uint
     const unsigned count = program_memory_map(p->memory_bytes, range);
     for (unsigned i = 0; i < count; i++) {
         uint8_t *m = table + (size_t)i * MAP_BYTES;
-        program_put(m, 4, MAP_BYTES - 4); /* the size does not count itself */
-        program_put(m + 4, 8, range[i].from);
-        program_put(m + 12, 8, range[i].to - range[i].from);
-        program_put(m + 20, 4, range[i].ram ? 1 : 2);
+        put_le(m, 4, MAP_BYTES - 4); /* the size does not count itself */
+        put_le(m + 4, 8, range[i].from);
+        put_le(m + 12, 8, range[i].to - range[i].from);
+        put_le(m + 20, 4, range[i].ram ? 1 : 2);
     }
     *bytes = count * MAP_BYTES;
     return program_info_add(info, 8, table, *bytes);
@@ -122,10 +123,10 @@ static uint32_t add_map(const struct program *p, struct program_info *info, uint
 
 static void put_screen(uint8_t *info)
 {
-    program_put(info + INFO_SCREEN, 8, MULTIBOOT_TEXT_BASE);
-    program_put(info + INFO_SCREEN + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
-    program_put(info + INFO_SCREEN + 12, 4, MULTIBOOT_TEXT_COLUMNS);
-    program_put(info + INFO_SCREEN + 16, 4, MULTIBOOT_TEXT_ROWS);
+    put_le(info + INFO_SCREEN, 8, MULTIBOOT_TEXT_BASE);
+    put_le(info + INFO_SCREEN + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
+    put_le(info + INFO_SCREEN + 12, 4, MULTIBOOT_TEXT_COLUMNS);
+    put_le(info + INFO_SCREEN + 16, 4, MULTIBOOT_TEXT_ROWS);
     info[INFO_SCREEN + 20] = MULTIBOOT_TEXT_BITS;
     info[INFO_SCREEN + 21] = MULTIBOOT_TEXT_TYPE;
 }
@@ -141,27 +142,27 @@ static uint32_t write_info(const struct program *p, const uint64_t *modules_at,
     if (!multiboot_cmdline(p, line))
         return 0;
     const uint32_t map = add_map(p, &info, &map_bytes);
-    program_put(out + INFO_LOWER, 4, MULTIBOOT_LOWER_KIB);
-    program_put(out + INFO_UPPER, 4, multiboot_upper_kib(p->memory_bytes));
-    program_put(out + INFO_CMDLINE, 4, program_info_add_string(&info, line));
-    program_put(out + INFO_MODULES, 4, p->file_count);
-    program_put(out + INFO_MODULES + 4, 4, add_modules(p, &info, modules_at));
-    program_put(out + INFO_MAP_BYTES, 4, map_bytes);
-    program_put(out + INFO_MAP, 4, map);
-    program_put(out + INFO_NAME, 4, program_info_add_string(&info, MULTIBOOT_LOADER_NAME));
+    put_le(out + INFO_LOWER, 4, MULTIBOOT_LOWER_KIB);
+    put_le(out + INFO_UPPER, 4, multiboot_upper_kib(p->memory_bytes));
+    put_le(out + INFO_CMDLINE, 4, program_info_add_string(&info, line));
+    put_le(out + INFO_MODULES, 4, p->file_count);
+    put_le(out + INFO_MODULES + 4, 4, add_modules(p, &info, modules_at));
+    put_le(out + INFO_MAP_BYTES, 4, map_bytes);
+    put_le(out + INFO_MAP, 4, map);
+    put_le(out + INFO_NAME, 4, program_info_add_string(&info, MULTIBOOT_LOADER_NAME));
     uint32_t flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MAP | HAS_NAME;
     if (sections->count != 0) {
-        program_put(out + INFO_SECTIONS, 4, sections->count);
-        program_put(out + INFO_SECTIONS + 4, 4, sections->entry_bytes);
-        program_put(out + INFO_SECTIONS + 8, 4, headers);
-        program_put(out + INFO_SECTIONS + 12, 4, sections->names);
+        put_le(out + INFO_SECTIONS, 4, sections->count);
+        put_le(out + INFO_SECTIONS + 4, 4, sections->entry_bytes);
+        put_le(out + INFO_SECTIONS + 8, 4, headers);
+        put_le(out + INFO_SECTIONS + 12, 4, sections->names);
         flags |= HAS_SECTIONS;
     }
     if (video) {
         put_screen(out);
         flags |= HAS_FRAMEBUFFER;
     }
-    program_put(out + INFO_FLAGS, 4, flags);
+    put_le(out + INFO_FLAGS, 4, flags);
     const uint32_t at = program_info_add(&info, 8, out, sizeof(out));
     return info.next != 0 ? at : 0;
 }
@@ -170,17 +171,17 @@ static uint32_t write_info(const struct program *p, const uint64_t *modules_at,
 static enum status find_segments(struct program *p, uint64_t at, struct segments *out)
 {
     const uint8_t *h = p->kernel.data + at;
-    if ((program_get(h + 4, 4) & HAS_ADDRESSES) == 0)
+    if ((get_le32(h + 4) & HAS_ADDRESSES) == 0)
         return elf_segments(p, out);
     if (p->kernel.size - at < ADDRESS_FIELDS_BYTES)
         return program_refuse(p, ERR_BAD_INPUT, "the multiboot header is cut short");
     const struct multiboot_addresses a = {
-        .header = (uint32_t)program_get(h + 12, 4),
-        .load = (uint32_t)program_get(h + 16, 4),
-        .load_end = (uint32_t)program_get(h + 20, 4),
-        .bss_end = (uint32_t)program_get(h + 24, 4),
+        .header = get_le32(h + 12),
+        .load = get_le32(h + 16),
+        .load_end = get_le32(h + 20),
+        .bss_end = get_le32(h + 24),
     };
-    out->entry = program_get(h + 28, 4);
+    out->entry = get_le32(h + 28);
     return multiboot_segment(p, &a, at, out);
 }
 
@@ -194,7 +195,7 @@ enum status multiboot_load(struct program *p, struct boot_state *state)
         return program_refuse(p, ERR_BAD_INPUT,
                               checksum_wrong ? "the multiboot header's checksum is wrong"
                                              : "no multiboot header in the first 8192 bytes");
-    const uint32_t flags = (uint32_t)program_get(p->kernel.data + at + 4, 4);
+    const uint32_t flags = get_le32(p->kernel.data + at + 4);
     const uint32_t unknown = flags & 0xffff & ~(uint32_t)KNOWN;
     if (unknown != 0)
         return program_refuse(p, ERR_UNSUPPORTED,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Multiboot2 Specification, version 2.0, as a PC without EFI. */
 #include "guest/load/multiboot2.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 #include "guest/load/multiboot.h"
 
@@ -75,10 +76,10 @@ static bool find_header(const struct program_file *file, uint64_t *at, bool *che
     for (uint64_t i = 0; i + HEADER_BYTES <= size; i += 8) {
         const uint8_t *h = file->data + i;
         uint32_t sum = 0;
-        if (program_get(h, 4) != magic)
+        if (get_le32(h) != magic)
             continue;
         for (unsigned k = 0; k < HEADER_BYTES; k += 4)
-            sum += (uint32_t)program_get(h + k, 4);
+            sum += get_le32(h + k);
         *at = i;
         if (sum == 0)
             return true;
@@ -97,10 +98,10 @@ bool multiboot2_recognize(struct program *p)
 static enum status read_relocation(struct program *p, const uint8_t *tag, struct header *h)
 {
     h->relocatable = true;
-    h->min = program_get(tag + 8, 4);
-    h->max = program_get(tag + 12, 4);
-    h->align = program_get(tag + 16, 4);
-    h->preference = (uint32_t)program_get(tag + 20, 4);
+    h->min = get_le32(tag + 8);
+    h->max = get_le32(tag + 12);
+    h->align = get_le32(tag + 16);
+    h->preference = get_le32(tag + 20);
     if (h->align == 0)
         h->align = 1;
     return (h->align & (h->align - 1)) == 0 && h->min <= h->max
@@ -112,9 +113,9 @@ static enum status read_relocation(struct program *p, const uint8_t *tag, struct
 /* size: the tag's own word for its length, which lies within the header. */
 static enum status read_tag(struct program *p, const uint8_t *tag, uint64_t size, struct header *h)
 {
-    const unsigned type = (unsigned)program_get(tag, 2);
+    const unsigned type = get_le16(tag);
     if (type >= TAG_COUNT)
-        return (program_get(tag + 2, 2) & TAG_OPTIONAL) != 0
+        return (get_le16(tag + 2) & TAG_OPTIONAL) != 0
                    ? OK
                    : program_refuse(p, ERR_UNSUPPORTED,
                                     "the kernel requires multiboot 2 header tag %u, which is "
@@ -125,8 +126,8 @@ static enum status read_tag(struct program *p, const uint8_t *tag, uint64_t size
     switch (type) {
     case TAG_REQUEST:
         for (uint64_t i = TAG_HEADER_BYTES; i + 4 <= size; i += 4) {
-            const uint32_t wanted = (uint32_t)program_get(tag + i, 4);
-            if (wanted > INFO_LAST && (program_get(tag + 2, 2) & TAG_OPTIONAL) == 0)
+            const uint32_t wanted = get_le32(tag + i);
+            if (wanted > INFO_LAST && (get_le16(tag + 2) & TAG_OPTIONAL) == 0)
                 return program_refuse(p, ERR_UNSUPPORTED,
                                       "the kernel requires multiboot 2 information tag %u, which "
                                       "is unknown",
@@ -135,13 +136,12 @@ static enum status read_tag(struct program *p, const uint8_t *tag, uint64_t size
         return OK;
     case TAG_ADDRESS:
         h->has_addresses = true;
-        h->addresses = (struct multiboot_addresses){
-            (uint32_t)program_get(tag + 8, 4), (uint32_t)program_get(tag + 12, 4),
-            (uint32_t)program_get(tag + 16, 4), (uint32_t)program_get(tag + 20, 4)};
+        h->addresses = (struct multiboot_addresses){get_le32(tag + 8), get_le32(tag + 12),
+                                                    get_le32(tag + 16), get_le32(tag + 20)};
         return OK;
     case TAG_ENTRY:
         h->has_entry = true;
-        h->entry = (uint32_t)program_get(tag + 8, 4);
+        h->entry = get_le32(tag + 8);
         return OK;
     case TAG_RELOCATABLE: return read_relocation(p, tag, h);
     default: return OK; /* modules are aligned, and the screen is as it is, for every kernel */
@@ -157,17 +157,17 @@ static enum status read_header(struct program *p, struct header *h)
                               checksum_wrong ? "the multiboot 2 header's checksum is wrong"
                                              : "no multiboot 2 header in the first 32768 bytes");
     const uint8_t *header = p->kernel.data + h->at;
-    const uint64_t length = program_get(header + 8, 4);
-    if (program_get(header + 4, 4) != ARCHITECTURE_I386)
+    const uint64_t length = get_le32(header + 8);
+    if (get_le32(header + 4) != ARCHITECTURE_I386)
         return program_refuse(p, ERR_UNSUPPORTED, "a multiboot 2 kernel for another processor");
     if (length > p->kernel.size - h->at)
         return program_refuse(p, ERR_BAD_INPUT, "the multiboot 2 header is cut short");
     for (uint64_t i = HEADER_BYTES; i + TAG_HEADER_BYTES <= length;) {
         const uint8_t *tag = header + i;
-        const uint64_t size = program_get(tag + 4, 4);
+        const uint64_t size = get_le32(tag + 4);
         if (size < TAG_HEADER_BYTES || size > length - i)
             return program_refuse(p, ERR_BAD_INPUT, "a multiboot 2 header tag is cut short");
-        if (program_get(tag, 2) == TAG_END)
+        if (get_le16(tag) == TAG_END)
             break;
         const enum status s = read_tag(p, tag, size, h);
         if (s != OK)
@@ -204,8 +204,8 @@ static enum status find_delta(struct program *p, const struct header *h, uint64_
 static void add_tag(struct program_info *info, uint32_t type, const void *data, size_t bytes)
 {
     uint8_t tag[TAG_HEADER_BYTES];
-    program_put(tag, 4, type);
-    program_put(tag + 4, 4, sizeof(tag) + bytes);
+    put_le(tag, 4, type);
+    put_le(tag + 4, 4, sizeof(tag) + bytes);
     program_info_add(info, 8, tag, sizeof(tag));
     program_info_add(info, 1, data, bytes);
 }
@@ -215,10 +215,10 @@ static void add_modules(const struct program *p, struct program_info *info, cons
     for (uint32_t i = 0; i < p->file_count; i++) {
         const size_t string_bytes = strlen(p->file[i].string) + 1;
         uint8_t tag[TAG_HEADER_BYTES + 8];
-        program_put(tag, 4, INFO_MODULE);
-        program_put(tag + 4, 4, sizeof(tag) + string_bytes);
-        program_put(tag + 8, 4, at[i]);
-        program_put(tag + 12, 4, at[i] + p->file[i].size);
+        put_le(tag, 4, INFO_MODULE);
+        put_le(tag + 4, 4, sizeof(tag) + string_bytes);
+        put_le(tag + 8, 4, at[i]);
+        put_le(tag + 12, 4, at[i] + p->file[i].size);
         program_info_add(info, 8, tag, sizeof(tag));
         program_info_add(info, 1, p->file[i].string, string_bytes);
     }
@@ -231,9 +231,9 @@ static void add_map(const struct program *p, struct program_info *info)
     const unsigned count = program_memory_map(p->memory_bytes, range);
     for (unsigned i = 0; i < count; i++) {
         uint8_t *m = map + 8 + (size_t)i * MAP_BYTES;
-        program_put(m, 8, range[i].from);
-        program_put(m + 8, 8, range[i].to - range[i].from);
-        program_put(m + 16, 8, range[i].ram ? 1 : 2);
+        put_le(m, 8, range[i].from);
+        put_le(m + 8, 8, range[i].to - range[i].from);
+        put_le(m + 16, 8, range[i].ram ? 1 : 2);
     }
     add_tag(info, INFO_MAP, map, 8 + (size_t)count * MAP_BYTES);
 }
@@ -241,10 +241,10 @@ static void add_map(const struct program *p, struct program_info *info)
 static void add_screen(struct program_info *info)
 {
     uint8_t screen[24] = {0};
-    program_put(screen, 8, MULTIBOOT_TEXT_BASE);
-    program_put(screen + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
-    program_put(screen + 12, 4, MULTIBOOT_TEXT_COLUMNS);
-    program_put(screen + 16, 4, MULTIBOOT_TEXT_ROWS);
+    put_le(screen, 8, MULTIBOOT_TEXT_BASE);
+    put_le(screen + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
+    put_le(screen + 12, 4, MULTIBOOT_TEXT_COLUMNS);
+    put_le(screen + 16, 4, MULTIBOOT_TEXT_ROWS);
     screen[20] = MULTIBOOT_TEXT_BITS;
     screen[21] = MULTIBOOT_TEXT_TYPE;
     add_tag(info, INFO_FRAMEBUFFER, screen, sizeof(screen));
@@ -259,11 +259,11 @@ static void add_sections(const struct program *p, struct program_info *info,
     uint8_t tag[TAG_HEADER_BYTES + 12];
     if (s->count == 0 || window == NULL)
         return;
-    program_put(tag, 4, INFO_SECTIONS);
-    program_put(tag + 4, 4, sizeof(tag) + bytes);
-    program_put(tag + 8, 4, s->count);
-    program_put(tag + 12, 4, s->entry_bytes);
-    program_put(tag + 16, 4, s->names);
+    put_le(tag, 4, INFO_SECTIONS);
+    put_le(tag + 4, 4, sizeof(tag) + bytes);
+    put_le(tag + 8, 4, s->count);
+    put_le(tag + 12, 4, s->entry_bytes);
+    put_le(tag + 16, 4, s->names);
     program_info_add(info, 8, tag, sizeof(tag));
     program_info_add(info, 1, window, bytes);
 }
@@ -281,8 +281,8 @@ static bool write_info(const struct program *p, const struct header *h, const ui
     add_tag(&info, INFO_CMDLINE, line, strlen(line) + 1);
     add_tag(&info, INFO_NAME, MULTIBOOT_LOADER_NAME, sizeof(MULTIBOOT_LOADER_NAME));
     add_modules(p, &info, modules_at);
-    program_put(fixed, 4, MULTIBOOT_LOWER_KIB);
-    program_put(fixed + 4, 4, multiboot_upper_kib(p->memory_bytes));
+    put_le(fixed, 4, MULTIBOOT_LOWER_KIB);
+    put_le(fixed + 4, 4, multiboot_upper_kib(p->memory_bytes));
     add_tag(&info, INFO_MEMORY, fixed, sizeof(fixed));
     add_map(p, &info);
     add_screen(&info);
@@ -292,12 +292,12 @@ static bool write_info(const struct program *p, const struct header *h, const ui
         add_tag(&info, INFO_RSDP_NEW, rsdp, RSDP_NEW_BYTES);
     }
     if (h->relocatable) {
-        program_put(word, 4, load_base);
+        put_le(word, 4, load_base);
         add_tag(&info, INFO_LOAD_BASE, word, sizeof(word));
     }
     add_tag(&info, INFO_END, NULL, 0);
-    program_put(fixed, 4, info.next - start);
-    program_put(fixed + 4, 4, 0);
+    put_le(fixed, 4, info.next - start);
+    put_le(fixed + 4, 4, 0);
     return info.next != 0 && guestmem_write(p->mem, gpa(start), fixed, sizeof(fixed));
 }
 

@@ -83,18 +83,3 @@ static inline struct program_info program_info_begin(const struct program *p)
 uint32_t program_info_add(struct program_info *info, uint32_t align, const void *data,
                           size_t bytes);
 uint32_t program_info_add_string(struct program_info *info, const char *string);
-
-/* Little-endian, at any alignment. */
-static inline uint64_t program_get(const uint8_t *p, unsigned bytes)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)p[i] << (8 * i);
-    return value;
-}
-
-static inline void program_put(uint8_t *p, unsigned bytes, uint64_t value)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Xen's "x86/HVM direct boot ABI", with struct hvm_start_info of version 1. */
 #include "guest/load/pvh.h"
+
+#include "arch/bytes.h"
 #include "guest/load/elf.h"
 
 #define NOTE_NAME "Xen"
@@ -20,9 +22,9 @@ static uint32_t add_files(const struct program *p, struct program_info *info, co
     uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
     for (uint32_t i = 0; i < p->file_count; i++) {
         uint8_t *m = table + (size_t)i * MODULE_BYTES;
-        program_put(m, 8, at[i]);
-        program_put(m + 8, 8, p->file[i].size);
-        program_put(m + 16, 8, program_info_add_string(info, p->file[i].string));
+        put_le(m, 8, at[i]);
+        put_le(m + 8, 8, p->file[i].size);
+        put_le(m + 16, 8, program_info_add_string(info, p->file[i].string));
     }
     return program_info_add(info, 8, table, (size_t)p->file_count * MODULE_BYTES);
 }
@@ -36,18 +38,18 @@ static uint32_t write_info(const struct program *p, const uint64_t *files_at)
     const unsigned count = program_memory_map(p->memory_bytes, range);
     for (unsigned i = 0; i < count; i++) {
         uint8_t *m = map + (size_t)i * MAP_BYTES;
-        program_put(m, 8, range[i].from);
-        program_put(m + 8, 8, range[i].to - range[i].from);
-        program_put(m + 16, 4, range[i].ram ? 1 : 2);
+        put_le(m, 8, range[i].from);
+        put_le(m + 8, 8, range[i].to - range[i].from);
+        put_le(m + 16, 4, range[i].ram ? 1 : 2);
     }
-    program_put(out, 4, MAGIC);
-    program_put(out + INFO_VERSION, 4, VERSION);
-    program_put(out + INFO_FILE_COUNT, 4, p->file_count);
-    program_put(out + INFO_FILES, 8, add_files(p, &info, files_at));
-    program_put(out + INFO_CMDLINE, 8, program_info_add_string(&info, p->cmdline));
-    program_put(out + INFO_RSDP, 8, p->rsdp);
-    program_put(out + INFO_MAP, 8, program_info_add(&info, 8, map, (size_t)count * MAP_BYTES));
-    program_put(out + INFO_MAP_COUNT, 4, count);
+    put_le(out, 4, MAGIC);
+    put_le(out + INFO_VERSION, 4, VERSION);
+    put_le(out + INFO_FILE_COUNT, 4, p->file_count);
+    put_le(out + INFO_FILES, 8, add_files(p, &info, files_at));
+    put_le(out + INFO_CMDLINE, 8, program_info_add_string(&info, p->cmdline));
+    put_le(out + INFO_RSDP, 8, p->rsdp);
+    put_le(out + INFO_MAP, 8, program_info_add(&info, 8, map, (size_t)count * MAP_BYTES));
+    put_le(out + INFO_MAP_COUNT, 4, count);
     const uint32_t at = program_info_add(&info, 8, out, sizeof(out));
     return info.next != 0 ? at : 0;
 }
@@ -66,7 +68,7 @@ enum status pvh_load(struct program *p, struct boot_state *state)
     if (bytes != 4 && bytes != 8)
         return program_refuse(p, ERR_BAD_INPUT, "the note with the PVH entry has %u bytes, not 4",
                               bytes);
-    segments.entry = program_get(note, bytes);
+    segments.entry = get_le(note, bytes);
     s = segments_check(p, &segments, &low, &end);
     if (s == OK)
         s = segments_place(p, &segments, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ACPI tables, byte by byte (ACPI specification, chapter "System Description Tables"). */
 #include "guest/pc/acpi.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 #include "drivers/virt/vioapic.h"
 #include "drivers/virt/vpm.h"
@@ -48,38 +49,16 @@ static const struct field fadt_pm_fields[] = {
     {152, 8, VPM_PM1A_EVT}, {176, 8, VPM_PM1A_CNT}, {212, 8, VPM_PM_TIMER},
 };
 
-static void put(uint8_t *p, unsigned bytes, uint64_t value)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void put_text(uint8_t *p, const char *text)
-{
-    for (; *text != 0; text++)
-        *p++ = (uint8_t)*text;
-}
-
-/* Sets the byte at `at` such that all bytes add up to 0. */
-static void put_checksum(uint8_t *table, size_t bytes, size_t at)
-{
-    uint8_t sum = 0;
-    table[at] = 0;
-    for (size_t i = 0; i < bytes; i++)
-        sum = (uint8_t)(sum + table[i]);
-    table[at] = (uint8_t)-sum;
-}
-
 /* Writes the common header around a body that is already there. */
 static void finish_table(uint8_t *table, const char *signature, uint8_t revision, size_t bytes)
 {
     put_text(table, signature);
-    put(table + 4, 4, bytes);
+    put_le(table + 4, 4, bytes);
     table[8] = revision;
     put_text(table + 10, "NADIR NADIRPC ");
-    put(table + 24, 4, 1); /* OEM revision */
+    put_le(table + 24, 4, 1); /* OEM revision */
     put_text(table + 28, "NADR");
-    put(table + 32, 4, 1);
+    put_le(table + 32, 4, 1);
     put_checksum(table, bytes, 9);
 }
 
@@ -88,26 +67,26 @@ static const uint8_t level_irqs[] = {5, SCI_IRQ, 10, 11};
 
 static size_t write_madt(uint8_t *table, uint32_t vcpus)
 {
-    put(table + 36, 4, VLAPIC_DEFAULT_BASE);
-    put(table + 40, 4, 1); /* there is a pair of 8259 too */
+    put_le(table + 36, 4, VLAPIC_DEFAULT_BASE);
+    put_le(table + 40, 4, 1); /* there is a pair of 8259 too */
     uint8_t *p = table + MADT_FIXED_BYTES;
     for (uint32_t i = 0; i < vcpus; i++, p += 8) { /* local APIC: UID, ID, enabled */
-        put(p, 4, 0 | 8u << 8 | i << 16 | i << 24);
-        put(p + 4, 4, 1);
+        put_le(p, 4, 0 | 8u << 8 | i << 16 | i << 24);
+        put_le(p + 4, 4, 1);
     }
-    put(p, 4, 1 | 12u << 8); /* IO-APIC, ID 0, first interrupt 0 */
-    put(p + 4, 4, VIOAPIC_BASE);
-    put(p + 8, 4, 0);
+    put_le(p, 4, 1 | 12u << 8); /* IO-APIC, ID 0, first interrupt 0 */
+    put_le(p + 4, 4, VIOAPIC_BASE);
+    put_le(p + 8, 4, 0);
     p += 12;
-    put(p, 4, 2 | 10u << 8 | 0u << 24); /* override: the timer, ISA IRQ 0, is on pin 2 */
-    put(p + 4, 6, 2);
+    put_le(p, 4, 2 | 10u << 8 | 0u << 24); /* override: the timer, ISA IRQ 0, is on pin 2 */
+    put_le(p + 4, 6, 2);
     p += 10;
     for (size_t i = 0; i < sizeof(level_irqs); i++, p += 10) { /* active high */
-        put(p, 4, 2 | 10u << 8 | (uint32_t)level_irqs[i] << 24);
-        put(p + 4, 4, level_irqs[i]);
-        put(p + 8, 2, 1 | 3u << 2);
+        put_le(p, 4, 2 | 10u << 8 | (uint32_t)level_irqs[i] << 24);
+        put_le(p + 4, 4, level_irqs[i]);
+        put_le(p + 8, 2, 1 | 3u << 2);
     }
-    put(p, 6, 4 | 6u << 8 | 0xffu << 16 | 1ull << 40); /* NMI on LINT1 of every CPU */
+    put_le(p, 6, 4 | 6u << 8 | 0xffu << 16 | 1ull << 40); /* NMI on LINT1 of every CPU */
     p += 6;
     const size_t bytes = (size_t)(p - table);
     finish_table(table, "APIC", 3, bytes);
@@ -118,15 +97,15 @@ static void write_fadt(uint8_t *table, uint32_t facs, uint32_t dsdt, uint16_t pm
 {
     for (size_t i = 0; i < sizeof(fadt_fields) / sizeof(fadt_fields[0]); i++) {
         const struct field *f = &fadt_fields[i];
-        put(table + f->offset, f->bytes, f->value);
+        put_le(table + f->offset, f->bytes, f->value);
     }
     for (size_t i = 0; i < sizeof(fadt_pm_fields) / sizeof(fadt_pm_fields[0]); i++) {
         const struct field *f = &fadt_pm_fields[i];
-        put(table + f->offset, f->bytes, pm_base + f->value);
+        put_le(table + f->offset, f->bytes, pm_base + f->value);
     }
-    put(table + 36, 4, facs);
-    put(table + 40, 4, dsdt);
-    put(table + 140, 8, dsdt);
+    put_le(table + 36, 4, facs);
+    put_le(table + 40, 4, dsdt);
+    put_le(table + 140, 8, dsdt);
     finish_table(table, "FACP", 3, FADT_BYTES);
 }
 
@@ -143,22 +122,22 @@ enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint16_t pm
     memcpy(out + dsdt_at, dsdt, dsdt_size);
     write_madt(out + MADT, vcpus);
     put_text(out + FACS, "FACS");
-    put(out + FACS + 4, 4, FACS_BYTES);
+    put_le(out + FACS + 4, 4, FACS_BYTES);
     out[FACS + 32] = 1; /* version */
     write_fadt(out + FADT, base + FACS, base + (uint32_t)dsdt_at, pm_base);
-    put(out + RSDT + HEADER_BYTES, 4, base + FADT);
-    put(out + RSDT + HEADER_BYTES + 4, 4, base + MADT);
+    put_le(out + RSDT + HEADER_BYTES, 4, base + FADT);
+    put_le(out + RSDT + HEADER_BYTES + 4, 4, base + MADT);
     finish_table(out + RSDT, "RSDT", 1, HEADER_BYTES + 8);
-    put(out + XSDT + HEADER_BYTES, 8, base + FADT);
-    put(out + XSDT + HEADER_BYTES + 8, 8, base + MADT);
+    put_le(out + XSDT + HEADER_BYTES, 8, base + FADT);
+    put_le(out + XSDT + HEADER_BYTES + 8, 8, base + MADT);
     finish_table(out + XSDT, "XSDT", 1, HEADER_BYTES + 16);
 
     put_text(out + RSDP, "RSD PTR ");
     put_text(out + RSDP + 9, "NADIR ");
     out[RSDP + 15] = 2; /* revision */
-    put(out + RSDP + 16, 4, base + RSDT);
-    put(out + RSDP + 20, 4, RSDP_BYTES);
-    put(out + RSDP + 24, 8, base + XSDT);
+    put_le(out + RSDP + 16, 4, base + RSDT);
+    put_le(out + RSDP + 20, 4, RSDP_BYTES);
+    put_le(out + RSDP + 24, 8, base + XSDT);
     put_checksum(out + RSDP, RSDP_V1_BYTES, 8);
     put_checksum(out + RSDP, RSDP_BYTES, 32);
     return OK;
@@ -204,23 +183,23 @@ void acpi_loader_script(uint8_t out[ACPI_SCRIPT_BYTES])
     uint8_t *p = out;
     memset(out, 0, ACPI_SCRIPT_BYTES);
     for (unsigned i = 0; i < 2; i++, p += COMMAND) {
-        put(p, 4, ALLOCATE);
+        put_le(p, 4, ALLOCATE);
         put_text(p + 4, i == 0 ? tables : rsdp);
-        put(p + 4 + NAME, 4, 64); /* alignment */
+        put_le(p + 4 + NAME, 4, 64); /* alignment */
         p[8 + NAME] = i == 0 ? ANYWHERE : BELOW_1_MIB;
     }
     for (size_t i = 0; i < POINTERS; i++, p += COMMAND) {
-        put(p, 4, ADD_POINTER);
+        put_le(p, 4, ADD_POINTER);
         put_text(p + 4, pointers[i].offset < RSDT ? rsdp : tables);
         put_text(p + 4 + NAME, tables);
-        put(p + 4 + 2 * NAME, 4, pointers[i].offset);
+        put_le(p + 4 + 2 * NAME, 4, pointers[i].offset);
         p[8 + 2 * NAME] = pointers[i].bytes;
     }
     for (size_t i = 0; i < UNSUMMED; i++, p += COMMAND) {
-        put(p, 4, ADD_CHECKSUM);
+        put_le(p, 4, ADD_CHECKSUM);
         put_text(p + 4, unsummed[i].table == RSDP ? rsdp : tables);
-        put(p + 4 + NAME, 4, unsummed[i].checksum);
-        put(p + 8 + NAME, 4, unsummed[i].table);
-        put(p + 12 + NAME, 4, unsummed[i].bytes);
+        put_le(p + 4 + NAME, 4, unsummed[i].checksum);
+        put_le(p + 8 + NAME, 4, unsummed[i].table);
+        put_le(p + 12 + NAME, 4, unsummed[i].bytes);
     }
 }

@@ -3,6 +3,7 @@
 #include "guest/pc/firmware.h"
 #include "guest/pc/pc.h"
 
+#include "arch/bytes.h"
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "arch/string.h"
@@ -73,7 +74,7 @@ static void shadow_write(void *dev, uint64_t at, unsigned bytes, uint64_t value)
         piece = VCHIPSET_PIECES - 1;
     const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
     if (s.write_ram && !s.read_ram)
-        memcpy(hpa_to_ptr(hpa(pc->firmware.hidden.v + (at - LAYOUT_SHADOW))), &value, bytes);
+        put_le(hpa_to_ptr(hpa(pc->firmware.hidden.v + (at - LAYOUT_SHADOW))), bytes, value);
 }
 
 static uint64_t shadow_read(void *dev, uint64_t at, unsigned bytes)
@@ -116,11 +117,10 @@ static void flash_mode_changed(void *ctx, bool array)
 /* How many bytes of the image, from its start, are a volume for UEFI variables. */
 static uint64_t variable_bytes(const uint8_t *rom, uint64_t size)
 {
-    uint64_t length;
+    const uint64_t length = get_le64(rom + FV_LENGTH);
     if (memcmp(rom + FV_GUID, variable_guid, sizeof(variable_guid)) != 0 ||
         memcmp(rom + FV_SIGNATURE, "_FVH", 4) != 0)
         return 0;
-    memcpy(&length, rom + FV_LENGTH, sizeof(length));
     return length < size && length % VFLASH_BLOCK == 0 ? length : 0;
 }
 

@@ -3,6 +3,7 @@
 #include "guest/pc/firmware_files.h"
 #include "guest/pc/pc.h"
 
+#include "arch/bytes.h"
 #include "arch/string.h"
 #include "guest/pc/layout.h"
 
@@ -55,13 +56,13 @@ static uint32_t write_e820(uint8_t *out, uint64_t memory_bytes)
 {
     const uint64_t ranges[][2] = {{0, layout_below_4g(memory_bytes)},
                                   {LAYOUT_4GIB, layout_above_4g(memory_bytes)}};
-    const uint32_t type = E820_RAM;
     uint32_t bytes = 0;
     for (unsigned i = 0; i < 2; i++) {
         if (ranges[i][1] == 0)
             continue;
-        memcpy(out + bytes, ranges[i], 16);
-        memcpy(out + bytes + 16, &type, 4);
+        put_le(out + bytes, 8, ranges[i][0]);
+        put_le(out + bytes + 8, 8, ranges[i][1]);
+        put_le(out + bytes + 16, 4, E820_RAM);
         bytes += E820_ENTRY;
     }
     return bytes;

@@ -2,6 +2,7 @@
 /* The MP table, byte by byte (MultiProcessor Specification 1.4, chapter "MP Configuration Table").
  * It says what the ACPI tables say. */
 #include "guest/pc/mptable.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 #include "drivers/virt/vioapic.h"
 #include "guest/vm/vlapic.h"
@@ -14,27 +15,6 @@ enum { LEVEL_IRQS = 7 << 9 }; /* the SCI, and two for PCI */
 enum { ACTIVE_HIGH = 1, LEVEL = 3 << 2, ALL_APICS = 0xff };
 enum { APIC_VERSION = 0x14, IO_APIC_VERSION = 0x11, ENABLED = 1, BOOT_CPU = 2 };
 enum { OTHER_ENTRIES = 1 + 1 + (ISA_IRQS - 1) + 2 }; /* bus, IO-APIC, interrupts, LINT0 and 1 */
-
-static void put_text(uint8_t *p, const char *text)
-{
-    while (*text != 0)
-        *p++ = (uint8_t)*text++;
-}
-
-static void put32(uint8_t *p, uint64_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}
-
-/* Sets the byte at `at` such that all bytes add up to 0. */
-static void put_checksum(uint8_t *table, size_t bytes, size_t at)
-{
-    uint8_t sum = 0;
-    for (size_t i = 0; i < bytes; i++)
-        sum = (uint8_t)(sum + table[i]);
-    table[at] = (uint8_t)-sum;
-}
 
 static uint8_t *add_interrupt(uint8_t *p, uint8_t kind, uint8_t type, uint8_t flags, uint8_t irq,
                               uint8_t apic, uint8_t pin)
@@ -70,7 +50,7 @@ enum status mptable_build(uint8_t *out, size_t capacity, uint32_t base,
     *used = POINTER_BYTES + table_bytes;
     memset(out, 0, *used);
     put_text(out, "_MP_");
-    put32(out + 4, base + POINTER_BYTES);
+    put_le(out + 4, 4, base + POINTER_BYTES);
     out[8] = POINTER_BYTES / 16;
     out[9] = VERSION_1_4;
     put_checksum(out, POINTER_BYTES, 10);
@@ -80,22 +60,22 @@ enum status mptable_build(uint8_t *out, size_t capacity, uint32_t base,
         const uint8_t cpu[4] = {CPU, (uint8_t)i, APIC_VERSION,
                                 i == 0 ? ENABLED | BOOT_CPU : ENABLED};
         memcpy(p, cpu, sizeof(cpu));
-        put32(p + 4, facts->signature);
-        put32(p + 8, facts->features);
+        put_le(p + 4, 4, facts->signature);
+        put_le(p + 8, 4, facts->features);
     }
     p[0] = BUS; /* number 0 */
     put_text(p + 2, "ISA   ");
     p += ENTRY_BYTES;
     const uint8_t io_apic[4] = {IO_APIC, 0, IO_APIC_VERSION, ENABLED};
     memcpy(p, io_apic, sizeof(io_apic));
-    put32(p + 4, VIOAPIC_BASE);
+    put_le(p + 4, 4, VIOAPIC_BASE);
     add_interrupts(p + ENTRY_BYTES);
 
     put_text(table, "PCMP");
-    put32(table + 4, table_bytes | VERSION_1_4 << 16); /* the checksum is above */
+    put_le(table + 4, 4, table_bytes | VERSION_1_4 << 16); /* the checksum is above */
     put_text(table + 8, "NADIR   NADIR PC    ");
-    put32(table + 32, entries << 16); /* after the OEM table's size, 0 */
-    put32(table + 36, VLAPIC_DEFAULT_BASE);
+    put_le(table + 32, 4, entries << 16); /* after the OEM table's size, 0 */
+    put_le(table + 36, 4, VLAPIC_DEFAULT_BASE);
     put_checksum(table, table_bytes, 7);
     return OK;
 }

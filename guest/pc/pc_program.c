@@ -2,6 +2,7 @@
 /* What a PC without firmware starts with: ACPI and MP tables, BIOS data, and the program. */
 #include "guest/pc/pc_program.h"
 
+#include "arch/bytes.h"
 #include "arch/log.h"
 #include "guest/load/flat.h"
 #include "guest/load/linux.h"
@@ -143,7 +144,7 @@ static enum status load(struct program *p, const struct vm_config *config, struc
     const struct kind *kind = find_kind(p, config->type);
     if (kind == NULL)
         return program_refuse(p, ERR_BAD_INPUT,
-                              p->kernel.size > 2 && program_get(p->kernel.data, 2) == 0x8b1f
+                              p->kernel.size > 2 && get_le16(p->kernel.data) == 0x8b1f
                                   ? "compressed by gzip; unpack it first"
                                   : "neither Linux bzImage, multiboot, multiboot 2 or PVH kernel, "
                                     "nor boot sector; type = flat takes any file");

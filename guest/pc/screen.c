@@ -2,6 +2,7 @@
 /* The guest may write while this reads: each cell is read once into the picture, and any value that
  * it has is a valid one. */
 #include "guest/pc/screen.h"
+#include "arch/bytes.h"
 #include "arch/string.h"
 
 enum { ATTRIBUTE = 0x0700, BLANK = ATTRIBUTE | ' ' };
@@ -72,10 +73,7 @@ size_t screen_line(const struct screen *screen, unsigned row, char out[SCREEN_LI
 static bool same_cells(const uint8_t *memory, const uint16_t *cells, unsigned count)
 {
     for (; count >= 4; count -= 4, memory += 8, cells += 4) {
-        uint64_t a, b;
-        __builtin_memcpy(&a, memory, 8);
-        __builtin_memcpy(&b, cells, 8);
-        if (a != b)
+        if (get_le64(memory) != get_le64(cells))
             return false;
     }
     return memcmp(memory, cells, 2 * (size_t)count) == 0;
@@ -111,8 +109,7 @@ static bool copy_cells(struct screen *screen, const uint8_t *window, const struc
         const unsigned from = row_start(view, row);
         for (unsigned i = 0; i < view->columns; i++) {
             const uint8_t *cell = window + 2 * ((from + i) % VVGA_CELLS);
-            uint16_t value;
-            __builtin_memcpy(&value, cell, 2);
+            const uint16_t value = get_le16(cell);
             changed = changed || cells[i] != value;
             cells[i] = value;
         }
