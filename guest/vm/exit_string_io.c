@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* INS and OUTS, in bounded pieces through the guest's page tables. */
+#include "arch/bytes.h"
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
 #include "guest/vm/exits.h"
@@ -76,24 +77,6 @@ static bool move_string(struct string_io *io, const struct emulate_place *place,
     return true;
 }
 
-/* An element of 1, 2 or 4 bytes: for so few a call of memcpy() would be the largest part. */
-static inline uint32_t load_element(const uint8_t *at, unsigned bytes)
-{
-    uint32_t low = bytes == 1 ? at[0] : at[0] | (uint32_t)at[1] << 8;
-    return bytes < 4 ? low : low | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
-
-static inline void store_element(uint8_t *at, uint32_t value, unsigned bytes)
-{
-    at[0] = (uint8_t)value;
-    if (bytes > 1)
-        at[1] = (uint8_t)(value >> 8);
-    if (bytes == 4) {
-        at[2] = (uint8_t)(value >> 16);
-        at[3] = (uint8_t)(value >> 24);
-    }
-}
-
 /* An OUT may end the VM, or have the vCPU wait until the device takes more. */
 static bool goes_on(const struct vcpu *vcpu)
 {
@@ -112,11 +95,10 @@ static unsigned move_piece(struct string_io *io, const struct emulate_place *pla
     while (done < count && (io->a->in || goes_on(io->linear->vcpu))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->a->bytes;
         if (io->a->in)
-            store_element(element, bus_port_read(&vm->bus, io->a->port, io->a->bytes),
-                          io->a->bytes);
+            put_le(element, io->a->bytes, bus_port_read(&vm->bus, io->a->port, io->a->bytes));
         else
             bus_port_write(&vm->bus, io->a->port, io->a->bytes,
-                           load_element(element, io->a->bytes));
+                           (uint32_t)get_le(element, io->a->bytes));
         done++;
     }
     if (io->a->in)

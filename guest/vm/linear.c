@@ -2,6 +2,7 @@
 /* Guest-linear accesses for the emulator: translation by guestwalk, then RAM or the bus. */
 #include "guest/vm/linear.h"
 
+#include "arch/bytes.h"
 #include "arch/string.h"
 #include "arch/x86.h"
 #include "guest/vm/access.h"
@@ -54,8 +55,7 @@ static void physical_read(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
         n = piece_of(bytes - done);
-        uint64_t value = access_mmio_read_locked(vcpu, at.v + done, n);
-        memcpy((uint8_t *)to + done, &value, n);
+        put_le((uint8_t *)to + done, n, access_mmio_read_locked(vcpu, at.v + done, n));
     }
 }
 
@@ -64,10 +64,8 @@ static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsign
     if (guestmem_write(&vcpu->vm->mem, at, from, bytes))
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
-        uint64_t value = 0;
         n = piece_of(bytes - done);
-        memcpy(&value, (const uint8_t *)from + done, n);
-        access_mmio_write_locked(vcpu, at.v + done, n, value);
+        access_mmio_write_locked(vcpu, at.v + done, n, get_le((const uint8_t *)from + done, n));
     }
 }
 
