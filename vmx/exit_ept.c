@@ -26,7 +26,7 @@ emulate(struct vcpu *vcpu, const struct memory_access *access)
 }
 
 /* Whether the exit came in an event's delivery, which is handled then. */
-static bool ended_by_delivery(struct vcpu *vcpu, uint64_t address)
+static bool ended_by_delivery(struct vcpu *vcpu, gpa_t address)
 {
     inject_again(vcpu);
     if (vcpu->event.info == 0)
@@ -37,12 +37,12 @@ static bool ended_by_delivery(struct vcpu *vcpu, uint64_t address)
 
 /* A violation on memory of the guest. False: a write to what is read-only, by an instruction. */
 static bool __attribute__((noinline))
-ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, bool of_walk)
+ended_on_memory(struct vcpu *vcpu, uint64_t qualification, gpa_t address, bool of_walk)
 {
     struct vm *vm = vcpu->vm;
     vm_lock(vm); /* a change is made piece by piece, and counted at its end */
     const bool changed = vcpu->memory_seen != vm->memory_changes;
-    const bool writable = guestmem_is_writable(&vm->mem, gpa(address));
+    const bool writable = guestmem_is_writable(&vm->mem, address);
     vm_unlock(vm);
     if (changed) { /* by permissions that have changed meanwhile, perhaps */
         vcpu->attention = true;
@@ -52,7 +52,7 @@ ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, boo
     if (writable) {
         vcpu->stats.faults_on_ram++;
         vm_end_format(vm, VM_CRASH, 0, "EPT violation (0x%llx) on RAM at 0x%llx",
-                      (unsigned long long)qualification, (unsigned long long)address);
+                      (unsigned long long)qualification, (unsigned long long)address.v);
         return true;
     }
     if (!of_walk && (vmread(VMCS_EXIT_IDT_VECTORING) & EVENT_VALID) == 0)
@@ -65,12 +65,12 @@ ended_on_memory(struct vcpu *vcpu, uint64_t qualification, uint64_t address, boo
 enum exit_action exit_ept_violation(struct vcpu *vcpu)
 {
     const uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
-    const uint64_t address = vmread(VMCS_EXIT_GUEST_PHYSICAL);
+    const gpa_t address = gpa(vmread(VMCS_EXIT_GUEST_PHYSICAL));
     if ((qualification & UNBLOCKED_BY_IRET) != 0)
         inject_iret_again();
     const bool of_walk =
         (qualification & VIOLATION_LINEAR_VALID) == 0 || (qualification & VIOLATION_NOT_WALK) == 0;
-    if (guestmem_slot(&vcpu->vm->mem, gpa(address)) != NULL &&
+    if (guestmem_slot(&vcpu->vm->mem, address) != NULL &&
         ended_on_memory(vcpu, qualification, address, of_walk))
         return EXIT_SAME;
     if (ended_by_delivery(vcpu, address))
@@ -97,7 +97,7 @@ enum exit_action exit_apic_access(struct vcpu *vcpu)
     const uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
     const unsigned type = qualification >> 12 & 15;
     const struct memory_access access = {
-        .address = VM_APIC_PAGE_GPA | (qualification & 0xfff),
+        .address = gpa(VM_APIC_PAGE_GPA | (qualification & 0xfff)),
         .read = type == LINEAR_READ,
         .write = type == LINEAR_WRITE,
     };

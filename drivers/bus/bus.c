@@ -2,8 +2,6 @@
 /* Finds the device behind a port or an address, and splits what is too wide for it. */
 #include "drivers/bus/bus.h"
 
-#include "arch/addr.h"
-
 #include <stddef.h>
 
 /* bytes: 1 to 8 */
@@ -48,10 +46,10 @@ void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first)
 
 enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range)
 {
-    if (range->first > range->last)
+    if (range->first.v > range->last.v)
         return ERR_BAD_INPUT;
     for (uint32_t i = 0; i < bus->mmio_count; i++)
-        if (range->first <= bus->mmio[i].last && bus->mmio[i].first <= range->last)
+        if (range->first.v <= bus->mmio[i].last.v && bus->mmio[i].first.v <= range->last.v)
             return ERR_BAD_INPUT;
     if (bus->mmio_count == BUS_MAX_MMIO_RANGES)
         return ERR_LIMIT;
@@ -112,39 +110,39 @@ const struct port_string *bus_port_string(const struct bus *bus, uint16_t port)
 }
 
 /* Device memory is never split: an access that leaves its range hits nothing. */
-static const struct mmio_range *mmio_find(const struct bus *bus, uint64_t gpa, unsigned bytes)
+static const struct mmio_range *mmio_find(const struct bus *bus, gpa_t at, unsigned bytes)
 {
     const struct mmio_range *end = bus->mmio + bus->mmio_count;
     for (const struct mmio_range *range = bus->mmio; range < end; range++)
-        if (gpa >= range->first && gpa <= range->last)
-            return bytes - 1 <= range->last - gpa ? range : NULL;
+        if (at.v >= range->first.v && at.v <= range->last.v)
+            return bytes - 1 <= range->last.v - at.v ? range : NULL;
     return NULL;
 }
 
-bool bus_mmio_is_plain(const struct bus *bus, uint64_t page, void **memory)
+bool bus_mmio_is_plain(const struct bus *bus, gpa_t page, void **memory)
 {
     *memory = NULL;
     for (const struct mmio_range *r = bus->mmio; r < bus->mmio + bus->mmio_count; r++) {
-        if (r->first > page + PAGE_SIZE - 1 || r->last < page)
+        if (r->first.v > page.v + PAGE_SIZE - 1 || r->last.v < page.v)
             continue;
         if (r->memory == NULL)
             return false;
-        *memory = (uint8_t *)r->memory + (page - r->first);
+        *memory = (uint8_t *)r->memory + (page.v - r->first.v);
     }
     return true;
 }
 
-uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes)
+uint64_t bus_mmio_read(struct bus *bus, gpa_t at, unsigned bytes)
 {
-    const struct mmio_range *range = mmio_find(bus, gpa, bytes);
+    const struct mmio_range *range = mmio_find(bus, at, bytes);
     if (range == NULL || range->read == NULL)
         return mask_of(bytes);
-    return range->read(range->dev, gpa, bytes) & mask_of(bytes);
+    return range->read(range->dev, at, bytes) & mask_of(bytes);
 }
 
-void bus_mmio_write(struct bus *bus, uint64_t gpa, unsigned bytes, uint64_t value)
+void bus_mmio_write(struct bus *bus, gpa_t at, unsigned bytes, uint64_t value)
 {
-    const struct mmio_range *range = mmio_find(bus, gpa, bytes);
+    const struct mmio_range *range = mmio_find(bus, at, bytes);
     if (range != NULL && range->write != NULL)
-        range->write(range->dev, gpa, bytes, value & mask_of(bytes));
+        range->write(range->dev, at, bytes, value & mask_of(bytes));
 }

@@ -2,6 +2,7 @@
 /* Ports and device memory of one VM. Unclaimed addresses read all ones and drop writes. */
 #pragma once
 
+#include "arch/addr.h"
 #include "arch/status.h"
 
 #include <stdbool.h>
@@ -21,10 +22,10 @@ struct port_range {
 };
 
 struct mmio_range {
-    uint64_t first, last; /* guest-physical, inclusive */
+    gpa_t first, last; /* inclusive */
     void *dev;
-    uint64_t (*read)(void *dev, uint64_t gpa, unsigned bytes); /* bytes: 1, 2, 4 or 8 */
-    void (*write)(void *dev, uint64_t gpa, unsigned bytes, uint64_t value);
+    uint64_t (*read)(void *dev, gpa_t at, unsigned bytes); /* bytes: 1, 2, 4 or 8 */
+    void (*write)(void *dev, gpa_t at, unsigned bytes, uint64_t value);
     /* The range, whole pages, as memory, where it does nothing but keep what is written: what the
      * emulator does not know may then work on it by itself. NULL for others. */
     void *memory;
@@ -58,12 +59,12 @@ void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first);
 
 /* Whether the CPU may access a page by itself: no device answers there, and it reads as ones
  * (*memory is NULL), or it is a device's memory. */
-bool bus_mmio_is_plain(const struct bus *bus, uint64_t page, void **memory);
+bool bus_mmio_is_plain(const struct bus *bus, gpa_t page, void **memory);
 
 /* One access by the guest, of 1, 2, 4 bytes (memory: or 8); upper bits of a read are zero. */
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes);
 void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value);
 /* What moves strings there; NULL: they go one by one. */
 const struct port_string *bus_port_string(const struct bus *bus, uint16_t port);
-uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned bytes);
-void bus_mmio_write(struct bus *bus, uint64_t gpa, unsigned bytes, uint64_t value);
+uint64_t bus_mmio_read(struct bus *bus, gpa_t at, unsigned bytes);
+void bus_mmio_write(struct bus *bus, gpa_t at, unsigned bytes, uint64_t value);

@@ -73,20 +73,20 @@ static void write_byte(struct vflash *f, uint64_t offset, uint8_t value)
     }
 }
 
-uint64_t vflash_read(void *flash, uint64_t gpa, unsigned bytes)
+uint64_t vflash_read(void *flash, gpa_t at, unsigned bytes)
 {
     const struct vflash *f = flash;
     uint64_t value = 0;
     for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)read_byte(f, gpa - f->base + i) << (8 * i);
+        value |= (uint64_t)read_byte(f, at.v - f->base.v + i) << (8 * i);
     return value;
 }
 
-void vflash_write(void *flash, uint64_t gpa, unsigned bytes, uint64_t value)
+void vflash_write(void *flash, gpa_t at, unsigned bytes, uint64_t value)
 {
     struct vflash *f = flash;
     for (unsigned i = 0; i < bytes; i++)
-        write_byte(f, gpa - f->base + i, (uint8_t)(value >> (8 * i)));
+        write_byte(f, at.v - f->base.v + i, (uint8_t)(value >> (8 * i)));
 }
 
 void vflash_init(struct vflash *f)

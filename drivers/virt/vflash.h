@@ -7,6 +7,8 @@
  * that. */
 #pragma once
 
+#include "arch/addr.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,7 +16,7 @@
     0x1000u /* bytes that one erase clears: what firmware's variable drivers take */
 
 struct vflash {
-    uint64_t base;   /* guest-physical, of the first byte; aligned to a block */
+    gpa_t base;      /* of the first byte; aligned to a block */
     uint64_t bytes;  /* a whole number of blocks */
     uint8_t *memory; /* the array: what is read in array mode */
     /* In array mode the guest may read the memory directly; in the others each read is to come
@@ -30,5 +32,5 @@ struct vflash {
 void vflash_init(struct vflash *flash);
 
 /* For a struct mmio_range. An access inside it that is wider than a byte is that many, in order. */
-uint64_t vflash_read(void *flash, uint64_t gpa, unsigned bytes);
-void vflash_write(void *flash, uint64_t gpa, unsigned bytes, uint64_t value);
+uint64_t vflash_read(void *flash, gpa_t at, unsigned bytes);
+void vflash_write(void *flash, gpa_t at, unsigned bytes, uint64_t value);

@@ -110,21 +110,21 @@ static void write_index(struct vioapic *ioapic, uint32_t value)
     evaluate_level(ioapic, pin);
 }
 
-uint64_t vioapic_read(void *chip, uint64_t gpa, unsigned bytes)
+uint64_t vioapic_read(void *chip, gpa_t at, unsigned bytes)
 {
     const struct vioapic *ioapic = chip;
     (void)bytes; /* the bus cuts */
-    switch (gpa % VIOAPIC_SIZE) {
+    switch (at.v % VIOAPIC_SIZE) {
     case SELECT: return ioapic->select;
     case WINDOW: return read_index(ioapic);
     default: return UINT64_MAX;
     }
 }
 
-void vioapic_write(void *chip, uint64_t gpa, unsigned bytes, uint64_t value)
+void vioapic_write(void *chip, gpa_t at, unsigned bytes, uint64_t value)
 {
     struct vioapic *ioapic = chip;
-    unsigned offset = gpa % VIOAPIC_SIZE;
+    unsigned offset = at.v % VIOAPIC_SIZE;
     if (offset == SELECT)
         ioapic->select = (uint8_t)value;
     else if (offset == WINDOW && bytes >= 4)

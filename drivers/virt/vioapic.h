@@ -2,6 +2,7 @@
 /* The IO-APIC: 24 interrupt pins that become messages to the local APICs. */
 #pragma once
 
+#include "arch/addr.h"
 #include "drivers/bus/msi.h"
 
 #define VIOAPIC_BASE 0xfec00000ull
@@ -31,5 +32,5 @@ void vioapic_eoi(void *ioapic, unsigned vector);
 bool vioapic_may_send_nmi(const void *ioapic);
 
 /* For a struct mmio_range of VIOAPIC_SIZE bytes at VIOAPIC_BASE. */
-uint64_t vioapic_read(void *ioapic, uint64_t gpa, unsigned bytes);
-void vioapic_write(void *ioapic, uint64_t gpa, unsigned bytes, uint64_t value);
+uint64_t vioapic_read(void *ioapic, gpa_t at, unsigned bytes);
+void vioapic_write(void *ioapic, gpa_t at, unsigned bytes, uint64_t value);

@@ -25,14 +25,14 @@ static void write_line(void *dev, uint16_t port, unsigned bytes, uint32_t value)
         lines->set(lines->chip, port - PORT_LINES, value != 0);
 }
 
-static uint64_t read_memory(void *dev, uint64_t gpa, unsigned bytes)
+static uint64_t read_memory(void *dev, gpa_t at, unsigned bytes)
 {
-    return get_le(((struct vtestdev *)dev)->memory + (gpa - VTESTDEV_MEMORY), bytes);
+    return get_le(((struct vtestdev *)dev)->memory + (at.v - VTESTDEV_MEMORY), bytes);
 }
 
-static void write_memory(void *dev, uint64_t gpa, unsigned bytes, uint64_t value)
+static void write_memory(void *dev, gpa_t at, unsigned bytes, uint64_t value)
 {
-    put_le(((struct vtestdev *)dev)->memory + (gpa - VTESTDEV_MEMORY), bytes, value);
+    put_le(((struct vtestdev *)dev)->memory + (at.v - VTESTDEV_MEMORY), bytes, value);
 }
 
 enum status vtestdev_init(struct vtestdev *dev, struct bus *bus, struct irq_line lines)
@@ -41,12 +41,12 @@ enum status vtestdev_init(struct vtestdev *dev, struct bus *bus, struct irq_line
         PORT_LATCH, PORT_LATCH + sizeof(dev->latch) - 1, 4, dev, read_latch, write_latch};
     const struct port_range line = {PORT_LINES, PORT_LINES + VTESTDEV_LINES - 1, 1, dev, NULL,
                                     write_line};
-    const struct mmio_range memory = {VTESTDEV_MEMORY,
-                                      VTESTDEV_MEMORY + VTESTDEV_MEMORY_BYTES - 1,
-                                      dev,
-                                      read_memory,
-                                      write_memory,
-                                      dev->memory};
+    const struct mmio_range memory = {.first = gpa(VTESTDEV_MEMORY),
+                                      .last = gpa(VTESTDEV_MEMORY + VTESTDEV_MEMORY_BYTES - 1),
+                                      .dev = dev,
+                                      .read = read_memory,
+                                      .write = write_memory,
+                                      .memory = dev->memory};
     dev->lines = lines;
     enum status s = bus_add_ports(bus, &latch);
     if (s == OK)

@@ -23,14 +23,14 @@ enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER = 56 };
 static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
-static void show(struct pc *pc, unsigned piece, uint64_t base, uint64_t bytes, bool ram)
+static void show(struct pc *pc, unsigned piece, gpa_t base, uint64_t bytes, bool ram)
 {
     const uint16_t bit = (uint16_t)(1 << piece);
     if (((pc->firmware.ram_shown & bit) != 0) == ram)
         return;
     pc->firmware.ram_shown ^= bit;
-    uint64_t *shown = guestmem_window(&pc->vm.mem, gpa(base), bytes);
-    uint64_t *hidden = hpa_to_ptr(hpa(pc->firmware.hidden.v + (base - LAYOUT_SHADOW)));
+    uint64_t *shown = guestmem_window(&pc->vm.mem, base, bytes);
+    uint64_t *hidden = hpa_to_ptr(hpa(pc->firmware.hidden.v + (base.v - LAYOUT_SHADOW)));
     for (uint64_t i = 0; i < bytes / sizeof(*shown); i++) {
         const uint64_t was_shown = shown[i];
         shown[i] = hidden[i];
@@ -40,12 +40,12 @@ static void show(struct pc *pc, unsigned piece, uint64_t base, uint64_t bytes, b
 
 /* The memory that is shown: a vCPU may be on copies of its pages (step.c), which are read and
  * written no longer. */
-static void map_shown(struct pc *pc, uint64_t base, uint64_t bytes, unsigned perms)
+static void map_shown(struct pc *pc, gpa_t base, uint64_t bytes, unsigned perms)
 {
-    const uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(base), bytes);
+    const uint8_t *shown = guestmem_window(&pc->vm.mem, base, bytes);
     for (uint64_t at = 0; at < bytes; at += PAGE_SIZE)
-        if (pc->vm.engine->redirect(&pc->vm, gpa(base + at), ptr_to_hpa(shown + at), perms) != OK)
-            panic("%s: nothing mapped at 0x%lx", pc->vm.name, base + at);
+        if (pc->vm.engine->redirect(&pc->vm, gpa(base.v + at), ptr_to_hpa(shown + at), perms) != OK)
+            panic("%s: nothing mapped at 0x%lx", pc->vm.name, base.v + at);
 }
 
 /* The guest has written PAM registers. */
@@ -54,41 +54,44 @@ static void shadow_changed(void *ctx)
     struct pc *pc = ctx;
     for (unsigned piece = 0; piece < VCHIPSET_PIECES; piece++) {
         const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
-        const uint64_t base = LAYOUT_SHADOW + piece * PIECE_BYTES;
+        const gpa_t base = gpa(LAYOUT_SHADOW + piece * PIECE_BYTES);
         const uint64_t bytes =
-            piece == VCHIPSET_PIECES - 1 ? LAYOUT_MIB - base : (uint64_t)PIECE_BYTES;
+            piece == VCHIPSET_PIECES - 1 ? LAYOUT_MIB - base.v : (uint64_t)PIECE_BYTES;
         const bool is_ram = s.read_ram && s.write_ram;
         show(pc, piece, base, bytes, s.read_ram);
-        guestmem_set_read_only(&pc->vm.mem, gpa(base), bytes, !is_ram);
+        guestmem_set_read_only(&pc->vm.mem, base, bytes, !is_ram);
         map_shown(pc, base, bytes, is_ram ? MAP_RWX : MAP_RX);
     }
     vm_memory_changed(&pc->vm);
 }
 
 /* A write to what is not RAM for reads and writes both. */
-static void shadow_write(void *dev, uint64_t at, unsigned bytes, uint64_t value)
+static void shadow_write(void *dev, gpa_t at, unsigned bytes, uint64_t value)
 {
     struct pc *pc = dev;
-    unsigned piece = (unsigned)((at - LAYOUT_SHADOW) / PIECE_BYTES);
+    unsigned piece = (unsigned)((at.v - LAYOUT_SHADOW) / PIECE_BYTES);
     if (piece >= VCHIPSET_PIECES)
         piece = VCHIPSET_PIECES - 1;
     const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
     if (s.write_ram && !s.read_ram)
-        put_le(hpa_to_ptr(hpa(pc->firmware.hidden.v + (at - LAYOUT_SHADOW))), bytes, value);
+        put_le(hpa_to_ptr(hpa(pc->firmware.hidden.v + (at.v - LAYOUT_SHADOW))), bytes, value);
 }
 
-static uint64_t shadow_read(void *dev, uint64_t at, unsigned bytes)
+static uint64_t shadow_read(void *dev, gpa_t at, unsigned bytes)
 {
     uint64_t value = UINT64_MAX;
-    (void)guestmem_read(&((struct pc *)dev)->vm.mem, gpa(at), &value, bytes);
+    (void)guestmem_read(&((struct pc *)dev)->vm.mem, at, &value, bytes);
     return value;
 }
 
 static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
 {
     struct firmware *f = &pc->firmware;
-    const struct mmio_range range = {LAYOUT_SHADOW, LAYOUT_MIB - 1, pc,
-                                     shadow_read,   shadow_write,   NULL};
+    const struct mmio_range range = {.first = gpa(LAYOUT_SHADOW),
+                                     .last = gpa(LAYOUT_MIB - 1),
+                                     .dev = pc,
+                                     .read = shadow_read,
+                                     .write = shadow_write};
     enum status s = page_alloc_guest(SHADOW_PAGES, 1, &f->hidden);
     if (s == OK)
         s = bus_add_mmio(&pc->vm.bus, &range);
@@ -109,7 +112,7 @@ static void flash_mode_changed(void *ctx, bool array)
 {
     struct pc *pc = ctx;
     const struct vflash *flash = &pc->firmware.flash;
-    if (pc->vm.engine->protect(&pc->vm, gpa(flash->base), flash->bytes, array ? MAP_R : 0) != OK)
+    if (pc->vm.engine->protect(&pc->vm, flash->base, flash->bytes, array ? MAP_R : 0) != OK)
         panic("%s: no EPT entries for its flash", pc->vm.name);
     vm_memory_changed(&pc->vm);
 }
@@ -128,19 +131,20 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
 {
     struct vm *vm = &pc->vm;
     uint8_t *rom = hpa_to_ptr(image);
-    const uint64_t base = LAYOUT_4GIB - size, flash = variable_bytes(rom, size);
+    const gpa_t base = gpa(LAYOUT_4GIB - size);
+    const uint64_t flash = variable_bytes(rom, size);
     enum status s = OK;
     for (uint64_t at = flash; at < size && s == OK;
          at += PAGE_SIZE) /* for step.c, no larger pages */
-        s = vm->engine->map(vm, gpa(base + at), hpa(image.v + at), PAGE_SIZE, MAP_RX);
+        s = vm->engine->map(vm, gpa(base.v + at), hpa(image.v + at), PAGE_SIZE, MAP_RX);
     if (s == OK)
-        s = guestmem_add(&pc->vm.mem, gpa(base + flash), size - flash, rom + flash);
+        s = guestmem_add(&pc->vm.mem, gpa(base.v + flash), size - flash, rom + flash);
     if (s != OK)
         return s;
-    guestmem_set_read_only(&pc->vm.mem, gpa(base + flash), size - flash, true);
+    guestmem_set_read_only(&pc->vm.mem, gpa(base.v + flash), size - flash, true);
     if (flash == 0)
         return OK;
-    s = vm->engine->map(vm, gpa(base), image, flash, MAP_R);
+    s = vm->engine->map(vm, base, image, flash, MAP_R);
     pc->firmware.flash = (struct vflash){
         .base = base,
         .bytes = flash,
@@ -149,8 +153,11 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
         .ctx = pc,
     };
     vflash_init(&pc->firmware.flash);
-    const struct mmio_range range = {base,        base + flash - 1, &pc->firmware.flash,
-                                     vflash_read, vflash_write,     NULL};
+    const struct mmio_range range = {.first = base,
+                                     .last = gpa(base.v + flash - 1),
+                                     .dev = &pc->firmware.flash,
+                                     .read = vflash_read,
+                                     .write = vflash_write};
     return s == OK ? bus_add_mmio(&pc->vm.bus, &range) : s;
 }
 

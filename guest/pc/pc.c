@@ -134,9 +134,11 @@ static enum status make_cpu(struct pc *pc, uint32_t index)
 static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
 {
     struct vm *vm = &pc->vm;
-    const struct mmio_range ioapic = {VIOAPIC_BASE,  VIOAPIC_BASE + VIOAPIC_SIZE - 1,
-                                      &pc->ioapic,   vioapic_read,
-                                      vioapic_write, NULL};
+    const struct mmio_range ioapic = {.first = gpa(VIOAPIC_BASE),
+                                      .last = gpa(VIOAPIC_BASE + VIOAPIC_SIZE - 1),
+                                      .dev = &pc->ioapic,
+                                      .read = vioapic_read,
+                                      .write = vioapic_write};
     enum status s = OK;
     for (uint32_t i = 0; i < vcpus && s == OK; i++)
         s = make_cpu(pc, i);

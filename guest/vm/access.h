@@ -21,50 +21,49 @@ static inline void access_port_write(struct vcpu *vcpu, uint16_t port, unsigned 
     vm_unlock(vcpu->vm);
 }
 
-static inline bool access_is_apic(const struct vcpu *vcpu, uint64_t gpa)
+static inline bool access_is_apic(const struct vcpu *vcpu, gpa_t at)
 {
-    return gpa / PAGE_SIZE == vcpu->apic_frame;
+    return at.v / PAGE_SIZE == vcpu->apic_frame;
 }
 
 /* Whether another vCPU's local APIC is there, or its own. With the VM's lock held, or for a guess.
  */
-static inline bool access_is_apic_of_any(const struct vm *vm, uint64_t gpa)
+static inline bool access_is_apic_of_any(const struct vm *vm, gpa_t at)
 {
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        if (access_is_apic(vm->vcpu[i], gpa))
+        if (access_is_apic(vm->vcpu[i], at))
             return true;
     return false;
 }
 
 /* For an instruction of several accesses, which holds the lock over all of them. bytes: 1, 2, 4 or
  * 8. */
-static inline uint64_t access_mmio_read_locked(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
+static inline uint64_t access_mmio_read_locked(struct vcpu *vcpu, gpa_t at, unsigned bytes)
 {
-    return access_is_apic(vcpu, gpa) ? vlapic_mmio_read(&vcpu->apic, gpa, bytes)
-                                     : bus_mmio_read(&vcpu->vm->bus, gpa, bytes);
+    return access_is_apic(vcpu, at) ? vlapic_mmio_read(&vcpu->apic, at, bytes)
+                                    : bus_mmio_read(&vcpu->vm->bus, at, bytes);
 }
 
-static inline void access_mmio_write_locked(struct vcpu *vcpu, uint64_t gpa, unsigned bytes,
+static inline void access_mmio_write_locked(struct vcpu *vcpu, gpa_t at, unsigned bytes,
                                             uint64_t value)
 {
-    if (access_is_apic(vcpu, gpa))
-        vlapic_mmio_write(&vcpu->apic, gpa, bytes, value);
+    if (access_is_apic(vcpu, at))
+        vlapic_mmio_write(&vcpu->apic, at, bytes, value);
     else
-        bus_mmio_write(&vcpu->vm->bus, gpa, bytes, value);
+        bus_mmio_write(&vcpu->vm->bus, at, bytes, value);
 }
 
-static inline uint64_t access_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned bytes)
+static inline uint64_t access_mmio_read(struct vcpu *vcpu, gpa_t at, unsigned bytes)
 {
     vm_lock(vcpu->vm);
-    const uint64_t value = access_mmio_read_locked(vcpu, gpa, bytes);
+    const uint64_t value = access_mmio_read_locked(vcpu, at, bytes);
     vm_unlock(vcpu->vm);
     return value;
 }
 
-static inline void access_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned bytes,
-                                     uint64_t value)
+static inline void access_mmio_write(struct vcpu *vcpu, gpa_t at, unsigned bytes, uint64_t value)
 {
     vm_lock(vcpu->vm);
-    access_mmio_write_locked(vcpu, gpa, bytes, value);
+    access_mmio_write_locked(vcpu, at, bytes, value);
     vm_unlock(vcpu->vm);
 }

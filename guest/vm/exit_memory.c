@@ -31,7 +31,7 @@ static bool may_have_changed(struct vcpu *vcpu)
 }
 
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
-                                     uint64_t address)
+                                     gpa_t address)
 {
     if (step_is_possible(vcpu, address))
         return step_begin(vcpu, address);
@@ -46,7 +46,7 @@ static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, un
     }
     vm_end_format(vcpu->vm, VM_CRASH, 0,
                   "an instruction on device memory at 0x%llx is not emulated: %s",
-                  (unsigned long long)address, hex);
+                  (unsigned long long)address.v, hex);
     return EXIT_SAME;
 }
 
@@ -79,9 +79,9 @@ static inline bool move_directly(const struct linear *linear, const struct insn 
 {
     struct vcpu *vcpu = linear->vcpu;
     uint64_t *gpr = vcpu->regs.gpr;
-    const uint64_t address = access->address;
+    const gpa_t address = access->address;
     const bool wanted = insn->form == INSN_REG_MEM ? access->read : access->write;
-    if (!wanted || (address & (insn->mem_bytes - 1u)) != 0 || breakpoints_on(linear))
+    if (!wanted || (address.v & (insn->mem_bytes - 1u)) != 0 || breakpoints_on(linear))
         return false;
     if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
         gpr[insn->reg] = access_mmio_read(vcpu, address, insn->mem_bytes);
@@ -96,13 +96,12 @@ static inline bool move_directly(const struct linear *linear, const struct insn 
 }
 
 /* Everything else, with the whole of the checks. */
-static enum exit_action emulate_whole(struct linear *linear, const struct insn *insn,
-                                      uint64_t address)
+static enum exit_action emulate_whole(struct linear *linear, const struct insn *insn, gpa_t address)
 {
     struct vcpu *vcpu = linear->vcpu;
     const bool one_operand =
         insn->form != INSN_STRING && insn->op != INSN_PUSH && insn->op != INSN_POP;
-    linear->expected = one_operand && vcpu->vm->vcpu_count > 1 ? address / PAGE_SIZE : 0;
+    linear->expected = one_operand && vcpu->vm->vcpu_count > 1 ? address.v / PAGE_SIZE : 0;
     const struct emulate_env env = linear_environment(linear);
     const uint64_t rflags = linear->paging.rflags;
     struct boot_state state;
@@ -160,7 +159,7 @@ enum exit_action exit_memory_access(struct linear *linear, const struct memory_a
     return decode_and_emulate(linear, &code, access);
 }
 
-enum exit_action exit_memory_fetch(struct vcpu *vcpu, uint64_t address)
+enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)
 {
     if (step_is_device_memory(vcpu, address))
         return step_begin(vcpu, address);
@@ -168,21 +167,21 @@ enum exit_action exit_memory_fetch(struct vcpu *vcpu, uint64_t address)
     return EXIT_SAME;
 }
 
-void exit_memory_delivery(struct vcpu *vcpu, uint64_t address)
+void exit_memory_delivery(struct vcpu *vcpu, gpa_t address)
 {
     if (step_is_possible(vcpu, address))
         (void)step_begin(vcpu, address);
     else /* no kernel can mean that */
         vm_end_format(vcpu->vm, VM_CRASH, 0,
                       "an event was to be delivered through 0x%llx, which is a device",
-                      (unsigned long long)address);
+                      (unsigned long long)address.v);
 }
 
-enum exit_action exit_memory_walk(struct vcpu *vcpu, uint64_t address)
+enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address)
 {
     if (step_is_possible(vcpu, address))
         return step_begin(vcpu, address);
     vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
-                  (unsigned long long)address);
+                  (unsigned long long)address.v);
     return EXIT_SAME;
 }

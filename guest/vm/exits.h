@@ -7,7 +7,7 @@
 #include "guest/vm/linear.h"
 
 struct memory_access {
-    uint64_t address; /* guest-physical */
+    gpa_t address;
     bool read, write; /* as far as the CPU wanted to do that at the address */
     bool has_linear;  /* linear is told: where the VM has several vCPUs */
     uint64_t linear;
@@ -20,14 +20,14 @@ enum exit_action exit_memory_access(struct linear *linear, const struct memory_a
 
 /* The same for a fetch: as where nothing answers, the bytes read as ones, and FF FF is no
  * instruction. */
-enum exit_action exit_memory_fetch(struct vcpu *vcpu, uint64_t address);
+enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address);
 
 /* An event's delivery (stack, IDT, TSS), which vcpu->event holds, has met such memory. Ends the VM,
  * or lets the CPU go through with it. */
-void exit_memory_delivery(struct vcpu *vcpu, uint64_t address);
+void exit_memory_delivery(struct vcpu *vcpu, gpa_t address);
 
 /* The CPU's own walk of the guest's page tables has met such memory. */
-enum exit_action exit_memory_walk(struct vcpu *vcpu, uint64_t address);
+enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address);
 
 /* INS and OUTS. */
 struct string_access {

@@ -55,7 +55,7 @@ static void physical_read(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
         n = piece_of(bytes - done);
-        put_le((uint8_t *)to + done, n, access_mmio_read_locked(vcpu, at.v + done, n));
+        put_le((uint8_t *)to + done, n, access_mmio_read_locked(vcpu, gpa(at.v + done), n));
     }
 }
 
@@ -65,7 +65,8 @@ static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsign
         return;
     for (unsigned done = 0, n; done < bytes; done += n) {
         n = piece_of(bytes - done);
-        access_mmio_write_locked(vcpu, at.v + done, n, get_le((const uint8_t *)from + done, n));
+        access_mmio_write_locked(vcpu, gpa(at.v + done), n,
+                                 get_le((const uint8_t *)from + done, n));
     }
 }
 

@@ -16,26 +16,26 @@
 /* Pages that a guest may have mapped for steps where nothing is: each costs tables. */
 #define MAX_STEP_PAGES 64
 
-static bool is_memory(const struct vcpu *vcpu, uint64_t address)
+static bool is_memory(const struct vcpu *vcpu, gpa_t address)
 {
-    return guestmem_slot(&vcpu->vm->mem, gpa(address)) != NULL;
+    return guestmem_slot(&vcpu->vm->mem, address) != NULL;
 }
 
 /* Where no access has effects beyond memory: there is none, and no device either, or a device's.
  * The mappings are all vCPUs': what one has as its local APIC cannot be another's memory. */
-static bool is_plain(const struct vcpu *vcpu, uint64_t address, void **memory)
+static bool is_plain(const struct vcpu *vcpu, gpa_t address, void **memory)
 {
     return !is_memory(vcpu, address) && !access_is_apic_of_any(vcpu->vm, address) &&
-           bus_mmio_is_plain(&vcpu->vm->bus, address & ~(PAGE_SIZE - 1), memory);
+           bus_mmio_is_plain(&vcpu->vm->bus, gpa(address.v & ~(PAGE_SIZE - 1)), memory);
 }
 
-bool step_is_possible(const struct vcpu *vcpu, uint64_t address)
+bool step_is_possible(const struct vcpu *vcpu, gpa_t address)
 {
     void *memory;
     return is_memory(vcpu, address) || is_plain(vcpu, address, &memory);
 }
 
-bool step_is_device_memory(const struct vcpu *vcpu, uint64_t address)
+bool step_is_device_memory(const struct vcpu *vcpu, gpa_t address)
 {
     void *memory;
     return is_plain(vcpu, address, &memory) && memory != NULL;
@@ -45,7 +45,7 @@ bool step_is_device_memory(const struct vcpu *vcpu, uint64_t address)
 static bool map_plain(struct vm *vm, gpa_t page, hpa_t ones)
 {
     void *memory;
-    if (access_is_apic_of_any(vm, page.v) || !bus_mmio_is_plain(&vm->bus, page.v, &memory))
+    if (access_is_apic_of_any(vm, page) || !bus_mmio_is_plain(&vm->bus, page, &memory))
         return false;
     if (memory == NULL)
         memset(memory = hpa_to_ptr(ones), 0xff, PAGE_SIZE);
@@ -84,14 +84,14 @@ static bool show_copy(struct vcpu *vcpu, gpa_t page)
     return true;
 }
 
-enum exit_action step_begin(struct vcpu *vcpu, uint64_t address)
+enum exit_action step_begin(struct vcpu *vcpu, gpa_t address)
 {
     vm_lock(vcpu->vm);
-    const bool shown = show_copy(vcpu, gpa(address & ~(PAGE_SIZE - 1)));
+    const bool shown = show_copy(vcpu, gpa(address.v & ~(PAGE_SIZE - 1)));
     vm_unlock(vcpu->vm);
     if (!shown || !vcpu->engine->step(vcpu, true))
         vm_end_format(vcpu->vm, VM_CRASH, 0, "an access to 0x%llx that cannot be stepped over",
-                      (unsigned long long)address);
+                      (unsigned long long)address.v);
     else
         vm_memory_changed(vcpu->vm);
     return EXIT_SAME;

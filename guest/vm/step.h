@@ -8,14 +8,14 @@
 
 /* Whether no access there has effects beyond memory: it is the guest's, nothing's, or a device's
  * that only keeps what is written. */
-bool step_is_possible(const struct vcpu *vcpu, uint64_t address);
+bool step_is_possible(const struct vcpu *vcpu, gpa_t address);
 
 /* Whether it is a device's memory, as above. */
-bool step_is_device_memory(const struct vcpu *vcpu, uint64_t address);
+bool step_is_device_memory(const struct vcpu *vcpu, gpa_t address);
 
 /* Lets the CPU try again, with a page for the guest-physical address, until engine->step() is done.
  * Always EXIT_SAME. */
-enum exit_action step_begin(struct vcpu *vcpu, uint64_t address);
+enum exit_action step_begin(struct vcpu *vcpu, gpa_t address);
 
 /* The engine's, after engine->step(): takes the pages away again; also for a step that is given up.
  * Loaded. */

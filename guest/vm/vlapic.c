@@ -427,21 +427,20 @@ void vlapic_written(struct vlapic *apic, unsigned offset)
     vlapic_write(apic, offset, *reg(apic, offset & 0xffc));
 }
 
-uint64_t __attribute__((noinline))
-vlapic_mmio_read(struct vlapic *apic, uint64_t gpa, unsigned bytes)
+uint64_t __attribute__((noinline)) vlapic_mmio_read(struct vlapic *apic, gpa_t at, unsigned bytes)
 {
     uint64_t value, all = UINT64_MAX >> (64 - 8 * bytes);
     if ((apic->base & BASE_MODE) != BASE_EN)
         return all;
-    vlapic_read(apic, gpa & 0xffc, &value);
-    return value >> (gpa & 3) * 8 & all;
+    vlapic_read(apic, at.v & 0xffc, &value);
+    return value >> (at.v & 3) * 8 & all;
 }
 
 void __attribute__((noinline))
-vlapic_mmio_write(struct vlapic *apic, uint64_t gpa, unsigned bytes, uint64_t value)
+vlapic_mmio_write(struct vlapic *apic, gpa_t at, unsigned bytes, uint64_t value)
 {
-    if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (gpa & 3) == 0)
-        vlapic_write(apic, gpa & 0xffc, (uint32_t)value);
+    if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (at.v & 3) == 0)
+        vlapic_write(apic, at.v & 0xffc, (uint32_t)value);
 }
 
 /* The ID and what follows from it, in the format of the mode. */

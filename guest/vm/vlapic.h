@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "arch/addr.h"
 #include "arch/status.h"
 #include "drivers/bus/msi.h"
 #include "guest/vm/vlapic_timer.h"
@@ -132,8 +133,8 @@ bool vlapic_device_may_wake(const struct vlapic *apic);
 
 /* An access to the register page by memory. Outside xAPIC mode all ones are read and writes are
  * dropped; writes that are not 32 bits, aligned, are dropped too. */
-uint64_t vlapic_mmio_read(struct vlapic *apic, uint64_t gpa, unsigned bytes);
-void vlapic_mmio_write(struct vlapic *apic, uint64_t gpa, unsigned bytes, uint64_t value);
+uint64_t vlapic_mmio_read(struct vlapic *apic, gpa_t at, unsigned bytes);
+void vlapic_mmio_write(struct vlapic *apic, gpa_t at, unsigned bytes, uint64_t value);
 
 /* A register access by memory or MSR (offset = 0x10 * (msr - 0x800)), by the rules of the current
  * mode, so MSRs come here only in x2APIC mode. False: #GP, if by MSR. */

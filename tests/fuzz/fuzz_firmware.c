@@ -139,7 +139,7 @@ static uint64_t console_poll(void *ctx, uint64_t when)
 static void poke(struct pc *pc, uint64_t address, uint8_t byte)
 {
     if (!guestmem_write(&pc->vm.mem, gpa(address), &byte, 1))
-        bus_mmio_write(&pc->vm.bus, address, 1, byte);
+        bus_mmio_write(&pc->vm.bus, gpa(address), 1, byte);
 }
 
 /* Four bytes are one step: what, where, and a value. */
@@ -153,7 +153,7 @@ static void step(struct pc *pc, const uint8_t *data, uint64_t rom_bytes)
         break;
     case 1: poke(pc, LAYOUT_SHADOW + at * 4, data[3]); break;
     case 2: poke(pc, LAYOUT_4GIB - rom_bytes + at, data[3]); break;
-    default: (void)bus_mmio_read(&pc->vm.bus, LAYOUT_4GIB - rom_bytes + at, 4); break;
+    default: (void)bus_mmio_read(&pc->vm.bus, gpa(LAYOUT_4GIB - rom_bytes + at), 4); break;
     }
 }
 

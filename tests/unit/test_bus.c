@@ -23,17 +23,17 @@ static void port_write(void *dev, uint16_t port, unsigned bytes, uint32_t value)
     seen[seen_count++] = (struct access){port, value, bytes};
 }
 
-static uint64_t mmio_read(void *dev, uint64_t gpa, unsigned bytes)
+static uint64_t mmio_read(void *dev, gpa_t at, unsigned bytes)
 {
     (void)dev;
-    seen[seen_count++] = (struct access){gpa, 0, bytes};
+    seen[seen_count++] = (struct access){at.v, 0, bytes};
     return 0x1122334455667788;
 }
 
-static void mmio_write(void *dev, uint64_t gpa, unsigned bytes, uint64_t value)
+static void mmio_write(void *dev, gpa_t at, unsigned bytes, uint64_t value)
 {
     (void)dev;
-    seen[seen_count++] = (struct access){gpa, value, bytes};
+    seen[seen_count++] = (struct access){at.v, value, bytes};
 }
 
 static struct port_range ports(uint16_t first, uint16_t last, uint8_t width)
@@ -184,46 +184,48 @@ static void strings_are_found_by_their_port(void **state)
 static void device_memory(void **state)
 {
     (void)state;
-    struct mmio_range range = {0xfec00000, 0xfec00fff, NULL, mmio_read, mmio_write, NULL};
+    struct mmio_range range = {{0xfec00000}, {0xfec00fff}, NULL, mmio_read, mmio_write, NULL};
     assert_int_equal(bus_add_mmio(&bus, &range), OK);
     assert_int_equal(bus_add_mmio(&bus, &range), ERR_BAD_INPUT);
-    assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 2, .last = 1}),
+    assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = {2}, .last = {1}}),
                      ERR_BAD_INPUT);
     static uint8_t pages[2 * 4096];
-    range = (struct mmio_range){0xff000000, 0xff001fff, NULL, mmio_read, mmio_write, pages};
+    range = (struct mmio_range){{0xff000000}, {0xff001fff}, NULL, mmio_read, mmio_write, pages};
     assert_int_equal(bus_add_mmio(&bus, &range), OK);
     void *memory;
-    assert_false(bus_mmio_is_plain(&bus, 0xfec00000, &memory));
-    assert_true(bus_mmio_is_plain(&bus, 0xfec01000, &memory));
+    assert_false(bus_mmio_is_plain(&bus, gpa(0xfec00000), &memory));
+    assert_true(bus_mmio_is_plain(&bus, gpa(0xfec01000), &memory));
     assert_null(memory);
-    assert_true(bus_mmio_is_plain(&bus, 0xfebff000, &memory));
+    assert_true(bus_mmio_is_plain(&bus, gpa(0xfebff000), &memory));
     assert_null(memory);
-    assert_true(bus_mmio_is_plain(&bus, 0xff000000, &memory));
+    assert_true(bus_mmio_is_plain(&bus, gpa(0xff000000), &memory));
     assert_ptr_equal(memory, pages);
-    assert_true(bus_mmio_is_plain(&bus, 0xff001000, &memory));
+    assert_true(bus_mmio_is_plain(&bus, gpa(0xff001000), &memory));
     assert_ptr_equal(memory, pages + 4096);
-    assert_true(bus_mmio_is_plain(&bus, 0, &memory)); /* where a slot that is not used would lie */
+    assert_true(
+        bus_mmio_is_plain(&bus, gpa(0), &memory)); /* where a slot that is not used would lie */
     assert_null(memory);
-    assert_int_equal(bus_mmio_read(&bus, 0xfec00010, 4), 0x55667788);
-    assert_true(bus_mmio_read(&bus, 0xfec00010, 8) == 0x1122334455667788);
-    bus_mmio_write(&bus, 0xfec00ffe, 2, 0x12345678);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0xfec00010), 4), 0x55667788);
+    assert_true(bus_mmio_read(&bus, gpa(0xfec00010), 8) == 0x1122334455667788);
+    bus_mmio_write(&bus, gpa(0xfec00ffe), 2, 0x12345678);
     assert_int_equal(seen[2].value, 0x5678);
-    assert_int_equal(bus_mmio_read(&bus, 0xfec00ffe, 4), 0xffffffff); /* leaves the range */
-    assert_true(bus_mmio_read(&bus, 0, 8) == UINT64_MAX);
-    assert_int_equal(bus_mmio_read(&bus, UINT64_MAX, 1), 0xff);
-    bus_mmio_write(&bus, UINT64_MAX, 8, 0);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0xfec00ffe), 4), 0xffffffff); /* leaves the range */
+    assert_true(bus_mmio_read(&bus, gpa(0), 8) == UINT64_MAX);
+    assert_int_equal(bus_mmio_read(&bus, gpa(UINT64_MAX), 1), 0xff);
+    bus_mmio_write(&bus, gpa(UINT64_MAX), 8, 0);
     assert_int_equal(seen_count, 3);
     for (uint64_t i = 2; i < BUS_MAX_MMIO_RANGES; i++)
-        assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = i, .last = i}), OK);
-    assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = 99, .last = 99}), ERR_LIMIT);
+        assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = {i}, .last = {i}}), OK);
+    assert_int_equal(bus_add_mmio(&bus, &(struct mmio_range){.first = {99}, .last = {99}}),
+                     ERR_LIMIT);
 }
 
 /* A range is its first byte, its last byte and what is between, for each of what looks for it. */
 static void first_and_last_byte_of_device_memory(void **state)
 {
     (void)state;
-    const struct mmio_range far = {0x9000, 0x9fff, NULL, mmio_read, mmio_write, NULL};
-    const struct mmio_range range = {0x2fff, 0x3000, NULL, mmio_read, mmio_write, NULL};
+    const struct mmio_range far = {{0x9000}, {0x9fff}, NULL, mmio_read, mmio_write, NULL};
+    const struct mmio_range range = {{0x2fff}, {0x3000}, NULL, mmio_read, mmio_write, NULL};
     assert_int_equal(bus_add_mmio(&bus, &far), OK);
     assert_int_equal(bus_add_mmio(&bus, &range), OK);
     static const struct {
@@ -238,18 +240,18 @@ static void first_and_last_byte_of_device_memory(void **state)
         {0x3001, 0x3fff, OK},
     };
     void *memory;
-    assert_true(bus_mmio_is_plain(&bus, 0x1000, &memory));
-    assert_false(bus_mmio_is_plain(&bus, 0x2000, &memory));
-    assert_false(bus_mmio_is_plain(&bus, 0x3000, &memory));
-    assert_true(bus_mmio_is_plain(&bus, 0x4000, &memory));
-    assert_int_equal(bus_mmio_read(&bus, 0x2ffe, 1), 0xff);
-    assert_int_equal(bus_mmio_read(&bus, 0x2fff, 1), 0x88);
-    assert_int_equal(bus_mmio_read(&bus, 0x2fff, 2), 0x7788);
-    assert_int_equal(bus_mmio_read(&bus, 0x3000, 1), 0x88);
-    assert_int_equal(bus_mmio_read(&bus, 0x3000, 2), 0xffff);
-    assert_int_equal(bus_mmio_read(&bus, 0x3001, 1), 0xff);
+    assert_true(bus_mmio_is_plain(&bus, gpa(0x1000), &memory));
+    assert_false(bus_mmio_is_plain(&bus, gpa(0x2000), &memory));
+    assert_false(bus_mmio_is_plain(&bus, gpa(0x3000), &memory));
+    assert_true(bus_mmio_is_plain(&bus, gpa(0x4000), &memory));
+    assert_int_equal(bus_mmio_read(&bus, gpa(0x2ffe), 1), 0xff);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0x2fff), 1), 0x88);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0x2fff), 2), 0x7788);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0x3000), 1), 0x88);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0x3000), 2), 0xffff);
+    assert_int_equal(bus_mmio_read(&bus, gpa(0x3001), 1), 0xff);
     for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        struct mmio_range other = {.first = others[i].first, .last = others[i].last};
+        struct mmio_range other = {.first = {others[i].first}, .last = {others[i].last}};
         assert_int_equal(bus_add_mmio(&bus, &other), others[i].status);
     }
 }

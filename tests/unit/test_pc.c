@@ -292,9 +292,9 @@ static void test_wires(void **state)
     assert_true(vlapic_extint_pending(apic));
     assert_int_equal(vlapic_extint_acknowledge(apic), 0x30);
 
-    bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE, 4, 0x10 + 2 * 2);
-    bus_mmio_write(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4, 0x55);
-    assert_int_equal(bus_mmio_read(&pc->vm.bus, VIOAPIC_BASE + 0x10, 4) & 0xff, 0x55);
+    bus_mmio_write(&pc->vm.bus, gpa(VIOAPIC_BASE), 4, 0x10 + 2 * 2);
+    bus_mmio_write(&pc->vm.bus, gpa(VIOAPIC_BASE + 0x10), 4, 0x55);
+    assert_int_equal(bus_mmio_read(&pc->vm.bus, gpa(VIOAPIC_BASE + 0x10), 4) & 0xff, 0x55);
     now += host.tsc_hz;
     timers_run(&pc->vm.seat[0].timers, now);
     assert_int_equal(vlapic_pending(apic), 0x55);
@@ -453,7 +453,7 @@ static uint8_t peek(uint64_t address)
     hpa_t at;
     unsigned perms;
     if (guestmem_slot(&pc->vm.mem, gpa(address)) == NULL)
-        return (uint8_t)bus_mmio_read(&pc->vm.bus, address, 1);
+        return (uint8_t)bus_mmio_read(&pc->vm.bus, gpa(address), 1);
     assert_true(guestmem_read(&pc->vm.mem, gpa(address), &byte, 1));
     assert_true(fake_lookup(&pc->vm, gpa(address), &at, &perms)); /* the CPU reads the same */
     assert_int_equal(*(uint8_t *)hpa_to_ptr(at), byte);
@@ -464,7 +464,7 @@ static uint8_t peek(uint64_t address)
 static void poke(uint64_t address, uint8_t byte)
 {
     if (!guestmem_write(&pc->vm.mem, gpa(address), &byte, 1))
-        bus_mmio_write(&pc->vm.bus, address, 1, byte);
+        bus_mmio_write(&pc->vm.bus, gpa(address), 1, byte);
 }
 
 static void set_pam(unsigned reg, uint8_t value)

@@ -28,7 +28,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(memory, 0xff, sizeof(memory));
-    flash = (struct vflash){.base = BASE,
+    flash = (struct vflash){.base = {BASE},
                             .bytes = sizeof(memory),
                             .memory = memory,
                             .mode_changed = mode_changed,
@@ -41,12 +41,12 @@ static int setup(void **state)
 
 static uint8_t rd(uint32_t offset)
 {
-    return (uint8_t)vflash_read(&flash, BASE + offset, 1);
+    return (uint8_t)vflash_read(&flash, gpa(BASE + offset), 1);
 }
 
 static void wr(uint32_t offset, uint8_t value)
 {
-    vflash_write(&flash, BASE + offset, 1, value);
+    vflash_write(&flash, gpa(BASE + offset), 1, value);
 }
 
 /* How firmware finds out that this is flash, and neither ROM nor RAM: a byte that is none of the
@@ -111,9 +111,9 @@ static void identity_and_wide_accesses(void **state)
 {
     (void)state;
     wr(0, 0x90);
-    assert_int_equal(vflash_read(&flash, BASE, 4), 0x1689);
-    vflash_write(&flash, BASE, 2, 0x70ff); /* read array, read status */
-    assert_int_equal(vflash_read(&flash, BASE + sizeof(memory) - 8, 8), 0x8080808080808080);
+    assert_int_equal(vflash_read(&flash, gpa(BASE), 4), 0x1689);
+    vflash_write(&flash, gpa(BASE), 2, 0x70ff); /* read array, read status */
+    assert_int_equal(vflash_read(&flash, gpa(BASE + sizeof(memory) - 8), 8), 0x8080808080808080);
 }
 
 int main(void)

@@ -34,14 +34,14 @@ static unsigned pic_acknowledge(void *pic)
 
 static uint32_t get(unsigned index)
 {
-    vioapic_write(&ioapic, VIOAPIC_BASE, 4, index);
-    return (uint32_t)vioapic_read(&ioapic, VIOAPIC_BASE + 0x10, 4);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE), 4, index);
+    return (uint32_t)vioapic_read(&ioapic, gpa(VIOAPIC_BASE + 0x10), 4);
 }
 
 static void put(unsigned index, uint32_t value)
 {
-    vioapic_write(&ioapic, VIOAPIC_BASE, 4, index);
-    vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, 4, value);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE), 4, index);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE + 0x10), 4, value);
 }
 
 static void route(unsigned pin, uint8_t destination, uint32_t low)
@@ -118,17 +118,17 @@ static void test_registers(void **state)
         put(none[i], 0x12345678);
         assert_int_equal(get(none[i]), 0xffffffff);
     }
-    assert_int_equal(vioapic_read(&ioapic, VIOAPIC_BASE, 4), 0xff);
-    assert_int_equal(vioapic_read(&ioapic, VIOAPIC_BASE + 0x20, 4), UINT64_MAX);
+    assert_int_equal(vioapic_read(&ioapic, gpa(VIOAPIC_BASE), 4), 0xff);
+    assert_int_equal(vioapic_read(&ioapic, gpa(VIOAPIC_BASE + 0x20), 4), UINT64_MAX);
 }
 
 static void test_narrow_access(void **state)
 {
     (void)state;
-    vioapic_write(&ioapic, VIOAPIC_BASE, 1, 0x10);
-    vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, 1, 0x55);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE), 1, 0x10);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE + 0x10), 1, 0x55);
     assert_int_equal(get(0x10), MASKED);
-    vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, 8, 0xffffffff00000000u | MASKED | 0x33);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE + 0x10), 8, 0xffffffff00000000u | MASKED | 0x33);
     assert_int_equal(get(0x10), MASKED | 0x33);
     assert_int_equal(get(0x11), 0);
 }
@@ -207,7 +207,7 @@ static void test_eoi_register_and_shared_vector(void **state)
     vioapic_set(&ioapic, 10, false);
     vioapic_set(&ioapic, 11, false);
     vioapic_set(&ioapic, 12, false);
-    vioapic_write(&ioapic, VIOAPIC_BASE + 0x40, 4, 0x60);
+    vioapic_write(&ioapic, gpa(VIOAPIC_BASE + 0x40), 4, 0x60);
     assert_false(get(0x24) & REMOTE_IRR);
     assert_false(get(0x26) & REMOTE_IRR);
     assert_true(get(0x28) & REMOTE_IRR);
@@ -320,15 +320,15 @@ static void test_random(void **state)
         switch (r >> 4 & 7) {
         case 0: vioapic_set(&ioapic, r >> 8 & 31, r >> 7 & 1); break;
         case 1: vioapic_eoi(&ioapic, (unsigned)value); break;
-        case 2: vioapic_read(&ioapic, VIOAPIC_BASE + (r >> 8 & 0xfff), bytes); break;
-        case 3: vioapic_write(&ioapic, VIOAPIC_BASE + (r >> 8 & 0xfff), bytes, value); break;
-        case 4: vioapic_write(&ioapic, VIOAPIC_BASE, bytes, value); break;
+        case 2: vioapic_read(&ioapic, gpa(VIOAPIC_BASE + (r >> 8 & 0xfff)), bytes); break;
+        case 3: vioapic_write(&ioapic, gpa(VIOAPIC_BASE + (r >> 8 & 0xfff)), bytes, value); break;
+        case 4: vioapic_write(&ioapic, gpa(VIOAPIC_BASE), bytes, value); break;
         case 5: end(r >> 8 & 1); break;
         case 6:
             if (pending(0) >= 0)
                 vlapic_accept(APIC(0), (unsigned)pending(0));
             break;
-        default: vioapic_write(&ioapic, VIOAPIC_BASE + 0x10, bytes, value & ~0x700ull); break;
+        default: vioapic_write(&ioapic, gpa(VIOAPIC_BASE + 0x10), bytes, value & ~0x700ull); break;
         }
     }
 }

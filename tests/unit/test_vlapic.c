@@ -371,20 +371,20 @@ static void test_xapic_reserved_bits(void **state)
 static void test_mmio(void **state)
 {
     (void)state;
-    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + ID, 4), 2 << 24);
-    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + ID + 3, 1), 2);
-    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + ID + 4, 4), 0);
-    assert_int_equal(vlapic_mmio_read(APIC(2), BASE + SVR, 1), 0xff & get(2, SVR));
-    vlapic_mmio_write(APIC(2), BASE + TPR, 4, 0xffffffff00000033);
+    assert_int_equal(vlapic_mmio_read(APIC(2), gpa(BASE + ID), 4), 2 << 24);
+    assert_int_equal(vlapic_mmio_read(APIC(2), gpa(BASE + ID + 3), 1), 2);
+    assert_int_equal(vlapic_mmio_read(APIC(2), gpa(BASE + ID + 4), 4), 0);
+    assert_int_equal(vlapic_mmio_read(APIC(2), gpa(BASE + SVR), 1), 0xff & get(2, SVR));
+    vlapic_mmio_write(APIC(2), gpa(BASE + TPR), 4, 0xffffffff00000033);
     assert_int_equal(get(2, TPR), 0x33);
-    vlapic_mmio_write(APIC(2), BASE + TPR, 1, 0x44); /* too narrow */
-    vlapic_mmio_write(APIC(2), BASE + TPR + 1, 4, 0x44);
+    vlapic_mmio_write(APIC(2), gpa(BASE + TPR), 1, 0x44); /* too narrow */
+    vlapic_mmio_write(APIC(2), gpa(BASE + TPR + 1), 4, 0x44);
     assert_int_equal(get(2, TPR), 0x33);
     enter_x2apic();
-    assert_int_equal(vlapic_mmio_read(APIC(0), BASE + ID, 4), UINT32_MAX);
-    assert_int_equal(vlapic_mmio_read(APIC(0), BASE + ID, 1), UINT8_MAX);
-    assert_int_equal(vlapic_mmio_read(APIC(0), BASE + ID, 8), UINT64_MAX);
-    vlapic_mmio_write(APIC(0), BASE + TPR, 4, 0x33);
+    assert_int_equal(vlapic_mmio_read(APIC(0), gpa(BASE + ID), 4), UINT32_MAX);
+    assert_int_equal(vlapic_mmio_read(APIC(0), gpa(BASE + ID), 1), UINT8_MAX);
+    assert_int_equal(vlapic_mmio_read(APIC(0), gpa(BASE + ID), 8), UINT64_MAX);
+    vlapic_mmio_write(APIC(0), gpa(BASE + TPR), 4, 0x33);
     assert_int_equal(get(0, TPR), 0);
 }
 
@@ -893,7 +893,7 @@ static void test_random_accesses(void **state)
             break;
         case 6: vcpu[cpu].tsc_offset = value; break;
         case 7: vlapic_written(APIC(cpu), offset); break;
-        case 8: vlapic_mmio_write(APIC(cpu), value, 4, value); break;
+        case 8: vlapic_mmio_write(APIC(cpu), gpa(value), 4, value); break;
         default: vlapic_write(APIC(cpu), offset, value); break;
         }
         int v = pending(cpu);

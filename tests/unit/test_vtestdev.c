@@ -43,16 +43,16 @@ static void latch(void **state)
 static void memory(void **state)
 {
     (void)state;
-    bus_mmio_write(&bus, VTESTDEV_MEMORY + 3, 8, 0x1122334455667788);
-    assert_int_equal(bus_mmio_read(&bus, VTESTDEV_MEMORY + 5, 4), 0x33445566);
-    assert_int_equal(bus_mmio_read(&bus, VTESTDEV_MEMORY + 11, 1), 0);
+    bus_mmio_write(&bus, gpa(VTESTDEV_MEMORY + 3), 8, 0x1122334455667788);
+    assert_int_equal(bus_mmio_read(&bus, gpa(VTESTDEV_MEMORY + 5), 4), 0x33445566);
+    assert_int_equal(bus_mmio_read(&bus, gpa(VTESTDEV_MEMORY + 11), 1), 0);
     void *memory;
-    assert_true(bus_mmio_is_plain(&bus, VTESTDEV_MEMORY, &memory));
+    assert_true(bus_mmio_is_plain(&bus, gpa(VTESTDEV_MEMORY), &memory));
     assert_memory_equal((uint8_t *)memory + 3, "\x88\x77", 2);
     const uint64_t last = VTESTDEV_MEMORY + VTESTDEV_MEMORY_BYTES - 1;
-    bus_mmio_write(&bus, last, 1, 9);
-    bus_mmio_write(&bus, last, 2, 7);
-    assert_int_equal(bus_mmio_read(&bus, last, 1), 9);
+    bus_mmio_write(&bus, gpa(last), 1, 9);
+    bus_mmio_write(&bus, gpa(last), 2, 7);
+    assert_int_equal(bus_mmio_read(&bus, gpa(last), 1), 9);
 }
 
 int main(void)
