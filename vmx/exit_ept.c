@@ -84,7 +84,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         .read = (qualification & VIOLATION_READ) != 0,
         .write = (qualification & VIOLATION_WRITE) != 0,
         .has_linear = vcpu->vm->vcpu_count > 1,
-        .linear = vcpu->vm->vcpu_count > 1 ? vmread(VMCS_EXIT_GUEST_LINEAR) : 0,
+        .linear = gva(vcpu->vm->vcpu_count > 1 ? vmread(VMCS_EXIT_GUEST_LINEAR) : 0),
     };
     return emulate(vcpu, &access);
 }

@@ -76,31 +76,31 @@ static bool is_canonical(const struct emulate_env *env, uint64_t address)
 }
 
 unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_t offset,
-                        unsigned bytes, bool write, uint64_t *linear)
+                        unsigned bytes, bool write, gva_t *linear)
 {
     unsigned fault = segment == SEG_SS ? VECTOR_STACK_FAULT : VECTOR_GENERAL_PROTECTION;
     struct emulate_segment s = {0, 0, 0};
     if (env->mode != INSN_64 || segment >= SEG_FS)
         env->segment(env->ctx, (enum insn_segment)segment, &s);
-    *linear = s.base + offset;
+    *linear = gva(s.base + offset);
     if (env->mode != INSN_64) {
         if (!segment_allows(env, &s, offset, bytes, write))
             return fault;
-        *linear &= UINT32_MAX;
-    } else if (!is_canonical(env, *linear) || !is_canonical(env, *linear + bytes - 1)) {
+        linear->v &= UINT32_MAX;
+    } else if (!is_canonical(env, linear->v) || !is_canonical(env, linear->v + bytes - 1)) {
         return fault;
     }
     bool check = env->cpl == 3 && (*env->rflags & RFLAGS_AC) != 0 && (env->cr0 & CR0_AM) != 0;
-    return check && bytes <= 8 && (*linear & (bytes - 1)) != 0 ? VECTOR_ALIGNMENT_CHECK : 0;
+    return check && bytes <= 8 && (linear->v & (bytes - 1)) != 0 ? VECTOR_ALIGNMENT_CHECK : 0;
 }
 
 /* Checks and translates; false: an exception has been raised. */
 static bool reach(const struct emulate_env *env, unsigned segment, uint64_t offset, unsigned bytes,
                   bool write, bool aligned, struct emulate_place *place)
 {
-    uint64_t linear;
+    gva_t linear;
     unsigned fault = emulate_linear(env, segment, offset, bytes, write, &linear);
-    if (fault == 0 && aligned && (linear & (bytes - 1)) != 0)
+    if (fault == 0 && aligned && (linear.v & (bytes - 1)) != 0)
         fault = VECTOR_GENERAL_PROTECTION;
     if (fault == 0)
         return env->translate(env->ctx, linear, bytes, write, place);

@@ -33,7 +33,7 @@ struct emulate_env {
     bool one_step; /* one iteration of a REP at a time, as with TF: data breakpoints are set */
     void *ctx;
     /* 1 to 32 bytes at a linear address. False: a page fault has been raised. */
-    bool (*translate)(void *ctx, uint64_t linear, unsigned bytes, bool write,
+    bool (*translate)(void *ctx, gva_t linear, unsigned bytes, bool write,
                       struct emulate_place *out);
     void (*read)(void *ctx, const struct emulate_place *place, void *to);
     void (*write)(void *ctx, const struct emulate_place *place, const void *from);
@@ -60,7 +60,7 @@ enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_e
  * Checking", "Type Checking" and "Canonical Addressing", and of alignment. Returns 0 or the vector
  * of the exception, which is not raised. */
 unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_t offset,
-                        unsigned bytes, bool write, uint64_t *linear);
+                        unsigned bytes, bool write, gva_t *linear);
 
 /* The offset in its segment of the operand that ModRM or moffs names, as the instruction at rip
  * computes it. */

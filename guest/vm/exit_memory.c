@@ -65,7 +65,7 @@ is_as_reported(const struct linear *linear, struct insn insn, const struct memor
 {
     return linear->mode == INSN_64 && insn.segment < SEG_FS && insn.base != RSP &&
            access->has_linear &&
-           insn_address(&insn, linear->vcpu->regs.gpr, linear->rip) == access->linear;
+           insn_address(&insn, linear->vcpu->regs.gpr, linear->rip) == access->linear.v;
 }
 
 /*

@@ -32,14 +32,14 @@ static void write_register(uint64_t *reg, uint64_t value, unsigned bytes)
 static unsigned find_piece(struct string_io *io, uint64_t offset, unsigned most,
                            struct emulate_place *place)
 {
-    uint64_t linear;
+    gva_t linear;
     unsigned fault =
         emulate_linear(&io->env, io->a->segment, offset, io->a->bytes, io->a->in, &linear);
     if (fault != 0) {
         io->env.raise(io->linear, fault);
         return 0;
     }
-    uint64_t in_page = linear % PAGE_SIZE, last = mask_of(io->a->addr_bytes);
+    uint64_t in_page = linear.v % PAGE_SIZE, last = mask_of(io->a->addr_bytes);
     uint64_t count = (io->down ? in_page + io->a->bytes : PAGE_SIZE - in_page) / io->a->bytes;
     uint64_t wrap = (io->down ? offset + io->a->bytes : last - offset + 1) / io->a->bytes;
     if (io->a->addr_bytes < 8 && wrap < count)

@@ -10,7 +10,7 @@ struct memory_access {
     gpa_t address;
     bool read, write; /* as far as the CPU wanted to do that at the address */
     bool has_linear;  /* linear is told: where the VM has several vCPUs */
-    uint64_t linear;
+    gva_t linear;
 };
 
 /* An instruction has touched memory that is not mapped so: device memory, or nothing. *linear has

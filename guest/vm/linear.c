@@ -8,27 +8,27 @@
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
 
-static bool translate(struct linear *linear, uint64_t address, bool write, gpa_t *out)
+static bool translate(struct linear *linear, gva_t address, bool write, gpa_t *out)
 {
     uint32_t error;
     if ((linear->paging.efer & EFER_LMA) == 0)
-        address &= UINT32_MAX; /* the second page of what crosses 4 GiB */
-    if (guestwalk_translate(&linear->vcpu->vm->mem, &linear->paging, gva(address),
+        address.v &= UINT32_MAX; /* the second page of what crosses 4 GiB */
+    if (guestwalk_translate(&linear->vcpu->vm->mem, &linear->paging, address,
                             write ? WALK_WRITE : WALK_READ, out, &error))
         return true;
-    vcpu_inject_page_fault(linear->vcpu, address, error);
+    vcpu_inject_page_fault(linear->vcpu, address.v, error);
     return false;
 }
 
-bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
+bool linear_translate(void *ctx, gva_t address, unsigned bytes, bool write,
                       struct emulate_place *out)
 {
     struct linear *linear = ctx;
-    uint64_t room = PAGE_SIZE - address % PAGE_SIZE;
+    uint64_t room = PAGE_SIZE - address.v % PAGE_SIZE;
     out->bytes = bytes;
     out->first = bytes < room ? bytes : (unsigned)room;
     if (!translate(linear, address, write, &out->at[0]) ||
-        (out->first != bytes && !translate(linear, address + room, write, &out->at[1])))
+        (out->first != bytes && !translate(linear, gva(address.v + room), write, &out->at[1])))
         return false;
     if (linear->expected != 0 && out->at[0].v / PAGE_SIZE != linear->expected &&
         (out->first == bytes || out->at[1].v / PAGE_SIZE != linear->expected)) {
@@ -37,7 +37,7 @@ bool linear_translate(void *ctx, uint64_t address, unsigned bytes, bool write,
     }
     if (breakpoints_on(linear) && !linear->paging.implicit)
         linear->debug_hits |=
-            breakpoint_match(linear, write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address, bytes);
+            breakpoint_match(linear, write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address.v, bytes);
     return true;
 }
 

@@ -31,7 +31,7 @@ struct emulate_env linear_environment(struct linear *linear);
 
 /* Translates 1 to 4096 bytes at an address; they may cross a page. Device memory is translated as
  * well as RAM; breakpoints on it are noted. False: #PF has been queued. */
-bool linear_translate(void *linear, uint64_t address, unsigned bytes, bool write,
+bool linear_translate(void *linear, gva_t address, unsigned bytes, bool write,
                       struct emulate_place *out);
 
 /* What has been translated: RAM, or the VM's bus. The VM's lock is held, so that what an

@@ -30,7 +30,7 @@ static bool read_table(void *ctx, uint32_t at, void *to, unsigned bytes)
 {
     struct linear *linear = system_access(ctx);
     struct emulate_place place;
-    if (!linear_translate(linear, at, bytes, false, &place))
+    if (!linear_translate(linear, gva(at), bytes, false, &place))
         return false;
     vm_lock(linear->vcpu->vm);
     linear_read(linear, &place, to);
@@ -41,7 +41,7 @@ static bool read_table(void *ctx, uint32_t at, void *to, unsigned bytes)
 static bool probe_write(void *ctx, uint32_t at, unsigned bytes)
 {
     struct emulate_place place;
-    return linear_translate(system_access(ctx), at, bytes, true, &place);
+    return linear_translate(system_access(ctx), gva(at), bytes, true, &place);
 }
 
 static bool write_table(void *ctx, uint32_t at, uint32_t value, unsigned bytes, bool user)
@@ -52,7 +52,7 @@ static bool write_table(void *ctx, uint32_t at, uint32_t value, unsigned bytes, 
         linear->paging.implicit = false;
         linear->paging.cpl = 3;
     }
-    if (!linear_translate(linear, at, bytes, true, &place))
+    if (!linear_translate(linear, gva(at), bytes, true, &place))
         return false;
     vm_lock(linear->vcpu->vm);
     linear_write(linear, &place, &value);

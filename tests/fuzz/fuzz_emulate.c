@@ -33,22 +33,22 @@ static void require(bool condition)
         abort();
 }
 
-static bool translate(void *ctx, uint64_t linear, unsigned bytes, bool write,
+static bool translate(void *ctx, gva_t linear, unsigned bytes, bool write,
                       struct emulate_place *out)
 {
     struct world *w = ctx;
     (void)write;
     require(bytes >= 1 && bytes <= 32);
     if (w->in->mode % 3 != INSN_64)
-        require(linear <= UINT32_MAX);
+        require(linear.v <= UINT32_MAX);
     w->raised = 0;
     if (w->in->faults >> w->translations++ % 8 & 1) {
         w->raised = VECTOR_PAGE_FAULT;
         return false;
     }
-    unsigned room = MEMORY - linear % MEMORY;
+    unsigned room = MEMORY - linear.v % MEMORY;
     *out = (struct emulate_place){
-        .at = {gpa(linear), gpa(linear + room)},
+        .at = {gpa(linear.v), gpa(linear.v + room)},
         .first = bytes < room ? bytes : room,
         .bytes = bytes,
     };

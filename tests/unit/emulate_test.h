@@ -57,17 +57,17 @@ static uint64_t asked;             /* the last address translated */
 static unsigned raised;            /* the vector of the last exception */
 static bool x87_error;
 
-static bool area_translate(void *ctx, uint64_t linear, unsigned bytes, bool write,
+static bool area_translate(void *ctx, gva_t linear, unsigned bytes, bool write,
                            struct emulate_place *out)
 {
     (void)ctx;
     (void)write;
-    asked = linear;
+    asked = linear.v;
     if (translations_left-- == 0) {
         raised = VECTOR_PAGE_FAULT;
         return false;
     }
-    *out = (struct emulate_place){.at = {gpa(linear)}, .first = bytes, .bytes = bytes};
+    *out = (struct emulate_place){.at = {gpa(linear.v)}, .first = bytes, .bytes = bytes};
     return true;
 }
 

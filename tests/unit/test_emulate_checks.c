@@ -62,7 +62,7 @@ static void test_segments(void **s)
     (void)s;
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct row *row = &rows[i];
-        uint64_t linear = 0;
+        gva_t linear = gva(0);
         env.mode = row->mode == PROTECTED ? INSN_32 : INSN_16;
         env.cr0 = row->mode == REAL ? 0 : CR0_PE;
         rflags = row->mode == V86 ? 1ull << 17 | 2 : 2;
@@ -75,7 +75,7 @@ static void test_segments(void **s)
             if (got != want)
                 fail_msg("%s: vector %u, not %u", row->rule, got, want);
             if (want == 0)
-                assert_int_equal(linear, (uint32_t)(0xfffff000 + row->offset));
+                assert_int_equal(linear.v, (uint32_t)(0xfffff000 + row->offset));
         }
     }
     env.mode = INSN_64;
@@ -95,14 +95,14 @@ static void test_canonical(void **s)
         {0x00ffffffffffffff, 2, GP, GP}, {0x0100000000000000, 1, GP, GP},
         {0xffffffffffffffff, 1, 0, 0},
     };
-    uint64_t linear;
+    gva_t linear;
     segments[SEG_DS] = segments[SEG_SS] = (struct emulate_segment){.access = UNUSABLE, .base = 64};
     segments[SEG_FS] = (struct emulate_segment){.access = UNUSABLE, .base = 0xffff800000000000};
     for (unsigned i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         uint64_t at = addresses[i].offset;
         unsigned bytes = addresses[i].bytes, want = addresses[i].want48;
         assert_int_equal(emulate_linear(&env, SEG_DS, at, bytes, true, &linear), want);
-        assert_int_equal(linear, at); /* no base, no limit, no type there */
+        assert_int_equal(linear.v, at); /* no base, no limit, no type there */
         assert_int_equal(emulate_linear(&env, SEG_SS, at, bytes, true, &linear), want ? SS : 0);
         env.cr4 |= CR4_LA57;
         assert_int_equal(emulate_linear(&env, SEG_DS, at, bytes, true, &linear),
@@ -110,14 +110,14 @@ static void test_canonical(void **s)
         env.cr4 &= ~CR4_LA57;
     }
     assert_int_equal(emulate_linear(&env, SEG_FS, 0x10, 4, true, &linear), 0);
-    assert_int_equal(linear, 0xffff800000000010);
+    assert_int_equal(linear.v, 0xffff800000000010);
     assert_int_equal(emulate_linear(&env, SEG_FS, 0xffff800000000000, 4, true, &linear), GP);
 }
 
 static void test_alignment_check(void **s)
 {
     (void)s;
-    uint64_t linear;
+    gva_t linear;
     for (unsigned cpl = 0; cpl < 4; cpl++)
         for (unsigned am = 0; am < 2; am++)
             for (unsigned ac = 0; ac < 2; ac++)
