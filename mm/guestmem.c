@@ -8,15 +8,15 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
     if (size == 0 || host == NULL || size > UINT64_MAX - base.v)
         return ERR_BAD_INPUT;
     uint32_t i = 0;
-    while (i < mem->count && mem->slot[i].base < base.v)
+    while (i < mem->count && mem->slot[i].base.v < base.v)
         i++;
-    if ((i > 0 && base.v - mem->slot[i - 1].base < mem->slot[i - 1].size) ||
-        (i < mem->count && mem->slot[i].base - base.v < size))
+    if ((i > 0 && base.v - mem->slot[i - 1].base.v < mem->slot[i - 1].size) ||
+        (i < mem->count && mem->slot[i].base.v - base.v < size))
         return ERR_BAD_INPUT;
     if (mem->count == GUESTMEM_MAX_SLOTS)
         return ERR_LIMIT;
     memmove(&mem->slot[i + 1], &mem->slot[i], (mem->count - i) * sizeof(mem->slot[0]));
-    mem->slot[i] = (struct guestmem_slot){base.v, size, host, 0};
+    mem->slot[i] = (struct guestmem_slot){base, size, host, 0};
     mem->count++;
     return OK;
 }
@@ -25,9 +25,9 @@ void guestmem_set_read_only(struct guestmem *mem, gpa_t base, uint64_t bytes, bo
 {
     for (uint32_t i = 0; i < mem->count; i++) {
         struct guestmem_slot *s = &mem->slot[i];
-        if (base.v < s->base || base.v - s->base >= s->size)
+        if (base.v < s->base.v || base.v - s->base.v >= s->size)
             continue;
-        for (uint64_t at = base.v - s->base, end = at + bytes; at < end; at += s->size / 64) {
+        for (uint64_t at = base.v - s->base.v, end = at + bytes; at < end; at += s->size / 64) {
             uint64_t bit = 1ull << (at / (s->size / 64) & 63);
             s->read_only = read_only ? s->read_only | bit : s->read_only & ~bit;
         }
@@ -40,7 +40,7 @@ static void *part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t 
     const struct guestmem_slot *s = guestmem_slot(mem, gpa(at));
     if (s == NULL)
         return NULL;
-    uint64_t offset = at - s->base;
+    uint64_t offset = at - s->base.v;
     *length = bytes < s->size - offset ? bytes : s->size - offset;
     return s->host + offset;
 }
@@ -65,7 +65,7 @@ static void *writable_part(const struct guestmem *mem, uint64_t at, size_t bytes
     const struct guestmem_slot *s = guestmem_slot(mem, gpa(at));
     if (s->read_only == 0)
         return p;
-    size_t left = (size_t)(s->size / 64 - (at - s->base) % (s->size / 64));
+    size_t left = (size_t)(s->size / 64 - (at - s->base.v) % (s->size / 64));
     if (*length > left)
         *length = left;
     return guestmem_slot_writable(s, gpa(at)) ? p : NULL;

@@ -11,7 +11,8 @@
 #define GUESTMEM_MAX_SLOTS 12
 
 struct guestmem_slot {
-    uint64_t base, size; /* guest-physical, bytes */
+    gpa_t base;
+    uint64_t size; /* bytes */
     uint8_t *host;
     uint64_t read_only; /* bit i: the i-th 64th of it cannot be written by the guest, as ROM */
 };
@@ -40,14 +41,14 @@ static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *m
 {
     const struct guestmem_slot *s = mem->slot + mem->count;
     while (s > mem->slot)
-        if (at.v >= (--s)->base)
-            return at.v - s->base < s->size ? s : NULL;
+        if (at.v >= (--s)->base.v)
+            return at.v - s->base.v < s->size ? s : NULL;
     return NULL;
 }
 
 static inline bool guestmem_slot_writable(const struct guestmem_slot *s, gpa_t at)
 {
-    return s->read_only == 0 || (s->read_only >> ((at.v - s->base) / (s->size / 64)) & 1) == 0;
+    return s->read_only == 0 || (s->read_only >> ((at.v - s->base.v) / (s->size / 64)) & 1) == 0;
 }
 
 /* Whether the guest has RAM there, and can write to it. */
@@ -62,5 +63,6 @@ static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
 static inline void *guestmem_window(const struct guestmem *mem, gpa_t base, size_t bytes)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, base);
-    return s != NULL && bytes <= s->size - (base.v - s->base) ? s->host + (base.v - s->base) : NULL;
+    return s != NULL && bytes <= s->size - (base.v - s->base.v) ? s->host + (base.v - s->base.v)
+                                                                : NULL;
 }

@@ -54,19 +54,19 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 }
 
 /* False: some of [to, to + bytes) is no RAM. */
-static bool write_zeros(const struct guestmem *mem, uint64_t to, uint64_t bytes)
+static bool write_zeros(const struct guestmem *mem, gpa_t to, uint64_t bytes)
 {
     static const uint8_t zeros[512];
     bool ok = true;
-    for (uint64_t n; bytes > 0 && ok; bytes -= n, to += n) {
+    for (uint64_t n; bytes > 0 && ok; bytes -= n, to.v += n) {
         n = bytes < sizeof(zeros) ? bytes : sizeof(zeros);
-        ok = guestmem_write(mem, gpa(to), zeros, n);
+        ok = guestmem_write(mem, to, zeros, n);
     }
     return ok;
 }
 
 /* Moves on in the selected item, by READ copying what is passed. False: an error. */
-static bool transfer(struct vfwcfg *f, uint32_t control, uint64_t bytes, uint64_t to)
+static bool transfer(struct vfwcfg *f, uint32_t control, uint64_t bytes, gpa_t to)
 {
     const struct vfwcfg_item *item = f->selected;
     const uint64_t left = item != NULL ? item->bytes - f->offset : 0;
@@ -74,9 +74,9 @@ static bool transfer(struct vfwcfg *f, uint32_t control, uint64_t bytes, uint64_
     if ((control & CONTROL_READ) != 0) {
         if (bytes - there > DMA_MAX_ZEROS)
             return false;
-        if (there > 0 && !guestmem_write(f->mem, gpa(to), item_data(item) + f->offset, there))
+        if (there > 0 && !guestmem_write(f->mem, to, item_data(item) + f->offset, there))
             return false;
-        if (!write_zeros(f->mem, to + there, bytes - there))
+        if (!write_zeros(f->mem, gpa(to.v + there), bytes - there))
             return false;
     } else if ((control & CONTROL_WRITE) != 0) {
         return false;
@@ -86,19 +86,19 @@ static bool transfer(struct vfwcfg *f, uint32_t control, uint64_t bytes, uint64_
 }
 
 /* The descriptor is read once, and its control word says at the end how it went. */
-static void run_dma(struct vfwcfg *f, uint64_t at)
+static void run_dma(struct vfwcfg *f, gpa_t at)
 {
     uint8_t d[DMA_BYTES], result[DMA_CONTROL];
-    bool ok = guestmem_read(f->mem, gpa(at), d, sizeof(d));
+    bool ok = guestmem_read(f->mem, at, d, sizeof(d));
     if (ok) {
         const uint32_t control = (uint32_t)get_be(d, DMA_CONTROL);
         if ((control & CONTROL_SELECT) != 0)
             select(f, control >> 16);
         ok = transfer(f, control, get_be(d + DMA_CONTROL, DMA_LENGTH),
-                      get_be(d + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS));
+                      gpa(get_be(d + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS)));
     }
     put_be(result, sizeof(result), ok ? 0 : CONTROL_ERROR);
-    (void)guestmem_write(f->mem, gpa(at), result, sizeof(result)); /* no RAM: nobody to tell */
+    (void)guestmem_write(f->mem, at, result, sizeof(result)); /* no RAM: nobody to tell */
 }
 
 /* The register reads as a signature. */
@@ -117,7 +117,7 @@ static void write_dma(void *dev, uint16_t port, unsigned bytes, uint32_t value)
     if (bytes != 4 || (port != DMA_HIGH && port != DMA_LOW))
         return;
     if (port == DMA_LOW)
-        run_dma(f, (uint64_t)f->dma_high << 32 | half);
+        run_dma(f, gpa((uint64_t)f->dma_high << 32 | half));
     f->dma_high = port == DMA_HIGH ? half : 0;
 }
 

@@ -188,7 +188,7 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
     const struct guestmem_slot *slot = guestmem_slot(mem, gpa(entry));
     if (slot == NULL || slot->size < PAGE_SIZE)
         return false;
-    uint64_t last = slot->size - sizeof(entry), slot_base = slot->base;
+    uint64_t last = slot->size - sizeof(entry), slot_base = slot->base.v;
     const uint8_t *host = slot->host;
     uint64_t unwanted = PTE_ADDRESS & ~((1ull << paging->phys_bits) - 1);
     if (access == WALK_FETCH || !(paging->efer & EFER_NXE))

@@ -149,14 +149,14 @@ struct elf_sections elf_find_sections(const struct program_file *file)
     return s;
 }
 
-enum status elf_place_sections(const struct program *p, const struct elf_sections *s, uint64_t at)
+enum status elf_place_sections(const struct program *p, const struct elf_sections *s, gpa_t at)
 {
     for (uint32_t i = 0; i < s->count; i++) {
         const uint64_t header = s->headers + (uint64_t)i * s->entry_bytes;
         const uint8_t *h = p->kernel.data + header;
-        const uint64_t address = at + get(h, &sh_offset, s->is64) - s->from;
+        const uint64_t address = at.v + get(h, &sh_offset, s->is64) - s->from;
         if (is_left_over(h, s->is64) &&
-            !guestmem_write(p->mem, gpa(at + header - s->from + sh_addr.at[s->is64]), &address,
+            !guestmem_write(p->mem, gpa(at.v + header - s->from + sh_addr.at[s->is64]), &address,
                             sh_addr.bytes[s->is64]))
             return ERR_NO_MEMORY;
     }

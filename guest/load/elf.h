@@ -24,7 +24,7 @@ struct elf_sections {
 struct elf_sections elf_find_sections(const struct program_file *file);
 
 /* Puts the sections' addresses into the headers, after the piece has been copied to `at`. */
-enum status elf_place_sections(const struct program *p, const struct elf_sections *s, uint64_t at);
+enum status elf_place_sections(const struct program *p, const struct elf_sections *s, gpa_t at);
 
 /* The contents of the first note of that name and type, and their length; NULL: there is none. */
 const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,

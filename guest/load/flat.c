@@ -27,7 +27,7 @@ enum status flat_load(struct program *p, struct boot_state *state)
     const uint64_t size = p->kernel.size;
     p->keeps_info = false;
     p->keeps_tables = p->mode != 16;
-    enum status s = program_check_place(p, "the program", p->load, size);
+    enum status s = program_check_place(p, "the program", gpa(p->load), size);
     if (s != OK)
         return s;
     if (p->entry < p->load || p->entry - p->load >= size)

@@ -107,7 +107,7 @@ static void fill_zero_page(uint8_t *zp, const struct program *p, const struct he
     put_le(zp + HDR_CMDLINE, 4, LAYOUT_CMDLINE);
     put_le(zp + HDR_RAMDISK, 4, ramdisk);
     put_le(zp + HDR_RAMDISK_SIZE, 4, p->file_count != 0 ? p->file[0].size : 0);
-    put_le(zp + ZP_RSDP, 8, p->rsdp);
+    put_le(zp + ZP_RSDP, 8, p->rsdp.v);
     zp[ZP_VIDEO_MODE] = 3; /* as vvga_reset() leaves the screen, with the cursor at the top */
     zp[ZP_COLUMNS] = 80;
     zp[ZP_ROWS] = 25;

@@ -74,8 +74,8 @@ bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE])
 }
 
 enum status multiboot_place_files(struct program *p, uint64_t low, uint64_t end,
-                                  uint64_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
-                                  uint64_t *headers)
+                                  gpa_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
+                                  gpa_t *headers)
 {
     const uint32_t files = p->file_count;
     enum status s = ERR_NO_MEMORY;
@@ -86,20 +86,20 @@ enum status multiboot_place_files(struct program *p, uint64_t low, uint64_t end,
         p->file_count = files;
     }
     if (s == OK) {
-        *headers = at[files] + sections->headers - sections->from;
+        *headers = gpa(at[files].v + sections->headers - sections->from);
         return elf_place_sections(p, sections, at[files]);
     }
     sections->count = 0;
     return program_place_files(p, low, end, at);
 }
 
-static uint32_t add_modules(const struct program *p, struct program_info *info, const uint64_t *at)
+static uint32_t add_modules(const struct program *p, struct program_info *info, const gpa_t *at)
 {
     uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
     for (uint32_t i = 0; i < p->file_count; i++) {
         uint8_t *m = table + (size_t)i * MODULE_BYTES;
-        put_le(m, 4, at[i]);
-        put_le(m + 4, 4, at[i] + p->file[i].size);
+        put_le(m, 4, at[i].v);
+        put_le(m + 4, 4, at[i].v + p->file[i].size);
         put_le(m + 8, 4, program_info_add_string(info, p->file[i].string));
     }
     return program_info_add(info, 8, table, (size_t)p->file_count * MODULE_BYTES);
@@ -132,8 +132,8 @@ static void put_screen(uint8_t *info)
 }
 
 /* All that is handed over. Returns the address of the boot information, or 0. */
-static uint32_t write_info(const struct program *p, const uint64_t *modules_at,
-                           const struct elf_sections *sections, uint64_t headers, bool video)
+static uint32_t write_info(const struct program *p, const gpa_t *modules_at,
+                           const struct elf_sections *sections, gpa_t headers, bool video)
 {
     uint8_t out[INFO_BYTES] = {0};
     struct program_info info = program_info_begin(p);
@@ -154,7 +154,7 @@ static uint32_t write_info(const struct program *p, const uint64_t *modules_at,
     if (sections->count != 0) {
         put_le(out + INFO_SECTIONS, 4, sections->count);
         put_le(out + INFO_SECTIONS + 4, 4, sections->entry_bytes);
-        put_le(out + INFO_SECTIONS + 8, 4, headers);
+        put_le(out + INFO_SECTIONS + 8, 4, headers.v);
         put_le(out + INFO_SECTIONS + 12, 4, sections->names);
         flags |= HAS_SECTIONS;
     }
@@ -187,7 +187,8 @@ static enum status find_segments(struct program *p, uint64_t at, struct segments
 
 enum status multiboot_load(struct program *p, struct boot_state *state)
 {
-    uint64_t at, low, end, modules_at[PROGRAM_MAX_FILES], headers = 0;
+    uint64_t at, low, end;
+    gpa_t modules_at[PROGRAM_MAX_FILES], headers = gpa(0);
     struct elf_sections sections = {.count = 0};
     bool checksum_wrong;
     struct segments segments = {0};

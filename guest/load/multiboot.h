@@ -36,8 +36,8 @@ bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE])
  * those only where there is room, else their count becomes 0. *headers: the address of their
  * headers. Otherwise as program_place_files(). */
 enum status multiboot_place_files(struct program *p, uint64_t low, uint64_t end,
-                                  uint64_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
-                                  uint64_t *headers);
+                                  gpa_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
+                                  gpa_t *headers);
 
 #define MULTIBOOT_LOADER_NAME "Nadir"
 #define MULTIBOOT_LOWER_KIB   ((uint32_t)(LAYOUT_EBDA / 1024))

@@ -210,15 +210,15 @@ static void add_tag(struct program_info *info, uint32_t type, const void *data, 
     program_info_add(info, 1, data, bytes);
 }
 
-static void add_modules(const struct program *p, struct program_info *info, const uint64_t *at)
+static void add_modules(const struct program *p, struct program_info *info, const gpa_t *at)
 {
     for (uint32_t i = 0; i < p->file_count; i++) {
         const size_t string_bytes = strlen(p->file[i].string) + 1;
         uint8_t tag[TAG_HEADER_BYTES + 8];
         put_le(tag, 4, INFO_MODULE);
         put_le(tag + 4, 4, sizeof(tag) + string_bytes);
-        put_le(tag + 8, 4, at[i]);
-        put_le(tag + 12, 4, at[i] + p->file[i].size);
+        put_le(tag + 8, 4, at[i].v);
+        put_le(tag + 12, 4, at[i].v + p->file[i].size);
         program_info_add(info, 8, tag, sizeof(tag));
         program_info_add(info, 1, p->file[i].string, string_bytes);
     }
@@ -252,10 +252,10 @@ static void add_screen(struct program_info *info)
 
 /* headers: where they are in the guest's memory. */
 static void add_sections(const struct program *p, struct program_info *info,
-                         const struct elf_sections *s, uint64_t headers)
+                         const struct elf_sections *s, gpa_t headers)
 {
     const size_t bytes = (size_t)s->count * s->entry_bytes;
-    const void *window = guestmem_window(p->mem, gpa(headers), bytes);
+    const void *window = guestmem_window(p->mem, headers, bytes);
     uint8_t tag[TAG_HEADER_BYTES + 12];
     if (s->count == 0 || window == NULL)
         return;
@@ -269,8 +269,8 @@ static void add_sections(const struct program *p, struct program_info *info,
 }
 
 /* All that is handed over, at LAYOUT_BOOT_INFO. False: it does not fit. */
-static bool write_info(const struct program *p, const struct header *h, const uint64_t *modules_at,
-                       const struct elf_sections *sections, uint64_t headers, uint64_t load_base)
+static bool write_info(const struct program *p, const struct header *h, const gpa_t *modules_at,
+                       const struct elf_sections *sections, gpa_t headers, uint64_t load_base)
 {
     uint8_t fixed[8] = {0}, word[4], rsdp[RSDP_NEW_BYTES];
     struct program_info info = program_info_begin(p);
@@ -287,7 +287,7 @@ static bool write_info(const struct program *p, const struct header *h, const ui
     add_map(p, &info);
     add_screen(&info);
     add_sections(p, &info, sections, headers);
-    if (guestmem_read(p->mem, gpa(p->rsdp), rsdp, sizeof(rsdp))) {
+    if (guestmem_read(p->mem, p->rsdp, rsdp, sizeof(rsdp))) {
         add_tag(&info, INFO_RSDP_OLD, rsdp, RSDP_OLD_BYTES);
         add_tag(&info, INFO_RSDP_NEW, rsdp, RSDP_NEW_BYTES);
     }
@@ -318,7 +318,8 @@ enum status multiboot2_load(struct program *p, struct boot_state *state)
     struct header h;
     struct segments segments = {0};
     struct elf_sections sections = {.count = 0};
-    uint64_t low, end, delta, modules_at[PROGRAM_MAX_FILES], headers = 0;
+    uint64_t low, end, delta;
+    gpa_t modules_at[PROGRAM_MAX_FILES], headers = gpa(0);
     enum status s = read_header(p, &h);
     if (s == OK && !h.has_addresses)
         sections = elf_find_sections(&p->kernel);

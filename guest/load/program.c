@@ -30,7 +30,7 @@ unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROG
     return count;
 }
 
-enum status program_check_place(struct program *p, const char *what, uint64_t at, uint64_t bytes)
+enum status program_check_place(struct program *p, const char *what, gpa_t at, uint64_t bytes)
 {
     const struct {
         uint64_t from, to;
@@ -46,17 +46,17 @@ enum status program_check_place(struct program *p, const char *what, uint64_t at
         {LAYOUT_ACPI, LAYOUT_BIOS_END, true, "the PC's ACPI and MP tables"},
     };
     const uint64_t end = layout_below_4g(p->memory_bytes);
-    if (at > end || bytes > end - at)
+    if (at.v > end || bytes > end - at.v)
         return program_refuse(p, ERR_NO_MEMORY,
                               "%s, 0x%llx bytes at 0x%llx, does not fit into %llu MiB of memory",
-                              what, (unsigned long long)bytes, (unsigned long long)at,
+                              what, (unsigned long long)bytes, (unsigned long long)at.v,
                               (unsigned long long)(p->memory_bytes / LAYOUT_MIB));
     for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
-        if (taken[i].is_there && bytes > 0 && at < taken[i].to && at + bytes > taken[i].from)
+        if (taken[i].is_there && bytes > 0 && at.v < taken[i].to && at.v + bytes > taken[i].from)
             return program_refuse(p, ERR_BAD_INPUT,
                                   "%s, 0x%llx bytes at 0x%llx, lies over %s at 0x%llx", what,
-                                  (unsigned long long)bytes, (unsigned long long)at, taken[i].name,
-                                  (unsigned long long)taken[i].from);
+                                  (unsigned long long)bytes, (unsigned long long)at.v,
+                                  taken[i].name, (unsigned long long)taken[i].from);
     }
     return OK;
 }
@@ -67,7 +67,7 @@ static uint64_t page_up(uint64_t bytes)
 }
 
 enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
-                                uint64_t at[PROGRAM_MAX_FILES])
+                                gpa_t at[PROGRAM_MAX_FILES])
 {
     const uint64_t top = layout_below_4g(p->memory_bytes);
     uint64_t from = page_up(end > LAYOUT_MIB ? end : LAYOUT_MIB), bytes = 0;
@@ -83,8 +83,8 @@ enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
         from = LAYOUT_MIB;
     }
     for (uint32_t i = 0; i < p->file_count; i++) {
-        at[i] = from;
-        if (!guestmem_write(p->mem, gpa(from), p->file[i].data, p->file[i].size))
+        at[i] = gpa(from);
+        if (!guestmem_write(p->mem, at[i], p->file[i].data, p->file[i].size))
             return program_refuse(p, ERR_NO_MEMORY, "a module does not fit into the memory");
         from += page_up(p->file[i].size);
     }

@@ -21,7 +21,7 @@ struct program_file {
 struct program {
     const struct guestmem *mem; /* zeroed, laid out as guest/pc/layout.h says */
     uint64_t memory_bytes;
-    uint64_t rsdp; /* guest-physical */
+    gpa_t rsdp;
     struct program_file kernel;
     struct program_file file[PROGRAM_MAX_FILES]; /* the ramdisk first, if there is one */
     uint32_t file_count;
@@ -55,12 +55,12 @@ unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROG
 /* Whether a program may lie at [at, at + bytes): RAM below 4 GiB, and nothing there that the loader
  * hands over. Just below 1 MiB it may, as linkers put an ELF file's headers before a kernel at 1
  * MiB. what: its name in the refusal. */
-enum status program_check_place(struct program *p, const char *what, uint64_t at, uint64_t bytes);
+enum status program_check_place(struct program *p, const char *what, gpa_t at, uint64_t bytes);
 
 /* Puts the files behind a kernel at [low, end), or, where they do not fit there, from 1 MiB on;
  * each at the start of a page. at[i] gets the place of file[i]. */
 enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
-                                uint64_t at[PROGRAM_MAX_FILES]);
+                                gpa_t at[PROGRAM_MAX_FILES]);
 
 /* Puts a GDT for the state's code and data segments into memory, which GDTR is set to. */
 enum status program_write_gdt(struct program *p, struct boot_state *state);

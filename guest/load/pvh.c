@@ -17,12 +17,12 @@ bool pvh_recognize(struct program *p)
     return elf_note(&p->kernel, NOTE_NAME, NOTE_PHYS32_ENTRY, &bytes) != NULL;
 }
 
-static uint32_t add_files(const struct program *p, struct program_info *info, const uint64_t *at)
+static uint32_t add_files(const struct program *p, struct program_info *info, const gpa_t *at)
 {
     uint8_t table[PROGRAM_MAX_FILES * MODULE_BYTES] = {0};
     for (uint32_t i = 0; i < p->file_count; i++) {
         uint8_t *m = table + (size_t)i * MODULE_BYTES;
-        put_le(m, 8, at[i]);
+        put_le(m, 8, at[i].v);
         put_le(m + 8, 8, p->file[i].size);
         put_le(m + 16, 8, program_info_add_string(info, p->file[i].string));
     }
@@ -30,7 +30,7 @@ static uint32_t add_files(const struct program *p, struct program_info *info, co
 }
 
 /* Returns the address of the start information, or 0. */
-static uint32_t write_info(const struct program *p, const uint64_t *files_at)
+static uint32_t write_info(const struct program *p, const gpa_t *files_at)
 {
     struct program_range range[PROGRAM_MAX_RANGES];
     uint8_t out[INFO_BYTES] = {0}, map[PROGRAM_MAX_RANGES * MAP_BYTES] = {0};
@@ -47,7 +47,7 @@ static uint32_t write_info(const struct program *p, const uint64_t *files_at)
     put_le(out + INFO_FILE_COUNT, 4, p->file_count);
     put_le(out + INFO_FILES, 8, add_files(p, &info, files_at));
     put_le(out + INFO_CMDLINE, 8, program_info_add_string(&info, p->cmdline));
-    put_le(out + INFO_RSDP, 8, p->rsdp);
+    put_le(out + INFO_RSDP, 8, p->rsdp.v);
     put_le(out + INFO_MAP, 8, program_info_add(&info, 8, map, (size_t)count * MAP_BYTES));
     put_le(out + INFO_MAP_COUNT, 4, count);
     const uint32_t at = program_info_add(&info, 8, out, sizeof(out));
@@ -56,7 +56,8 @@ static uint32_t write_info(const struct program *p, const uint64_t *files_at)
 
 enum status pvh_load(struct program *p, struct boot_state *state)
 {
-    uint64_t low, end, files_at[PROGRAM_MAX_FILES];
+    uint64_t low, end;
+    gpa_t files_at[PROGRAM_MAX_FILES];
     struct segments segments = {0};
     uint32_t bytes;
     enum status s = elf_segments(p, &segments);

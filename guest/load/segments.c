@@ -49,11 +49,11 @@ enum status segments_place(struct program *p, const struct segments *s, uint64_t
 {
     for (uint32_t i = 0; i < s->count; i++) {
         const struct segment *a = &s->segment[i];
-        const uint64_t at = a->at + delta;
+        const gpa_t at = gpa(a->at + delta);
         const enum status status = program_check_place(p, "a segment", at, a->memory_bytes);
         if (status != OK)
             return status;
-        if (!guestmem_write(p->mem, gpa(at), p->kernel.data + a->offset, a->file_bytes))
+        if (!guestmem_write(p->mem, at, p->kernel.data + a->offset, a->file_bytes))
             return program_refuse(p, ERR_NO_MEMORY, "a segment does not fit into the memory");
     }
     return OK;

@@ -164,7 +164,7 @@ enum status pc_program_load(struct pc *pc, const struct vm_config *config)
     struct program program = {
         .mem = &pc->vm.mem,
         .memory_bytes = pc->vm.memory_bytes,
-        .rsdp = LAYOUT_ACPI,
+        .rsdp = gpa(LAYOUT_ACPI),
         .kernel = file_of(&config->kernel, config->kernel.path),
         .cmdline = config->cmdline,
         .load = config->load,

@@ -36,7 +36,7 @@ static inline void fuzz_program(program_loader *load, const uint8_t *data, size_
     memcpy(file, data + 1, size);
     struct program program = {.mem = &mem,
                               .memory_bytes = bytes,
-                              .rsdp = LAYOUT_ACPI,
+                              .rsdp = {LAYOUT_ACPI},
                               .kernel = {file, size, "kernel"},
                               .file = {{file, size / 2, ""}},
                               .file_count = data[0] >> 7,

@@ -44,7 +44,7 @@ static inline void program_set_up(const uint8_t *kernel, uint64_t size)
     memcpy(ram + RSDP, "RSD PTR ", 8);
     program = (struct program){.mem = &mem,
                                .memory_bytes = MEMORY,
-                               .rsdp = RSDP,
+                               .rsdp = {RSDP},
                                .kernel = {kernel, size, "kernel"},
                                .cmdline = "one two",
                                .keeps_info = true,
