@@ -137,7 +137,7 @@ static void init_screen(const struct handoff *handoff)
 static uint64_t init_platform(const struct handoff *handoff)
 {
     struct acpi_facts acpi = {0};
-    if (!acpi_read_facts(handoff->rsdp, power_read_memory, &acpi))
+    if (!acpi_read_facts(hpa(handoff->rsdp), power_read_memory, &acpi))
         log_line("no ACPI tables from the firmware");
     power_init(handoff->reset_system, host_paging_efi_root(), &acpi);
     panic_set_final(finish_panic);

@@ -11,7 +11,7 @@ enum { FADT_FLAGS = 112, FLAG_RESET = 1 << 10, FADT_RESET = 116, FADT_RESET_VALU
 enum { GAS_SPACE = 0, GAS_ADDRESS = 4 }; /* in a generic address structure */
 
 /* Returns the length of a table whose signature and checksum are right, else 0. */
-static uint32_t check_table(uint64_t address, const char *signature, acpi_read_fn *read)
+static uint32_t check_table(hpa_t address, const char *signature, acpi_read_fn *read)
 {
     uint8_t chunk[64];
     if (!read(address, chunk, HEADER_BYTES) || memcmp(chunk, signature, 4) != 0)
@@ -22,14 +22,14 @@ static uint32_t check_table(uint64_t address, const char *signature, acpi_read_f
     uint8_t total = 0;
     for (uint32_t at = 0; at < length; at += (uint32_t)sizeof(chunk)) {
         size_t n = length - at < sizeof(chunk) ? length - at : sizeof(chunk);
-        if (!read(address + at, chunk, n))
+        if (!read(hpa(address.v + at), chunk, n))
             return 0;
         total = (uint8_t)(total + sum_bytes(chunk, n));
     }
     return total == 0 ? length : 0;
 }
 
-static void read_fadt(uint64_t address, uint32_t length, acpi_read_fn *read, struct acpi_facts *out)
+static void read_fadt(hpa_t address, uint32_t length, acpi_read_fn *read, struct acpi_facts *out)
 {
     uint8_t fadt[FADT_BYTES] = {0};
     if (!read(address, fadt, length < sizeof(fadt) ? length : sizeof(fadt)))
@@ -53,24 +53,25 @@ static void read_fadt(uint64_t address, uint32_t length, acpi_read_fn *read, str
     out->reset_value = fadt[FADT_RESET_VALUE];
 }
 
-bool acpi_read_facts(uint64_t rsdp, acpi_read_fn *read, struct acpi_facts *out)
+bool acpi_read_facts(hpa_t rsdp, acpi_read_fn *read, struct acpi_facts *out)
 {
     uint8_t root[RSDP_BYTES], entry[8];
     *out = (struct acpi_facts){0};
-    if (rsdp == 0 || !read(rsdp, root, RSDP_V1_BYTES) || memcmp(root, "RSD PTR ", 8) != 0 ||
+    if (rsdp.v == 0 || !read(rsdp, root, RSDP_V1_BYTES) || memcmp(root, "RSD PTR ", 8) != 0 ||
         sum_bytes(root, RSDP_V1_BYTES) != 0)
         return false;
     bool extended = root[15] >= 2 && read(rsdp, root, RSDP_BYTES) &&
                     sum_bytes(root, RSDP_BYTES) == 0 && get_le64(root + 24) != 0;
     unsigned width = extended ? 8 : 4;
-    uint64_t table = extended ? get_le64(root + 24) : get_le32(root + 16);
+    hpa_t table = hpa(extended ? get_le64(root + 24) : get_le32(root + 16));
     uint32_t length = check_table(table, extended ? "XSDT" : "RSDT", read);
     for (uint32_t i = 0; i < ENTRIES_MAX && HEADER_BYTES + (i + 1) * width <= length; i++) {
-        if (!read(table + HEADER_BYTES + i * width, entry, width))
+        if (!read(hpa(table.v + HEADER_BYTES + i * width), entry, width))
             return false;
-        uint32_t fadt_length = check_table(get_le(entry, width), "FACP", read);
+        hpa_t fadt = hpa(get_le(entry, width));
+        uint32_t fadt_length = check_table(fadt, "FACP", read);
         if (fadt_length != 0) {
-            read_fadt(get_le(entry, width), fadt_length, read, out);
+            read_fadt(fadt, fadt_length, read, out);
             return true;
         }
     }

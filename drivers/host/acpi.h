@@ -2,6 +2,8 @@
 /* The few facts that the host takes from the firmware's ACPI tables. Pure: they are not trusted. */
 #pragma once
 
+#include "arch/addr.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,9 +18,9 @@ struct acpi_facts {
     uint64_t reset_address;
 };
 
-/* Copies host-physical memory; false where there is none. */
-typedef bool acpi_read_fn(uint64_t address, void *to, size_t length);
+/* Copies memory of the host; false where there is none. */
+typedef bool acpi_read_fn(hpa_t address, void *to, size_t length);
 
 /* Follows RSDP, XSDT or RSDT to the FADT. Whatever is absent or malformed leaves its fact at zero;
  * false where there is no valid FADT. */
-bool acpi_read_facts(uint64_t rsdp, acpi_read_fn *read, struct acpi_facts *out);
+bool acpi_read_facts(hpa_t rsdp, acpi_read_fn *read, struct acpi_facts *out);

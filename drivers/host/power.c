@@ -31,12 +31,12 @@ void power_init(uint64_t reset_system_hpa, hpa_t cr3, const struct acpi_facts *a
     reset_system = reset_system_hpa;
 }
 
-bool power_read_memory(uint64_t address, void *to, size_t length)
+bool power_read_memory(hpa_t address, void *to, size_t length)
 {
     uint8_t *bytes = to;
     for (size_t i = 0; i < length; i++) {
-        uint64_t at = address + i, word;
-        if (at < address || (at & ~7ull) >= 1ull << 46 ||
+        uint64_t at = address.v + i, word;
+        if (at < address.v || (at & ~7ull) >= 1ull << 46 ||
             !cpu_read_safe((uint64_t)(uintptr_t)hpa_to_ptr(hpa(at & ~7ull)), &word))
             return false;
         bytes[i] = (uint8_t)(word >> at % 8 * 8);

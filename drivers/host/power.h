@@ -10,8 +10,8 @@
  * and our high half; acpi: copied. Before it has run, power_off() and power_reset() do without. */
 void power_init(uint64_t reset_system, hpa_t efi_cr3, const struct acpi_facts *acpi);
 
-/* Reads host-physical memory for acpi_read_facts(); false where the physmap has none. */
-bool power_read_memory(uint64_t address, void *to, size_t length);
+/* Reads memory for acpi_read_facts(); false where the physmap has none. */
+bool power_read_memory(hpa_t address, void *to, size_t length);
 
 /* Stop all other CPUs, let the console drain, and end. Any CPU, in a panic too; VMX off or on. */
 _Noreturn void power_off(void);

@@ -9,12 +9,12 @@
 #define MEMORY_MAX_MIB (1u << 20)
 
 /* Makes a piece of RAM part of the guest. */
-static enum status add_range(struct pc *pc, hpa_t host, uint64_t base, uint64_t bytes)
+static enum status add_range(struct pc *pc, hpa_t host, gpa_t base, uint64_t bytes)
 {
-    const enum status s = guestmem_add(&pc->vm.mem, gpa(base), bytes, hpa_to_ptr(host));
+    const enum status s = guestmem_add(&pc->vm.mem, base, bytes, hpa_to_ptr(host));
     if (s != OK)
         return s;
-    return pc->vm.engine->map(&pc->vm, gpa(base), host, bytes, MAP_RWX);
+    return pc->vm.engine->map(&pc->vm, base, host, bytes, MAP_RWX);
 }
 
 /* The piece at 0. With firmware, [LAYOUT_SHADOW, 1 MiB) is apart, to be protected page by page. */
@@ -22,17 +22,17 @@ static enum status add_first(struct pc *pc, hpa_t host, uint64_t bytes)
 {
     const uint64_t cuts[] = {0, LAYOUT_SHADOW, LAYOUT_MIB, bytes};
     if (!pc->firmware.present)
-        return add_range(pc, host, 0, bytes);
+        return add_range(pc, host, gpa(0), bytes);
     enum status s = OK;
     for (unsigned i = 0; i < 3 && s == OK; i++)
-        s = add_range(pc, hpa(host.v + cuts[i]), cuts[i], cuts[i + 1] - cuts[i]);
+        s = add_range(pc, hpa(host.v + cuts[i]), gpa(cuts[i]), cuts[i + 1] - cuts[i]);
     return s;
 }
 
 /* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
-static enum status take_piece(struct pc_ram *ram, uint64_t base, uint64_t bytes, bool pages_1g)
+static enum status take_piece(struct pc_ram *ram, gpa_t base, uint64_t bytes, bool pages_1g)
 {
-    if (pages_1g && base % PAGE_SIZE_1G == 0 && bytes >= PAGE_SIZE_1G &&
+    if (pages_1g && base.v % PAGE_SIZE_1G == 0 && bytes >= PAGE_SIZE_1G &&
         page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_1G / PAGE_SIZE, &ram->base) == OK) {
         ram->pages = bytes / PAGE_SIZE;
         return OK;
@@ -42,8 +42,8 @@ static enum status take_piece(struct pc_ram *ram, uint64_t base, uint64_t bytes,
     return s;
 }
 
-/* RAM from guest-physical base on; where no piece is large enough, halves the wish. */
-static enum status add_ram(struct pc *pc, uint64_t base, uint64_t bytes, bool pages_1g)
+/* RAM from base on; where no piece is large enough, halves the wish. */
+static enum status add_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool pages_1g)
 {
     uint64_t wish = bytes;
     while (bytes > 0) {
@@ -60,10 +60,10 @@ static enum status add_ram(struct pc *pc, uint64_t base, uint64_t bytes, bool pa
             continue;
         }
         pc->ram_count++;
-        s = base == 0 ? add_first(pc, ram->base, wish) : add_range(pc, ram->base, base, wish);
+        s = base.v == 0 ? add_first(pc, ram->base, wish) : add_range(pc, ram->base, base, wish);
         if (s != OK)
             return s;
-        base += wish;
+        base.v += wish;
         bytes -= wish;
     }
     return OK;
@@ -76,9 +76,9 @@ enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *
     const uint64_t bytes = mib * LAYOUT_MIB;
     const bool pages_1g = host->engine_facts.pages_1g;
     pc->vm.memory_bytes = bytes;
-    enum status s = add_ram(pc, 0, layout_below_4g(bytes), pages_1g);
+    enum status s = add_ram(pc, gpa(0), layout_below_4g(bytes), pages_1g);
     if (s == OK)
-        s = add_ram(pc, LAYOUT_4GIB, layout_above_4g(bytes), pages_1g);
+        s = add_ram(pc, gpa(LAYOUT_4GIB), layout_above_4g(bytes), pages_1g);
     return s;
 }
 

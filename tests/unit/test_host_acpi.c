@@ -14,11 +14,11 @@ enum { RSDP = 0x10, RSDT = 0x100, XSDT = 0x200, FADT = 0x400, OTHER = 0x600, END
 
 static uint8_t memory[END];
 
-static bool read_memory(uint64_t address, void *to, size_t length)
+static bool read_memory(hpa_t address, void *to, size_t length)
 {
-    if (address > END || length > END - address)
+    if (address.v > END || length > END - address.v)
         return false;
-    memcpy(to, memory + address, length);
+    memcpy(to, memory + address.v, length);
     return true;
 }
 
@@ -76,7 +76,7 @@ static void good_tables(void **state)
 {
     (void)state;
     struct acpi_facts facts;
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     assert_int_equal(facts.pm_timer_port, 0x608);
     assert_true(facts.has_reset);
     assert_int_equal(facts.reset_space, ACPI_SPACE_IO);
@@ -86,13 +86,13 @@ static void good_tables(void **state)
     memory[RSDP + 15] = 0; /* ACPI 1.0: the RSDT */
     fix_sum(RSDP, 20, RSDP + 8);
     memset(memory + XSDT, 0xff, 52);
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     assert_int_equal(facts.pm_timer_port, 0x608);
 
     memory[FADT + 208] = ACPI_SPACE_IO; /* the extended field wins */
     put(FADT + 212, 0xb008, 8);
     finish_table(FADT, "FACP", 244);
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     assert_int_equal(facts.pm_timer_port, 0xb008);
 }
 
@@ -103,44 +103,44 @@ static void absent_or_odd_facts(void **state)
     put(FADT + 112, 0, 4);
     put(FADT + 76, 0x10000, 4);
     finish_table(FADT, "FACP", 244);
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     assert_false(facts.has_reset);
     assert_int_equal(facts.pm_timer_port, 0);
 
     put(FADT + 112, 1u << 10, 4);
     put(FADT + 120, 0x12345, 8); /* no such port */
     finish_table(FADT, "FACP", 244);
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     assert_false(facts.has_reset);
 
     finish_table(FADT, "FACP", 80); /* an old, short one: timer length is absent */
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     assert_int_equal(facts.pm_timer_port, 0);
 }
 
 static void broken_tables(void **state)
 {
     struct acpi_facts facts;
-    assert_false(acpi_read_facts(0, read_memory, &facts));
-    assert_false(acpi_read_facts(END - 4, read_memory, &facts));
-    assert_false(acpi_read_facts(UINT64_MAX - 3, read_memory, &facts));
+    assert_false(acpi_read_facts(hpa(0), read_memory, &facts));
+    assert_false(acpi_read_facts(hpa(END - 4), read_memory, &facts));
+    assert_false(acpi_read_facts(hpa(UINT64_MAX - 3), read_memory, &facts));
     const unsigned flip[] = {RSDP, RSDP + 9, XSDT, XSDT + 20, FADT, FADT + 200};
     for (unsigned i = 0; i < sizeof(flip) / sizeof(flip[0]); i++) {
         build(state);
         memory[flip[i]] ^= 1;
-        assert_false(acpi_read_facts(RSDP, read_memory, &facts));
+        assert_false(acpi_read_facts(hpa(RSDP), read_memory, &facts));
         assert_int_equal(facts.pm_timer_port, 0);
     }
     const uint32_t lengths[] = {0, 35, 0x10000, UINT32_MAX};
     for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         build(state);
         put(XSDT + 4, lengths[i], 4);
-        assert_false(acpi_read_facts(RSDP, read_memory, &facts));
+        assert_false(acpi_read_facts(hpa(RSDP), read_memory, &facts));
     }
     build(state);
     put(XSDT + 36, UINT64_MAX - 10, 8); /* an entry that leads nowhere is passed over */
     finish_table(XSDT, "XSDT", 52);
-    assert_true(acpi_read_facts(RSDP, read_memory, &facts));
+    assert_true(acpi_read_facts(hpa(RSDP), read_memory, &facts));
 }
 
 /* Any byte may be anything: no crash, no endless loop. */
@@ -152,7 +152,7 @@ static void noise(void **state)
         build(state);
         for (int k = 0; k < 4; k++)
             memory[rand() % END] = (uint8_t)rand();
-        acpi_read_facts(RSDP, read_memory, &facts);
+        acpi_read_facts(hpa(RSDP), read_memory, &facts);
     }
 }
 
