@@ -6,19 +6,8 @@
 #include "arch/log.h"
 #include "arch/percpu.h"
 
-enum { REG_ID = 0x20, REG_VERSION = 0x30, REG_TPR = 0x80, REG_EOI = 0xb0, REG_SPURIOUS = 0xf0 };
-enum { REG_ICR_LOW = 0x300, REG_ICR_HIGH = 0x310 };
-enum { REG_LVT_CMCI = 0x2f0, REG_LVT_TIMER = 0x320, REG_LVT_THERMAL = 0x330, REG_LVT_PERF = 0x340 };
-enum { REG_LVT_LINT0 = 0x350, REG_LVT_ERROR = 0x370 };
-enum { REG_TIMER_INITIAL = 0x380, REG_TIMER_CURRENT = 0x390, REG_TIMER_DIVIDE = 0x3e0 };
-
-#define SPURIOUS_ENABLE  0x100u
-#define LVT_MASKED       0x10000u
-#define LVT_TSC_DEADLINE 0x40000u
-#define DIVIDE_BY_1      0xbu
-#define ICR_PENDING      0x1000u
-#define ICR_ASSERT       0x4000u
-#define ICR_MAX_SPINS    1000000
+#define DIVIDE_BY_1   0xbu
+#define ICR_MAX_SPINS 1000000
 
 static bool x2apic;
 static uint64_t mmio; /* host-physical, in xAPIC mode */
@@ -62,8 +51,8 @@ static void select_mode(void)
 
 static void set_timer_mode(void)
 {
-    write_reg(REG_TIMER_DIVIDE, DIVIDE_BY_1);
-    write_reg(REG_LVT_TIMER, VECTOR_TIMER | (deadline_mode ? LVT_TSC_DEADLINE : 0));
+    write_reg(APIC_DIVIDE, DIVIDE_BY_1);
+    write_reg(APIC_LVT_TIMER, VECTOR_TIMER | (deadline_mode ? APIC_LVT_TSC_DEADLINE : 0));
     /* The write by memory is to be seen before the first WRMSR of the deadline. */
     __asm__ volatile("mfence" : : : "memory");
 }
@@ -71,19 +60,19 @@ static void set_timer_mode(void)
 void lapic_init(void)
 {
     select_mode();
-    unsigned last_lvt = read_reg(REG_VERSION) >> 16 & 0xff;
-    cpu_self()->apic_id = x2apic ? read_reg(REG_ID) : read_reg(REG_ID) >> 24;
-    write_reg(REG_SPURIOUS, SPURIOUS_ENABLE | VECTOR_SPURIOUS);
-    write_reg(REG_LVT_TIMER, LVT_MASKED);
-    write_reg(REG_LVT_LINT0, LVT_MASKED);
-    write_reg(REG_LVT_ERROR, LVT_MASKED | VECTOR_SPURIOUS);
+    unsigned last_lvt = read_reg(APIC_VERSION) >> 16 & 0xff;
+    cpu_self()->apic_id = x2apic ? read_reg(APIC_ID) : read_reg(APIC_ID) >> 24;
+    write_reg(APIC_SVR, APIC_SVR_ENABLE | VECTOR_SPURIOUS);
+    write_reg(APIC_LVT_TIMER, APIC_LVT_MASKED);
+    write_reg(APIC_LVT_LINT0, APIC_LVT_MASKED);
+    write_reg(APIC_LVT_ERROR, APIC_LVT_MASKED | VECTOR_SPURIOUS);
     if (last_lvt >= 4)
-        write_reg(REG_LVT_PERF, LVT_MASKED);
+        write_reg(APIC_LVT_PERF, APIC_LVT_MASKED);
     if (last_lvt >= 5)
-        write_reg(REG_LVT_THERMAL, LVT_MASKED);
+        write_reg(APIC_LVT_THERMAL, APIC_LVT_MASKED);
     if (last_lvt >= 6)
-        write_reg(REG_LVT_CMCI, LVT_MASKED);
-    write_reg(REG_TPR, 0);
+        write_reg(APIC_LVT_CMCI, APIC_LVT_MASKED);
+    write_reg(APIC_TPR, 0);
     if (cpu_self()->index != 0)
         set_timer_mode();
 }
@@ -92,15 +81,15 @@ void lapic_timer_init(uint64_t tsc_hz)
 {
     deadline_mode = (cpu_cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE) != 0;
     if (!deadline_mode) {
-        write_reg(REG_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-        write_reg(REG_TIMER_DIVIDE, DIVIDE_BY_1);
-        write_reg(REG_TIMER_INITIAL, UINT32_MAX);
+        write_reg(APIC_LVT_TIMER, APIC_LVT_MASKED | VECTOR_TIMER);
+        write_reg(APIC_DIVIDE, DIVIDE_BY_1);
+        write_reg(APIC_INITIAL_COUNT, UINT32_MAX);
         uint64_t start = cpu_rdtsc(), now;
         do {
             now = cpu_rdtsc();
         } while (now - start < tsc_hz / 200);
-        uint64_t counted = UINT32_MAX - read_reg(REG_TIMER_CURRENT);
-        write_reg(REG_TIMER_INITIAL, 0);
+        uint64_t counted = UINT32_MAX - read_reg(APIC_CURRENT_COUNT);
+        write_reg(APIC_INITIAL_COUNT, 0);
         counts_per_tsc = (counted << 32) / (now - start + 1);
     }
     log_line("local APIC %u: %s mode, timer %s", cpu_self()->apic_id, x2apic ? "x2APIC" : "xAPIC",
@@ -127,17 +116,17 @@ void lapic_timer_arm(uint64_t tsc_deadline)
     uint64_t ticks = (delta * counts_per_tsc) >> 32;
     if (ticks > UINT32_MAX)
         ticks = UINT32_MAX;
-    write_reg(REG_TIMER_INITIAL, ticks != 0 ? (uint32_t)ticks : 1);
+    write_reg(APIC_INITIAL_COUNT, ticks != 0 ? (uint32_t)ticks : 1);
 }
 
 void lapic_eoi(void)
 {
-    write_reg(REG_EOI, 0);
+    write_reg(APIC_EOI, 0);
 }
 
 void lapic_send(uint32_t apic_id, uint32_t message)
 {
-    uint32_t command = ICR_ASSERT | message;
+    uint32_t command = APIC_ICR_ASSERT | message;
     uint64_t flags = cpu_read_rflags();
     cpu_cli(); /* an interrupt between the two halves might send its own */
     if (x2apic) {
@@ -146,9 +135,9 @@ void lapic_send(uint32_t apic_id, uint32_t message)
         __asm__ volatile("mfence; lfence" : : : "memory");
         cpu_wrmsr(MSR_IA32_X2APIC_ICR, (uint64_t)apic_id << 32 | command);
     } else {
-        write_reg(REG_ICR_HIGH, apic_id << 24);
-        write_reg(REG_ICR_LOW, command);
-        for (unsigned i = 0; i < ICR_MAX_SPINS && (read_reg(REG_ICR_LOW) & ICR_PENDING); i++)
+        write_reg(APIC_ICR_HIGH, apic_id << 24);
+        write_reg(APIC_ICR, command);
+        for (unsigned i = 0; i < ICR_MAX_SPINS && (read_reg(APIC_ICR) & APIC_ICR_PENDING); i++)
             cpu_pause();
     }
     if (flags & RFLAGS_IF)

@@ -260,6 +260,47 @@ enum msr {
 #define APIC_BASE_ENABLE  (1ull << 11)
 #define APIC_BASE_ADDRESS 0xffffff000ull
 
+/* Registers of the local APIC by their offsets in its page (SDM, "Local APIC Register Address
+ * Map"); ISR, TMR and IRR are the first of eight each, 0x10 apart. */
+enum apic_register {
+    APIC_ID = 0x20,
+    APIC_VERSION = 0x30,
+    APIC_TPR = 0x80,
+    APIC_APR = 0x90,
+    APIC_PPR = 0xa0,
+    APIC_EOI = 0xb0,
+    APIC_RRD = 0xc0,
+    APIC_LDR = 0xd0,
+    APIC_DFR = 0xe0,
+    APIC_SVR = 0xf0,
+    APIC_ISR = 0x100,
+    APIC_TMR = 0x180,
+    APIC_IRR = 0x200,
+    APIC_ESR = 0x280,
+    APIC_LVT_CMCI = 0x2f0,
+    APIC_ICR = 0x300,
+    APIC_ICR_HIGH = 0x310,
+    APIC_LVT_TIMER = 0x320,
+    APIC_LVT_THERMAL = 0x330,
+    APIC_LVT_PERF = 0x340,
+    APIC_LVT_LINT0 = 0x350,
+    APIC_LVT_LINT1 = 0x360,
+    APIC_LVT_ERROR = 0x370,
+    APIC_INITIAL_COUNT = 0x380,
+    APIC_CURRENT_COUNT = 0x390,
+    APIC_DIVIDE = 0x3e0,
+    APIC_SELF_IPI = 0x3f0,
+};
+
+#define APIC_SVR_ENABLE       (1u << 8)
+#define APIC_LVT_MODE         (7u << 8) /* delivery mode */
+#define APIC_LVT_PENDING      (1u << 12)
+#define APIC_LVT_REMOTE_IRR   (1u << 14)
+#define APIC_LVT_MASKED       (1u << 16)
+#define APIC_LVT_TSC_DEADLINE (1u << 18)
+#define APIC_ICR_PENDING      (1u << 12)
+#define APIC_ICR_ASSERT       (1u << 14)
+
 #define FEATURE_CONTROL_LOCK (1ull << 0)
 #define FEATURE_CONTROL_VMX  (1ull << 2) /* VMX outside SMX operation */
 

@@ -74,14 +74,13 @@ static void set_windows(struct vmx_vcpu *v, uint32_t windows)
 static void update_virtual_interrupts(struct vmx_vcpu *v)
 {
     const uint32_t *page = v->vcpu.apic.page;
-    int irr = vlapic_highest_vector(page, VLAPIC_IRR),
-        isr = vlapic_highest_vector(page, VLAPIC_ISR);
+    int irr = vlapic_highest_vector(page, APIC_IRR), isr = vlapic_highest_vector(page, APIC_ISR);
     uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) {
-        uint64_t level = page[(VLAPIC_TMR + 0x20 * i) / 4] |
-                         (uint64_t)page[(VLAPIC_TMR + 0x20 * i + 0x10) / 4] << 32;
+        uint64_t level = page[(APIC_TMR + 0x20 * i) / 4] |
+                         (uint64_t)page[(APIC_TMR + 0x20 * i + 0x10) / 4] << 32;
         if (level == v->eoi_exit[i])
             continue;
         v->eoi_exit[i] = level;
@@ -95,10 +94,10 @@ static int software_interrupt(struct vcpu *vcpu, bool open, bool *wait)
 {
     struct vlapic *apic = &vcpu->apic;
     int vector = vlapic_pending(apic);
-    int irr = vector >= 0 ? -1 : vlapic_highest_vector(apic->page, VLAPIC_IRR);
+    int irr = vector >= 0 ? -1 : vlapic_highest_vector(apic->page, APIC_IRR);
     /* What the TPR holds back comes when MOV to CR8 or a write of TPR lowers it below the
      * threshold. */
-    uint32_t tpr_class = apic->page[VLAPIC_TPR / 4] >> 4 & 15;
+    uint32_t tpr_class = apic->page[APIC_TPR / 4] >> 4 & 15;
     uint32_t threshold = irr >= 0 && (uint32_t)irr >> 4 <= tpr_class ? (uint32_t)irr >> 4 : 0;
     if (threshold != vmx_vcpu(vcpu)->tpr_threshold) {
         vmx_vcpu(vcpu)->tpr_threshold = threshold;

@@ -12,8 +12,6 @@
 #include "vmx/insn.h"
 #include "vmx/vmx.h"
 
-#define APIC_TMCCT 0x390u /* the current count: never virtualized */
-
 enum msr_access { MSR_READ = 1, MSR_WRITE = 2, MSR_BOTH = 3 };
 
 /* SDM, "MSR-Bitmap Address": 1 KiB each for reads low, reads high, writes low, writes high; 1 =

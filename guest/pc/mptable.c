@@ -13,7 +13,7 @@ enum { INT, NMI, SMI, EXTINT };                            /* kinds of interrupt
 enum { ISA_IRQS = 16, IRQ_TIMER = 0, IRQ_CASCADE = 2, TIMER_PIN = 2 };
 enum { LEVEL_IRQS = 7 << 9 }; /* the SCI, and two for PCI */
 enum { ACTIVE_HIGH = 1, LEVEL = 3 << 2, ALL_APICS = 0xff };
-enum { APIC_VERSION = 0x14, IO_APIC_VERSION = 0x11, ENABLED = 1, BOOT_CPU = 2 };
+enum { CPU_APIC_VERSION = 0x14, IO_APIC_VERSION = 0x11, ENABLED = 1, BOOT_CPU = 2 };
 enum { OTHER_ENTRIES = 1 + 1 + (ISA_IRQS - 1) + 2 }; /* bus, IO-APIC, interrupts, LINT0 and 1 */
 
 static uint8_t *add_interrupt(uint8_t *p, uint8_t kind, uint8_t type, uint8_t flags, uint8_t irq,
@@ -57,7 +57,7 @@ enum status mptable_build(uint8_t *out, size_t capacity, uint32_t base,
 
     uint8_t *table = out + POINTER_BYTES, *p = table + HEADER_BYTES;
     for (uint32_t i = 0; i < facts->vcpus; i++, p += CPU_BYTES) {
-        const uint8_t cpu[4] = {CPU, (uint8_t)i, APIC_VERSION,
+        const uint8_t cpu[4] = {CPU, (uint8_t)i, CPU_APIC_VERSION,
                                 i == 0 ? ENABLED | BOOT_CPU : ENABLED};
         memcpy(p, cpu, sizeof(cpu));
         put_le(p + 4, 4, facts->signature);

@@ -150,8 +150,8 @@ static bool has_interrupt(struct vcpu *vcpu)
     if (!vcpu->assisted)
         return vlapic_pending(apic) >= 0;
     vlapic_collect(apic);
-    const int irr = vlapic_highest_vector(apic->page, VLAPIC_IRR);
-    return irr >= 0 && (uint32_t)irr >> 4 > (apic->page[VLAPIC_PPR / 4] >> 4 & 15);
+    const int irr = vlapic_highest_vector(apic->page, APIC_IRR);
+    return irr >= 0 && (uint32_t)irr >> 4 > (apic->page[APIC_PPR / 4] >> 4 & 15);
 }
 
 bool vcpu_is_ready(struct vcpu *vcpu)

@@ -4,80 +4,45 @@
 #include "guest/vm/vcpu.h"
 #include "mm/page_alloc.h"
 
-/* Offsets in the register page. */
-enum {
-    ID = 0x20,
-    VERSION = 0x30,
-    TPR = 0x80,
-    PPR = 0xa0,
-    EOI = 0xb0,
-    LDR = 0xd0,
-    DFR = 0xe0,
-    SVR = 0xf0,
-    ISR = 0x100,
-    TMR = 0x180,
-    IRR = 0x200,
-    ESR = 0x280,
-    ICR = 0x300,
-    ICR_HIGH = 0x310,
-    LVT_TIMER = 0x320,
-    LVT_THERMAL = 0x330,
-    LVT_PERF = 0x340,
-    LVT_LINT0 = 0x350,
-    LVT_LINT1 = 0x360,
-    LVT_ERROR = 0x370,
-    INITIAL_COUNT = 0x380,
-    CURRENT_COUNT = 0x390,
-    DIVIDE = 0x3e0,
-    SELF_IPI = 0x3f0,
-};
-
 #define VERSION_VALUE 0x00050014u /* integrated APIC, last LVT entry 5, no EOI suppression */
 
-#define BASE_BSP  (1ull << 8)
-#define BASE_X2   (1ull << 10)
-#define BASE_EN   (1ull << 11)
-#define BASE_MODE (BASE_EN | BASE_X2)
-
-#define SVR_ENABLE     (1u << 8)
-#define LVT_MASKED     (1u << 16)
-#define LVT_MODE       (7u << 8)
-#define LVT_DELIVERY   (1u << 12)
-#define LVT_REMOTE_IRR (1u << 14)
+#define BASE_MODE (APIC_BASE_ENABLE | APIC_BASE_X2APIC)
 
 enum { ERROR_SEND_VECTOR = 1 << 5, ERROR_RECEIVE_VECTOR = 1 << 6, ERROR_REGISTER = 1 << 7 };
 
 /* Sets of registers, one bit per 16 bytes. */
 #define REG(offset) (1ull << ((offset) >> 4))
-#define ALL_VECTORS (0xffffffull << (ISR >> 4))
-#define ALL_LVT     (0x3full << (LVT_TIMER >> 4))
-#define ALWAYS_WRITE                                                                       \
-    (REG(TPR) | REG(EOI) | REG(SVR) | REG(ESR) | REG(ICR) | ALL_LVT | REG(INITIAL_COUNT) | \
-     REG(DIVIDE))
-#define ALWAYS_READ                                                                         \
-    (ALWAYS_WRITE - REG(EOI) + REG(ID) + REG(VERSION) + REG(PPR) + REG(LDR) + ALL_VECTORS + \
-     REG(CURRENT_COUNT))
-#define XAPIC_READ   (ALWAYS_READ | REG(0x90) | REG(0xc0) | REG(DFR) | REG(ICR_HIGH))
-#define XAPIC_WRITE  (ALWAYS_WRITE | REG(ID) | REG(LDR) | REG(DFR) | REG(ICR_HIGH))
-#define X2APIC_WRITE (ALWAYS_WRITE | REG(SELF_IPI))
+#define ALL_VECTORS (0xffffffull << (APIC_ISR >> 4))
+#define ALL_LVT     (0x3full << (APIC_LVT_TIMER >> 4))
+#define ALWAYS_WRITE                                                                           \
+    (REG(APIC_TPR) | REG(APIC_EOI) | REG(APIC_SVR) | REG(APIC_ESR) | REG(APIC_ICR) | ALL_LVT | \
+     REG(APIC_INITIAL_COUNT) | REG(APIC_DIVIDE))
+#define ALWAYS_READ                                                                    \
+    (ALWAYS_WRITE - REG(APIC_EOI) + REG(APIC_ID) + REG(APIC_VERSION) + REG(APIC_PPR) + \
+     REG(APIC_LDR) + ALL_VECTORS + REG(APIC_CURRENT_COUNT))
+#define XAPIC_READ \
+    (ALWAYS_READ | REG(APIC_APR) | REG(APIC_RRD) | REG(APIC_DFR) | REG(APIC_ICR_HIGH))
+#define XAPIC_WRITE \
+    (ALWAYS_WRITE | REG(APIC_ID) | REG(APIC_LDR) | REG(APIC_DFR) | REG(APIC_ICR_HIGH))
+#define X2APIC_WRITE (ALWAYS_WRITE | REG(APIC_SELF_IPI))
 
 /* Bits that a write may change. */
 static const uint64_t writable_bits[64] = {
-    [TPR >> 4] = 0xff,
-    [LDR >> 4] = 0xff000000,
-    [DFR >> 4] = 0xf0000000,
-    [SVR >> 4] = 0x3ff,
-    [ICR >> 4] = 0xffffffff000ccfff,
-    [ICR_HIGH >> 4] = 0xff000000,
-    [LVT_TIMER >> 4] = 0x700ff,
-    [LVT_THERMAL >> 4] = 0x107ff,
-    [LVT_PERF >> 4] = 0x107ff,
-    [LVT_LINT0 >> 4] = 0x1a7ff,
-    [LVT_LINT1 >> 4] = 0x1a7ff,
-    [LVT_ERROR >> 4] = 0x100ff,
-    [INITIAL_COUNT >> 4] = 0xffffffff,
-    [DIVIDE >> 4] = 0xb,
-    [SELF_IPI >> 4] = 0xff,
+    [APIC_TPR >> 4] = 0xff,
+    [APIC_LDR >> 4] = 0xff000000,
+    [APIC_DFR >> 4] = 0xf0000000,
+    [APIC_SVR >> 4] = 0x3ff,
+    [APIC_ICR >> 4] = 0xffffffff000ccfff,
+    [APIC_ICR_HIGH >> 4] = 0xff000000,
+    [APIC_LVT_TIMER >> 4] = 0x700ff,
+    [APIC_LVT_THERMAL >> 4] = 0x107ff,
+    [APIC_LVT_PERF >> 4] = 0x107ff,
+    [APIC_LVT_LINT0 >> 4] = 0x1a7ff,
+    [APIC_LVT_LINT1 >> 4] = 0x1a7ff,
+    [APIC_LVT_ERROR >> 4] = 0x100ff,
+    [APIC_INITIAL_COUNT >> 4] = 0xffffffff,
+    [APIC_DIVIDE >> 4] = 0xb,
+    [APIC_SELF_IPI >> 4] = 0xff,
 };
 
 static uint32_t *reg(const struct vlapic *apic, unsigned offset)
@@ -87,7 +52,7 @@ static uint32_t *reg(const struct vlapic *apic, unsigned offset)
 
 static bool is_x2apic(const struct vlapic *apic)
 {
-    return (apic->base & BASE_X2) != 0;
+    return (apic->base & APIC_BASE_X2APIC) != 0;
 }
 
 static void changed(struct vlapic *apic)
@@ -113,8 +78,8 @@ static int highest_vector(const struct vlapic *apic, unsigned offset, unsigned w
 /* SDM, "Task and Processor Priorities". */
 static uint32_t processor_priority(const struct vlapic *apic)
 {
-    uint32_t tpr = *reg(apic, TPR) & 0xff;
-    int isr = highest_vector(apic, ISR, apic->isr_words);
+    uint32_t tpr = *reg(apic, APIC_TPR) & 0xff;
+    int isr = highest_vector(apic, APIC_ISR, apic->isr_words);
     if (isr < 0 || tpr >> 4 >= (uint32_t)isr >> 4)
         return tpr;
     return (uint32_t)isr & 0xf0;
@@ -128,15 +93,15 @@ static void set_error(struct vlapic *apic, uint32_t error)
 {
     bool first = apic->errors == 0;
     apic->errors |= error;
-    uint32_t lvt = *reg(apic, LVT_ERROR);
-    if (first && (lvt & LVT_MASKED) == 0)
+    uint32_t lvt = *reg(apic, APIC_LVT_ERROR);
+    if (first && (lvt & APIC_LVT_MASKED) == 0)
         post(apic, lvt & 0xff, false);
 }
 
 /* Whether a vector can come in at all; else notes the error. */
 static bool takes_vector(struct vlapic *apic, unsigned vector)
 {
-    if ((*reg(apic, SVR) & SVR_ENABLE) == 0)
+    if ((*reg(apic, APIC_SVR) & APIC_SVR_ENABLE) == 0)
         return false;
     if (vector >= 16)
         return true;
@@ -147,7 +112,7 @@ static bool takes_vector(struct vlapic *apic, unsigned vector)
 /* Sets a vector's trigger mode; true where it was another. */
 static bool set_trigger_mode(struct vlapic *apic, unsigned vector, bool level)
 {
-    uint32_t *tmr = reg(apic, TMR + (vector >> 5) * 16), bit = 1u << (vector & 31);
+    uint32_t *tmr = reg(apic, APIC_TMR + (vector >> 5) * 16), bit = 1u << (vector & 31);
     if (((*tmr & bit) != 0) == level)
         return false;
     *tmr ^= bit;
@@ -185,8 +150,8 @@ void vlapic_collect_posted(struct vlapic *apic)
         uint64_t bits = take_bits(&posted->requests[i]) | take_bits(&posted->held[i]);
         if (bits == 0)
             continue;
-        *reg(apic, IRR + 32 * i) |= (uint32_t)bits;
-        *reg(apic, IRR + 32 * i + 16) |= (uint32_t)(bits >> 32);
+        *reg(apic, APIC_IRR + 32 * i) |= (uint32_t)bits;
+        *reg(apic, APIC_IRR + 32 * i + 16) |= (uint32_t)(bits >> 32);
         apic->irr_words |= (uint8_t)(3u << 2 * i);
     }
 }
@@ -197,7 +162,7 @@ static void set_irr(struct vlapic *apic, unsigned vector)
     if (!takes_vector(apic, vector))
         return;
     set_trigger_mode(apic, vector, false);
-    *reg(apic, IRR + (vector >> 5) * 16) |= 1u << (vector & 31);
+    *reg(apic, APIC_IRR + (vector >> 5) * 16) |= 1u << (vector & 31);
     apic->irr_words |= (uint8_t)(1u << (vector >> 5));
     changed(apic);
 }
@@ -207,7 +172,7 @@ int vlapic_pending(struct vlapic *apic)
     vlapic_collect(apic);
     if (apic->irr_words == 0)
         return -1;
-    int irr = highest_vector(apic, IRR, apic->irr_words);
+    int irr = highest_vector(apic, APIC_IRR, apic->irr_words);
     return irr >= 0 && (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
 }
 
@@ -223,8 +188,8 @@ static void clear_vector(struct vlapic *apic, unsigned offset, uint8_t *words, u
 void vlapic_accept(struct vlapic *apic, unsigned vector)
 {
     unsigned word = vector >> 5 & 7;
-    clear_vector(apic, IRR, &apic->irr_words, vector);
-    *reg(apic, ISR + word * 16) |= 1u << (vector & 31);
+    clear_vector(apic, APIC_IRR, &apic->irr_words, vector);
+    *reg(apic, APIC_ISR + word * 16) |= 1u << (vector & 31);
     apic->isr_words |= (uint8_t)(1u << word);
 }
 
@@ -237,11 +202,11 @@ void vlapic_eoi(struct vlapic *apic, unsigned vector)
 
 static void end_of_interrupt(struct vlapic *apic)
 {
-    int vector = highest_vector(apic, ISR, apic->isr_words);
+    int vector = highest_vector(apic, APIC_ISR, apic->isr_words);
     if (vector < 0)
         return;
-    clear_vector(apic, ISR, &apic->isr_words, (unsigned)vector);
-    if ((*reg(apic, TMR + (unsigned)vector / 32 * 16) & 1u << (vector & 31)) != 0)
+    clear_vector(apic, APIC_ISR, &apic->isr_words, (unsigned)vector);
+    if ((*reg(apic, APIC_TMR + (unsigned)vector / 32 * 16) & 1u << (vector & 31)) != 0)
         vlapic_eoi(apic, (unsigned)vector);
     changed(apic);
 }
@@ -249,15 +214,15 @@ static void end_of_interrupt(struct vlapic *apic)
 void vlapic_timer_expired(struct vlapic_timer *timer)
 {
     struct vlapic *apic = (struct vlapic *)((uintptr_t)timer - offsetof(struct vlapic, timer));
-    uint32_t lvt = *reg(apic, LVT_TIMER);
-    if ((lvt & LVT_MASKED) == 0)
+    uint32_t lvt = *reg(apic, APIC_LVT_TIMER);
+    if ((lvt & APIC_LVT_MASKED) == 0)
         set_irr(apic, lvt & 0xff);
 }
 
 bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message)
 {
     struct vcpu *vcpu = vlapic_vcpu(apic);
-    if ((apic->base & BASE_EN) == 0)
+    if ((apic->base & APIC_BASE_ENABLE) == 0)
         return false;
     switch ((enum delivery_mode)message->mode) {
     case DELIVERY_FIXED:
@@ -309,32 +274,33 @@ static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
 
 static void write_icr(struct vlapic *apic, uint64_t value)
 {
-    *reg(apic, ICR) = (uint32_t)value;
+    *reg(apic, APIC_ICR) = (uint32_t)value;
     if (is_x2apic(apic)) { /* the CPU reads MSR 830H as eight bytes at ICR */
-        *reg(apic, ICR + 4) = (uint32_t)(value >> 32);
+        *reg(apic, APIC_ICR + 4) = (uint32_t)(value >> 32);
         send_ipi(apic, (uint32_t)value, (uint32_t)(value >> 32));
         return;
     }
-    uint32_t to = *reg(apic, ICR_HIGH) >> 24;
+    uint32_t to = *reg(apic, APIC_ICR_HIGH) >> 24;
     bool physical = (value & 1u << 11) == 0;
     send_ipi(apic, (uint32_t)value, physical && to == 0xff ? VLAPIC_BROADCAST : to);
 }
 
 static void write_svr(struct vlapic *apic, uint32_t value)
 {
-    *reg(apic, SVR) = value;
-    if ((value & SVR_ENABLE) == 0) /* SDM, "Local APIC State After It Has Been Software Disabled" */
-        for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
-            *reg(apic, lvt) |= LVT_MASKED;
+    *reg(apic, APIC_SVR) = value;
+    /* SDM, "Local APIC State After It Has Been Software Disabled" */
+    if ((value & APIC_SVR_ENABLE) == 0)
+        for (unsigned lvt = APIC_LVT_TIMER; lvt <= APIC_LVT_ERROR; lvt += 0x10)
+            *reg(apic, lvt) |= APIC_LVT_MASKED;
     changed(apic);
 }
 
 static void write_lvt(struct vlapic *apic, unsigned offset, uint32_t value)
 {
-    if ((*reg(apic, SVR) & SVR_ENABLE) == 0)
-        value |= LVT_MASKED;
+    if ((*reg(apic, APIC_SVR) & APIC_SVR_ENABLE) == 0)
+        value |= APIC_LVT_MASKED;
     *reg(apic, offset) = value;
-    if (offset == LVT_TIMER)
+    if (offset == APIC_LVT_TIMER)
         vlapic_timer_set_mode(&apic->timer, value >> 17 & 3);
     else
         changed(apic); /* the 8259's INTR may have become visible at LINT0 */
@@ -345,32 +311,32 @@ static void write_register(struct vlapic *apic, unsigned offset, uint64_t wide)
 {
     uint32_t value = (uint32_t)wide;
     switch (offset) {
-    case ID:
-        *reg(apic, ID) = vlapic_vcpu(apic)->apic_id << 24;
+    case APIC_ID:
+        *reg(apic, APIC_ID) = vlapic_vcpu(apic)->apic_id << 24;
         break; /* read-only, as on CPUs of today */
-    case TPR:
-        *reg(apic, TPR) = value;
+    case APIC_TPR:
+        *reg(apic, APIC_TPR) = value;
         changed(apic);
         break;
-    case EOI: end_of_interrupt(apic); break;
-    case LDR:
-    case ICR_HIGH: *reg(apic, offset) = value; break;
-    case DFR: *reg(apic, DFR) = value | 0x0fffffff; break;
-    case SVR: write_svr(apic, value); break;
-    case ESR:
-        *reg(apic, ESR) = apic->errors;
+    case APIC_EOI: end_of_interrupt(apic); break;
+    case APIC_LDR:
+    case APIC_ICR_HIGH: *reg(apic, offset) = value; break;
+    case APIC_DFR: *reg(apic, APIC_DFR) = value | 0x0fffffff; break;
+    case APIC_SVR: write_svr(apic, value); break;
+    case APIC_ESR:
+        *reg(apic, APIC_ESR) = apic->errors;
         apic->errors = 0;
         break;
-    case ICR: write_icr(apic, wide); break;
-    case INITIAL_COUNT: /* no effect in TSC-deadline mode */
+    case APIC_ICR: write_icr(apic, wide); break;
+    case APIC_INITIAL_COUNT: /* no effect in TSC-deadline mode */
         vlapic_timer_set_count(&apic->timer, value);
-        *reg(apic, INITIAL_COUNT) = apic->timer.initial;
+        *reg(apic, APIC_INITIAL_COUNT) = apic->timer.initial;
         break;
-    case DIVIDE:
-        *reg(apic, DIVIDE) = value;
+    case APIC_DIVIDE:
+        *reg(apic, APIC_DIVIDE) = value;
         vlapic_timer_set_divide(&apic->timer, value);
         break;
-    case SELF_IPI: send_ipi(apic, 1u << 18 | value, 0); break;
+    case APIC_SELF_IPI: send_ipi(apic, 1u << 18 | value, 0); break;
     default: write_lvt(apic, offset, value); break;
     }
 }
@@ -378,7 +344,7 @@ static void write_register(struct vlapic *apic, unsigned offset, uint64_t wide)
 /* Whether a register of this offset is in the set; in xAPIC mode a reserved one is an error. */
 static bool check_offset(struct vlapic *apic, unsigned offset, uint64_t xapic, uint64_t x2apic)
 {
-    if ((apic->base & BASE_EN) == 0)
+    if ((apic->base & APIC_BASE_ENABLE) == 0)
         return false;
     const uint64_t bit = offset < 0x400 && (offset & 15) == 0 ? REG(offset) : 0;
     if (((is_x2apic(apic) ? x2apic : xapic) & bit) != 0)
@@ -393,18 +359,18 @@ bool vlapic_read(struct vlapic *apic, unsigned offset, uint64_t *value)
     *value = 0;
     if (!check_offset(apic, offset, XAPIC_READ, ALWAYS_READ))
         return false;
-    if (offset >= IRR && offset < ESR) {
+    if (offset >= APIC_IRR && offset < APIC_ESR) {
         vlapic_collect(apic);
         changed(apic); /* the CPU's own notification finds nothing any more */
     }
-    if (offset == CURRENT_COUNT)
+    if (offset == APIC_CURRENT_COUNT)
         *value = vlapic_timer_count(&apic->timer);
-    else if (offset == PPR && !vlapic_vcpu(apic)->assisted)
+    else if (offset == APIC_PPR && !vlapic_vcpu(apic)->assisted)
         *value = processor_priority(apic);
     else
         *value = *reg(apic, offset);
-    if (offset == ICR && is_x2apic(apic))
-        *value |= (uint64_t)*reg(apic, ICR + 4) << 32;
+    if (offset == APIC_ICR && is_x2apic(apic))
+        *value |= (uint64_t)*reg(apic, APIC_ICR + 4) << 32;
     return true;
 }
 
@@ -413,9 +379,9 @@ bool vlapic_write(struct vlapic *apic, unsigned offset, uint64_t value)
     if (!check_offset(apic, offset, XAPIC_WRITE, X2APIC_WRITE))
         return false;
     uint64_t writable = writable_bits[offset >> 4];
-    uint64_t read_only = (ALL_LVT & REG(offset)) != 0 ? LVT_DELIVERY : 0;
-    if (offset == LVT_LINT0 || offset == LVT_LINT1)
-        read_only |= LVT_REMOTE_IRR;
+    uint64_t read_only = (ALL_LVT & REG(offset)) != 0 ? APIC_LVT_PENDING : 0;
+    if (offset == APIC_LVT_LINT0 || offset == APIC_LVT_LINT1)
+        read_only |= APIC_LVT_REMOTE_IRR;
     if (is_x2apic(apic) && (value & ~(writable | read_only)) != 0)
         return false;
     write_register(apic, offset, value & writable);
@@ -430,7 +396,7 @@ void vlapic_written(struct vlapic *apic, unsigned offset)
 uint64_t __attribute__((noinline)) vlapic_mmio_read(struct vlapic *apic, gpa_t at, unsigned bytes)
 {
     uint64_t value, all = UINT64_MAX >> (64 - 8 * bytes);
-    if ((apic->base & BASE_MODE) != BASE_EN)
+    if ((apic->base & BASE_MODE) != APIC_BASE_ENABLE)
         return all;
     vlapic_read(apic, at.v & 0xffc, &value);
     return value >> (at.v & 3) * 8 & all;
@@ -439,7 +405,7 @@ uint64_t __attribute__((noinline)) vlapic_mmio_read(struct vlapic *apic, gpa_t a
 void __attribute__((noinline))
 vlapic_mmio_write(struct vlapic *apic, gpa_t at, unsigned bytes, uint64_t value)
 {
-    if ((apic->base & BASE_MODE) == BASE_EN && bytes >= 4 && (at.v & 3) == 0)
+    if ((apic->base & BASE_MODE) == APIC_BASE_ENABLE && bytes >= 4 && (at.v & 3) == 0)
         vlapic_write(apic, at.v & 0xffc, (uint32_t)value);
 }
 
@@ -447,9 +413,9 @@ vlapic_mmio_write(struct vlapic *apic, gpa_t at, unsigned bytes, uint64_t value)
 static void write_id(struct vlapic *apic)
 {
     uint32_t id = vlapic_vcpu(apic)->apic_id;
-    *reg(apic, ID) = is_x2apic(apic) ? id : id << 24;
-    *reg(apic, LDR) = is_x2apic(apic) ? (id >> 4) << 16 | 1u << (id & 15) : 0;
-    *reg(apic, ICR + 4) = 0;
+    *reg(apic, APIC_ID) = is_x2apic(apic) ? id : id << 24;
+    *reg(apic, APIC_LDR) = is_x2apic(apic) ? (id >> 4) << 16 | 1u << (id & 15) : 0;
+    *reg(apic, APIC_ICR + 4) = 0;
 }
 
 /* SDM, "x2APIC State Transitions". */
@@ -457,13 +423,13 @@ bool vlapic_write_base(struct vlapic *apic, uint64_t value)
 {
     uint64_t address = ((1ull << vlapic_vcpu(apic)->phys_bits) - 1) & ~0xfffull;
     uint64_t from = apic->base & BASE_MODE, to = value & BASE_MODE;
-    if ((value & ~(address | BASE_BSP | BASE_MODE)) != 0 || to == BASE_X2 ||
-        (from == BASE_MODE && to == BASE_EN) || (from == 0 && to == BASE_MODE))
+    if ((value & ~(address | APIC_BASE_BSP | BASE_MODE)) != 0 || to == APIC_BASE_X2APIC ||
+        (from == BASE_MODE && to == APIC_BASE_ENABLE) || (from == 0 && to == BASE_MODE))
         return false;
     apic->base = value;
     if (to == 0 && from != 0)
         vlapic_reset(apic, true);
-    if (to == BASE_MODE && from == BASE_EN)
+    if (to == BASE_MODE && from == APIC_BASE_ENABLE)
         write_id(apic);
     changed(apic);
     return true;
@@ -472,8 +438,8 @@ bool vlapic_write_base(struct vlapic *apic, uint64_t value)
 bool vlapic_lets_extint_through(const struct vlapic *apic)
 {
     uint32_t wanted = (uint32_t)DELIVERY_EXTINT << 8;
-    bool open =
-        (apic->base & BASE_EN) == 0 || (*reg(apic, LVT_LINT0) & (LVT_MASKED | LVT_MODE)) == wanted;
+    bool open = (apic->base & APIC_BASE_ENABLE) == 0 ||
+                (*reg(apic, APIC_LVT_LINT0) & (APIC_LVT_MASKED | APIC_LVT_MODE)) == wanted;
     return apic->pic_acknowledge != NULL && (apic->extint || open);
 }
 
@@ -486,16 +452,16 @@ unsigned vlapic_extint_acknowledge(struct vlapic *apic)
 void vlapic_set_lint0(void *chip, unsigned pin, bool high)
 {
     struct vlapic *apic = chip;
-    uint32_t lvt = *reg(apic, LVT_LINT0);
+    uint32_t lvt = *reg(apic, APIC_LVT_LINT0);
     bool rising = high && !apic->lint0;
     (void)pin;
     apic->lint0 = high;
     if (!rising)
         return;
     struct vlapic_message message = {.vector = (uint8_t)lvt, .mode = lvt >> 8 & 7};
-    if ((apic->base & BASE_EN) == 0 || message.mode == DELIVERY_EXTINT)
+    if ((apic->base & APIC_BASE_ENABLE) == 0 || message.mode == DELIVERY_EXTINT)
         vcpu_posted(vlapic_vcpu(apic), false); /* vlapic_extint_pending() looks at the pin */
-    else if ((lvt & LVT_MASKED) == 0 && message.mode != DELIVERY_SIPI)
+    else if ((lvt & APIC_LVT_MASKED) == 0 && message.mode != DELIVERY_SIPI)
         vlapic_take(apic, &message);
 }
 
@@ -504,13 +470,14 @@ void vlapic_reset(struct vlapic *apic, bool init)
     for (unsigned i = 0; i < 1024; i++)
         apic->page[i] = 0;
     if (!init)
-        apic->base = VLAPIC_DEFAULT_BASE | BASE_EN | (vlapic_vcpu(apic)->index == 0 ? BASE_BSP : 0);
+        apic->base = VLAPIC_DEFAULT_BASE | APIC_BASE_ENABLE |
+                     (vlapic_vcpu(apic)->index == 0 ? APIC_BASE_BSP : 0);
     write_id(apic);
-    *reg(apic, VERSION) = VERSION_VALUE;
-    *reg(apic, DFR) = 0xffffffff;
-    *reg(apic, SVR) = 0xff;
-    for (unsigned lvt = LVT_TIMER; lvt <= LVT_ERROR; lvt += 0x10)
-        *reg(apic, lvt) = LVT_MASKED;
+    *reg(apic, APIC_VERSION) = VERSION_VALUE;
+    *reg(apic, APIC_DFR) = 0xffffffff;
+    *reg(apic, APIC_SVR) = 0xff;
+    for (unsigned lvt = APIC_LVT_TIMER; lvt <= APIC_LVT_ERROR; lvt += 0x10)
+        *reg(apic, lvt) = APIC_LVT_MASKED;
     vlapic_timer_reset(&apic->timer);
     *apic->posted = (struct posted){.outstanding = 0};
     apic->irr_words = apic->isr_words = 0;
@@ -520,9 +487,9 @@ void vlapic_reset(struct vlapic *apic, bool init)
 
 void vlapic_set_virtual_wire(struct vlapic *apic)
 {
-    *reg(apic, SVR) = SVR_ENABLE | 0xf;
-    *reg(apic, LVT_LINT0) = (uint32_t)DELIVERY_EXTINT << 8;
-    *reg(apic, LVT_LINT1) = (uint32_t)DELIVERY_NMI << 8;
+    *reg(apic, APIC_SVR) = APIC_SVR_ENABLE | 0xf;
+    *reg(apic, APIC_LVT_LINT0) = (uint32_t)DELIVERY_EXTINT << 8;
+    *reg(apic, APIC_LVT_LINT1) = (uint32_t)DELIVERY_NMI << 8;
     changed(apic);
 }
 

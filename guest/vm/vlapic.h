@@ -10,6 +10,7 @@
 
 #include "arch/addr.h"
 #include "arch/status.h"
+#include "arch/x86.h"
 #include "drivers/bus/msi.h"
 #include "guest/vm/vlapic_timer.h"
 
@@ -82,13 +83,6 @@ void vlapic_set_virtual_wire(struct vlapic *apic);
 
 /* An irq_line's set(): the pin LINT0, where the 8259's INTR is connected. From any CPU. */
 void vlapic_set_lint0(void *apic, unsigned pin, bool high);
-
-/* Offsets in the page of what an engine reads there by itself. */
-#define VLAPIC_TPR 0x80u
-#define VLAPIC_PPR 0xa0u
-#define VLAPIC_ISR 0x100u
-#define VLAPIC_TMR 0x180u
-#define VLAPIC_IRR 0x200u
 
 /* The highest vector of the 256 bits at an offset of the page, or -1. */
 static inline int vlapic_highest_vector(const uint32_t *page, uint32_t offset)

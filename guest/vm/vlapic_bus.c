@@ -3,26 +3,18 @@
  * and what may come. */
 #include "guest/vm/vcpu.h"
 
-#define BASE_X2 (1ull << 10) /* IA32_APIC_BASE: x2APIC mode */
-
-/* Indices of registers in the page. */
-enum { TPR = 0x80 / 4, LDR = 0xd0 / 4, DFR = 0xe0 / 4, SVR = 0xf0 / 4, LVT_LINT0 = 0x350 / 4 };
-
-#define SVR_ENABLE (1u << 8)
-#define LVT_MASKED (1u << 16)
-
 /* SDM, "Determining IPI Destination". */
 static bool is_destination(const struct vcpu *vcpu, const struct vlapic_message *message)
 {
     const struct vlapic *apic = &vcpu->apic;
-    uint32_t to = message->destination, ldr = apic->page[LDR];
+    uint32_t to = message->destination, ldr = apic->page[APIC_LDR / 4];
     if (!message->logical)
         return to == VLAPIC_BROADCAST || to == vcpu->apic_id;
-    if ((apic->base & BASE_X2) != 0)
+    if ((apic->base & APIC_BASE_X2APIC) != 0)
         return to == VLAPIC_BROADCAST || (to >> 16 == ldr >> 16 && (to & ldr & 0xffff) != 0);
     to &= 0xff;
     ldr >>= 24;
-    if (apic->page[DFR] >> 28 == 0xf) /* flat */
+    if (apic->page[APIC_DFR / 4] >> 28 == 0xf) /* flat */
         return (to & ldr) != 0;
     return (to >> 4 == 0xf || to >> 4 == ldr >> 4) && (to & ldr & 0xf) != 0;
 }
@@ -37,9 +29,9 @@ bool vlapic_deliver(struct vm *vm, const struct vlapic_message *message)
             continue;
         if (message->mode != DELIVERY_LOWEST)
             taken |= vlapic_take(apic, message);
-        else if ((apic->page[SVR] & SVR_ENABLE) == 0)
+        else if ((apic->page[APIC_SVR / 4] & APIC_SVR_ENABLE) == 0)
             continue; /* another one will take it */
-        else if (lowest == NULL || apic->page[TPR] < lowest->page[TPR])
+        else if (lowest == NULL || apic->page[APIC_TPR / 4] < lowest->page[APIC_TPR / 4])
             lowest = apic;
     }
     return lowest != NULL ? vlapic_take(lowest, message) : taken;
@@ -65,9 +57,10 @@ bool vlapic_receive_msi(void *vm, uint64_t address, uint32_t data)
 bool vlapic_device_may_wake(const struct vlapic *apic)
 {
     const struct msi_source *ioapic = &vlapic_vcpu(apic)->vm->ioapic;
-    const uint32_t lvt = __atomic_load_n(&apic->page[LVT_LINT0], __ATOMIC_RELAXED);
+    const uint32_t lvt = __atomic_load_n(&apic->page[APIC_LVT_LINT0 / 4], __ATOMIC_RELAXED);
     const unsigned mode = lvt >> 8 & 7;
-    const bool lint0 = (lvt & LVT_MASKED) == 0 && (mode == DELIVERY_NMI || mode == DELIVERY_INIT);
+    const bool lint0 =
+        (lvt & APIC_LVT_MASKED) == 0 && (mode == DELIVERY_NMI || mode == DELIVERY_INIT);
     return (apic->pic_acknowledge != NULL && lint0) ||
            (ioapic->may_send_nmi != NULL && ioapic->may_send_nmi(ioapic->chip));
 }

@@ -6,10 +6,7 @@
 #include "boot/handoff.h"
 
 #define APIC_PAGE    0xfee00000u
-#define APIC_BASE_X2 0x400ull
-#define APIC_BASE_EN 0x800ull
 #define ICR_INIT_ALL 0xc4500u /* to all but this one: they wait for a start-up IPI then */
-#define LVT_MASKED   0x10000u
 #define LVT_EXTINT   0x700u
 #define LVT_NMI      0x400u
 #define IOAPIC_PAGE  0xfec00000u
@@ -19,18 +16,6 @@
 #define LOAD_AT      0x7c00u
 #define SECTOR       512u
 #define HIGHEST_END  0x80000u /* of a payload with what it reserves: guest/lib/payload.ld */
-
-enum apic_register {
-    APIC_TPR = 0x80,
-    APIC_EOI = 0xb0,
-    APIC_SVR = 0xf0,
-    APIC_ICR = 0x300,
-    APIC_LVT_TIMER = 0x320,
-    APIC_LVT_LINT0 = 0x350,
-    APIC_LVT_LINT1 = 0x360,
-    APIC_LVT_ERROR = 0x370,
-    APIC_TIMER_COUNT = 0x380,
-};
 
 struct gate {
     uint16_t offset_low, selector, type, offset_middle;
@@ -78,14 +63,14 @@ static void quiet_apic(void)
 {
     static const uint16_t masked[] = {APIC_LVT_TIMER, APIC_LVT_ERROR};
     const uint64_t base = cpu_rdmsr(MSR_IA32_APIC_BASE);
-    if ((base & APIC_BASE_X2) != 0) { /* only by way of "off" (SDM: x2APIC State Transitions) */
-        cpu_wrmsr(MSR_IA32_APIC_BASE, base & ~(APIC_BASE_X2 | APIC_BASE_EN));
-        cpu_wrmsr(MSR_IA32_APIC_BASE, base & ~APIC_BASE_X2);
+    if ((base & APIC_BASE_X2APIC) != 0) { /* only by way of "off" (SDM: x2APIC State Transitions) */
+        cpu_wrmsr(MSR_IA32_APIC_BASE, base & ~(APIC_BASE_X2APIC | APIC_BASE_ENABLE));
+        cpu_wrmsr(MSR_IA32_APIC_BASE, base & ~APIC_BASE_X2APIC);
     }
     *at(APIC_PAGE + APIC_SVR) = 0x10f;
     for (unsigned i = 0; i < sizeof(masked) / sizeof(masked[0]); i++)
-        *at(APIC_PAGE + masked[i]) = LVT_MASKED;
-    *at(APIC_PAGE + APIC_TIMER_COUNT) = 0;
+        *at(APIC_PAGE + masked[i]) = APIC_LVT_MASKED;
+    *at(APIC_PAGE + APIC_INITIAL_COUNT) = 0;
     *at(APIC_PAGE + APIC_TPR) = 0;
     *at(APIC_PAGE + APIC_LVT_LINT0) = LVT_EXTINT;
     *at(APIC_PAGE + APIC_LVT_LINT1) = LVT_NMI;
@@ -98,7 +83,7 @@ static void quiet_ioapic(void)
     const uint32_t last = *at(IOAPIC_PAGE + 0x10) >> 16 & 0xff;
     for (uint32_t pin = 0; pin <= last; pin++) {
         *at(IOAPIC_PAGE) = 0x10 + 2 * pin;
-        *at(IOAPIC_PAGE + 0x10) = LVT_MASKED;
+        *at(IOAPIC_PAGE + 0x10) = APIC_LVT_MASKED;
         *at(IOAPIC_PAGE) = 0x11 + 2 * pin;
         *at(IOAPIC_PAGE + 0x10) = 0;
     }
