@@ -56,7 +56,7 @@ static void fire_alarms(struct run_queue *queue, uint64_t now)
         sched_interrupt(run_queue_fire(queue, now));
 }
 
-bool sched_turn_is_over(struct vcpu *vcpu)
+bool sched_look_at_queue(struct vcpu *vcpu)
 {
     struct run_queue *queue = own_queue();
     const uint64_t now = cpu_rdtsc();

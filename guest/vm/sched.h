@@ -27,5 +27,11 @@ uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps);
 bool sched_block(struct vcpu *vcpu);
 
 /* Whether the turn of this CPU's vCPU is over; else its host_timer is set to when it may be. Runs
- * the CPU's alarms that are due. */
-bool sched_turn_is_over(struct vcpu *vcpu);
+ * the CPU's alarms that are due. Where the queue's next event is what the timer is set to, neither
+ * can be so: a timer that has fired is not set. */
+bool sched_look_at_queue(struct vcpu *vcpu);
+static inline bool sched_turn_is_over(struct vcpu *vcpu)
+{
+    return run_queue_next_alarm(vcpu->run.home) != vcpu->host_timer.deadline &&
+           sched_look_at_queue(vcpu);
+}

@@ -163,6 +163,13 @@ bool vcpu_is_ready(struct vcpu *vcpu)
     return vcpu->event.info != 0 || (vcpu->halted_open && has_interrupt(vcpu));
 }
 
+/* What has been asked for until now is looked at behind this: see vcpu_kick(). */
+static void look(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->attention, false, __ATOMIC_RELAXED);
+    run_vcpu_looks(&vcpu->run); /* a full barrier */
+}
+
 /* HLT, waiting for SIPI, or held by a device: the CPU sleeps until there is something to do, or the
  * vCPU is blocked, where others want the CPU. False: nothing more for now. */
 static bool wait(struct vcpu *vcpu)
@@ -172,8 +179,7 @@ static bool wait(struct vcpu *vcpu)
         vcpu->tsc_exit += sched_sleep(vcpu, &sleeps); /* waiting is not work */
         if (!sleeps && sched_block(vcpu))
             return false;
-        __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-        run_vcpu_looks(&vcpu->run);
+        look(vcpu);
         if (vm_has_ended(vcpu->vm))
             return false;
         vcpu_show_if_asked(vcpu);
@@ -192,8 +198,7 @@ bool vcpu_prepare(struct vcpu *vcpu)
     vcpu_run_timer(vcpu, cpu_rdtsc());
     if (!vcpu->attention)
         return true;
-    __atomic_store_n(&vcpu->attention, false, __ATOMIC_SEQ_CST);
-    run_vcpu_looks(&vcpu->run);
+    look(vcpu);
     if (vm_has_ended(vcpu->vm))
         return false;
     if (vcpu->requests != 0) {
