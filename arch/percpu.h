@@ -38,6 +38,7 @@ struct cpu {
     /* Of that vCPU: made true by a VECTOR_WAKE, and by a VECTOR_POSTED that the host takes, so that
      * the guest will not; or NULL. */
     bool *attention;
+    uint64_t last_vm; /* the number of the VM that it had last (struct vm: number) */
 
     uint64_t gdt[DESC_GDT_ENTRIES];
     struct tss tss;

@@ -115,9 +115,7 @@ static void arm_deadline(uint64_t ticks, uint64_t now, int shift)
         lapic_timer_arm(now + ticks);
 }
 
-#define NOT_AN_EXIT \
-    (STATS_EVENTS - 1) /* before the first entry of a run: booked where none looks */
-_Static_assert(EXIT_REASON_COUNT <= NOT_AN_EXIT, "no exit has this slot");
+_Static_assert((int)EXIT_REASON_COUNT <= (int)STATS_NO_SWITCH, "an exit has a slot of its own");
 
 void vmx_run(struct vcpu *vcpu)
 {
@@ -125,7 +123,7 @@ void vmx_run(struct vcpu *vcpu)
     const struct timers *timers = &vcpu->timers;
     const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
     const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
-    uint32_t reason = NOT_AN_EXIT;
+    uint32_t reason = vcpu->began;
     if (v->launch != LAUNCH_NEEDED)
         v->launch = LAUNCH_DONE_STACK_MOVED;
 

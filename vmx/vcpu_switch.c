@@ -100,10 +100,25 @@ static void forget_translations(struct vmx_vcpu *v)
     vmx_flush_tlb(&v->vcpu);
 }
 
+/* What another VM has taught the branch predictors and left in the first-level cache is not for
+ * this one. */
+static void forget_other_vm(const struct vm *vm)
+{
+    struct cpu *cpu = cpu_self();
+    if (cpu->last_vm == vm->number)
+        return;
+    cpu->last_vm = vm->number;
+    if (vmx_has_ibpb())
+        cpu_wrmsr(MSR_IA32_PRED_CMD, 1); /* IBPB */
+    if (vmx_needs_l1d_flush())
+        cpu_wrmsr(MSR_IA32_FLUSH_CMD, 1); /* L1D_FLUSH */
+}
+
 void vmx_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu(vcpu);
     struct cpu *cpu = cpu_self();
+    forget_other_vm(vcpu->vm);
     if (!v->filled && !vmclear(v->vmcs))
         panic("VMCLEAR failed on a new VMCS at 0x%lx", v->vmcs.v);
     if (!vmptrld(v->vmcs)) /* from here on the CPU may write to the VMCS's page */

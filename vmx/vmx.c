@@ -62,12 +62,29 @@ static enum status feature_control_open(void)
     return (value & FEATURE_CONTROL_VMX) != 0 ? OK : ERR_DENIED;
 }
 
-/* Faults of the CPU that a hostile guest can use, and that are not worked around here. */
-static void log_weaknesses(void)
+/* What is done where one VM follows another on a CPU. */
+static bool has_ibpb, needs_l1d_flush;
+
+bool vmx_has_ibpb(void)
 {
-    uint64_t known = 0;
-    if (cpu_cpuid(0, 0).eax >= 7 && (cpu_cpuid(7, 0).edx & CPUID_7_EDX_ARCH_CAPABILITIES) != 0)
-        known = read_msr_or_zero(MSR_IA32_ARCH_CAPABILITIES);
+    return has_ibpb;
+}
+
+bool vmx_needs_l1d_flush(void)
+{
+    return needs_l1d_flush;
+}
+
+/* Faults of the CPU that a hostile guest can use: what there is against them, and what is open. */
+static void find_weaknesses(void)
+{
+    const uint32_t features = cpu_cpuid(0, 0).eax >= 7 ? cpu_cpuid(7, 0).edx : 0;
+    const uint64_t known = (features & CPUID_7_EDX_ARCH_CAPABILITIES) != 0
+                               ? read_msr_or_zero(MSR_IA32_ARCH_CAPABILITIES)
+                               : 0;
+    const uint64_t keeps_l1d = ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL;
+    has_ibpb = (features & CPUID_7_EDX_IBRS) != 0;
+    needs_l1d_flush = (features & CPUID_7_EDX_FLUSH_L1D) != 0 && (known & keeps_l1d) == 0;
     if ((known & (ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL)) == 0)
         log_line("vmx: this CPU may leak cached data to a hostile guest (L1TF, CVE-2018-3646)");
     if ((known & ARCH_CAPABILITIES_PSCHANGE_MC_NO) == 0)
@@ -97,7 +114,7 @@ static enum status vmx_probe(struct engine_facts *facts)
     log_fallback(vmx_has_apicv(), "APIC virtualization", "local APIC emulated in software");
     log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
-    log_weaknesses();
+    find_weaknesses();
     *facts = (struct engine_facts){
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),

@@ -143,8 +143,20 @@ bool sched_block(struct vcpu *vcpu)
     return true;
 }
 
+/* For the accounts: a switch is from the last exit of one vCPU to the entry of another. Sleep that
+ * came in between is none of its time. */
+static void note_switch(struct vcpu *vcpu, bool slept)
+{
+    const struct vcpu *before = cpu_self()->vcpu;
+    const bool direct = before != NULL && before != vcpu && !slept;
+    vcpu->began = !direct                  ? STATS_NO_SWITCH
+                  : before->vm == vcpu->vm ? STATS_SWITCH_VCPU
+                                           : STATS_SWITCH_VM;
+    vcpu->tsc_exit = direct ? before->tsc_exit : cpu_rdtsc();
+}
+
 /* A turn of a vCPU, which the queue has chosen. */
-static void run_turn(struct vcpu *vcpu)
+static void run_turn(struct vcpu *vcpu, bool slept)
 {
     const bool shows_end = vcpu->vm->end == VM_CRASH && vcpu->vm->end_vcpu == vcpu;
     if (vm_has_ended(vcpu->vm) && !shows_end) {
@@ -159,6 +171,7 @@ static void run_turn(struct vcpu *vcpu)
     if (vcpu->tsc_blocked != 0)
         vcpu->tsc_idle += cpu_rdtsc() - vcpu->tsc_blocked;
     vcpu->tsc_blocked = 0;
+    note_switch(vcpu, slept);
     vcpu_load(vcpu);
     vcpu->engine->run(vcpu);
     if (vm_has_ended(vcpu->vm) && vcpu->run.state == VCPU_RUNNING)
@@ -178,7 +191,7 @@ static void idle(struct run_queue *queue)
 void sched_run(void)
 {
     struct run_queue *queue = own_queue();
-    bool yields = false;
+    bool yields = false, slept = false;
     while (!__atomic_load_n(&sched.stop, __ATOMIC_SEQ_CST)) {
         const uint64_t now = cpu_rdtsc();
         struct vcpu *loaded = cpu_self()->vcpu;
@@ -191,10 +204,12 @@ void sched_run(void)
         yields = false;
         if (next == NULL) {
             idle(queue);
+            slept = true;
             continue;
         }
         struct vcpu *vcpu = vcpu_of_run(next);
-        run_turn(vcpu);
+        run_turn(vcpu, slept);
+        slept = false;
         if (next == queue->running) {
             yields = vcpu->yields;
             vcpu->yields = false;

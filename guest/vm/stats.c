@@ -82,6 +82,11 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
                vm->engine->event_name(i), e.count, e.tsc_root);
         comma = ", ";
     }
+    const struct exit_stat vms = sum_of(vm, STATS_SWITCH_VM), own = sum_of(vm, STATS_SWITCH_VCPU);
+    append(&line,
+           "}, \"switches_from_vm\": {\"count\": %lu, \"ticks\": %lu}, "
+           "\"switches_from_vcpu\": {\"count\": %lu, \"ticks\": %lu",
+           vms.count, vms.tsc_root, own.count, own.tsc_root);
     append(&line,
            "}, \"ept_violations_ram\": %lu, \"ept_leaves\": {\"4k\": %lu, \"2m\": %lu, \"1g\": "
            "%lu}, \"memory_bytes\": %lu}\n",

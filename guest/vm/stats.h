@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 
+/* Beside an engine's events: how a run of a vCPU began. Its first entry is booked on one of these,
+ * with the time since the last exit of the vCPU that the CPU had before. */
+enum { STATS_NO_SWITCH = 125, STATS_SWITCH_VCPU, STATS_SWITCH_VM };
 #define STATS_EVENTS 128 /* an engine's events; a power of two, so that an index is a mask */
 
 struct exit_stat {

@@ -95,6 +95,7 @@ struct vcpu {
     uint64_t tsc_blocked; /* since when it waits, 0: it does not */
     uint64_t tsc_idle;    /* host TSC ticks that it has waited in all */
     bool yields;          /* its turn is to go to another one: PAUSE in a loop */
+    uint8_t began;        /* what its engine books the first entry of a run on: STATS_... */
 
     uint32_t memory_seen;   /* the VM's memory_changes at the last time that translations went */
     uint64_t unknown_at;    /* how many accesses had been emulated at the last that could not be, */

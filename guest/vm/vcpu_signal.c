@@ -24,6 +24,8 @@ void vm_unlock_shared(struct vm *vm)
 
 void vm_start(struct vm *vm)
 {
+    static uint64_t last_number;
+    vm->number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED);
     vm->running = vm->vcpu_count;
     vm->tsc_first_entry = cpu_rdtsc();
     vm_arm_alarm(vm);

@@ -38,7 +38,8 @@ typedef enum exit_action hypercall_fn(struct vcpu *vcpu);
 
 struct vm {
     const char *name;
-    unsigned index; /* from 0 */
+    unsigned index;  /* from 0 */
+    uint64_t number; /* of this life: no VM has had it before. From 1 */
     const struct engine *engine;
     void *engine_vm;
 

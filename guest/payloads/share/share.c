@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Works for one second of its time-stamp counter and tells how much it has done: beside others that
+ * do the same on one CPU, its share. */
+#include "guest/lib/cpu.h"
+#include "guest/lib/lib.h"
+
+#define SECOND 100000000u /* ticks, in the emulator */
+
+int main(void)
+{
+    const uint64_t start = rdtsc();
+    uint64_t work = 0;
+    while (rdtsc() - start < SECOND)
+        work++;
+    print("share: %lu rounds\n", work);
+    return 0;
+}
