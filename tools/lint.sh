@@ -61,4 +61,5 @@ run includes tools/check_includes.py
 run headers tools/check_headers.sh
 run sizes check_sizes
 run keys check_keys
+run readmes tools/check_readmes.py
 exit $status
