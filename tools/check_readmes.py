@@ -14,7 +14,7 @@ from pathlib import Path
 
 TOP = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parents[1])
 FOLDERS = ("boot", "arch", "mm", "drivers", "guest", "vmx", "tests", "tools")
-FOLDER_LINES, TOP_LINES = 60, 250
+FOLDER_LINES, TOP_LINES = 60, 249
 MADE = "build/"  # what make makes is not looked for
 
 CODE = re.compile(r"`([^`\n]+)`")
