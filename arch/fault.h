@@ -16,9 +16,9 @@ struct fault_frame {
  * while it runs (SDM, "Posted-Interrupt Processing"). */
 enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_POSTED = 0xf2, VECTOR_SPURIOUS = 0xff };
 
-/* An external interrupt has been acknowledged: that it ended a sleep or a guest's run, and has the
- * vCPU look what others ask of it (struct cpu: attention), is all that
- * wanted of it, so only EOI is signalled. Called from the IDT, and by vmx after a VM exit that
+/* An external interrupt has been acknowledged. It has ended a sleep or a guest's run, and the
+ * loaded vCPU is to look at what others ask of it (struct cpu: attention): nothing else is wanted
+ * of it, so only EOI is signalled. Called from the IDT, and by the engine after a VM exit that
  * acknowledged the interrupt. Interrupts off. */
 void interrupt_handle(uint8_t vector);
 

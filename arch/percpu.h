@@ -33,7 +33,7 @@ struct cpu {
     bool online;
     struct cpu_memory memory;
 
-    hpa_t vmxon_region; /* vmx: 0 until VMXON */
+    hpa_t vmxon_region; /* the engine vtx's page for VMXON; 0 until it has been taken */
     void *vcpu;         /* the struct vcpu that is loaded here, or NULL */
     /* Of that vCPU: made true by a VECTOR_WAKE, and by a VECTOR_POSTED that the host takes, so that
      * the guest will not; or NULL. */

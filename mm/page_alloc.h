@@ -29,6 +29,6 @@ void page_free(hpa_t base, uint64_t pages);
 enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, hpa_t *out);
 void page_free_guest(hpa_t base, uint64_t pages);
 
-/* Bytes that page_alloc() has given out (tables of EPT included), and bytes still free. */
+/* Bytes that page_alloc() has given out (guests' page tables included), and bytes still free. */
 uint64_t page_alloc_used_by_hypervisor(void);
 uint64_t page_alloc_free_bytes(void);

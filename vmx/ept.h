@@ -35,18 +35,18 @@ uint64_t ept_pointer(const struct ept *ept);
 /* Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
  * PAT is then combined with it, unless ignore_pat). All multiples of 4 KiB. ERR_BAD_INPUT:
  * misaligned, beyond 48 or phys_bits bits, perms that are a misconfiguration, or something is
- * mapped there already. After a failure part of it may be mapped. The caller runs INVEPT where the
- * EPT has been in use. */
+ * mapped there already. After a failure part of it may be mapped. Where the EPT has been in use,
+ * the caller has cached translations dropped on each CPU (INVEPT): vm_memory_changed(). */
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
                     enum memory_type type, bool ignore_pat);
 
 /* Changes the permissions of what is mapped at [guest, guest + bytes); perms 0: nothing is to be
  * reached there, until they are changed again. ERR_BAD_INPUT: not mapped, or an entry maps more
- * than the range. The caller runs INVEPT. */
+ * than the range. Translations: as for ept_map(). */
 enum status ept_protect(struct ept *ept, gpa_t guest, uint64_t bytes, unsigned perms);
 
 /* Makes the 4 KiB page at guest another host page, the type being as it was. ERR_BAD_INPUT: not
- * mapped, or as part of a larger page. The caller runs INVEPT. */
+ * mapped, or as part of a larger page. Translations: as for ept_map(). */
 enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perms);
 
 /* Walks all tables by the rules of the SDM's "EPT Misconfigurations", and that the leaf counts are

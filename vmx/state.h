@@ -37,7 +37,7 @@ static inline bool vmx_in_64bit_mode(void)
 /* What vmx_view_linear() leaves out in the common case: PDPTE registers, protection keys. */
 void vmx_view_rest(struct linear *linear);
 
-/* engine->view(). Leaves expected to who translates. */
+/* engine->view(). expected is 0: who translates may set it. rsp is left out. */
 static inline void vmx_view_linear(struct linear *linear, struct vcpu *vcpu)
 {
     const uint64_t cs_access = vmread(VMCS_GUEST_CS_ACCESS);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The life of a vCPU: made, run from entry to exit until its VM ends, put away. The run loop is
- * vcpu_run(). */
+/* A vCPU under VT-x: made, run from entry to exit until its turn or its VM ends, freed. The run
+ * loop is vmx_run(). */
 #include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"

@@ -5,7 +5,8 @@
 #include "guest/vm/vcpu.h"
 #include "vmx/ept.h"
 
-/* How far the VMCS has come. The last is told to vmx_enter() after each other user of the stack. */
+/* What vmx_enter() has to do: VMLAUNCH at first, VMRESUME later. The last is VMRESUME, too, and
+ * writes the host's stack pointer into the VMCS before: it has moved since the last entry. */
 enum vmx_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 3 };
 
 /* The registers that neither the VMCS nor struct guest_regs holds: they stay in the CPU, and are
@@ -25,12 +26,12 @@ struct vmx_vcpu {
     uint64_t eoi_exit[4]; /* the EOI-exit bitmap there */
     uint32_t debug_stops; /* enum debug_stop */
     bool stepping;        /* the monitor trap flag is on for step_begin() */
-    struct cpu *last_cpu; /* where it was loaded last: what that CPU has cached may be right */
+    struct cpu *last_cpu; /* where it was loaded last: others may have cached old translations */
     hpa_t vmcs;
     hpa_t msr_bitmap;
     hpa_t xsave_area; /* as many bytes as CPUID asks for */
     uint32_t xsave_pages;
-    bool filled; /* the VMCS has its controls */
+    bool filled; /* has been loaded before: VMCS, saved and XSAVE area hold a state */
     struct vmx_saved saved;
 };
 

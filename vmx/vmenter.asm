@@ -1,11 +1,11 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; The way into the guest and back: vmx_enter() calls this, and a VM exit makes it return.
 ;
-; unsigned vmx_enter_guest(struct guest_regs *regs, enum vcpu_launch launch)
+; unsigned vmx_enter_guest(struct guest_regs *regs, enum vmx_launch launch)
 ;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
 ;   VMfailValid. Keeps RDI, RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.c) tells the compiler:
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
-;   The VMCS keeps the stack pointer from one call to the next: in one run of vcpu_run() it is the same each time. The
+;   The VMCS keeps the stack pointer from one call to the next: in one run of vmx_run() it is the same each time. The
 ;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order (guest/vm/vcpu.h asserts it).
 

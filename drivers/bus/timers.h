@@ -33,7 +33,8 @@ void timers_add(struct timers *timers, struct timer *timer);
 /* Arms (again) for an absolute time, a past one for the next timers_run; TIMER_NEVER disarms. */
 void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline);
 
-/* Fires every timer due at or before now. For the run loop, when timers->next has passed. */
+/* Fires every timer due at or before now. Called when timers->next has passed, with the lock of the
+ * VM that they belong to. */
 void timers_run(struct timers *timers, uint64_t now);
 
 /* Cycles of a device's clock (rate a second) since base (clock ticks). Never negative. */

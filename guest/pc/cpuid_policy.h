@@ -12,7 +12,7 @@ typedef struct cpuid_regs cpuid_fn(uint32_t leaf, uint32_t subleaf);
 struct cpuid_facts {
     uint32_t vcpus;
     uint64_t tsc_hz; /* measured: emulated and broken CPUs misreport it in leaf 0x15 */
-    /* What VMX lets a guest use: the secondary controls of the same names, and CR4.LA57. */
+    /* What the engine lets a guest use: struct engine_facts. */
     bool rdtscp, invpcid, xsaves, la57;
 };
 

@@ -4,12 +4,13 @@
  * with UEFI variables, and what firmware asks of fw_cfg.
  *
  * The ROM is the loader's copy of the file, mapped read-only. Its last 128 KiB appear below 1 MiB
- * too, until the chip set's PAM registers put RAM there ("shadowing"). EPT has no pages that are
- * written but not read, and a remapping would have to be followed by everybody who holds a pointer
- * into the guest's RAM. So one page of host memory stays mapped at each address, and holds what the
- * guest reads there; what it does not read, RAM or ROM, waits in a second piece of memory, and both
- * are swapped when PAM says so. Only permissions change: what is not RAM for reads and writes both
- * is read-only, and writes come here by EPT violation, to be dropped or put into the waiting RAM.
+ * too, until the chip set's PAM registers put RAM there ("shadowing"). An engine has no pages
+ * that are written but not read, and a remapping would have to be followed by everybody who holds a
+ * pointer into the guest's RAM. So one page of host memory stays mapped at each address, and holds
+ * what the guest reads there; what it does not read, RAM or ROM, waits in a second piece of memory,
+ * and both are swapped when PAM says so. Only permissions change: what is not RAM for reads and
+ * writes both is read-only, and writes come here by exits on memory, to be dropped or put into the
+ * waiting RAM.
  *
  * Where the image begins with a UEFI firmware volume for variables, that volume is flash: what is
  * written stays for all lives of the VM, as the loader's copy is written to. The rest cannot be

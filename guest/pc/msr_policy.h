@@ -9,7 +9,7 @@
 #define MSR_POLICY_MTRR_PAIRS 8u
 
 struct msr_policy {
-    struct mtrr_state mtrr; /* only remembered: EPT decides how RAM is cached */
+    struct mtrr_state mtrr; /* only remembered: the engine decides how RAM is cached */
     uint64_t microcode;     /* IA32_BIOS_SIGN_ID of the host: a guest looks up errata by it */
     uint64_t platform_info;
 };

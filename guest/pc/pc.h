@@ -27,7 +27,8 @@
 
 #define PC_PM_BASE 0x600 /* first port of the power management block */
 
-/* The VM's end of a console. All called on the VM's CPU, from its run loop. */
+/* The VM's end of a console. All called with the VM's lock held, from an exit of a vCPU or from a
+ * timer of the VM, on whichever CPU that is. */
 struct pc_console {
     void *ctx;
     void (*out)(void *ctx, uint8_t byte); /* must not wait while `ready` */

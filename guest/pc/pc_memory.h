@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The memory of a virtual PC: RAM, its EPT, and the pages of the local APIC. */
+/* The memory of a virtual PC: RAM of the host's, where a PC has it, mapped by the engine. */
 #pragma once
 
 #include "guest/pc/pc.h"

@@ -96,8 +96,9 @@ struct engine {
     /* What an access to linear memory needs to know of the vCPU. Loaded. */
     void (*view)(struct vcpu *vcpu, struct linear *out);
 
-    /* An exception, after the rules of double faults, becomes the event of the next entry: RF, and
-     * what the delivery before it leaves behind, are the engine's. Loaded. */
+    /* An exception, which has been through the rules of double faults, becomes the event of the
+     * next entry. The engine sets RFLAGS.RF, and what an event leaves behind whose delivery this
+     * one has ended (an NMI: that NMIs are blocked). Loaded. */
     void (*inject)(struct vcpu *vcpu, const struct event *event);
     /* Mode or address of its local APIC have changed; its tsc_offset has. Loaded. */
     void (*apic_changed)(struct vcpu *vcpu);
@@ -105,8 +106,8 @@ struct engine {
     /* Runs one instruction, or one delivery of an event, and calls step_done() (guest/vm/step.h)
      * then; off again without a call. False: it cannot. Loaded. */
     bool (*step)(struct vcpu *vcpu, bool on);
-    /* Has vm->debug_stop called for these (enum debug_stop), or no longer. False: it cannot.
-     * Loaded. */
+    /* From now on vm->debug_stop is called for what stops (enum debug_stop) names, and for nothing
+     * else. False: the engine cannot. Loaded. */
     bool (*set_debug)(struct vcpu *vcpu, unsigned stops);
 
     /* The events that vcpu->stats counts: below event_count, each with a name of lower-case

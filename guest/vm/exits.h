@@ -8,8 +8,8 @@
 
 struct memory_access {
     gpa_t address;
-    bool read, write; /* as far as the CPU wanted to do that at the address */
-    bool has_linear;  /* linear is told: where the VM has several vCPUs */
+    bool read, write; /* what the CPU was about to do at the address */
+    bool has_linear;  /* linear is known: where the VM has several vCPUs, which need it */
     gva_t linear;
 };
 
@@ -18,8 +18,8 @@ struct memory_access {
  * put another there: it is carried out if it, too, is about this address. */
 enum exit_action exit_memory_access(struct linear *linear, const struct memory_access *access);
 
-/* The same for a fetch: as where nothing answers, the bytes read as ones, and FF FF is no
- * instruction. */
+/* The same for a fetch. Where nothing answers, the bytes read as ones, and FF FF is no instruction:
+ * #UD. A device's plain memory is executed, by guest/vm/step.h. */
 enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address);
 
 /* An event's delivery (stack, IDT, TSS), which vcpu->event holds, has met such memory. Ends the VM,

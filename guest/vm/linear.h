@@ -12,7 +12,7 @@ struct linear {
     struct guest_paging paging;
     uint64_t pdpte[4]; /* under PAE paging */
     uint64_t rip;
-    uint64_t cs_base;    /* but in 64-bit mode */
+    uint64_t cs_base;    /* not filled in in 64-bit mode, where it counts as 0 */
     enum insn_mode mode; /* of the code, by EFER.LMA, CS.L and CS.D */
     uint64_t dr7;
     /* What the instruction has done to the vCPU beside struct guest_regs: where changed is set,
@@ -20,8 +20,9 @@ struct linear {
     bool changed;
     uint64_t rsp;
     uint64_t debug_hits;
-    /* The page number of which an operand has to have a part, 0 for none. Else it is not
-     * translated, and nothing is raised: the CPU shall see for itself. */
+    /* The guest-physical page number where an operand has to lie, at least in part; 0: anywhere. An
+     * operand elsewhere is not translated, and no fault is raised: the instruction has been changed
+     * since the exit, and the CPU executes it anew. */
     uint64_t expected;
 };
 

@@ -73,7 +73,7 @@ struct run_vcpu {
 /* One host CPU. Its CPU alone calls pick, yield, block and fire, with interrupts off. Nothing here
  * is called by an interrupt handler. */
 struct __attribute__((aligned(64))) run_queue {
-    struct spinlock lock; /* over all of it; of others' locks, one is tried with it held */
+    struct spinlock lock; /* over all of it; with it held, another queue's is only tried */
     uint32_t index;       /* of its CPU */
     struct run_queues *all;
     struct run_vcpu *running;
@@ -105,7 +105,7 @@ struct run_queues {
     uint32_t vm_count;    /* that have vCPUs; atomic */
     struct run_cpus idle; /* CPUs that sleep for want of anything to run; atomic */
     uint64_t turn, short_turn, patience, period; /* ticks */
-    uint64_t grain; /* so far behind is taken from another queue; virtual ticks */
+    uint64_t grain; /* who is so much behind is taken from another queue; virtual */
 };
 
 /* The queues, `count` of them, are the caller's memory. hz: host TSC ticks a second. */
@@ -121,7 +121,7 @@ void run_vcpu_add(struct run_queues *all, struct run_vcpu *vcpu, struct run_shar
  * more; a late wake must have returned before the memory goes. */
 void run_vcpu_remove(struct run_vcpu *vcpu, uint64_t now);
 
-/* What the next two are made of. */
+/* The two functions below are this one, without and with yields: call those. */
 struct run_vcpu *run_queue_next(struct run_queue *queue, uint64_t now, bool yields,
                                 uint32_t *interrupt);
 

@@ -15,7 +15,8 @@ void sched_run(void);
 /* Makes sched_run() return on every CPU, soon. From any CPU. */
 void sched_stop(void);
 
-/* A run queue's answer: interrupts that CPU, or has this one look at its queue by itself. */
+/* Acts on what a function of the run queues has returned: interrupts that CPU, or, if it is this
+ * one, has it look at its queue before it enters a guest. RUN_NO_CPU: nothing. */
 void sched_interrupt(uint32_t cpu);
 
 /* For a loaded vCPU that waits: sleeps until something may have happened, and returns the ticks

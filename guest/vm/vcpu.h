@@ -33,9 +33,9 @@ struct guest_regs {
     uint64_t gpr[GPR_COUNT];
 };
 
-/* What the guest has its CPU do (SDM, "Activity State"): known to the vCPU's own CPU alone. Whether
- * and where a vCPU runs is its run state: enum vcpu_state (runqueue.h). One that is not active is
- * not entered: its CPU sleeps, or runs another one. */
+/* What the guest has its CPU do (SDM, "Activity State"): written by the vCPU's own CPU alone.
+ * Whether and where a vCPU runs is its run state: enum vcpu_state (runqueue.h). One that is not
+ * active is not entered: its CPU sleeps, or runs another one. */
 enum vcpu_activity {
     ACTIVITY_ACTIVE,
     ACTIVITY_HLT,           /* executed HLT and waits for an interrupt */
@@ -54,8 +54,8 @@ enum {
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
-/* Pages that one instruction is executed on, while it is (step.c): a descriptor, a stack, page
- * tables. */
+/* Copies of pages on which the CPU executes one instruction by itself (step.h), which may touch a
+ * descriptor, a stack and page tables at once. */
 #define STEP_PAGES 4
 struct step {
     uint32_t count;
@@ -85,9 +85,9 @@ struct vcpu {
     bool attention;
     uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
     uint8_t activity;     /* enum vcpu_activity */
-    bool halted_open;     /* what ends ACTIVITY_HLT: interrupts, */
-    bool halted_nmi;      /* NMIs, */
-    bool halted_trap;     /* a pending debug trap. The first is true while it runs. */
+    bool halted_open;     /* interrupts end its HLT; true while it does not halt */
+    bool halted_nmi;      /* NMIs end its HLT */
+    bool halted_trap;     /* a debug trap is pending, which ends its HLT at once */
     uint32_t requests;    /* atomic */
     struct event event;   /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
@@ -97,11 +97,12 @@ struct vcpu {
     bool yields;          /* its turn is to go to another one: PAUSE in a loop */
     uint8_t began;        /* what its engine books the first entry of a run on: STATS_... */
 
-    uint32_t memory_seen;   /* the VM's memory_changes at the last time that translations went */
-    uint64_t unknown_at;    /* how many accesses had been emulated at the last that could not be, */
-    uint64_t unknown_since; /* and since when none in between could be: host TSC, */
-    uint32_t unknown_tries; /* and how often since */
-    uint64_t accesses;      /* of device memory, for the above */
+    uint32_t memory_seen; /* vm->memory_changes, when cached translations were last dropped */
+    /* An instruction that cannot be emulated is tried again for a while: exit_memory.c. */
+    uint64_t unknown_at;    /* accesses (below) at the last instruction that could not be */
+    uint64_t unknown_since; /* host TSC, since when none in between could be */
+    uint32_t unknown_tries; /* how often that has been so since then */
+    uint64_t accesses;      /* instructions on device memory so far */
     uint64_t xcr0;
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
@@ -170,7 +171,8 @@ bool vcpu_prepare(struct vcpu *vcpu);
  */
 bool vcpu_is_ready(struct vcpu *vcpu);
 
-/* Whether anything but an interrupt would make it run. From any CPU. */
+/* Whether it runs, or anything but an interrupt (a request, the end of its being held) would make
+ * it run. From any CPU. */
 bool vcpu_is_wanted(const struct vcpu *vcpu);
 
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */

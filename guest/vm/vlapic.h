@@ -52,9 +52,9 @@ struct vlapic_message {
  * depends on the page may be kept beside it. Where not, this does it all. */
 struct vlapic {
     /* The registers in the layout of the SDM's "Local APIC Register Address Map" (the one at offset
-     * n is page[n / 4]): the virtual-APIC page of the VMCS. */
+     * n is page[n / 4]), in a page of their own, as a CPU that virtualizes the APIC works on it. */
     uint32_t *page;
-    struct posted *posted; /* in a whole page, as one CPU emulator wants it aligned so */
+    struct posted *posted; /* in a page of its own: Bochs wants more than the SDM's 64 bytes */
     uint64_t base;         /* IA32_APIC_BASE; any CPU may read it */
     struct vlapic_timer timer;
     uint8_t irr_words, isr_words; /* which words of IRR, ISR may be non-zero (not when assisted) */
@@ -65,7 +65,7 @@ struct vlapic {
     void *pic;
 };
 
-/* Makes the APIC of a vCPU that vcpu_place() has placed, in its power-up state: allocates its two
+/* Makes the APIC of a vCPU, behind vcpu_init(), in its power-up state: allocates its two
  * pages. pic_acknowledge: how to acknowledge an interrupt of the 8259 that leads to its LINT0; NULL
  * where none does. Whoever changes vcpu->tsc_offset later calls vlapic_write_deadline() with
  * vlapic_deadline() then, to move an armed deadline. */

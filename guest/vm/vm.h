@@ -72,7 +72,7 @@ struct vm {
     struct run_cpus cpus;   /* where its vCPUs may run */
     uint32_t cpu_count;     /* how many CPUs it can use at a time: for the accounts */
 
-    bool holds; /* vCPUs that are held by a device do not go on yet: vm_hold() */
+    bool holds; /* a device can take no more: vCPUs in ACTIVITY_HELD wait for vm_release() */
 
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
     bool end_claimed;
@@ -129,7 +129,7 @@ void vm_release(struct vm *vm);
  * of them is dropped, and those that run are made to leave for that soon. From any CPU. */
 void vm_memory_changed(struct vm *vm);
 
-/* Asks that each vCPU prints where it stands, soon; the VM goes on. From any CPU. */
+/* Asks each vCPU to print its registers and what it does, soon; the VM goes on. From any CPU. */
 void vm_show(struct vm *vm);
 
 /* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
