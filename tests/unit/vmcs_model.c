@@ -213,6 +213,9 @@ static void begin_again(void)
     vmcs_set_host();
     fake_vmx_set(VMCS_EXIT_IDT_VECTORING, 0);
     fake_vmx_set(VMCS_EXIT_EVENT, 0);
+    /* An event that is injected without these is one that no CPU takes. */
+    vmwrite(VMCS_CTRL_ENTRY_EVENT_ERROR, UINT32_MAX);
+    vmwrite(VMCS_CTRL_ENTRY_EVENT_LENGTH, UINT32_MAX);
 }
 
 /* The state. */
@@ -748,11 +751,32 @@ static uint32_t choose_exit(void)
     return reason;
 }
 
-/* What the entry checks in software do not look at, as it stands in memory. */
-static bool tpr_threshold_is_wrong(void)
+/* What is right of the entry beside the entry checks: nothing is lost, and what waits has something
+ * that will end the guest's run for it. NULL: all. */
+static const char *find_loss(uint32_t reason)
 {
-    return !vcpu->assisted &&
-           field(VMCS_CTRL_TPR_THRESHOLD) > (vcpu->apic.page[VLAPIC_TPR / 4] >> 4 & 15);
+    const uint32_t windows = (uint32_t)field(VMCS_CTRL_PROC);
+    const uint32_t *page = vcpu->apic.page;
+    const bool injects = (field(VMCS_CTRL_ENTRY_EVENT) & EVENT_VALID) != 0;
+    if ((field(VMCS_EXIT_IDT_VECTORING) & EVENT_VALID) != 0 && !injects &&
+        reason != REASON_TASK_SWITCH) /* which has delivered it */
+        return "an event whose delivery was interrupted is lost";
+    if (vcpu->event.info != 0)
+        return "an event is left behind";
+    if (vcpu->nmis_pending != 0 && (windows & (PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW)) == 0)
+        return "an NMI waits, and no window is open";
+    if (vlapic_extint_pending(&vcpu->apic) && (windows & PROC_INTERRUPT_WINDOW) == 0)
+        return "an ExtINT waits, and no window is open";
+    const int irr = vlapic_highest_vector(page, VLAPIC_IRR);
+    if (vcpu->assisted)
+        return (field(VMCS_GUEST_INTERRUPT_STATUS) & 0xff) != (irr < 0 ? 0 : (uint64_t)irr)
+                   ? "RVI is not the highest vector requested"
+                   : NULL;
+    if (vlapic_pending(&vcpu->apic) >= 0 && (windows & PROC_INTERRUPT_WINDOW) == 0)
+        return "an interrupt waits, and no window is open";
+    if (field(VMCS_CTRL_TPR_THRESHOLD) > (page[VLAPIC_TPR / 4] >> 4 & 15))
+        return "TPR threshold above the virtual TPR"; /* refused, by what stands in memory */
+    return NULL;
 }
 
 enum model_outcome vmcs_model_run(const uint8_t *data, size_t size, uint64_t seed, const char **why)
@@ -777,8 +801,9 @@ enum model_outcome vmcs_model_run(const uint8_t *data, size_t size, uint64_t see
     inject_prepare(vcpu);
     if (fake_vmx_check(why) != 0)
         return MODEL_BROKEN;
-    if (tpr_threshold_is_wrong()) {
-        *why = "TPR threshold above the virtual TPR";
+    const char *loss = find_loss(reason);
+    if (loss != NULL) {
+        *why = loss;
         return MODEL_BROKEN;
     }
     return (field(VMCS_CTRL_ENTRY_EVENT) & EVENT_VALID) != 0 ? MODEL_INJECTS : MODEL_ENTERS;
