@@ -63,21 +63,21 @@ enum exit_action exit_memory_access(struct linear *linear, const struct memory_a
     return note(linear->vcpu, "memory_access");
 }
 
-enum exit_action exit_memory_fetch(struct vcpu *vcpu, uint64_t address)
+enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)
 {
-    fake_exits.address = address;
+    fake_exits.address = address.v;
     return note(vcpu, "memory_fetch");
 }
 
-void exit_memory_delivery(struct vcpu *vcpu, uint64_t address)
+void exit_memory_delivery(struct vcpu *vcpu, gpa_t address)
 {
-    fake_exits.address = address;
+    fake_exits.address = address.v;
     (void)note(vcpu, "memory_delivery");
 }
 
-enum exit_action exit_memory_walk(struct vcpu *vcpu, uint64_t address)
+enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address)
 {
-    fake_exits.address = address;
+    fake_exits.address = address.v;
     return note(vcpu, "memory_walk");
 }
 
@@ -88,9 +88,9 @@ enum exit_action exit_string_io(struct linear *linear, const struct string_acces
     return note(linear->vcpu, "string_io");
 }
 
-enum exit_action step_begin(struct vcpu *vcpu, uint64_t address)
+enum exit_action step_begin(struct vcpu *vcpu, gpa_t address)
 {
-    fake_exits.address = address;
+    fake_exits.address = address.v;
     return note(vcpu, "step_begin");
 }
 

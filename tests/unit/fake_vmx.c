@@ -2,7 +2,7 @@
 /* VT-x without VT-x. */
 #include "tests/unit/fake_vmx.h"
 
-#include "arch/msr.h"
+#include "arch/x86.h"
 #include "vmx/vmcs_check.h"
 #include "vmx/vmx.h"
 

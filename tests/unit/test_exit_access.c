@@ -261,7 +261,7 @@ static void violate(uint64_t address, uint64_t qualification)
 static void expect_access(uint64_t address, bool read, bool write)
 {
     assert_string_equal(fake_exits.last, "memory_access");
-    assert_int_equal(fake_exits.memory.address, address);
+    assert_int_equal(fake_exits.memory.address.v, address);
     assert_int_equal(fake_exits.memory.read, read);
     assert_int_equal(fake_exits.memory.write, write);
 }
@@ -283,7 +283,7 @@ static void test_device_memory(void **state)
     violate(DEVICE, READ | LINEAR | TRANSLATED);
     fixture.vm.vcpu_count = 1;
     assert_true(fake_exits.memory.has_linear);
-    assert_int_equal(fake_exits.memory.linear, 0x7fff0010);
+    assert_int_equal(fake_exits.memory.linear.v, 0x7fff0010);
 }
 
 static void test_fetch_and_walk(void **state)

@@ -18,7 +18,6 @@
 #include <cmocka.h>
 
 #define UNDEFINED_BIT (1u << 12)
-#define PENDING_BS    (1ull << 14)
 #define PIC_VECTOR    0x71
 
 #define INTERRUPT(vector) (EVENT_VALID | EVENT_INTERRUPT | (vector))
@@ -299,7 +298,7 @@ static void test_nmi_waits(void **state)
     assert_int_equal(enter(), 0);
     assert_int_equal(windows(), PROC_NMI_WINDOW);
     block(0);
-    vmwrite(VMCS_GUEST_PENDING_DEBUG, PENDING_BS);
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
     assert_int_equal(enter(), 0);
     assert_int_equal(windows(), PROC_NMI_WINDOW);
     vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
@@ -333,7 +332,7 @@ static void test_interrupt_window(void **state)
     assert_int_equal(enter(), 0);
     assert_int_equal(windows(), PROC_INTERRUPT_WINDOW);
     block(0);
-    vmwrite(VMCS_GUEST_PENDING_DEBUG, PENDING_BS);
+    vmwrite(VMCS_GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
     assert_int_equal(enter(), 0);
     assert_int_equal(windows(), PROC_INTERRUPT_WINDOW);
     vmwrite(VMCS_GUEST_PENDING_DEBUG, 0);
@@ -341,8 +340,8 @@ static void test_interrupt_window(void **state)
     block(BLOCKED_BY_NMI);                          /* an NMI's handler may have interrupts on */
     assert_int_equal(enter(), INTERRUPT(0x40));
     assert_int_equal(windows(), 0);
-    assert_int_equal(vlapic_highest_vector(apic()->page, VLAPIC_ISR), 0x40);
-    assert_int_equal(vlapic_highest_vector(apic()->page, VLAPIC_IRR), -1);
+    assert_int_equal(vlapic_highest_vector(apic()->page, APIC_ISR), 0x40);
+    assert_int_equal(vlapic_highest_vector(apic()->page, APIC_IRR), -1);
 }
 
 static void test_highest_interrupt_first(void **state)
@@ -400,7 +399,7 @@ static void test_extint_first(void **state)
 static void test_tpr_threshold(void **state)
 {
     (void)state;
-    uint32_t *tpr = &apic()->page[VLAPIC_TPR / 4];
+    uint32_t *tpr = &apic()->page[APIC_TPR / 4];
     post(0x53, false);
     *tpr = 0x50;
     assert_int_equal(enter(), 0);
@@ -440,12 +439,12 @@ static void test_virtual_interrupts(void **state)
     assert_int_equal(windows(), 0);
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x65);
     /* The CPU delivers it: IRR to ISR, in the page. */
-    apic()->page[(VLAPIC_IRR + 0x30) / 4] = 0;
-    apic()->page[(VLAPIC_ISR + 0x30) / 4] = 1u << 5;
+    apic()->page[(APIC_IRR + 0x30) / 4] = 0;
+    apic()->page[(APIC_ISR + 0x30) / 4] = 1u << 5;
     assert_int_equal(enter(), 0);
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x6540);
-    apic()->page[(VLAPIC_ISR + 0x30) / 4] = 0;
-    apic()->page[(VLAPIC_IRR + 0x20) / 4] = 0;
+    apic()->page[(APIC_ISR + 0x30) / 4] = 0;
+    apic()->page[(APIC_IRR + 0x20) / 4] = 0;
     assert_int_equal(enter(), 0);
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0);
 }

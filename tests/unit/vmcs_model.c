@@ -23,12 +23,8 @@ enum { PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PD32 = 0x7000, GDT = 0x8000, C
 #define IOAPIC  0xfec00000ull
 #define NOTHING 0xd0000000ull
 
-#define RFLAGS_VM     (1ull << 17)
-#define RFLAGS_ANY    0x3d7ed5ull /* what may be 1, without IF, VM and TF */
-#define DEBUGCTL_BTF  2ull
-#define PENDING_BS    (1ull << 14)
+#define RFLAGS_ANY    0x3d7cd5ull /* what may be 1, without IF, VM and TF */
 #define PENDING_MATCH 0x1001ull
-#define SEGMENT_G     (1u << 15)
 #define UNDEFINED_BIT (1u << 12)
 #define ERROR_VECTORS 0x227d00u /* exceptions that have an error code */
 
@@ -107,15 +103,15 @@ static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
     }
 }
 
-static uint64_t read_mmio(void *dev, uint64_t gpa, unsigned bytes)
+static uint64_t read_mmio(void *dev, gpa_t at, unsigned bytes)
 {
-    (void)dev, (void)gpa;
+    (void)dev, (void)at;
     return any() >> (64 - 8 * bytes);
 }
 
-static void write_mmio(void *dev, uint64_t gpa, unsigned bytes, uint64_t value)
+static void write_mmio(void *dev, gpa_t at, unsigned bytes, uint64_t value)
 {
-    (void)dev, (void)gpa, (void)bytes, (void)value;
+    (void)dev, (void)at, (void)bytes, (void)value;
 }
 
 static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
@@ -152,9 +148,10 @@ static void demand(bool holds)
 
 void vmcs_model_start(bool assisted)
 {
-    const struct mmio_range mmio = {MMIO, MMIO + PAGE_SIZE - 1, NULL, read_mmio, write_mmio, NULL};
-    const struct mmio_range ioapic = {IOAPIC, IOAPIC + PAGE_SIZE - 1, NULL, read_mmio, write_mmio,
-                                      NULL};
+    const struct mmio_range mmio = {
+        gpa(MMIO), gpa(MMIO + PAGE_SIZE - 1), NULL, read_mmio, write_mmio, NULL};
+    const struct mmio_range ioapic = {
+        gpa(IOAPIC), gpa(IOAPIC + PAGE_SIZE - 1), NULL, read_mmio, write_mmio, NULL};
     const struct port_range ports = {0x10, 0xff0, 4, NULL, read_port, NULL};
     const struct cpuid_facts facts = {1, 2000000000, true, true, true, false};
     fake_vmx_reset();
@@ -201,7 +198,7 @@ static void begin_again(void)
     vcpu->apic.lint0 = false;
     vcpu->event = (struct event){0};
     vcpu->nmis_pending = 0;
-    vcpu->activity = VCPU_RUNS;
+    vcpu->activity = ACTIVITY_ACTIVE;
     vcpu->requests = 0;
     vcpu->tsc_offset = vcpu->tsc_adjust = 0;
     vcpu->xcr0 = 1;
@@ -250,20 +247,20 @@ static struct boot_segment real_segment(bool code)
 {
     const uint16_t selector = (uint16_t)any();
     const bool big = once_in(4); /* left from protected mode */
-    return segment(
-        selector, (code && below(2) != 0 ? SEGMENT_CODE16 : SEGMENT_DATA16) | (big ? SEGMENT_G : 0),
-        big ? 0xffffffff : 0xffff, (uint64_t)selector << 4);
+    return segment(selector,
+                   (code && below(2) != 0 ? SEGMENT_CODE16 : SEGMENT_DATA16) | (big ? ACCESS_G : 0),
+                   big ? 0xffffffff : 0xffff, (uint64_t)selector << 4);
 }
 
 static struct boot_segment code_segment(void)
 {
-    uint32_t access = SEGMENT_G | 0x99 | (below(2) != 0 ? 2 : 0) | cpl << 5;
+    uint32_t access = ACCESS_G | 0x99 | (below(2) != 0 ? 2 : 0) | cpl << 5;
     if (cpl != 0 && once_in(4)) /* conforming */
         access = (access & ~0x60u) | 4 | below(cpl + 1) << 5;
     if (mode == LONG)
-        access |= ACCESS_LONG;
+        access |= ACCESS_L;
     else if (below(2) != 0)
-        access |= ACCESS_BIG;
+        access |= ACCESS_DB;
     return segment((uint16_t)(8 | cpl), access, 0xffffffff,
                    mode == LONG || below(4) != 0 ? 0 : (uint32_t)any() & ~0xfu);
 }
@@ -302,7 +299,7 @@ static void choose_segments(struct boot_state *s)
                                             : data_segment(i);
     }
     if (mode == REAL)
-        s->ss.access = (s->ss.access & SEGMENT_G) | SEGMENT_DATA16;
+        s->ss.access = (s->ss.access & ACCESS_G) | SEGMENT_DATA16;
     const bool long_tss = mode >= COMPATIBILITY;
     s->ldtr = segment(0, once_in(2) ? SEGMENT_UNUSABLE : SEGMENT_LDT, 0xffff, in_ram());
     s->tr = segment(0x28, long_tss || once_in(2) ? 0x8b : 0x83, once_in(2) ? 0x67 : 0xfff,
@@ -341,7 +338,7 @@ static void choose_control(struct boot_state *s)
 /* Behind STI, MOV SS and single steps. */
 static void choose_events(struct boot_state *s)
 {
-    s->rflags = 2 | (any() & RFLAGS_ANY & ~RFLAGS_VM) | (below(2) != 0 ? RFLAGS_IF : 0);
+    s->rflags = 2 | (any() & RFLAGS_ANY) | (below(2) != 0 ? RFLAGS_IF : 0);
     s->rflags |= mode == VIRTUAL_8086 ? RFLAGS_VM : 0;
     s->rflags |= once_in(4) ? RFLAGS_TF : 0;
     s->debugctl = once_in(6) ? DEBUGCTL_BTF : 0;
@@ -355,9 +352,9 @@ static void choose_events(struct boot_state *s)
     const bool steps = (s->rflags & RFLAGS_TF) != 0 && s->debugctl == 0;
     s->pending_debug = once_in(6) ? PENDING_MATCH : 0;
     if (steps && (shadowed || once_in(4)))
-        s->pending_debug |= PENDING_BS;
-    s->dr6 = STATE_DR6_RESET;
-    s->dr7 = STATE_DR7_RESET | (once_in(3) ? any() & 0xffff23ff : 0);
+        s->pending_debug |= PENDING_DEBUG_BS;
+    s->dr6 = DR6_RESET;
+    s->dr7 = DR7_RESET | (once_in(3) ? any() & 0xffff23ff : 0);
     for (unsigned i = 0; i < 4; i++)
         s->dr[i] = once_in(2) ? in_ram() : canonical();
 }
@@ -406,7 +403,7 @@ static void choose_interrupts(void)
     }
     apic->extint = once_in(8);
     vcpu->nmis_pending = (uint8_t)(once_in(4) ? 1 + below(2) : 0);
-    apic->page[VLAPIC_TPR / 4] = once_in(2) ? below(256) : 0;
+    apic->page[APIC_TPR / 4] = once_in(2) ? below(256) : 0;
 }
 
 /* The exit. */
@@ -702,7 +699,7 @@ static uint32_t make_apic_access(void)
 static uint32_t make_apic_exit(void)
 {
     if (!vcpu->assisted) {
-        vcpu->apic.page[VLAPIC_TPR / 4] = below(256);
+        vcpu->apic.page[APIC_TPR / 4] = below(256);
         return REASON_TPR_BELOW_THRESHOLD;
     }
     const bool write = once_in(2);
@@ -767,14 +764,14 @@ static const char *find_loss(uint32_t reason)
         return "an NMI waits, and no window is open";
     if (vlapic_extint_pending(&vcpu->apic) && (windows & PROC_INTERRUPT_WINDOW) == 0)
         return "an ExtINT waits, and no window is open";
-    const int irr = vlapic_highest_vector(page, VLAPIC_IRR);
+    const int irr = vlapic_highest_vector(page, APIC_IRR);
     if (vcpu->assisted)
         return (field(VMCS_GUEST_INTERRUPT_STATUS) & 0xff) != (irr < 0 ? 0 : (uint64_t)irr)
                    ? "RVI is not the highest vector requested"
                    : NULL;
     if (vlapic_pending(&vcpu->apic) >= 0 && (windows & PROC_INTERRUPT_WINDOW) == 0)
         return "an interrupt waits, and no window is open";
-    if (field(VMCS_CTRL_TPR_THRESHOLD) > (page[VLAPIC_TPR / 4] >> 4 & 15))
+    if (field(VMCS_CTRL_TPR_THRESHOLD) > (page[APIC_TPR / 4] >> 4 & 15))
         return "TPR threshold above the virtual TPR"; /* refused, by what stands in memory */
     return NULL;
 }
@@ -796,7 +793,7 @@ enum model_outcome vmcs_model_run(const uint8_t *data, size_t size, uint64_t see
     exit_dispatch(vcpu, reason);
     if (vm->end != VM_RUNS)
         return MODEL_ENDED;
-    vcpu->activity = VCPU_RUNS; /* whatever it waits for has come */
+    vcpu->activity = ACTIVITY_ACTIVE; /* whatever it waits for has come */
     fake_vmx_set(VMCS_CTRL_ENTRY_EVENT, 0);
     inject_prepare(vcpu);
     if (fake_vmx_check(why) != 0)

@@ -54,10 +54,8 @@ static void make_vm(struct vm *vm)
 {
     vm->name = "test";
     vm->engine = &vmx_engine;
-    vm->seat_count = 1;
-    vm->seat[0].cpu = &fake_vmx.cpu;
-    vm->seat[0].vcpu_count = 1;
-    vm->seat[0].timers = (struct timers){.read = read_clock, .hz = 2000000000, .next = TIMER_NEVER};
+    vm->timers = (struct timers){.read = read_clock, .hz = 2000000000, .next = TIMER_NEVER};
+    vm->alarm_armed = TIMER_NEVER;
     vm->memory_bytes = FIXTURE_RAM;
     vm->cr4_allowed = fake_vmx.caps.cr4_fixed1 & ~(CR4_VMXE | CR4_SMXE);
     demand(vmx_vm_create(vm) == OK, "no VM");
@@ -73,8 +71,7 @@ static void make_vcpu(struct vmx_vcpu *v, struct vm *vm)
     struct vcpu *vcpu = &v->vcpu;
     vcpu->vm = vm;
     vcpu->engine = vm->engine;
-    vcpu->seat = &vm->seat[0];
-    vcpu->timers = &vm->seat[0].timers;
+    vcpu->timers = vm->timers;
     vcpu->phys_bits = 39;
     vcpu->assisted = vmx_has_apicv();
     vcpu->halted_open = true;
@@ -175,6 +172,11 @@ void vmx_report_failed_entry(struct vcpu *vcpu, unsigned failed)
     (void)failed;
     fixture.failed_entries++;
     vm_end_request(vcpu->vm, VM_CRASH, 0, "failed entry");
+}
+
+void vm_arm_alarm(struct vm *vm)
+{
+    vm->alarm_armed = vm->timers.next;
 }
 
 void vm_lock_shared(struct vm *vm)
