@@ -7,13 +7,13 @@
 static uint8_t boot_ist[CPU_IST_COUNT][CPU_IST_STACK_BYTES] __attribute__((aligned(16)));
 extern uint8_t boot_stack_top[]; /* entry.asm */
 
-struct cpu boot_cpu = {.self = &boot_cpu,
-                       .online = true,
-                       .memory = {&boot_cpu,
-                                  (uint64_t)(uintptr_t)boot_stack_top,
-                                  {(uint64_t)(uintptr_t)boot_ist[1],
-                                   (uint64_t)(uintptr_t)boot_ist[2],
-                                   (uint64_t)(uintptr_t)boot_ist[3]}}};
+struct cpu boot_cpu = {
+    .self = &boot_cpu,
+    .online = true,
+    .memory = {&boot_cpu,
+               (uint64_t)(uintptr_t)boot_stack_top,
+               {(uint64_t)(uintptr_t)boot_ist[1], (uint64_t)(uintptr_t)boot_ist[2],
+                (uint64_t)(uintptr_t)boot_ist[3]}}};
 
 static struct cpu *cpu_table[CPU_MAX] = {&boot_cpu};
 

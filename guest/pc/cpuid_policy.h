@@ -2,8 +2,8 @@
 /* Which of the host's CPUID facts a guest may see, and which are our own. */
 #pragma once
 
-#include "arch/x86.h"
 #include "arch/status.h"
+#include "arch/x86.h"
 #include "guest/cpu/cpuid_table.h"
 
 /* cpu_cpuid(), or a test's record of it. */

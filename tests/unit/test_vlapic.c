@@ -99,8 +99,9 @@ static bool has_bit(unsigned offset, unsigned vector)
 static void go_to(uint64_t now)
 {
     clock_now = now;
-    if (timers->next <= now)
-        timers_run(timers, now);
+    for (uint32_t i = 0; i < vm.vcpu_count; i++)
+        if (vcpu[i].timers.next <= now)
+            timers_run(&vcpu[i].timers, now);
 }
 
 /* Takes the pending interrupt, which must be this one, and ends it. */
@@ -173,7 +174,7 @@ static void test_init_refuses(void **state)
     (void)state;
     static struct vcpu other;
     vlapic_destroy(&other.apic); /* never made: harmless */
-    other = (struct vcpu){.vm = &vm, .timers = timers, .phys_bits = 64};
+    other = (struct vcpu){.vm = &vm, .phys_bits = 64};
     assert_int_equal(vlapic_init(&other.apic, NULL, NULL), ERR_BAD_INPUT);
     other.phys_bits = 31;
     assert_int_equal(vlapic_init(&other.apic, NULL, NULL), ERR_BAD_INPUT);

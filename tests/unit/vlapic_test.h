@@ -22,10 +22,11 @@ uint64_t read_clock(void);
 uint64_t physmap_base;
 static struct vm vm;
 static struct vcpu vcpu[CPUS + 1];
-static struct timers *const timers = &vm.seat[0].timers;
+static struct timers *const timers __attribute__((unused)) = &vcpu[0].timers;
 static unsigned silents[CPUS + 1], changes[CPUS + 1], nmis[CPUS + 1], inits[CPUS + 1];
 static unsigned sipi[CPUS + 1];
 static unsigned pages_left, pages_out;
+static uint64_t clock_hz;
 
 enum status page_alloc(uint64_t pages, uint64_t align_pages, hpa_t *out)
 {
@@ -82,15 +83,19 @@ static void start_vm(uint64_t hz)
     memset(sipi, 0, sizeof(sipi));
     memset(nmis, 0, sizeof(nmis));
     pages_left = 2 * (CPUS + 1);
-    vm.seat_count = 1;
-    *timers = (struct timers){.read = read_clock, .hz = hz, .next = TIMER_NEVER};
-    vm.cpuid.entry[0].eax = 39; /* of every leaf: MAXPHYADDR is all that is asked for */
+    clock_hz = hz;
 }
 
 static void add_apic(unsigned index, uint32_t id, unsigned (*pic_acknowledge)(void *pic), void *pic)
 {
-    vcpu_place(&vcpu[index], &vm, index);
-    vcpu[index].apic_id = id;
+    struct vcpu *v = &vcpu[index];
+    v->vm = &vm;
+    v->index = index;
+    v->apic_id = id;
+    v->phys_bits = 39;
+    v->timers = (struct timers){.read = read_clock, .hz = clock_hz, .next = TIMER_NEVER};
+    vm.vcpu[index] = v;
+    vm.vcpu_count++;
     assert_int_equal(vlapic_init(APIC(index), pic_acknowledge, pic), OK);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Works for one second of its time-stamp counter and tells how much it has done: beside others that
- * do the same on one CPU, its share. The second begins where the counter has a round number, so that
- * it is the same one for all, whose counters agree. */
+ * do the same on one CPU, its share. The second begins where the counter has a round number, so
+ * that it is the same one for all, whose counters agree. */
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Sleeps in HLT and is woken by its timer 1,000 times a second, for one second; tells how many of the
- * wake-ups came within 200 microseconds, and the latest. Beside others that work without a pause on
- * the same CPU, that is how soon it gets to run. */
+/* Sleeps in HLT and is woken by its timer 1,000 times a second, for one second; tells how many of
+ * the wake-ups came within 200 microseconds, and the latest. Beside others that work without a
+ * pause on the same CPU, that is how soon it gets to run. */
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/irq.h"
