@@ -83,10 +83,11 @@ void vmx_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /* Before the next entry, where something has been asked for or is due. False: return. */
-static bool prepare(struct vcpu *vcpu)
+static bool __attribute__((noinline)) prepare(struct vcpu *vcpu)
 {
-    if (!vcpu_prepare(vcpu))
-        return false;
+    const enum vcpu_prepared prepared = vcpu_prepare(vcpu);
+    if (prepared != PREPARED_LOOK)
+        return prepared == PREPARED_ENTER;
     if (vcpu->memory_seen != vcpu->vm->memory_changes)
         drop_cached_ept(vcpu);
     inject_prepare(vcpu);

@@ -537,7 +537,8 @@ uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline)
     struct run_queue *q = lock_home(alarm->vcpu);
     const uint64_t next = q->next_alarm;
     set_alarm(q, alarm, deadline > q->fire_until ? deadline : q->fire_until + 1);
-    const bool sooner = q->next_alarm < next;
+    /* A CPU that fires alarms looks at the next one by itself, behind that. */
+    const bool sooner = q->next_alarm < next && q->fire_until == 0;
     spinlock_unlock(&q->lock);
     return sooner ? q->index : RUN_NO_CPU;
 }
@@ -559,7 +560,8 @@ uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
         alarm->firing = false;
     }
     queue->fire_until = 0;
-    const uint32_t cpu = queue->running != NULL ? offer(queue, now) : RUN_NO_CPU;
+    const bool offers = queue->running != NULL && queue->offered != 0;
+    const uint32_t cpu = offers ? offer(queue, now) : RUN_NO_CPU;
     spinlock_unlock(&queue->lock);
     return cpu;
 }

@@ -50,18 +50,15 @@ void sched_stop(void)
             smp_wake(cpu_by_index(i));
 }
 
-static void fire_alarms(struct run_queue *queue, uint64_t now)
+void sched_fire_alarms(struct run_queue *queue, uint64_t now)
 {
-    if (now >= __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED))
-        sched_interrupt(run_queue_fire(queue, now));
+    sched_interrupt(run_queue_fire(queue, now));
 }
 
 bool sched_look_at_queue(struct vcpu *vcpu)
 {
     struct run_queue *queue = own_queue();
-    const uint64_t now = cpu_rdtsc();
-    fire_alarms(queue, now);
-    if (run_queue_turn_is_over(queue, now))
+    if (run_queue_turn_is_over(queue, cpu_rdtsc()))
         return true;
     const uint64_t next = run_queue_next_alarm(queue);
     if (next != vcpu->host_timer.deadline)
@@ -106,6 +103,7 @@ uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps)
     const uint64_t now = cpu_rdtsc();
     run_queue_awake(queue, now);
     vcpu_run_timer(vcpu, now);
+    sched_run_alarms(vcpu, now);
     vcpu->tsc_idle += now - before;
     return now - before;
 }
@@ -198,7 +196,8 @@ void sched_run(void)
         uint32_t interrupt;
         if (loaded != NULL && loaded->run.state != VCPU_RUNNING)
             vcpu_run_timer(loaded, now);
-        fire_alarms(queue, now);
+        if (now >= __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED))
+            sched_fire_alarms(queue, now);
         struct run_vcpu *next = run_queue_next(queue, now, yields, &interrupt);
         sched_interrupt(interrupt);
         yields = false;

@@ -27,9 +27,17 @@ uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps);
  * it is to look again. */
 bool sched_block(struct vcpu *vcpu);
 
-/* Whether the turn of this CPU's vCPU is over; else its host_timer is set to when it may be. Runs
- * the CPU's alarms that are due. Where the queue's next event is what the timer is set to, neither
- * can be so: a timer that has fired is not set. */
+/* Fires the alarms that are due on the CPU of a loaded vCPU. */
+void sched_fire_alarms(struct run_queue *queue, uint64_t now);
+static inline void sched_run_alarms(const struct vcpu *vcpu, uint64_t now)
+{
+    if (now >= __atomic_load_n(&vcpu->run.home->next_alarm, __ATOMIC_RELAXED))
+        sched_fire_alarms(vcpu->run.home, now);
+}
+
+/* Whether the turn of this CPU's vCPU is over; else its host_timer is set to when it may be, or an
+ * alarm is due. Where the queue's next event is what the timer is set to, neither can be so: a
+ * timer that has fired is not set. */
 bool sched_look_at_queue(struct vcpu *vcpu);
 static inline bool sched_turn_is_over(struct vcpu *vcpu)
 {

@@ -26,10 +26,11 @@ static void alarm_fired(void *dev, uint64_t now)
         sched_interrupt(run_alarm_arm(&vcpu->alarm, vcpu->timers.next));
 }
 
+/* That it has come is all: vcpu_prepare() looks at the run queue. */
 static void host_timer_fired(void *dev, uint64_t now)
 {
+    (void)dev;
     (void)now;
-    ((struct vcpu *)dev)->attention = true; /* vcpu_prepare() looks at the run queue */
 }
 
 static bool allows(const struct vm *vm, uint32_t cpu)
@@ -193,21 +194,26 @@ static bool wait(struct vcpu *vcpu)
     return vcpu->activity == ACTIVITY_ACTIVE;
 }
 
-bool vcpu_prepare(struct vcpu *vcpu)
+enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu)
 {
-    vcpu_run_timer(vcpu, cpu_rdtsc());
+    const uint64_t now = cpu_rdtsc();
+    if (now >= vcpu->timers.next) { /* the host's timer stands for alarms */
+        vcpu_run_timer(vcpu, now);
+        sched_run_alarms(vcpu, now);
+    }
     if (!vcpu->attention)
-        return true;
-    look(vcpu);
+        return sched_turn_is_over(vcpu) ? PREPARED_LEAVE : PREPARED_ENTER;
+    look(vcpu); /* behind the timers, which may ask for something */
     if (vm_has_ended(vcpu->vm))
-        return false;
+        return PREPARED_LEAVE;
     if (vcpu->requests != 0) {
         vcpu_show_if_asked(vcpu);
         vcpu_take_requests(vcpu);
     }
     if (vcpu->activity != ACTIVITY_ACTIVE && !wait(vcpu))
-        return false;
-    return !vcpu->yields && !vm_has_ended(vcpu->vm) && !sched_turn_is_over(vcpu);
+        return PREPARED_LEAVE;
+    return vcpu->yields || vm_has_ended(vcpu->vm) || sched_turn_is_over(vcpu) ? PREPARED_LEAVE
+                                                                              : PREPARED_LOOK;
 }
 
 static void queue_exception(struct vcpu *vcpu, struct event exception)

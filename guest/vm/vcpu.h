@@ -163,9 +163,13 @@ static inline struct vcpu *vcpu_of_run(struct run_vcpu *run)
 }
 
 /* For the engine, before an entry: runs timers that are due, does what has been asked for, waits
- * while it halts. False: the engine is to return, for the turn is over, the vCPU is blocked, or the
- * VM has ended. The vCPU is loaded; not with the VM's lock held. */
-bool vcpu_prepare(struct vcpu *vcpu);
+ * while it halts. The vCPU is loaded; not with the VM's lock held. */
+enum vcpu_prepared {
+    PREPARED_LEAVE, /* the engine is to return: the turn is over, the vCPU blocked, the VM ended */
+    PREPARED_ENTER, /* nothing has changed that the guest would see */
+    PREPARED_LOOK,  /* before it enters, the engine looks at interrupts, events and mappings */
+};
+enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu);
 
 /* Whether there is something to do for it: it runs, or would wake. On its home CPU, loaded or not.
  */

@@ -122,7 +122,7 @@ static void put(struct vcpu *vcpu)
 static void run(struct vcpu *vcpu)
 {
     struct fake_vcpu *fake = fake_vcpu(vcpu);
-    while (!vcpu->attention || vcpu_prepare(vcpu)) {
+    while (!vcpu->attention || vcpu_prepare(vcpu) != PREPARED_LEAVE) {
         fake->entries++;
         fake->injected = vcpu->event;
         vcpu->event = (struct event){0};
