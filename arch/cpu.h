@@ -23,7 +23,8 @@ static inline struct cpuid_regs cpu_cpuid(uint32_t leaf, uint32_t subleaf)
 }
 
 #if __STDC_HOSTED__
-/* Privileged instructions of what unit tests run: a test plays the CPU. */
+/* Privileged instructions of what unit tests run, and the clock: a test plays the CPU. */
+uint64_t cpu_rdtsc(void);
 uint64_t cpu_rdmsr(uint32_t msr);
 void cpu_wrmsr(uint32_t msr, uint64_t value);
 uint64_t cpu_read_cr0(void);
@@ -38,6 +39,13 @@ struct table_register cpu_sidt(void);
 void cpu_read_debug(uint64_t dr[4], uint64_t *dr6);
 void cpu_write_debug(const uint64_t dr[4], uint64_t dr6);
 #else
+static inline uint64_t cpu_rdtsc(void)
+{
+    uint64_t low, high; /* RDTSC clears the upper halves */
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return high << 32 | low;
+}
+
 static inline uint64_t cpu_rdmsr(uint32_t msr)
 {
     uint32_t low, high;
@@ -138,13 +146,6 @@ bool cpu_wrmsr_safe(uint32_t msr, uint64_t value);
 
 /* Reads 8 bytes at any linear address; false where that raises #PF or #GP. */
 bool cpu_read_safe(uint64_t address, uint64_t *value);
-
-static inline uint64_t cpu_rdtsc(void)
-{
-    uint64_t low, high; /* RDTSC clears the upper halves */
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return high << 32 | low;
-}
 
 static inline void cpu_write_cr0(uint64_t v)
 {

@@ -2,14 +2,16 @@
 // link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
-// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c vmx/ept.c mm/page_alloc.c
+// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
 // link: drivers/bus/bus.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
 // link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
 // link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
 // link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
-// link: arch/format.c
+// link: arch/format.c guest/vm/vcpu.c guest/vm/vcpu_msr.c guest/vm/vcpu_signal.c guest/vm/sched.c
+// link: guest/vm/runqueue.c guest/vm/run_share.c guest/cpu/control.c guest/cpu/event.c
+// link: tests/unit/fake_engine.c tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
 #include "arch/log.h"
@@ -18,6 +20,7 @@
 #include "guest/pc/pc.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,56 +49,6 @@ _Noreturn void panic(const char *format, ...)
     abort();
 }
 
-void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why)
-{
-    (void)vm;
-    (void)end;
-    (void)code;
-    (void)why;
-}
-
-void vm_memory_changed(struct vm *vm)
-{
-    vm->memory_changes++;
-}
-
-void vcpu_interrupts_changed(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-void vcpu_posted(struct vcpu *vcpu, bool silent)
-{
-    (void)vcpu;
-    (void)silent;
-}
-
-void vcpu_request_nmi(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-void vcpu_request_init(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
-{
-    (void)vcpu;
-    (void)vector;
-}
-
-void vm_hold(struct vm *vm)
-{
-    vm->holds = true;
-}
-
-void vm_release(struct vm *vm)
-{
-    vm->holds = false;
-}
-
 static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
 {
     (void)subleaf;
@@ -104,11 +57,6 @@ static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
     if (leaf == 0x80000008u)
         return (struct cpuid_regs){0x3027, 0, 0, 0};
     return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
-}
-
-static uint64_t read_clock(void)
-{
-    return 0;
 }
 
 static void console_out(void *ctx, uint8_t byte)
@@ -160,8 +108,14 @@ static void step(struct pc *pc, const uint8_t *data, uint64_t rom_bytes)
 /* The first byte is the image's size, the second how many steps stand at the end. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct pc_host host = {
-        .cpuid = host_cpuid, .read_tsc = read_clock, .tsc_hz = 100000000, .engine = &fake_engine};
+    static struct run_queue queue;
+    static struct run_queues queues;
+    static const struct pc_host host = {.cpuid = host_cpuid,
+                                        .read_tsc = cpu_rdtsc,
+                                        .tsc_hz = 100000000,
+                                        .engine = &fake_engine,
+                                        .queues = &queues,
+                                        .cpus.bits = {1}};
     static const struct pc_console console = {
         .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
     static uint8_t *arena, *rom;
@@ -173,16 +127,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
     const uint64_t rom_bytes = (1u + (data[0] & 3u)) * ROM_UNIT;
-    struct vm_config config = {.name = "fuzz", .memory_mib = 16, .vcpus = 1};
+    struct vm_config config = {
+        .name = "fuzz", .memory_mib = 16, .vcpus = 1, .cpus = {1}, .weight = 100};
     struct pc *pc = NULL;
     memset(rom, 0xff, ROM_MAX);
     memcpy(rom, data + 2, size - 2 < rom_bytes ? size - 2 : rom_bytes);
     config.firmware =
         (struct loaded_file){.path = "f", .base = (uint64_t)(uintptr_t)rom, .size = rom_bytes};
     logged = false;
+    fake_host_reset(0);
+    run_queues_init(&queues, &queue, 1, host.tsc_hz);
     if (page_alloc_init(&range, 1) != OK)
         abort();
-    const enum status s = pc_create(&config, 0, 1, &host, &console, &pc);
+    const enum status s = pc_create(&config, 0, &host, &console, &pc);
     if (s != OK ? !logged : pc->boot.cs.base + pc->boot.rip != LAYOUT_4GIB - 16)
         abort();
     for (size_t i = 0; s == OK && i < data[1] && (i + 1) * 4 + 2 <= size; i++)

@@ -49,6 +49,7 @@ void fake_vmx_reset(void)
     fake_vmx.efer = 0xd01;
     fake_vmx.dr6 = 0xffff0ff0;
     fake_vmx.on = true;
+    fake_vmx.tsc = 1000000;
     for (unsigned i = 0; i < VMCS_COUNT; i++)
         vmcs[i].region = 0;
     current = NULL;
@@ -247,6 +248,11 @@ bool invvpid(enum invalidate_type type, uint16_t vpid)
 struct cpu *cpu_self(void)
 {
     return &fake_vmx.cpu;
+}
+
+uint64_t cpu_rdtsc(void)
+{
+    return fake_vmx.tsc;
 }
 
 uint64_t cpu_rdmsr(uint32_t msr)

@@ -2,14 +2,16 @@
 // link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
-// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c vmx/ept.c mm/page_alloc.c
+// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
 // link: drivers/bus/bus.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
 // link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
 // link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
 // link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
-// link: arch/format.c
+// link: arch/format.c guest/vm/vcpu.c guest/vm/vcpu_msr.c guest/vm/vcpu_signal.c guest/vm/sched.c
+// link: guest/vm/runqueue.c guest/vm/run_share.c guest/cpu/control.c guest/cpu/event.c
+// link: tests/unit/fake_engine.c tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
 #include "arch/log.h"
@@ -18,6 +20,7 @@
 #include "guest/pc/pc.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_host.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,9 +42,6 @@ static char logged[512];
 static char console_text[64];
 static const char *typed;
 static bool reader_is_ready = true;
-static uint64_t now;
-static enum vm_end ended;
-static uint32_t end_code;
 
 void log_line(const char *format, ...)
 {
@@ -57,24 +57,6 @@ _Noreturn void panic(const char *format, ...)
     abort();
 }
 
-void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why)
-{
-    (void)vm;
-    (void)why;
-    ended = end;
-    end_code = code;
-}
-
-void vm_hold(struct vm *vm)
-{
-    vm->holds = true;
-}
-
-void vm_release(struct vm *vm)
-{
-    vm->holds = false;
-}
-
 static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
 {
     (void)subleaf;
@@ -83,11 +65,6 @@ static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
     if (leaf == 0x80000008u)
         return (struct cpuid_regs){0x3027, 0, 0, 0};
     return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
-}
-
-static uint64_t read_clock(void)
-{
-    return now;
 }
 
 static void console_out(void *ctx, uint8_t byte)
@@ -116,46 +93,30 @@ static uint64_t console_poll(void *ctx, uint64_t when)
     return when + 1000;
 }
 
-void vcpu_interrupts_changed(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-void vcpu_posted(struct vcpu *vcpu, bool silent)
-{
-    (void)vcpu;
-    (void)silent;
-}
-
-void vcpu_request_nmi(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-void vcpu_request_init(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
-{
-    (void)vcpu;
-    (void)vector;
-}
-
 static uint8_t program[512] = {0xf4, [510] = 0x55, 0xaa};
 static struct vm_config config;
+static struct run_queue queue;
+static struct run_queues queues;
 static struct pc_host host = {.cpuid = host_cpuid,
-                              .read_tsc = read_clock,
+                              .read_tsc = cpu_rdtsc,
                               .tsc_hz = 100000000,
                               .epoch = 1700000000,
                               .microcode = 7ull << 32,
-                              .engine = &fake_engine};
+                              .engine = &fake_engine,
+                              .queues = &queues,
+                              .cpus.bits = {1}};
 static const struct pc_console console = {
     .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
 static struct pc *pc;
 static uint8_t *arena;
 static uint64_t free_before;
+
+/* Its first vCPU is this CPU's, as in an exit. */
+static void make(void)
+{
+    assert_int_equal(pc_create(&config, 0, &host, &console, &pc), OK);
+    fake_host.cpu[0].vcpu = pc->vm.vcpu[0];
+}
 
 static int set_up(void **state)
 {
@@ -171,13 +132,16 @@ static int set_up(void **state)
                                 .load = 0x7c00,
                                 .entry = 0x7c00,
                                 .mode = 16,
-                                .cmdline = ""};
+                                .cmdline = "",
+                                .cpus = {1},
+                                .weight = 100};
     config.kernel = (struct loaded_file){
         .path = "k", .base = (uint64_t)(uintptr_t)program, .size = sizeof(program)};
     memset(console_text, 0, sizeof(console_text));
     typed = "";
-    ended = VM_RUNS;
-    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+    fake_host_reset(0);
+    run_queues_init(&queues, &queue, 1, host.tsc_hz);
+    make();
     return 0;
 }
 
@@ -230,10 +194,10 @@ static void test_console(void **state)
     out(0xe9, 'i');
     assert_string_equal(console_text, "hi");
     typed = "xy";
-    timers_run(&pc->vm.seat[0].timers, 5);
+    timers_run(&pc->vm.timers, 5);
     assert_int_equal(pc->console_timer.deadline, 1005);
     assert_int_equal(in(0x3f8), 'x');
-    timers_run(&pc->vm.seat[0].timers, 1005);
+    timers_run(&pc->vm.timers, 1005);
     assert_int_equal(in(0x3f8), 'y');
     assert_int_equal(in(0x3fd) & 1, 0);
 }
@@ -247,10 +211,13 @@ static void test_console_is_slow(void **state)
         reader_is_ready = false;
         out(port == 0 ? 0x3f8 : 0xe9, (uint8_t)('a' + port));
         assert_true(pc->vm.holds);
-        timers_run(&pc->vm.seat[0].timers, pc->console_timer.deadline);
+        assert_int_equal(pc->vm.vcpu[0]->activity, ACTIVITY_HELD);
+        assert_false(vcpu_is_wanted(pc->vm.vcpu[0]));
+        timers_run(&pc->vm.timers, pc->console_timer.deadline);
         assert_true(pc->vm.holds);
         reader_is_ready = true;
-        timers_run(&pc->vm.seat[0].timers, pc->console_timer.deadline);
+        timers_run(&pc->vm.timers, pc->console_timer.deadline);
+        assert_true(vcpu_is_wanted(pc->vm.vcpu[0]));
     }
     assert_false(pc->vm.holds);
     out(0x3f8, 'c');
@@ -258,19 +225,28 @@ static void test_console_is_slow(void **state)
     assert_string_equal(console_text, "abc");
 }
 
+/* What has asked for the VM's end, if anything did since the last call. */
+static enum vm_end take_end(void)
+{
+    const enum vm_end end = pc->vm.end;
+    pc->vm.end = VM_RUNS;
+    pc->vm.end_claimed = false;
+    return end;
+}
+
 static void test_ends(void **state)
 {
     (void)state;
     bus_port_write(&pc->vm.bus, 0xf4, 4, 3);
-    assert_int_equal(ended, VM_DEBUG_EXIT);
-    assert_int_equal(end_code, 3);
+    assert_int_equal(take_end(), VM_DEBUG_EXIT);
+    assert_int_equal(pc->vm.end_code, 3);
     out(0xcf9, 6);
-    assert_int_equal(ended, VM_RESET);
+    assert_int_equal(take_end(), VM_RESET);
     bus_port_write(&pc->vm.bus, 0x604, 2, VPM_SLP_TYP_S5 << 10 | 1u << 13);
-    assert_int_equal(ended, VM_POWEROFF);
-    ended = VM_RUNS;
+    assert_int_equal(take_end(), VM_POWEROFF);
     out(0x64, 0xfe);
-    assert_int_equal(ended, VM_RESET);
+    assert_int_equal(take_end(), VM_RESET);
+    assert_ptr_equal(pc->vm.end_vcpu, pc->vm.vcpu[0]);
 }
 
 /* Timer to 8259 to LINT0, as a kernel in PIC mode has it; and the same line at IO-APIC pin 2. */
@@ -287,29 +263,35 @@ static void test_wires(void **state)
     out(0x43, 0x34);
     out(0x40, 100);
     out(0x40, 0);
-    now += 100 * host.tsc_hz / 1000000;
-    timers_run(&pc->vm.seat[0].timers, now);
+    fake_host.now += 100 * host.tsc_hz / 1000000;
+    timers_run(&pc->vm.timers, fake_host.now);
     assert_true(vlapic_extint_pending(apic));
     assert_int_equal(vlapic_extint_acknowledge(apic), 0x30);
 
     bus_mmio_write(&pc->vm.bus, gpa(VIOAPIC_BASE), 4, 0x10 + 2 * 2);
     bus_mmio_write(&pc->vm.bus, gpa(VIOAPIC_BASE + 0x10), 4, 0x55);
     assert_int_equal(bus_mmio_read(&pc->vm.bus, gpa(VIOAPIC_BASE + 0x10), 4) & 0xff, 0x55);
-    now += host.tsc_hz;
-    timers_run(&pc->vm.seat[0].timers, now);
+    fake_host.now += host.tsc_hz;
+    timers_run(&pc->vm.timers, fake_host.now);
     assert_int_equal(vlapic_pending(apic), 0x55);
+}
+
+/* Those of a vCPU are its own in the table of its VM. */
+static void *owner(const struct msr_range *range)
+{
+    return range->dev != NULL ? range->dev : pc->vm.vcpu[0];
 }
 
 static bool rdmsr(uint32_t msr, uint64_t *value)
 {
     const struct msr_range *r = msr_table_find(&pc->vm.msrs, msr);
-    return r != NULL && r->read != NULL && r->read(r->dev, msr, value);
+    return r != NULL && r->read != NULL && r->read(owner(r), msr, value);
 }
 
 static bool wrmsr(uint32_t msr, uint64_t value)
 {
     const struct msr_range *r = msr_table_find(&pc->vm.msrs, msr);
-    return r != NULL && r->write != NULL && r->write(r->dev, msr, value);
+    return r != NULL && r->write != NULL && r->write(owner(r), msr, value);
 }
 
 static void test_msrs(void **state)
@@ -341,7 +323,11 @@ static void test_msrs(void **state)
     assert_false(wrmsr(0xce, v));
     assert_true(wrmsr(0x17a, 0));
     assert_false(wrmsr(0x17a, 4));
-    static const uint32_t closed[] = {0x3a, 0x48, 0x10a, 0x17b, 0x186, 0x1d9, 0x480, 0xc0010015};
+    assert_true(wrmsr(0x1d9, 2)); /* single-step on branches, and nothing else */
+    assert_false(wrmsr(0x1d9, 1));
+    assert_true(rdmsr(0x1d9, &v));
+    assert_int_equal(v, 2);
+    static const uint32_t closed[] = {0x3a, 0x48, 0x10a, 0x17b, 0x186, 0x1da, 0x480, 0xc0010015};
     for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++) {
         assert_false(rdmsr(closed[i], &v));
         assert_false(wrmsr(closed[i], 0));
@@ -359,7 +345,7 @@ static void test_disk(void **state)
         config.disk_count = 1;
         config.disk[0].base = (uint64_t)(uintptr_t)data;
         config.disk[0].size = sizeof(data);
-        assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+        make();
         assert_int_equal(pc->rtc.ram[0x12], 0xf0);
         assert_int_equal(in(0x1f7), 0x50);
         assert_int_equal(in(IDE_BASE + 2), 0);
@@ -400,7 +386,7 @@ static void test_cmos_disks(void **state)
         for (unsigned k = 0; k < 2; k++)
             config.disk[k] = (struct loaded_file){.base = (uint64_t)(uintptr_t)data,
                                                   .size = disks[i + k].sectors * 512};
-        assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+        make();
         const uint8_t *cmos = pc->rtc.ram;
         assert_int_equal(cmos[0x12], 0xff);
         assert_int_equal(cmos[0x19] << 8 | cmos[0x1a], 0x2f2f);
@@ -408,11 +394,6 @@ static void test_cmos_disks(void **state)
         assert_memory_equal(cmos + 0x24, disks[i + 1].geometry, 9);
         assert_int_equal(cmos[0x39], disks[i].translation | disks[i + 1].translation << 2);
     }
-}
-
-void vm_memory_changed(struct vm *vm)
-{
-    vm->memory_changes++;
 }
 
 #define ROM_BYTES 0x40000u
@@ -436,7 +417,7 @@ static int set_up_firmware(void **state)
     config.kernel = (struct loaded_file){.base = 0};
     config.firmware =
         (struct loaded_file){.path = "rom", .base = (uint64_t)(uintptr_t)rom, .size = ROM_BYTES};
-    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+    make();
     return 0;
 }
 
@@ -563,7 +544,7 @@ static void test_variables(void **state)
     poke(base + VARIABLES, 0);
     assert_int_equal(peek(base + VARIABLES), 2);
     pc_destroy(pc);
-    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK); /* a reset */
+    make(); /* a reset */
     assert_int_equal(peek(at), 0x5a);
     assert_int_equal(rom[0x1800], 0x5a);
 }
@@ -572,7 +553,7 @@ static void refuse(enum status expected, const char *text)
 {
     struct pc *other = NULL;
     const uint64_t free_bytes = page_alloc_free_bytes();
-    assert_int_equal(pc_create(&config, 1, 1, &host, &console, &other), expected);
+    assert_int_equal(pc_create(&config, 1, &host, &console, &other), expected);
     assert_non_null(strstr(logged, text));
     assert_int_equal(page_alloc_free_bytes(), free_bytes);
 }
@@ -639,7 +620,7 @@ static void test_boot_order(void **state)
     for (unsigned i = 0; i < 2; i++)
         config.disk[config.disk_count++] =
             (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = sizeof(data)};
-    assert_int_equal(pc_create(&config, 0, 1, &host, &console, &pc), OK);
+    make();
     for (uint32_t i = 0; i < pc->fwcfg.files; i++)
         if (strcmp(pc->fwcfg.directory.entry[i].name, name) == 0)
             for (uint32_t k = 0; k < pc->fwcfg.items; k++)

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* CPUs without CPUs. */
+#include "tests/unit/fake_host.h"
+
+#include "arch/lapic.h"
+#include "guest/vm/step.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fake_host fake_host;
+
+void fake_host_reset(uint64_t now)
+{
+    memset(&fake_host, 0, sizeof(fake_host));
+    fake_host.now = now;
+    for (uint32_t i = 0; i < FAKE_HOST_CPUS; i++) {
+        fake_host.cpu[i].self = &fake_host.cpu[i];
+        fake_host.cpu[i].index = fake_host.cpu[i].apic_id = i;
+    }
+}
+
+uint64_t cpu_rdtsc(void)
+{
+    return fake_host.now;
+}
+
+void cpu_xsetbv(uint32_t xcr, uint64_t value)
+{
+    (void)xcr;
+    fake_host.xcr0 = value;
+}
+
+struct cpu *cpu_self(void)
+{
+    return &fake_host.cpu[fake_host.self];
+}
+
+struct cpu *cpu_by_index(uint32_t index)
+{
+    return index < FAKE_HOST_CPUS ? &fake_host.cpu[index] : NULL;
+}
+
+uint32_t cpu_count(void)
+{
+    return FAKE_HOST_CPUS;
+}
+
+void smp_wake(const struct cpu *cpu)
+{
+    fake_host.wakes[cpu->index]++;
+    if (cpu->attention != NULL)
+        *cpu->attention = true;
+}
+
+void lapic_send(uint32_t apic_id, uint32_t message)
+{
+    (void)message;
+    fake_host.notifications++;
+    if (fake_host.cpu[apic_id].attention != NULL)
+        *fake_host.cpu[apic_id].attention = true;
+}
+
+void cpu_idle_until(uint64_t tsc_deadline)
+{
+    if (fake_host.idle != NULL) {
+        fake_host.idle(tsc_deadline);
+    } else if (tsc_deadline == UINT64_MAX) {
+        fputs("fake CPU: sleeps for ever\n", stderr);
+        abort();
+    } else if (tsc_deadline > fake_host.now) {
+        fake_host.now = tsc_deadline;
+    }
+}
+
+/* Nobody steps here. */
+void step_done(struct vcpu *vcpu)
+{
+    vcpu->step.count = 0;
+}
+
+void vcpu_dump(const char *vm, const struct boot_state *state)
+{
+    (void)vm;
+    (void)state;
+    fake_host.dumps++;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's CPUs for unit tests of what runs on them: a clock that the test moves, sleep that ends
+ * at its deadline, and interrupts that are only counted. */
+#pragma once
+
+#include "arch/cpu.h"
+#include "arch/percpu.h"
+
+#define FAKE_HOST_CPUS 2
+
+struct fake_host {
+    uint64_t now; /* cpu_rdtsc() */
+    struct cpu cpu[FAKE_HOST_CPUS];
+    uint32_t self;                  /* whose code runs: cpu_self() */
+    unsigned wakes[FAKE_HOST_CPUS]; /* by smp_wake() */
+    unsigned notifications;         /* by lapic_send() */
+    unsigned dumps;                 /* by vcpu_dump() */
+    uint64_t xcr0;
+    /* Instead of sleep until the deadline; NULL: the clock goes there, and ends the test if that is
+     * never. */
+    void (*idle)(uint64_t deadline);
+};
+
+extern struct fake_host fake_host;
+
+/* CPU 0 runs, nothing is loaded, and it is `now`. */
+void fake_host_reset(uint64_t now);
