@@ -156,6 +156,23 @@ static void set_apic_controls(struct vmx_vcpu *v)
     vmcs_set_apic_mode(v, false);
 }
 
+/* Which bits of CR0 and CR4 are the guest's own, what is loaded at an entry, and the fields of the
+ * guest-state area that are no part of an architectural state. */
+static void set_guest_rules(const struct vmx_vcpu *v)
+{
+    const struct vmx_caps *caps = vmx_caps();
+    /* Unrestricted guest: PE and PG need not be as the fixed-bit MSRs say. MCE stays on in the CPU:
+     * without it a machine check in the guest would shut the host down. */
+    vmwrite(VMCS_CTRL_CR0_MASK, CR0_HOST_OWNED);
+    vmwrite(VMCS_CTRL_CR4_MASK, ~v->vcpu.vm->cr4_allowed | CR4_MCE);
+    vmwrite(VMCS_CTRL_ENTRY,
+            control_demand(caps->entry, ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER));
+    vmwrite(VMCS_GUEST_ACTIVITY, 0);
+    vmwrite(VMCS_GUEST_LINK_POINTER, UINT64_MAX);
+    if (control_allowed(caps->pin, PIN_PREEMPTION_TIMER))
+        vmwrite(VMCS_GUEST_PREEMPTION_TIMER, UINT32_MAX);
+}
+
 void vmcs_set_controls(struct vmx_vcpu *v)
 {
     const struct vmx_caps *caps = vmx_caps();
@@ -186,16 +203,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
      */
     v->exceptions = 1u << VECTOR_DEBUG | 1u << VECTOR_ALIGNMENT_CHECK | 1u << VECTOR_MACHINE_CHECK;
     vmwrite(VMCS_CTRL_EXCEPTION_BITMAP, v->exceptions);
-    /* Unrestricted guest: PE and PG need not be as the fixed-bit MSRs say. MCE stays on in the CPU:
-     * without it a machine check in the guest would shut the host down. */
-    vmwrite(VMCS_CTRL_CR0_MASK, CR0_HOST_OWNED);
-    vmwrite(VMCS_CTRL_CR4_MASK, ~v->vcpu.vm->cr4_allowed | CR4_MCE);
-    vmwrite(VMCS_CTRL_ENTRY,
-            control_demand(caps->entry, ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER));
-    vmwrite(VMCS_GUEST_ACTIVITY, 0);
-    vmwrite(VMCS_GUEST_LINK_POINTER, UINT64_MAX);
-    if (control_allowed(caps->pin, PIN_PREEMPTION_TIMER))
-        vmwrite(VMCS_GUEST_PREEMPTION_TIMER, UINT32_MAX);
+    set_guest_rules(v);
     vmwrite(VMCS_CTRL_PF_ERROR_MASK, 0);
     vmwrite(VMCS_CTRL_PF_ERROR_MATCH, 0);
     vmwrite(VMCS_CTRL_CR3_TARGET_COUNT, 0);

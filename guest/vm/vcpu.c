@@ -38,15 +38,14 @@ static bool allows(const struct vm *vm, uint32_t cpu)
     return (vm->cpus.bits[cpu / 64] >> cpu % 64 & 1) != 0;
 }
 
-/* The CPUs where a VM may run are given out in turn; the queues do the rest. */
+/* The CPUs are given out in turn, but for those where the VM may not run; the queues do the rest.
+ */
 static uint32_t choose_cpu(const struct vm *vm, uint32_t index)
 {
-    uint32_t allowed = 0, cpu = 0;
-    for (uint32_t i = 0; i < vm->queues->count; i++)
-        allowed += allows(vm, i);
-    for (uint32_t skip = (vm->index + index) % allowed;; cpu++)
-        if (allows(vm, cpu) && skip-- == 0)
-            return cpu;
+    uint32_t cpu = (vm->index + index) % vm->queues->count;
+    while (!allows(vm, cpu))
+        cpu = cpu + 1 < vm->queues->count ? cpu + 1 : 0;
+    return cpu;
 }
 
 void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)

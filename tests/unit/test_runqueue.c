@@ -1,4 +1,4 @@
-// link: guest/vm/runqueue.c guest/vm/run_share.c
+// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_share.c
 // libs: -lpthread
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The run queues, in a simulation of host CPUs and guests: one nanosecond is one clock tick, and
