@@ -16,6 +16,7 @@ enum status sched_init(uint32_t cpu_count, uint64_t tsc_hz)
     hpa_t memory;
     const uint64_t bytes = cpu_count * sizeof(struct run_queue);
     const enum status s = page_alloc((bytes + PAGE_SIZE - 1) / PAGE_SIZE, 1, &memory);
+    sched.stop = false;
     if (s == OK)
         run_queues_init(&sched.queues, hpa_to_ptr(memory), cpu_count, tsc_hz);
     return s;

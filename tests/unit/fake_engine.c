@@ -2,6 +2,7 @@
 /* The engine without a CPU. */
 #include "tests/unit/fake_engine.h"
 
+#include "arch/cpu.h"
 #include "guest/vm/linear.h"
 
 #include <stdlib.h>
@@ -119,13 +120,47 @@ static void put(struct vcpu *vcpu)
     fake_vcpu(vcpu)->puts++;
 }
 
+/* What the next entry brings: an event that is queued, else an NMI, else an interrupt. */
+static struct event next_event(struct vcpu *vcpu)
+{
+    struct boot_state *state = &fake_vcpu(vcpu)->state;
+    const struct event event = vcpu->event;
+    vcpu->event = (struct event){0};
+    if (event.info != 0)
+        return event;
+    if (vcpu->nmis_pending != 0 && (state->interruptibility & BLOCKED_BY_NMI) == 0) {
+        vcpu->nmis_pending--;
+        state->interruptibility |= BLOCKED_BY_NMI;
+        return (struct event){.info = EVENT_VALID | EVENT_NMI | VECTOR_NMI};
+    }
+    const int vector = (state->rflags & RFLAGS_IF) != 0 ? vlapic_pending(&vcpu->apic) : -1;
+    if (vector < 0)
+        return (struct event){0};
+    vlapic_accept(&vcpu->apic, (unsigned)vector);
+    return (struct event){.info = EVENT_VALID | EVENT_INTERRUPT | (unsigned)vector};
+}
+
+/* Whether the next entry is to be; brings what is due to it. What was held back stands behind a
+ * window, which is looked at each time. */
+static bool may_enter(struct fake_vcpu *fake)
+{
+    struct vcpu *vcpu = &fake->vcpu;
+    enum vcpu_prepared prepared = PREPARED_ENTER;
+    if (vcpu->attention || cpu_rdtsc() >= vcpu->timers.next)
+        prepared = vcpu_prepare(vcpu);
+    const bool looks = prepared == PREPARED_LOOK || fake->window;
+    if (prepared == PREPARED_LEAVE)
+        return false;
+    fake->injected = looks ? next_event(vcpu) : (struct event){0};
+    fake->window = looks && (vcpu->nmis_pending != 0 || vlapic_pending(&vcpu->apic) >= 0);
+    return true;
+}
+
 static void run(struct vcpu *vcpu)
 {
     struct fake_vcpu *fake = fake_vcpu(vcpu);
-    while (!vcpu->attention || vcpu_prepare(vcpu) != PREPARED_LEAVE) {
+    while (may_enter(fake)) {
         fake->entries++;
-        fake->injected = vcpu->event;
-        vcpu->event = (struct event){0};
         if (fake->guest == NULL)
             return;
         if (fake->guest(fake) != EXIT_SAME)

@@ -17,6 +17,7 @@ struct fake_vcpu {
     struct event injected; /* what the last entry has delivered */
     unsigned entries, loads, puts, flushes;
     bool stepping;
+    bool window; /* an NMI or interrupt waits until the guest is open for it */
     /* The guest: called at each entry, it is one exit. NULL: it only counts entries. */
     enum exit_action (*guest)(struct fake_vcpu *fake);
     void *guest_ctx;

@@ -1,0 +1,642 @@
+// link: guest/vm/vcpu.c guest/vm/vcpu_signal.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c
+// link: guest/vm/sched.c guest/vm/runqueue.c guest/vm/run_share.c guest/vm/vlapic.c
+// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c
+// link: guest/cpu/event.c drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c
+// link: tests/unit/fake_engine.c tests/unit/fake_host.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* VMs from start to end without VT-x: scripted guests on a second engine, which shows that what all
+ * engines share needs nothing of the first. */
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "guest/vm/sched.h"
+#include "mm/page_alloc.h"
+#include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_host.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ARENA             (2ull << 20)
+#define HZ                1000000000ull
+#define EXIT_TICKS        1000u /* that an exit and what leads to it take */
+#define FOREVER           20000 /* sleeps: a test that is stuck ends */
+#define ICR(mode, vector) ((mode) << 8 | (vector))
+#define TO(apic_id)       ((uint64_t)(apic_id) << 32)
+
+typedef enum exit_action guest_fn(struct fake_vcpu *fake);
+
+/* What is left of a VM, which is freed as soon as it has stopped. */
+struct life {
+    struct vm vm;
+    unsigned stops; /* calls of stopped() */
+    enum vm_end end;
+    char why[160];
+    unsigned entries[2], loads[2], puts[2];
+    struct boot_state end_state;
+    uint64_t idle[2];
+};
+
+static struct life life[2];
+static unsigned alive;
+static uint8_t *arena;
+static uint64_t free_before;
+static unsigned sleeps;
+static unsigned logged;
+static void (*while_asleep)(void); /* what somebody else does meanwhile */
+
+void log_line(const char *format, ...)
+{
+    (void)format;
+    logged++;
+}
+
+_Noreturn void panic(const char *format, ...)
+{
+    fprintf(stderr, "panic: %s\n", format);
+    abort();
+}
+
+static void idle(uint64_t deadline)
+{
+    assert_int_not_equal(++sleeps, FOREVER);
+    if (while_asleep != NULL)
+        while_asleep();
+    else
+        assert_true(deadline != UINT64_MAX); /* or nothing would ever happen */
+    if (deadline != UINT64_MAX && deadline > fake_host.now)
+        fake_host.now = deadline;
+}
+
+static void fire_timers(void *dev, uint64_t now)
+{
+    struct vm *vm = dev;
+    vm_lock(vm);
+    timers_run(&vm->timers, now);
+    vm_unlock(vm);
+}
+
+/* As guest/monitor/ does: nothing of the VM is left when this returns. */
+static void stopped(struct vm *vm)
+{
+    struct life *l = vm->owner;
+    l->stops++;
+    l->end = vm->end;
+    l->end_state = vm->end_state;
+    memcpy(l->why, vm->end_why, sizeof(l->why));
+    assert_int_equal(vm->running, 0);
+    assert_null(cpu_self()->vcpu);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        const struct fake_vcpu *fake = fake_vcpu(vm->vcpu[i]);
+        assert_int_equal(vm->vcpu[i]->run.state, VCPU_STOPPED);
+        l->entries[i] = fake->entries;
+        l->loads[i] = fake->loads;
+        l->puts[i] = fake->puts;
+        l->idle[i] = vm->vcpu[i]->tsc_idle;
+        vcpu_destroy(vm->vcpu[i]);
+    }
+    vm->engine->vm_destroy(vm);
+    if (--alive == 0)
+        sched_stop();
+}
+
+static void make_cpuid(struct cpuid_table *cpuid)
+{
+    cpuid->entry[1] = (struct cpuid_entry){.leaf = 0, .eax = 1, .ebx = 0x6964614e};
+    cpuid->entry[2] =
+        (struct cpuid_entry){.leaf = 1, .eax = 0x506e3, .dynamic = CPUID_APIC_ID_1 | CPUID_OSXSAVE};
+    cpuid->entry[3] = (struct cpuid_entry){.leaf = 0x80000008, .eax = 39};
+    cpuid->first[0] = 1;
+    cpuid->first[1] = 2;
+    cpuid->first[2 * CPUID_INDEX_LEAVES + 8] = 3;
+    cpuid->count = 4;
+}
+
+/* A VM whose vCPU i does what guest[i] says; vCPU 1 is there if guest[1] is. Not started. */
+static struct vm *make_vm(unsigned index, guest_fn *first, guest_fn *second)
+{
+    static struct boot_state boot;
+    guest_fn *const guest[2] = {first, second};
+    struct vm *vm = &life[index].vm;
+    memset(&life[index], 0, sizeof(life[index]));
+    boot = boot_state_real_mode(0x7c00);
+    *vm =
+        (struct vm){.name = "test", .index = index, .engine = &fake_engine, .owner = &life[index]};
+    vm->timers = (struct timers){.read = cpu_rdtsc, .hz = HZ, .next = TIMER_NEVER};
+    vm->alarm_armed = TIMER_NEVER;
+    vm->alarm = (struct run_alarm){.fire = fire_timers, .dev = vm};
+    vm->queues = sched_queues();
+    vm->cpus.bits[0] = 1;
+    vm->cpu_count = 1;
+    vm->stopped = stopped;
+    run_share_init(&vm->share, 100, 0, vm->queues->turn, vm->queues->period, cpu_rdtsc());
+    make_cpuid(&vm->cpuid);
+    assert_int_equal(vcpu_msr_open(vm), OK);
+    assert_int_equal(vm->engine->vm_create(vm), OK);
+    for (uint32_t i = 0; i < 2 && guest[i] != NULL; i++) {
+        struct vcpu *vcpu;
+        assert_int_equal(vm->engine->vcpu_create(vm, &vcpu), OK);
+        vcpu_init(vcpu, vm, i);
+        assert_int_equal(vlapic_init(&vcpu->apic, NULL, NULL), OK);
+        fake_vcpu(vcpu)->guest = guest[i];
+        vcpu_set_initial(vcpu, i == 0 ? &boot : NULL);
+    }
+    alive++;
+    return vm;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = aligned_alloc(PAGE_SIZE_2M, ARENA);
+    memset(arena, 0xcc, ARENA);
+    const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
+    assert_int_equal(page_alloc_init(&range, 1), OK);
+    fake_host_reset(HZ);
+    fake_host.idle = idle;
+    while_asleep = NULL;
+    alive = sleeps = logged = 0;
+    assert_int_equal(sched_init(1, HZ), OK);
+    free_before = page_alloc_free_bytes();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    assert_int_equal(alive, 0);
+    assert_null(fake_host.cpu[0].vcpu);
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+    free(arena);
+    return 0;
+}
+
+/* Runs a VM to its end. */
+static const struct life *run_vm(struct vm *vm)
+{
+    struct life *l = vm->owner;
+    vm_start(vm);
+    sched_run();
+    assert_int_equal(l->stops, 1);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(l->loads[i], l->puts[i]);
+    return l;
+}
+
+/*
+ * What guests do.
+ */
+
+static void tick(void)
+{
+    fake_host.now += EXIT_TICKS;
+}
+
+static void wrmsr(struct fake_vcpu *fake, uint32_t msr, uint64_t value)
+{
+    uint64_t *gpr = fake->vcpu.regs.gpr;
+    gpr[RCX] = msr;
+    gpr[RAX] = (uint32_t)value;
+    gpr[RDX] = value >> 32;
+    assert_int_equal(vcpu_wrmsr(&fake->vcpu), EXIT_NEXT);
+}
+
+static void write_apic(struct fake_vcpu *fake, unsigned offset, uint64_t value)
+{
+    wrmsr(fake, MSR_IA32_X2APIC_BASE + offset / 16, value);
+}
+
+/* x2APIC mode, software-enabled, IF set. */
+static void open_apic(struct fake_vcpu *fake)
+{
+    wrmsr(fake, MSR_IA32_APIC_BASE, fake->vcpu.apic.base | APIC_BASE_X2APIC);
+    write_apic(fake, APIC_SVR, APIC_SVR_ENABLE | 0xff);
+    fake->state.rflags |= RFLAGS_IF;
+}
+
+static enum exit_action halt(struct fake_vcpu *fake)
+{
+    return vcpu_halt(&fake->vcpu, (fake->state.rflags & RFLAGS_IF) != 0,
+                     (fake->state.interruptibility & BLOCKED_BY_NMI) == 0, false);
+}
+
+static enum exit_action power_off(struct fake_vcpu *fake)
+{
+    vm_end_request(fake->vcpu.vm, VM_POWEROFF, 0, "powered off");
+    return EXIT_NEXT;
+}
+
+static enum exit_action spin(struct fake_vcpu *fake)
+{
+    (void)fake;
+    tick();
+    return EXIT_NEXT;
+}
+
+static unsigned vector_of(const struct fake_vcpu *fake)
+{
+    return (fake->injected.info & EVENT_VALID) != 0 ? fake->injected.info & 0xff : 0;
+}
+
+/* Something for the CPU to run beside what is tested: it blocks instead of sleeping. */
+static enum exit_action spin_while_others_live(struct fake_vcpu *fake)
+{
+    return alive > 1 ? spin(fake) : power_off(fake);
+}
+
+/*
+ * Tests. Those of HLT run twice: with the CPU for themselves, and beside a busy VM.
+ */
+
+static const struct life *run_beside(struct vm *vm, bool busy)
+{
+    if (busy)
+        vm_start(make_vm(1, spin_while_others_live, NULL));
+    const struct life *l = run_vm(vm);
+    if (busy) {
+        assert_int_equal(life[1].stops, 1);
+        assert_int_equal(life[1].end, VM_POWEROFF);
+    }
+    return l;
+}
+
+static enum exit_action timer_guest(struct fake_vcpu *fake)
+{
+    uint64_t *gpr = fake->vcpu.regs.gpr;
+    tick();
+    switch (fake->entries) {
+    case 1:
+        assert_int_equal(fake->state.rip, 0x7c00);
+        gpr[RAX] = 0;
+        assert_true(vcpu_cpuid(&fake->vcpu));
+        assert_int_equal(gpr[RBX], 0x6964614e);
+        return EXIT_NEXT;
+    case 2:
+        gpr[RAX] = 1;
+        assert_false(vcpu_cpuid(&fake->vcpu));
+        assert_int_equal(vcpu_cpuid_dynamic(&fake->vcpu, CR4_OSXSAVE), EXIT_NEXT);
+        assert_int_equal(gpr[RAX], 0x506e3);
+        assert_int_equal(gpr[RCX], CPUID_1_ECX_OSXSAVE);
+        open_apic(fake);
+        return EXIT_NEXT;
+    case 3:
+        write_apic(fake, APIC_LVT_TIMER, 0x60);
+        write_apic(fake, APIC_INITIAL_COUNT, HZ / 8); /* divisor 2: a quarter of a second */
+        return halt(fake);
+    default:
+        assert_int_equal(fake->entries, 4);
+        assert_int_equal(vector_of(fake), 0x60);
+        assert_int_equal(fake->state.rip, 0x7c03);
+        return power_off(fake);
+    }
+}
+
+static void test_timer(void **state)
+{
+    (void)state;
+    for (unsigned busy = 0; busy < 2; busy++) {
+        set_up(NULL);
+        const uint64_t before = fake_host.now;
+        const struct life *l = run_beside(make_vm(0, timer_guest, NULL), busy);
+        assert_int_equal(l->end, VM_POWEROFF);
+        assert_true(fake_host.now - before >= HZ / 4 && fake_host.now - before < HZ / 3);
+        assert_true(l->idle[0] > HZ / 5 && l->idle[0] < HZ / 3);
+        assert_int_equal(sleeps == 0, busy);
+        assert_int_equal(l->loads[0] > 1, busy);
+        tear_down(NULL);
+    }
+}
+
+/* vCPU 0 starts vCPU 1 by INIT and SIPI, which tells that it runs by an IPI; then it is halted,
+ * gets an NMI, and answers by another IPI; then INIT stops it. */
+static enum exit_action starter(struct fake_vcpu *fake)
+{
+    const struct vcpu *other = fake->vcpu.vm->vcpu[1];
+    tick();
+    switch (fake->entries) {
+    case 1:
+        assert_int_equal(other->activity, ACTIVITY_WAIT_FOR_SIPI);
+        open_apic(fake);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(5u, 0) | APIC_ICR_ASSERT);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(6u, 0x9f));
+        return halt(fake);
+    case 2:
+        assert_int_equal(vector_of(fake), 0x71);
+        write_apic(fake, APIC_EOI, 0);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(4u, 0));
+        return halt(fake);
+    case 3:
+        assert_int_equal(vector_of(fake), 0x72);
+        write_apic(fake, APIC_EOI, 0);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(5u, 0) | APIC_ICR_ASSERT);
+        return EXIT_NEXT;
+    default:
+        if (other->activity != ACTIVITY_WAIT_FOR_SIPI || other->requests != 0) {
+            assert_true(fake->entries < 100000);
+            return EXIT_NEXT;
+        }
+        assert_int_equal(other->run.state, VCPU_WAITS_FOR_SIPI);
+        return power_off(fake);
+    }
+}
+
+static enum exit_action started(struct fake_vcpu *fake)
+{
+    tick();
+    switch (fake->entries) {
+    case 1:
+        assert_int_equal(fake->state.cs.base, 0x9f000);
+        assert_int_equal(fake->state.cs.selector, 0x9f00);
+        assert_int_equal(fake->state.rip, 0);
+        open_apic(fake);
+        fake->state.rflags &= ~RFLAGS_IF;
+        write_apic(fake, APIC_ICR, TO(0) | ICR(0u, 0x71));
+        return halt(fake); /* an NMI alone ends it */
+    case 2:
+        assert_int_equal(vector_of(fake), VECTOR_NMI);
+        assert_int_equal(fake->state.interruptibility, BLOCKED_BY_NMI);
+        write_apic(fake, APIC_ICR, TO(0) | ICR(0u, 0x72));
+        fake->state.interruptibility = 0;
+        return halt(fake);
+    default: fail_msg("runs behind INIT"); return EXIT_NEXT;
+    }
+}
+
+static void test_start_and_stop(void **state)
+{
+    (void)state;
+    for (unsigned busy = 0; busy < 2; busy++) {
+        set_up(NULL);
+        const struct life *l = run_beside(make_vm(0, starter, started), busy);
+        assert_int_equal(l->end, VM_POWEROFF);
+        assert_int_equal(l->entries[1], 2);
+        tear_down(NULL);
+    }
+}
+
+static enum exit_action halt_for_ever(struct fake_vcpu *fake)
+{
+    tick();
+    assert_true(fake->entries <= 2);
+    fake->state.interruptibility = BLOCKED_BY_NMI;
+    return halt(fake);
+}
+
+static enum exit_action start_other_and_halt(struct fake_vcpu *fake)
+{
+    tick();
+    if (fake->entries == 1) {
+        wrmsr(fake, MSR_IA32_APIC_BASE, fake->vcpu.apic.base | APIC_BASE_X2APIC);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(6u, 1));
+    }
+    return halt_for_ever(fake);
+}
+
+static void test_stuck(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        set_up(NULL);
+        struct vm *vm = make_vm(0, i / 2 == 2 ? start_other_and_halt : halt_for_ever,
+                                i / 2 != 0 ? halt_for_ever : NULL);
+        const struct life *l = run_beside(vm, i % 2);
+        assert_int_equal(l->end, VM_CRASH);
+        assert_non_null(strstr(l->why, "nothing can wake it"));
+        assert_int_equal(l->entries[0], 1);
+        assert_int_equal(l->entries[1], i / 2 == 2);
+        assert_true(i / 2 == 2 || l->end_state.rip == 0x7c01);
+        tear_down(NULL);
+    }
+}
+
+/* A device that takes no more; the user makes room a while later. */
+static void make_room(void *dev, uint64_t now)
+{
+    struct vm *vm = dev;
+    (void)now;
+    vm_release(vm);
+}
+
+static struct timer room = {.fire = make_room};
+
+static enum exit_action writer(struct fake_vcpu *fake)
+{
+    struct vm *vm = fake->vcpu.vm;
+    tick();
+    if (fake->entries == 3) {
+        assert_int_equal(vm->holds, false);
+        return power_off(fake);
+    }
+    vm_lock(vm);
+    vm_hold(vm);
+    timers_arm(&vm->timers, &room, fake_host.now + HZ / 10);
+    vm_unlock(vm);
+    return EXIT_NEXT;
+}
+
+static void test_hold(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        set_up(NULL);
+        const uint64_t before = fake_host.now;
+        struct vm *vm = make_vm(0, writer, i / 2 != 0 ? spin : NULL);
+        room.dev = vm;
+        timers_add(&vm->timers, &room);
+        const struct life *l = run_beside(vm, i % 2);
+        assert_int_equal(l->end, VM_POWEROFF);
+        assert_int_equal(l->entries[0], 3);
+        assert_true(fake_host.now - before >= HZ / 5 && fake_host.now - before < HZ / 4);
+        tear_down(NULL);
+    }
+}
+
+/* From another CPU, where nothing is loaded. */
+static void elsewhere(void (*what)(struct vm *vm))
+{
+    fake_host.self = 1;
+    what(&life[0].vm);
+    fake_host.self = 0;
+}
+
+static void end_it(struct vm *vm)
+{
+    vm_end_request(vm, VM_POWEROFF, 0, "by the monitor");
+}
+
+static void show_then_end(void)
+{
+    const struct vcpu *vcpu = life[0].vm.vcpu[0];
+    assert_int_equal(vcpu->activity, ACTIVITY_HLT);
+    assert_int_equal(fake_vcpu(life[0].vm.vcpu[0])->entries, 1);
+    elsewhere(fake_host.dumps == 0 ? vm_show : end_it);
+}
+
+static enum exit_action halt_open(struct fake_vcpu *fake)
+{
+    tick();
+    fake->state.rflags |= RFLAGS_IF;
+    return halt(fake);
+}
+
+static void test_show(void **state)
+{
+    (void)state;
+    while_asleep = show_then_end;
+    const struct life *l = run_vm(make_vm(0, halt_open, NULL));
+    assert_int_equal(l->end, VM_POWEROFF);
+    assert_int_equal(l->entries[0], 1);
+    assert_int_equal(fake_host.dumps, 1);
+    assert_int_equal(logged, 1);
+}
+
+/* What vCPU 1 is at when vCPU 0 ends the VM. */
+static enum vcpu_state at_end;
+
+static enum exit_action hold(struct fake_vcpu *fake)
+{
+    tick();
+    vm_lock(fake->vcpu.vm);
+    vm_hold(fake->vcpu.vm);
+    vm_unlock(fake->vcpu.vm);
+    return EXIT_NEXT;
+}
+
+static enum exit_action ender(struct fake_vcpu *fake)
+{
+    const struct vcpu *other = fake->vcpu.vm->vcpu[1];
+    tick();
+    if (fake->entries == 1 && at_end != VCPU_WAITS_FOR_SIPI) {
+        wrmsr(fake, MSR_IA32_APIC_BASE, fake->vcpu.apic.base | APIC_BASE_X2APIC);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(6u, 1));
+    }
+    assert_true(fake->entries < 100000);
+    const bool has_run = fake_vcpu(fake->vcpu.vm->vcpu[1])->entries != 0;
+    return other->run.state == at_end && (has_run || at_end == VCPU_WAITS_FOR_SIPI)
+               ? power_off(fake)
+               : EXIT_NEXT;
+}
+
+static void test_end_in_each_state(void **state)
+{
+    (void)state;
+    static const struct {
+        enum vcpu_state state;
+        guest_fn *guest;
+    } cases[] = {{VCPU_READY, spin},
+                 {VCPU_HALTED, halt_open},
+                 {VCPU_HELD, hold},
+                 {VCPU_WAITS_FOR_SIPI, spin}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        set_up(NULL);
+        at_end = cases[i].state;
+        const struct life *l = run_vm(make_vm(0, ender, cases[i].guest));
+        assert_int_equal(l->end, VM_POWEROFF);
+        assert_int_equal(l->entries[1] != 0, at_end != VCPU_WAITS_FOR_SIPI);
+        tear_down(NULL);
+    }
+}
+
+static void end_while_asleep(void)
+{
+    elsewhere(end_it);
+    assert_int_not_equal(fake_host.wakes[0], 0); /* or it would sleep on */
+}
+
+/* The whole VM waits, and the end comes from elsewhere; or before it has started. */
+static void test_end_from_elsewhere(void **state)
+{
+    (void)state;
+    while_asleep = end_while_asleep;
+    const struct life *l = run_vm(make_vm(0, halt_open, halt_open));
+    assert_int_equal(l->entries[0], 1);
+    tear_down(NULL);
+    set_up(NULL);
+    while_asleep = end_while_asleep;
+    l = run_vm(make_vm(0, hold, NULL));
+    assert_int_equal(l->entries[0], 1);
+    tear_down(NULL);
+    set_up(NULL);
+    struct vm *vm = make_vm(0, spin, spin);
+    end_it(vm);
+    l = run_vm(vm);
+    assert_int_equal(l->entries[0] + l->entries[1], 0);
+    assert_string_equal(l->why, "by the monitor");
+}
+
+static enum exit_action faulty(struct fake_vcpu *fake)
+{
+    struct vcpu *vcpu = &fake->vcpu;
+    const struct event fault = {EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE, 5, 0};
+    tick();
+    switch (fake->entries) {
+    case 1: /* the delivery of #GP meets a page fault: that goes by itself */
+        vcpu->event = fault;
+        vcpu->event.info |= 13;
+        vcpu_inject_page_fault(vcpu, 0x1000, 2);
+        return EXIT_SAME;
+    case 2:
+        assert_int_equal(vector_of(fake), VECTOR_PAGE_FAULT);
+        assert_int_equal(fake->injected.error, 2);
+        vcpu->event = fake->injected; /* its delivery meets one */
+        vcpu_inject_page_fault(vcpu, 0x2000, 2);
+        return EXIT_SAME;
+    case 3:
+        assert_int_equal(vector_of(fake), VECTOR_DOUBLE_FAULT);
+        assert_int_equal(fake->injected.error, 0);
+        vcpu->event = fake->injected;
+        vcpu_inject_page_fault(vcpu, 0x3000, 2);
+        return EXIT_SAME;
+    default: fail_msg("runs behind a triple fault"); return EXIT_NEXT;
+    }
+}
+
+static void test_faults(void **state)
+{
+    (void)state;
+    const struct life *l = run_vm(make_vm(0, faulty, NULL));
+    assert_int_equal(l->end, VM_CRASH);
+    assert_string_equal(l->why, "triple fault");
+    assert_int_equal(l->end_state.rip, 0x7c00);
+    assert_int_equal(l->end_state.cr2, 0x3000);
+}
+
+/* Both VMs want all of the CPU, for two seconds. */
+static enum exit_action half(struct fake_vcpu *fake)
+{
+    return fake_host.now < 3 * HZ ? spin(fake) : power_off(fake);
+}
+
+static void test_two_vms(void **state)
+{
+    (void)state;
+    vm_start(make_vm(1, half, NULL));
+    (void)run_vm(make_vm(0, half, NULL));
+    assert_int_equal(life[1].stops, 1);
+    const double a = life[0].entries[0], b = life[1].entries[0];
+    assert_true(a / b > 0.98 && a / b < 1.02);
+    for (unsigned i = 0; i < 2; i++) /* turns of 2 ms */
+        assert_true(life[i].loads[0] > 400 && life[i].loads[0] < 600);
+    assert_int_equal(sleeps, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_timer),
+        cmocka_unit_test(test_start_and_stop),
+        cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_hold),
+        cmocka_unit_test_setup_teardown(test_show, set_up, tear_down),
+        cmocka_unit_test(test_end_in_each_state),
+        cmocka_unit_test_setup_teardown(test_end_from_elsewhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_faults, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_two_vms, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
