@@ -129,12 +129,9 @@ void vcpu_load(struct vcpu *vcpu)
 void vcpu_stop(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    struct cpu *cpu = cpu_self();
-    if (cpu->vcpu == vcpu) {
-        if (vm->end == VM_CRASH && vm->end_vcpu == vcpu)
-            vcpu->engine->get_state(vcpu, STATE_ALL, &vm->end_state);
-        vcpu_put_away();
-    }
+    if (cpu_self()->vcpu == vcpu && vm->end == VM_CRASH && vm->end_vcpu == vcpu)
+        vcpu->engine->get_state(vcpu, STATE_ALL, &vm->end_state);
+    vcpu_put_away(); /* another VM's, too: stopped() finds none loaded */
     run_queue_block(vcpu->run.home, VCPU_STOPPED, cpu_rdtsc());
     /* Whoever stops last has all others' stops behind it: what they have written is seen. */
     if (__atomic_sub_fetch(&vm->running, 1, __ATOMIC_ACQ_REL) == 0)

@@ -532,10 +532,10 @@ static void test_end_in_each_state(void **state)
                  {VCPU_HALTED, halt_open},
                  {VCPU_HELD, hold},
                  {VCPU_WAITS_FOR_SIPI, spin}};
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
         set_up(NULL);
-        at_end = cases[i].state;
-        const struct life *l = run_vm(make_vm(0, ender, cases[i].guest));
+        at_end = cases[i / 2].state;
+        const struct life *l = run_beside(make_vm(0, ender, cases[i / 2].guest), i % 2);
         assert_int_equal(l->end, VM_POWEROFF);
         assert_int_equal(l->entries[1] != 0, at_end != VCPU_WAITS_FOR_SIPI);
         tear_down(NULL);
@@ -596,6 +596,41 @@ static enum exit_action faulty(struct fake_vcpu *fake)
     }
 }
 
+/* Halted, and the end comes from another VM's turn; then begun again, as a restart does. */
+static unsigned lives;
+
+static enum exit_action end_other(struct fake_vcpu *fake)
+{
+    struct vm *vm = &life[0].vm;
+    tick();
+    if (life[0].stops == 0 && vm->vcpu[0]->run.state == VCPU_HALTED)
+        end_it(vm);
+    return spin_while_others_live(fake);
+}
+
+static void begin_again(struct vm *vm)
+{
+    stopped(vm);
+    assert_int_equal(life[0].entries[0], 1);
+    if (++lives == 3)
+        return;
+    vm = make_vm(0, halt_open, NULL);
+    vm->stopped = begin_again;
+    vm_start(vm);
+}
+
+static void test_restart(void **state)
+{
+    (void)state;
+    lives = 0;
+    struct vm *vm = make_vm(0, halt_open, NULL);
+    vm->stopped = begin_again;
+    vm_start(make_vm(1, end_other, NULL));
+    (void)run_vm(vm);
+    assert_int_equal(lives, 3);
+    assert_int_equal(life[1].stops, 1);
+}
+
 static void test_faults(void **state)
 {
     (void)state;
@@ -635,6 +670,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_show, set_up, tear_down),
         cmocka_unit_test(test_end_in_each_state),
         cmocka_unit_test_setup_teardown(test_end_from_elsewhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_faults, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_two_vms, set_up, tear_down),
     };
