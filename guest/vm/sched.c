@@ -154,6 +154,13 @@ static void note_switch(struct vcpu *vcpu, bool slept)
     vcpu->tsc_exit = direct ? before->tsc_exit : cpu_rdtsc();
 }
 
+/* Whether a vCPU that waits has been woken for something. To show where it stands (vm_show()) it
+ * has to be loaded, though it goes on waiting then. */
+static bool has_work(struct vcpu *vcpu)
+{
+    return vcpu_is_ready(vcpu) || vm_has_ended(vcpu->vm) || vcpu_is_to_show(vcpu);
+}
+
 /* A turn of a vCPU, which the queue has chosen. */
 static void run_turn(struct vcpu *vcpu, bool slept)
 {
@@ -164,7 +171,7 @@ static void run_turn(struct vcpu *vcpu, bool slept)
     }
     if (vcpu->activity != ACTIVITY_ACTIVE) { /* woken: in vain? */
         run_vcpu_looks(&vcpu->run);
-        if (!vcpu_is_ready(vcpu) && !vm_has_ended(vcpu->vm) && sched_block(vcpu))
+        if (!has_work(vcpu) && sched_block(vcpu))
             return;
     }
     if (vcpu->tsc_blocked != 0)

@@ -182,11 +182,17 @@ bool vcpu_is_wanted(const struct vcpu *vcpu);
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
 
-/* Prints where it stands, if that has been asked for. The vCPU is loaded. */
+/* Whether somebody wants to see where it stands. From any CPU. */
+static inline bool vcpu_is_to_show(const struct vcpu *vcpu)
+{
+    return (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) & REQUEST_SHOW) != 0;
+}
+
+/* Prints that, if so. The vCPU is loaded. */
 void vcpu_show(struct vcpu *vcpu);
 static inline void vcpu_show_if_asked(struct vcpu *vcpu)
 {
-    if ((__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) & REQUEST_SHOW) != 0)
+    if (vcpu_is_to_show(vcpu))
         vcpu_show(vcpu);
 }
 

@@ -484,6 +484,21 @@ static enum exit_action halt_open(struct fake_vcpu *fake)
     return halt(fake);
 }
 
+static enum exit_action shown_twice(struct fake_vcpu *fake)
+{
+    struct vm *vm = &life[0].vm;
+    tick();
+    if (fake->entries % 20000 == 10000)
+        vm_show(vm);
+    if (fake->entries == 40000) {
+        assert_int_equal(fake_host.dumps, 2);
+        assert_int_equal(fake_vcpu(vm->vcpu[0])->entries, 1);
+        assert_int_equal(vm->vcpu[0]->run.state, VCPU_HALTED);
+        end_it(vm);
+    }
+    return spin_while_others_live(fake);
+}
+
 static void test_show(void **state)
 {
     (void)state;
@@ -493,6 +508,13 @@ static void test_show(void **state)
     assert_int_equal(l->entries[0], 1);
     assert_int_equal(fake_host.dumps, 1);
     assert_int_equal(logged, 1);
+    tear_down(NULL);
+    set_up(NULL); /* the same with another VM on the CPU */
+    struct vm *vm = make_vm(0, halt_open, NULL);
+    vm_start(make_vm(1, shown_twice, NULL));
+    l = run_vm(vm);
+    assert_int_equal(l->end, VM_POWEROFF);
+    assert_int_equal(l->entries[0], 1);
 }
 
 /* What vCPU 1 is at when vCPU 0 ends the VM. */
