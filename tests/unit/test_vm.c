@@ -13,6 +13,8 @@
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_host.h"
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,15 +64,102 @@ _Noreturn void panic(const char *format, ...)
     abort();
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * Two CPUs are two threads, one of which runs: they take turns where a guest exits or a CPU sleeps,
+ * so that each run of a test is the same.
+ */
+
+#define AWAKE 0
+
+static struct {
+    uint32_t count;   /* CPUs of this test */
+    pthread_t thread; /* CPU 1 */
+    sem_t turn[2];
+    uint64_t sleeps_until[2];
+    unsigned wakes_seen[2];
+    bool finished;
+} cpus = {.count = 1};
+
+static void other_cpu(void)
+{
+    const uint32_t self = fake_host.self;
+    if (cpus.count == 1 || cpus.finished)
+        return;
+    fake_host.self = 1 - self;
+    sem_post(&cpus.turn[1 - self]);
+    sem_wait(&cpus.turn[self]);
+}
+
+static bool is_woken(uint32_t cpu)
+{
+    return fake_host.wakes[cpu] != cpus.wakes_seen[cpu];
+}
+
+static void sleep_among_two(uint64_t deadline)
+{
+    const uint32_t self = fake_host.self, other = 1 - self;
+    cpus.sleeps_until[self] = deadline;
+    while (!is_woken(self) && fake_host.now < deadline) {
+        const bool both = !cpus.finished && cpus.sleeps_until[other] != AWAKE && !is_woken(other);
+        if (both) {
+            const uint64_t next = sooner(deadline, cpus.sleeps_until[other]);
+            assert_true(next != UINT64_MAX); /* or nothing would ever happen */
+            fake_host.now = next > fake_host.now ? next : fake_host.now;
+        }
+        other_cpu();
+    }
+    cpus.wakes_seen[self] = fake_host.wakes[self];
+    cpus.sleeps_until[self] = AWAKE;
+}
+
 static void idle(uint64_t deadline)
 {
     assert_int_not_equal(++sleeps, FOREVER);
+    if (cpus.count == 2) {
+        sleep_among_two(deadline);
+        return;
+    }
     if (while_asleep != NULL)
         while_asleep();
     else
         assert_true(deadline != UINT64_MAX); /* or nothing would ever happen */
     if (deadline != UINT64_MAX && deadline > fake_host.now)
         fake_host.now = deadline;
+}
+
+static void *second_cpu(void *ctx)
+{
+    sem_wait(&cpus.turn[1]);
+    sched_run();
+    cpus.finished = true;
+    fake_host.self = 0;
+    sem_post(&cpus.turn[0]);
+    return ctx;
+}
+
+/* Until sched_stop(). */
+static void run_cpus(void)
+{
+    if (cpus.count == 1) {
+        sched_run();
+        return;
+    }
+    cpus.finished = false;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(sem_init(&cpus.turn[i], 0, 0), 0);
+        cpus.sleeps_until[i] = AWAKE;
+        cpus.wakes_seen[i] = 0;
+    }
+    assert_int_equal(pthread_create(&cpus.thread, NULL, second_cpu, NULL), 0);
+    sched_run();
+    while (!cpus.finished)
+        other_cpu();
+    pthread_join(cpus.thread, NULL);
 }
 
 static void fire_timers(void *dev, uint64_t now)
@@ -131,8 +220,8 @@ static struct vm *make_vm(unsigned index, guest_fn *first, guest_fn *second)
     vm->alarm_armed = TIMER_NEVER;
     vm->alarm = (struct run_alarm){.fire = fire_timers, .dev = vm};
     vm->queues = sched_queues();
-    vm->cpus.bits[0] = 1;
-    vm->cpu_count = 1;
+    vm->cpus.bits[0] = (1ull << cpus.count) - 1;
+    vm->cpu_count = cpus.count;
     vm->stopped = stopped;
     run_share_init(&vm->share, 100, 0, vm->queues->turn, vm->queues->period, cpu_rdtsc());
     make_cpuid(&vm->cpuid);
@@ -161,7 +250,7 @@ static int set_up(void **state)
     fake_host.idle = idle;
     while_asleep = NULL;
     alive = sleeps = logged = 0;
-    assert_int_equal(sched_init(1, HZ), OK);
+    assert_int_equal(sched_init(cpus.count, HZ), OK);
     free_before = page_alloc_free_bytes();
     return 0;
 }
@@ -171,6 +260,7 @@ static int tear_down(void **state)
     (void)state;
     assert_int_equal(alive, 0);
     assert_null(fake_host.cpu[0].vcpu);
+    assert_null(fake_host.cpu[1].vcpu);
     assert_int_equal(page_alloc_free_bytes(), free_before);
     free(arena);
     return 0;
@@ -181,7 +271,7 @@ static const struct life *run_vm(struct vm *vm)
 {
     struct life *l = vm->owner;
     vm_start(vm);
-    sched_run();
+    run_cpus();
     assert_int_equal(l->stops, 1);
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(l->loads[i], l->puts[i]);
@@ -195,6 +285,7 @@ static const struct life *run_vm(struct vm *vm)
 static void tick(void)
 {
     fake_host.now += EXIT_TICKS;
+    other_cpu();
 }
 
 static void wrmsr(struct fake_vcpu *fake, uint32_t msr, uint64_t value)
@@ -340,7 +431,7 @@ static enum exit_action starter(struct fake_vcpu *fake)
             assert_true(fake->entries < 100000);
             return EXIT_NEXT;
         }
-        assert_int_equal(other->run.state, VCPU_WAITS_FOR_SIPI);
+        assert_true(cpus.count == 2 || other->run.state == VCPU_WAITS_FOR_SIPI);
         return power_off(fake);
     }
 }
@@ -682,6 +773,57 @@ static void test_two_vms(void **state)
     assert_int_equal(sleeps, 0);
 }
 
+/* vCPU 1 has a CPU to itself: what it does when vCPU 0 ends the VM. */
+static enum exit_action ender_beside(struct fake_vcpu *fake)
+{
+    const struct vcpu *other = fake->vcpu.vm->vcpu[1];
+    tick();
+    assert_true(fake->entries < 100000);
+    if (fake->entries == 1 && at_end != VCPU_WAITS_FOR_SIPI) {
+        wrmsr(fake, MSR_IA32_APIC_BASE, fake->vcpu.apic.base | APIC_BASE_X2APIC);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(6u, 1));
+    }
+    const uint8_t wanted = at_end == VCPU_RUNNING  ? ACTIVITY_ACTIVE
+                           : at_end == VCPU_HALTED ? ACTIVITY_HLT
+                           : at_end == VCPU_HELD   ? ACTIVITY_HELD
+                                                   : ACTIVITY_WAIT_FOR_SIPI;
+    return fake->entries > 20 && other->activity == wanted ? power_off(fake) : EXIT_NEXT;
+}
+
+static void test_two_cpus(void **state)
+{
+    (void)state;
+    static const struct {
+        enum vcpu_state state;
+        guest_fn *guest;
+    } cases[] = {{VCPU_RUNNING, spin},
+                 {VCPU_HALTED, halt_open},
+                 {VCPU_HELD, hold},
+                 {VCPU_WAITS_FOR_SIPI, spin}};
+    cpus.count = 2;
+    for (unsigned busy = 0; busy < 2; busy++) {
+        set_up(NULL);
+        const struct life *l = run_beside(make_vm(0, starter, started), busy);
+        assert_int_equal(l->end, VM_POWEROFF);
+        assert_int_equal(l->entries[1], 2);
+        tear_down(NULL);
+        set_up(NULL);
+        l = run_beside(make_vm(0, start_other_and_halt, halt_for_ever), busy);
+        assert_int_equal(l->end, VM_CRASH);
+        assert_non_null(strstr(l->why, "nothing can wake it"));
+        tear_down(NULL);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+            set_up(NULL);
+            at_end = cases[i].state;
+            l = run_beside(make_vm(0, ender_beside, cases[i].guest), busy);
+            assert_int_equal(l->end, VM_POWEROFF);
+            assert_int_equal(l->entries[1] != 0, at_end != VCPU_WAITS_FOR_SIPI);
+            tear_down(NULL);
+        }
+    }
+    cpus.count = 1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -694,6 +836,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_end_from_elsewhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_faults, set_up, tear_down),
+        cmocka_unit_test(test_two_cpus),
         cmocka_unit_test_setup_teardown(test_two_vms, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
