@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A machine of one or two CPUs and two VMs at most on the fake engine, for tests of whole lives. */
+#pragma once
+
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "guest/vm/sched.h"
+#include "mm/page_alloc.h"
+#include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_host.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ARENA      (2ull << 20)
+#define HZ         1000000000ull
+#define EXIT_TICKS 1000u /* that an exit and what leads to it take */
+#define FOREVER    20000 /* sleeps: a test that is stuck ends */
+
+typedef enum exit_action guest_fn(struct fake_vcpu *fake);
+
+/* What is left of a VM, which is freed as soon as it has stopped. */
+struct life {
+    struct vm vm;
+    unsigned stops; /* calls of stopped() */
+    enum vm_end end;
+    char why[160];
+    unsigned entries[2], loads[2], puts[2];
+    struct boot_state end_state;
+    uint64_t idle[2];
+};
+
+static struct life life[2];
+static unsigned alive;
+static uint8_t *arena;
+static uint64_t free_before;
+static unsigned sleeps;
+static unsigned logged;
+static void (*while_asleep)(void); /* what somebody else does meanwhile */
+
+void log_line(const char *format, ...)
+{
+    (void)format;
+    logged++;
+}
+
+_Noreturn void panic(const char *format, ...)
+{
+    fprintf(stderr, "panic: %s\n", format);
+    abort();
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * Two CPUs are two threads, one of which runs: they take turns where a guest exits or a CPU sleeps,
+ * so that each run of a test is the same.
+ */
+
+#define AWAKE 0
+
+static struct {
+    uint32_t count;   /* CPUs of this test */
+    pthread_t thread; /* CPU 1 */
+    sem_t turn[2];
+    uint64_t sleeps_until[2];
+    unsigned wakes_seen[2];
+    bool finished;
+} cpus = {.count = 1};
+
+static void other_cpu(void)
+{
+    const uint32_t self = fake_host.self;
+    if (cpus.count == 1 || cpus.finished)
+        return;
+    fake_host.self = 1 - self;
+    sem_post(&cpus.turn[1 - self]);
+    sem_wait(&cpus.turn[self]);
+}
+
+static bool is_woken(uint32_t cpu)
+{
+    return fake_host.wakes[cpu] != cpus.wakes_seen[cpu];
+}
+
+static void sleep_among_two(uint64_t deadline)
+{
+    const uint32_t self = fake_host.self, other = 1 - self;
+    cpus.sleeps_until[self] = deadline;
+    while (!is_woken(self) && fake_host.now < deadline) {
+        const bool both = !cpus.finished && cpus.sleeps_until[other] != AWAKE && !is_woken(other);
+        if (both) {
+            const uint64_t next = sooner(deadline, cpus.sleeps_until[other]);
+            assert_true(next != UINT64_MAX); /* or nothing would ever happen */
+            fake_host.now = next > fake_host.now ? next : fake_host.now;
+        }
+        other_cpu();
+    }
+    cpus.wakes_seen[self] = fake_host.wakes[self];
+    cpus.sleeps_until[self] = AWAKE;
+}
+
+static void idle(uint64_t deadline)
+{
+    assert_int_not_equal(++sleeps, FOREVER);
+    if (cpus.count == 2) {
+        sleep_among_two(deadline);
+        return;
+    }
+    if (while_asleep != NULL)
+        while_asleep();
+    else
+        assert_true(deadline != UINT64_MAX); /* or nothing would ever happen */
+    if (deadline != UINT64_MAX && deadline > fake_host.now)
+        fake_host.now = deadline;
+}
+
+static void *second_cpu(void *ctx)
+{
+    sem_wait(&cpus.turn[1]);
+    sched_run();
+    cpus.finished = true;
+    fake_host.self = 0;
+    sem_post(&cpus.turn[0]);
+    return ctx;
+}
+
+/* Until sched_stop(). */
+static void run_cpus(void)
+{
+    if (cpus.count == 1) {
+        sched_run();
+        return;
+    }
+    cpus.finished = false;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(sem_init(&cpus.turn[i], 0, 0), 0);
+        cpus.sleeps_until[i] = AWAKE;
+        cpus.wakes_seen[i] = 0;
+    }
+    assert_int_equal(pthread_create(&cpus.thread, NULL, second_cpu, NULL), 0);
+    sched_run();
+    while (!cpus.finished)
+        other_cpu();
+    pthread_join(cpus.thread, NULL);
+}
+
+static void fire_timers(void *dev, uint64_t now)
+{
+    struct vm *vm = dev;
+    vm_lock(vm);
+    timers_run(&vm->timers, now);
+    vm_unlock(vm);
+}
+
+/* As guest/monitor/ does: nothing of the VM is left when this returns. */
+static void stopped(struct vm *vm)
+{
+    struct life *l = vm->owner;
+    l->stops++;
+    l->end = vm->end;
+    l->end_state = vm->end_state;
+    memcpy(l->why, vm->end_why, sizeof(l->why));
+    assert_int_equal(vm->running, 0);
+    assert_null(cpu_self()->vcpu);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        const struct fake_vcpu *fake = fake_vcpu(vm->vcpu[i]);
+        assert_int_equal(vm->vcpu[i]->run.state, VCPU_STOPPED);
+        l->entries[i] = fake->entries;
+        l->loads[i] = fake->loads;
+        l->puts[i] = fake->puts;
+        l->idle[i] = vm->vcpu[i]->tsc_idle;
+        vcpu_destroy(vm->vcpu[i]);
+    }
+    vm->engine->vm_destroy(vm);
+    if (--alive == 0)
+        sched_stop();
+}
+
+static void make_cpuid(struct cpuid_table *cpuid)
+{
+    cpuid->entry[1] = (struct cpuid_entry){.leaf = 0, .eax = 1, .ebx = 0x6964614e};
+    cpuid->entry[2] =
+        (struct cpuid_entry){.leaf = 1, .eax = 0x506e3, .dynamic = CPUID_APIC_ID_1 | CPUID_OSXSAVE};
+    cpuid->entry[3] = (struct cpuid_entry){.leaf = 0x80000008, .eax = 39};
+    cpuid->first[0] = 1;
+    cpuid->first[1] = 2;
+    cpuid->first[2 * CPUID_INDEX_LEAVES + 8] = 3;
+    cpuid->count = 4;
+}
+
+/* A VM whose vCPU i does what guest[i] says; vCPU 1 is there if guest[1] is. Not started. */
+static struct vm *make_vm(unsigned index, guest_fn *first, guest_fn *second)
+{
+    static struct boot_state boot;
+    guest_fn *const guest[2] = {first, second};
+    struct vm *vm = &life[index].vm;
+    memset(&life[index], 0, sizeof(life[index]));
+    boot = boot_state_real_mode(0x7c00);
+    *vm =
+        (struct vm){.name = "test", .index = index, .engine = &fake_engine, .owner = &life[index]};
+    vm->timers = (struct timers){.read = cpu_rdtsc, .hz = HZ, .next = TIMER_NEVER};
+    vm->alarm_armed = TIMER_NEVER;
+    vm->alarm = (struct run_alarm){.fire = fire_timers, .dev = vm};
+    vm->queues = sched_queues();
+    vm->cpus.bits[0] = (1ull << cpus.count) - 1;
+    vm->cpu_count = cpus.count;
+    vm->stopped = stopped;
+    run_share_init(&vm->share, 100, 0, vm->queues->turn, vm->queues->period, cpu_rdtsc());
+    make_cpuid(&vm->cpuid);
+    assert_int_equal(vcpu_msr_open(vm), OK);
+    assert_int_equal(vm->engine->vm_create(vm), OK);
+    for (uint32_t i = 0; i < 2 && guest[i] != NULL; i++) {
+        struct vcpu *vcpu;
+        assert_int_equal(vm->engine->vcpu_create(vm, &vcpu), OK);
+        vcpu_init(vcpu, vm, i);
+        assert_int_equal(vlapic_init(&vcpu->apic, NULL, NULL), OK);
+        fake_vcpu(vcpu)->guest = guest[i];
+        vcpu_set_initial(vcpu, i == 0 ? &boot : NULL);
+    }
+    alive++;
+    return vm;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    arena = aligned_alloc(PAGE_SIZE_2M, ARENA);
+    memset(arena, 0xcc, ARENA);
+    const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
+    assert_int_equal(page_alloc_init(&range, 1), OK);
+    fake_host_reset(HZ);
+    fake_host.idle = idle;
+    while_asleep = NULL;
+    alive = sleeps = logged = 0;
+    assert_int_equal(sched_init(cpus.count, HZ), OK);
+    free_before = page_alloc_free_bytes();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    assert_int_equal(alive, 0);
+    assert_null(fake_host.cpu[0].vcpu);
+    assert_null(fake_host.cpu[1].vcpu);
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+    free(arena);
+    return 0;
+}
+
+/* Runs a VM to its end. */
+static const struct life *run_vm(struct vm *vm)
+{
+    struct life *l = vm->owner;
+    vm_start(vm);
+    run_cpus();
+    assert_int_equal(l->stops, 1);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(l->loads[i], l->puts[i]);
+    return l;
+}
