@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Who runs next on a host CPU: fair queueing by virtual time, between VMs, over all CPUs. */
 #include "guest/vm/runqueue.h"
+#include "guest/vm/run_alarm.h"
 
 #include <stddef.h>
 
@@ -140,40 +141,13 @@ static struct run_queue *lock_home(const struct run_vcpu *vcpu)
     }
 }
 
-static void set_alarm(struct run_queue *q, struct run_alarm *alarm, uint64_t deadline)
-{
-    struct run_alarm **at = &q->alarms;
-    if (alarm->deadline != RUN_NEVER) {
-        while (*at != alarm)
-            at = &(*at)->next;
-        *at = alarm->next;
-    }
-    alarm->deadline = deadline;
-    if (deadline != RUN_NEVER) {
-        for (at = &q->alarms; *at != NULL && (*at)->deadline <= deadline;)
-            at = &(*at)->next;
-        alarm->next = *at;
-        *at = alarm;
-    }
-    __atomic_store_n(&q->next_alarm, q->alarms != NULL ? q->alarms->deadline : RUN_NEVER,
-                     __ATOMIC_RELAXED);
-}
-
-static bool is_firing(const struct run_vcpu *vcpu)
-{
-    const struct run_alarm *alarm = vcpu->alarms;
-    while (alarm != NULL && !alarm->firing)
-        alarm = alarm->of_vcpu;
-    return alarm != NULL;
-}
-
 /* Whether one that waits may go to another CPU and run there. */
 static bool may_move(const struct run_queue *from, const struct run_vcpu *vcpu, uint32_t cpu,
                      uint64_t now)
 {
     uint64_t until;
     return vcpu != from->loaded && (vcpu->allowed.bits[cpu / 64] >> cpu % 64 & 1) != 0 &&
-           !is_firing(vcpu) && run_share_allows(vcpu->share, now, &until) != 0;
+           !run_alarm_is_firing(vcpu) && run_share_allows(vcpu->share, now, &until) != 0;
 }
 
 /* Moves a waiting vCPU to another queue, with its alarms. Both locks are held. */
@@ -184,8 +158,8 @@ static void move(struct run_vcpu *vcpu, struct run_queue *from, struct run_queue
     publish(from, now);
     for (struct run_alarm *a = vcpu->alarms; a != NULL; a = a->of_vcpu) {
         const uint64_t deadline = a->deadline;
-        set_alarm(from, a, RUN_NEVER);
-        set_alarm(to, a, deadline);
+        run_alarm_set(from, a, RUN_NEVER);
+        run_alarm_set(to, a, deadline);
     }
     if (least != NULL)
         limit_place(vcpu, least, long_claim(vcpu, least));
@@ -315,6 +289,53 @@ static uint32_t offer(struct run_queue *q, uint64_t now)
     return RUN_NO_CPU;
 }
 
+/* Ends the turn here sooner for one that waits and has just been woken. */
+static uint32_t hasten(struct run_queue *q, const struct run_vcpu *vcpu, uint64_t now)
+{
+    const struct run_vcpu *running = q->running;
+    const uint64_t soon = now + q->all->short_turn, least = q->turn_start + q->all->short_turn;
+    uint64_t end = run_min(q->turn_end, now + q->all->turn);
+    if (vcpu->share == running->share) {
+        const uint32_t count = __atomic_load_n(&vcpu->share->vcpu_count, __ATOMIC_RELAXED);
+        __atomic_store_n(&vcpu->share->short_turns, count - 1, __ATOMIC_RELAXED);
+        end = run_min(end, soon);
+    } else if (run_before(place(vcpu), place(running))) {
+        end = run_min(end, run_before(least, now) ? now : least);
+    }
+    if (end == q->turn_end)
+        return RUN_NO_CPU;
+    __atomic_store_n(&q->turn_end, end, __ATOMIC_RELAXED);
+    return q->index;
+}
+
+/* Where at least two more wait here than on another CPU that runs a vCPU of the same VM, one of
+ * that VM goes there: none of them is behind the others, so none would be taken, and one would run
+ * twice as fast. Between VMs nothing changes by that. */
+static uint32_t level(struct run_queue *q, uint64_t now)
+{
+    const struct run_queues *all = q->all;
+    for (uint32_t i = 0; i < run_min(all->count, BUSY_LOOKS) && q->offered >= 2; i++) {
+        const uint32_t cpu = (q->index + 1 + i) % all->count;
+        struct run_queue *to = &all->queue[cpu];
+        struct run_vcpu *v = q->waiting;
+        if (__atomic_load_n(&to->offered, __ATOMIC_RELAXED) + 2 > q->offered)
+            continue;
+        while (v != NULL && (v->share != q->running->share || !may_move(q, v, cpu, now)))
+            v = v->next;
+        if (v == NULL || !spinlock_try(&to->lock))
+            continue;
+        const bool same = to->running != NULL && to->running->share == v->share;
+        if (same) {
+            move(v, q, to, now);
+            (void)hasten(to, v, now);
+        }
+        spinlock_unlock(&to->lock);
+        if (same)
+            return cpu;
+    }
+    return RUN_NO_CPU;
+}
+
 /* The first of the VM that waits here. */
 static struct run_vcpu *first_of(const struct run_queue *q, const struct run_share *share)
 {
@@ -404,6 +425,8 @@ struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, 
     else
         __atomic_store_n(&q->turn_end, q->release, __ATOMIC_RELAXED);
     *interrupt = chosen != NULL ? offer(q, now) : RUN_NO_CPU;
+    if (*interrupt == RUN_NO_CPU && chosen != NULL)
+        *interrupt = level(q, now);
     q->picks++;
     spinlock_unlock(&q->lock);
     return chosen;
@@ -448,25 +471,6 @@ bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t no
     }
     spinlock_unlock(&queue->lock);
     return blocks;
-}
-
-/* Ends the turn here sooner for one that waits and has just been woken. */
-static uint32_t hasten(struct run_queue *q, const struct run_vcpu *vcpu, uint64_t now)
-{
-    const struct run_vcpu *running = q->running;
-    const uint64_t soon = now + q->all->short_turn, least = q->turn_start + q->all->short_turn;
-    uint64_t end = run_min(q->turn_end, now + q->all->turn);
-    if (vcpu->share == running->share) {
-        const uint32_t count = __atomic_load_n(&vcpu->share->vcpu_count, __ATOMIC_RELAXED);
-        __atomic_store_n(&vcpu->share->short_turns, count - 1, __ATOMIC_RELAXED);
-        end = run_min(end, soon);
-    } else if (run_before(place(vcpu), place(running))) {
-        end = run_min(end, run_before(least, now) ? now : least);
-    }
-    if (end == q->turn_end)
-        return RUN_NO_CPU;
-    __atomic_store_n(&q->turn_end, end, __ATOMIC_RELAXED);
-    return q->index;
 }
 
 static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
@@ -530,7 +534,7 @@ uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline)
 {
     struct run_queue *q = lock_home(alarm->vcpu);
     const uint64_t next = q->next_alarm;
-    set_alarm(q, alarm, deadline > q->fire_until ? deadline : q->fire_until + 1);
+    run_alarm_set(q, alarm, deadline > q->fire_until ? deadline : q->fire_until + 1);
     /* A CPU that fires alarms looks at the next one by itself, behind that. */
     const bool sooner = q->next_alarm < next && q->fire_until == 0;
     spinlock_unlock(&q->lock);
@@ -546,7 +550,7 @@ uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
     queue->fire_until = now;
     while (queue->alarms != NULL && queue->alarms->deadline <= now) {
         struct run_alarm *alarm = queue->alarms;
-        set_alarm(queue, alarm, RUN_NEVER);
+        run_alarm_set(queue, alarm, RUN_NEVER);
         alarm->firing = true;
         spinlock_unlock(&queue->lock);
         alarm->fire(alarm->dev, now);
@@ -560,20 +564,10 @@ uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
     return cpu;
 }
 
-void run_vcpu_add(struct run_queues *all, struct run_vcpu *vcpu, struct run_share *share,
-                  uint32_t cpu, enum vcpu_state state)
-{
-    vcpu->share = share;
-    vcpu->home = &all->queue[cpu];
-    vcpu->state = (uint8_t)state;
-    if (__atomic_fetch_add(&share->vcpu_count, 1, __ATOMIC_RELAXED) == 0)
-        __atomic_fetch_add(&all->vm_count, 1, __ATOMIC_RELAXED);
-}
-
 void run_vcpu_remove(struct run_vcpu *vcpu, uint64_t now)
 {
     struct run_queue *q = lock_home(vcpu);
-    while (is_firing(vcpu)) {
+    while (run_alarm_is_firing(vcpu)) {
         spinlock_unlock(&q->lock);
         cpu_pause();
         q = lock_home(vcpu);
@@ -583,7 +577,7 @@ void run_vcpu_remove(struct run_vcpu *vcpu, uint64_t now)
         publish(q, now);
     }
     for (struct run_alarm *a = vcpu->alarms; a != NULL; a = a->of_vcpu)
-        set_alarm(q, a, RUN_NEVER);
+        run_alarm_set(q, a, RUN_NEVER);
     if (q->loaded == vcpu)
         q->loaded = NULL;
     __atomic_store_n(&vcpu->state, VCPU_STOPPED, __ATOMIC_RELAXED);

@@ -24,3 +24,13 @@ void run_queues_init(struct run_queues *all, struct run_queue *queue, uint32_t c
         queue[i].release = queue[i].turn_end = queue[i].next_alarm = RUN_NEVER;
     }
 }
+
+void run_vcpu_add(struct run_queues *all, struct run_vcpu *vcpu, struct run_share *share,
+                  uint32_t cpu, enum vcpu_state state)
+{
+    vcpu->share = share;
+    vcpu->home = &all->queue[cpu];
+    vcpu->state = (uint8_t)state;
+    if (__atomic_fetch_add(&share->vcpu_count, 1, __ATOMIC_RELAXED) == 0)
+        __atomic_fetch_add(&all->vm_count, 1, __ATOMIC_RELAXED);
+}

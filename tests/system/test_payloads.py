@@ -150,11 +150,12 @@ def test_restarts(nadir, payload):
 
 
 def test_gives_up_on_a_vm_that_fails_at_once(nadir, payload):
-    """on_crash = restart, but not for ever; the VM behind it has its turn."""
+    """on_crash = restart, but not for ever; the VM beside it runs all the same."""
     sections = ("[vm a]\nkernel = triple.bin\nmemory = 32\non_crash = restart\n"
                 "[vm b]\nkernel = hello.bin\nmemory = 32\n")
     result = nadir(sections, {f"{name}.bin": payload(name) for name in ("triple", "hello")},
                    timeout=60)
     assert result.status == 1, result
-    assert [vm["end"] for vm in result.stats] == ["crash"] * 5 + ["debug-exit"], result.stats
+    assert [vm["end"] for vm in result.stats if vm["vm"] == "a"] == ["crash"] * 5, result.stats
+    assert [vm["end"] for vm in result.stats if vm["vm"] == "b"] == ["debug-exit"], result.stats
     assert "nadir: a: does not restart" in result.console, result

@@ -1,4 +1,4 @@
-// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_share.c
+// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_alarm.c guest/vm/run_share.c
 // libs: -lpthread
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The run queues, in a simulation of host CPUs and guests: one nanosecond is one clock tick, and
@@ -571,6 +571,26 @@ static void siblings_share_their_cpus(void **state)
         assert_true(guest[i].vcpu.ran > SECOND / 2);
 }
 
+/* Four of one VM begin in one queue: the first two get a CPU each, the others wait in the first. It
+ * does not stay so. */
+static void siblings_are_levelled(void **state)
+{
+    (void)state;
+    start(2);
+    make_vm(0, 100, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        struct guest *g = &guest[guest_count++];
+        memset(g->vcpu.allowed.bits, 0xff, sizeof(g->vcpu.allowed.bits));
+        g->share = &share[0];
+        run_vcpu_add(&all, &g->vcpu, g->share, 0, VCPU_HALTED);
+        interrupt(run_queue_wake(&g->vcpu, now));
+        run_until(now + MS);
+    }
+    run_until(now + SECOND);
+    for (unsigned i = 0; i < 4; i++)
+        assert_in_range(guest[i].vcpu.ran, SECOND * 45 / 100, SECOND * 55 / 100);
+}
+
 static void yields_starve_nobody(void **state)
 {
     (void)state;
@@ -1114,6 +1134,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(affinity_is_kept),
         cmocka_unit_test(markets_meet),
         cmocka_unit_test(siblings_share_their_cpus),
+        cmocka_unit_test(siblings_are_levelled),
         cmocka_unit_test(yields_starve_nobody),
         cmocka_unit_test(ping_pong),
         cmocka_unit_test(nobody_starves),
