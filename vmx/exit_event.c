@@ -7,8 +7,6 @@
 #include "vmx/inject.h"
 #include "vmx/insn.h"
 
-/* Active low, and not what is reflected here: a bus lock, a transaction that is debugged. */
-
 /* #DB is intercepted before DR6 and DR7 have changed (SDM, "Exit Qualification for Debug
  * Exceptions"). */
 static void reflect_debug(struct vcpu *vcpu)

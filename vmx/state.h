@@ -7,8 +7,6 @@
 #include "vmx/insn.h"
 #include "vmx/vmcs.h"
 
-/* CS.L in the access-rights format. It counts in IA-32e mode only. CS.D, too. */
-
 /* CR0 and CR4 as the guest reads them; and written, with what VMX adds. */
 uint64_t vmx_guest_cr0(void);
 uint64_t vmx_guest_cr4(const struct vm *vm);
@@ -17,16 +15,6 @@ void vmx_set_cr4(uint64_t value);
 /* EFER, and the entry control that goes with its LMA. */
 void vmx_set_efer(uint64_t value);
 void vmx_set_pdptes(const uint64_t pdpte[4]);
-
-/* DR0 to DR3 and DR6, which stay in the CPU: the host uses none. */
-static inline void vmx_read_debug(uint64_t dr[4], uint64_t *dr6)
-{
-    cpu_read_debug(dr, dr6);
-}
-static inline void vmx_write_debug(const uint64_t dr[4], uint64_t dr6)
-{
-    cpu_write_debug(dr, dr6);
-}
 
 static inline bool vmx_in_64bit_mode(void)
 {

@@ -75,7 +75,7 @@ static void save_state(struct vmx_vcpu *v)
     struct vmx_saved *saved = &v->saved;
     for (uint32_t i = 0; i < moved_msr_count(v); i++)
         saved->msr[i] = cpu_rdmsr(moved_msrs[i]);
-    vmx_read_debug(saved->dr, &saved->dr6);
+    cpu_read_debug(saved->dr, &saved->dr6);
     saved->cr2 = cpu_read_cr2();
     save_extended(v);
 }
@@ -85,7 +85,7 @@ static void load_state(const struct vmx_vcpu *v)
     const struct vmx_saved *saved = &v->saved;
     for (uint32_t i = 0; i < moved_msr_count(v); i++)
         cpu_wrmsr(moved_msrs[i], saved->msr[i]);
-    vmx_write_debug(saved->dr, saved->dr6);
+    cpu_write_debug(saved->dr, saved->dr6);
     cpu_write_cr2(saved->cr2);
     restore_extended(v, hpa_to_ptr(v->xsave_area));
 }
