@@ -254,12 +254,12 @@ static inline void step_over(uint64_t length)
     single_step(rflags);
 }
 
-void exit_take_linear(const struct linear *linear)
+void exit_take_context(const struct emulate_context *ctx)
 {
-    vmwrite(VMCS_GUEST_RFLAGS, linear->paging.rflags);
-    vmwrite(VMCS_GUEST_RSP, linear->rsp);
-    if (linear->debug_hits != 0)
-        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | linear->debug_hits);
+    vmwrite(VMCS_GUEST_RFLAGS, ctx->paging.rflags);
+    vmwrite(VMCS_GUEST_RSP, ctx->rsp);
+    if (ctx->debug_hits != 0)
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | ctx->debug_hits);
 }
 
 void exit_dispatch(struct vcpu *vcpu, uint32_t reason)

@@ -17,11 +17,11 @@
 static inline enum exit_action __attribute__((always_inline))
 emulate(struct vcpu *vcpu, const struct memory_access *access)
 {
-    struct linear linear;
-    vmx_view_linear(&linear, vcpu);
-    const enum exit_action action = exit_memory_access(&linear, access);
-    if (linear.changed)
-        exit_take_linear(&linear);
+    struct emulate_context ctx;
+    vmx_view_context(&ctx, vcpu);
+    const enum exit_action action = exit_memory_access(&ctx, access);
+    if (ctx.changed)
+        exit_take_context(&ctx);
     return action;
 }
 

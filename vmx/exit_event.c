@@ -20,7 +20,7 @@ static void reflect_debug(struct vcpu *vcpu)
     if (type != EVENT_PRIVILEGED_SOFTWARE) {
         vcpu_inject_debug(vcpu, vmread(VMCS_EXIT_QUALIFICATION) & 0xe00full);
     } else { /* INT1 leaves the debug registers alone but for those bits */
-        struct boot_state state;
+        struct cpu_state state;
         vmx_get_state(vcpu, STATE_DEBUG, &state);
         state.dr6 |= DR6_SET_BY_DB;
         vmx_set_state(vcpu, STATE_DEBUG, &state);

@@ -24,13 +24,13 @@ string_io(struct vcpu *vcpu, uint32_t qualification)
         .segment = in ? SEG_ES : info >> 15 & 7,
         .addr_bytes = (uint8_t)(2u << (info >> 7 & 3)),
     };
-    struct linear linear;
+    struct emulate_context ctx;
     if (access.addr_bytes > 8 || access.segment > SEG_GS) /* no CPU tells that */
         return EXIT_SAME;
-    vmx_view_linear(&linear, vcpu);
-    const enum exit_action action = exit_string_io(&linear, &access);
-    if (linear.changed)
-        exit_take_linear(&linear);
+    vmx_view_context(&ctx, vcpu);
+    const enum exit_action action = exit_string_io(&ctx, &access);
+    if (ctx.changed)
+        exit_take_context(&ctx);
     return action;
 }
 
@@ -38,10 +38,10 @@ string_io(struct vcpu *vcpu, uint32_t qualification)
 static void __attribute__((noinline, cold))
 note_breakpoint(struct vcpu *vcpu, uint32_t qualification)
 {
-    struct linear linear;
-    vmx_view_linear(&linear, vcpu);
+    struct emulate_context ctx;
+    vmx_view_context(&ctx, vcpu);
     const uint64_t hits =
-        breakpoint_match(&linear, BREAKPOINT_IO, qualification >> 16, (qualification & 7) + 1);
+        breakpoint_match(&ctx, BREAKPOINT_IO, qualification >> 16, (qualification & 7) + 1);
     vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | hits);
 }
 

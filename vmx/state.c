@@ -17,10 +17,10 @@ void vmx_flush_tlb(struct vcpu *vcpu)
         panic("INVVPID failed");
 }
 
-void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct boot_segment *out)
+void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out)
 {
     (void)vcpu;
-    *out = (struct boot_segment){
+    *out = (struct cpu_segment){
         .selector = (uint16_t)vmread(field_of(VMCS_GUEST_ES, number)),
         .access = (uint32_t)vmread(field_of(VMCS_GUEST_ES_ACCESS, number)),
         .limit = (uint32_t)vmread(field_of(VMCS_GUEST_ES_LIMIT, number)),
@@ -28,7 +28,7 @@ void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct boot_segment *ou
     };
 }
 
-static void set_segment(unsigned number, const struct boot_segment *segment)
+static void set_segment(unsigned number, const struct cpu_segment *segment)
 {
     vmwrite(field_of(VMCS_GUEST_ES, number), segment->selector);
     vmwrite(field_of(VMCS_GUEST_ES_LIMIT, number), segment->limit);
@@ -76,7 +76,7 @@ void vmx_set_pdptes(const uint64_t pdpte[4])
         vmwrite(field_of(VMCS_GUEST_PDPTE0, i), pdpte[i]);
 }
 
-static void set_control(struct vcpu *vcpu, const struct boot_state *in)
+static void set_control(struct vcpu *vcpu, const struct cpu_state *in)
 {
     vmx_set_cr0(in->cr0);
     vmx_set_cr4(in->cr4);
@@ -86,20 +86,20 @@ static void set_control(struct vcpu *vcpu, const struct boot_state *in)
     vmx_flush_tlb(vcpu);
 }
 
-static void get_segments(struct vcpu *vcpu, struct boot_state *out)
+static void get_segments(struct vcpu *vcpu, struct cpu_state *out)
 {
     for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
         vmx_get_segment(vcpu, i, &out->segment[i]);
 }
 
-static void get_gprs(const struct vcpu *vcpu, struct boot_state *out)
+static void get_gprs(const struct vcpu *vcpu, struct cpu_state *out)
 {
     for (unsigned i = 0; i < GPR_COUNT; i++)
         if (i != RSP)
             out->gpr[i] = vcpu->regs.gpr[i];
 }
 
-static void get_control(const struct vcpu *vcpu, struct boot_state *out)
+static void get_control(const struct vcpu *vcpu, struct cpu_state *out)
 {
     out->cr0 = vmx_guest_cr0();
     out->cr3 = vmread(VMCS_GUEST_CR3);
@@ -109,15 +109,15 @@ static void get_control(const struct vcpu *vcpu, struct boot_state *out)
         out->pdpte[i] = vmread(field_of(VMCS_GUEST_PDPTE0, i));
 }
 
-static void get_tables(struct boot_state *out)
+static void get_tables(struct cpu_state *out)
 {
-    out->gdtr =
-        (struct boot_table){vmread(VMCS_GUEST_GDTR_BASE), (uint16_t)vmread(VMCS_GUEST_GDTR_LIMIT)};
-    out->idtr =
-        (struct boot_table){vmread(VMCS_GUEST_IDTR_BASE), (uint16_t)vmread(VMCS_GUEST_IDTR_LIMIT)};
+    out->gdtr = (struct cpu_table_register){vmread(VMCS_GUEST_GDTR_BASE),
+                                            (uint16_t)vmread(VMCS_GUEST_GDTR_LIMIT)};
+    out->idtr = (struct cpu_table_register){vmread(VMCS_GUEST_IDTR_BASE),
+                                            (uint16_t)vmread(VMCS_GUEST_IDTR_LIMIT)};
 }
 
-static void get_msrs(struct boot_state *out)
+static void get_msrs(struct cpu_state *out)
 {
     out->pat = vmread(VMCS_GUEST_PAT);
     out->sysenter_cs = vmread(VMCS_GUEST_SYSENTER_CS);
@@ -125,7 +125,7 @@ static void get_msrs(struct boot_state *out)
     out->sysenter_eip = vmread(VMCS_GUEST_SYSENTER_EIP);
 }
 
-void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out)
+void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out)
 {
     if ((parts & STATE_EVENTS) != 0) {
         out->interruptibility = (uint32_t)vmread(VMCS_GUEST_INTERRUPTIBILITY);
@@ -157,20 +157,20 @@ void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out)
         get_msrs(out);
 }
 
-static void set_segments(const struct boot_state *in)
+static void set_segments(const struct cpu_state *in)
 {
     for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
         set_segment(i, &in->segment[i]);
 }
 
-static void set_gprs(struct vcpu *vcpu, const struct boot_state *in)
+static void set_gprs(struct vcpu *vcpu, const struct cpu_state *in)
 {
     for (unsigned i = 0; i < GPR_COUNT; i++)
         if (i != RSP)
             vcpu->regs.gpr[i] = in->gpr[i];
 }
 
-static void set_tables(const struct boot_state *in)
+static void set_tables(const struct cpu_state *in)
 {
     vmwrite(VMCS_GUEST_GDTR_BASE, in->gdtr.base);
     vmwrite(VMCS_GUEST_GDTR_LIMIT, in->gdtr.limit);
@@ -178,7 +178,7 @@ static void set_tables(const struct boot_state *in)
     vmwrite(VMCS_GUEST_IDTR_LIMIT, in->idtr.limit);
 }
 
-static void set_msrs(const struct boot_state *in)
+static void set_msrs(const struct cpu_state *in)
 {
     vmwrite(VMCS_GUEST_PAT, in->pat);
     vmwrite(VMCS_GUEST_SYSENTER_CS, in->sysenter_cs);
@@ -186,14 +186,14 @@ static void set_msrs(const struct boot_state *in)
     vmwrite(VMCS_GUEST_SYSENTER_EIP, in->sysenter_eip);
 }
 
-static void set_debug(const struct boot_state *in)
+static void set_debug(const struct cpu_state *in)
 {
     cpu_write_debug(in->dr, in->dr6); /* which stay in the CPU: the host uses none */
     vmwrite(VMCS_GUEST_DR7, in->dr7);
     vmwrite(VMCS_GUEST_DEBUGCTL, in->debugctl);
 }
 
-void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state *in)
+void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in)
 {
     if ((parts & STATE_GPRS) != 0)
         set_gprs(vcpu, in);
@@ -220,17 +220,17 @@ void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state *i
     }
 }
 
-void vmx_view_rest(struct linear *linear)
+void vmx_view_rest(struct emulate_context *ctx)
 {
-    struct guest_paging *paging = &linear->paging;
+    struct guest_paging *paging = &ctx->paging;
     if ((paging->cr4 & CR4_PKE) != 0)
         paging->pkru = cpu_rdpkru(); /* the guest's: the host has no user pages */
     for (unsigned i = 0; i < 4; i++)
-        linear->pdpte[i] = vmread(field_of(VMCS_GUEST_PDPTE0, i));
-    paging->pdpte = linear->pdpte;
+        ctx->pdpte[i] = vmread(field_of(VMCS_GUEST_PDPTE0, i));
+    paging->pdpte = ctx->pdpte;
 }
 
-void vmx_view(struct vcpu *vcpu, struct linear *out)
+void vmx_view(struct vcpu *vcpu, struct emulate_context *out)
 {
-    vmx_view_linear(out, vcpu);
+    vmx_view_context(out, vcpu);
 }

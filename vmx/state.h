@@ -22,15 +22,15 @@ static inline bool vmx_in_64bit_mode(void)
            (vmread(VMCS_GUEST_EFER) & EFER_LMA) != 0;
 }
 
-/* What vmx_view_linear() leaves out in the common case: PDPTE registers, protection keys. */
-void vmx_view_rest(struct linear *linear);
+/* What vmx_view_context() leaves out in the common case: PDPTE registers, protection keys. */
+void vmx_view_rest(struct emulate_context *ctx);
 
 /* engine->view(). expected is 0: who translates may set it. rsp is left out. */
-static inline void vmx_view_linear(struct linear *linear, struct vcpu *vcpu)
+static inline void vmx_view_context(struct emulate_context *ctx, struct vcpu *vcpu)
 {
     const uint64_t cs_access = vmread(VMCS_GUEST_CS_ACCESS);
-    linear->vcpu = vcpu;
-    linear->paging = (struct guest_paging){
+    ctx->vcpu = vcpu;
+    ctx->paging = (struct guest_paging){
         .cr0 = vmread(VMCS_GUEST_CR0),
         .cr3 = vmread(VMCS_GUEST_CR3),
         .cr4 = vmread(VMCS_GUEST_CR4),
@@ -40,17 +40,16 @@ static inline void vmx_view_linear(struct linear *linear, struct vcpu *vcpu)
         .implicit = false,
         .phys_bits = vcpu->phys_bits,
     };
-    linear->rip = vmread(VMCS_GUEST_RIP);
-    linear->dr7 = vmread(VMCS_GUEST_DR7);
-    linear->changed = false;
-    linear->debug_hits = 0;
-    linear->expected = 0;
-    linear->mode = INSN_64;
-    if ((linear->paging.efer & EFER_LMA) == 0 || (cs_access & ACCESS_L) == 0) {
-        linear->mode = (cs_access & ACCESS_DB) != 0 ? INSN_32 : INSN_16;
-        linear->cs_base = vmread(VMCS_GUEST_CS_BASE);
+    ctx->rip = vmread(VMCS_GUEST_RIP);
+    ctx->dr7 = vmread(VMCS_GUEST_DR7);
+    ctx->changed = false;
+    ctx->debug_hits = 0;
+    ctx->expected = 0;
+    ctx->mode = INSN_64;
+    if ((ctx->paging.efer & EFER_LMA) == 0 || (cs_access & ACCESS_L) == 0) {
+        ctx->mode = (cs_access & ACCESS_DB) != 0 ? INSN_32 : INSN_16;
+        ctx->cs_base = vmread(VMCS_GUEST_CS_BASE);
     }
-    if ((linear->paging.cr4 & (CR4_PAE | CR4_PKE)) != CR4_PAE ||
-        (linear->paging.efer & EFER_LMA) == 0)
-        vmx_view_rest(linear);
+    if ((ctx->paging.cr4 & (CR4_PAE | CR4_PKE)) != CR4_PAE || (ctx->paging.efer & EFER_LMA) == 0)
+        vmx_view_rest(ctx);
 }

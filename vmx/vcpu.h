@@ -61,11 +61,11 @@ void vmx_run(struct vcpu *vcpu);
 void vmx_load(struct vcpu *vcpu);
 void vmx_put(struct vcpu *vcpu);
 /* state.c: */
-void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out);
-void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state *in);
-void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct boot_segment *out);
+void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);
+void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in);
+void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out);
 void vmx_flush_tlb(struct vcpu *vcpu);
-void vmx_view(struct vcpu *vcpu, struct linear *out);
+void vmx_view(struct vcpu *vcpu, struct emulate_context *out);
 /* vm.c: */
 enum status vmx_vm_create(struct vm *vm);
 void vmx_vm_destroy(struct vm *vm);

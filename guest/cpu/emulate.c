@@ -96,14 +96,14 @@ unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_
 
 /* Checks and translates; false: an exception has been raised. */
 static bool reach(const struct emulate_env *env, unsigned segment, uint64_t offset, unsigned bytes,
-                  bool write, bool aligned, struct emulate_place *place)
+                  bool write, bool aligned, struct emulate_operand *operand)
 {
     gva_t linear;
     unsigned fault = emulate_linear(env, segment, offset, bytes, write, &linear);
     if (fault == 0 && aligned && (linear.v & (bytes - 1)) != 0)
         fault = VECTOR_GENERAL_PROTECTION;
     if (fault == 0)
-        return env->translate(env->ctx, linear, bytes, write, place);
+        return env->translate(env->ctx, linear, bytes, write, operand);
     env->raise(env->ctx, fault);
     return false;
 }
@@ -129,10 +129,10 @@ uint64_t insn_address(const struct insn *in, const uint64_t *gpr, uint64_t rip)
 
 /* The same for the operand that ModRM or moffs names. */
 static bool reach_operand(const struct insn *in, const struct emulate_env *env, bool write,
-                          struct emulate_place *place)
+                          struct emulate_operand *operand)
 {
     return reach(env, in->segment, insn_address(in, env->gpr, env->rip), in->mem_bytes, write,
-                 in->aligned, place);
+                 in->aligned, operand);
 }
 
 static uint64_t result_flags(uint64_t result, unsigned bytes)
@@ -246,12 +246,12 @@ static uint64_t swap_bytes(uint64_t v, unsigned bytes)
 /* MOV, MOVZX, MOVSX, MOVBE. */
 static enum emulate_result move(const struct insn *in, const struct emulate_env *env)
 {
-    struct emulate_place place;
+    struct emulate_operand operand;
     uint64_t value = 0;
-    if (!reach_operand(in, env, in->form != INSN_REG_MEM, &place))
+    if (!reach_operand(in, env, in->form != INSN_REG_MEM, &operand))
         return EMULATE_FAULT;
     if (in->form == INSN_REG_MEM) {
-        env->read(env->ctx, &place, &value);
+        env->read(env->ctx, &operand, &value);
         if (in->op == INSN_MOVSX)
             value = sign_extend(value, in->mem_bytes);
         else if (in->op == INSN_MOVBE)
@@ -262,7 +262,7 @@ static enum emulate_result move(const struct insn *in, const struct emulate_env 
     value = in->form == INSN_MEM_IMM ? in->imm : insn_get_reg(in, env->gpr);
     if (in->op == INSN_MOVBE)
         value = swap_bytes(value, in->mem_bytes);
-    env->write(env->ctx, &place, &value);
+    env->write(env->ctx, &operand, &value);
     return EMULATE_DONE;
 }
 
@@ -272,7 +272,7 @@ static bool string_step(const struct insn *in, const struct emulate_env *env)
     uint64_t *rsi = &env->gpr[SI], *rdi = &env->gpr[DI], mask = mask_of(in->addr_bytes);
     bool source = in->op == INSN_MOVS || in->op == INSN_LODS || in->op == INSN_CMPS;
     bool destination = in->op != INSN_LODS, compares = in->op >= INSN_CMPS;
-    struct emulate_place from, to;
+    struct emulate_operand from, to;
     if ((source && !reach(env, in->segment, *rsi & mask, in->mem_bytes, false, false, &from)) ||
         (destination && !reach(env, SEG_ES, *rdi & mask, in->mem_bytes, !compares, false, &to)))
         return false;
@@ -333,7 +333,7 @@ stack(const struct insn *in, const struct emulate_env *env)
     }
     bool push = in->op == INSN_PUSH;
     uint64_t old = env->gpr[SP], value = 0, top = push ? old - bytes : old;
-    struct emulate_place operand, slot;
+    struct emulate_operand operand, slot;
     bool ok = !push || reach_operand(in, env, false, &operand);
     ok = ok && reach(env, SEG_SS, top & mask_of(width), bytes, push, false, &slot);
     set_part(&env->gpr[SP], width, push ? top : old + bytes);
@@ -353,10 +353,10 @@ static enum emulate_result __attribute__((noinline))
 compare_exchange_pair(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t *gpr = env->gpr, mask = mask_of(in->reg_bytes), pair[2] = {0, 0};
-    struct emulate_place place;
-    if (!reach_operand(in, env, true, &place))
+    struct emulate_operand operand;
+    if (!reach_operand(in, env, true, &operand))
         return EMULATE_FAULT;
-    env->read(env->ctx, &place, pair);
+    env->read(env->ctx, &operand, pair);
     if (in->reg_bytes == 4) {
         pair[1] = pair[0] >> 32;
         pair[0] &= mask;
@@ -373,7 +373,7 @@ compare_exchange_pair(const struct insn *in, const struct emulate_env *env)
     }
     if (in->reg_bytes == 4)
         pair[0] |= pair[1] << 32;
-    env->write(env->ctx, &place, pair);
+    env->write(env->ctx, &operand, pair);
     return EMULATE_DONE;
 }
 
@@ -397,22 +397,22 @@ move_vector(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t value[4] = {0, 0, 0, 0};
     bool load = in->form == INSN_REG_MEM, upper = in->op == INSN_VMOVH;
-    struct emulate_place place;
+    struct emulate_operand operand;
     unsigned fault = vector_fault(in, env);
     if (fault != 0)
         env->raise(env->ctx, fault);
-    if (fault != 0 || !reach_operand(in, env, !load, &place))
+    if (fault != 0 || !reach_operand(in, env, !load, &operand))
         return EMULATE_FAULT;
     if (!load) {
         env->vector_read(env->ctx, in, in->reg, value);
-        env->write(env->ctx, &place, value + upper);
+        env->write(env->ctx, &operand, value + upper);
         return EMULATE_DONE;
     }
     if (in->op != INSN_VMOV) {
         env->vector_read(env->ctx, in, in->reg2, value);
         value[2] = value[3] = 0; /* VEX: what is above 128 bits */
     }
-    env->read(env->ctx, &place, value + upper);
+    env->read(env->ctx, &operand, value + upper);
     env->vector_write(env->ctx, in, value);
     return EMULATE_DONE;
 }
@@ -422,18 +422,18 @@ static enum emulate_result __attribute__((noinline))
 compute(const struct insn *insn, const struct emulate_env *env)
 {
     struct outcome o = {.flags = *env->rflags};
-    struct emulate_place place;
+    struct emulate_operand operand;
     uint64_t other = insn->imm & mask_of(insn->mem_bytes);
     bool writes = insn->form != INSN_REG_MEM && insn->op != INSN_CMP && insn->op != INSN_TEST &&
                   insn->op != INSN_BT;
     if (insn->form == INSN_MEM_REG || insn->form == INSN_REG_MEM)
         other = insn_get_reg(insn, env->gpr);
-    if (!reach_operand(insn, env, writes, &place))
+    if (!reach_operand(insn, env, writes, &operand))
         return EMULATE_FAULT;
-    env->read(env->ctx, &place, &o.mem);
+    env->read(env->ctx, &operand, &o.mem);
     operate(insn, other, env->gpr[AX], &o);
     if (writes)
-        env->write(env->ctx, &place, &o.mem);
+        env->write(env->ctx, &operand, &o.mem);
     if (o.writes_reg)
         insn_set_reg(insn, env->gpr, o.reg);
     if (o.writes_rax)

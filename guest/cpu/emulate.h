@@ -16,7 +16,7 @@ struct emulate_segment {
 };
 
 /* An operand in memory, translated: bytes in its first page, the others in its second. */
-struct emulate_place {
+struct emulate_operand {
     gpa_t at[2];
     unsigned first, bytes;
 };
@@ -34,9 +34,9 @@ struct emulate_env {
     void *ctx;
     /* 1 to 32 bytes at a linear address. False: a page fault has been raised. */
     bool (*translate)(void *ctx, gva_t linear, unsigned bytes, bool write,
-                      struct emulate_place *out);
-    void (*read)(void *ctx, const struct emulate_place *place, void *to);
-    void (*write)(void *ctx, const struct emulate_place *place, const void *from);
+                      struct emulate_operand *out);
+    void (*read)(void *ctx, const struct emulate_operand *operand, void *to);
+    void (*write)(void *ctx, const struct emulate_operand *operand, const void *from);
     /* Asked only where it matters: in 64-bit mode for the base of FS and GS. */
     void (*segment)(void *ctx, enum insn_segment segment, struct emulate_segment *out);
     /* An exception, its error code 0 where it has one. */

@@ -7,14 +7,14 @@
 
 #include <stdint.h>
 
-struct boot_segment {
+struct cpu_segment {
     uint16_t selector;
     uint32_t access;
     uint32_t limit;
     uint64_t base;
 };
 
-struct boot_table { /* GDTR, IDTR */
+struct cpu_table_register { /* GDTR, IDTR */
     uint64_t base;
     uint16_t limit;
 };
@@ -24,7 +24,7 @@ enum { STATE_ES, STATE_CS, STATE_SS, STATE_DS, STATE_FS, STATE_GS, STATE_LDTR, S
 #define STATE_SEGMENT_COUNT 8
 
 /* All as the guest sees it, without bits that an engine adds. */
-struct boot_state {
+struct cpu_state {
     union { /* in the hardware's order */
         struct {
             uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
@@ -36,11 +36,11 @@ struct boot_state {
     uint64_t pdpte[4]; /* the PDPTE registers, under PAE paging */
     union {
         struct {
-            struct boot_segment es, cs, ss, ds, fs, gs, ldtr, tr;
+            struct cpu_segment es, cs, ss, ds, fs, gs, ldtr, tr;
         };
-        struct boot_segment segment[STATE_SEGMENT_COUNT];
+        struct cpu_segment segment[STATE_SEGMENT_COUNT];
     };
-    struct boot_table gdtr, idtr;
+    struct cpu_table_register gdtr, idtr;
     uint64_t dr[4], dr6, dr7, debugctl;
     uint64_t pat, sysenter_cs, sysenter_esp, sysenter_eip;
     uint32_t interruptibility; /* BLOCKED_BY_... of guest/cpu/event.h */
@@ -63,10 +63,10 @@ enum state_part {
 
 /* Real mode, as a boot sector finds it: CS:IP = 0:entry, data segments 0, stack below the entry,
  * interrupts off, DL = first hard disk. */
-static inline struct boot_state boot_state_real_mode(uint16_t entry)
+static inline struct cpu_state cpu_state_real_mode(uint16_t entry)
 {
-    const struct boot_segment data = {0, SEGMENT_DATA16, 0xffff, 0};
-    return (struct boot_state){
+    const struct cpu_segment data = {0, SEGMENT_DATA16, 0xffff, 0};
+    return (struct cpu_state){
         .rdx = 0x80,
         .rsp = entry,
         .rip = entry,
@@ -90,13 +90,13 @@ static inline struct boot_state boot_state_real_mode(uint16_t entry)
 
 /* As after a reset: at the reset vector, 16 bytes below 4 GiB (SDM, "Processor State After Reset").
  */
-static inline struct boot_state boot_state_reset(uint32_t signature)
+static inline struct cpu_state cpu_state_reset(uint32_t signature)
 {
-    struct boot_state state = boot_state_real_mode(0xfff0);
+    struct cpu_state state = cpu_state_real_mode(0xfff0);
     state.rdx = signature;
     state.rsp = 0;
     state.cr0 = CR0_CD | CR0_NW | CR0_ET;
-    state.cs = (struct boot_segment){0xf000, SEGMENT_CODE16, 0xffff, 0xffff0000};
+    state.cs = (struct cpu_segment){0xf000, SEGMENT_CODE16, 0xffff, 0xffff0000};
     state.ldtr.access = SEGMENT_LDT;
     state.idtr.limit = 0xffff;
     return state;
@@ -104,10 +104,10 @@ static inline struct boot_state boot_state_reset(uint32_t signature)
 
 /* 32-bit protected mode without paging: flat segments CS 0x10, the others 0x18 (the GDT must hold
  * them), interrupts off. */
-static inline struct boot_state boot_state_protected_mode(uint32_t rip)
+static inline struct cpu_state cpu_state_protected_mode(uint32_t rip)
 {
-    const struct boot_segment data = {0x18, SEGMENT_DATA32, 0xffffffff, 0};
-    return (struct boot_state){
+    const struct cpu_segment data = {0x18, SEGMENT_DATA32, 0xffffffff, 0};
+    return (struct cpu_state){
         .rip = rip,
         .rflags = RFLAGS_FIXED,
         .cr0 = CR0_ET | CR0_PE,
@@ -127,9 +127,9 @@ static inline struct boot_state boot_state_protected_mode(uint32_t rip)
 }
 
 /* The same in 64-bit mode, with paging. */
-static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
+static inline struct cpu_state cpu_state_long_mode(uint64_t rip, uint64_t cr3)
 {
-    struct boot_state state = boot_state_protected_mode(0);
+    struct cpu_state state = cpu_state_protected_mode(0);
     state.rip = rip;
     state.cr0 = CR0_PG | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
     state.cr3 = cr3;
@@ -140,7 +140,7 @@ static inline struct boot_state boot_state_long_mode(uint64_t rip, uint64_t cr3)
 }
 
 /* The descriptor of a flat segment (base 0, 4 GiB). */
-static inline uint64_t boot_descriptor(const struct boot_segment *segment)
+static inline uint64_t cpu_segment_descriptor(const struct cpu_segment *segment)
 {
     return 0x000f00000000ffff | (uint64_t)segment->access << 40;
 }

@@ -12,9 +12,9 @@ bool flat_recognize(struct program *p)
 
 /* In the first 64 KiB at segment 0, as a BIOS starts a boot sector; elsewhere CS begins at a
  * multiple of 64 KiB. */
-static struct boot_state real_mode(uint64_t entry)
+static struct cpu_state real_mode(uint64_t entry)
 {
-    struct boot_state state = boot_state_real_mode((uint16_t)entry);
+    struct cpu_state state = cpu_state_real_mode((uint16_t)entry);
     state.cs.base = entry & ~SEGMENT_64K;
     state.cs.selector = (uint16_t)(state.cs.base >> 4);
     if (state.cs.base != 0)
@@ -22,7 +22,7 @@ static struct boot_state real_mode(uint64_t entry)
     return state;
 }
 
-enum status flat_load(struct program *p, struct boot_state *state)
+enum status flat_load(struct program *p, struct cpu_state *state)
 {
     const uint64_t size = p->kernel.size;
     p->keeps_info = false;
@@ -44,9 +44,9 @@ enum status flat_load(struct program *p, struct boot_state *state)
         return OK;
     }
     if (p->mode == 32) {
-        *state = boot_state_protected_mode((uint32_t)p->entry);
+        *state = cpu_state_protected_mode((uint32_t)p->entry);
     } else {
-        *state = boot_state_long_mode(p->entry, LAYOUT_PAGE_TABLES);
+        *state = cpu_state_long_mode(p->entry, LAYOUT_PAGE_TABLES);
         s = program_write_page_tables(p);
     }
     return s == OK ? program_write_gdt(p, state) : s;

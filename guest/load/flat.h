@@ -6,4 +6,4 @@
 
 /* Whether the file has a boot sector's signature. */
 bool flat_recognize(struct program *p);
-enum status flat_load(struct program *p, struct boot_state *state);
+enum status flat_load(struct program *p, struct cpu_state *state);

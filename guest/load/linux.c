@@ -173,7 +173,7 @@ static enum status check_room(struct program *p, const struct header *h, uint64_
     return OK;
 }
 
-enum status linux_load(struct program *p, struct boot_state *state)
+enum status linux_load(struct program *p, struct cpu_state *state)
 {
     struct header h;
     uint64_t ramdisk = 0;
@@ -194,10 +194,10 @@ enum status linux_load(struct program *p, struct boot_state *state)
     if (s != OK)
         return s;
     if (h.entry64) {
-        *state = boot_state_long_mode(h.load + ENTRY_64, LAYOUT_PAGE_TABLES);
+        *state = cpu_state_long_mode(h.load + ENTRY_64, LAYOUT_PAGE_TABLES);
         s = program_write_page_tables(p);
     } else {
-        *state = boot_state_protected_mode((uint32_t)h.load);
+        *state = cpu_state_protected_mode((uint32_t)h.load);
     }
     state->rsi = LAYOUT_BOOT_INFO;
     state->rsp = LAYOUT_BOOT_SECTOR;

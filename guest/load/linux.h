@@ -7,4 +7,4 @@
 
 /* Whether the file claims to be a Linux kernel (it may still be malformed). */
 bool linux_recognize(struct program *p);
-enum status linux_load(struct program *p, struct boot_state *state);
+enum status linux_load(struct program *p, struct cpu_state *state);

@@ -185,7 +185,7 @@ static enum status find_segments(struct program *p, uint64_t at, struct segments
     return multiboot_segment(p, &a, at, out);
 }
 
-enum status multiboot_load(struct program *p, struct boot_state *state)
+enum status multiboot_load(struct program *p, struct cpu_state *state)
 {
     uint64_t at, low, end;
     gpa_t modules_at[PROGRAM_MAX_FILES], headers = gpa(0);
@@ -212,7 +212,7 @@ enum status multiboot_load(struct program *p, struct boot_state *state)
         s = multiboot_place_files(p, low, end, modules_at, &sections, &headers);
     if (s != OK)
         return s;
-    *state = boot_state_protected_mode((uint32_t)segments.entry);
+    *state = cpu_state_protected_mode((uint32_t)segments.entry);
     state->rax = BOOTED;
     state->rbx = write_info(p, modules_at, &sections, headers, (flags & WANTS_VIDEO) != 0);
     if (state->rbx == 0)

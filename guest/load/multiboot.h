@@ -8,7 +8,7 @@
 
 /* Whether a header with a right checksum is there. */
 bool multiboot_recognize(struct program *p);
-enum status multiboot_load(struct program *p, struct boot_state *state);
+enum status multiboot_load(struct program *p, struct cpu_state *state);
 
 /* What multiboot 1 and 2 share, for their two loaders. */
 

@@ -313,7 +313,7 @@ static enum status find_segments(struct program *p, const struct header *h, stru
     return s;
 }
 
-enum status multiboot2_load(struct program *p, struct boot_state *state)
+enum status multiboot2_load(struct program *p, struct cpu_state *state)
 {
     struct header h;
     struct segments segments = {0};
@@ -337,7 +337,7 @@ enum status multiboot2_load(struct program *p, struct boot_state *state)
         return s;
     if (!write_info(p, &h, modules_at, &sections, headers, low + delta))
         return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
-    *state = boot_state_protected_mode((uint32_t)(segments.entry + delta));
+    *state = cpu_state_protected_mode((uint32_t)(segments.entry + delta));
     state->rax = BOOTED;
     state->rbx = LAYOUT_BOOT_INFO;
     return program_write_gdt(p, state);

@@ -6,4 +6,4 @@
 
 /* Whether a header with a right checksum is there. */
 bool multiboot2_recognize(struct program *p);
-enum status multiboot2_load(struct program *p, struct boot_state *state);
+enum status multiboot2_load(struct program *p, struct cpu_state *state);

@@ -91,12 +91,13 @@ enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
     return OK;
 }
 
-enum status program_write_gdt(struct program *p, struct boot_state *state)
+enum status program_write_gdt(struct program *p, struct cpu_state *state)
 {
-    const uint64_t gdt[4] = {0, 0, boot_descriptor(&state->cs), boot_descriptor(&state->ds)};
+    const uint64_t gdt[4] = {0, 0, cpu_segment_descriptor(&state->cs),
+                             cpu_segment_descriptor(&state->ds)};
     if (!guestmem_write(p->mem, gpa(LAYOUT_GDT), gdt, sizeof(gdt)))
         return program_refuse(p, ERR_NO_MEMORY, "no memory for a GDT");
-    state->gdtr = (struct boot_table){LAYOUT_GDT, sizeof(gdt) - 1};
+    state->gdtr = (struct cpu_table_register){LAYOUT_GDT, sizeof(gdt) - 1};
     return OK;
 }
 

@@ -37,7 +37,7 @@ struct program {
  * state at entry. Pure but for guest memory. A refusal leaves a sentence in why: ERR_BAD_INPUT for
  * the files, ERR_UNSUPPORTED for what we cannot give, ERR_NO_MEMORY where the guest is too small.
  */
-typedef enum status program_loader(struct program *p, struct boot_state *state);
+typedef enum status program_loader(struct program *p, struct cpu_state *state);
 
 /* Writes the sentence and returns s. */
 enum status program_refuse(struct program *p, enum status s, const char *format, ...)
@@ -63,7 +63,7 @@ enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
                                 gpa_t at[PROGRAM_MAX_FILES]);
 
 /* Puts a GDT for the state's code and data segments into memory, which GDTR is set to. */
-enum status program_write_gdt(struct program *p, struct boot_state *state);
+enum status program_write_gdt(struct program *p, struct cpu_state *state);
 
 /* An identity map of 4 GiB at LAYOUT_PAGE_TABLES. */
 enum status program_write_page_tables(struct program *p);

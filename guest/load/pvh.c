@@ -54,7 +54,7 @@ static uint32_t write_info(const struct program *p, const gpa_t *files_at)
     return info.next != 0 ? at : 0;
 }
 
-enum status pvh_load(struct program *p, struct boot_state *state)
+enum status pvh_load(struct program *p, struct cpu_state *state)
 {
     uint64_t low, end;
     gpa_t files_at[PROGRAM_MAX_FILES];
@@ -77,7 +77,7 @@ enum status pvh_load(struct program *p, struct boot_state *state)
         s = program_place_files(p, low, end, files_at);
     if (s != OK)
         return s;
-    *state = boot_state_protected_mode((uint32_t)segments.entry);
+    *state = cpu_state_protected_mode((uint32_t)segments.entry);
     state->rbx = write_info(p, files_at);
     if (state->rbx == 0)
         return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");

@@ -6,4 +6,4 @@
 
 /* Whether it is an ELF file with the note that names the entry. */
 bool pvh_recognize(struct program *p);
-enum status pvh_load(struct program *p, struct boot_state *state);
+enum status pvh_load(struct program *p, struct cpu_state *state);

@@ -179,7 +179,7 @@ static uint64_t poll(void *ctx, uint64_t now)
     console_poll();
     if (line->shown != console_show_count()) {
         line->shown = console_show_count();
-        vm_show(line->vm);
+        vm_dump(line->vm);
     }
     return now + console_period_ticks();
 }

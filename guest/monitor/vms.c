@@ -65,7 +65,7 @@ static void print_end(const struct vm *vm)
     else
         log_line("%s: ended: %s", vm->name, vm->end_why);
     if (vm->end == VM_CRASH)
-        vcpu_dump(vm->name, &vm->end_state);
+        cpu_state_print(vm->name, &vm->end_state);
 }
 
 static void print_start(const struct pc *pc, const struct vm_config *config)

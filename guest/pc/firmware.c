@@ -181,7 +181,7 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config)
         return s;
     }
     msr_policy_power_on(&pc->msr);
-    pc->boot = boot_state_reset(cpuid_table_find(&pc->vm.cpuid, 1, 0)->eax);
+    pc->boot = cpu_state_reset(cpuid_table_find(&pc->vm.cpuid, 1, 0)->eax);
     return OK;
 }
 

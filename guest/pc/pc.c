@@ -59,7 +59,7 @@ static void pc_out(void *dev, uint8_t byte)
     struct pc *pc = dev;
     pc->console.out(pc->console.ctx, byte);
     if (!pc->console.ready(pc->console.ctx))
-        vm_hold(&pc->vm);
+        vm_wait_for_io(&pc->vm);
 }
 
 /* The console's timer: what is typed to the keyboard or COM1, and what is buffered on its way. */
@@ -77,8 +77,8 @@ static void pc_poll(void *dev, uint64_t now)
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
     const uint64_t next = pc->console.poll(pc->console.ctx, now);
-    if (pc->vm.holds && pc->console.ready(pc->console.ctx))
-        vm_release(&pc->vm);
+    if (pc->vm.io_waits && pc->console.ready(pc->console.ctx))
+        vm_io_ready(&pc->vm);
     timers_arm(&pc->vm.timers, &pc->console_timer, next);
 }
 

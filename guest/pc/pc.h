@@ -65,7 +65,7 @@ struct pc_ram {
 
 struct pc {
     struct vm vm;
-    struct boot_state boot;
+    struct cpu_state boot;
     struct pc_console console;
     struct timer console_timer, screen_timer;
 

@@ -4,15 +4,15 @@
 
 #include "arch/x86.h"
 
-uint64_t breakpoint_match(const struct linear *linear, enum breakpoint_kind kind, uint64_t address,
-                          unsigned bytes)
+uint64_t breakpoint_match(const struct emulate_context *ctx, enum breakpoint_kind kind,
+                          uint64_t address, unsigned bytes)
 {
     static const uint8_t lengths[] = {1, 2, 8, 4};
-    const uint64_t dr7 = linear->dr7;
-    const bool io_known = (linear->paging.cr4 & CR4_DE) != 0;
-    struct boot_state state;
+    const uint64_t dr7 = ctx->dr7;
+    const bool io_known = (ctx->paging.cr4 & CR4_DE) != 0;
+    struct cpu_state state;
     uint64_t hit = 0;
-    linear->vcpu->engine->get_state(linear->vcpu, STATE_DEBUG, &state);
+    ctx->vcpu->engine->get_state(ctx->vcpu, STATE_DEBUG, &state);
     for (unsigned i = 0; i < 4; i++) {
         const unsigned matches = dr7 >> (16 + 4 * i) & 3;
         const unsigned length = lengths[dr7 >> (18 + 4 * i) & 3];

@@ -16,11 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct boot_segment;
-struct boot_state;
+struct cpu_segment;
+struct cpu_state;
 struct cpu;
 struct event;
-struct linear;
+struct emulate_context;
 struct vcpu;
 struct vm;
 
@@ -87,14 +87,14 @@ struct engine {
 
     /* State, in parts (enum state_part): read what parts names into *out; write those from *in.
      * Translations that depend on what is written are dropped. Loaded. */
-    void (*get_state)(struct vcpu *vcpu, unsigned parts, struct boot_state *out);
-    void (*set_state)(struct vcpu *vcpu, unsigned parts, const struct boot_state *in);
+    void (*get_state)(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);
+    void (*set_state)(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in);
     /* The hidden part of one segment register, STATE_ES to STATE_TR. Loaded. */
-    void (*get_segment)(struct vcpu *vcpu, unsigned number, struct boot_segment *out);
+    void (*get_segment)(struct vcpu *vcpu, unsigned number, struct cpu_segment *out);
     /* Drops cached translations of linear addresses. Loaded. */
     void (*flush_tlb)(struct vcpu *vcpu);
     /* What an access to linear memory needs to know of the vCPU. Loaded. */
-    void (*view)(struct vcpu *vcpu, struct linear *out);
+    void (*view)(struct vcpu *vcpu, struct emulate_context *out);
 
     /* An exception, which has been through the rules of double faults, becomes the event of the
      * next entry. The engine sets RFLAGS.RF, and what an event leaves behind whose delivery this

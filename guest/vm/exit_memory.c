@@ -61,11 +61,12 @@ struct fetched {
 /* Whether the operand is where the CPU has met the device: another CPU may have changed the
  * instruction since. What cannot be told in short is told by a translation. */
 static bool __attribute__((noinline))
-is_as_reported(const struct linear *linear, struct insn insn, const struct memory_access *access)
+is_as_reported(const struct emulate_context *ctx, struct insn insn,
+               const struct memory_access *access)
 {
-    return linear->mode == INSN_64 && insn.segment < SEG_FS && insn.base != RSP &&
+    return ctx->mode == INSN_64 && insn.segment < SEG_FS && insn.base != RSP &&
            access->has_linear &&
-           insn_address(&insn, linear->vcpu->regs.gpr, linear->rip) == access->linear.v;
+           insn_address(&insn, ctx->vcpu->regs.gpr, ctx->rip) == access->linear.v;
 }
 
 /*
@@ -74,14 +75,14 @@ is_as_reported(const struct linear *linear, struct insn insn, const struct memor
  * is known, so nothing is left to compute. False: not such an instruction, or one that the CPU has
  * not checked, as the code has been changed since.
  */
-static inline bool move_directly(const struct linear *linear, const struct insn *insn,
+static inline bool move_directly(const struct emulate_context *ctx, const struct insn *insn,
                                  const struct memory_access *access)
 {
-    struct vcpu *vcpu = linear->vcpu;
+    struct vcpu *vcpu = ctx->vcpu;
     uint64_t *gpr = vcpu->regs.gpr;
     const gpa_t address = access->address;
     const bool wanted = insn->form == INSN_REG_MEM ? access->read : access->write;
-    if (!wanted || (address.v & (insn->mem_bytes - 1u)) != 0 || breakpoints_on(linear))
+    if (!wanted || (address.v & (insn->mem_bytes - 1u)) != 0 || breakpoints_on(ctx))
         return false;
     if (insn->form == INSN_REG_MEM && insn->reg_bytes >= 4) /* clears the upper half */
         gpr[insn->reg] = access_mmio_read(vcpu, address, insn->mem_bytes);
@@ -96,15 +97,16 @@ static inline bool move_directly(const struct linear *linear, const struct insn 
 }
 
 /* Everything else, with the whole of the checks. */
-static enum exit_action emulate_whole(struct linear *linear, const struct insn *insn, gpa_t address)
+static enum exit_action emulate_whole(struct emulate_context *ctx, const struct insn *insn,
+                                      gpa_t address)
 {
-    struct vcpu *vcpu = linear->vcpu;
+    struct vcpu *vcpu = ctx->vcpu;
     const bool one_operand =
         insn->form != INSN_STRING && insn->op != INSN_PUSH && insn->op != INSN_POP;
-    linear->expected = one_operand && vcpu->vm->vcpu_count > 1 ? address.v / PAGE_SIZE : 0;
-    const struct emulate_env env = linear_environment(linear);
-    const uint64_t rflags = linear->paging.rflags;
-    struct boot_state state;
+    ctx->expected = one_operand && vcpu->vm->vcpu_count > 1 ? address.v / PAGE_SIZE : 0;
+    const struct emulate_env env = linear_environment(ctx);
+    const uint64_t rflags = ctx->paging.rflags;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_IP, &state);
     vcpu->regs.gpr[RSP] = state.rsp;
     vcpu->insn_length = insn->length;
@@ -113,23 +115,23 @@ static enum exit_action emulate_whole(struct linear *linear, const struct insn *
     vm_unlock(vcpu->vm);
     if (result == EMULATE_FAULT) /* what breakpoints have met has not come about */
         return EXIT_SAME;
-    linear->rsp = vcpu->regs.gpr[RSP];
-    linear->changed =
-        linear->paging.rflags != rflags || linear->rsp != state.rsp || linear->debug_hits != 0;
+    ctx->rsp = vcpu->regs.gpr[RSP];
+    ctx->changed = ctx->paging.rflags != rflags || ctx->rsp != state.rsp || ctx->debug_hits != 0;
     return result == EMULATE_DONE ? EXIT_NEXT_DECODED : EXIT_ITERATION;
 }
 
 static enum exit_action __attribute__((noinline))
-decode_and_emulate(struct linear *linear, struct fetched *code, const struct memory_access *access)
+decode_and_emulate(struct emulate_context *ctx, struct fetched *code,
+                   const struct memory_access *access)
 {
-    struct vcpu *vcpu = linear->vcpu;
+    struct vcpu *vcpu = ctx->vcpu;
     struct insn insn;
     vcpu->accesses++;
     if (code->count < INSN_MAX_BYTES && code->fault == 0) { /* beyond RAM, where ones are read */
         memset(code->bytes + code->count, 0xff, INSN_MAX_BYTES - code->count);
         code->count = INSN_MAX_BYTES;
     }
-    switch (insn_decode(&insn, code->bytes, code->count, linear->mode)) {
+    switch (insn_decode(&insn, code->bytes, code->count, ctx->mode)) {
     case INSN_OK: break;
     case INSN_TOO_LONG: return vcpu_general_protection(vcpu);
     case INSN_UNDEFINED: vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE); return EXIT_SAME;
@@ -139,24 +141,23 @@ decode_and_emulate(struct linear *linear, struct fetched *code, const struct mem
     case INSN_UNKNOWN: return not_emulated(vcpu, code->bytes, code->count, access->address);
     }
     if (insn.op == INSN_MOV && insn.reg != RSP &&
-        (vcpu->vm->vcpu_count == 1 || is_as_reported(linear, insn, access)) &&
-        move_directly(linear, &insn, access))
+        (vcpu->vm->vcpu_count == 1 || is_as_reported(ctx, insn, access)) &&
+        move_directly(ctx, &insn, access))
         return EXIT_NEXT_DECODED;
-    return emulate_whole(linear, &insn, access->address);
+    return emulate_whole(ctx, &insn, access->address);
 }
 
-enum exit_action exit_memory_access(struct linear *linear, const struct memory_access *access)
+enum exit_action exit_memory_access(struct emulate_context *ctx, const struct memory_access *access)
 {
     struct fetched code;
     struct insn insn;
-    code.count = linear_fetch(linear, code.bytes, &code.fault, &code.fault_at);
+    code.count = linear_fetch(ctx, code.bytes, &code.fault, &code.fault_at);
     /* The quick decoder tells no operand. Where other CPUs may have changed the instruction, that
      * is needed, to see whether it is still about this address. */
-    if (linear->mode == INSN_64 && code.count == INSN_MAX_BYTES &&
-        linear->vcpu->vm->vcpu_count == 1 && insn_decode_mov(&insn, code.bytes) &&
-        move_directly(linear, &insn, access))
+    if (ctx->mode == INSN_64 && code.count == INSN_MAX_BYTES && ctx->vcpu->vm->vcpu_count == 1 &&
+        insn_decode_mov(&insn, code.bytes) && move_directly(ctx, &insn, access))
         return EXIT_NEXT_DECODED;
-    return decode_and_emulate(linear, &code, access);
+    return decode_and_emulate(ctx, &code, access);
 }
 
 enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)

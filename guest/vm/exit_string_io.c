@@ -12,7 +12,7 @@
 struct string_io {
     const struct string_access *a;
     struct emulate_env env;
-    struct linear *linear;
+    struct emulate_context *ctx;
     bool down;
 };
 
@@ -28,15 +28,15 @@ static void write_register(uint64_t *reg, uint64_t value, unsigned bytes)
 }
 
 /* How many of the next elements lie in one page, in RAM and where the segment allows it; then
- * *place is all of them. 1 where that is in doubt; 0: an exception has been raised. */
+ * *operand is all of them. 1 where that is in doubt; 0: an exception has been raised. */
 static unsigned find_piece(struct string_io *io, uint64_t offset, unsigned most,
-                           struct emulate_place *place)
+                           struct emulate_operand *operand)
 {
     gva_t linear;
     unsigned fault =
         emulate_linear(&io->env, io->a->segment, offset, io->a->bytes, io->a->in, &linear);
     if (fault != 0) {
-        io->env.raise(io->linear, fault);
+        io->env.raise(io->ctx, fault);
         return 0;
     }
     uint64_t in_page = linear.v % PAGE_SIZE, last = mask_of(io->a->addr_bytes);
@@ -50,28 +50,28 @@ static unsigned find_piece(struct string_io *io, uint64_t offset, unsigned most,
         unsigned bytes = (unsigned)count * io->a->bytes;
         uint64_t low = io->down ? offset - (bytes - io->a->bytes) : offset;
         if (emulate_linear(&io->env, io->a->segment, low, bytes, io->a->in, &linear) == 0) {
-            if (!linear_translate(io->linear, linear, bytes, io->a->in, place))
+            if (!linear_translate(io->ctx, linear, bytes, io->a->in, operand))
                 return 0;
-            if (guestmem_window(&io->linear->vcpu->vm->mem, place->at[0], bytes) != NULL)
+            if (guestmem_window(&io->ctx->vcpu->vm->mem, operand->at[0], bytes) != NULL)
                 return (unsigned)count;
         }
         (void)emulate_linear(&io->env, io->a->segment, offset, io->a->bytes, io->a->in, &linear);
     }
-    return linear_translate(io->linear, linear, io->a->bytes, io->a->in, place) ? 1 : 0;
+    return linear_translate(io->ctx, linear, io->a->bytes, io->a->in, operand) ? 1 : 0;
 }
 
-/* All elements of one place by the port's own way, if it has one; upwards only. */
-static bool move_string(struct string_io *io, const struct emulate_place *place, unsigned count)
+/* All elements of one operand by the port's own way, if it has one; upwards only. */
+static bool move_string(struct string_io *io, const struct emulate_operand *operand, unsigned count)
 {
-    const struct port_string *string = bus_port_string(&io->linear->vcpu->vm->bus, io->a->port);
+    const struct port_string *string = bus_port_string(&io->ctx->vcpu->vm->bus, io->a->port);
     uint8_t chunk[CHUNK_BYTES];
     if (string == NULL || io->down)
         return false;
     if (io->a->in) {
         string->read(string->dev, io->a->bytes, chunk, count);
-        linear_write(io->linear, place, chunk);
+        linear_write(io->ctx, operand, chunk);
     } else {
-        linear_read(io->linear, place, chunk);
+        linear_read(io->ctx, operand, chunk);
         string->write(string->dev, io->a->bytes, chunk, count);
     }
     return true;
@@ -83,16 +83,17 @@ static bool goes_on(const struct vcpu *vcpu)
     return !vm_has_ended(vcpu->vm) && vcpu->activity == ACTIVITY_ACTIVE;
 }
 
-/* Moves the elements of one place, in their order. Returns how many: fewer where an OUT is the last
- * for now. */
-static unsigned move_piece(struct string_io *io, const struct emulate_place *place, unsigned count)
+/* Moves the elements of one operand, in their order. Returns how many: fewer where an OUT is the
+ * last for now. */
+static unsigned move_piece(struct string_io *io, const struct emulate_operand *operand,
+                           unsigned count)
 {
-    struct vm *vm = io->linear->vcpu->vm;
+    struct vm *vm = io->ctx->vcpu->vm;
     uint8_t chunk[CHUNK_BYTES];
     unsigned done = 0;
     if (!io->a->in)
-        linear_read(io->linear, place, chunk);
-    while (done < count && (io->a->in || goes_on(io->linear->vcpu))) {
+        linear_read(io->ctx, operand, chunk);
+    while (done < count && (io->a->in || goes_on(io->ctx->vcpu))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->a->bytes;
         if (io->a->in)
             put_le(element, io->a->bytes, bus_port_read(&vm->bus, io->a->port, io->a->bytes));
@@ -102,45 +103,43 @@ static unsigned move_piece(struct string_io *io, const struct emulate_place *pla
         done++;
     }
     if (io->a->in)
-        linear_write(io->linear, place, chunk);
+        linear_write(io->ctx, operand, chunk);
     return done;
 }
 
 static void __attribute__((noinline, cold))
-note_breakpoints(struct linear *linear, uint16_t port, unsigned bytes)
+note_breakpoints(struct emulate_context *ctx, uint16_t port, unsigned bytes)
 {
-    struct boot_state state;
-    linear->vcpu->engine->get_state(linear->vcpu, STATE_IP, &state);
-    linear->debug_hits |= breakpoint_match(linear, BREAKPOINT_IO, port, bytes);
-    linear->rsp = state.rsp;
-    linear->changed = linear->debug_hits != 0;
+    struct cpu_state state;
+    ctx->vcpu->engine->get_state(ctx->vcpu, STATE_IP, &state);
+    ctx->debug_hits |= breakpoint_match(ctx, BREAKPOINT_IO, port, bytes);
+    ctx->rsp = state.rsp;
+    ctx->changed = ctx->debug_hits != 0;
 }
 
-enum exit_action exit_string_io(struct linear *linear, const struct string_access *access)
+enum exit_action exit_string_io(struct emulate_context *ctx, const struct string_access *access)
 {
-    struct vcpu *vcpu = linear->vcpu;
-    const uint64_t rflags = linear->paging.rflags;
-    struct string_io io = {.a = access,
-                           .env = linear_environment(linear),
-                           .linear = linear,
-                           .down = (rflags & RFLAGS_DF) != 0};
+    struct vcpu *vcpu = ctx->vcpu;
+    const uint64_t rflags = ctx->paging.rflags;
+    struct string_io io = {
+        .a = access, .env = linear_environment(ctx), .ctx = ctx, .down = (rflags & RFLAGS_DF) != 0};
     const unsigned bytes = access->bytes, addr_bytes = access->addr_bytes;
     uint64_t *gpr = vcpu->regs.gpr, *index = &gpr[access->in ? RDI : RSI];
     uint64_t count = access->rep ? gpr[RCX] & mask_of(addr_bytes) : 1;
     /* Traps come between iterations. */
     unsigned left = (rflags & RFLAGS_TF) != 0 || io.env.one_step ? 1 : MAX_REPEATS;
     while (left > 0 && count > 0 && goes_on(vcpu)) {
-        struct emulate_place place;
+        struct emulate_operand operand;
         const unsigned most = left < CHUNK_BYTES / bytes ? left : CHUNK_BYTES / bytes;
         unsigned n = find_piece(&io, *index & mask_of(addr_bytes),
-                                count < most ? (unsigned)count : most, &place);
+                                count < most ? (unsigned)count : most, &operand);
         if (n == 0)
             return EXIT_SAME;
-        if (breakpoints_on(linear))
-            note_breakpoints(linear, access->port, bytes);
+        if (breakpoints_on(ctx))
+            note_breakpoints(ctx, access->port, bytes);
         vm_lock(vcpu->vm);
-        if (!move_string(&io, &place, n))
-            n = move_piece(&io, &place, n);
+        if (!move_string(&io, &operand, n))
+            n = move_piece(&io, &operand, n);
         vm_unlock(vcpu->vm);
         const uint64_t step = (uint64_t)n * bytes;
         write_register(index, io.down ? *index - step : *index + step, addr_bytes);

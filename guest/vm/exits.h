@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Exits on memory and string I/O, decoded by the engine and handled alike under each. The engine
- * has filled in a struct linear, and takes over what they have changed in it. Not with the VM's
- * lock held. */
+ * has filled in a struct emulate_context, and takes over what they have changed in it. Not with the
+ * VM's lock held. */
 #pragma once
 
 #include "guest/vm/linear.h"
@@ -16,7 +16,8 @@ struct memory_access {
 /* An instruction has touched memory that is not mapped so: device memory, or nothing. *linear has
  * been filled in. By the time that the instruction is fetched, another CPU of the guest may have
  * put another there: it is carried out if it, too, is about this address. */
-enum exit_action exit_memory_access(struct linear *linear, const struct memory_access *access);
+enum exit_action exit_memory_access(struct emulate_context *ctx,
+                                    const struct memory_access *access);
 
 /* The same for a fetch. Where nothing answers, the bytes read as ones, and FF FF is no instruction:
  * #UD. A device's plain memory is executed, by guest/vm/step.h. */
@@ -36,4 +37,4 @@ struct string_access {
     bool in, rep;
     uint8_t segment, addr_bytes;
 };
-enum exit_action exit_string_io(struct linear *linear, const struct string_access *access);
+enum exit_action exit_string_io(struct emulate_context *ctx, const struct string_access *access);

@@ -8,36 +8,36 @@
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
 
-static bool translate(struct linear *linear, gva_t address, bool write, gpa_t *out)
+static bool translate(struct emulate_context *ctx, gva_t address, bool write, gpa_t *out)
 {
     uint32_t error;
-    if ((linear->paging.efer & EFER_LMA) == 0)
+    if ((ctx->paging.efer & EFER_LMA) == 0)
         address.v &= UINT32_MAX; /* the second page of what crosses 4 GiB */
-    if (guestwalk_translate(&linear->vcpu->vm->mem, &linear->paging, address,
+    if (guestwalk_translate(&ctx->vcpu->vm->mem, &ctx->paging, address,
                             write ? WALK_WRITE : WALK_READ, out, &error))
         return true;
-    vcpu_inject_page_fault(linear->vcpu, address.v, error);
+    vcpu_inject_page_fault(ctx->vcpu, address.v, error);
     return false;
 }
 
-bool linear_translate(void *ctx, gva_t address, unsigned bytes, bool write,
-                      struct emulate_place *out)
+bool linear_translate(void *context, gva_t address, unsigned bytes, bool write,
+                      struct emulate_operand *out)
 {
-    struct linear *linear = ctx;
+    struct emulate_context *ctx = context;
     uint64_t room = PAGE_SIZE - address.v % PAGE_SIZE;
     out->bytes = bytes;
     out->first = bytes < room ? bytes : (unsigned)room;
-    if (!translate(linear, address, write, &out->at[0]) ||
-        (out->first != bytes && !translate(linear, gva(address.v + room), write, &out->at[1])))
+    if (!translate(ctx, address, write, &out->at[0]) ||
+        (out->first != bytes && !translate(ctx, gva(address.v + room), write, &out->at[1])))
         return false;
-    if (linear->expected != 0 && out->at[0].v / PAGE_SIZE != linear->expected &&
-        (out->first == bytes || out->at[1].v / PAGE_SIZE != linear->expected)) {
-        linear->vcpu->engine->flush_tlb(linear->vcpu); /* it may go by what is no longer so */
+    if (ctx->expected != 0 && out->at[0].v / PAGE_SIZE != ctx->expected &&
+        (out->first == bytes || out->at[1].v / PAGE_SIZE != ctx->expected)) {
+        ctx->vcpu->engine->flush_tlb(ctx->vcpu); /* it may go by what is no longer so */
         return false;
     }
-    if (breakpoints_on(linear) && !linear->paging.implicit)
-        linear->debug_hits |=
-            breakpoint_match(linear, write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address.v, bytes);
+    if (breakpoints_on(ctx) && !ctx->paging.implicit)
+        ctx->debug_hits |=
+            breakpoint_match(ctx, write ? BREAKPOINT_WRITE : BREAKPOINT_READ, address.v, bytes);
     return true;
 }
 
@@ -70,35 +70,35 @@ static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsign
     }
 }
 
-void linear_read(void *ctx, const struct emulate_place *place, void *to)
+void linear_read(void *context, const struct emulate_operand *operand, void *to)
 {
-    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
-    physical_read(vcpu, place->at[0], to, place->first);
-    if (place->first < place->bytes)
-        physical_read(vcpu, place->at[1], (uint8_t *)to + place->first,
-                      place->bytes - place->first);
+    struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
+    physical_read(vcpu, operand->at[0], to, operand->first);
+    if (operand->first < operand->bytes)
+        physical_read(vcpu, operand->at[1], (uint8_t *)to + operand->first,
+                      operand->bytes - operand->first);
 }
 
-void linear_write(void *ctx, const struct emulate_place *place, const void *from)
+void linear_write(void *context, const struct emulate_operand *operand, const void *from)
 {
-    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
-    physical_write(vcpu, place->at[0], from, place->first);
-    if (place->first < place->bytes)
-        physical_write(vcpu, place->at[1], (const uint8_t *)from + place->first,
-                       place->bytes - place->first);
+    struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
+    physical_write(vcpu, operand->at[0], from, operand->first);
+    if (operand->first < operand->bytes)
+        physical_write(vcpu, operand->at[1], (const uint8_t *)from + operand->first,
+                       operand->bytes - operand->first);
 }
 
-static void segment_read(void *ctx, enum insn_segment number, struct emulate_segment *out)
+static void segment_read(void *context, enum insn_segment number, struct emulate_segment *out)
 {
-    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
-    struct boot_segment segment;
+    struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
+    struct cpu_segment segment;
     vcpu->engine->get_segment(vcpu, number, &segment);
     *out = (struct emulate_segment){segment.base, segment.limit, segment.access};
 }
 
-static void raise(void *ctx, unsigned vector)
+static void raise(void *context, unsigned vector)
 {
-    struct vcpu *vcpu = ((struct linear *)ctx)->vcpu;
+    struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
     if (vector == VECTOR_STACK_FAULT || vector == VECTOR_GENERAL_PROTECTION ||
         vector == VECTOR_ALIGNMENT_CHECK)
         vcpu_inject_exception_error(vcpu, vector, 0);
@@ -117,41 +117,41 @@ static unsigned kind_of(const struct insn *insn)
     return insn->reg_bytes == 8 ? MMX_READ : XMM_READ;
 }
 
-static void vector_read(void *ctx, const struct insn *insn, unsigned reg, uint64_t value[4])
+static void vector_read(void *context, const struct insn *insn, unsigned reg, uint64_t value[4])
 {
-    (void)ctx;
+    (void)context;
     vector_move(value, kind_of(insn) * 16 + reg);
 }
 
-static void vector_write(void *ctx, const struct insn *insn, const uint64_t value[4])
+static void vector_write(void *context, const struct insn *insn, const uint64_t value[4])
 {
-    (void)ctx;
+    (void)context;
     uint64_t copy[4];
     memcpy(copy, value, sizeof(copy));
     vector_move(copy, (kind_of(insn) + 1) * 16 + insn->reg);
 }
 
-static bool x87_pending(void *ctx)
+static bool x87_pending(void *context)
 {
-    (void)ctx;
+    (void)context;
     uint16_t status;
     __asm__ volatile("fnstsw %0" : "=a"(status));
     return (status & 0x80) != 0;
 }
 
-struct emulate_env linear_environment(struct linear *linear)
+struct emulate_env linear_environment(struct emulate_context *ctx)
 {
     return (struct emulate_env){
-        .gpr = linear->vcpu->regs.gpr,
-        .rflags = &linear->paging.rflags,
-        .rip = linear->rip,
-        .cr0 = linear->paging.cr0,
-        .cr4 = linear->paging.cr4,
-        .xcr0 = linear->vcpu->xcr0,
-        .mode = linear->mode,
-        .cpl = linear->paging.cpl,
-        .one_step = breakpoints_on(linear),
-        .ctx = linear,
+        .gpr = ctx->vcpu->regs.gpr,
+        .rflags = &ctx->paging.rflags,
+        .rip = ctx->rip,
+        .cr0 = ctx->paging.cr0,
+        .cr4 = ctx->paging.cr4,
+        .xcr0 = ctx->vcpu->xcr0,
+        .mode = ctx->mode,
+        .cpl = ctx->paging.cpl,
+        .one_step = breakpoints_on(ctx),
+        .ctx = ctx,
         .translate = linear_translate,
         .read = linear_read,
         .write = linear_write,

@@ -7,7 +7,7 @@
 #include "guest/vm/vcpu.h"
 
 /* One exit's view of the vCPU, which the engine fills in (engine->view()); rsp is left out. */
-struct linear {
+struct emulate_context {
     struct vcpu *vcpu;
     struct guest_paging paging;
     uint64_t pdpte[4]; /* under PAE paging */
@@ -28,28 +28,28 @@ struct linear {
 
 /* What the emulator works on: the vCPU's registers (the slot of RSP included, which it sets),
  * memory, and linear's copy of RFLAGS. */
-struct emulate_env linear_environment(struct linear *linear);
+struct emulate_env linear_environment(struct emulate_context *ctx);
 
 /* Translates 1 to 4096 bytes at an address; they may cross a page. Device memory is translated as
  * well as RAM; breakpoints on it are noted. False: #PF has been queued. */
-bool linear_translate(void *linear, gva_t address, unsigned bytes, bool write,
-                      struct emulate_place *out);
+bool linear_translate(void *context, gva_t address, unsigned bytes, bool write,
+                      struct emulate_operand *out);
 
 /* What has been translated: RAM, or the VM's bus. The VM's lock is held, so that what an
  * instruction reads and then writes is one access to other vCPUs. */
-void linear_read(void *linear, const struct emulate_place *place, void *to);
-void linear_write(void *linear, const struct emulate_place *place, const void *from);
+void linear_read(void *context, const struct emulate_operand *operand, void *to);
+void linear_write(void *context, const struct emulate_operand *operand, const void *from);
 
 /* Its instruction bytes at RIP: returns how many there are before a page fault (*fault is its error
  * code) or before what is not RAM (*fault is 0). */
-static inline unsigned linear_fetch(const struct linear *linear, uint8_t bytes[INSN_MAX_BYTES],
-                                    uint32_t *fault, gva_t *fault_at)
+static inline unsigned linear_fetch(const struct emulate_context *ctx,
+                                    uint8_t bytes[INSN_MAX_BYTES], uint32_t *fault, gva_t *fault_at)
 {
-    uint64_t rip = linear->rip;
-    if (linear->mode != INSN_64)
-        rip = (rip + linear->cs_base) & UINT32_MAX;
-    else if (guestwalk_fetch(&linear->vcpu->vm->mem, &linear->paging, gva(rip), bytes))
+    uint64_t rip = ctx->rip;
+    if (ctx->mode != INSN_64)
+        rip = (rip + ctx->cs_base) & UINT32_MAX;
+    else if (guestwalk_fetch(&ctx->vcpu->vm->mem, &ctx->paging, gva(rip), bytes))
         return INSN_MAX_BYTES;
-    return (unsigned)guestwalk_read(&linear->vcpu->vm->mem, &linear->paging, gva(rip), WALK_FETCH,
-                                    bytes, INSN_MAX_BYTES, fault, fault_at);
+    return (unsigned)guestwalk_read(&ctx->vcpu->vm->mem, &ctx->paging, gva(rip), WALK_FETCH, bytes,
+                                    INSN_MAX_BYTES, fault, fault_at);
 }

@@ -7,27 +7,29 @@
 
 #define BUSY_LOOKS 16 /* queues that a CPU looks at when it has something to run */
 
-/* A vCPU's place in the order, the least first. It changes when any vCPU of the VM runs. */
-static uint64_t place(const struct run_vcpu *vcpu)
+/* What orders them, the least first: the VM's virtual time with the vCPU's offset. It changes when
+ * any vCPU of the VM runs. */
+static uint64_t vruntime(const struct run_vcpu *vcpu)
 {
     return __atomic_load_n(&vcpu->share->time, __ATOMIC_RELAXED) + vcpu->offset;
 }
 
-/* What is a VM's by right beside the one with the least place, if both were on different CPUs. */
+/* What is a VM's by right beside the one with the least vruntime, if both were on different CPUs.
+ */
 static uint64_t long_claim(const struct run_vcpu *vcpu, const struct run_vcpu *least)
 {
     return 4 * vcpu->share->turn_cost + run_share_debt(least->share);
 }
 
 /*
- * A vCPU comes beside the one with the least place. What it has not used while it slept, or was
+ * A vCPU comes beside the one with the least vruntime. What it has not used while it slept, or was
  * elsewhere, counts up to `claim`, and what it has used too much up to its debt: else it would keep
  * the others from running, or they it, for as long as that was.
  */
-static void limit_place(struct run_vcpu *vcpu, const struct run_vcpu *least, uint64_t claim)
+static void limit_vruntime(struct run_vcpu *vcpu, const struct run_vcpu *least, uint64_t claim)
 {
-    const uint64_t own = place(vcpu), low = place(least) - claim;
-    const uint64_t high = place(least) + run_share_debt(vcpu->share);
+    const uint64_t own = vruntime(vcpu), low = vruntime(least) - claim;
+    const uint64_t high = vruntime(least) + run_share_debt(vcpu->share);
     if (run_before(own, low))
         vcpu->offset += low - own;
     else if (run_before(high, own))
@@ -81,7 +83,7 @@ static uint32_t find_least(struct run_queue *q, uint64_t now)
             q->release = run_min(q->release, until);
         else if (count++ == 0)
             q->least_vcpu = q->oldest_vcpu = v;
-        else if (run_before(place(v), place(q->least_vcpu)))
+        else if (run_before(vruntime(v), vruntime(q->least_vcpu)))
             q->least_vcpu = v;
     }
     return count;
@@ -93,7 +95,7 @@ static void publish(struct run_queue *q, uint64_t now)
 {
     const uint32_t count = find_least(q, now), more = count - q->offered;
     if (count != 0) {
-        const uint64_t least = place(q->least_vcpu);
+        const uint64_t least = vruntime(q->least_vcpu);
         __atomic_store_n(&q->least, least, __ATOMIC_RELAXED);
         __atomic_store_n(&q->least_rightly, least - run_share_debt(q->least_vcpu->share),
                          __ATOMIC_RELAXED);
@@ -126,7 +128,7 @@ static const struct run_vcpu *leader(const struct run_queue *q)
 {
     const struct run_vcpu *run = q->running;
     const struct run_vcpu *wait = q->least_vcpu != NULL ? q->least_vcpu : q->waiting;
-    return run == NULL || (wait != NULL && run_before(place(wait), place(run))) ? wait : run;
+    return run == NULL || (wait != NULL && run_before(vruntime(wait), vruntime(run))) ? wait : run;
 }
 
 /* Its home may change until the lock of that is held. */
@@ -162,7 +164,7 @@ static void move(struct run_vcpu *vcpu, struct run_queue *from, struct run_queue
         run_alarm_set(to, a, deadline);
     }
     if (least != NULL)
-        limit_place(vcpu, least, long_claim(vcpu, least));
+        limit_vruntime(vcpu, least, long_claim(vcpu, least));
     __atomic_store_n(&vcpu->home, to, __ATOMIC_RELEASE);
     enqueue(to, vcpu);
     publish(to, now);
@@ -171,7 +173,7 @@ static void move(struct run_vcpu *vcpu, struct run_queue *from, struct run_queue
 
 static bool is_behind(const struct run_queue *q, uint64_t there, const struct run_vcpu *least)
 {
-    return least == NULL || run_before(there + q->all->grain, place(least));
+    return least == NULL || run_before(there + q->all->grain, vruntime(least));
 }
 
 /* Takes the one that is furthest behind from a queue whose lock is free. *busy: it was not. */
@@ -185,8 +187,8 @@ static struct run_vcpu *take(struct run_queue *q, struct run_queue *from,
     }
     for (struct run_vcpu *v = from->waiting; v != NULL; v = v->next)
         if (may_move(from, v, q->index, now) &&
-            (taken == NULL ? is_behind(q, place(v), least)
-                           : v->share != taken->share && run_before(place(v), place(taken))))
+            (taken == NULL ? is_behind(q, vruntime(v), least)
+                           : v->share != taken->share && run_before(vruntime(v), vruntime(taken))))
             taken = v;
     if (taken != NULL)
         move(taken, from, q, now);
@@ -199,7 +201,7 @@ static struct run_vcpu *take(struct run_queue *q, struct run_queue *from,
 static void follow(struct run_queue *q, const struct run_vcpu *least, uint64_t low, uint64_t high)
 {
     const uint64_t claim = 4 * least->share->turn_cost, owes = claim + run_share_debt(least->share);
-    const uint64_t own = place(least);
+    const uint64_t own = vruntime(least);
     uint64_t jump = 0;
     if (run_before(own, low - claim))
         jump = low - claim - own;
@@ -299,7 +301,7 @@ static uint32_t hasten(struct run_queue *q, const struct run_vcpu *vcpu, uint64_
         const uint32_t count = __atomic_load_n(&vcpu->share->vcpu_count, __ATOMIC_RELAXED);
         __atomic_store_n(&vcpu->share->short_turns, count - 1, __ATOMIC_RELAXED);
         end = run_min(end, soon);
-    } else if (run_before(place(vcpu), place(running))) {
+    } else if (run_before(vruntime(vcpu), vruntime(running))) {
         end = run_min(end, run_before(least, now) ? now : least);
     }
     if (end == q->turn_end)
@@ -360,7 +362,7 @@ static struct run_vcpu *choose(struct run_queue *q, uint64_t now, uint64_t *end)
                   run_before(q->oldest_vcpu->since + q->all->patience, now);
     if (q->was_late) {
         chosen = q->oldest_vcpu;
-        limit_place(chosen, least, long_claim(chosen, least));
+        limit_vruntime(chosen, least, long_claim(chosen, least));
         *end = now + q->all->short_turn;
     } else if (waits_elsewhere(q)) {
         chosen = search(q, least, now, &busy);
@@ -478,7 +480,7 @@ static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t 
     charge(q, now);
     const struct run_vcpu *least = leader(q);
     if (least != NULL)
-        limit_place(vcpu, least, least->share->turn_cost);
+        limit_vruntime(vcpu, least, least->share->turn_cost);
     __atomic_store_n(&vcpu->state, VCPU_READY, __ATOMIC_RELAXED);
     vcpu->since = now;
     enqueue(q, vcpu);

@@ -21,7 +21,7 @@
  *  the blocked   ^   ^  run_queue_resume(): any CPU              |      |
  *  state that    |   '---------------- PAUSED <------------------+      | run_queue_block(STOPPED):
  *  it is given   | run_queue_wake(): any CPU                     |      | its CPU
- *    |           '-- WAITS_FOR_SIPI, HALTED, HELD <--------------'      v
+ *    |           '-- WAITS_FOR_SIPI, HALTED, WAITS_FOR_IO <------'      v
  *    '------------->                        run_queue_block():      STOPPED <-- run_vcpu_remove():
  *                                           its CPU                             any CPU, from any
  *                                                                               state but RUNNING
@@ -33,7 +33,7 @@
 enum vcpu_state {
     VCPU_WAITS_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
     VCPU_HALTED,         /* executed HLT */
-    VCPU_HELD,           /* wrote to a device that cannot take more yet */
+    VCPU_WAITS_FOR_IO,   /* wrote to a device that cannot take more yet */
     VCPU_PAUSED,         /* by a monitor */
     VCPU_STOPPED,        /* its VM has ended; never runs again */
     VCPU_READY,          /* waits in a queue */
@@ -63,7 +63,7 @@ struct run_vcpu {
     uint8_t state;           /* enum vcpu_state; others may read it, as a hint */
     bool woken;              /* somebody wants it to look: run_vcpu_looks() */
     bool on_cpu;             /* its registers are in a CPU: run_vcpu_load(), run_vcpu_unload() */
-    uint64_t offset;         /* its place in the queue is its VM's virtual time plus this */
+    uint64_t offset;         /* its vruntime is its VM's virtual time plus this */
     uint64_t since;          /* when it began to wait */
     uint64_t ran;            /* ticks in all */
     struct run_alarm *alarms;
@@ -92,8 +92,8 @@ struct __attribute__((aligned(64))) run_queue {
     uint64_t picks, taken; /* counters: turns, and vCPUs that came from other queues */
 
     /* What other CPUs read without the lock, as a hint, before they try to take something: how many
-     * wait that their cap lets run, as counted in run_queues.waiting; their least place; the same
-     * without the debt that its VM may have. */
+     * wait that their cap lets run, as counted in run_queues.waiting; their least vruntime; the
+     * same without the debt that its VM may have. */
     __attribute__((aligned(64))) uint32_t offered;
     uint64_t least, least_rightly;
 };

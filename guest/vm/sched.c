@@ -113,7 +113,7 @@ uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps)
 static enum vcpu_state state_of(const struct vcpu *vcpu)
 {
     switch ((enum vcpu_activity)vcpu->activity) {
-    case ACTIVITY_HELD: return VCPU_HELD;
+    case ACTIVITY_WAIT_FOR_IO: return VCPU_WAITS_FOR_IO;
     case ACTIVITY_WAIT_FOR_SIPI: return VCPU_WAITS_FOR_SIPI;
     default: return VCPU_HALTED;
     }
@@ -154,11 +154,11 @@ static void note_switch(struct vcpu *vcpu, bool slept)
     vcpu->tsc_exit = direct ? before->tsc_exit : cpu_rdtsc();
 }
 
-/* Whether a vCPU that waits has been woken for something. To show where it stands (vm_show()) it
+/* Whether a vCPU that waits has been woken for something. To show where it stands (vm_dump()) it
  * has to be loaded, though it goes on waiting then. */
 static bool has_work(struct vcpu *vcpu)
 {
-    return vcpu_is_ready(vcpu) || vm_has_ended(vcpu->vm) || vcpu_is_to_show(vcpu);
+    return vcpu_is_ready(vcpu) || vm_has_ended(vcpu->vm) || vcpu_dump_is_wanted(vcpu);
 }
 
 /* A turn of a vCPU, which the queue has chosen. */

@@ -74,7 +74,7 @@ void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)
     vm->vcpu_count++;
 }
 
-void vcpu_set_initial(struct vcpu *vcpu, const struct boot_state *state)
+void vcpu_set_initial(struct vcpu *vcpu, const struct cpu_state *state)
 {
     vcpu->initial = state;
     vcpu->activity = state != NULL ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_FOR_SIPI;
@@ -120,7 +120,7 @@ void vcpu_load(struct vcpu *vcpu)
     cpu->vcpu = vcpu;
     cpu->attention = &vcpu->attention;
     if (!vcpu->started) {
-        const struct boot_state reset = boot_state_reset(vcpu_signature(vcpu));
+        const struct cpu_state reset = cpu_state_reset(vcpu_signature(vcpu));
         vcpu->started = true;
         vcpu->engine->set_state(vcpu, STATE_ALL, vcpu->initial != NULL ? vcpu->initial : &reset);
     }
@@ -179,7 +179,7 @@ static bool wait(struct vcpu *vcpu)
         look(vcpu);
         if (vm_has_ended(vcpu->vm))
             return false;
-        vcpu_show_if_asked(vcpu);
+        vcpu_dump_if_asked(vcpu);
     }
     if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI) {
         vcpu->activity = ACTIVITY_ACTIVE;
@@ -203,7 +203,7 @@ enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu)
     if (vm_has_ended(vcpu->vm))
         return PREPARED_LEAVE;
     if (vcpu->requests != 0) {
-        vcpu_show_if_asked(vcpu);
+        vcpu_dump_if_asked(vcpu);
         vcpu_take_requests(vcpu);
     }
     if (vcpu->activity != ACTIVITY_ACTIVE && !wait(vcpu))
@@ -234,14 +234,14 @@ void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t er
 
 void vcpu_inject_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
 {
-    const struct boot_state state = {.cr2 = address};
+    const struct cpu_state state = {.cr2 = address};
     vcpu->engine->set_state(vcpu, STATE_CR2, &state);
     vcpu_inject_exception_error(vcpu, VECTOR_PAGE_FAULT, error);
 }
 
 void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes)
 {
-    struct boot_state state;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_DEBUG, &state);
     state.dr6 = (state.dr6 & ~DR6_BREAKPOINTS) | DR6_SET_BY_DB | causes;
     state.dr7 &= ~DR7_GD;

@@ -39,7 +39,7 @@ struct guest_regs {
 enum vcpu_activity {
     ACTIVITY_ACTIVE,
     ACTIVITY_HLT,           /* executed HLT and waits for an interrupt */
-    ACTIVITY_HELD,          /* wrote to a device that cannot take more: goes on by vm_release() */
+    ACTIVITY_WAIT_FOR_IO,   /* wrote to a device that cannot take more: goes on by vm_io_ready() */
     ACTIVITY_WAIT_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
 };
 
@@ -50,7 +50,7 @@ enum {
     REQUEST_NMIS = REQUEST_NMI | REQUEST_NMI_AGAIN,
     REQUEST_INIT = 4,
     REQUEST_SIPI = 8,
-    REQUEST_SHOW = 32,       /* prints where it stands */
+    REQUEST_DUMP = 32,       /* prints where it stands */
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
@@ -69,7 +69,7 @@ struct vcpu {
     struct guest_regs regs;
     struct vm *vm;
     const struct engine *engine;
-    struct run_vcpu run;    /* its place among the vCPUs of all VMs */
+    struct run_vcpu run;    /* its run queue's part of it */
     struct run_alarm alarm; /* runs the timer of its local APIC while it is not loaded */
     struct timers timers;   /* that timer, and the one below: when the CPU has to leave the guest */
     struct timer host_timer; /* when the CPU has to look at its run queue */
@@ -110,12 +110,12 @@ struct vcpu {
 
     struct vlapic apic;
     struct step step;
-    bool started;                     /* has been loaded with a state to begin with */
-    const struct boot_state *initial; /* NULL: as after reset */
+    bool started;                    /* has been loaded with a state to begin with */
+    const struct cpu_state *initial; /* NULL: as after reset */
     struct vcpu_stats stats;
 };
 
-/* Gives a vCPU that the engine has made its number and its place in a run queue, before
+/* Gives a vCPU that the engine has made its number and its run queue, before
  * vlapic_init(). The VM's CPUID table, clock, share and CPUs are known. */
 void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index);
 
@@ -137,7 +137,7 @@ void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector);
 
 /* The last step of making one, with its local APIC. state: in which it starts, which stays
  * where it is; NULL: it waits for SIPI. */
-void vcpu_set_initial(struct vcpu *vcpu, const struct boot_state *state);
+void vcpu_set_initial(struct vcpu *vcpu, const struct cpu_state *state);
 
 /* Opens the MSRs that live in a vCPU in the VM's table; once per VM. */
 enum status vcpu_msr_open(struct vm *vm);
@@ -182,18 +182,18 @@ bool vcpu_is_wanted(const struct vcpu *vcpu);
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
 
-/* Whether somebody wants to see where it stands. From any CPU. */
-static inline bool vcpu_is_to_show(const struct vcpu *vcpu)
+/* Whether a dump of it has been asked for (vm_dump()). From any CPU. */
+static inline bool vcpu_dump_is_wanted(const struct vcpu *vcpu)
 {
-    return (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) & REQUEST_SHOW) != 0;
+    return (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) & REQUEST_DUMP) != 0;
 }
 
-/* Prints that, if so. The vCPU is loaded. */
-void vcpu_show(struct vcpu *vcpu);
-static inline void vcpu_show_if_asked(struct vcpu *vcpu)
+/* Prints its registers and what it does. The vCPU is loaded. */
+void vcpu_dump(struct vcpu *vcpu);
+static inline void vcpu_dump_if_asked(struct vcpu *vcpu)
 {
-    if (vcpu_is_to_show(vcpu))
-        vcpu_show(vcpu);
+    if (vcpu_dump_is_wanted(vcpu))
+        vcpu_dump(vcpu);
 }
 
 /* Does what its requests ask for. The vCPU is loaded. */
@@ -232,8 +232,8 @@ static inline enum exit_action vcpu_general_protection(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
-/* Prints a guest's registers, for a bad end of the VM or vm_show(). */
-void vcpu_dump(const char *vm, const struct boot_state *state);
+/* Prints a guest's registers, for a bad end of the VM or vm_dump(). */
+void cpu_state_print(const char *vm, const struct cpu_state *state);
 
 /*
  * Instructions, as each engine's exits find them: registers in vcpu->regs, RIP at the instruction.

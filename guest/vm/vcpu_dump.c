@@ -3,11 +3,11 @@
 #include "arch/log.h"
 #include "guest/vm/vcpu.h"
 
-void vcpu_dump(const char *vm, const struct boot_state *state)
+void cpu_state_print(const char *vm, const struct cpu_state *state)
 {
     static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
-    const struct boot_state s = *state;
+    const struct cpu_state s = *state;
     log_line("%s: RIP %016lx  RFLAGS %08lx  CS %04x (base %lx, access %x)", vm, s.rip, s.rflags,
              s.cs.selector, s.cs.base, s.cs.access);
     for (unsigned i = 0; i < GPR_COUNT; i += 4)

@@ -50,7 +50,7 @@ static bool write_efer(void *dev, uint32_t msr, uint64_t value)
 {
     (void)msr;
     struct vcpu *vcpu = dev;
-    struct boot_state state;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_CONTROL, &state);
     struct control_state control = {.cr0 = state.cr0, .cr4 = state.cr4, .efer = state.efer};
     const uint64_t allowed =
@@ -66,7 +66,7 @@ static bool read_efer(void *dev, uint32_t msr, uint64_t *value)
 {
     (void)msr;
     struct vcpu *vcpu = dev;
-    struct boot_state state;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_CONTROL, &state);
     *value = state.efer;
     return true;
@@ -76,7 +76,7 @@ static bool read_debugctl(void *dev, uint32_t msr, uint64_t *value)
 {
     (void)msr;
     struct vcpu *vcpu = dev;
-    struct boot_state state;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_DEBUG, &state);
     *value = state.debugctl;
     return true;
@@ -87,7 +87,7 @@ static bool write_debugctl(void *dev, uint32_t msr, uint64_t value)
 {
     (void)msr;
     struct vcpu *vcpu = dev;
-    struct boot_state state;
+    struct cpu_state state;
     if ((value & ~DEBUGCTL_BTF) != 0)
         return false;
     vcpu->engine->get_state(vcpu, STATE_DEBUG, &state);

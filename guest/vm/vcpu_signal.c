@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What other CPUs and devices ask of a vCPU: to look at its interrupts, an NMI, INIT, SIPI, to
- * wait, to show where it stands, the VM's end; and the VM's lock. */
+ * wait, a dump of its registers, the VM's end; and the VM's lock. */
 #include "arch/fault.h"
 #include "arch/format.h"
 #include "arch/lapic.h"
@@ -40,7 +40,7 @@ void vm_arm_alarm(struct vm *vm)
 }
 
 /*
- * CPU A writes what it asks for, then attention, then wakes the vCPU's place in its queue, which
+ * CPU A writes what it asks for, then attention, then wakes the vCPU by its run queue, which
  * tells it the CPU to interrupt. CPU B, which runs the vCPU, takes attention and woken back and
  * then looks at what has been asked for (vcpu_prepare()). Without this order B could look too
  * early, and go into the guest or to sleep with the request open.
@@ -51,17 +51,17 @@ void vcpu_kick(struct vcpu *vcpu)
     sched_interrupt(run_queue_wake(&vcpu->run, cpu_rdtsc()));
 }
 
-void vm_hold(struct vm *vm)
+void vm_wait_for_io(struct vm *vm)
 {
     struct vcpu *vcpu = cpu_self()->vcpu;
-    __atomic_store_n(&vm->holds, true, __ATOMIC_SEQ_CST);
-    vcpu->activity = ACTIVITY_HELD;
+    __atomic_store_n(&vm->io_waits, true, __ATOMIC_SEQ_CST);
+    vcpu->activity = ACTIVITY_WAIT_FOR_IO;
     vcpu->attention = true;
 }
 
-void vm_release(struct vm *vm)
+void vm_io_ready(struct vm *vm)
 {
-    __atomic_store_n(&vm->holds, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vm->io_waits, false, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         vcpu_kick(vm->vcpu[i]);
 }
@@ -144,7 +144,7 @@ static void take_init(struct vcpu *vcpu)
         (void)vcpu->engine->step(vcpu, false);
         step_done(vcpu);
     }
-    struct boot_state old, state = boot_state_reset(vcpu_signature(vcpu));
+    struct cpu_state old, state = cpu_state_reset(vcpu_signature(vcpu));
     vcpu->engine->get_state(vcpu, STATE_CONTROL, &old);
     state.cr0 &= ~(CR0_CD | CR0_NW);
     state.cr0 |= old.cr0 & (CR0_CD | CR0_NW);
@@ -164,7 +164,7 @@ static void take_init(struct vcpu *vcpu)
  * Multiple NMIs"): two that come while it is not in the guest are not one. */
 static void take_nmis(struct vcpu *vcpu, uint32_t taken)
 {
-    struct boot_state state;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_EVENTS, &state);
     const uint32_t event = vcpu->event.info;
     const bool in_handler = (state.interruptibility & BLOCKED_BY_NMI) != 0 ||
@@ -179,15 +179,15 @@ void vcpu_take_requests(struct vcpu *vcpu)
 {
     const uint32_t taken =
         __atomic_exchange_n(&vcpu->requests, REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
-    if ((taken & REQUEST_SHOW) != 0)
-        vcpu_show(vcpu);
+    if ((taken & REQUEST_DUMP) != 0)
+        vcpu_dump(vcpu);
     if ((taken & REQUEST_INIT) != 0)
         take_init(vcpu);
     if ((taken & REQUEST_NMIS) != 0)
         take_nmis(vcpu, taken);
     if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == ACTIVITY_WAIT_FOR_SIPI) {
         const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
-        struct boot_state state;
+        struct cpu_state state;
         vcpu->engine->get_state(vcpu, STATE_IP | STATE_SEGMENTS, &state);
         state.cs.selector = (uint16_t)(page << 8);
         state.cs.base = page << 12;
@@ -198,27 +198,27 @@ void vcpu_take_requests(struct vcpu *vcpu)
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
 }
 
-void vm_show(struct vm *vm)
+void vm_dump(struct vm *vm)
 {
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        request(vm->vcpu[i], 0, REQUEST_SHOW);
+        request(vm->vcpu[i], 0, REQUEST_DUMP);
 }
 
 /* One vCPU at a time, as lines of several would mix. */
-void vcpu_show(struct vcpu *vcpu)
+void vcpu_dump(struct vcpu *vcpu)
 {
     static struct spinlock printer;
     static const char *const doing[] = {[ACTIVITY_ACTIVE] = "runs",
                                         [ACTIVITY_HLT] = "halted",
-                                        [ACTIVITY_HELD] = "waits for a device",
+                                        [ACTIVITY_WAIT_FOR_IO] = "waits for a device",
                                         [ACTIVITY_WAIT_FOR_SIPI] = "not started"};
-    struct boot_state state;
-    __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_SHOW, __ATOMIC_SEQ_CST);
+    struct cpu_state state;
+    __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_DUMP, __ATOMIC_SEQ_CST);
     vcpu->engine->get_state(vcpu, STATE_ALL, &state);
     spinlock_lock(&printer);
     log_line("%s: vCPU %u: %s", vcpu->vm->name, vcpu->index, doing[vcpu->activity]);
     if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI)
-        vcpu_dump(vcpu->vm->name, &state);
+        cpu_state_print(vcpu->vm->name, &state);
     spinlock_unlock(&printer);
 }
 
@@ -231,8 +231,8 @@ bool vcpu_is_wanted(const struct vcpu *vcpu)
         return true;
     if (activity == ACTIVITY_WAIT_FOR_SIPI)
         return (requests & REQUEST_SIPI) != 0;
-    if (activity == ACTIVITY_HELD)
-        return !__atomic_load_n(&vcpu->vm->holds, __ATOMIC_SEQ_CST);
+    if (activity == ACTIVITY_WAIT_FOR_IO)
+        return !__atomic_load_n(&vcpu->vm->io_waits, __ATOMIC_SEQ_CST);
     return vcpu->halted_trap ||
            (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
 }

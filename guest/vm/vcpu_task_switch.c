@@ -15,69 +15,69 @@ _Static_assert((int)RSP == 4 && (int)RDI == 7 && (int)TASK_TR == (int)STATE_TR,
 
 /* The world of one switch. */
 struct switch_memory {
-    struct linear linear;
-    struct boot_state *state;
+    struct emulate_context ctx;
+    struct cpu_state *state;
 };
 
-static struct linear *system_access(void *ctx)
+static struct emulate_context *system_access(void *context)
 {
-    struct linear *linear = &((struct switch_memory *)ctx)->linear;
-    linear->paging.implicit = true;
-    return linear;
+    struct emulate_context *ctx = &((struct switch_memory *)context)->ctx;
+    ctx->paging.implicit = true;
+    return ctx;
 }
 
-static bool read_table(void *ctx, uint32_t at, void *to, unsigned bytes)
+static bool read_table(void *context, uint32_t at, void *to, unsigned bytes)
 {
-    struct linear *linear = system_access(ctx);
-    struct emulate_place place;
-    if (!linear_translate(linear, gva(at), bytes, false, &place))
+    struct emulate_context *ctx = system_access(context);
+    struct emulate_operand operand;
+    if (!linear_translate(ctx, gva(at), bytes, false, &operand))
         return false;
-    vm_lock(linear->vcpu->vm);
-    linear_read(linear, &place, to);
-    vm_unlock(linear->vcpu->vm);
+    vm_lock(ctx->vcpu->vm);
+    linear_read(ctx, &operand, to);
+    vm_unlock(ctx->vcpu->vm);
     return true;
 }
 
-static bool probe_write(void *ctx, uint32_t at, unsigned bytes)
+static bool probe_write(void *context, uint32_t at, unsigned bytes)
 {
-    struct emulate_place place;
-    return linear_translate(system_access(ctx), gva(at), bytes, true, &place);
+    struct emulate_operand operand;
+    return linear_translate(system_access(context), gva(at), bytes, true, &operand);
 }
 
-static bool write_table(void *ctx, uint32_t at, uint32_t value, unsigned bytes, bool user)
+static bool write_table(void *context, uint32_t at, uint32_t value, unsigned bytes, bool user)
 {
-    struct linear *linear = system_access(ctx);
-    struct emulate_place place;
+    struct emulate_context *ctx = system_access(context);
+    struct emulate_operand operand;
     if (user) {
-        linear->paging.implicit = false;
-        linear->paging.cpl = 3;
+        ctx->paging.implicit = false;
+        ctx->paging.cpl = 3;
     }
-    if (!linear_translate(linear, gva(at), bytes, true, &place))
+    if (!linear_translate(ctx, gva(at), bytes, true, &operand))
         return false;
-    vm_lock(linear->vcpu->vm);
-    linear_write(linear, &place, &value);
-    vm_unlock(linear->vcpu->vm);
+    vm_lock(ctx->vcpu->vm);
+    linear_write(ctx, &operand, &value);
+    vm_unlock(ctx->vcpu->vm);
     return true;
 }
 
 /* CR3 of the new task: its page tables serve all that follows. */
-static bool load_cr3(void *ctx, uint32_t cr3)
+static bool load_cr3(void *context, uint32_t cr3)
 {
-    struct switch_memory *memory = ctx;
-    struct linear *linear = &memory->linear;
-    struct vcpu *vcpu = linear->vcpu;
+    struct switch_memory *memory = context;
+    struct emulate_context *ctx = &memory->ctx;
+    struct vcpu *vcpu = ctx->vcpu;
     uint64_t pdpte[4];
-    memory->state->cr3 = linear->paging.cr3 = cr3;
+    memory->state->cr3 = ctx->paging.cr3 = cr3;
     if ((memory->state->cr4 & CR4_PAE) != 0) {
         if (!control_read_pdptes(&vcpu->vm->mem, cr3, vcpu->phys_bits, pdpte))
             return false;
         for (unsigned i = 0; i < 4; i++)
-            memory->state->pdpte[i] = linear->pdpte[i] = pdpte[i];
+            memory->state->pdpte[i] = ctx->pdpte[i] = pdpte[i];
     }
     return true;
 }
 
-static void load_cpu(const struct boot_state *state, struct task_cpu *cpu)
+static void load_cpu(const struct cpu_state *state, struct task_cpu *cpu)
 {
     for (unsigned i = 0; i < 8; i++)
         cpu->gpr[i] = (uint32_t)state->gpr[i];
@@ -87,13 +87,13 @@ static void load_cpu(const struct boot_state *state, struct task_cpu *cpu)
     cpu->gdt_limit = state->gdtr.limit;
     cpu->paging = (state->cr0 & CR0_PG) != 0;
     for (unsigned i = 0; i < TASK_SEGMENTS; i++) {
-        const struct boot_segment *s = &state->segment[i];
+        const struct cpu_segment *s = &state->segment[i];
         cpu->segment[i] =
             (struct task_segment){s->selector, s->access, s->limit, (uint32_t)s->base};
     }
 }
 
-static void store_cpu(struct boot_state *state, const struct task_cpu *cpu)
+static void store_cpu(struct cpu_state *state, const struct task_cpu *cpu)
 {
     for (unsigned i = 0; i < 8; i++)
         state->gpr[i] = cpu->gpr[i];
@@ -101,14 +101,14 @@ static void store_cpu(struct boot_state *state, const struct task_cpu *cpu)
     state->rflags = cpu->eflags;
     for (unsigned i = 0; i < TASK_SEGMENTS; i++) {
         const struct task_segment *s = &cpu->segment[i];
-        state->segment[i] = (struct boot_segment){s->selector, s->access, s->limit, s->base};
+        state->segment[i] = (struct cpu_segment){s->selector, s->access, s->limit, s->base};
     }
     state->cr0 |= CR0_TS;
     state->dr7 &= ~DR7_LOCAL;
 }
 
 /* What the switch does to shadows and NMIs: the event of a task gate has been delivered by it. */
-static void update_interruptibility(struct boot_state *state, unsigned source, uint32_t event)
+static void update_interruptibility(struct cpu_state *state, unsigned source, uint32_t event)
 {
     state->interruptibility &= ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
     if (source == TASK_IRET)
@@ -129,7 +129,7 @@ static void inject_fault(struct vcpu *vcpu, const struct task_result *result, ui
 }
 
 /* Registers as the new task has them. */
-static void commit(struct vcpu *vcpu, struct boot_state *state, const struct task_cpu *cpu,
+static void commit(struct vcpu *vcpu, struct cpu_state *state, const struct task_cpu *cpu,
                    unsigned source, uint32_t event)
 {
     store_cpu(state, cpu);
@@ -147,7 +147,7 @@ enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t s
         .has_error = (event & EVENT_ERROR_CODE) != 0,
         .error = vcpu->event.error,
     };
-    struct boot_state state;
+    struct cpu_state state;
     struct task_cpu cpu;
     vcpu->engine->get_state(vcpu, PARTS, &state);
     load_cpu(&state, &cpu);
@@ -159,7 +159,7 @@ enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t s
     }
 
     struct switch_memory memory = {.state = &state};
-    vcpu->engine->view(vcpu, &memory.linear);
+    vcpu->engine->view(vcpu, &memory.ctx);
     const struct task_env env = {&memory, read_table, probe_write, write_table, load_cr3};
     const struct task_result result = task_switch(&cpu, &env, &request);
     if (result.outcome != TASK_REFUSED)

@@ -72,15 +72,16 @@ struct vm {
     struct run_cpus cpus;   /* where its vCPUs may run */
     uint32_t cpu_count;     /* how many CPUs it can use at a time: for the accounts */
 
-    bool holds; /* a device can take no more: vCPUs in ACTIVITY_HELD wait for vm_release() */
+    bool io_waits; /* a device can take no more: vCPUs in ACTIVITY_WAIT_FOR_IO wait for
+                      vm_io_ready() */
 
     enum vm_end end; /* VM_RUNS until somebody asked for the end */
     bool end_claimed;
     uint32_t end_code;
     struct vcpu *end_vcpu; /* whose exit asked for it, or the first */
     char end_why[160];
-    struct boot_state end_state; /* of end_vcpu, if the end is VM_CRASH */
-    uint32_t running;            /* vCPUs that have not stopped behind the end; atomic */
+    struct cpu_state end_state; /* of end_vcpu, if the end is VM_CRASH */
+    uint32_t running;           /* vCPUs that have not stopped behind the end; atomic */
     /* The last of them has: the VM can be destroyed. On the CPU where that was, with no vCPU loaded
      * and no lock held. */
     void (*stopped)(struct vm *vm);
@@ -121,16 +122,16 @@ static inline bool vm_has_ended(const struct vm *vm)
 }
 
 /* From a device, for the vCPU whose access this is: it stops behind the access until
- * vm_release(), by which others of the VM are not held up. Both with the VM's lock held. */
-void vm_hold(struct vm *vm);
-void vm_release(struct vm *vm);
+ * vm_io_ready(), by which others of the VM are not held up. Both with the VM's lock held. */
+void vm_wait_for_io(struct vm *vm);
+void vm_io_ready(struct vm *vm);
 
 /* The engine's mappings have been changed: before a vCPU is entered again, what its CPU has cached
  * of them is dropped, and those that run are made to leave for that soon. From any CPU. */
 void vm_memory_changed(struct vm *vm);
 
 /* Asks each vCPU to print its registers and what it does, soon; the VM goes on. From any CPU. */
-void vm_show(struct vm *vm);
+void vm_dump(struct vm *vm);
 
 /* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
  * CPU. Fits struct power_line. */

@@ -34,7 +34,7 @@ static void require(bool condition)
 }
 
 static bool translate(void *ctx, gva_t linear, unsigned bytes, bool write,
-                      struct emulate_place *out)
+                      struct emulate_operand *out)
 {
     struct world *w = ctx;
     (void)write;
@@ -47,7 +47,7 @@ static bool translate(void *ctx, gva_t linear, unsigned bytes, bool write,
         return false;
     }
     unsigned room = MEMORY - linear.v % MEMORY;
-    *out = (struct emulate_place){
+    *out = (struct emulate_operand){
         .at = {gpa(linear.v), gpa(linear.v + room)},
         .first = bytes < room ? bytes : room,
         .bytes = bytes,
@@ -55,19 +55,19 @@ static bool translate(void *ctx, gva_t linear, unsigned bytes, bool write,
     return true;
 }
 
-static void read_place(void *ctx, const struct emulate_place *place, void *to)
+static void read_place(void *ctx, const struct emulate_operand *operand, void *to)
 {
     struct world *w = ctx;
-    for (unsigned i = 0; i < place->bytes; i++)
-        ((uint8_t *)to)[i] = w->memory[(place->at[0].v + i) % MEMORY];
+    for (unsigned i = 0; i < operand->bytes; i++)
+        ((uint8_t *)to)[i] = w->memory[(operand->at[0].v + i) % MEMORY];
 }
 
-static void write_place(void *ctx, const struct emulate_place *place, const void *from)
+static void write_place(void *ctx, const struct emulate_operand *operand, const void *from)
 {
     struct world *w = ctx;
     w->writes++;
-    for (unsigned i = 0; i < place->bytes; i++)
-        w->memory[(place->at[0].v + i) % MEMORY] = ((const uint8_t *)from)[i];
+    for (unsigned i = 0; i < operand->bytes; i++)
+        w->memory[(operand->at[0].v + i) % MEMORY] = ((const uint8_t *)from)[i];
 }
 
 static void segment(void *ctx, enum insn_segment which, struct emulate_segment *out)

@@ -5,7 +5,7 @@
 #include "guest/load/flat.h"
 #include "tests/fuzz/fuzz_program.h"
 
-static enum status load(struct program *p, struct boot_state *state)
+static enum status load(struct program *p, struct cpu_state *state)
 {
     static const uint32_t modes[] = {16, 32, 64};
     if (p->kernel.size >= 17) {

@@ -5,7 +5,7 @@
 #include "guest/load/linux.h"
 #include "tests/fuzz/fuzz_program.h"
 
-static enum status load(struct program *p, struct boot_state *state)
+static enum status load(struct program *p, struct cpu_state *state)
 {
     return linux_recognize(p) ? linux_load(p, state) : flat_load(p, state);
 }

@@ -46,7 +46,7 @@ static inline void fuzz_program(program_loader *load, const uint8_t *data, size_
                               .mode = 16,
                               .keeps_info = true,
                               .keeps_tables = true};
-    struct boot_state state;
+    struct cpu_state state;
     const enum status s = load(&program, &state);
     free(file);
     /* Neither a refusal without a word, nor an entry outside the memory. */

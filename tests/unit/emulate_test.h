@@ -58,7 +58,7 @@ static unsigned raised;            /* the vector of the last exception */
 static bool x87_error;
 
 static bool area_translate(void *ctx, gva_t linear, unsigned bytes, bool write,
-                           struct emulate_place *out)
+                           struct emulate_operand *out)
 {
     (void)ctx;
     (void)write;
@@ -67,28 +67,28 @@ static bool area_translate(void *ctx, gva_t linear, unsigned bytes, bool write,
         raised = VECTOR_PAGE_FAULT;
         return false;
     }
-    *out = (struct emulate_place){.at = {gpa(linear.v)}, .first = bytes, .bytes = bytes};
+    *out = (struct emulate_operand){.at = {gpa(linear.v)}, .first = bytes, .bytes = bytes};
     return true;
 }
 
-static uint8_t *area_at(const struct emulate_place *place)
+static uint8_t *area_at(const struct emulate_operand *operand)
 {
-    uint64_t offset = place->at[0].v - (uint64_t)(uintptr_t)area;
-    if (offset > AREA - place->bytes)
-        fail_msg("%u bytes at %#lx", place->bytes, place->at[0].v);
+    uint64_t offset = operand->at[0].v - (uint64_t)(uintptr_t)area;
+    if (offset > AREA - operand->bytes)
+        fail_msg("%u bytes at %#lx", operand->bytes, operand->at[0].v);
     return area + offset;
 }
 
-static void area_read(void *ctx, const struct emulate_place *place, void *to)
+static void area_read(void *ctx, const struct emulate_operand *operand, void *to)
 {
     (void)ctx;
-    memcpy(to, area_at(place), place->bytes);
+    memcpy(to, area_at(operand), operand->bytes);
 }
 
-static void area_write(void *ctx, const struct emulate_place *place, const void *from)
+static void area_write(void *ctx, const struct emulate_operand *operand, const void *from)
 {
     (void)ctx;
-    memcpy(area_at(place), from, place->bytes);
+    memcpy(area_at(operand), from, operand->bytes);
 }
 
 static void segment_get(void *ctx, enum insn_segment segment, struct emulate_segment *out)

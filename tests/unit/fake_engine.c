@@ -123,7 +123,7 @@ static void put(struct vcpu *vcpu)
 /* What the next entry brings: an event that is queued, else an NMI, else an interrupt. */
 static struct event next_event(struct vcpu *vcpu)
 {
-    struct boot_state *state = &fake_vcpu(vcpu)->state;
+    struct cpu_state *state = &fake_vcpu(vcpu)->state;
     const struct event event = vcpu->event;
     vcpu->event = (struct event){0};
     if (event.info != 0)
@@ -168,7 +168,7 @@ static void run(struct vcpu *vcpu)
     }
 }
 
-static void get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out)
+static void get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out)
 {
     (void)parts;
     *out = fake_vcpu(vcpu)->state;
@@ -176,7 +176,7 @@ static void get_state(struct vcpu *vcpu, unsigned parts, struct boot_state *out)
     out->rsp = fake_vcpu(vcpu)->state.rsp;
 }
 
-static void copy(struct boot_state *to, const struct boot_state *from, unsigned parts)
+static void copy(struct cpu_state *to, const struct cpu_state *from, unsigned parts)
 {
     if ((parts & STATE_IP) != 0)
         to->rip = from->rip, to->rsp = from->rsp, to->rflags = from->rflags;
@@ -202,7 +202,7 @@ static void copy(struct boot_state *to, const struct boot_state *from, unsigned 
         to->interruptibility = from->interruptibility, to->pending_debug = from->pending_debug;
 }
 
-static void set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state *in)
+static void set_state(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in)
 {
     copy(&fake_vcpu(vcpu)->state, in, parts);
     if ((parts & STATE_GPRS) != 0)
@@ -211,7 +211,7 @@ static void set_state(struct vcpu *vcpu, unsigned parts, const struct boot_state
         fake_vcpu(vcpu)->flushes++;
 }
 
-static void get_segment(struct vcpu *vcpu, unsigned number, struct boot_segment *out)
+static void get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out)
 {
     *out = fake_vcpu(vcpu)->state.segment[number];
 }
@@ -221,10 +221,11 @@ static void flush_tlb(struct vcpu *vcpu)
     fake_vcpu(vcpu)->flushes++;
 }
 
-static void view(struct vcpu *vcpu, struct linear *out)
+static void view(struct vcpu *vcpu, struct emulate_context *out)
 {
-    const struct boot_state *s = &fake_vcpu(vcpu)->state;
-    *out = (struct linear){.vcpu = vcpu, .rip = s->rip, .cs_base = s->cs.base, .dr7 = s->dr7};
+    const struct cpu_state *s = &fake_vcpu(vcpu)->state;
+    *out =
+        (struct emulate_context){.vcpu = vcpu, .rip = s->rip, .cs_base = s->cs.base, .dr7 = s->dr7};
     out->paging = (struct guest_paging){.cr0 = s->cr0,
                                         .cr3 = s->cr3,
                                         .cr4 = s->cr4,

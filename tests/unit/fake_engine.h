@@ -13,7 +13,7 @@ bool fake_lookup(const struct vm *vm, gpa_t guest, hpa_t *host, unsigned *perms)
 /* A vCPU of it. */
 struct fake_vcpu {
     struct vcpu vcpu;
-    struct boot_state state;
+    struct cpu_state state;
     struct event injected; /* what the last entry has delivered */
     unsigned entries, loads, puts, flushes;
     bool stepping;

@@ -19,11 +19,11 @@ static enum exit_action note(const struct vcpu *vcpu, const char *name)
     return fake_exits.answer;
 }
 
-static void work_on(struct linear *linear)
+static void work_on(struct emulate_context *ctx)
 {
-    fake_exits.mode = linear->mode;
+    fake_exits.mode = ctx->mode;
     if (fake_exits.during != NULL)
-        fake_exits.during(linear);
+        fake_exits.during(ctx);
 }
 
 enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl)
@@ -56,11 +56,11 @@ enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t s
     return note(vcpu, "task_switch");
 }
 
-enum exit_action exit_memory_access(struct linear *linear, const struct memory_access *access)
+enum exit_action exit_memory_access(struct emulate_context *ctx, const struct memory_access *access)
 {
     fake_exits.memory = *access;
-    work_on(linear);
-    return note(linear->vcpu, "memory_access");
+    work_on(ctx);
+    return note(ctx->vcpu, "memory_access");
 }
 
 enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)
@@ -81,11 +81,11 @@ enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address)
     return note(vcpu, "memory_walk");
 }
 
-enum exit_action exit_string_io(struct linear *linear, const struct string_access *access)
+enum exit_action exit_string_io(struct emulate_context *ctx, const struct string_access *access)
 {
     fake_exits.string = *access;
-    work_on(linear);
-    return note(linear->vcpu, "string_io");
+    work_on(ctx);
+    return note(ctx->vcpu, "string_io");
 }
 
 enum exit_action step_begin(struct vcpu *vcpu, gpa_t address)

@@ -8,7 +8,7 @@
 struct fake_exits {
     /* What the handlers answer, and what is done in them before; NULL: nothing. */
     enum exit_action answer;
-    void (*during)(struct linear *linear); /* where the handler has one */
+    void (*during)(struct emulate_context *ctx); /* where the handler has one */
 
     /* What they were called with. */
     unsigned calls;

@@ -80,7 +80,7 @@ void step_done(struct vcpu *vcpu)
     vcpu->step.count = 0;
 }
 
-void vcpu_dump(const char *vm, const struct boot_state *state)
+void cpu_state_print(const char *vm, const struct cpu_state *state)
 {
     (void)vm;
     (void)state;

@@ -20,7 +20,7 @@ uint64_t physmap_base;
 static uint8_t *ram;
 static struct guestmem mem;
 static struct program program;
-static struct boot_state boot;
+static struct cpu_state boot;
 
 static inline void put(uint8_t *p, unsigned bytes, uint64_t v)
 {

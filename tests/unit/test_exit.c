@@ -45,7 +45,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void set_state(struct boot_state s)
+static void set_state(struct cpu_state s)
 {
     s.rflags = RFLAGS_BASE;
     vmx_set_state(vcpu, STATE_ALL, &s);
@@ -54,12 +54,12 @@ static void set_state(struct boot_state s)
 
 static void set_long_mode(void)
 {
-    set_state(boot_state_long_mode(0x1000, 0x5000));
+    set_state(cpu_state_long_mode(0x1000, 0x5000));
 }
 
 static void set_protected_mode(void)
 {
-    set_state(boot_state_protected_mode(0x1000));
+    set_state(cpu_state_protected_mode(0x1000));
 }
 
 static void expect_enterable(void)
@@ -126,8 +126,8 @@ static void test_step(void **state)
     expect_step(0x1000, 2, 0x1002);
     expect_step(0xfffffffe, 2, 0x100000000);
     expect_step(0x1fffffffe, 15, 0x20000000d);
-    expect_step(0x7ffffffffffe, 2, 0x800000000000); /* the next fetch faults, not the entry */
-    struct boot_state s = boot_state_long_mode(0, 0x5000); /* compatibility mode */
+    expect_step(0x7ffffffffffe, 2, 0x800000000000);      /* the next fetch faults, not the entry */
+    struct cpu_state s = cpu_state_long_mode(0, 0x5000); /* compatibility mode */
     s.cs.access = SEGMENT_CODE32;
     set_state(s);
     expect_step(0xfffffffe, 2, 0);
@@ -136,7 +136,7 @@ static void test_step(void **state)
     set_protected_mode();
     expect_step(0xfffffffe, 2, 0);
     expect_step(0x1000, 3, 0x1003);
-    set_state(boot_state_real_mode(0x7c00)); /* beyond the limit: the next fetch faults */
+    set_state(cpu_state_real_mode(0x7c00)); /* beyond the limit: the next fetch faults */
     expect_step(0xffff, 1, 0x10000);
 }
 
@@ -517,7 +517,7 @@ static void expect_cr_fault(unsigned cr, uint64_t value)
 static void test_cr0(void **state)
 {
     (void)state;
-    set_state(boot_state_real_mode(0x7c00));
+    set_state(cpu_state_real_mode(0x7c00));
     vmwrite(VMCS_GUEST_CR3, FIXTURE_RAM); /* no PDPTEs are looked for but under PAE paging */
     fake_vmx.invvpids = 0;
     mov_to_cr(0, 0x11);
@@ -560,7 +560,7 @@ static void test_cr0_from_rsp(void **state)
 static void test_long_mode_on_and_off(void **state)
 {
     (void)state;
-    struct boot_state s = boot_state_protected_mode(0x1000);
+    struct cpu_state s = cpu_state_protected_mode(0x1000);
     s.cr4 = CR4_PAE, s.efer = EFER_LME, s.cr3 = 0x5000;
     set_state(s);
     mov_to_cr(0, 0x80000033);
@@ -608,7 +608,7 @@ static void put_pdptes(uint64_t at, uint64_t first)
 static void test_pae_paging(void **state)
 {
     (void)state;
-    struct boot_state s = boot_state_protected_mode(0x1000);
+    struct cpu_state s = cpu_state_protected_mode(0x1000);
     s.cr4 = CR4_PAE, s.cr3 = 0x5020;
     set_state(s);
     put_pdptes(0x5020, 0x6001);
@@ -632,7 +632,7 @@ static void test_pae_paging(void **state)
 static void test_clts_and_lmsw(void **state)
 {
     (void)state;
-    struct boot_state s = boot_state_protected_mode(0x1000);
+    struct cpu_state s = cpu_state_protected_mode(0x1000);
     s.cr0 |= CR0_TS | CR0_MP | CR0_NE;
     set_state(s);
     access_cr(0, CLTS, 0, 0);
@@ -641,7 +641,7 @@ static void test_clts_and_lmsw(void **state)
     expect_crs(0x3d, 0, 0);
     access_cr(0, LMSW, 0, 0x2);
     expect_crs(0x33, 0, 0);
-    set_state(boot_state_real_mode(0x7c00));
+    set_state(cpu_state_real_mode(0x7c00));
     access_cr(0, LMSW, 0, 0x1);
     expect_crs(0x11, 0, 0);
     assert_int_equal(rip(), 0x7c03);

@@ -61,7 +61,7 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 
 static void set_long_mode(void)
 {
-    struct boot_state s = boot_state_long_mode(0x1000, 0x5000);
+    struct cpu_state s = cpu_state_long_mode(0x1000, 0x5000);
     s.rsp = 0x8000;
     vmx_set_state(vcpu, STATE_ALL, &s);
     vcpu->attention = false;
@@ -206,18 +206,18 @@ static void test_string_io(void **state)
     assert_int_equal(rip(), 0x1000);
 }
 
-static void change(struct linear *linear)
+static void change(struct emulate_context *ctx)
 {
-    linear->changed = true;
-    linear->paging.rflags |= RFLAGS_DF;
-    linear->rsp = 0x9000;
-    linear->debug_hits = 0x1002;
+    ctx->changed = true;
+    ctx->paging.rflags |= RFLAGS_DF;
+    ctx->rsp = 0x9000;
+    ctx->debug_hits = 0x1002;
 }
 
-static void change_nothing(struct linear *linear)
+static void change_nothing(struct emulate_context *ctx)
 {
-    change(linear);
-    linear->changed = false;
+    change(ctx);
+    ctx->changed = false;
 }
 
 /* What a handler has changed beside the registers. */

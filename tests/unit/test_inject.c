@@ -43,7 +43,7 @@ static void start(bool assisted)
 {
     fake_vmx_reset();
     fixture_make(assisted);
-    struct boot_state s = boot_state_long_mode(0x1000, 0x5000);
+    struct cpu_state s = cpu_state_long_mode(0x1000, 0x5000);
     s.rflags = 0x202;
     vmx_set_state(fixture_vcpu(), STATE_ALL, &s);
     apic()->pic_acknowledge = acknowledge_pic;
@@ -245,7 +245,7 @@ static void test_resume_flag(void **state)
 static void test_real_mode_has_no_error_codes(void **state)
 {
     (void)state;
-    struct boot_state s = boot_state_real_mode(0x7c00);
+    struct cpu_state s = cpu_state_real_mode(0x7c00);
     vmx_set_state(fixture_vcpu(), STATE_ALL, &s);
     inject(EXCEPTION(VECTOR_GENERAL_PROTECTION) | EVENT_ERROR_CODE, 0x1234);
     assert_int_equal(enter(), EXCEPTION(VECTOR_GENERAL_PROTECTION));

@@ -207,21 +207,21 @@ static void test_console_is_slow(void **state)
 {
     (void)state;
     for (unsigned port = 0; port < 2; port++) {
-        assert_false(pc->vm.holds);
+        assert_false(pc->vm.io_waits);
         reader_is_ready = false;
         out(port == 0 ? 0x3f8 : 0xe9, (uint8_t)('a' + port));
-        assert_true(pc->vm.holds);
-        assert_int_equal(pc->vm.vcpu[0]->activity, ACTIVITY_HELD);
+        assert_true(pc->vm.io_waits);
+        assert_int_equal(pc->vm.vcpu[0]->activity, ACTIVITY_WAIT_FOR_IO);
         assert_false(vcpu_is_wanted(pc->vm.vcpu[0]));
         timers_run(&pc->vm.timers, pc->console_timer.deadline);
-        assert_true(pc->vm.holds);
+        assert_true(pc->vm.io_waits);
         reader_is_ready = true;
         timers_run(&pc->vm.timers, pc->console_timer.deadline);
         assert_true(vcpu_is_wanted(pc->vm.vcpu[0]));
     }
-    assert_false(pc->vm.holds);
+    assert_false(pc->vm.io_waits);
     out(0x3f8, 'c');
-    assert_false(pc->vm.holds);
+    assert_false(pc->vm.io_waits);
     assert_string_equal(console_text, "abc");
 }
 

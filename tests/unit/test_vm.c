@@ -243,7 +243,7 @@ static void make_room(void *dev, uint64_t now)
 {
     struct vm *vm = dev;
     (void)now;
-    vm_release(vm);
+    vm_io_ready(vm);
 }
 
 static struct timer room = {.fire = make_room};
@@ -253,11 +253,11 @@ static enum exit_action writer(struct fake_vcpu *fake)
     struct vm *vm = fake->vcpu.vm;
     tick();
     if (fake->entries == 3) {
-        assert_int_equal(vm->holds, false);
+        assert_int_equal(vm->io_waits, false);
         return power_off(fake);
     }
     vm_lock(vm);
-    vm_hold(vm);
+    vm_wait_for_io(vm);
     timers_arm(&vm->timers, &room, fake_host.now + HZ / 10);
     vm_unlock(vm);
     return EXIT_NEXT;
@@ -298,7 +298,7 @@ static void show_then_end(void)
     const struct vcpu *vcpu = life[0].vm.vcpu[0];
     assert_int_equal(vcpu->activity, ACTIVITY_HLT);
     assert_int_equal(fake_vcpu(life[0].vm.vcpu[0])->entries, 1);
-    elsewhere(fake_host.dumps == 0 ? vm_show : end_it);
+    elsewhere(fake_host.dumps == 0 ? vm_dump : end_it);
 }
 
 static enum exit_action halt_open(struct fake_vcpu *fake)
@@ -313,7 +313,7 @@ static enum exit_action shown_twice(struct fake_vcpu *fake)
     struct vm *vm = &life[0].vm;
     tick();
     if (fake->entries % 20000 == 10000)
-        vm_show(vm);
+        vm_dump(vm);
     if (fake->entries == 40000) {
         assert_int_equal(fake_host.dumps, 2);
         assert_int_equal(fake_vcpu(vm->vcpu[0])->entries, 1);
@@ -348,7 +348,7 @@ static enum exit_action hold(struct fake_vcpu *fake)
 {
     tick();
     vm_lock(fake->vcpu.vm);
-    vm_hold(fake->vcpu.vm);
+    vm_wait_for_io(fake->vcpu.vm);
     vm_unlock(fake->vcpu.vm);
     return EXIT_NEXT;
 }
@@ -376,7 +376,7 @@ static void test_end_in_each_state(void **state)
         guest_fn *guest;
     } cases[] = {{VCPU_READY, spin},
                  {VCPU_HALTED, halt_open},
-                 {VCPU_HELD, hold},
+                 {VCPU_WAITS_FOR_IO, hold},
                  {VCPU_WAITS_FOR_SIPI, spin}};
     for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
         set_up(NULL);
@@ -516,10 +516,10 @@ static enum exit_action ender_beside(struct fake_vcpu *fake)
         wrmsr(fake, MSR_IA32_APIC_BASE, fake->vcpu.apic.base | APIC_BASE_X2APIC);
         write_apic(fake, APIC_ICR, TO(1) | ICR(6u, 1));
     }
-    const uint8_t wanted = at_end == VCPU_RUNNING  ? ACTIVITY_ACTIVE
-                           : at_end == VCPU_HALTED ? ACTIVITY_HLT
-                           : at_end == VCPU_HELD   ? ACTIVITY_HELD
-                                                   : ACTIVITY_WAIT_FOR_SIPI;
+    const uint8_t wanted = at_end == VCPU_RUNNING        ? ACTIVITY_ACTIVE
+                           : at_end == VCPU_HALTED       ? ACTIVITY_HLT
+                           : at_end == VCPU_WAITS_FOR_IO ? ACTIVITY_WAIT_FOR_IO
+                                                         : ACTIVITY_WAIT_FOR_SIPI;
     return fake->entries > 20 && other->activity == wanted ? power_off(fake) : EXIT_NEXT;
 }
 
@@ -531,7 +531,7 @@ static void test_two_cpus(void **state)
         guest_fn *guest;
     } cases[] = {{VCPU_RUNNING, spin},
                  {VCPU_HALTED, halt_open},
-                 {VCPU_HELD, hold},
+                 {VCPU_WAITS_FOR_IO, hold},
                  {VCPU_WAITS_FOR_SIPI, spin}};
     cpus.count = 2;
     for (unsigned busy = 0; busy < 2; busy++) {

@@ -45,9 +45,9 @@ static void expect_enterable(void)
 }
 
 /* A state in which no two values are the same, and none as in another with a different seed. */
-static struct boot_state distinct(uint32_t seed)
+static struct cpu_state distinct(uint32_t seed)
 {
-    struct boot_state s = {.rip = seed + 0x10, .rsp = seed + 0x11, .rflags = 0x202 | (seed & 0x40)};
+    struct cpu_state s = {.rip = seed + 0x10, .rsp = seed + 0x11, .rflags = 0x202 | (seed & 0x40)};
     for (unsigned i = 0; i < GPR_COUNT; i++)
         if (i != RSP)
             s.gpr[i] = seed + i;
@@ -61,10 +61,10 @@ static struct boot_state distinct(uint32_t seed)
         s.dr[i] = seed + 0x30 + i;
     }
     for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
-        s.segment[i] = (struct boot_segment){(uint16_t)(seed + 8 * i), seed + 0x40 + i,
-                                             seed + 0x50 + i, seed + 0x60 + i};
-    s.gdtr = (struct boot_table){seed + 0x70, (uint16_t)(seed + 0x71)};
-    s.idtr = (struct boot_table){seed + 0x72, (uint16_t)(seed + 0x73)};
+        s.segment[i] = (struct cpu_segment){(uint16_t)(seed + 8 * i), seed + 0x40 + i,
+                                            seed + 0x50 + i, seed + 0x60 + i};
+    s.gdtr = (struct cpu_table_register){seed + 0x70, (uint16_t)(seed + 0x71)};
+    s.idtr = (struct cpu_table_register){seed + 0x72, (uint16_t)(seed + 0x73)};
     s.dr6 = seed + 0x74, s.dr7 = seed + 0x75, s.debugctl = seed + 0x76;
     s.pat = seed + 0x77, s.sysenter_cs = seed + 0x78, s.sysenter_esp = seed + 0x79;
     s.sysenter_eip = seed + 0x7a, s.interruptibility = seed & 8, s.pending_debug = seed + 0x7b;
@@ -109,8 +109,8 @@ static unsigned part_of(uint32_t field)
     return 0;
 }
 
-/* What struct boot_state has of a part. */
-static void copy_part(struct boot_state *to, const struct boot_state *from, unsigned part)
+/* What struct cpu_state has of a part. */
+static void copy_part(struct cpu_state *to, const struct cpu_state *from, unsigned part)
 {
     switch (part) {
     case STATE_GPRS:
@@ -142,14 +142,14 @@ static void copy_part(struct boot_state *to, const struct boot_state *from, unsi
     }
 }
 
-static void expect_same(const struct boot_state *got, const struct boot_state *expected)
+static void expect_same(const struct cpu_state *got, const struct cpu_state *expected)
 {
     assert_memory_equal(got, expected, sizeof(*got));
 }
 
-static struct boot_state get_all(void)
+static struct cpu_state get_all(void)
 {
-    struct boot_state s;
+    struct cpu_state s;
     memset(&s, 0, sizeof(s));
     vmx_get_state(fixture_vcpu(), STATE_ALL, &s);
     return s;
@@ -169,18 +169,18 @@ static void test_each_part_alone(void **state)
 {
     (void)state;
     static uint64_t before[FAKE_VMX_FIELDS];
-    const struct boot_state a = distinct(A), b = distinct(B);
+    const struct cpu_state a = distinct(A), b = distinct(B);
     for (unsigned n = 0; n < PARTS; n++) {
         const unsigned part = 1u << n;
         vmx_set_state(fixture_vcpu(), STATE_ALL, &a);
         memcpy(before, fake_vmx_fields(), sizeof(before));
         vmx_set_state(fixture_vcpu(), part, &b);
         expect_only(part, before);
-        struct boot_state mixed = a, got = get_all();
+        struct cpu_state mixed = a, got = get_all();
         copy_part(&mixed, &b, part);
         expect_same(&got, &mixed);
         /* Reading a part writes nothing else of the struct. */
-        struct boot_state read = distinct(C), expected = read;
+        struct cpu_state read = distinct(C), expected = read;
         copy_part(&expected, &b, part);
         vmx_get_state(fixture_vcpu(), part, &read);
         expect_same(&read, &expected);
@@ -191,9 +191,9 @@ static void test_each_part_alone(void **state)
 static void test_all_parts_come_back(void **state)
 {
     (void)state;
-    const struct boot_state a = distinct(A), b = distinct(B);
+    const struct cpu_state a = distinct(A), b = distinct(B);
     for (unsigned parts = 0; parts <= STATE_ALL; parts++) {
-        struct boot_state mixed = a, read = distinct(C), expected = read;
+        struct cpu_state mixed = a, read = distinct(C), expected = read;
         vmx_set_state(fixture_vcpu(), STATE_ALL, &a);
         vmx_set_state(fixture_vcpu(), parts, &b);
         for (unsigned n = 0; n < PARTS; n++) {
@@ -202,7 +202,7 @@ static void test_all_parts_come_back(void **state)
                 copy_part(&expected, &b, 1u << n);
             }
         }
-        const struct boot_state got = get_all();
+        const struct cpu_state got = get_all();
         expect_same(&got, &mixed);
         vmx_get_state(fixture_vcpu(), parts, &read);
         expect_same(&read, &expected);
@@ -213,7 +213,7 @@ static void test_all_parts_come_back(void **state)
 static void test_rsp_has_one_place(void **state)
 {
     (void)state;
-    struct boot_state a = distinct(A);
+    struct cpu_state a = distinct(A);
     fixture_vcpu()->regs.gpr[RSP] = 0x1234;
     vmx_set_state(fixture_vcpu(), STATE_ALL, &a);
     assert_int_equal(fixture_vcpu()->regs.gpr[RSP], 0x1234);
@@ -229,13 +229,13 @@ static void test_segments_in_order(void **state)
     static const enum vmcs_field base[] = {
         VMCS_GUEST_ES_BASE, VMCS_GUEST_CS_BASE, VMCS_GUEST_SS_BASE,   VMCS_GUEST_DS_BASE,
         VMCS_GUEST_FS_BASE, VMCS_GUEST_GS_BASE, VMCS_GUEST_LDTR_BASE, VMCS_GUEST_TR_BASE};
-    struct boot_state s = distinct(A);
+    struct cpu_state s = distinct(A);
     s.es.selector = 0xe5, s.cs.selector = 0xc5, s.ss.selector = 0x55, s.ds.selector = 0xd5;
     s.fs.selector = 0xf5, s.gs.selector = 0x65, s.ldtr.selector = 0x1d, s.tr.selector = 0x74;
     vmx_set_state(fixture_vcpu(), STATE_SEGMENTS, &s);
     static const uint16_t expected[] = {0xe5, 0xc5, 0x55, 0xd5, 0xf5, 0x65, 0x1d, 0x74};
     for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++) {
-        struct boot_segment one;
+        struct cpu_segment one;
         vmx_get_segment(fixture_vcpu(), i, &one);
         assert_int_equal(vmread(selector[i]), expected[i]);
         assert_int_equal(one.selector, expected[i]);
@@ -250,7 +250,7 @@ static void test_segments_in_order(void **state)
 static void test_control_registers(void **state)
 {
     (void)state;
-    struct boot_state s = boot_state_protected_mode(0x1000);
+    struct cpu_state s = cpu_state_protected_mode(0x1000);
     s.cr0 = 0x60000011; /* CD, NW; no NE */
     s.cr4 = 0x10;
     vmx_set_state(fixture_vcpu(), STATE_CONTROL, &s);
@@ -288,7 +288,7 @@ static void test_efer_and_entry_control(void **state)
 static void test_control_drops_translations(void **state)
 {
     (void)state;
-    struct boot_state s = distinct(A);
+    struct cpu_state s = distinct(A);
     fake_vmx.invvpids = 0;
     vmx_set_state(fixture_vcpu(), STATE_ALL & ~STATE_CONTROL, &s);
     assert_int_equal(fake_vmx.invvpids, 0);
@@ -302,76 +302,76 @@ static void test_control_drops_translations(void **state)
 
 static void expect_view(enum insn_mode mode, uint64_t cs_base)
 {
-    struct linear linear = {.cs_base = 0, .changed = true, .debug_hits = 1, .expected = 1};
-    vmx_view(fixture_vcpu(), &linear);
-    assert_int_equal(linear.mode, mode);
-    assert_int_equal(linear.cs_base, cs_base);
-    assert_ptr_equal(linear.vcpu, fixture_vcpu());
-    assert_false(linear.changed || linear.debug_hits != 0 || linear.expected != 0);
-    assert_int_equal(linear.paging.phys_bits, 39);
+    struct emulate_context ctx = {.cs_base = 0, .changed = true, .debug_hits = 1, .expected = 1};
+    vmx_view(fixture_vcpu(), &ctx);
+    assert_int_equal(ctx.mode, mode);
+    assert_int_equal(ctx.cs_base, cs_base);
+    assert_ptr_equal(ctx.vcpu, fixture_vcpu());
+    assert_false(ctx.changed || ctx.debug_hits != 0 || ctx.expected != 0);
+    assert_int_equal(ctx.paging.phys_bits, 39);
 }
 
 static void test_view(void **state)
 {
     (void)state;
-    struct linear linear;
-    struct boot_state s = boot_state_long_mode(0x7000, 0x5000);
+    struct emulate_context ctx;
+    struct cpu_state s = cpu_state_long_mode(0x7000, 0x5000);
     s.rflags = 0x40202, s.dr7 = 0x401;
     s.ss.access |= 3 << 5;
     vmx_set_state(fixture_vcpu(), STATE_ALL, &s);
     expect_view(INSN_64, 0);
-    vmx_view(fixture_vcpu(), &linear);
-    assert_int_equal(linear.paging.cpl, 3);
-    assert_int_equal(linear.paging.cr3, 0x5000);
-    assert_int_equal(linear.paging.rflags, 0x40202);
-    assert_int_equal(linear.rip, 0x7000);
-    assert_int_equal(linear.dr7, 0x401);
+    vmx_view(fixture_vcpu(), &ctx);
+    assert_int_equal(ctx.paging.cpl, 3);
+    assert_int_equal(ctx.paging.cr3, 0x5000);
+    assert_int_equal(ctx.paging.rflags, 0x40202);
+    assert_int_equal(ctx.rip, 0x7000);
+    assert_int_equal(ctx.dr7, 0x401);
 
     s.cs.access = SEGMENT_CODE32; /* compatibility mode */
     s.cs.base = 0x30000;
     vmx_set_state(fixture_vcpu(), STATE_SEGMENTS, &s);
     expect_view(INSN_32, 0x30000);
-    s = boot_state_real_mode(0x7c00);
+    s = cpu_state_real_mode(0x7c00);
     s.cs.base = 0x12340;
     vmx_set_state(fixture_vcpu(), STATE_ALL, &s);
     expect_view(INSN_16, 0x12340);
 
-    s = boot_state_protected_mode(0x7c00); /* PAE paging: the PDPTE registers count */
+    s = cpu_state_protected_mode(0x7c00); /* PAE paging: the PDPTE registers count */
     s.cr0 |= CR0_PG, s.cr4 = CR4_PAE, s.cs.access |= 1 << 13; /* L is nothing outside long mode */
     for (unsigned i = 0; i < 4; i++)
         s.pdpte[i] = 0x1001 * (i + 1);
     vmx_set_state(fixture_vcpu(), STATE_ALL, &s);
     expect_view(INSN_32, 0);
-    vmx_view(fixture_vcpu(), &linear);
-    assert_ptr_equal(linear.paging.pdpte, linear.pdpte);
-    assert_int_equal(linear.pdpte[3], 0x4004);
+    vmx_view(fixture_vcpu(), &ctx);
+    assert_ptr_equal(ctx.paging.pdpte, ctx.pdpte);
+    assert_int_equal(ctx.pdpte[3], 0x4004);
 
-    s = boot_state_long_mode(0x7000, 0x5000);
+    s = cpu_state_long_mode(0x7000, 0x5000);
     s.cr4 |= CR4_PKE;
     fake_vmx.pkru = 0x55555554;
     vmx_set_state(fixture_vcpu(), STATE_ALL, &s);
-    vmx_view(fixture_vcpu(), &linear);
-    assert_int_equal(linear.paging.pkru, 0x55555554);
+    vmx_view(fixture_vcpu(), &ctx);
+    assert_int_equal(ctx.paging.pkru, 0x55555554);
 }
 
 /* The modes that loaders and resets begin in, on a CPU with all that Nadir uses, and on the least
  * that it runs on. */
 static void expect_modes_enterable(void)
 {
-    const struct boot_state states[] = {
-        boot_state_reset(0x50654),
-        boot_state_real_mode(0x7c00),
-        boot_state_protected_mode(0x100000),
-        boot_state_long_mode(0x100000, 0x9000),
+    const struct cpu_state states[] = {
+        cpu_state_reset(0x50654),
+        cpu_state_real_mode(0x7c00),
+        cpu_state_protected_mode(0x100000),
+        cpu_state_long_mode(0x100000, 0x9000),
     };
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         vmx_set_state(fixture_vcpu(), STATE_ALL, &states[i]);
         expect_enterable();
-        struct boot_state got = get_all();
+        struct cpu_state got = get_all();
         assert_int_equal(got.cr0, states[i].cr0);
         assert_int_equal(got.cr4, states[i].cr4);
     }
-    struct boot_state wrong = boot_state_protected_mode(0x100000);
+    struct cpu_state wrong = cpu_state_protected_mode(0x100000);
     wrong.tr.access = SEGMENT_UNUSABLE;
     const char *why;
     vmx_set_state(fixture_vcpu(), STATE_ALL, &wrong);

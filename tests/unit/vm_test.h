@@ -34,7 +34,7 @@ struct life {
     enum vm_end end;
     char why[160];
     unsigned entries[2], loads[2], puts[2];
-    struct boot_state end_state;
+    struct cpu_state end_state;
     uint64_t idle[2];
 };
 
@@ -203,11 +203,11 @@ static void make_cpuid(struct cpuid_table *cpuid)
 /* A VM whose vCPU i does what guest[i] says; vCPU 1 is there if guest[1] is. Not started. */
 static struct vm *make_vm(unsigned index, guest_fn *first, guest_fn *second)
 {
-    static struct boot_state boot;
+    static struct cpu_state boot;
     guest_fn *const guest[2] = {first, second};
     struct vm *vm = &life[index].vm;
     memset(&life[index], 0, sizeof(life[index]));
-    boot = boot_state_real_mode(0x7c00);
+    boot = cpu_state_real_mode(0x7c00);
     *vm =
         (struct vm){.name = "test", .index = index, .engine = &fake_engine, .owner = &life[index]};
     vm->timers = (struct timers){.read = cpu_rdtsc, .hz = HZ, .next = TIMER_NEVER};

@@ -237,13 +237,12 @@ static void fill_tables(void)
     }
 }
 
-static struct boot_segment segment(uint16_t selector, uint32_t access, uint32_t limit,
-                                   uint64_t base)
+static struct cpu_segment segment(uint16_t selector, uint32_t access, uint32_t limit, uint64_t base)
 {
-    return (struct boot_segment){selector, access, limit, base};
+    return (struct cpu_segment){selector, access, limit, base};
 }
 
-static struct boot_segment real_segment(bool code)
+static struct cpu_segment real_segment(bool code)
 {
     const uint16_t selector = (uint16_t)any();
     const bool big = once_in(4); /* left from protected mode */
@@ -252,7 +251,7 @@ static struct boot_segment real_segment(bool code)
                    big ? 0xffffffff : 0xffff, (uint64_t)selector << 4);
 }
 
-static struct boot_segment code_segment(void)
+static struct cpu_segment code_segment(void)
 {
     uint32_t access = ACCESS_G | 0x99 | (below(2) != 0 ? 2 : 0) | cpl << 5;
     if (cpl != 0 && once_in(4)) /* conforming */
@@ -265,7 +264,7 @@ static struct boot_segment code_segment(void)
                    mode == LONG || below(4) != 0 ? 0 : (uint32_t)any() & ~0xfu);
 }
 
-static struct boot_segment stack_segment(void)
+static struct cpu_segment stack_segment(void)
 {
     if (mode == LONG && once_in(4))
         return segment((uint16_t)cpl, SEGMENT_UNUSABLE | cpl << 5, 0, 0);
@@ -274,7 +273,7 @@ static struct boot_segment stack_segment(void)
                    below(4) != 0 ? 0 : (uint32_t)any());
 }
 
-static struct boot_segment data_segment(unsigned number)
+static struct cpu_segment data_segment(unsigned number)
 {
     static const uint8_t types[] = {0xf1, 0xf3, 0xf5, 0xf7, 0xfb, 0xff};
     if (once_in(3))
@@ -285,7 +284,7 @@ static struct boot_segment data_segment(unsigned number)
                    once_in(4) ? (uint32_t)any() | 0xfff : 0xffffffff, base);
 }
 
-static void choose_segments(struct boot_state *s)
+static void choose_segments(struct cpu_state *s)
 {
     for (unsigned i = STATE_ES; i <= STATE_GS; i++) {
         const uint16_t selector = (uint16_t)any();
@@ -304,11 +303,12 @@ static void choose_segments(struct boot_state *s)
     s->ldtr = segment(0, once_in(2) ? SEGMENT_UNUSABLE : SEGMENT_LDT, 0xffff, in_ram());
     s->tr = segment(0x28, long_tss || once_in(2) ? 0x8b : 0x83, once_in(2) ? 0x67 : 0xfff,
                     long_tss ? canonical() : in_ram());
-    s->gdtr = (struct boot_table){GDT, once_in(2) ? 0xffff : (uint16_t)below(0x100)};
-    s->idtr = (struct boot_table){long_tss ? canonical() : (uint32_t)any(), (uint16_t)any()};
+    s->gdtr = (struct cpu_table_register){GDT, once_in(2) ? 0xffff : (uint16_t)below(0x100)};
+    s->idtr =
+        (struct cpu_table_register){long_tss ? canonical() : (uint32_t)any(), (uint16_t)any()};
 }
 
-static void choose_control(struct boot_state *s)
+static void choose_control(struct cpu_state *s)
 {
     const bool paging = mode >= PAGED && (mode != VIRTUAL_8086 || below(2) != 0);
     s->cr0 = CR0_ET | (any() & (CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM));
@@ -336,7 +336,7 @@ static void choose_control(struct boot_state *s)
 }
 
 /* Behind STI, MOV SS and single steps. */
-static void choose_events(struct boot_state *s)
+static void choose_events(struct cpu_state *s)
 {
     s->rflags = 2 | (any() & RFLAGS_ANY) | (below(2) != 0 ? RFLAGS_IF : 0);
     s->rflags |= mode == VIRTUAL_8086 ? RFLAGS_VM : 0;
@@ -359,7 +359,7 @@ static void choose_events(struct boot_state *s)
         s->dr[i] = once_in(2) ? in_ram() : canonical();
 }
 
-static void choose_rip(struct boot_state *s)
+static void choose_rip(struct cpu_state *s)
 {
     s->rip = CODE + below(PAGE_SIZE);
     if (once_in(4))
@@ -372,7 +372,7 @@ static void choose_rip(struct boot_state *s)
 
 static void choose_state(void)
 {
-    struct boot_state s = {.pat = PAT_RESET_VALUE};
+    struct cpu_state s = {.pat = PAT_RESET_VALUE};
     mode = below(MODES);
     cpl = mode == REAL ? 0 : mode == VIRTUAL_8086 ? 3 : below(2) != 0 ? 0 : below(4);
     fill_tables();

@@ -88,7 +88,7 @@ static void make_vcpu(struct vmx_vcpu *v, struct vm *vm)
     demand(vmclear(v->vmcs) && vmptrld(v->vmcs), "no VMCS");
     vmcs_set_controls(v);
     vmcs_set_host();
-    const struct boot_state reset = boot_state_reset(0x50654);
+    const struct cpu_state reset = cpu_state_reset(0x50654);
     vmx_set_state(vcpu, STATE_ALL, &reset);
     fake_vmx_set(VMCS_EXIT_IDT_VECTORING, 0);
     fake_vmx.cpu.vcpu = vcpu;
@@ -274,7 +274,7 @@ void vcpu_inject_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
 /* As its delivery leaves the debug registers: B0 to B3 are this one's, GD and BTF are off. */
 void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes)
 {
-    struct boot_state state;
+    struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_DEBUG, &state);
     state.dr6 = (state.dr6 & ~0xfull) | 1 << 11 | 1 << 16 | causes;
     state.dr7 &= ~(1ull << 13);
