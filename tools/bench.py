@@ -6,6 +6,7 @@ instructions, prints the table, and fails where a row has risen above the commit
 import argparse
 import json
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,30 +26,69 @@ vcpus = 1
 """
 ROW = re.compile(r"^bench: (\S+) (\d+) (\d+) (\d+)\s*$", re.M)
 
+# Three vCPUs that all want the one CPU.
+SWITCH_CONFIG = """[vm one]
+kernel = switch.bin
+memory = 16
+vcpus = 2
+
+[vm two]
+kernel = switch.bin
+memory = 16
+weight = 50
+"""
+GAP = re.compile(r"^\[(\w+)\] switch: (\d+) (\d+) (\d+)\s*$", re.M)
+
 # Instructions that the same operation costs a guest of Linux 6.1's KVM and QEMU 7.2, in Bochs too.
 KVM = {"cpuid": 1297, "vmcall": 3569, "port-in": 1588, "port-out": 1488, "wrmsr": 1949,
        "rdmsr": 1393, "eoi": 1760, "tsc-deadline": 5907, "self-ipi": 5966, "self-ipi-hlt": 8512,
        "mov-from-cr8": 7, "mov-to-cr8": 18, "cr0-wp": 4371, "cr4-pge": 33}
 # What Nadir has set itself.
 GOAL = {"cpuid": 150, "vmcall": 140, "port-in": 250, "port-out": 250, "wrmsr": 220,
-        "ioapic-read": 600, "tsc-deadline": 700, "self-ipi": 700}
+        "ioapic-read": 600, "tsc-deadline": 700, "self-ipi": 700, "switch-vm": 900,
+        "switch-vcpu": 700}
 
 
-def measure():
-    """{row: [minimum, median, maximum]} of one run."""
+def run(config, kernel):
+    """The console of a run of a configuration with one payload."""
     with tempfile.TemporaryDirectory(prefix="nadir-bench-") as folder:
-        (Path(folder) / "bench.bin").symlink_to(TOP / "build" / "payloads" / "bench.bin")
+        (Path(folder) / kernel).symlink_to(TOP / "build" / "payloads" / kernel)
         (Path(folder) / "disk.img").write_bytes(bytes(1 << 20))
         cfg = Path(folder) / "nadir.cfg"
-        cfg.write_text(CONFIG)
+        cfg.write_text(config)
         done = subprocess.run([TOP / "tools" / "nadir", "run", cfg, "--on", "bochs",
                                "--timeout", "300"], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, text=True, errors="replace")
-    rows = {name: [int(n) for n in figures] for name, *figures in ROW.findall(done.stdout)}
-    if done.returncode or not rows:
+    if done.returncode:
         print(done.stdout)
-        sys.exit(f"bench: the run ended with status {done.returncode}")
-    return rows
+        sys.exit(f"bench: the run of {kernel} ended with status {done.returncode}")
+    return done.stdout
+
+
+def switches(console):
+    """{row: [minimum, median, maximum]} of vCPU switches: from the last look at the clock of one
+    vCPU to the first of the next (guest/payloads/switch), as long as all still look."""
+    gaps = {}
+    for vm, vcpu, last, first in GAP.findall(console):
+        gaps.setdefault((vm, vcpu), []).append((int(last), int(first)))
+    start = max(own[0][0] for own in gaps.values())
+    end = min(own[-1][1] for own in gaps.values())
+    looks = sorted((when, comes, who) for who, own in gaps.items() for gap in own
+                   for comes, when in enumerate(gap) if start <= when <= end)
+    rows = {"switch-vm": [], "switch-vcpu": []}
+    for (before, came, one), (after, comes, other) in zip(looks, looks[1:]):
+        if not came and comes and one != other:
+            rows["switch-vcpu" if one[0] == other[0] else "switch-vm"].append(after - before)
+    return {name: [min(own), statistics.median_low(own), max(own)] for name, own in rows.items()}
+
+
+def measure():
+    """{row: [minimum, median, maximum]} of a run of each."""
+    rows = {name: [int(n) for n in figures]
+            for name, *figures in ROW.findall(run(CONFIG, "bench.bin"))}
+    if not rows:
+        sys.exit("bench: no row was printed")
+    return rows | switches(run(SWITCH_CONFIG, "switch.bin"))
 
 
 def compiler():

@@ -11,8 +11,9 @@ enum vmx_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 
 
 /* The registers that neither the VMCS nor struct guest_regs holds: they stay in the CPU, and are
  * saved here (and in the XSAVE area) while another vCPU has it (vcpu_switch.c). */
+#define MOVED_MSRS 5
 struct vmx_saved {
-    uint64_t msr[6];
+    uint64_t msr[MOVED_MSRS], tsc_aux;
     uint64_t dr[4], dr6, cr2;
 };
 

@@ -11,19 +11,9 @@
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 
-/* The last needs RDTSCP. IA32_XSS is 0 in every guest. */
-static const uint32_t moved_msrs[] = {MSR_IA32_STAR,  MSR_IA32_LSTAR,          MSR_IA32_CSTAR,
-                                      MSR_IA32_FMASK, MSR_IA32_KERNEL_GS_BASE, MSR_IA32_TSC_AUX};
-
-_Static_assert(sizeof(moved_msrs) / sizeof(moved_msrs[0]) ==
-                   sizeof(((struct vmx_saved *)0)->msr) / sizeof(uint64_t),
-               "one place for each");
-
-static uint32_t moved_msr_count(const struct vmx_vcpu *v)
-{
-    const uint32_t all = sizeof(moved_msrs) / sizeof(moved_msrs[0]);
-    return (v->proc2 & PROC2_RDTSCP) != 0 ? all : all - 1;
-}
+/* TSC_AUX is one more, where there is RDTSCP. IA32_XSS is 0 in every guest. */
+static const uint32_t moved_msrs[MOVED_MSRS] = {MSR_IA32_STAR, MSR_IA32_LSTAR, MSR_IA32_CSTAR,
+                                                MSR_IA32_FMASK, MSR_IA32_KERNEL_GS_BASE};
 
 /* x87, SSE and what XCR0 may name beyond: all of it, whatever the guest has enabled of it. */
 static void restore_extended(const struct vmx_vcpu *v, const void *area)
@@ -38,7 +28,8 @@ static void restore_extended(const struct vmx_vcpu *v, const void *area)
                      :
                      : "r"(area), "a"((uint32_t)components), "d"((uint32_t)(components >> 32))
                      : "memory");
-    cpu_xsetbv(0, v->vcpu.xcr0);
+    if (v->vcpu.xcr0 != components)
+        cpu_xsetbv(0, v->vcpu.xcr0);
 }
 
 static void save_extended(const struct vmx_vcpu *v)
@@ -49,7 +40,8 @@ static void save_extended(const struct vmx_vcpu *v)
         __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
         return;
     }
-    cpu_xsetbv(0, components);
+    if (v->vcpu.xcr0 != components)
+        cpu_xsetbv(0, components);
     __asm__ volatile("xsave64 (%0)"
                      :
                      : "r"(area), "a"((uint32_t)components), "d"((uint32_t)(components >> 32))
@@ -63,8 +55,10 @@ static void load_initial_state(const struct vmx_vcpu *v)
      * has x87 and SSE. */
     static const uint8_t initial[832] __attribute__((aligned(64))) = {
         [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; /* FCW 0x37f, MXCSR 0x1f80 */
-    for (uint32_t i = 0; i < moved_msr_count(v); i++)
+    for (uint32_t i = 0; i < MOVED_MSRS; i++)
         cpu_wrmsr(moved_msrs[i], 0);
+    if ((v->proc2 & PROC2_RDTSCP) != 0)
+        cpu_wrmsr(MSR_IA32_TSC_AUX, 0);
     if ((v->proc2 & PROC2_XSAVES) != 0)
         cpu_wrmsr(MSR_IA32_XSS, 0); /* what the guest is told; XSAVES goes by the CPU's own */
     restore_extended(v, initial);
@@ -73,8 +67,11 @@ static void load_initial_state(const struct vmx_vcpu *v)
 static void save_state(struct vmx_vcpu *v)
 {
     struct vmx_saved *saved = &v->saved;
-    for (uint32_t i = 0; i < moved_msr_count(v); i++)
+#pragma GCC unroll 5
+    for (uint32_t i = 0; i < MOVED_MSRS; i++)
         saved->msr[i] = cpu_rdmsr(moved_msrs[i]);
+    if ((v->proc2 & PROC2_RDTSCP) != 0)
+        saved->tsc_aux = cpu_rdmsr(MSR_IA32_TSC_AUX);
     cpu_read_debug(saved->dr, &saved->dr6);
     saved->cr2 = cpu_read_cr2();
     save_extended(v);
@@ -83,8 +80,11 @@ static void save_state(struct vmx_vcpu *v)
 static void load_state(const struct vmx_vcpu *v)
 {
     const struct vmx_saved *saved = &v->saved;
-    for (uint32_t i = 0; i < moved_msr_count(v); i++)
+#pragma GCC unroll 5
+    for (uint32_t i = 0; i < MOVED_MSRS; i++)
         cpu_wrmsr(moved_msrs[i], saved->msr[i]);
+    if ((v->proc2 & PROC2_RDTSCP) != 0)
+        cpu_wrmsr(MSR_IA32_TSC_AUX, saved->tsc_aux);
     cpu_write_debug(saved->dr, saved->dr6);
     cpu_write_cr2(saved->cr2);
     restore_extended(v, hpa_to_ptr(v->xsave_area));

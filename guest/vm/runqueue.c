@@ -70,30 +70,53 @@ static void charge(struct run_queue *q, uint64_t now)
     q->charged = now;
 }
 
-/* Finds the least and the oldest of those that wait and whose VM's cap lets them run. When it lets
- * another one run, this CPU is to pick. */
-static uint32_t find_least(struct run_queue *q, uint64_t now)
+/* Whether its VM's cap lets one that waits run. If not, this CPU is to pick when it does. */
+static bool __attribute__((noinline))
+cap_allows(struct run_queue *q, const struct run_vcpu *vcpu, uint64_t now)
 {
     uint64_t until;
-    uint32_t count = 0;
-    q->least_vcpu = q->oldest_vcpu = NULL;
-    q->release = RUN_NEVER;
-    for (struct run_vcpu *v = q->waiting; v != NULL; v = v->next) {
-        if (run_share_allows(v->share, now, &until) == 0)
-            q->release = run_min(q->release, until);
-        else if (count++ == 0)
-            q->least_vcpu = q->oldest_vcpu = v;
-        else if (run_before(vruntime(v), vruntime(q->least_vcpu)))
-            q->least_vcpu = v;
-    }
-    return count;
+    const bool allows = run_share_allows(vcpu->share, now, &until) != 0;
+    if (!allows)
+        q->release = run_min(q->release, until);
+    return allows;
 }
 
-/* After a change of the queue: tells other CPUs who waits. The count comes last and is seq_cst: see
- * idle_search(). */
-static void publish(struct run_queue *q, uint64_t now)
+/* Finds the two that are least and the oldest of those that wait and whose VM's cap lets them run,
+ * and counts these. A pass over the queue is much of what a pick costs: see begin(). */
+static void find_least(struct run_queue *q, uint64_t now)
 {
-    const uint32_t count = find_least(q, now), more = count - q->offered;
+    struct run_vcpu *least_vcpu = NULL, *second_vcpu = NULL, *oldest = NULL;
+    uint64_t least = 0, second = 0;
+    uint32_t count = 0;
+    q->release = RUN_NEVER;
+    for (struct run_vcpu *v = q->waiting; v != NULL; v = v->next) {
+        if (v->share->budget != 0 && !cap_allows(q, v, now))
+            continue;
+        const uint64_t own = vruntime(v);
+        if (count++ == 0) {
+            oldest = least_vcpu = v;
+            least = own;
+        } else if (run_before(own, least)) {
+            second_vcpu = least_vcpu;
+            second = least;
+            least_vcpu = v;
+            least = own;
+        } else if (count == 2 || run_before(own, second)) {
+            second_vcpu = v;
+            second = own;
+        }
+    }
+    q->ready = count;
+    q->least_vcpu = least_vcpu;
+    q->second_vcpu = second_vcpu;
+    q->oldest_vcpu = oldest;
+}
+
+/* Tells other CPUs what find_least() has found. The count comes last and is seq_cst: see
+ * idle_search(). */
+static void tell_others(struct run_queue *q)
+{
+    const uint32_t count = q->ready, more = count - q->offered;
     if (count != 0) {
         const uint64_t least = vruntime(q->least_vcpu);
         __atomic_store_n(&q->least, least, __ATOMIC_RELAXED);
@@ -104,6 +127,13 @@ static void publish(struct run_queue *q, uint64_t now)
         __atomic_store_n(&q->offered, count, __ATOMIC_RELEASE);
         __atomic_fetch_add(&q->all->waiting, more, __ATOMIC_SEQ_CST);
     }
+}
+
+/* After a change of the queue. */
+static void publish(struct run_queue *q, uint64_t now)
+{
+    find_least(q, now);
+    tell_others(q);
 }
 
 static void enqueue(struct run_queue *q, struct run_vcpu *vcpu)
@@ -268,6 +298,15 @@ static struct run_vcpu *idle_search(struct run_queue *q, uint64_t now)
     return found;
 }
 
+/* Whether any CPU is idle. */
+static bool some_idle(const struct run_queues *all)
+{
+    uint64_t any = 0;
+    for (uint32_t i = 0; i < all->count; i += 64)
+        any |= __atomic_load_n(&all->idle.bits[i / 64], __ATOMIC_SEQ_CST);
+    return any != 0;
+}
+
 /* Gives one that waits here to an idle CPU, and returns that CPU, which then picks. A CPU whose
  * lock is taken is not asked: it is about to look for itself, or somebody else gives it something.
  */
@@ -316,8 +355,9 @@ static uint32_t hasten(struct run_queue *q, const struct run_vcpu *vcpu, uint64_
 static uint32_t level(struct run_queue *q, uint64_t now)
 {
     const struct run_queues *all = q->all;
-    for (uint32_t i = 0; i < run_min(all->count, BUSY_LOOKS) && q->offered >= 2; i++) {
-        const uint32_t cpu = (q->index + 1 + i) % all->count;
+    const uint32_t looks = (uint32_t)run_min(all->count - 1, BUSY_LOOKS);
+    for (uint32_t i = 1; i <= looks && q->offered >= 2; i++) {
+        const uint32_t cpu = (q->index + i) % all->count;
         struct run_queue *to = &all->queue[cpu];
         struct run_vcpu *v = q->waiting;
         if (__atomic_load_n(&to->offered, __ATOMIC_RELAXED) + 2 > q->offered)
@@ -336,6 +376,15 @@ static uint32_t level(struct run_queue *q, uint64_t now)
             return cpu;
     }
     return RUN_NO_CPU;
+}
+
+/* Gives one that waits here to another CPU, and returns that. */
+static uint32_t spread(struct run_queue *q, uint64_t now)
+{
+    uint32_t cpu = RUN_NO_CPU;
+    if (q->all->count > 1 && some_idle(q->all))
+        cpu = offer(q, now);
+    return cpu == RUN_NO_CPU && q->all->count > 1 ? level(q, now) : cpu;
 }
 
 /* The first of the VM that waits here. */
@@ -370,6 +419,21 @@ static struct run_vcpu *choose(struct run_queue *q, uint64_t now, uint64_t *end)
     return chosen != NULL ? chosen : best;
 }
 
+/* The chosen one leaves the queue. What find_least() has found is still so but for that one, and is
+ * not looked for again; under a cap it may have changed since, by what other CPUs have charged. */
+static void leave_queue(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
+{
+    dequeue(q, vcpu);
+    if (vcpu->share->budget != 0) {
+        publish(q, now);
+        return;
+    }
+    q->ready--;
+    if (q->least_vcpu == vcpu)
+        q->least_vcpu = q->second_vcpu;
+    tell_others(q);
+}
+
 /* Begins the turn of one that waits here. Its end is when others want theirs; if none waits, it is
  * when this CPU looks whether others have begun to wait elsewhere, and are behind. */
 static void begin(struct run_queue *q, struct run_vcpu *vcpu, uint64_t end, uint64_t now)
@@ -377,8 +441,7 @@ static void begin(struct run_queue *q, struct run_vcpu *vcpu, uint64_t end, uint
     struct run_share *share = vcpu->share;
     const uint32_t short_turns = __atomic_load_n(&share->short_turns, __ATOMIC_RELAXED);
     uint64_t until;
-    dequeue(q, vcpu);
-    publish(q, now);
+    leave_queue(q, vcpu, now);
     q->running = q->loaded = vcpu;
     __atomic_store_n(&vcpu->state, VCPU_RUNNING, __ATOMIC_RELAXED);
     q->charged = q->turn_start = now;
@@ -394,15 +457,20 @@ static void begin(struct run_queue *q, struct run_vcpu *vcpu, uint64_t end, uint
     __atomic_store_n(&q->turn_end, run_min(end, q->release), __ATOMIC_RELAXED);
 }
 
-/* Instead of one that spins, another one of its VM goes on with the turn, so that the VM does not
- * get more than its share; or one of another VM has a short one. */
+/* Instead of one that spins, and waits here, another one of its VM goes on with the turn, so that
+ * the VM does not get more than its share; or one of another VM has a short one. NULL: there is no
+ * other one. */
 static struct run_vcpu *choose_beside(struct run_queue *q, const struct run_vcpu *spinner,
                                       uint64_t now, uint64_t *end)
 {
     struct run_vcpu *sibling = first_of(q, spinner->share);
     find_least(q, now);
-    *end = sibling != NULL ? q->turn_end : now + q->all->short_turn;
-    return sibling != NULL || q->least_vcpu == NULL ? sibling : first_of(q, q->least_vcpu->share);
+    const struct run_vcpu *other = q->least_vcpu != spinner ? q->least_vcpu : q->second_vcpu;
+    *end = q->turn_end;
+    if (sibling != spinner)
+        return sibling;
+    *end = now + q->all->short_turn;
+    return other != NULL ? first_of(q, other->share) : NULL;
 }
 
 struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, uint32_t *interrupt)
@@ -413,12 +481,12 @@ struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, 
     leave_idle(q);
     charge(q, now);
     q->running = NULL;
-    if (yields && last != NULL && now < q->turn_end)
-        chosen = choose_beside(q, last, now, &end);
     if (last != NULL) {
         __atomic_store_n(&last->state, VCPU_READY, __ATOMIC_RELAXED);
         last->since = now;
         enqueue(q, last);
+        if (yields && now < q->turn_end)
+            chosen = choose_beside(q, last, now, &end);
     }
     if (chosen == NULL)
         chosen = choose(q, now, &end);
@@ -426,9 +494,7 @@ struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, 
         begin(q, chosen, end, now);
     else
         __atomic_store_n(&q->turn_end, q->release, __ATOMIC_RELAXED);
-    *interrupt = chosen != NULL ? offer(q, now) : RUN_NO_CPU;
-    if (*interrupt == RUN_NO_CPU && chosen != NULL)
-        *interrupt = level(q, now);
+    *interrupt = chosen != NULL && q->offered != 0 ? spread(q, now) : RUN_NO_CPU;
     q->picks++;
     spinlock_unlock(&q->lock);
     return chosen;

@@ -79,7 +79,9 @@ struct __attribute__((aligned(64))) run_queue {
     struct run_vcpu *running;
     struct run_vcpu *loaded; /* the last that ran, perhaps still in the CPU: stays here */
     struct run_vcpu *waiting, **waiting_end;   /* all that are READY, the oldest first */
-    struct run_vcpu *least_vcpu, *oldest_vcpu; /* of those that their VM's cap lets run, or NULL */
+    uint32_t ready;                            /* those of them that their VM's cap lets run */
+    struct run_vcpu *least_vcpu, *second_vcpu; /* the least vruntimes of these, or NULL */
+    struct run_vcpu *oldest_vcpu;              /* valid in a pick alone, like the second */
     uint64_t release; /* when a cap lets one of the others run, or RUN_NEVER */
     uint64_t charged; /* until when the running one's time has been accounted */
     uint64_t turn_start, turn_end;

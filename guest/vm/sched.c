@@ -173,12 +173,14 @@ static void run_turn(struct vcpu *vcpu, bool slept)
         run_vcpu_looks(&vcpu->run);
         if (!has_work(vcpu) && sched_block(vcpu))
             return;
+        vcpu->attention = true; /* vcpu_prepare() has it go on, or wait */
     }
     if (vcpu->tsc_blocked != 0)
         vcpu->tsc_idle += cpu_rdtsc() - vcpu->tsc_blocked;
     vcpu->tsc_blocked = 0;
     note_switch(vcpu, slept);
     vcpu_load(vcpu);
+    timers_arm(&vcpu->timers, &vcpu->host_timer, run_queue_next_alarm(vcpu->run.home));
     vcpu->engine->run(vcpu);
     if (vm_has_ended(vcpu->vm) && vcpu->run.state == VCPU_RUNNING)
         vcpu_stop(vcpu);

@@ -109,7 +109,6 @@ void vcpu_put_away(void)
 void vcpu_load(struct vcpu *vcpu)
 {
     struct cpu *cpu = cpu_self();
-    vcpu->attention = true; /* interrupts and requests are as they were when it left */
     if (cpu->vcpu == vcpu)
         return;
     vcpu_put_away();
@@ -124,6 +123,10 @@ void vcpu_load(struct vcpu *vcpu)
         vcpu->started = true;
         vcpu->engine->set_state(vcpu, STATE_ALL, vcpu->initial != NULL ? vcpu->initial : &reset);
     }
+    /* The notification of what was posted while it ran elsewhere went there: vcpu_posted(). */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (vcpu->apic.posted->outstanding != 0)
+        vcpu->attention = true;
 }
 
 void vcpu_stop(struct vcpu *vcpu)
@@ -190,26 +193,34 @@ static bool wait(struct vcpu *vcpu)
     return vcpu->activity == ACTIVITY_ACTIVE;
 }
 
-enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu)
+/* What has been asked for is done. False: it leaves without having been entered. */
+static bool attend(struct vcpu *vcpu)
 {
-    const uint64_t now = cpu_rdtsc();
-    if (now >= vcpu->timers.next) { /* the host's timer stands for alarms */
-        vcpu_run_timer(vcpu, now);
-        sched_run_alarms(vcpu, now);
-    }
-    if (!vcpu->attention)
-        return sched_turn_is_over(vcpu) ? PREPARED_LEAVE : PREPARED_ENTER;
-    look(vcpu); /* behind the timers, which may ask for something */
+    look(vcpu);
     if (vm_has_ended(vcpu->vm))
-        return PREPARED_LEAVE;
+        return false;
     if (vcpu->requests != 0) {
         vcpu_dump_if_asked(vcpu);
         vcpu_take_requests(vcpu);
     }
     if (vcpu->activity != ACTIVITY_ACTIVE && !wait(vcpu))
-        return PREPARED_LEAVE;
-    return vcpu->yields || vm_has_ended(vcpu->vm) || sched_turn_is_over(vcpu) ? PREPARED_LEAVE
-                                                                              : PREPARED_LOOK;
+        return false;
+    return !vcpu->yields && !vm_has_ended(vcpu->vm) && !sched_turn_is_over(vcpu);
+}
+
+enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu)
+{
+    const uint64_t now = cpu_rdtsc();
+    if (now >= vcpu->host_timer.deadline) /* the end of the turn, or an alarm */
+        timers_arm(&vcpu->timers, &vcpu->host_timer, TIMER_NEVER);
+    vcpu_run_timer(vcpu, now);
+    sched_run_alarms(vcpu, now);
+    if (!vcpu->attention) /* behind the timers, which may ask for something */
+        return sched_turn_is_over(vcpu) ? PREPARED_LEAVE : PREPARED_ENTER;
+    if (attend(vcpu))
+        return PREPARED_LOOK;
+    vcpu->attention = true; /* the engine has not looked: it is to before the next entry */
+    return PREPARED_LEAVE;
 }
 
 static void queue_exception(struct vcpu *vcpu, struct event exception)
