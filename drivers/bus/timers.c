@@ -25,7 +25,6 @@ void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline)
 {
     uint64_t before = timer->deadline;
     timer->deadline = deadline;
-    timers->armed = true;
     if (deadline <= timers->next)
         timers->next = deadline;
     else if (before == timers->next)
@@ -34,20 +33,18 @@ void timers_arm(struct timers *timers, struct timer *timer, uint64_t deadline)
 
 void timers_run(struct timers *timers, uint64_t now)
 {
-    /* One pass: what a handler arms in the past waits for the next call, so this always ends. */
-    uint64_t next = TIMER_NEVER;
-    timers->armed = false;
+    /* One pass: what a handler arms in the past waits for the next call, so this always ends. What
+     * it arms later counts at once. The next deadline may come out too early, never too late: where
+     * a handler puts off the next one, one that is about to be fired may be taken for it. */
+    timers->next = TIMER_NEVER;
     for (struct timer *t = timers->list; t != NULL; t = t->next) {
         if (t->deadline <= now) {
             t->deadline = TIMER_NEVER;
             t->fire(t->dev, now);
-        } else if (t->deadline < next) {
-            next = t->deadline;
+        } else if (t->deadline < timers->next) {
+            timers->next = t->deadline;
         }
     }
-    timers->next = next;
-    if (timers->armed) /* a handler has armed one that had been looked at, perhaps */
-        find_next(timers);
 }
 
 uint64_t timers_cycles_since(const struct timers *timers, uint64_t base, uint64_t rate)

@@ -18,7 +18,6 @@ struct timers {
     uint64_t (*read)(void); /* the clock: RDTSC, or a test's own */
     uint64_t hz;            /* its measured rate, ticks per second */
     uint64_t next;          /* earliest deadline of all; kept by the functions below */
-    bool armed;             /* one has been armed since the last timers_run() began */
     struct timer *list;
 };
 

@@ -27,7 +27,7 @@ static uint32_t log_count;
 static uint32_t show_presses, show_count;
 static bool show_stays;
 static struct fbconsole screen;
-static uint64_t tsc_hz = 1000000000; /* until it is measured */
+static uint64_t tsc_hz = 1000000000, period = 1000000; /* until it is measured */
 
 /* In a panic the lock's holder may be stopped: then go without, which 0 says (RFLAGS never is). */
 static uint64_t console_lock(void)
@@ -44,7 +44,9 @@ static void console_unlock(uint64_t flags)
 /* Not all at once, which may take many milliseconds: whoever polls has a guest to run. */
 static void draw_some_locked(void)
 {
-    const uint64_t until = cpu_rdtsc() + console_period_ticks() / DRAWING_SHARE;
+    if (fbconsole_refresh(&screen, CELLS_AT_ONCE))
+        return;
+    const uint64_t until = cpu_rdtsc() + period / DRAWING_SHARE;
     while (!fbconsole_refresh(&screen, CELLS_AT_ONCE) && cpu_rdtsc() < until) {}
 }
 
@@ -150,6 +152,7 @@ bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint3
 void console_set_tsc_hz(uint64_t hz)
 {
     tsc_hz = hz;
+    period = has_uart ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
 }
 
 /* Who has the lock looks after the port: waiting for it would stop a VM while another one prints.
@@ -215,7 +218,7 @@ uint64_t console_escape_ticks(void)
 
 uint64_t console_period_ticks(void)
 {
-    return has_uart ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
+    return period;
 }
 
 void console_flush(void)

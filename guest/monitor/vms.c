@@ -110,7 +110,7 @@ static bool begin(struct section *section)
     vm_console_begin(section->index, pc);
     pc->vm.stopped = vm_stopped;
     pc->vm.owner = section;
-    vm_start(&pc->vm);
+    pc_start(pc);
     return true;
 }
 

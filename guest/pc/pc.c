@@ -9,6 +9,7 @@
 #include "guest/pc/layout.h"
 #include "guest/pc/pc_memory.h"
 #include "guest/pc/pc_program.h"
+#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 
 #include <stddef.h>
@@ -62,11 +63,12 @@ static void pc_out(void *dev, uint8_t byte)
         vm_wait_for_io(&pc->vm);
 }
 
-/* The console's timer: what is typed to the keyboard or COM1, and what is buffered on its way. */
-static void pc_poll(void *dev, uint64_t now)
+/* The console's alarm: what is typed to the keyboard or COM1, and what is buffered on its way. */
+static uint64_t poll_console(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
     int key;
+    vm_lock(&pc->vm);
     while (pc->console.screen != NULL && vps2kbd_has_room(&pc->keyboard.kbd) &&
            (key = pc->console.key(pc->console.ctx, now)) >= 0)
         (void)vi8042_key(&pc->keyboard, (unsigned)key);
@@ -79,16 +81,8 @@ static void pc_poll(void *dev, uint64_t now)
     const uint64_t next = pc->console.poll(pc->console.ctx, now);
     if (pc->vm.io_waits && pc->console.ready(pc->console.ctx))
         vm_io_ready(&pc->vm);
-    timers_arm(&pc->vm.timers, &pc->console_timer, next);
-}
-
-/* The VM's alarm. */
-static void fire_timers(void *dev, uint64_t now)
-{
-    struct vm *vm = dev;
-    vm_lock(vm);
-    timers_run(&vm->timers, now);
-    vm_unlock(vm);
+    vm_unlock(&pc->vm);
+    return next;
 }
 
 static void pc_show_screen(void *dev, uint64_t now)
@@ -126,6 +120,10 @@ static enum status make_cpu(struct pc *pc, uint32_t index)
     if (s != OK)
         return s;
     vcpu_init(vcpu, vm, index);
+    if (index == 0) {
+        pc->console_alarm = (struct run_alarm){.fire = poll_console, .dev = pc};
+        run_alarm_add(&vcpu->run, &pc->console_alarm);
+    }
     /* The 8259 leads to the first alone. */
     return vlapic_init(&vcpu->apic, index == 0 ? pic_acknowledge : NULL, &pc->pic);
 }
@@ -275,7 +273,7 @@ static void init_time(struct vm *vm, const struct vm_config *config, const struc
     struct run_queues *queues = host->queues;
     vm->timers = (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
     vm->alarm_armed = TIMER_NEVER;
-    vm->alarm = (struct run_alarm){.fire = fire_timers, .dev = vm};
+    vm->alarm = (struct run_alarm){.fire = vm_run_timers, .dev = vm};
     vm->queues = queues;
     uint32_t cpus = 0;
     for (uint32_t i = 0; i < queues->count; i++) {
@@ -313,9 +311,6 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
         return ERR_BAD_INPUT;
     }
     pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
-    pc->console_timer = (struct timer){.fire = pc_poll, .dev = pc};
-    timers_add(&pc->vm.timers, &pc->console_timer);
-    timers_arm(&pc->vm.timers, &pc->console_timer, 0);
     pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
     timers_add(&pc->vm.timers, &pc->screen_timer);
     if (console->screen != NULL)
@@ -330,6 +325,12 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
     }
     *out = pc;
     return OK;
+}
+
+void pc_start(struct pc *pc)
+{
+    sched_interrupt(run_alarm_arm(&pc->console_alarm, 0)); /* before: it may end at once */
+    vm_start(&pc->vm);
 }
 
 void pc_destroy(struct pc *pc)

@@ -67,7 +67,8 @@ struct pc {
     struct vm vm;
     struct cpu_state boot;
     struct pc_console console;
-    struct timer console_timer, screen_timer;
+    struct run_alarm console_alarm; /* by itself, as it comes more often than any device's timer */
+    struct timer screen_timer;
 
     struct vpic pic;
     struct vpit pit;
@@ -93,10 +94,13 @@ struct pc {
 };
 
 /* Makes VM number index as *config says: zeroed RAM, tables, vCPUs in run queues, devices at
- * power-up, kernel loaded; vm_start() runs it. config must stay where it is. On failure everything
+ * power-up, kernel loaded; pc_start() runs it. config must stay where it is. On failure everything
  * is given back, and a line in the log says why. A VM restarts by pc_destroy() and pc_create(). */
 enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
                       const struct pc_console *console, struct pc **out);
+
+/* Lets it run; pc->vm.stopped is set. From any CPU. */
+void pc_start(struct pc *pc);
 
 static inline struct pc *pc_of(struct vm *vm)
 {

@@ -609,9 +609,15 @@ uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline)
     return sooner ? q->index : RUN_NO_CPU;
 }
 
-/* An alarm is marked as firing while its lock is free: CPU B, which would move or free it, sees the
- * mark under the lock and leaves it alone, or waits. Without this it could be gone when its fire()
- * arms it again, or that would be in another CPU's list. */
+/*
+ * An alarm is marked as firing while its lock is free: CPU B, which would move or free it, sees the
+ * mark under the lock and leaves it alone, or waits. Without this it could be gone when it is armed
+ * again, or that would be in another CPU's list.
+ *
+ * CPU A, here, is told by fire() when the alarm is to come again. CPU B, which has used the same
+ * devices right behind that, arms it by itself: that is the newer word, and stays. Without the look
+ * at the deadline, A would put back an older one, which may be too late.
+ */
 uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
 {
     spinlock_lock(&queue->lock);
@@ -621,9 +627,11 @@ uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
         run_alarm_set(queue, alarm, RUN_NEVER);
         alarm->firing = true;
         spinlock_unlock(&queue->lock);
-        alarm->fire(alarm->dev, now);
+        const uint64_t again = alarm->fire(alarm->dev, now);
         spinlock_lock(&queue->lock);
         alarm->firing = false;
+        if (again != RUN_NEVER && alarm->deadline == RUN_NEVER)
+            run_alarm_set(queue, alarm, again > now ? again : now + 1);
     }
     queue->fire_until = 0;
     const bool offers = queue->running != NULL && queue->offered != 0;

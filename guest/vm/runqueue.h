@@ -46,7 +46,9 @@ struct run_cpus { /* a set of host CPUs */
 
 /* A timed event. It lives where its vCPU is at home and moves with it: that CPU fires it. */
 struct run_alarm {
-    void (*fire)(void *dev, uint64_t now); /* may arm it again, take the VM's lock, wake vCPUs */
+    /* May take the VM's lock and wake vCPUs. Returns when it is to fire again; RUN_NEVER: it has
+     * armed it by itself, or that is not needed. */
+    uint64_t (*fire)(void *dev, uint64_t now);
     void *dev;
     uint64_t deadline; /* RUN_NEVER: not armed */
     bool firing;       /* its CPU is in fire(), or on the way: neither moved nor freed */
@@ -214,7 +216,7 @@ void run_alarm_add(struct run_vcpu *vcpu, struct run_alarm *alarm);
  * the CPU to interrupt, whose next alarm has come nearer, or RUN_NO_CPU. */
 uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline);
 
-/* Fires what is due, in order, on its CPU, with no lock held. What fire() arms in the past waits
+/* Fires what is due, in order, on its CPU, with no lock held. What fire() wants in the past waits
  * for the next call. Returns a CPU to interrupt, which takes a vCPU that has woken, or RUN_NO_CPU.
  */
 uint32_t run_queue_fire(struct run_queue *queue, uint64_t now);

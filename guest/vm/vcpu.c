@@ -18,12 +18,11 @@ void vcpu_run_timer(struct vcpu *vcpu, uint64_t now)
 }
 
 /* The timer's alarm, while no CPU has the vCPU. */
-static void alarm_fired(void *dev, uint64_t now)
+static uint64_t alarm_fired(void *dev, uint64_t now)
 {
     struct vcpu *vcpu = dev;
     vcpu_run_timer(vcpu, now);
-    if (vcpu->timers.next != TIMER_NEVER)
-        sched_interrupt(run_alarm_arm(&vcpu->alarm, vcpu->timers.next));
+    return vcpu->timers.next;
 }
 
 /* That it has come is all: vcpu_prepare() looks at the run queue. */

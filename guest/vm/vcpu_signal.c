@@ -33,6 +33,16 @@ void vm_start(struct vm *vm)
         sched_interrupt(run_queue_resume(&vm->vcpu[i]->run, cpu_rdtsc()));
 }
 
+uint64_t vm_run_timers(void *dev, uint64_t now)
+{
+    struct vm *vm = dev;
+    vm_lock(vm);
+    timers_run(&vm->timers, now);
+    const uint64_t next = vm->alarm_armed = vm->timers.next;
+    vm_unlock(vm);
+    return next;
+}
+
 void vm_arm_alarm(struct vm *vm)
 {
     vm->alarm_armed = vm->timers.next;

@@ -98,6 +98,9 @@ void vm_unlock_shared(struct vm *vm);
 /* The devices' next deadline has changed: their alarm follows. With the lock held. */
 void vm_arm_alarm(struct vm *vm);
 
+/* The alarm's fire(): runs the timers of the VM that dev is, and returns the next deadline. */
+uint64_t vm_run_timers(void *dev, uint64_t now);
+
 /* Lets a complete VM run; its `stopped` is set. From any CPU. */
 void vm_start(struct vm *vm);
 

@@ -194,10 +194,9 @@ static void test_console(void **state)
     out(0xe9, 'i');
     assert_string_equal(console_text, "hi");
     typed = "xy";
-    timers_run(&pc->vm.timers, 5);
-    assert_int_equal(pc->console_timer.deadline, 1005);
+    assert_int_equal(pc->console_alarm.fire(pc, 5), 1005);
     assert_int_equal(in(0x3f8), 'x');
-    timers_run(&pc->vm.timers, 1005);
+    assert_int_equal(pc->console_alarm.fire(pc, 1005), 2005);
     assert_int_equal(in(0x3f8), 'y');
     assert_int_equal(in(0x3fd) & 1, 0);
 }
@@ -213,10 +212,10 @@ static void test_console_is_slow(void **state)
         assert_true(pc->vm.io_waits);
         assert_int_equal(pc->vm.vcpu[0]->activity, ACTIVITY_WAIT_FOR_IO);
         assert_false(vcpu_is_wanted(pc->vm.vcpu[0]));
-        timers_run(&pc->vm.timers, pc->console_timer.deadline);
+        (void)pc->console_alarm.fire(pc, 5);
         assert_true(pc->vm.io_waits);
         reader_is_ready = true;
-        timers_run(&pc->vm.timers, pc->console_timer.deadline);
+        (void)pc->console_alarm.fire(pc, 5);
         assert_true(vcpu_is_wanted(pc->vm.vcpu[0]));
     }
     assert_false(pc->vm.io_waits);

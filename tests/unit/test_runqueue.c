@@ -239,10 +239,11 @@ static void wake(struct guest *g)
     interrupt(run_queue_wake(&g->vcpu, now));
 }
 
-static void timer_fires(void *dev, uint64_t at)
+static uint64_t timer_fires(void *dev, uint64_t at)
 {
     (void)at;
     wake(dev);
+    return RUN_NEVER;
 }
 
 /* Sleeps until its timer's next tick. */
@@ -906,15 +907,37 @@ static void paused_is_not_woken(void **state)
 static unsigned fired[4], order[8], fire_count;
 static struct run_alarm alarm_[4];
 
-static void note_alarm(void *dev, uint64_t at)
+static uint64_t note_alarm(void *dev, uint64_t at)
 {
     const unsigned i = (unsigned)((struct run_alarm *)dev - alarm_);
     (void)at;
     assert_true(alarm_[i].firing);
     fired[i]++;
     order[fire_count++ % 8] = i;
-    if (i == 3) /* in the past: for the next time */
-        run_alarm_arm(&alarm_[3], now - 1);
+    return i == 3 ? now - 1 : RUN_NEVER; /* in the past: for the next time */
+}
+
+/* As another CPU does right behind the look at the devices. */
+static uint64_t arm_anew(void *dev, uint64_t at)
+{
+    run_alarm_arm(dev, at + 7);
+    return at + 100;
+}
+
+static void what_fire_returns_is_older_than_what_has_been_armed(void **state)
+{
+    (void)state;
+    start(1);
+    make_vm(0, 100, 0);
+    struct guest *g = add_on(0, 1, NULL, 0);
+    struct run_alarm alarm = {.fire = arm_anew, .dev = &alarm};
+    pick(0);
+    run_alarm_add(&g->vcpu, &alarm);
+    run_alarm_arm(&alarm, now + 1);
+    now += 1;
+    run_queue_fire(&queue[0], now);
+    assert_true(run_queue_next_alarm(&queue[0]) == now + 7);
+    run_alarm_arm(&alarm, RUN_NEVER);
 }
 
 static void alarms_fire_in_order(void **state)
@@ -962,13 +985,14 @@ static void alarms_fire_in_order(void **state)
 
 static bool looked_for_work;
 
-static void look_for_work(void *dev, uint64_t at)
+static uint64_t look_for_work(void *dev, uint64_t at)
 {
     (void)at;
     (void)dev;
     looked_for_work = true;
     pick(1);
     assert_null(queue[1].running);
+    return RUN_NEVER;
 }
 
 static void alarms_move_with_the_vcpu(void **state)
@@ -1030,11 +1054,12 @@ static void race_interrupt(uint32_t cpu)
         __atomic_store_n(&race.interrupted[cpu], true, __ATOMIC_SEQ_CST);
 }
 
-static void race_fire(void *dev, uint64_t at)
+static uint64_t race_fire(void *dev, uint64_t at)
 {
     struct run_vcpu *v = dev;
     __atomic_store_n(&race.requests[v - race.vcpu], 1, __ATOMIC_SEQ_CST);
     race_interrupt(run_queue_wake(v, at));
+    return RUN_NEVER;
 }
 
 static bool race_stops(void)
@@ -1147,6 +1172,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sleeps_in_place),
         cmocka_unit_test(paused_is_not_woken),
         cmocka_unit_test(alarms_fire_in_order),
+        cmocka_unit_test(what_fire_returns_is_older_than_what_has_been_armed),
         cmocka_unit_test(alarms_move_with_the_vcpu),
         cmocka_unit_test(wakes_are_not_lost),
     };

@@ -156,14 +156,6 @@ static void run_cpus(void)
     pthread_join(cpus.thread, NULL);
 }
 
-static void fire_timers(void *dev, uint64_t now)
-{
-    struct vm *vm = dev;
-    vm_lock(vm);
-    timers_run(&vm->timers, now);
-    vm_unlock(vm);
-}
-
 /* As guest/monitor/ does: nothing of the VM is left when this returns. */
 static void stopped(struct vm *vm)
 {
@@ -212,7 +204,7 @@ static struct vm *make_vm(unsigned index, guest_fn *first, guest_fn *second)
         (struct vm){.name = "test", .index = index, .engine = &fake_engine, .owner = &life[index]};
     vm->timers = (struct timers){.read = cpu_rdtsc, .hz = HZ, .next = TIMER_NEVER};
     vm->alarm_armed = TIMER_NEVER;
-    vm->alarm = (struct run_alarm){.fire = fire_timers, .dev = vm};
+    vm->alarm = (struct run_alarm){.fire = vm_run_timers, .dev = vm};
     vm->queues = sched_queues();
     vm->cpus.bits[0] = (1ull << cpus.count) - 1;
     vm->cpu_count = cpus.count;
