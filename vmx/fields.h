@@ -26,25 +26,15 @@
     X(HOST_FS, 0x0c08, "host FS") \
     X(HOST_GS, 0x0c0a, "host GS") \
     X(HOST_TR, 0x0c0c, "host TR") \
-    X(CTRL_IO_BITMAP_A, 0x2000, "control IO bitmap a") \
-    X(CTRL_IO_BITMAP_B, 0x2002, "control IO bitmap b") \
     X(CTRL_MSR_BITMAP, 0x2004, "control MSR bitmap") \
-    X(CTRL_EXIT_MSR_STORE, 0x2006, "control exit MSR store") \
-    X(CTRL_EXIT_MSR_LOAD, 0x2008, "control exit MSR load") \
-    X(CTRL_ENTRY_MSR_LOAD, 0x200a, "control entry MSR load") \
-    X(CTRL_PML_ADDRESS, 0x200e, "control PML address") \
     X(CTRL_TSC_OFFSET, 0x2010, "control TSC offset") \
     X(CTRL_VIRTUAL_APIC, 0x2012, "control virtual APIC") \
     X(CTRL_APIC_ACCESS, 0x2014, "control APIC access") \
     X(CTRL_POSTED_DESCRIPTOR, 0x2016, "control posted descriptor") \
     X(CTRL_EPTP, 0x201a, "control EPTP") \
     X(CTRL_EOI_EXIT0, 0x201c, "control EOI exit0") \
-    X(CTRL_VMREAD_BITMAP, 0x2026, "control vmread bitmap") \
-    X(CTRL_VMWRITE_BITMAP, 0x2028, "control vmwrite bitmap") \
-    X(CTRL_VE_INFO, 0x202a, "control VE info") \
     X(CTRL_XSS_EXITING, 0x202c, "control XSS exiting") \
     X(CTRL_ENCLS_EXITING, 0x202e, "control encls exiting") \
-    X(CTRL_TSC_MULTIPLIER, 0x2032, "control TSC multiplier") \
     X(EXIT_GUEST_PHYSICAL, 0x2400, "exit guest physical") \
     X(GUEST_LINK_POINTER, 0x2800, "guest link pointer") \
     X(GUEST_DEBUGCTL, 0x2802, "guest debugctl") \

@@ -18,7 +18,7 @@ typedef void vmcs_report_fn(void *ctx, const char *rule, uint32_t field, uint64_
                             const char *allowed);
 
 /* Re-runs the SDM's "Checks on VMX Controls and Host-State Area" and "Checks on the Guest State
- * Area" for a 64-bit host, calls report for each violation and returns how many there are. After a
- * failed entry 0 means that the CPU minds something that is not checked here: contents of memory
- * (MSR-load areas, the virtual-APIC page) and features that Nadir never turns on (CET, SGX, PT). */
+ * Area" for a 64-bit host and an unrestricted guest, calls report for each violation and returns
+ * how many there are. After a failed entry 0 means that the CPU minds something that is not checked
+ * here: what stands in memory (the virtual-APIC page), and controls that vmcs.c never sets. */
 unsigned vmcs_check(const struct vmcs_view *view, vmcs_report_fn *report, void *report_ctx);

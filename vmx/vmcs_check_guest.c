@@ -3,10 +3,7 @@
  * State Area". */
 #include "vmx/vmcs_check_parts.h"
 
-#define BLOCKED_BY_SMI (1u << 2)
-#define BLOCKED        (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)
-
-enum activity { ACTIVE, HLT, SHUTDOWN, WAIT_FOR_SIPI };
+#define BLOCKED (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)
 
 /* The segment registers in the order of their fields, which lie two apart. */
 enum segment { ES, CS, SS, DS, FS, GS, LDTR, TR };
@@ -46,8 +43,7 @@ static bool is_injecting(const struct check *c, uint32_t type)
 static void check_registers(struct check *c)
 {
     const struct vmx_caps *caps = c->view->caps;
-    uint64_t cr0 = check_get(c, VMCS_GUEST_CR0), free0 = c->unrestricted ? CR0_PE | CR0_PG : 0;
-    uint64_t entry = c->word[ENTRY];
+    uint64_t cr0 = check_get(c, VMCS_GUEST_CR0), free0 = CR0_PE | CR0_PG;
     check_bits(c, VMCS_GUEST_CR0, caps->cr0_fixed0 & ~free0, caps->cr0_fixed1 | CR0_NW | CR0_CD,
                "CR0 as fixed in VMX operation");
     check_expect(c, (cr0 & CR0_PG) == 0 || (cr0 & CR0_PE) != 0, VMCS_GUEST_CR0,
@@ -61,14 +57,9 @@ static void check_registers(struct check *c)
         check_bits(c, VMCS_GUEST_CR4, 0, ~CR4_PCIDE, "CR4.PCIDE needs IA-32e mode");
     }
     check_address(c, VMCS_GUEST_CR3, 0, "CR3 within the physical-address width");
-    if ((entry & ENTRY_LOAD_DEBUG) != 0) {
-        check_bits(c, VMCS_GUEST_DEBUGCTL, 0, 0xffc3, "reserved bits of IA32_DEBUGCTL");
-        check_bits(c, VMCS_GUEST_DR7, 0, UINT32_MAX, "DR7 has 32 bits");
-    }
-    if ((entry & ENTRY_LOAD_PAT) != 0)
-        check_pat(c, VMCS_GUEST_PAT);
-    if ((entry & ENTRY_LOAD_EFER) == 0)
-        return;
+    check_bits(c, VMCS_GUEST_DEBUGCTL, 0, 0xffc3, "reserved bits of IA32_DEBUGCTL");
+    check_bits(c, VMCS_GUEST_DR7, 0, UINT32_MAX, "DR7 has 32 bits");
+    check_pat(c, VMCS_GUEST_PAT);
     uint64_t efer = check_get(c, VMCS_GUEST_EFER);
     bool lma = (efer & EFER_LMA) != 0, lme = (efer & EFER_LME) != 0;
     check_bits(c, VMCS_GUEST_EFER, 0, EFER_KNOWN, "reserved bits of IA32_EFER");
@@ -87,9 +78,6 @@ static void check_selectors_and_bases(struct check *c)
         check_bits(c, VMCS_GUEST_LDTR, 0, 0xfffb, "LDTR's selector: the GDT");
         check_canonical(c, VMCS_GUEST_LDTR_BASE);
     }
-    if (!v8086 && !c->unrestricted)
-        check_expect(c, ((check_get(c, VMCS_GUEST_SS) ^ check_get(c, VMCS_GUEST_CS)) & 3) == 0,
-                     VMCS_GUEST_SS, "SS's RPL is CS's", "bits 1:0 as in CS");
     for (enum segment s = ES; s <= GS; s++) {
         uint32_t base = VMCS_GUEST_ES_BASE + 2 * (uint32_t)s;
         if (v8086)
@@ -127,9 +115,8 @@ static void check_cs_access(struct check *c)
     const uint32_t field = VMCS_GUEST_CS_ACCESS;
     uint32_t access = access_of(c, CS);
     unsigned type = access & 15, dpl = dpl_of(c, CS), ss_dpl = dpl_of(c, SS);
-    bool flat_data = type == 3 && c->unrestricted;
-    check_expect(c, (type & 9) == 9 || flat_data, field, "CS is accessed code",
-                 "type 9, 11, 13, 15; 3 for an unrestricted guest");
+    check_expect(c, (type & 9) == 9 || type == 3, field, "CS is accessed code, or real-mode data",
+                 "type 9, 11, 13, 15; 3");
     if (type == 3)
         check_expect(c, dpl == 0, field, "DPL of a data segment in CS", "DPL 0");
     else if ((type & 4) == 0)
@@ -146,9 +133,6 @@ static void check_ss_access(struct check *c)
     if (is_usable(c, SS))
         check_expect(c, type == 3 || type == 7, VMCS_GUEST_SS_ACCESS,
                      "SS is accessed writable data", "type 3 or 7");
-    if (!c->unrestricted)
-        check_expect(c, dpl == (check_get(c, VMCS_GUEST_SS) & 3), VMCS_GUEST_SS_ACCESS,
-                     "SS's DPL is its RPL", "DPL as bits 1:0 of the selector");
     bool real_mode = (check_get(c, VMCS_GUEST_CR0) & CR0_PE) == 0;
     if (real_mode || (access_of(c, CS) & 15) == 3)
         check_expect(c, dpl == 0, VMCS_GUEST_SS_ACCESS, "SS's DPL in real mode, or with data in CS",
@@ -160,9 +144,6 @@ static void check_data_access(struct check *c, enum segment s)
     uint32_t access = access_of(c, s), field = VMCS_GUEST_ES_ACCESS + 2 * (uint32_t)s;
     check_expect(c, (access & 1) != 0 && (access & 10) != 8, field,
                  "data segments are accessed and readable", "type odd; not 9 or 13");
-    if (!c->unrestricted && (access & 15) <= 11)
-        check_expect(c, dpl_of(c, s) >= (get_segment(c, VMCS_GUEST_ES, s) & 3), field,
-                     "DPL of a data segment", "at least the selector's RPL");
 }
 
 /* "Checks on Guest Segment Registers": limits and access rights. */
@@ -233,49 +214,17 @@ static void check_rip_and_rflags(struct check *c)
                    "an external interrupt is injected only with IF 1");
 }
 
-/* Which events may be injected in an inactive state. */
-static bool may_inject(const struct check *c, uint64_t activity)
-{
-    uint32_t event = (uint32_t)check_get(c, VMCS_CTRL_ENTRY_EVENT);
-    uint32_t type = event & EVENT_TYPE_MASK, vector = event & 0xff;
-    if ((event & EVENT_VALID) == 0 || activity == ACTIVE)
-        return true;
-    bool machine_check = type == EVENT_EXCEPTION && vector == 18;
-    if (activity == SHUTDOWN)
-        return type == EVENT_NMI || machine_check;
-    return activity == HLT && (type == EVENT_INTERRUPT || type == EVENT_NMI || machine_check ||
-                               (type == EVENT_EXCEPTION && vector == 1) || type == EVENT_OTHER);
-}
-
-/* "Checks on Guest Non-Register State": activity state. */
-static void check_activity(struct check *c)
-{
-    uint64_t activity = check_get(c, VMCS_GUEST_ACTIVITY);
-    uint64_t blocked = check_get(c, VMCS_GUEST_INTERRUPTIBILITY);
-    bool exists = activity == ACTIVE ||
-                  (activity <= WAIT_FOR_SIPI && (c->view->caps->misc >> (5 + activity) & 1) != 0);
-    check_expect(c, exists, VMCS_GUEST_ACTIVITY, "activity state that the CPU supports",
-                 "0 active; 1 HLT, 2 shutdown, 3 wait-for-SIPI by IA32_VMX_MISC 8:6");
-    check_expect(c, activity != HLT || dpl_of(c, SS) == 0, VMCS_GUEST_ACTIVITY,
-                 "activity state HLT at privilege level 0", "0, or SS's DPL 0");
-    check_expect(c, activity == ACTIVE || (blocked & BLOCKED) == 0, VMCS_GUEST_ACTIVITY,
-                 "active where STI or MOV SS blocks", "0");
-    check_expect(c, may_inject(c, activity), VMCS_GUEST_ACTIVITY,
-                 "activity state that the injected event can leave", "0");
-}
-
 /* "Checks on Guest Non-Register State": interruptibility state. */
 static void check_interruptibility(struct check *c)
 {
     const uint32_t field = VMCS_GUEST_INTERRUPTIBILITY;
     uint64_t blocked = check_get(c, field);
     bool interrupts = (check_get(c, VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0;
-    check_bits(c, field, 0, 0x1f, "reserved bits of the interruptibility state");
+    check_bits(c, field, 0, 0x1b, "reserved bits of the interruptibility state, or SMM's");
     check_expect(c, (blocked & BLOCKED) != BLOCKED, field,
                  "blocking by STI excludes that by MOV SS", "not both bits 0 and 1");
     check_expect(c, interrupts || (blocked & BLOCKED_BY_STI) == 0, field,
                  "blocking by STI needs RFLAGS.IF", "bit 0 0, or IF 1");
-    check_bits(c, field, 0, ~(uint64_t)BLOCKED_BY_SMI, "blocking by SMI is for SMM only");
     if (is_injecting(c, EVENT_INTERRUPT))
         check_bits(c, field, 0, ~(uint64_t)BLOCKED,
                    "no blocking where an external interrupt is injected");
@@ -283,18 +232,19 @@ static void check_interruptibility(struct check *c)
         return;
     check_bits(c, field, 0, ~(uint64_t)BLOCKED,
                "no blocking by MOV SS (nor STI, on some CPUs) where an NMI is injected");
-    if ((c->word[PIN] & PIN_VIRTUAL_NMIS) != 0)
-        check_bits(c, field, 0, ~(uint64_t)BLOCKED_BY_NMI,
-                   "no blocking by NMI where a virtual NMI is injected");
+    check_bits(c, field, 0, ~(uint64_t)BLOCKED_BY_NMI,
+               "no blocking by NMI where a virtual NMI is injected");
 }
 
-/* "Checks on Guest Non-Register State": pending debug exceptions and VMCS link pointer. */
+/* "Checks on Guest Non-Register State": activity, pending debug exceptions, VMCS link pointer. */
 static void check_other_state(struct check *c)
 {
     const uint32_t field = VMCS_GUEST_PENDING_DEBUG;
     uint64_t blocked = check_get(c, VMCS_GUEST_INTERRUPTIBILITY);
+    check_bits(c, VMCS_GUEST_ACTIVITY, 0, 0,
+               "activity state: active, for guests wait in root mode");
     check_bits(c, field, 0, 0x1500f, "reserved bits of the pending debug exceptions");
-    if ((blocked & BLOCKED) != 0 || check_get(c, VMCS_GUEST_ACTIVITY) == HLT) {
+    if ((blocked & BLOCKED) != 0) {
         bool step = (check_get(c, VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0 &&
                     (check_get(c, VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF) == 0;
         check_expect(c, ((check_get(c, field) >> 14 & 1) != 0) == step, field,
@@ -311,7 +261,7 @@ static void check_pdptes(struct check *c)
 {
     bool pae = (check_get(c, VMCS_GUEST_CR0) & CR0_PG) != 0 &&
                (check_get(c, VMCS_GUEST_CR4) & CR4_PAE) != 0 && !c->ia32e;
-    if (!pae || (c->word[PROC2] & PROC2_EPT) == 0)
+    if (!pae)
         return;
     for (uint32_t field = VMCS_GUEST_PDPTE0; field <= VMCS_GUEST_PDPTE3; field += 2)
         if ((check_get(c, field) & 1) != 0)
@@ -325,7 +275,6 @@ void check_guest_state(struct check *c)
     check_access_rights(c);
     check_bases_and_tables(c);
     check_rip_and_rflags(c);
-    check_activity(c);
     check_interruptibility(c);
     check_other_state(c);
     check_pdptes(c);

@@ -15,12 +15,11 @@ struct check {
     void *report_ctx;
     uint64_t physical; /* mask of physical addresses */
     uint32_t word[CONTROL_WORDS];
-    bool unrestricted, ia32e;
+    bool ia32e;
     unsigned broken;
 };
 
-#define EVENT_OTHER (7u << 8) /* pending MTF VM exit */
-#define EFER_KNOWN  (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
+#define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
 uint64_t check_get(const struct check *c, uint32_t field);
 

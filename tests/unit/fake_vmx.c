@@ -98,13 +98,8 @@ static bool exists(uint32_t field)
     case VMCS_CTRL_EOI_EXIT0 + 4:
     case VMCS_CTRL_EOI_EXIT0 + 6:
         return control_allowed(caps->proc2, PROC2_VIRTUAL_INTERRUPT_DELIVERY);
-    case VMCS_CTRL_PML_ADDRESS: return control_allowed(caps->proc2, PROC2_PML);
-    case VMCS_CTRL_VMREAD_BITMAP:
-    case VMCS_CTRL_VMWRITE_BITMAP: return control_allowed(caps->proc2, PROC2_VMCS_SHADOWING);
-    case VMCS_CTRL_VE_INFO: return control_allowed(caps->proc2, PROC2_EPT_VIOLATION_VE);
     case VMCS_CTRL_XSS_EXITING: return control_allowed(caps->proc2, PROC2_XSAVES);
     case VMCS_CTRL_ENCLS_EXITING: return control_allowed(caps->proc2, PROC2_ENCLS_EXITING);
-    case VMCS_CTRL_TSC_MULTIPLIER: return control_allowed(caps->proc2, PROC2_TSC_SCALING);
     case VMCS_CTRL_PLE_GAP:
     case VMCS_CTRL_PLE_WINDOW: return control_allowed(caps->proc2, PROC2_PAUSE_LOOP_EXITING);
     case VMCS_GUEST_PREEMPTION_TIMER: return control_allowed(caps->pin, PIN_PREEMPTION_TIMER);

@@ -531,9 +531,9 @@ static void read_unknown(void)
     (void)vmread((enum vmcs_field)0x6f00);
 }
 
-static void read_multiplier(void)
+static void read_encls(void)
 {
-    (void)vmread(VMCS_CTRL_TSC_MULTIPLIER);
+    (void)vmread(VMCS_CTRL_ENCLS_EXITING);
 }
 
 static void read_rip(void)
@@ -555,8 +555,8 @@ static void test_fake_fields(void **state)
     assert_true(is_refused(write_exit_reason));
     assert_true(is_refused(write_qualification));
     assert_true(is_refused(read_unknown));
-    assert_true(is_refused(read_multiplier) ==
-                !control_allowed(fake_vmx.caps.proc2, PROC2_TSC_SCALING));
+    assert_true(is_refused(read_encls) ==
+                !control_allowed(fake_vmx.caps.proc2, PROC2_ENCLS_EXITING));
     fake_vmx_set(VMCS_EXIT_REASON, 0x180000000);
     assert_int_equal(vmread(VMCS_EXIT_REASON), 0x80000000);
 }

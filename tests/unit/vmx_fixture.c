@@ -57,7 +57,7 @@ static void make_vm(struct vm *vm)
     vm->timers = (struct timers){.read = read_clock, .hz = 2000000000, .next = TIMER_NEVER};
     vm->alarm_armed = TIMER_NEVER;
     vm->memory_bytes = FIXTURE_RAM;
-    vm->cr4_allowed = fake_vmx.caps.cr4_fixed1 & ~(CR4_VMXE | CR4_SMXE);
+    vm->cr4_allowed = fake_vmx.caps.cr4_fixed1 & ~CR4_VMXE;
     demand(vmx_vm_create(vm) == OK, "no VM");
     hpa_t ram;
     demand(page_alloc_guest(FIXTURE_RAM / PAGE_SIZE, 1, &ram) == OK, "no RAM");
