@@ -71,7 +71,7 @@ static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
         high |= PAE_HIGH;
     if (!(w->paging->efer & EFER_NXE))
         high |= PTE_NX;
-    if (leaf && level > 1)
+    if (leaf) /* none are in a PTE */
         high |= ((1ull << level_shift(w, level)) - 1) & PTE_ADDRESS & ~PTE_PAT;
     else if (level >= 4)
         high |= PTE_PS;
@@ -117,7 +117,7 @@ static bool is_allowed(const struct guest_paging *p, uint64_t perms, enum walk_a
                        bool user)
 {
     bool writable = (perms & PTE_W) != 0, user_page = (perms & PTE_U) != 0;
-    if (access == WALK_FETCH && (perms & PTE_NX) && (p->efer & EFER_NXE))
+    if (access == WALK_FETCH && (perms & PTE_NX)) /* reserved unless EFER.NXE is set */
         return false;
     if (user)
         return user_page && (access != WALK_WRITE || writable);

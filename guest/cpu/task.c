@@ -127,7 +127,7 @@ static bool check_memory(struct task *t, const struct task_segment *tss)
     bool ok = env->read(env->ctx, tss->base, image, format_of(tss)->bytes) &&
               (!nests || env->probe_write(env->ctx, tss->base, 2)) &&
               env->probe_write(env->ctx, old->base + format->first, old_fields_bytes(format));
-    if (ok && locate(t->cpu, tss->selector, &at))
+    if (ok && t->request->source != TASK_IRET && locate(t->cpu, tss->selector, &at))
         ok = env->probe_write(env->ctx, at + DESCRIPTOR_HIGH, 1);
     if (ok && !nests && locate(t->cpu, old->selector, &at))
         ok = env->probe_write(env->ctx, at + DESCRIPTOR_HIGH, 1);
@@ -181,8 +181,7 @@ static bool load_ldtr(struct task *t)
     uint16_t selector = ldtr->selector;
     if ((selector & 0xfffc) == 0)
         return true;
-    if ((selector & 4) != 0)
-        return fault(t, VECTOR_INVALID_TSS, selector);
+    /* One that is of the LDT is found nowhere: LDTR is still unusable. */
     if (!read_descriptor(t, selector, VECTOR_INVALID_TSS, &new))
         return false;
     if ((new.access &(ACCESS_S | ACCESS_TYPE | ACCESS_P)) != SEGMENT_LDT)

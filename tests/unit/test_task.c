@@ -23,6 +23,7 @@ enum { NT = 1 << 14, VM = 1 << 17 };
 static uint8_t memory[SIZE];
 static uint32_t hole = UINT32_MAX, read_only = UINT32_MAX; /* pages that fault */
 static unsigned good_accesses = UINT32_MAX;                /* so many go well, then none */
+static bool one_fails;                                     /* ... or then one does not */
 static uint32_t cr3;
 static bool cr3_bad, user_write;
 
@@ -34,8 +35,10 @@ static bool touches(uint32_t at, unsigned bytes, uint32_t page)
 static bool present(uint32_t at, unsigned bytes)
 {
     assert_in_range(at, 0, SIZE - bytes);
-    if (good_accesses == 0)
+    if (good_accesses == 0) {
+        good_accesses = one_fails ? UINT32_MAX : 0;
         return false;
+    }
     good_accesses--;
     return !touches(at, bytes, hole);
 }
@@ -115,7 +118,7 @@ static int setup(void **state)
     memset(memory, 0, sizeof(memory));
     hole = read_only = good_accesses = UINT32_MAX;
     cr3 = 0;
-    cr3_bad = user_write = false;
+    cr3_bad = user_write = one_fails = false;
     descriptor(GDT, CODE, 0, 0xfffff, 0x9a, 0xc);
     descriptor(GDT, DATA, 0, 0xfffff, 0x92, 0xc);
     descriptor(GDT, OLD_TSS, OLD, 0x67, 0x8b, 0);
@@ -335,6 +338,8 @@ static void test_page_faults_before(void **state)
 static void expect_switch_by(enum task_source source, bool switched)
 {
     uint8_t before[SIZE];
+    if (source == TASK_IRET)
+        memory[cpu.gdt_base + NEW_TSS + 5] = 0x8b;
     memcpy(before, memory, SIZE);
     request.source = source;
     if (switched) {
@@ -361,7 +366,7 @@ static void move_gdt(uint32_t base, unsigned old_tss)
 }
 
 /* A page that cannot be written is in the way of those switches that write there, and no others:
- * CALL the link of the new TSS and its busy flag, JMP also the old one's. */
+ * CALL the link of the new TSS and its busy flag, JMP both busy flags, IRET the old one's. */
 static void test_read_only_pages(void **state)
 {
     static const struct {
@@ -369,9 +374,10 @@ static void test_read_only_pages(void **state)
         enum task_source source;
         bool switched;
     } rows[] = {
-        {OLD, TASK_CALL, false}, {OLD, TASK_JMP, false}, {NEW, TASK_CALL, false},
-        {NEW, TASK_GATE, false}, {NEW, TASK_JMP, true},  {GDT, TASK_CALL, false},
-        {GDT, TASK_GATE, false}, {GDT, TASK_JMP, false},
+        {OLD, TASK_CALL, false}, {OLD, TASK_JMP, false},  {NEW, TASK_CALL, false},
+        {NEW, TASK_GATE, false}, {NEW, TASK_JMP, true},   {GDT, TASK_CALL, false},
+        {GDT, TASK_GATE, false}, {GDT, TASK_JMP, false},  {OLD, TASK_IRET, false},
+        {NEW, TASK_IRET, true},  {GDT, TASK_IRET, false},
     };
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         setup(state);
@@ -388,6 +394,12 @@ static void test_read_only_pages(void **state)
     move_gdt(LDT - NEW_TSS, OLD_TSS);
     read_only = GDT;
     expect_switch_by(TASK_JMP, false);
+    move_gdt(LDT - NEW_TSS, OLD_TSS);
+    read_only = GDT;
+    expect_switch_by(TASK_IRET, false);
+    move_gdt(LDT - NEW_TSS, OLD_TSS);
+    read_only = LDT;
+    expect_switch_by(TASK_IRET, true); /* the new task stays busy */
     move_gdt(LDT - STACK16, STACK16);
     read_only = LDT;
     expect_switch_by(TASK_JMP, false);
@@ -412,20 +424,22 @@ static void test_read_only_pages(void **state)
 static void test_page_faults_anywhere(void **state)
 {
     static const enum task_source sources[] = {TASK_CALL, TASK_JMP, TASK_IRET, TASK_GATE};
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 8; i++) {
         struct task_result r = {.outcome = TASK_REFUSED};
         for (unsigned good = 0; r.outcome != TASK_SWITCHED; good++) {
             assert_true(good < 100);
             setup(state);
-            request.source = sources[i];
-            request.has_error = sources[i] == TASK_GATE;
-            if (sources[i] == TASK_IRET)
+            request.source = sources[i % 4];
+            request.has_error = sources[i % 4] == TASK_GATE;
+            if (sources[i % 4] == TASK_IRET)
                 memory[GDT + NEW_TSS + 5] = 0x8b;
             good_accesses = good;
+            one_fails = i >= 4;
             r = switch_now();
             if (r.outcome != TASK_SWITCHED)
                 assert_int_equal(r.vector, TASK_FAULT_QUEUED);
         }
+        assert_in_range(good_accesses, 0, 100); /* none has failed */
     }
 }
 
