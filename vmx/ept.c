@@ -43,20 +43,19 @@ enum status ept_init(struct ept *ept, const struct ept_caps *caps)
     return s;
 }
 
-static void free_tables(struct ept *ept, hpa_t table, unsigned level)
+static void free_tables(hpa_t table, unsigned level)
 {
     const uint64_t *entry = hpa_to_ptr(table);
     for (unsigned i = 0; i < TABLE_ENTRIES && level > 1; i++)
         if (has_table(entry[i], level))
-            free_tables(ept, hpa(entry[i] & PTE_ADDRESS), level - 1);
+            free_tables(hpa(entry[i] & PTE_ADDRESS), level - 1);
     page_free(table, 1);
-    ept->table_pages--;
 }
 
 void ept_destroy(struct ept *ept)
 {
     if (ept->root.v != 0)
-        free_tables(ept, ept->root, TABLE_TOP_LEVEL);
+        free_tables(ept->root, TABLE_TOP_LEVEL);
     *ept = (struct ept){.root = {0}};
 }
 
