@@ -3,7 +3,7 @@
  * needs no set-up. */
 #include "drivers/virt/vchipset.h"
 
-enum { PAM_READ = 1, PAM_WRITE = 2, PIRQ_IRQ = 0x0f };
+enum { PAM_READ = 1, PAM_WRITE = 2 };
 
 static const struct vpci_register host_rows[] = {
     {0x00, 4, 0x12378086, 0},
@@ -26,47 +26,13 @@ static const struct vpci_register isa_rows[] = {
     {VPCI_CLASS, 4, 0x06010000, 0},
     {VPCI_HEADER_TYPE, 1, 0x80, 0},    /* there are more functions */
     {0x4c, 4, 0x0003004d, 0x01ff007f}, /* I/O recovery; X-bus chip selects: all is there anyhow */
-    {VCHIPSET_PIRQA, 4, 0x80808080, 0x8f8f8f8f},
-    {0x69, 1, 0x02, 0xfe}, /* top of memory, for ISA masters */
+    {VCHIPSET_PIRQA, 4, 0x80808080, 0x8f8f8f8f}, /* nothing here has a PCI interrupt to route */
+    {0x69, 1, 0x02, 0xfe},                       /* top of memory, for ISA masters */
 };
-
-/* An input is high as long as one of the PIRQs that lead to it is. */
-static void update_router(struct vchipset *c)
-{
-    unsigned high = 0;
-    for (unsigned i = 0; i < 4; i++) {
-        uint8_t route = c->isa.config[VCHIPSET_PIRQA + i];
-        if ((route & VCHIPSET_PIRQ_OFF) == 0 && (c->pirq_high & 1u << i) != 0)
-            high |= 1u << (route & PIRQ_IRQ);
-    }
-    high &= 0xdef8; /* the others are reserved: 0 to 2, 8 and 13 */
-    unsigned changed = high ^ c->routed;
-    c->routed = (uint16_t)high;
-    for (unsigned irq = 0; irq < 16; irq++) {
-        struct irq_line line = c->isa_irq;
-        line.pin = irq;
-        if ((changed & 1u << irq) != 0)
-            irq_line_set(&line, (high & 1u << irq) != 0);
-    }
-}
-
-static void pirq_set(void *chip, unsigned pirq, bool high)
-{
-    struct vchipset *c = chip;
-    uint8_t bit = (uint8_t)(1 << pirq);
-    c->pirq_high = (uint8_t)(high ? c->pirq_high | bit : c->pirq_high & ~bit);
-    update_router(c);
-}
 
 static bool overlaps(unsigned offset, unsigned bytes, unsigned first, unsigned count)
 {
     return offset < first + count && first < offset + bytes;
-}
-
-static void isa_written(void *dev, unsigned offset, unsigned bytes)
-{
-    if (overlaps(offset, bytes, VCHIPSET_PIRQA, 4))
-        update_router(dev);
 }
 
 static void host_written(void *dev, unsigned offset, unsigned bytes)
@@ -85,14 +51,10 @@ struct vchipset_shadow vchipset_shadow(const struct vchipset *c, unsigned piece)
     return (struct vchipset_shadow){(bits & PAM_READ) != 0, (bits & PAM_WRITE) != 0};
 }
 
-enum status vchipset_init(struct vchipset *c, struct vpci *pci, struct irq_line isa_irq)
+enum status vchipset_init(struct vchipset *c, struct vpci *pci)
 {
-    *c = (struct vchipset){.isa_irq = isa_irq};
-    c->host.dev = c->isa.dev = c;
+    *c = (struct vchipset){.host.dev = c};
     c->host.written = host_written;
-    c->isa.written = isa_written;
-    for (unsigned i = 0; i < 4; i++)
-        pci->pirq[i] = (struct irq_line){pirq_set, c, i};
     enum status s =
         vpci_add(pci, &c->host, VCHIPSET_HOST, host_rows, sizeof(host_rows) / sizeof(host_rows[0]));
     if (s != OK)

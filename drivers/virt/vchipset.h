@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The chip set that firmware for virtual machines expects: Intel's 82441FX host bridge at 00:00.0
- * and the 82371SB (PIIX3) ISA bridge at 00:01.0, whose interrupt router is here too. Power
- * management (00:01.3) is vpm's, the IDE function (00:01.1) the disk's. */
+ * and the 82371SB (PIIX3) ISA bridge at 00:01.0. Power management (00:01.3) is vpm's, the
+ * IDE function (00:01.1) the disk's. */
 #pragma once
 
 #include "drivers/virt/vpci.h"
 
-#define VCHIPSET_HOST     VPCI_DEVFN(0, 0)
-#define VCHIPSET_ISA      VPCI_DEVFN(1, 0)
-#define VCHIPSET_PAM0     0x59 /* of the host bridge: 7 registers */
-#define VCHIPSET_PAMS     7
-#define VCHIPSET_PIRQA    0x60 /* of the ISA bridge: 4 registers */
-#define VCHIPSET_PIRQ_OFF 0x80 /* their power-on value: not routed */
+#define VCHIPSET_HOST  VPCI_DEVFN(0, 0)
+#define VCHIPSET_ISA   VPCI_DEVFN(1, 0)
+#define VCHIPSET_PAM0  0x59 /* of the host bridge: 7 registers */
+#define VCHIPSET_PAMS  7
+#define VCHIPSET_PIRQA 0x60 /* of the ISA bridge: 4 registers */
 
 /* What the PAM registers say of one piece of [0xc0000, 0x100000): does the CPU read RAM there, or
  * what is on the bus (ROM)? And do its writes reach RAM? */
@@ -22,16 +21,11 @@ struct vchipset_shadow {
 
 struct vchipset {
     struct vpci_function host, isa;
-    struct irq_line isa_irq; /* pin: any of the 16 */
-    uint16_t routed;         /* ISA interrupts that the router drives high */
-    uint8_t pirq_high;       /* PIRQA in bit 0 */
     void (*shadow_changed)(void *ctx);
     void *shadow_ctx;
 };
 
-/* isa_irq.pin is not used: the router drives the inputs that the guest chooses. A guest that
- * chooses one of an ISA device's gets what a board gives that shorts two outputs. */
-enum status vchipset_init(struct vchipset *chipset, struct vpci *pci, struct irq_line isa_irq);
+enum status vchipset_init(struct vchipset *chipset, struct vpci *pci);
 
 /* piece: below VCHIPSET_PIECES. After shadow_changed() has said that some piece may have changed.
  */

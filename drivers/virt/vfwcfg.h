@@ -18,9 +18,7 @@
 enum vfwcfg_key {
     VFWCFG_SIGNATURE = 0x00,
     VFWCFG_FEATURES = 0x01,
-    VFWCFG_UUID = 0x02,
     VFWCFG_RAM_BYTES = 0x03,
-    VFWCFG_NO_GRAPHIC = 0x04,
     VFWCFG_CPUS = 0x05,
     VFWCFG_BOOT_MENU = 0x0e,
     VFWCFG_MAX_CPUS = 0x0f,

@@ -205,19 +205,6 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 }
 
 /* The configuration is what a BIOS leaves: scan codes of set 1, their interrupt on. */
-void vi8042_reset(struct vi8042 *kbc)
-{
-    vps2kbd_reset(&kbc->kbd);
-    kbc->ram[0] = CONFIG_KEYBOARD_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
-    kbc->status = STATUS_SYSTEM | STATUS_UNLOCKED;
-    kbc->command = 0;
-    kbc->a20 = true;
-    kbc->breaking = kbc->from_keyboard = false;
-    kbc->held = -1;
-    timers_arm(kbc->timers, &kbc->pause, TIMER_NEVER);
-    update_irqs(kbc);
-}
-
 bool vi8042_key(struct vi8042 *kbc, unsigned key)
 {
     bool taken = vps2kbd_key(&kbc->kbd, key);
@@ -229,10 +216,19 @@ enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *time
                         struct irq_line keyboard, struct irq_line mouse, struct power_line power)
 {
     static const uint16_t ports[] = {PORT_DATA, PORT_COMMAND, PORT_A};
-    *kbc = (struct vi8042){.timers = timers, .keyboard = keyboard, .mouse = mouse, .power = power};
+    *kbc = (struct vi8042){
+        .ram = {CONFIG_KEYBOARD_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE},
+        .status = STATUS_SYSTEM | STATUS_UNLOCKED,
+        .a20 = true,
+        .held = -1,
+        .timers = timers,
+        .keyboard = keyboard,
+        .mouse = mouse,
+        .power = power,
+    };
     kbc->pause = (struct timer){.fire = pause_over, .dev = kbc};
     timers_add(timers, &kbc->pause);
-    vi8042_reset(kbc);
+    vps2kbd_reset(&kbc->kbd);
     for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
         enum status s = bus_add_ports(
             bus, &(struct port_range){ports[i], ports[i], 1, kbc, read_port, write_port});

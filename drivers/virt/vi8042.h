@@ -28,7 +28,6 @@ struct vi8042 {
 
 enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *timers,
                         struct irq_line keyboard, struct irq_line mouse, struct power_line power);
-void vi8042_reset(struct vi8042 *kbc);
 
 /* A key of the keyboard goes down or up (vps2kbd.h). False: no room, try again later. */
 bool vi8042_key(struct vi8042 *kbc, unsigned key);

@@ -92,21 +92,6 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
     }
 }
 
-void vpci_set_irq(struct vpci *pci, const struct vpci_function *f, bool high)
-{
-    unsigned pin = f->config[VPCI_INTERRUPT_PIN];
-    if (pin == 0)
-        return;
-    unsigned pirq = ((f->devfn >> 3) + pin - 2u) & 3;
-    for (uint32_t i = 0; i < pci->count; i++) {
-        if (pci->function[i] != f)
-            continue;
-        uint32_t others = pci->asserting[pirq] & ~(1u << i);
-        pci->asserting[pirq] = others | (uint32_t)high << i;
-        irq_line_set(&pci->pirq[pirq], pci->asserting[pirq] != 0);
-    }
-}
-
 enum status vpci_add(struct vpci *pci, struct vpci_function *f, uint8_t devfn,
                      const struct vpci_register *rows, size_t count)
 {

@@ -21,7 +21,6 @@ enum vpci_offset {
     VPCI_BAR0 = 0x10,
     VPCI_SUBSYSTEM = 0x2c,
     VPCI_INTERRUPT_LINE = 0x3c,
-    VPCI_INTERRUPT_PIN = 0x3d,
 };
 enum { VPCI_COMMAND_IO = 1, VPCI_COMMAND_MEMORY = 2, VPCI_COMMAND_MASTER = 4 };
 
@@ -57,8 +56,6 @@ struct vpci {
     uint8_t reset_control;
     uint32_t count;
     struct vpci_function *function[VPCI_MAX_FUNCTIONS];
-    uint32_t asserting[4];   /* by PIRQ: bit n = function[n] asserts it */
-    struct irq_line pirq[4]; /* to the interrupt router: vchipset fills them in */
     struct power_line power;
 };
 
@@ -68,10 +65,6 @@ enum status vpci_init(struct vpci *pci, struct bus *bus, struct power_line power
  * is taken; ERR_LIMIT: too many. */
 enum status vpci_add(struct vpci *pci, struct vpci_function *function, uint8_t devfn,
                      const struct vpci_register *rows, size_t count);
-
-/* The function's interrupt pin, level-triggered, by its register VPCI_INTERRUPT_PIN (1 = INTA; 0:
- * none, and nothing happens). INTA of device 1 is PIRQA, and each further pin or device one on. */
-void vpci_set_irq(struct vpci *pci, const struct vpci_function *function, bool high);
 
 /* A write as the guest's own, callbacks included: what firmware sets, for guests without firmware.
  * value's bytes from offset on, inside a double word. No such function: dropped. */

@@ -201,18 +201,10 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t wide)
     update_intr(pic);
 }
 
-void vpic_reset(struct vpic *pic)
-{
-    for (unsigned i = 0; i < 2; i++)
-        pic->chip[i] = (struct vpic_chip){.imr = 0xff, .lines = pic->chip[i].lines};
-    update_intr(pic);
-}
-
 enum status vpic_init(struct vpic *pic, struct bus *bus, struct irq_line intr)
 {
     static const uint16_t ports[] = {MASTER, SLAVE, ELCR};
-    *pic = (struct vpic){.intr = intr};
-    vpic_reset(pic);
+    *pic = (struct vpic){.chip = {{.imr = 0xff}, {.imr = 0xff}}, .intr = intr};
     for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
         enum status s = bus_add_ports(bus, &(struct port_range){ports[i], (uint16_t)(ports[i] + 1),
                                                                 1, pic, read_port, write_port});

@@ -25,16 +25,9 @@ struct vpic {
 };
 
 enum status vpic_init(struct vpic *pic, struct bus *bus, struct irq_line intr);
-void vpic_reset(struct vpic *pic);
 
 /* An irq_line's set(): input pin 0-15 (2, the cascade, is ignored). */
 void vpic_set(void *pic, unsigned pin, bool high);
-
-/* The INTR output: is there something to acknowledge? */
-static inline bool vpic_intr(const struct vpic *pic)
-{
-    return pic->intr_high;
-}
 
 /* The CPU's acknowledge cycle: returns the vector; a spurious IR7's when nothing is left. */
 unsigned vpic_acknowledge(struct vpic *pic);

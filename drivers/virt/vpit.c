@@ -276,15 +276,6 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
     }
 }
 
-void vpit_reset(struct vpit *pit)
-{
-    for (unsigned i = 0; i < 3; i++)
-        pit->channel[i] =
-            (struct vpit_channel){.control = 0x30, .access = ACCESS_BOTH, .gate = i != 2};
-    pit->speaker = 0;
-    schedule(pit);
-}
-
 enum status vpit_init(struct vpit *pit, struct bus *bus, struct timers *timers, struct irq_line irq)
 {
     if (timers->hz == 0)
@@ -292,7 +283,10 @@ enum status vpit_init(struct vpit *pit, struct bus *bus, struct timers *timers, 
     *pit = (struct vpit){.base = timers_now(timers), .timers = timers, .irq = irq};
     pit->timer = (struct timer){.fire = timer_fired, .dev = pit};
     timers_add(timers, &pit->timer);
-    vpit_reset(pit);
+    for (unsigned i = 0; i < 3; i++)
+        pit->channel[i] =
+            (struct vpit_channel){.control = 0x30, .access = ACCESS_BOTH, .gate = i != 2};
+    schedule(pit);
     struct port_range range = {.first = PORT_CHANNEL_0,
                                .last = PORT_CONTROL,
                                .width = 1,

@@ -41,4 +41,3 @@ struct vpit {
 
 enum status vpit_init(struct vpit *pit, struct bus *bus, struct timers *timers,
                       struct irq_line irq);
-void vpit_reset(struct vpit *pit);

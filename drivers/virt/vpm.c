@@ -149,25 +149,19 @@ static const struct vpci_register rows[] = {
     {VPM_PMREGMISC, 1, 0, 1},
 };
 
-void vpm_reset(struct vpm *pm)
-{
-    pm->status = pm->enable = 0;
-    pm->control = CNT_SCI_EN;
-    pm->base = timers_now(pm->timers);
-    pm->half_turns = 0;
-    timers_arm(pm->timers, &pm->timer, TIMER_NEVER);
-    update_sci(pm);
-}
-
 enum status vpm_init(struct vpm *pm, struct bus *bus, struct vpci *pci, struct timers *timers,
                      struct irq_line sci, struct power_line power)
 {
     if (timers->hz == 0)
         return ERR_BAD_INPUT;
-    *pm = (struct vpm){.bus = bus, .timers = timers, .sci = sci, .power = power};
+    *pm = (struct vpm){.control = CNT_SCI_EN,
+                       .base = timers_now(timers),
+                       .bus = bus,
+                       .timers = timers,
+                       .sci = sci,
+                       .power = power};
     pm->timer = (struct timer){.fire = timer_fired, .dev = pm};
     timers_add(timers, &pm->timer);
-    vpm_reset(pm);
     pm->function.dev = pm;
     pm->function.written = function_written;
     enum status s = vpci_add(pci, &pm->function, VPM_DEVFN, rows, sizeof(rows) / sizeof(rows[0]));

@@ -41,4 +41,3 @@ struct vpm {
 /* At power-on the block does not answer: firmware, or vpci_write() in its place, sets PMBASE. */
 enum status vpm_init(struct vpm *pm, struct bus *bus, struct vpci *pci, struct timers *timers,
                      struct irq_line sci, struct power_line power);
-void vpm_reset(struct vpm *pm);

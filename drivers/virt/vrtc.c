@@ -258,15 +258,6 @@ static void fill_memory(struct vrtc *r, uint64_t below_4g, uint64_t above_4g)
     ram[0x2f] = (uint8_t)sum;
 }
 
-void vrtc_reset(struct vrtc *rtc)
-{
-    sync_time(rtc);
-    rtc->ram[REG_B] &= (uint8_t) ~(PERIODIC | ALARM | UPDATE | 0x08); /* and the square wave */
-    rtc->ram[REG_C] = 0;
-    rtc->nmi_masked = false;
-    update_output(rtc);
-}
-
 enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint64_t above_4g,
                       struct bus *bus, struct timers *timers, struct irq_line irq)
 {
@@ -284,7 +275,6 @@ enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint6
     rtc->ram[VRTC_CENTURY] = 0x19;
     advance_time(rtc, epoch);
     fill_memory(rtc, below_4g, above_4g);
-    vrtc_reset(rtc);
     return bus_add_ports(
         bus, &(struct port_range){PORT_INDEX, PORT_DATA, 1, rtc, read_port, write_port});
 }

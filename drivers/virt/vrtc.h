@@ -24,6 +24,3 @@ struct vrtc {
 /* epoch: time of day, seconds since 1970 (UTC). below_4g, above_4g: the guest's RAM in bytes. */
 enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint64_t above_4g,
                       struct bus *bus, struct timers *timers, struct irq_line irq);
-
-/* The RESET pin: interrupts off; time and memory stay, as the battery keeps them. */
-void vrtc_reset(struct vrtc *rtc);

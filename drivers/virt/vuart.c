@@ -192,23 +192,16 @@ bool vuart_receive(struct vuart *uart, uint8_t byte)
     return true;
 }
 
-void vuart_reset(struct vuart *uart)
-{
-    clear_fifo(uart);
-    uart->ier = uart->fcr = uart->lcr = uart->mcr = 0;
-    uart->lsr = LSR_TX_EMPTY;
-    uart->msr = MSR_CTS | MSR_DSR | MSR_DCD;
-    uart->thre_pending = false;
-    update_irq(uart);
-}
-
 enum status vuart_init(struct vuart *uart, uint16_t base, void (*out)(void *ctx, uint8_t byte),
                        void *ctx, struct bus *bus, struct irq_line irq)
 {
     if (base & 7)
         return ERR_BAD_INPUT;
-    *uart = (struct vuart){.irq = irq, .out = out, .ctx = ctx};
-    vuart_reset(uart);
+    *uart = (struct vuart){.irq = irq,
+                           .out = out,
+                           .ctx = ctx,
+                           .lsr = LSR_TX_EMPTY,
+                           .msr = MSR_CTS | MSR_DSR | MSR_DCD};
     return bus_add_ports(
         bus, &(struct port_range){base, (uint16_t)(base + 7), 1, uart, read_port, write_port});
 }

@@ -21,7 +21,6 @@ struct vuart {
 /* base is a multiple of 8 (COM1: 0x3f8, IRQ4). out is called for each byte that the guest sends. */
 enum status vuart_init(struct vuart *uart, uint16_t base, void (*out)(void *ctx, uint8_t byte),
                        void *ctx, struct bus *bus, struct irq_line irq);
-void vuart_reset(struct vuart *uart);
 
 /* Bytes that vuart_receive() would take now. */
 unsigned vuart_room(const struct vuart *uart);

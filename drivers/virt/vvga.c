@@ -225,7 +225,7 @@ void vvga_get_view(const struct vvga *v, struct vvga_view *view)
 }
 
 /* Mode 3, as every VGA BIOS sets it: 80 x 25 characters of 9 x 16 dots. */
-void vvga_reset(struct vvga *v)
+static void power_on(struct vvga *v, uint8_t *memory, struct timers *timers)
 {
     static const uint8_t crtc[] = {0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0,
                                    0x4f, 0x0d, 0x0e, 0,    0,    0,    0,    0x9c, 0x8e,
@@ -235,9 +235,9 @@ void vvga_reset(struct vvga *v)
     static const uint8_t attribute[] = {0,    1,    2,    3,    4,    5,    0x14,
                                         7,    0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d,
                                         0x3e, 0x3f, 0x0c, 0,    0x0f, 8,    0};
-    *v = (struct vvga){.memory = v->memory,
-                       .timers = v->timers,
-                       .base = timers_now(v->timers),
+    *v = (struct vvga){.memory = memory,
+                       .timers = timers,
+                       .base = timers_now(timers),
                        .text_offset = 0x18000,
                        .misc = 0x67,
                        .enable = 1,
@@ -260,8 +260,7 @@ void vvga_reset(struct vvga *v)
 
 enum status vvga_init(struct vvga *vga, uint8_t *memory, struct bus *bus, struct timers *timers)
 {
-    *vga = (struct vvga){.memory = memory, .timers = timers};
-    vvga_reset(vga);
+    power_on(vga, memory, timers);
     static const struct port_range ranges[] = {
         {ATTRIBUTE, GRAPHICS_DATA, 1, NULL, read_port, write_port},
         {MONO_CRTC, MONO_CRTC + 1, 1, NULL, read_crtc_port, write_crtc_port},

@@ -49,6 +49,5 @@ struct vvga_view {
 /* Makes the card, as its BIOS leaves it: mode 3, 80 x 25, cleared, cursor on. memory:
  * VVGA_MEMORY_BYTES of RAM. */
 enum status vvga_init(struct vvga *vga, uint8_t *memory, struct bus *bus, struct timers *timers);
-void vvga_reset(struct vvga *vga);
 
 void vvga_get_view(const struct vvga *vga, struct vvga_view *view);

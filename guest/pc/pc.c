@@ -172,7 +172,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
         vvga_init(&pc->vga, guestmem_window(&vm->mem, gpa(VVGA_MEMORY), VVGA_MEMORY_BYTES), bus,
                   timers),
         vpci_init(&pc->pci, bus, power),
-        vchipset_init(&pc->chipset, &pc->pci, isa_irq(pc, 0)),
+        vchipset_init(&pc->chipset, &pc->pci),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
         vdebug_init(&pc->debug, pc_out, pc, config->firmware_log, bus, power),
     };

@@ -90,7 +90,7 @@ static void start(uint64_t hz)
     require(vi8042_init(&kbc, &bus, &timers, line(1), line(12), (struct power_line){NULL, NULL}) ==
             OK);
     require(vpci_init(&pci, &bus, (struct power_line){NULL, NULL}) == OK);
-    require(vchipset_init(&chipset, &pci, line(0)) == OK);
+    require(vchipset_init(&chipset, &pci) == OK);
     require(vpm_init(&pm, &bus, &pci, &timers, line(9), (struct power_line){NULL, NULL}) == OK);
     vpci_write(&pci, VPM_DEVFN, VPM_PMBASE, 2, 0x600);
     vpci_write(&pci, VPM_DEVFN, VPM_PMREGMISC, 1, 1);
@@ -101,17 +101,6 @@ static void start(uint64_t hz)
     vfwcfg_add_file(&fwcfg, "etc/corpus", ports, sizeof(ports));
     require(vdebug_init(&debug, drop_byte, NULL, true, &bus, (struct power_line){NULL, NULL}) ==
             OK);
-}
-
-static void reset_all(void)
-{
-    vuart_reset(&uart);
-    vpic_reset(&pic);
-    vpit_reset(&pit);
-    vrtc_reset(&rtc);
-    vi8042_reset(&kbc);
-    vvga_reset(&vga);
-    vpm_reset(&pm);
 }
 
 /* Six bytes of input are one step: what, where, and a value. */
@@ -130,22 +119,13 @@ static void step(const uint8_t *data)
             clock_now = timers.next;
         timers_run(&timers, clock_now);
         break;
-    case 4:
-        if (vpic_intr(&pic))
-            require(vpic_acknowledge(&pic) < 256);
-        else
-            (void)vpic_acknowledge(&pic);
-        break;
+    case 4: require(vpic_acknowledge(&pic) < 256); break;
     case 5: require(vuart_receive(&uart, data[2]) || vuart_room(&uart) == 0); break;
     case 6: vpic_set(&pic, data[2], data[3] & 1); break;
     case 7:
-        if (data[2] == 0)
-            reset_all();
-        else if (data[2] == 1) /* each register of each function, and none */
+        if (data[2] < 2) /* each register of each function, and none */
             bus_port_write(&bus, 0xcf8, 4, 0x80000000 | (data[3] & 15u) << 8 | data[4]);
-        else if (data[2] == 2)
-            vpci_set_irq(&pci, &pm.function, data[3] & 1);
-        else if (data[2] == 3)
+        else if (data[2] < 4)
             pm.status = 0x100; /* the power button */
         else if (data[2] < 16) {
             vga_memory[value >> 8 & (VVGA_MEMORY_BYTES - 1)] = data[2];

@@ -254,7 +254,7 @@ static void any_state(void **state)
         if (rand() % 16 == 0)
             out(0x3c2, (uint8_t)rand());
         if (rand() % 4 == 0)
-            vvga_reset(&vga);
+            setup(state);
         set(0x3d4, 0x11, 0);
         set(0x3d4, (uint8_t)(rand() % 26), (uint8_t)rand());
         memory[rand() % VVGA_MEMORY_BYTES] = (uint8_t)rand();

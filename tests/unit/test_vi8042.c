@@ -249,10 +249,6 @@ static void resets(void **state)
     power_end = VM_RUNS;
     out(PORT_A, 3);
     assert_int_equal(power_end, VM_RESET);
-    out(DATA, 0);
-    vi8042_reset(&kbc);
-    assert_int_equal(in(CMD), 0x14);
-    assert_false(pin_high[KEYBOARD]);
 }
 
 int main(void)

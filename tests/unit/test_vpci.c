@@ -1,7 +1,7 @@
 // link: drivers/virt/vpci.c drivers/bus/bus.c
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Tests of the PCI bus: configuration mechanism #1, write masks, BARs, interrupt pins, and the
- * reset control register. */
+/* Tests of the PCI bus: configuration mechanism #1, write masks, BARs, and the reset control
+ * register. */
 #include "drivers/virt/vpci.h"
 
 #include "tests/unit/device_test.h"
@@ -43,8 +43,6 @@ static int setup(void **state)
     moves = writes = 0;
     assert_int_equal(vpci_init(&pci, &bus, power_recorder()), OK);
     assert_int_equal(vpci_add(&pci, &device, VPCI_DEVFN(1, 2), rows, 7), OK);
-    for (unsigned i = 0; i < 4; i++)
-        pci.pirq[i] = pin_line(i);
     return 0;
 }
 
@@ -125,24 +123,6 @@ static void base_addresses(void **state)
     assert_true(moved_to[4] == VPCI_NOWHERE);
 }
 
-static void interrupt_pins(void **state)
-{
-    (void)state;
-    static const struct vpci_register pin_c[] = {{VPCI_INTERRUPT_PIN, 1, 3, 0}};
-    assert_int_equal(vpci_add(&pci, &other, VPCI_DEVFN(4, 0), pin_c, 1), OK);
-    vpci_set_irq(&pci, &device, true); /* INTB of device 1 */
-    assert_true(pin_high[1]);
-    vpci_set_irq(&pci, &other, true); /* INTC of device 4: 3 + 2 = 5 */
-    vpci_set_irq(&pci, &device, false);
-    assert_true(pin_high[1]);
-    vpci_set_irq(&pci, &other, false);
-    assert_false(pin_high[1]);
-    assert_int_equal(pin_rises[1], 1);
-    other.config[VPCI_INTERRUPT_PIN] = 0;
-    vpci_set_irq(&pci, &other, true);
-    assert_int_equal(pin_rises[0] + pin_rises[1] + pin_rises[2] + pin_rises[3], 1);
-}
-
 static void full(void **state)
 {
     (void)state;
@@ -197,7 +177,6 @@ int main(void)
         cmocka_unit_test_setup(configuration_space, setup),
         cmocka_unit_test_setup(nothing_else_is_there, setup),
         cmocka_unit_test_setup(base_addresses, setup),
-        cmocka_unit_test_setup(interrupt_pins, setup),
         cmocka_unit_test_setup(full, setup),
         cmocka_unit_test_setup(linux_finds_mechanism_1, setup),
         cmocka_unit_test_setup(reset_register, setup),

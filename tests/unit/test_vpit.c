@@ -320,15 +320,6 @@ static void refresh_bit_toggles(void **state)
     assert_int_equal(in(CONTROL), 0xff);
 }
 
-static void reset_stops_it(void **state)
-{
-    (void)state;
-    program(0, 0x04, 100);
-    vpit_reset(&pit);
-    assert_true(timers.next == TIMER_NEVER);
-    assert_false(pin_high[IRQ]);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,7 +338,6 @@ int main(void)
         cmocka_unit_test_setup(latches_hold_until_read, setup),
         cmocka_unit_test_setup(bcd_and_single_bytes, setup),
         cmocka_unit_test_setup(refresh_bit_toggles, setup),
-        cmocka_unit_test_setup(reset_stops_it, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,18 +125,6 @@ static void apm_ports(void **state)
     assert_int_equal(vpci_get(&pm.function, 0x58, 4) >> 25, 1);
 }
 
-static void reset_quiets_it(void **state)
-{
-    (void)state;
-    out16(EN, 0x101);
-    pm.status = 0x100;
-    clock_now += SECOND;
-    vpm_reset(&pm);
-    assert_false(pin_high[SCI]);
-    assert_true(timers.next == TIMER_NEVER);
-    assert_int_equal(bus_port_read(&bus, PM_TIMER, 4), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,7 +134,6 @@ int main(void)
         cmocka_unit_test_setup(soft_off, setup),
         cmocka_unit_test_setup(firmware_moves_the_block, setup),
         cmocka_unit_test_setup(apm_ports, setup),
-        cmocka_unit_test_setup(reset_quiets_it, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

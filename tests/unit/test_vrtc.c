@@ -248,18 +248,6 @@ static void memory(void **state)
     assert_false(rtc.nmi_masked);
 }
 
-static void reset_keeps_the_time(void **state)
-{
-    (void)state;
-    put(0x0b, UIE | H24);
-    wait_ticks(SECOND + 1);
-    assert_true(pin_high[IRQ]);
-    vrtc_reset(&rtc);
-    assert_false(pin_high[IRQ]);
-    assert_int_equal(get(0x0b), H24);
-    expect_time(0x20261123, 0x021321);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,7 +262,6 @@ int main(void)
         cmocka_unit_test_setup(alarm_interrupt, setup),
         cmocka_unit_test_setup(divider_reset, setup),
         cmocka_unit_test_setup(memory, setup),
-        cmocka_unit_test_setup(reset_keeps_the_time, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,18 +177,6 @@ static void loop_back(void **state)
     assert_int_equal(in(MSR), 0xb0);
 }
 
-static void reset_quiets_it(void **state)
-{
-    (void)state;
-    out(MCR, OUT2);
-    out(IER, 3);
-    assert_true(vuart_receive(&uart, 'x'));
-    assert_true(pin_high[IRQ]);
-    vuart_reset(&uart);
-    assert_false(pin_high[IRQ]);
-    assert_int_equal(in(LSR), 0x60);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,7 +188,6 @@ int main(void)
         cmocka_unit_test_setup(fifo_keeps_order_and_times_out_below_the_trigger, setup),
         cmocka_unit_test_setup(priorities, setup),
         cmocka_unit_test_setup(loop_back, setup),
-        cmocka_unit_test_setup(reset_quiets_it, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
