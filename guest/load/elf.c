@@ -41,16 +41,11 @@ static uint64_t get(const uint8_t *base, const struct field *f, bool is64)
     return get_le(base + f->at[is64], f->bytes[is64]);
 }
 
-bool elf_recognize(const struct program_file *file)
-{
-    return file->size >= 4 && memcmp(file->data, "\177ELF", 4) == 0;
-}
-
 /* What is wrong with the header; NULL: nothing. */
 static const char *find_table(const struct program_file *file, struct table *t)
 {
     const uint8_t *h = file->data;
-    if (!elf_recognize(file))
+    if (file->size < 4 || memcmp(h, "\177ELF", 4) != 0)
         return "not an ELF file";
     if (file->size < HEADER_BYTES)
         return "the ELF file is cut short";

@@ -4,8 +4,6 @@
 
 #include "guest/load/segments.h"
 
-bool elf_recognize(const struct program_file *file);
-
 /* The segments to load, and the entry as guest-physical address: where a segment's virtual
  * addresses hold the file's entry, it is moved to the physical ones. Not yet checked:
  * segments_check() is. */

@@ -19,7 +19,7 @@
 #define PIECE_BYTES  0x4000u /* vchipset's, but for the last */
 
 /* UEFI Platform Initialization Specification, "Firmware Volume Header". */
-enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER = 56 };
+enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40 };
 static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The life of a vCPU outside of its engine: made, loaded on a CPU, waiting, put away; and
- * exceptions on their way to it. */
+/* The life of a vCPU outside of its engine: made, loaded on a CPU, waiting, put away. */
 #include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"
@@ -220,44 +219,6 @@ enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu)
         return PREPARED_LOOK;
     vcpu->attention = true; /* the engine has not looked: it is to before the next entry */
     return PREPARED_LEAVE;
-}
-
-static void queue_exception(struct vcpu *vcpu, struct event exception)
-{
-    if (event_combine(&vcpu->event, &exception))
-        vcpu->engine->inject(vcpu, &exception);
-    else
-        vm_end_request(vcpu->vm, VM_CRASH, 0, "triple fault");
-}
-
-void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector)
-{
-    queue_exception(vcpu, (struct event){.info = EVENT_VALID | EVENT_EXCEPTION | vector});
-}
-
-void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error)
-{
-    queue_exception(
-        vcpu, (struct event){.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | vector,
-                             .error = error});
-}
-
-void vcpu_inject_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error)
-{
-    const struct cpu_state state = {.cr2 = address};
-    vcpu->engine->set_state(vcpu, STATE_CR2, &state);
-    vcpu_inject_exception_error(vcpu, VECTOR_PAGE_FAULT, error);
-}
-
-void vcpu_inject_debug(struct vcpu *vcpu, uint64_t causes)
-{
-    struct cpu_state state;
-    vcpu->engine->get_state(vcpu, STATE_DEBUG, &state);
-    state.dr6 = (state.dr6 & ~DR6_BREAKPOINTS) | DR6_SET_BY_DB | causes;
-    state.dr7 &= ~DR7_GD;
-    state.debugctl &= ~DEBUGCTL_BTF;
-    vcpu->engine->set_state(vcpu, STATE_DEBUG, &state);
-    vcpu_inject_exception(vcpu, VECTOR_DEBUG);
 }
 
 enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl)

@@ -272,10 +272,6 @@ enum exit_action vcpu_rdmsr(struct vcpu *vcpu);
 enum exit_action vcpu_wrmsr(struct vcpu *vcpu);
 enum exit_action vcpu_xsetbv(struct vcpu *vcpu);
 
-/* IN and OUT of one element; bytes: 1, 2, 4. */
-enum exit_action vcpu_port_in(struct vcpu *vcpu, uint16_t port, unsigned bytes);
-enum exit_action vcpu_port_out(struct vcpu *vcpu, uint16_t port, unsigned bytes);
-
 /* A task switch that the CPU has found and checked the gate or descriptor of (SDM, "Treatment of
  * Task Switches"). source: enum task_source; selector: of the new task's TSS; insn_length: of the
  * instruction, for what comes by one. An event that is being delivered is in vcpu->event. */

@@ -2,16 +2,16 @@
 // link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
-// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
-// link: drivers/bus/bus.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
-// link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c
-// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
-// link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
-// link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c
-// link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
-// link: arch/format.c guest/vm/vcpu.c guest/vm/vcpu_msr.c guest/vm/vcpu_signal.c guest/vm/sched.c
-// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_alarm.c guest/vm/run_share.c guest/cpu/control.c guest/cpu/event.c
-// link: tests/unit/fake_engine.c tests/unit/fake_host.c
+// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c drivers/bus/bus.c
+// link: drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c
+// link: drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
+// link: guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c
+// link: drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
+// link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c drivers/virt/vpit.c
+// link: drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c guest/vm/vcpu.c
+// link: guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_signal.c guest/vm/sched.c
+// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_alarm.c guest/vm/run_share.c
+// link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
 #include "arch/log.h"

@@ -1,8 +1,9 @@
-// link: guest/vm/vcpu.c guest/vm/vcpu_signal.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c
-// link: guest/vm/sched.c guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_alarm.c guest/vm/run_share.c guest/vm/vlapic.c
-// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c
-// link: guest/cpu/event.c drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c
-// link: tests/unit/fake_engine.c tests/unit/fake_host.c
+// link: guest/vm/vcpu.c guest/vm/vcpu_inject.c guest/vm/vcpu_signal.c guest/vm/vcpu_cpuid.c
+// link: guest/vm/vcpu_msr.c guest/vm/sched.c guest/vm/runqueue.c guest/vm/runqueue_init.c
+// link: guest/vm/run_alarm.c guest/vm/run_share.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
+// link: guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c guest/cpu/event.c
+// link: drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c tests/unit/fake_engine.c
+// link: tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* VMs from start to end without VT-x: scripted guests on a second engine, which shows that what all
  * engines share needs nothing of the first. */

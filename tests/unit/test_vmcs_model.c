@@ -1,14 +1,13 @@
 // link: tests/unit/vmcs_model.c tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c
 // link: vmx/exit.c vmx/exit_apic.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_event.c vmx/exit_io.c
 // link: vmx/vmcs.c vmx/vm.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
-// link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/cpu/control.c
-// link: guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/guestwalk.c guest/cpu/task.c
-// link: guest/cpu/msr_table.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c
+// link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/vm/vcpu_inject.c
+// link: guest/cpu/control.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/guestwalk.c
+// link: guest/cpu/task.c guest/cpu/msr_table.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c
 // link: guest/vm/vcpu_task_switch.c guest/vm/exit_memory.c guest/vm/exit_string_io.c
 // link: guest/vm/linear.c guest/vm/step.c guest/vm/breakpoint.c guest/vm/vlapic.c
-// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/pc/cpuid_policy.c
-// link: guest/pc/msr_policy.c drivers/bus/bus.c drivers/bus/timers.c mm/page_alloc.c
-// link: mm/guestmem.c mm/mtrr.c
+// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/pc/cpuid_policy.c guest/pc/msr_policy.c
+// link: drivers/bus/bus.c drivers/bus/timers.c mm/page_alloc.c mm/guestmem.c mm/mtrr.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Some thousands of guest states and exits, always the same ones: each leads to a state that the
  * CPU enters (tests/fuzz/fuzz_vmcs.c goes on from here). */
