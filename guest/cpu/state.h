@@ -107,23 +107,15 @@ static inline struct cpu_state cpu_state_reset(uint32_t signature)
 static inline struct cpu_state cpu_state_protected_mode(uint32_t rip)
 {
     const struct cpu_segment data = {0x18, SEGMENT_DATA32, 0xffffffff, 0};
-    return (struct cpu_state){
-        .rip = rip,
-        .rflags = RFLAGS_FIXED,
-        .cr0 = CR0_ET | CR0_PE,
-        .cs = {0x10, SEGMENT_CODE32, 0xffffffff, 0},
-        .ds = data,
-        .es = data,
-        .fs = data,
-        .gs = data,
-        .ss = data,
-        .ldtr = {0, SEGMENT_UNUSABLE, 0xffff, 0},
-        .tr = {0, SEGMENT_TSS_BUSY, 0xffff, 0},
-        .idtr = {0, 0xffff},
-        .dr6 = DR6_RESET,
-        .dr7 = DR7_RESET,
-        .pat = PAT_RESET_VALUE,
-    };
+    struct cpu_state state = cpu_state_real_mode(0);
+    state.rdx = 0;
+    state.rip = rip;
+    state.cr0 = CR0_ET | CR0_PE;
+    state.cs = (struct cpu_segment){0x10, SEGMENT_CODE32, 0xffffffff, 0};
+    state.ds = state.es = state.fs = state.gs = state.ss = data;
+    state.gdtr.limit = 0;
+    state.idtr.limit = 0xffff;
+    return state;
 }
 
 /* The same in 64-bit mode, with paging. */

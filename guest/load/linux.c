@@ -21,7 +21,7 @@ enum { HDR_END_MAX = 0x290 };       /* what the zero page has room for */
 enum { MAGIC_HDRS = 0x53726448, BOOT_FLAG = 0xaa55, LOADER_UNDEFINED = 0xff, ENTRY_64 = 0x200 };
 /* The first version with cmdline_size, with pref_address and init_size, and with xloadflags. */
 enum { VERSION_MIN = 0x0206, VERSION_PREFERRED = 0x020a, VERSION_XLOADFLAGS = 0x020c };
-enum { LOADED_HIGH = 0x01, XLF_KERNEL_64 = 0x01, E820_RAM = 1, E820_RESERVED = 2 };
+enum { LOADED_HIGH = 0x01, XLF_KERNEL_64 = 0x01 };
 
 /* The checked numbers of a kernel's header. */
 struct header {
@@ -99,8 +99,6 @@ static const char *parse_header(const uint8_t *file, uint64_t size, struct heade
 static void fill_zero_page(uint8_t *zp, const struct program *p, const struct header *h,
                            uint64_t ramdisk)
 {
-    struct program_range range[PROGRAM_MAX_RANGES];
-    const unsigned count = program_memory_map(p->memory_bytes, range);
     memcpy(zp + HDR_START, p->kernel.data + HDR_START, h->end - HDR_START);
     zp[HDR_LOADER_TYPE] = LOADER_UNDEFINED;
     put_le(zp + HDR_CODE32_START, 4, h->load);
@@ -108,18 +106,12 @@ static void fill_zero_page(uint8_t *zp, const struct program *p, const struct he
     put_le(zp + HDR_RAMDISK, 4, ramdisk);
     put_le(zp + HDR_RAMDISK_SIZE, 4, p->file_count != 0 ? p->file[0].size : 0);
     put_le(zp + ZP_RSDP, 8, p->rsdp.v);
-    zp[ZP_VIDEO_MODE] = 3; /* as vvga_reset() leaves the screen, with the cursor at the top */
+    zp[ZP_VIDEO_MODE] = 3; /* as vvga_init() leaves the screen, with the cursor at the top */
     zp[ZP_COLUMNS] = 80;
     zp[ZP_ROWS] = 25;
     zp[ZP_IS_VGA] = 1;
     zp[ZP_FONT_LINES] = 16;
-    zp[ZP_E820_COUNT] = (uint8_t)count;
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *entry = zp + ZP_E820 + 20 * (size_t)i;
-        put_le(entry, 8, range[i].from);
-        put_le(entry + 8, 8, range[i].to - range[i].from);
-        put_le(entry + 16, 4, range[i].ram ? E820_RAM : E820_RESERVED);
-    }
+    zp[ZP_E820_COUNT] = (uint8_t)program_put_memory_map(p->memory_bytes, zp + ZP_E820, 20);
 }
 
 /* The highest page-aligned place below 4 GiB that the kernel accepts; 0: none above `floor`. */

@@ -4,7 +4,8 @@
 #include "arch/bytes.h"
 #include "arch/string.h"
 
-enum { MAGIC = 0x1badb002, BOOTED = 0x2badb002, SEARCHED = 8192, HEADER_BYTES = 12 };
+enum { BOOTED = 0x2badb002 };
+static const struct multiboot_search search = {0x1badb002, 12, 4, 8192};
 enum { ADDRESS_FIELDS_BYTES = 32 }; /* of a header with them */
 
 /* Flags of the header; of the lower 16 bits, those that a loader does not know are to be refused.
@@ -18,17 +19,19 @@ enum { HAS_SECTIONS = 32, HAS_FRAMEBUFFER = 4096 };
 enum { INFO_FLAGS = 0, INFO_LOWER = 4, INFO_UPPER = 8, INFO_CMDLINE = 16, INFO_MODULES = 20 };
 enum { INFO_SECTIONS = 28, INFO_MAP_BYTES = 44, INFO_MAP = 48, INFO_NAME = 64, INFO_SCREEN = 88 };
 
-/* Finds the header; where only its checksum is wrong, *checksum_wrong. */
-static bool find_header(const struct program_file *file, uint64_t *at, bool *checksum_wrong)
+bool multiboot_find_header(const struct program_file *file, const struct multiboot_search *s,
+                           uint64_t *at, bool *checksum_wrong)
 {
-    const uint64_t size = file->size < SEARCHED ? file->size : SEARCHED;
+    const uint64_t size = file->size < s->searched ? file->size : s->searched;
     *checksum_wrong = false;
-    for (uint64_t i = 0; i + HEADER_BYTES <= size; i += 4) {
-        const uint8_t *h = file->data + i;
-        if (get_le32(h) != MAGIC)
+    for (uint64_t i = 0; i + s->bytes <= size; i += s->align) {
+        uint32_t sum = 0;
+        if (get_le32(file->data + i) != s->magic)
             continue;
+        for (unsigned k = 0; k < s->bytes; k += 4)
+            sum += get_le32(file->data + i + k);
         *at = i;
-        if (get_le32(h) + get_le32(h + 4) + get_le32(h + 8) == 0)
+        if (sum == 0)
             return true;
         *checksum_wrong = true;
     }
@@ -39,7 +42,7 @@ bool multiboot_recognize(struct program *p)
 {
     uint64_t at;
     bool checksum_wrong;
-    return find_header(&p->kernel, &at, &checksum_wrong);
+    return multiboot_find_header(&p->kernel, &search, &at, &checksum_wrong);
 }
 
 enum status multiboot_segment(struct program *p, const struct multiboot_addresses *a,
@@ -107,28 +110,22 @@ static uint32_t add_modules(const struct program *p, struct program_info *info, 
 
 static uint32_t add_map(const struct program *p, struct program_info *info, uint32_t *bytes)
 {
-    struct program_range range[PROGRAM_MAX_RANGES];
     uint8_t table[PROGRAM_MAX_RANGES * MAP_BYTES];
-    const unsigned count = program_memory_map(p->memory_bytes, range);
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *m = table + (size_t)i * MAP_BYTES;
-        put_le(m, 4, MAP_BYTES - 4); /* the size does not count itself */
-        put_le(m + 4, 8, range[i].from);
-        put_le(m + 12, 8, range[i].to - range[i].from);
-        put_le(m + 20, 4, range[i].ram ? 1 : 2);
-    }
+    const unsigned count = program_put_memory_map(p->memory_bytes, table + 4, MAP_BYTES);
+    for (unsigned i = 0; i < count; i++)
+        put_le(table + (size_t)i * MAP_BYTES, 4, MAP_BYTES - 4); /* a size that leaves itself out */
     *bytes = count * MAP_BYTES;
     return program_info_add(info, 8, table, *bytes);
 }
 
-static void put_screen(uint8_t *info)
+void multiboot_put_screen(uint8_t out[22])
 {
-    put_le(info + INFO_SCREEN, 8, MULTIBOOT_TEXT_BASE);
-    put_le(info + INFO_SCREEN + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
-    put_le(info + INFO_SCREEN + 12, 4, MULTIBOOT_TEXT_COLUMNS);
-    put_le(info + INFO_SCREEN + 16, 4, MULTIBOOT_TEXT_ROWS);
-    info[INFO_SCREEN + 20] = MULTIBOOT_TEXT_BITS;
-    info[INFO_SCREEN + 21] = MULTIBOOT_TEXT_TYPE;
+    put_le(out, 8, 0xb8000);
+    put_le(out + 8, 4, 80 * 2); /* bytes a row */
+    put_le(out + 12, 4, 80);
+    put_le(out + 16, 4, 25);
+    out[20] = 16; /* bits a character */
+    out[21] = 2;  /* EGA text */
 }
 
 /* All that is handed over. Returns the address of the boot information, or 0. */
@@ -159,7 +156,7 @@ static uint32_t write_info(const struct program *p, const gpa_t *modules_at,
         flags |= HAS_SECTIONS;
     }
     if (video) {
-        put_screen(out);
+        multiboot_put_screen(out + INFO_SCREEN);
         flags |= HAS_FRAMEBUFFER;
     }
     put_le(out + INFO_FLAGS, 4, flags);
@@ -192,7 +189,7 @@ enum status multiboot_load(struct program *p, struct cpu_state *state)
     struct elf_sections sections = {.count = 0};
     bool checksum_wrong;
     struct segments segments = {0};
-    if (!find_header(&p->kernel, &at, &checksum_wrong))
+    if (!multiboot_find_header(&p->kernel, &search, &at, &checksum_wrong))
         return program_refuse(p, ERR_BAD_INPUT,
                               checksum_wrong ? "the multiboot header's checksum is wrong"
                                              : "no multiboot header in the first 8192 bytes");

@@ -12,6 +12,15 @@ enum status multiboot_load(struct program *p, struct cpu_state *state);
 
 /* What multiboot 1 and 2 share, for their two loaders. */
 
+/* A header begins with the magic number, and its 32-bit words have the sum 0. */
+struct multiboot_search {
+    uint32_t magic, bytes, align, searched; /* of the file's bytes, so many */
+};
+
+/* Where only the sum is wrong: false, and *checksum_wrong. */
+bool multiboot_find_header(const struct program_file *file, const struct multiboot_search *search,
+                           uint64_t *at, bool *checksum_wrong);
+
 /* As a header gives them. */
 struct multiboot_addresses {
     uint32_t header, load, load_end, bss_end;
@@ -47,10 +56,4 @@ static inline uint32_t multiboot_upper_kib(uint64_t memory_bytes)
 }
 
 /* The PC's screen, as both versions describe it. */
-enum {
-    MULTIBOOT_TEXT_BASE = 0xb8000,
-    MULTIBOOT_TEXT_COLUMNS = 80,
-    MULTIBOOT_TEXT_ROWS = 25,
-    MULTIBOOT_TEXT_TYPE = 2, /* EGA text */
-    MULTIBOOT_TEXT_BITS = 16,
-};
+void multiboot_put_screen(uint8_t out[22]);

@@ -5,8 +5,8 @@
 #include "arch/string.h"
 #include "guest/load/multiboot.h"
 
-enum { BOOTED = 0x36d76289, SEARCHED = 32768, HEADER_BYTES = 16, ARCHITECTURE_I386 = 0 };
-static const uint32_t magic = 0xe85250d6;
+enum { BOOTED = 0x36d76289, HEADER_BYTES = 16, ARCHITECTURE_I386 = 0 };
+static const struct multiboot_search search = {0xe85250d6, HEADER_BYTES, 8, 32768};
 
 /* Tags of the header. */
 enum header_tag {
@@ -69,30 +69,11 @@ struct header {
     uint32_t preference;
 };
 
-static bool find_header(const struct program_file *file, uint64_t *at, bool *checksum_wrong)
-{
-    const uint64_t size = file->size < SEARCHED ? file->size : SEARCHED;
-    *checksum_wrong = false;
-    for (uint64_t i = 0; i + HEADER_BYTES <= size; i += 8) {
-        const uint8_t *h = file->data + i;
-        uint32_t sum = 0;
-        if (get_le32(h) != magic)
-            continue;
-        for (unsigned k = 0; k < HEADER_BYTES; k += 4)
-            sum += get_le32(h + k);
-        *at = i;
-        if (sum == 0)
-            return true;
-        *checksum_wrong = true;
-    }
-    return false;
-}
-
 bool multiboot2_recognize(struct program *p)
 {
     uint64_t at;
     bool checksum_wrong;
-    return find_header(&p->kernel, &at, &checksum_wrong);
+    return multiboot_find_header(&p->kernel, &search, &at, &checksum_wrong);
 }
 
 static enum status read_relocation(struct program *p, const uint8_t *tag, struct header *h)
@@ -152,7 +133,7 @@ static enum status read_header(struct program *p, struct header *h)
 {
     bool checksum_wrong;
     *h = (struct header){0};
-    if (!find_header(&p->kernel, &h->at, &checksum_wrong))
+    if (!multiboot_find_header(&p->kernel, &search, &h->at, &checksum_wrong))
         return program_refuse(p, ERR_BAD_INPUT,
                               checksum_wrong ? "the multiboot 2 header's checksum is wrong"
                                              : "no multiboot 2 header in the first 32768 bytes");
@@ -226,27 +207,15 @@ static void add_modules(const struct program *p, struct program_info *info, cons
 
 static void add_map(const struct program *p, struct program_info *info)
 {
-    struct program_range range[PROGRAM_MAX_RANGES];
     uint8_t map[8 + PROGRAM_MAX_RANGES * MAP_BYTES] = {MAP_BYTES}; /* then the version, 0 */
-    const unsigned count = program_memory_map(p->memory_bytes, range);
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *m = map + 8 + (size_t)i * MAP_BYTES;
-        put_le(m, 8, range[i].from);
-        put_le(m + 8, 8, range[i].to - range[i].from);
-        put_le(m + 16, 8, range[i].ram ? 1 : 2);
-    }
+    const unsigned count = program_put_memory_map(p->memory_bytes, map + 8, MAP_BYTES);
     add_tag(info, INFO_MAP, map, 8 + (size_t)count * MAP_BYTES);
 }
 
 static void add_screen(struct program_info *info)
 {
     uint8_t screen[24] = {0};
-    put_le(screen, 8, MULTIBOOT_TEXT_BASE);
-    put_le(screen + 8, 4, MULTIBOOT_TEXT_COLUMNS * 2);
-    put_le(screen + 12, 4, MULTIBOOT_TEXT_COLUMNS);
-    put_le(screen + 16, 4, MULTIBOOT_TEXT_ROWS);
-    screen[20] = MULTIBOOT_TEXT_BITS;
-    screen[21] = MULTIBOOT_TEXT_TYPE;
+    multiboot_put_screen(screen);
     add_tag(info, INFO_FRAMEBUFFER, screen, sizeof(screen));
 }
 

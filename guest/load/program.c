@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Places in guest memory for programs, their files, and what they are told at the start. */
 #include "guest/load/program.h"
+#include "arch/bytes.h"
 #include "arch/format.h"
 #include "arch/string.h"
 
@@ -13,9 +14,12 @@ enum status program_refuse(struct program *p, enum status s, const char *format,
     return s;
 }
 
-unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROGRAM_MAX_RANGES])
+unsigned program_put_memory_map(uint64_t memory_bytes, uint8_t *out, size_t entry_bytes)
 {
-    const struct program_range all[PROGRAM_MAX_RANGES] = {
+    const struct {
+        uint64_t from, to;
+        bool ram;
+    } all[PROGRAM_MAX_RANGES] = {
         {0, LAYOUT_EBDA, true},
         {LAYOUT_EBDA, LAYOUT_LOW_RAM_END, false},
         {LAYOUT_ACPI, LAYOUT_MIB, false}, /* ACPI and MP tables, never given back */
@@ -24,8 +28,12 @@ unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROG
     };
     unsigned count = 0;
     for (unsigned i = 0; i < PROGRAM_MAX_RANGES; i++) {
-        if (all[i].from < all[i].to)
-            out[count++] = all[i];
+        if (all[i].from >= all[i].to)
+            continue;
+        uint8_t *entry = out + count++ * entry_bytes;
+        put_le(entry, 8, all[i].from);
+        put_le(entry + 8, 8, all[i].to - all[i].from);
+        put_le(entry + 16, 4, all[i].ram ? 1 : 2);
     }
     return count;
 }

@@ -43,14 +43,10 @@ typedef enum status program_loader(struct program *p, struct cpu_state *state);
 enum status program_refuse(struct program *p, enum status s, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A range of guest-physical memory; what is no RAM is reserved. */
-struct program_range {
-    uint64_t from, to;
-    bool ram;
-};
-
-/* The memory map as it is handed over, ascending. Returns how many ranges there are. */
-unsigned program_memory_map(uint64_t memory_bytes, struct program_range out[PROGRAM_MAX_RANGES]);
+/* The memory map as it is handed over, ascending: for each range base, length and type (1: RAM, 2:
+ * reserved) in 8, 8 and 4 bytes, each range entry_bytes behind the one before. Returns how many
+ * there are, at most PROGRAM_MAX_RANGES. */
+unsigned program_put_memory_map(uint64_t memory_bytes, uint8_t *out, size_t entry_bytes);
 
 /* Whether a program may lie at [at, at + bytes): RAM below 4 GiB, and nothing there that the loader
  * hands over. Just below 1 MiB it may, as linkers put an ELF file's headers before a kernel at 1

@@ -32,16 +32,9 @@ static uint32_t add_files(const struct program *p, struct program_info *info, co
 /* Returns the address of the start information, or 0. */
 static uint32_t write_info(const struct program *p, const gpa_t *files_at)
 {
-    struct program_range range[PROGRAM_MAX_RANGES];
     uint8_t out[INFO_BYTES] = {0}, map[PROGRAM_MAX_RANGES * MAP_BYTES] = {0};
     struct program_info info = program_info_begin(p);
-    const unsigned count = program_memory_map(p->memory_bytes, range);
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *m = map + (size_t)i * MAP_BYTES;
-        put_le(m, 8, range[i].from);
-        put_le(m + 8, 8, range[i].to - range[i].from);
-        put_le(m + 16, 4, range[i].ram ? 1 : 2);
-    }
+    const unsigned count = program_put_memory_map(p->memory_bytes, map, MAP_BYTES);
     put_le(out, 4, MAGIC);
     put_le(out + INFO_VERSION, 4, VERSION);
     put_le(out + INFO_FILE_COUNT, 4, p->file_count);
