@@ -34,6 +34,18 @@ enum status bus_add_ports(struct bus *bus, const struct port_range *range)
     return OK;
 }
 
+enum status bus_add_port_table(struct bus *bus, void *dev, const struct port_range *ranges,
+                               unsigned count)
+{
+    enum status s = OK;
+    for (unsigned i = 0; i < count && s == OK; i++) {
+        struct port_range range = ranges[i];
+        range.dev = dev;
+        s = bus_add_ports(bus, &range);
+    }
+    return s;
+}
+
 void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first)
 {
     unsigned owner = bus->port_owner[first];

@@ -52,6 +52,9 @@ struct bus {
 /* Claim a range. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */
 enum status bus_add_ports(struct bus *bus, const struct port_range *range);
 enum status bus_add_mmio(struct bus *bus, const struct mmio_range *range);
+/* Ranges of one device, whose dev is left NULL there. */
+enum status bus_add_port_table(struct bus *bus, void *dev, const struct port_range *ranges,
+                               unsigned count);
 enum status bus_add_string(struct bus *bus, const struct port_string *string);
 
 /* Gives back the range of ports that begins at first, if there is one of this device. */

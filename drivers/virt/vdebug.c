@@ -49,16 +49,12 @@ enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byt
                         bool firmware_log, struct bus *bus, struct power_line power)
 {
     *debug = (struct vdebug){.out = out, .ctx = ctx, .power = power};
-    struct port_range range = {PORT_CONSOLE, PORT_CONSOLE, 1, debug, read_console, write_console};
-    enum status s = bus_add_ports(bus, &range);
-    range.first = range.last = PORT_LOG;
-    if (s == OK && firmware_log)
-        s = bus_add_ports(bus, &range);
-    range = (struct port_range){PORT_SHUTDOWN, PORT_SHUTDOWN, 1, debug, NULL, write_shutdown};
-    if (s == OK)
-        s = bus_add_ports(bus, &range);
-    if (s != OK)
-        return s;
-    return bus_add_ports(
-        bus, &(struct port_range){PORT_EXIT, PORT_EXIT + 3, 4, debug, NULL, write_exit});
+    static const struct port_range ports[] = {
+        {PORT_CONSOLE, PORT_CONSOLE, 1, NULL, read_console, write_console},
+        {PORT_SHUTDOWN, PORT_SHUTDOWN, 1, NULL, NULL, write_shutdown},
+        {PORT_EXIT, PORT_EXIT + 3, 4, NULL, NULL, write_exit},
+        {PORT_LOG, PORT_LOG, 1, NULL, read_console, write_console}, /* the last: maybe not */
+    };
+    const unsigned all = sizeof(ports) / sizeof(ports[0]);
+    return bus_add_port_table(bus, debug, ports, firmware_log ? all : all - 1);
 }

@@ -163,8 +163,9 @@ enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem
     add(f, VFWCFG_SIGNATURE, signature, sizeof(signature));
     vfwcfg_add_number(f, VFWCFG_FEATURES, FEATURE_PORTS | FEATURE_DMA, 4);
     add(f, VFWCFG_DIRECTORY, &f->directory, sizeof(f->directory));
-    const struct port_range ports = {SELECTOR, DATA, 2, f, read_port, write_port};
-    const struct port_range dma = {DMA_HIGH, DMA_LAST, 4, f, read_dma, write_dma};
-    const enum status s = bus_add_ports(bus, &ports);
-    return s == OK ? bus_add_ports(bus, &dma) : s;
+    static const struct port_range ports[] = {
+        {SELECTOR, DATA, 2, NULL, read_port, write_port},
+        {DMA_HIGH, DMA_LAST, 4, NULL, read_dma, write_dma},
+    };
+    return bus_add_port_table(bus, f, ports, 2);
 }

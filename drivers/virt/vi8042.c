@@ -215,7 +215,11 @@ bool vi8042_key(struct vi8042 *kbc, unsigned key)
 enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *timers,
                         struct irq_line keyboard, struct irq_line mouse, struct power_line power)
 {
-    static const uint16_t ports[] = {PORT_DATA, PORT_COMMAND, PORT_A};
+    static const struct port_range ports[] = {
+        {PORT_DATA, PORT_DATA, 1, NULL, read_port, write_port},
+        {PORT_COMMAND, PORT_COMMAND, 1, NULL, read_port, write_port},
+        {PORT_A, PORT_A, 1, NULL, read_port, write_port},
+    };
     *kbc = (struct vi8042){
         .ram = {CONFIG_KEYBOARD_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE},
         .status = STATUS_SYSTEM | STATUS_UNLOCKED,
@@ -229,11 +233,5 @@ enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *time
     kbc->pause = (struct timer){.fire = pause_over, .dev = kbc};
     timers_add(timers, &kbc->pause);
     vps2kbd_reset(&kbc->kbd);
-    for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
-        enum status s = bus_add_ports(
-            bus, &(struct port_range){ports[i], ports[i], 1, kbc, read_port, write_port});
-        if (s != OK)
-            return s;
-    }
-    return OK;
+    return bus_add_port_table(bus, kbc, ports, sizeof(ports) / sizeof(ports[0]));
 }

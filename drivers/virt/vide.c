@@ -35,13 +35,8 @@ static uint32_t read_empty_cable(void *dev, uint16_t port, unsigned bytes)
     return bytes == 1 ? 0x7f : 0xff7f;
 }
 
-static enum status add_empty_cable(struct bus *bus)
-{
-    static const struct port_range ranges[] = {{0x170, 0x177, 2, NULL, read_empty_cable, NULL},
-                                               {0x376, 0x376, 1, NULL, read_empty_cable, NULL}};
-    const enum status s = bus_add_ports(bus, &ranges[0]);
-    return s == OK ? bus_add_ports(bus, &ranges[1]) : s;
-}
+static const struct port_range empty_cable[] = {{0x170, 0x177, 2, NULL, read_empty_cable, NULL},
+                                                {0x376, 0x376, 1, NULL, read_empty_cable, NULL}};
 
 /* An address that others have, or above the ports, leaves the bus master without any. */
 static void bar_moved(void *dev, unsigned bar, uint32_t base)
@@ -71,7 +66,7 @@ enum status vide_init(struct vide *ide, const struct vata_image image[VATA_DISKS
     if (s == OK)
         s = vpci_add(pci, &ide->function, VIDE_DEVFN, rows, sizeof(rows) / sizeof(rows[0]));
     if (s == OK)
-        s = add_empty_cable(bus);
+        s = bus_add_port_table(bus, NULL, empty_cable, 2);
     if (s == OK)
         written(ide, 0, 0);
     return s;

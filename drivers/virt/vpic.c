@@ -203,13 +203,11 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t wide)
 
 enum status vpic_init(struct vpic *pic, struct bus *bus, struct irq_line intr)
 {
-    static const uint16_t ports[] = {MASTER, SLAVE, ELCR};
+    static const struct port_range ports[] = {
+        {MASTER, MASTER + 1, 1, NULL, read_port, write_port},
+        {SLAVE, SLAVE + 1, 1, NULL, read_port, write_port},
+        {ELCR, ELCR + 1, 1, NULL, read_port, write_port},
+    };
     *pic = (struct vpic){.chip = {{.imr = 0xff}, {.imr = 0xff}}, .intr = intr};
-    for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
-        enum status s = bus_add_ports(bus, &(struct port_range){ports[i], (uint16_t)(ports[i] + 1),
-                                                                1, pic, read_port, write_port});
-        if (s != OK)
-            return s;
-    }
-    return OK;
+    return bus_add_port_table(bus, pic, ports, sizeof(ports) / sizeof(ports[0]));
 }

@@ -287,15 +287,9 @@ enum status vpit_init(struct vpit *pit, struct bus *bus, struct timers *timers, 
         pit->channel[i] =
             (struct vpit_channel){.control = 0x30, .access = ACCESS_BOTH, .gate = i != 2};
     schedule(pit);
-    struct port_range range = {.first = PORT_CHANNEL_0,
-                               .last = PORT_CONTROL,
-                               .width = 1,
-                               .dev = pit,
-                               .read = read_port,
-                               .write = write_port};
-    enum status s = bus_add_ports(bus, &range);
-    if (s != OK)
-        return s;
-    range.first = range.last = PORT_SPEAKER;
-    return bus_add_ports(bus, &range);
+    static const struct port_range ports[] = {
+        {PORT_CHANNEL_0, PORT_CONTROL, 1, NULL, read_port, write_port},
+        {PORT_SPEAKER, PORT_SPEAKER, 1, NULL, read_port, write_port},
+    };
+    return bus_add_port_table(bus, pit, ports, 2);
 }

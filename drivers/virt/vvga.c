@@ -268,12 +268,5 @@ enum status vvga_init(struct vvga *vga, uint8_t *memory, struct bus *bus, struct
         {COLOUR_CRTC, COLOUR_CRTC + 1, 1, NULL, read_crtc_port, write_crtc_port},
         {COLOUR_STATUS_1, COLOUR_STATUS_1, 1, NULL, read_crtc_port, write_crtc_port},
     };
-    for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        struct port_range range = ranges[i];
-        range.dev = vga;
-        const enum status s = bus_add_ports(bus, &range);
-        if (s != OK)
-            return s;
-    }
-    return OK;
+    return bus_add_port_table(bus, vga, ranges, sizeof(ranges) / sizeof(ranges[0]));
 }
