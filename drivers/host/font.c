@@ -2,8 +2,12 @@
 /* The framebuffer console's letters: drawn for it, 5 x 8 pixels, the last row for descenders. */
 #include "drivers/host/font.h"
 
+#include <stdint.h>
+
+enum { FIRST = 32, COUNT = 95 };
+
 /* ASCII 32 to 126; 40 bits each: rows from the top, five bits a row, the leftmost pixel highest. */
-const uint64_t font_glyph[FONT_COUNT] = {
+static const uint64_t glyphs[COUNT] = {
     0x0000000000, 0x2108420080, 0x5294000000, 0x02bea57d40, 0x23e8e2f880, 0xce44444e60,
     0x45288ac9a0, 0x2110000000, 0x1110841040, 0x4104211100, 0x012aea9000, 0x0109f21000,
     0x0000003088, 0x0001f00000, 0x0000003180, 0x0844444200, 0x74675cc5c0, 0x23284213e0,
@@ -80,5 +84,8 @@ int font_cell_pixel(unsigned char c, unsigned x, unsigned y)
         c = (unsigned char)alike_greek[c - 224];
     else if (c >= 128)
         c = (unsigned char)alike_high[c - 128];
-    return x < FONT_WIDTH && y < FONT_HEIGHT && font_pixel(c, x, y);
+    if (x >= FONT_WIDTH || y >= FONT_HEIGHT || c < FIRST || c >= FIRST + COUNT)
+        return 0;
+    const unsigned bit = (FONT_HEIGHT - 1 - y) * FONT_WIDTH + FONT_WIDTH - 1 - x;
+    return (int)(glyphs[c - FIRST] >> bit & 1);
 }

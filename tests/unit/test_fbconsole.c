@@ -49,7 +49,7 @@ static void check_row(uint32_t row, const char *text)
         for (unsigned y = 0; y < 8; y++) {
             for (unsigned x = 0; x < 5; x++)
                 assert_int_equal(pixels[(row * 10 + y) * PITCH + c * 6 + x] != 0,
-                                 font_pixel((unsigned char)want, x, y));
+                                 font_cell_pixel((unsigned char)want, x, y));
         }
     }
 }
@@ -215,16 +215,17 @@ static void large_screens(void **state)
 static void font_is_whole(void **state)
 {
     (void)state;
-    for (int c = 33; c < 127; c++) {
-        assert_true(font_glyph[c - 32] != 0);
-        for (int d = 33; d < c; d++)
-            assert_true(font_glyph[c - 32] != font_glyph[d - 32]);
+    static uint64_t glyph[128];
+    for (unsigned char c = 32; c < 128; c++) {
+        for (unsigned bit = 0; bit < 40; bit++)
+            glyph[c] |= (uint64_t)font_cell_pixel(c, bit % 5, bit / 5) << bit;
+        assert_true(glyph[c] != 0 || c == 32 || c == 127);
+        for (int d = 33; d < c && c < 127; d++)
+            assert_true(glyph[c] != glyph[d]);
     }
-    assert_int_equal(font_pixel(7, 0, 0), 0);
-    assert_int_equal(font_pixel(255, 4, 7), 0);
-    assert_int_equal(font_pixel('L', 0, 0), 1);
-    assert_int_equal(font_pixel('L', 4, 0), 0);
-    assert_int_equal(font_pixel('L', 4, 6), 1);
+    assert_int_equal(font_cell_pixel('L', 0, 0), 1);
+    assert_int_equal(font_cell_pixel('L', 4, 0), 0);
+    assert_int_equal(font_cell_pixel('L', 4, 6), 1);
 }
 
 int main(void)
