@@ -24,13 +24,8 @@ void vmx_caps_read(struct vmx_caps *caps, uint64_t (*read)(uint32_t msr))
     caps->proc = control_caps_of(read(first + 1));
     caps->exit = control_caps_of(read(first + 2));
     caps->entry = control_caps_of(read(first + 3));
-    caps->proc2 = (struct control_caps){0, 0};
-    caps->ept_vpid = 0;
-    if (control_allowed(caps->proc, PROC_SECONDARY)) {
-        caps->proc2 = control_caps_of(read(MSR_IA32_VMX_PROCBASED_CTLS2));
-        if (control_allowed(caps->proc2, PROC2_EPT) || control_allowed(caps->proc2, PROC2_VPID))
-            caps->ept_vpid = read(MSR_IA32_VMX_EPT_VPID_CAP);
-    }
+    caps->proc2 = control_caps_of(read(MSR_IA32_VMX_PROCBASED_CTLS2));
+    caps->ept_vpid = read(MSR_IA32_VMX_EPT_VPID_CAP);
 }
 
 struct requirement {
