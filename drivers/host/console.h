@@ -2,8 +2,8 @@
 /* The host's console: serial port and screen behind one buffer, so that nobody waits for a baud. */
 #pragma once
 
+#include "arch/ring.h"
 #include "drivers/host/fbconsole.h"
-#include "drivers/host/ring.h"
 
 #define CONSOLE_OUT_BYTES 65536 /* may be pending */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The console's ring of bytes: order, fullness, wrapping of place and of the counters.
 // link:
-#include "drivers/host/ring.h"
+#include "arch/ring.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
