@@ -11,6 +11,7 @@
 #include "drivers/host/console.h"
 #include "drivers/host/power.h"
 #include "drivers/host/tsc.h"
+#include "drivers/host/typing.h"
 #include "guest/config.h"
 #include "guest/monitor/vms.h"
 #include "guest/vm/sched.h"
@@ -147,6 +148,24 @@ static uint64_t init_platform(const struct handoff *handoff)
     lapic_timer_init(hz);
     return hz;
 }
+
+/* The host's console, for those who may not know it. */
+static const struct host_console host_console = {
+    .out_bytes = CONSOLE_OUT_BYTES,
+    .write = console_write,
+    .write_serial = console_write_serial,
+    .held = console_held,
+    .show = console_show,
+    .log_count = console_log_count,
+    .read = console_read,
+    .read_key = console_read_key,
+    .show_count = console_show_count,
+    .show_stays = console_show_stays,
+    .poll = console_poll,
+    .period_ticks = console_period_ticks,
+};
+_Static_assert((int)TYPED_RELEASED == (int)KEY_RELEASED && (int)TYPED_EXTENDED == (int)KEY_EXTENDED,
+               "a key that is typed is one of the guest's keyboard");
 
 /* How far start-up has come, for the other CPUs; and how many of them have answered. */
 static bool all_started, queues_made;
@@ -294,7 +313,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
         .engine = engine,
     };
     require(engine->probe(&host.engine_facts), "VT-x"); /* capabilities and the checklist */
-    vms_init(&config, handoff->image_bytes, &host);     /* before any VM is made */
+    vms_init(&config, handoff->image_bytes, &host, &host_console); /* before any VM is made */
     start_other_cpus(handoff, host.tsc_hz);
     init_sched(&host); /* the engine on, a run queue for each CPU */
     log_line("host page tables: %lu pages are both writable and executable",

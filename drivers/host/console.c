@@ -7,12 +7,14 @@
 #include "arch/spinlock.h"
 #include "drivers/host/keymap.h"
 #include "drivers/host/ps2.h"
+#include "drivers/host/typing.h"
 #include "drivers/host/uart16550.h"
 
 #define IN_BYTES       4096 /* so many keys a guest may leave, and SHOW_KEY is seen all the same */
 #define LINGER_SECONDS 10
 #define FLUSH_SECONDS  10
 #define BITS_A_CHAR    10 /* start, 8 data, stop */
+#define ESCAPE_PART    20 /* of a second: how long nothing may follow an escape that begins a key */
 #define DRAWING_SHARE  16 /* of a period, one part may go into the screen */
 #define CELLS_AT_ONCE  4
 #define SHOW_KEY       0x1d /* Ctrl-] */
@@ -22,6 +24,7 @@ static char out_bytes[CONSOLE_OUT_BYTES], in_bytes[IN_BYTES];
 static struct ring out = {.bytes = out_bytes, .size = CONSOLE_OUT_BYTES};
 static struct ring in = {.bytes = in_bytes, .size = IN_BYTES};
 static struct spinlock lock;
+static struct typing typing; /* what has been read as keys */
 static bool has_uart;
 static uint32_t log_count;
 static uint32_t show_presses, show_count;
@@ -175,6 +178,22 @@ int console_read(void)
     return c;
 }
 
+int console_read_key(uint64_t now)
+{
+    if (ring_held(&in) == 0 && typing_is_idle(&typing))
+        return -1;
+    uint64_t flags = console_lock();
+    int key, byte;
+    while ((key = typing_next(&typing)) < 0 && (byte = ring_take(&in)) >= 0)
+        typing_byte(&typing, (uint8_t)byte, now);
+    if (key < 0) {
+        typing_tick(&typing, now, tsc_hz / ESCAPE_PART);
+        key = typing_next(&typing);
+    }
+    console_unlock(flags);
+    return key;
+}
+
 void console_write_serial(const char *text, size_t length)
 {
     uint64_t flags = console_lock();
@@ -209,11 +228,6 @@ bool console_show_stays(void)
 uint32_t console_log_count(void)
 {
     return log_count;
-}
-
-uint64_t console_escape_ticks(void)
-{
-    return tsc_hz / 20;
 }
 
 uint64_t console_period_ticks(void)

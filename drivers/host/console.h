@@ -34,6 +34,10 @@ void console_poll(void);
 /* The next byte that was typed, or -1. */
 int console_read(void);
 
+/* The same as keys that go down and up (typing.h), for whoever wants those: the next one, or -1. It
+ * is `now` (host TSC): an escape that nothing has followed for a while is a key of its own. */
+int console_read_key(uint64_t now);
+
 /* How often the user has asked where the VMs stand: by Ctrl-], three times in a row. Any CPU. */
 uint32_t console_show_count(void);
 
@@ -48,9 +52,6 @@ void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsign
 
 /* Counts what the log has written, which spoils a picture on the screen. */
 uint32_t console_log_count(void);
-
-/* How long nothing may follow an escape that begins a key's sequence, in TSC ticks. */
-uint64_t console_escape_ticks(void);
 
 /* How often to poll, in TSC ticks: the time in which the serial port's FIFOs empty or fill, so that
  * no key is lost and output never pauses; 10 ms without one. */

@@ -18,6 +18,12 @@ struct typing {
     uint16_t keys[16];
 };
 
+/* No key waits, and no time will make one. */
+static inline bool typing_is_idle(const struct typing *t)
+{
+    return t->count == 0 && t->state == TYPING_PLAIN;
+}
+
 /* A byte has come at a time (any clock). What waits must have been taken. Bytes that no key of a
  * US keyboard types, UTF-8 among them, make nothing. */
 void typing_byte(struct typing *t, uint8_t byte, uint64_t now);

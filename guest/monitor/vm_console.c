@@ -3,28 +3,28 @@
 #include "guest/monitor/vm_console.h"
 #include "arch/log.h"
 #include "arch/string.h"
-#include "drivers/host/console.h"
-#include "drivers/host/typing.h"
 #include "guest/config.h"
 #include "guest/monitor/ansi.h"
 
 #define LINE_MAX 200
 
-/* What guests may have pending, all together; the rest is for what the hypervisor itself says. */
-#define GUESTS_MAY_HOLD (CONSOLE_OUT_BYTES / 2)
+/* Of what may be pending, guests have this part, all together; the rest is for what the hypervisor
+ * itself says. */
+#define GUESTS_PART 2
 
 struct guest_line {
     const char *name;
     uint32_t length;
     bool vga, closed;
     struct ring_share share; /* of the console's output */
-    uint32_t shown;          /* of console_show_count() */
+    uint32_t shown;          /* of host_console.show_count() */
     struct vm *vm;
     char text[LINE_MAX + 1];
 };
 
 static struct guest_line lines[CONFIG_MAX_VMS];
 static uint32_t line_count;
+static const struct host_console *host;
 
 /* What stands on the terminal: the screen of the VM that the keyboard belongs to. Only that VM uses
  * it, as it does the keyboard, so it needs no lock beside the VM's. */
@@ -33,12 +33,12 @@ static struct {
     uint32_t log_count;
     bool complete;
     struct ansi terminal;
-    struct typing typing;
 } display;
 
-void vm_console_init(uint32_t vm_count)
+void vm_console_init(uint32_t vm_count, const struct host_console *console)
 {
     line_count = vm_count;
+    host = console;
 }
 
 static void print_named(struct guest_line *line, const char *text)
@@ -59,7 +59,7 @@ static void out_alone(void *ctx, uint8_t byte)
 {
     struct guest_line *line = ctx;
     const char c = (char)byte;
-    console_write(&c, 1);
+    host->write(&c, 1);
     ring_share_put(&line->share, 1);
 }
 
@@ -79,7 +79,7 @@ static void out_in_lines(void *ctx, uint8_t byte)
 static bool ready(void *ctx)
 {
     struct guest_line *line = ctx;
-    return line->vga || console_held(&line->share) < GUESTS_MAY_HOLD / line_count;
+    return line->vga || host->held(&line->share) < host->out_bytes / GUESTS_PART / line_count;
 }
 
 static bool has_keyboard(const struct guest_line *line)
@@ -92,23 +92,12 @@ static bool has_keyboard(const struct guest_line *line)
 
 static int in(void *ctx)
 {
-    return has_keyboard(ctx) ? console_read() : -1;
+    return has_keyboard(ctx) ? host->read() : -1;
 }
-
-_Static_assert((int)TYPED_RELEASED == (int)KEY_RELEASED && (int)TYPED_EXTENDED == (int)KEY_EXTENDED,
-               "a key that is typed is one of the guest's keyboard");
 
 static int key(void *ctx, uint64_t now)
 {
-    struct typing *typing = &display.typing;
-    if (!has_keyboard(ctx))
-        return -1;
-    int next, byte;
-    while ((next = typing_next(typing)) < 0 && (byte = console_read()) >= 0)
-        typing_byte(typing, (uint8_t)byte, now);
-    if (next < 0)
-        typing_tick(typing, now, console_escape_ticks());
-    return next >= 0 ? next : typing_next(typing);
+    return has_keyboard(ctx) ? host->read_key(now) : -1;
 }
 
 static void drop(void *ctx, uint8_t byte)
@@ -120,25 +109,25 @@ static void drop(void *ctx, uint8_t byte)
 static void write_serial(void *ctx, const char *text, size_t length)
 {
     struct guest_line *line = ctx;
-    console_write_serial(text, length);
+    host->write_serial(text, length);
     ring_share_put(&line->share, (uint32_t)length);
 }
 
 static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 {
     struct guest_line *line = ctx;
-    if (!has_keyboard(line) || console_held(&line->share) != 0 || console_show_stays())
+    if (!has_keyboard(line) || host->held(&line->share) != 0 || host->show_stays())
         return;
     bool draw = screen_take(picture, vga) || !display.complete;
-    if (display.of != line || display.log_count != console_log_count()) {
+    if (display.of != line || display.log_count != host->log_count()) {
         display.of = line;
-        display.log_count = console_log_count();
+        display.log_count = host->log_count();
         display.terminal.known = false;
         draw = true;
     }
     if (!draw)
         return;
-    console_show(picture->cells, picture->columns, picture->rows, picture->cursor, picture->blinks);
+    host->show(picture->cells, picture->columns, picture->rows, picture->cursor, picture->blinks);
     display.complete = ansi_draw(&display.terminal, picture, write_serial, line);
 }
 
@@ -149,8 +138,8 @@ static void print_line(struct guest_line *line, const char *text)
         print_named(line, text);
         return;
     }
-    console_write_serial(text, strlen(text));
-    console_write_serial("\r\n", 2);
+    host->write_serial(text, strlen(text));
+    host->write_serial("\r\n", 2);
 }
 
 static void print_screen(struct guest_line *line, const struct screen *picture)
@@ -161,7 +150,7 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
     while (rows > 0 && screen_line(picture, rows - 1, text) == 0)
         rows--;
     if (display.of == line) {
-        console_write_serial(clear, sizeof(clear) - 1);
+        host->write_serial(clear, sizeof(clear) - 1);
         display.of = NULL;
     }
     format_text(text, sizeof(text), "nadir: %s: its screen at the end, %u x %u:", line->name,
@@ -176,12 +165,12 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
 static uint64_t poll(void *ctx, uint64_t now)
 {
     struct guest_line *line = ctx;
-    console_poll();
-    if (line->shown != console_show_count()) {
-        line->shown = console_show_count();
+    host->poll();
+    if (line->shown != host->show_count()) {
+        line->shown = host->show_count();
         vm_dump(line->vm);
     }
-    return now + console_period_ticks();
+    return now + host->period_ticks();
 }
 
 struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
@@ -202,7 +191,7 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 
 void vm_console_begin(uint32_t index, struct pc *pc)
 {
-    lines[index].shown = console_show_count();
+    lines[index].shown = host->show_count();
     lines[index].vm = &pc->vm;
 }
 

@@ -4,14 +4,17 @@
  * print; of the last picture each such VM's lines are printed at its end. */
 #pragma once
 
+#include "guest/monitor/host_console.h"
 #include "guest/pc/pc.h"
 
-void vm_console_init(uint32_t vm_count);
+/* *console stays where it is. */
+void vm_console_init(uint32_t vm_count, const struct host_console *console);
 
 /* The console of VM number index, for pc_create(). */
 struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
 
-/* Its VM is about to run: from here on the user may ask where it stands (console_show_count()). */
+/* Its VM is about to run: from here on the user may ask where it stands
+ * (host_console.show_count()). */
 void vm_console_begin(uint32_t index, struct pc *pc);
 
 /* Gives out what is left of a line, or the last screen as text, before the hypervisor reports the

@@ -29,12 +29,13 @@ static struct {
     enum vms_outcome outcome;
 } vms;
 
-void vms_init(const struct nadir_config *config, uint64_t image_bytes, const struct pc_host *host)
+void vms_init(const struct nadir_config *config, uint64_t image_bytes, const struct pc_host *host,
+              const struct host_console *console)
 {
     vms.config = config;
     vms.image_bytes = image_bytes;
     vms.host = host;
-    vm_console_init(config->vm_count);
+    vm_console_init(config->vm_count, console);
     for (uint32_t i = 0; i < config->vm_count; i++)
         vms.section[i].index = i;
 }

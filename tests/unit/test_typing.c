@@ -84,7 +84,9 @@ static void sequences(void **state)
 static void a_lone_escape(void **state)
 {
     (void)state;
+    assert_true(typing_is_idle(&typing));
     assert_string_equal(type("\033"), "");
+    assert_false(typing_is_idle(&typing)); /* time will make a key of it */
     now += PATIENCE;
     typing_tick(&typing, now, PATIENCE);
     assert_string_equal(take(), "01 81");

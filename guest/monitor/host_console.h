@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The host's console, as far as VMs and their consoles need it. boot/main.c fills it in, so that
+ * nothing here knows which hardware that is. */
+#pragma once
+
+#include "arch/ring.h"
+
+/* From any CPU; those that say so do not wait. */
+struct host_console {
+    /* Output. Bytes that may be pending: a writer waits when that many are, so whoever may write
+     * without end keeps account of his share by ring_share_put(), looks at held(), and waits by
+     * himself. write() is for screen and serial port, write_serial() for the latter alone. */
+    uint32_t out_bytes;
+    void (*write)(const char *text, size_t length);
+    void (*write_serial)(const char *text, size_t length);
+    uint32_t (*held)(struct ring_share *share);
+
+    /* A picture for the host's screen, if there is one: cells as in the VGA's text memory. */
+    void (*show)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
+                 bool blinks);
+    uint32_t (*log_count)(void); /* changes with what the log writes, which spoils a picture */
+
+    /* Input, without waiting, either as the bytes of a terminal or as keys that go down and up (set
+     * 1 codes with KEY_RELEASED and KEY_EXTENDED, vps2kbd.h); -1: nothing more for now. */
+    int (*read)(void);
+    int (*read_key)(uint64_t now);
+
+    /* How often the user has asked where the VMs stand; and whether the answer is to stay on the
+     * screen for now. */
+    uint32_t (*show_count)(void);
+    bool (*show_stays)(void);
+
+    /* Moves what is buffered, without waiting; and how often to call it, in TSC ticks. */
+    void (*poll)(void);
+    uint64_t (*period_ticks)(void);
+};
