@@ -26,20 +26,35 @@ extern uint8_t __text_start[], __text_end[], __rodata_start[], __rodata_end[], _
     __data_end[];                  /* boot/nadir.ld */
 extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 
-/* What executes the VMs. */
-static const struct engine *const engine = &vmx_engine;
+/* What can execute VMs, in the order in which `engine = auto` tries. A further engine is a row here
+ * and a word in guest/config.h. */
+static struct {
+    struct pc_engine of_pc;
+    const char *title;
+    bool usable; /* it has been asked for, and the machine has what it needs */
+} engines[] = {
+    [CONFIG_ENGINE_VTX] = {{.engine = &vmx_engine}, "VT-x"},
+};
+
+_Static_assert(sizeof(engines) / sizeof(engines[0]) == CONFIG_ENGINES, "a row for each word");
 
 _Static_assert(HANDOFF_MAX_CPUS == CONFIG_MAX_CPUS, "a mask in nadir.cfg has a bit for each CPU");
 _Static_assert(HANDOFF_MAX_CPUS >= CPU_MAX, "the loader names all that can be used");
 _Static_assert(RUN_CPU_MAX >= CPU_MAX, "each has a run queue");
 _Static_assert(HANDOFF_MAX_REGIONS <= PAGE_ALLOC_MAX_RANGES, "each may be free memory");
 
+static void turn_engines_off(void)
+{
+    for (unsigned i = CONFIG_ENGINE_AUTO + 1; i < CONFIG_ENGINES; i++)
+        engines[i].of_pc.engine->cpu_off();
+}
+
 /* The last line that tools/nadir looks for, then the end of the machine. */
 static _Noreturn void finish(const char *how, bool reset)
 {
     log_text("nadir-end: %s\n", how);
     console_linger();
-    engine->cpu_off();
+    turn_engines_off();
     if (reset)
         power_reset();
     power_off();
@@ -48,7 +63,7 @@ static _Noreturn void finish(const char *how, bool reset)
 static void finish_panic(void)
 {
     console_linger();
-    engine->cpu_off();
+    turn_engines_off();
     power_off();
 }
 
@@ -167,17 +182,46 @@ static const struct host_console host_console = {
 _Static_assert((int)TYPED_RELEASED == (int)KEY_RELEASED && (int)TYPED_EXTENDED == (int)KEY_EXTENDED,
                "a key that is typed is one of the guest's keyboard");
 
+static enum status probe_engine(unsigned number)
+{
+    enum status s = OK;
+    if (!engines[number].usable) /* capabilities and the checklist */
+        s = engines[number].of_pc.engine->probe(&engines[number].of_pc.facts);
+    engines[number].usable = s == OK;
+    return s;
+}
+
+/* Finds what each VM asks for, those that do not start yet, too. */
+static void probe_engines(const struct nadir_config *config, struct pc_host *host)
+{
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        const unsigned wanted = config->vm[i].engine;
+        unsigned number = wanted == CONFIG_ENGINE_AUTO ? wanted + 1 : wanted;
+        enum status s = probe_engine(number);
+        while (s != OK && wanted == CONFIG_ENGINE_AUTO && number + 1 < CONFIG_ENGINES)
+            s = probe_engine(++number);
+        require(s, engines[number].title);
+        host->engine[wanted] = &engines[number].of_pc;
+    }
+}
+
 /* How far start-up has come, for the other CPUs; and how many of them have answered. */
 static bool all_started, queues_made;
 static uint32_t answered;
-static struct run_cpus cpus_on; /* where the engine is on */
 
-static void turn_engine_on(struct cpu *cpu)
+/* False: none is on, the CPU can run no vCPU. */
+static bool turn_engines_on(struct cpu *cpu)
 {
-    if (engine->cpu_on(cpu) == OK)
-        __atomic_fetch_or(&cpus_on.bits[cpu->index / 64], 1ull << cpu->index % 64,
+    bool any = false;
+    for (unsigned i = CONFIG_ENGINE_AUTO + 1; i < CONFIG_ENGINES; i++) {
+        if (!engines[i].usable || engines[i].of_pc.engine->cpu_on(cpu) != OK)
+            continue;
+        __atomic_fetch_or(&engines[i].of_pc.cpus.bits[cpu->index / 64], 1ull << cpu->index % 64,
                           __ATOMIC_SEQ_CST);
+        any = true;
+    }
     __atomic_fetch_add(&answered, 1, __ATOMIC_SEQ_CST);
+    return any;
 }
 
 static void wait_for(const bool *flag)
@@ -191,11 +235,11 @@ static void other_cpu_main(struct cpu *cpu)
 {
     wait_for(&all_started);
     cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
-    turn_engine_on(cpu);
+    const bool any_on = turn_engines_on(cpu);
     wait_for(&queues_made);
-    if ((cpus_on.bits[cpu->index / 64] >> cpu->index % 64 & 1) != 0)
+    if (any_on)
         sched_run();
-    engine->cpu_off();
+    turn_engines_off();
     for (;;)
         cpu_idle();
 }
@@ -279,13 +323,12 @@ static enum status read_config(const struct handoff *handoff, struct nadir_confi
 
 static void init_sched(struct pc_host *host)
 {
-    turn_engine_on(cpu_self());
+    const bool any_on = turn_engines_on(cpu_self());
     while (__atomic_load_n(&answered, __ATOMIC_SEQ_CST) != cpu_count())
         cpu_pause();
-    require((cpus_on.bits[0] & 1) != 0 ? OK : ERR_UNSUPPORTED, "VMXON");
+    require(any_on ? OK : ERR_UNSUPPORTED, "turning an engine on");
     require(sched_init(cpu_count(), host->tsc_hz), "run queues");
     host->queues = sched_queues();
-    host->cpus = cpus_on;
     __atomic_store_n(&queues_made, true, __ATOMIC_RELEASE);
 }
 
@@ -310,12 +353,11 @@ _Noreturn void nadir_main(struct handoff *handoff)
         .tsc_hz = init_platform(handoff),
         .epoch = handoff->epoch,
         .microcode = microcode_revision(),
-        .engine = engine,
     };
-    require(engine->probe(&host.engine_facts), "VT-x"); /* capabilities and the checklist */
+    probe_engines(&config, &host);
     vms_init(&config, handoff->image_bytes, &host, &host_console); /* before any VM is made */
     start_other_cpus(handoff, host.tsc_hz);
-    init_sched(&host); /* the engine on, a run queue for each CPU */
+    init_sched(&host); /* the engines on, a run queue for each CPU */
     log_line("host page tables: %lu pages are both writable and executable",
              host_paging_check_wx());
 

@@ -16,8 +16,10 @@
 #define CONFIG_MAX_PATH    256
 #define CONFIG_MAX_NAME    32
 
-/* What executes the VM; CONFIG_ENGINE_AUTO: the first that the machine has. */
-enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX };
+/* What executes the VM: the words of `engine` in this order, which boot/main.c has a table for.
+ * CONFIG_ENGINE_AUTO: the first of the others that the machine has. */
+enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX, CONFIG_ENGINES };
+#define CONFIG_ENGINE_WORDS "auto or vtx"
 
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 

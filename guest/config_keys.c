@@ -266,7 +266,7 @@ static const struct config_key keys[] = {
      .set = set_number, OF_VM(memory_mib), .low = MIN_MEMORY, .high = MAX_MEMORY},
     {"vcpus", "1 to " DIGITS(CONFIG_MAX_VCPUS), "1", "virtual CPUs",
      .set = set_number, OF_VM(vcpus), .low = 1, .high = CONFIG_MAX_VCPUS},
-    {"engine", "auto or vtx", "auto", "what executes the VM",
+    {"engine", CONFIG_ENGINE_WORDS, "auto", "what executes the VM",
      .set = set_word, OF_VM(engine)},
     {"cpus", "a list such as 0-3,5, or all", "all", "host CPUs on which its vCPUs may run",
      .set = set_cpus},

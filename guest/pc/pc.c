@@ -96,19 +96,20 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
                                  const struct pc_host *host)
 {
     struct vm *vm = &pc->vm;
+    const struct engine_facts *engine = &host->engine[config->engine]->facts;
     const struct cpuid_facts facts = {
         .vcpus = config->vcpus,
         .tsc_hz = host->tsc_hz,
-        .rdtscp = host->engine_facts.rdtscp,
-        .invpcid = host->engine_facts.invpcid,
-        .xsaves = host->engine_facts.xsaves,
-        .la57 = host->engine_facts.la57,
+        .rdtscp = engine->rdtscp,
+        .invpcid = engine->invpcid,
+        .xsaves = engine->xsaves,
+        .la57 = engine->la57,
     };
     const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
     if (s != OK)
         return s;
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
-    vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & host->engine_facts.cr4_allowed;
+    vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & engine->cr4_allowed;
     return msr_policy_init(&pc->msr, &vm->msrs, &vm->cpuid, host->microcode, host->tsc_hz);
 }
 
@@ -228,7 +229,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     const uint64_t free_mib = page_alloc_free_bytes() / LAYOUT_MIB;
     enum status s = pc->vm.engine->vm_create(&pc->vm);
     if (s == OK)
-        s = pc_memory_create(pc, config->memory_mib, host);
+        s = pc_memory_create(pc, config->memory_mib, &host->engine[config->engine]->facts);
     if (s != OK) {
         log_line(
             "error: nadir.cfg:%u: [vm %s] has memory = %llu (MiB), but only %llu MiB are free: %s",
@@ -271,13 +272,14 @@ _Static_assert(CONFIG_MAX_VCPUS == VM_MAX_VCPUS && CONFIG_MAX_CPUS == RUN_CPU_MA
 static void init_time(struct vm *vm, const struct vm_config *config, const struct pc_host *host)
 {
     struct run_queues *queues = host->queues;
+    const struct run_cpus *on = &host->engine[config->engine]->cpus;
     vm->timers = (struct timers){.read = host->read_tsc, .hz = host->tsc_hz, .next = TIMER_NEVER};
     vm->alarm_armed = TIMER_NEVER;
     vm->alarm = (struct run_alarm){.fire = vm_run_timers, .dev = vm};
     vm->queues = queues;
     uint32_t cpus = 0;
     for (uint32_t i = 0; i < queues->count; i++) {
-        if (!config_allows_cpu(config, i) || (host->cpus.bits[i / 64] >> i % 64 & 1) == 0)
+        if (!config_allows_cpu(config, i) || (on->bits[i / 64] >> i % 64 & 1) == 0)
             continue;
         vm->cpus.bits[i / 64] |= 1ull << i % 64;
         cpus++;
@@ -292,6 +294,11 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
 {
     const uint64_t pages = (sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE;
     hpa_t base;
+    if (host->engine[config->engine] == NULL) {
+        log_line("error: nadir.cfg:%u: [vm %s] asks for an engine that is not on", config->line,
+                 config->name);
+        return ERR_UNSUPPORTED;
+    }
     enum status s = page_alloc(pages, 1, &base);
     if (s != OK) {
         log_line("vm %s: no memory for its state: %s", config->name, status_text(s));
@@ -315,7 +322,7 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
     timers_add(&pc->vm.timers, &pc->screen_timer);
     if (console->screen != NULL)
         timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
-    pc->vm.engine = host->engine;
+    pc->vm.engine = host->engine[config->engine]->engine;
     s = fill(pc, config, host);
     for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
         vcpu_set_initial(pc->vm.vcpu[i], i == 0 ? &pc->boot : NULL);

@@ -45,17 +45,22 @@ struct pc_console {
 
 #define PC_COM1_PORT 0x3f8
 
+/* An engine, and what this machine lets it do. */
+struct pc_engine {
+    const struct engine *engine;
+    struct engine_facts facts;
+    struct run_cpus cpus; /* where it is on, and can run vCPUs */
+};
+
 /* What the machine below offers, the same for all its VMs. */
 struct pc_host {
     cpuid_fn *cpuid;
     uint64_t (*read_tsc)(void);
     uint64_t tsc_hz;
-    uint64_t epoch;     /* time of day: seconds since 1970 (UTC) */
-    uint64_t microcode; /* IA32_BIOS_SIGN_ID */
-    const struct engine *engine;
-    struct engine_facts engine_facts;
-    struct run_queues *queues; /* one for each CPU */
-    struct run_cpus cpus;      /* that can run vCPUs */
+    uint64_t epoch;                                 /* time of day: seconds since 1970 (UTC) */
+    uint64_t microcode;                             /* IA32_BIOS_SIGN_ID */
+    const struct pc_engine *engine[CONFIG_ENGINES]; /* by what a VM asks for; NULL: not probed */
+    struct run_queues *queues;                      /* one for each CPU */
 };
 
 struct pc_ram {

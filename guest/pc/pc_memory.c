@@ -69,12 +69,12 @@ static enum status add_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool pages
     return OK;
 }
 
-enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *host)
+enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct engine_facts *facts)
 {
     if (mib == 0 || mib > MEMORY_MAX_MIB)
         return ERR_BAD_INPUT;
     const uint64_t bytes = mib * LAYOUT_MIB;
-    const bool pages_1g = host->engine_facts.pages_1g;
+    const bool pages_1g = facts->pages_1g;
     pc->vm.memory_bytes = bytes;
     enum status s = add_ram(pc, gpa(0), layout_below_4g(bytes), pages_1g);
     if (s == OK)

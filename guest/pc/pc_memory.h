@@ -5,5 +5,5 @@
 #include "guest/pc/pc.h"
 
 /* On failure, pc_memory_destroy() gives back what was taken. ERR_BAD_INPUT: 0 or absurdly much. */
-enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct pc_host *host);
+enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct engine_facts *facts);
 void pc_memory_destroy(struct pc *pc);

@@ -110,12 +110,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct run_queue queue;
     static struct run_queues queues;
+    static const struct pc_engine engine = {.engine = &fake_engine, .cpus.bits = {1}};
     static const struct pc_host host = {.cpuid = host_cpuid,
                                         .read_tsc = cpu_rdtsc,
                                         .tsc_hz = 100000000,
-                                        .engine = &fake_engine,
-                                        .queues = &queues,
-                                        .cpus.bits = {1}};
+                                        .engine = {&engine},
+                                        .queues = &queues};
     static const struct pc_console console = {
         .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
     static uint8_t *arena, *rom;

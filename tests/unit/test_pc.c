@@ -97,14 +97,14 @@ static uint8_t program[512] = {0xf4, [510] = 0x55, 0xaa};
 static struct vm_config config;
 static struct run_queue queue;
 static struct run_queues queues;
+static const struct pc_engine engine = {.engine = &fake_engine, .cpus.bits = {1}};
 static struct pc_host host = {.cpuid = host_cpuid,
                               .read_tsc = cpu_rdtsc,
                               .tsc_hz = 100000000,
                               .epoch = 1700000000,
                               .microcode = 7ull << 32,
-                              .engine = &fake_engine,
-                              .queues = &queues,
-                              .cpus.bits = {1}};
+                              .engine = {&engine},
+                              .queues = &queues};
 static const struct pc_console console = {
     .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
 static struct pc *pc;
@@ -163,6 +163,22 @@ static void out(uint16_t port, uint32_t value)
 static uint32_t in(uint16_t port)
 {
     return bus_port_read(&pc->vm.bus, port, 1);
+}
+
+/* What a section names is taken, and refused where it is not on. */
+static void test_engine(void **state)
+{
+    (void)state;
+    struct pc *other;
+    assert_ptr_equal(pc->vm.engine, &fake_engine);
+    config.engine = CONFIG_ENGINE_VTX;
+    assert_int_equal(pc_create(&config, 1, &host, &console, &other), ERR_UNSUPPORTED);
+    assert_non_null(strstr(logged, "[vm test] asks for an engine that is not on"));
+    host.engine[CONFIG_ENGINE_VTX] = &engine;
+    assert_int_equal(pc_create(&config, 1, &host, &console, &other), OK);
+    assert_ptr_equal(other->vm.engine, &fake_engine);
+    host.engine[CONFIG_ENGINE_VTX] = NULL;
+    pc_destroy(other);
 }
 
 static void test_memory(void **state)
@@ -657,6 +673,7 @@ static void test_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_engine, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console_is_slow, set_up, tear_down),
