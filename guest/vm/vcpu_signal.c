@@ -25,11 +25,12 @@ void vm_unlock_shared(struct vm *vm)
 void vm_start(struct vm *vm)
 {
     static uint64_t last_number;
+    const uint32_t count = vm->vcpu_count; /* behind the last resume the VM may be gone already */
     vm->number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED);
-    vm->running = vm->vcpu_count;
+    vm->running = count;
     vm->tsc_first_entry = cpu_rdtsc();
     vm_arm_alarm(vm);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+    for (uint32_t i = 0; i < count; i++)
         sched_interrupt(run_queue_resume(&vm->vcpu[i]->run, cpu_rdtsc()));
 }
 
