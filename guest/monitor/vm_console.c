@@ -15,7 +15,7 @@
 struct guest_line {
     const char *name;
     uint32_t length;
-    bool vga, closed;
+    bool vga, open;
     struct ring_share share; /* of the console's output */
     uint32_t shown;          /* of host_console.show_count() */
     struct vm *vm;
@@ -23,7 +23,7 @@ struct guest_line {
 };
 
 static struct guest_line lines[CONFIG_MAX_VMS];
-static uint32_t line_count;
+static uint32_t line_count; /* of VMs that may run: not what is open now */
 static const struct host_console *host;
 
 /* What stands on the terminal: the screen of the VM that the keyboard belongs to. Only that VM uses
@@ -35,10 +35,19 @@ static struct {
     struct ansi terminal;
 } display;
 
-void vm_console_init(uint32_t vm_count, const struct host_console *console)
+void vm_console_init(const struct host_console *console)
 {
-    line_count = vm_count;
     host = console;
+}
+
+void vm_console_set_count(uint32_t vm_count)
+{
+    __atomic_store_n(&line_count, vm_count, __ATOMIC_RELAXED);
+}
+
+static uint32_t count(void)
+{
+    return __atomic_load_n(&line_count, __ATOMIC_RELAXED);
 }
 
 static void print_named(struct guest_line *line, const char *text)
@@ -55,17 +64,21 @@ static void line_out(struct guest_line *line)
     line->length = 0;
 }
 
-static void out_alone(void *ctx, uint8_t byte)
+static void out_alone(struct guest_line *line, uint8_t byte)
 {
-    struct guest_line *line = ctx;
     const char c = (char)byte;
     host->write(&c, 1);
     ring_share_put(&line->share, 1);
 }
 
-static void out_in_lines(void *ctx, uint8_t byte)
+/* Looks each time: another VM may come while this one runs. */
+static void out(void *ctx, uint8_t byte)
 {
     struct guest_line *line = ctx;
+    if (count() == 1 && line->length == 0) {
+        out_alone(line, byte);
+        return;
+    }
     if (byte == '\r')
         return;
     if (byte != '\n')
@@ -79,15 +92,15 @@ static void out_in_lines(void *ctx, uint8_t byte)
 static bool ready(void *ctx)
 {
     struct guest_line *line = ctx;
-    return line->vga || host->held(&line->share) < host->out_bytes / GUESTS_PART / line_count;
+    return line->vga || host->held(&line->share) < host->out_bytes / GUESTS_PART / count();
 }
 
 static bool has_keyboard(const struct guest_line *line)
 {
-    uint32_t first = 0;
-    while (first + 1 < line_count && __atomic_load_n(&lines[first].closed, __ATOMIC_ACQUIRE))
+    const struct guest_line *first = lines;
+    while (first != line && !__atomic_load_n(&first->open, __ATOMIC_ACQUIRE))
         first++;
-    return line == &lines[first];
+    return line == first;
 }
 
 static int in(void *ctx)
@@ -134,7 +147,7 @@ static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 /* The host's own screen, if there is one, still has the picture of a VM that is alone. */
 static void print_line(struct guest_line *line, const char *text)
 {
-    if (line_count > 1) {
+    if (count() > 1) {
         print_named(line, text);
         return;
     }
@@ -184,7 +197,7 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
         console.screen = screen;
         console.key = key;
     } else {
-        console.out = line_count == 1 ? out_alone : out_in_lines;
+        console.out = out;
     }
     return console;
 }
@@ -205,7 +218,12 @@ void vm_console_end(uint32_t index, struct pc *pc)
     }
 }
 
+void vm_console_open(uint32_t index)
+{
+    __atomic_store_n(&lines[index].open, true, __ATOMIC_RELEASE);
+}
+
 void vm_console_close(uint32_t index)
 {
-    __atomic_store_n(&lines[index].closed, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&lines[index].open, false, __ATOMIC_RELEASE);
 }

@@ -8,7 +8,14 @@
 #include "guest/pc/pc.h"
 
 /* *console stays where it is. */
-void vm_console_init(uint32_t vm_count, const struct host_console *console);
+void vm_console_init(const struct host_console *console);
+
+/* How many VMs there may be to share the console: the sections. Again when that changes. */
+void vm_console_set_count(uint32_t vm_count);
+
+/* A VM is about to be made for the first time: it is among those that the keyboard may belong to,
+ * which is the first of them by index. */
+void vm_console_open(uint32_t index);
 
 /* The console of VM number index, for pc_create(). */
 struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);

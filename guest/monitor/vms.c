@@ -2,8 +2,10 @@
 /* The lives of the VMs, and the score. */
 #include "guest/monitor/vms.h"
 #include "arch/cpu.h"
+#include "arch/format.h"
 #include "arch/log.h"
 #include "arch/spinlock.h"
+#include "arch/string.h"
 #include "guest/monitor/vm_console.h"
 #include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
@@ -11,10 +13,32 @@
 /* A VM that fails at once, so often in a row, is not started again. */
 #define MAX_QUICK_FAILURES 5
 
-/* A section of nadir.cfg and the VM that it stands for now. Only the CPU that makes the VM, or that
- * has stopped its last vCPU, uses it: there is one such CPU at a time. */
+/*
+ * A section, from nadir.cfg or added since, and the VM that it stands for now.
+ *
+ *          vms_add()         vms_start_one()        begin()
+ *   FREE ------------> IDLE -----------------> BUSY --------> RUNS
+ *    ^                 |  ^                    |  ^             |
+ *    '-----------------'  '--------------------'  '-------------'
+ *       vms_remove()       close()                  vm_stopped()
+ *
+ * While it is BUSY, one CPU makes its VM or destroys it, and has the fields behind `vm` for itself.
+ */
+enum section_state {
+    SECTION_FREE, /* there is none */
+    SECTION_IDLE, /* has no VM */
+    SECTION_BUSY, /* one CPU makes a VM for it, or destroys the one that has ended */
+    SECTION_RUNS, /* its VM runs, or is on its way to the end */
+};
+
 struct section {
     uint32_t index;
+    enum section_state state; /* with the lock held, as are the three below */
+    bool destroyed;           /* vms_destroy(): this VM ends, and no other follows */
+    const struct vm_config *config;
+    struct vm *vm; /* in SECTION_RUNS, else NULL */
+    hpa_t memory;  /* of an added one: vms_remove() gives it back */
+    uint64_t pages;
     unsigned quick_failures; /* in a row */
     uint64_t tsc_start;
 };
@@ -24,27 +48,39 @@ static struct {
     const struct pc_host *host;
     uint64_t image_bytes;
     struct section section[CONFIG_MAX_VMS];
-    struct spinlock lock; /* over what follows */
-    uint32_t alive;       /* sections whose VM runs, or is about to */
+    struct spinlock lock; /* over what follows, too; run queues' locks may be taken with it held */
+    uint32_t sections;    /* that are not free */
+    uint32_t alive;       /* of these, BUSY or RUNS: VMs that exist, or are about to */
+    bool starting;        /* vms_start() has not begun all of them yet */
+    bool over;            /* the last one has ended, and with it the machine */
     enum vms_outcome outcome;
 } vms;
 
 void vms_init(const struct nadir_config *config, uint64_t image_bytes, const struct pc_host *host,
               const struct host_console *console)
 {
+    memset(&vms, 0, sizeof(vms));
     vms.config = config;
     vms.image_bytes = image_bytes;
     vms.host = host;
-    vm_console_init(config->vm_count, console);
-    for (uint32_t i = 0; i < config->vm_count; i++)
+    vms.starting = true;
+    vms.sections = config->vm_count;
+    for (uint32_t i = 0; i < CONFIG_MAX_VMS; i++)
         vms.section[i].index = i;
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        vms.section[i].config = &config->vm[i];
+        vms.section[i].state = SECTION_IDLE;
+    }
+    vm_console_init(console);
+    vm_console_set_count(vms.sections);
 }
 
 static bool ended_well(const struct vm *vm)
 {
     switch (vm->end) {
     case VM_POWEROFF:
-    case VM_RESET: return true;
+    case VM_RESET:
+    case VM_DESTROYED: return true;
     case VM_DEBUG_EXIT: return vm->end_code == 0;
     default: return false;
     }
@@ -81,44 +117,100 @@ static void print_start(const struct pc *pc, const struct vm_config *config)
              (vms.image_bytes + page_alloc_used_by_hypervisor() - tables) / 1024, tables / 1024);
 }
 
-/* A section's VM will not run again. The last one ends the machine. */
-static void close(const struct section *section, enum vms_outcome outcome)
+/* With the lock held. Whether nothing runs any more, nor is about to: the machine ends then. */
+static bool is_over(void)
+{
+    vms.over = vms.over || (vms.alive == 0 && !vms.starting);
+    return vms.over;
+}
+
+static void note_outcome(enum vms_outcome outcome)
+{
+    if (outcome > vms.outcome)
+        vms.outcome = outcome;
+}
+
+/*
+ * A section's VM will not run again. The last one ends the machine: CPU A, here, finds that none is
+ * left, and says so in vms.over with the lock held. CPU B, which is about to start another one,
+ * looks at vms.over with the lock held, before it counts its own (vms_start_one()). Without the
+ * lock around both, B's VM could be made on a machine that A switches off.
+ */
+static void close(struct section *section, enum vms_outcome outcome)
 {
     vm_console_close(section->index);
     spinlock_lock(&vms.lock);
-    if (outcome > vms.outcome)
-        vms.outcome = outcome;
-    const bool last = --vms.alive == 0;
+    note_outcome(outcome);
+    section->state = SECTION_IDLE;
+    vms.alive--;
+    const bool over = is_over();
     spinlock_unlock(&vms.lock);
-    if (last)
+    if (over)
         sched_stop();
+}
+
+/*
+ * The VM can be found by others from here on, until hide(). CPU A, in vms_destroy(), asks a VM for
+ * its end with the lock held, where it finds one, and else leaves word in `destroyed`. CPU B, here,
+ * looks at that word and shows the VM with the lock held once. Without it, B could look before A
+ * has left word, and A look before B has shown the VM: it would run on. False: it is not to run.
+ */
+static bool show(struct section *section, struct vm *vm)
+{
+    spinlock_lock(&vms.lock);
+    const bool wanted = !section->destroyed;
+    if (wanted) {
+        section->vm = vm;
+        section->state = SECTION_RUNS;
+    }
+    spinlock_unlock(&vms.lock);
+    return wanted;
+}
+
+/*
+ * The VM has ended, and can be found no longer. CPU A, in vms_destroy(), has found it, and kicks
+ * its vCPUs with the lock held. CPU B, here, takes the lock before it gives the VM's memory back.
+ * Without it, A could kick a vCPU whose memory is another VM's by now. True: no VM is to follow.
+ */
+static bool hide(struct section *section)
+{
+    spinlock_lock(&vms.lock);
+    const bool destroyed = section->destroyed;
+    section->vm = NULL;
+    section->state = SECTION_BUSY;
+    spinlock_unlock(&vms.lock);
+    return destroyed;
 }
 
 static void vm_stopped(struct vm *vm);
 
-/* One more life. */
-static bool begin(struct section *section)
+/* One more life of a section that is BUSY. ERR_DENIED: it has been destroyed before it ran. */
+static enum status begin(struct section *section)
 {
-    const struct vm_config *config = &vms.config->vm[section->index];
+    const struct vm_config *config = section->config;
     const struct pc_console console = vm_console_of(section->index, config);
     struct pc *pc;
     section->tsc_start = cpu_rdtsc();
-    if (pc_create(config, section->index, vms.host, &console, &pc) != OK) {
-        close(section, VMS_CONFIG_ERROR);
-        return false;
-    }
-    print_start(pc, config);
+    const enum status s = pc_create(config, section->index, vms.host, &console, &pc);
+    if (s != OK)
+        return s;
     vm_console_begin(section->index, pc);
     pc->vm.stopped = vm_stopped;
     pc->vm.owner = section;
+    print_start(pc, config);
+    if (!show(section, &pc->vm)) {
+        log_line("%s: destroyed before it has run", config->name);
+        pc_destroy(pc);
+        return ERR_DENIED;
+    }
     pc_start(pc);
-    return true;
+    return OK;
 }
 
 /* Whether the section asks for another life behind this one. */
 static bool restarts(struct section *section, const struct vm *vm)
 {
-    const struct vm_config *config = &vms.config->vm[section->index];
+    const struct vm_config *config = section->config;
     const bool quick = !ended_well(vm) && cpu_rdtsc() - section->tsc_start < vms.host->tsc_hz;
     section->quick_failures = quick ? section->quick_failures + 1 : 0;
     if (action_after(config, vm) != ACTION_RESTART)
@@ -136,40 +228,201 @@ static void vm_stopped(struct vm *vm)
 {
     struct section *section = vm->owner;
     struct pc *pc = pc_of(vm);
+    const bool destroyed = hide(section);
     vm->tsc_end = cpu_rdtsc();
     vm_console_end(section->index, pc);
     print_end(vm);
     stats_print(vm);
-    const enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
-    const bool again = restarts(section, vm);
+    enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
+    const bool again = !destroyed && restarts(section, vm);
     pc_destroy(pc);
-    if (again)
-        (void)begin(section);
-    else
-        close(section, outcome);
+    if (again) {
+        const enum status s = begin(section);
+        if (s == OK)
+            return;
+        outcome = s == ERR_DENIED ? VMS_OK : VMS_CONFIG_ERROR;
+    }
+    close(section, outcome);
 }
 
-bool vms_start_one(uint32_t index)
+/* Makes a section that has no VM BUSY, if one more VM may be. */
+static enum status claim(uint32_t index)
+{
+    enum status s = OK;
+    spinlock_lock(&vms.lock);
+    struct section *section = index < CONFIG_MAX_VMS ? &vms.section[index] : NULL;
+    if (section == NULL || section->state != SECTION_IDLE) {
+        s = ERR_BAD_INPUT;
+    } else if (vms.over) {
+        s = ERR_DENIED;
+    } else if (vms.alive >= vms.config->max_vms) {
+        s = ERR_LIMIT;
+    } else {
+        section->state = SECTION_BUSY;
+        section->destroyed = false;
+        section->quick_failures = 0;
+        vms.alive++;
+    }
+    spinlock_unlock(&vms.lock);
+    return s;
+}
+
+enum status vms_start_one(uint32_t index)
+{
+    enum status s = claim(index);
+    if (s == ERR_LIMIT)
+        log_line("error: no further VM starts: max_vms = %u run", vms.config->max_vms);
+    if (s != OK)
+        return s;
+    vm_console_open(index);
+    s = begin(&vms.section[index]);
+    if (s != OK)
+        close(&vms.section[index], VMS_OK);
+    return s;
+}
+
+enum status vms_destroy(uint32_t index)
+{
+    enum status s = ERR_BAD_INPUT;
+    spinlock_lock(&vms.lock);
+    struct section *section = index < CONFIG_MAX_VMS ? &vms.section[index] : NULL;
+    if (section != NULL && (section->state == SECTION_BUSY || section->state == SECTION_RUNS)) {
+        section->destroyed = true;
+        if (section->vm != NULL) /* it may have asked for its end by itself: the first one counts */
+            vm_end_request(section->vm, VM_DESTROYED, 0, "destroyed");
+        s = OK;
+    }
+    spinlock_unlock(&vms.lock);
+    return s;
+}
+
+static bool fail(struct config_error *error, uint32_t line, const char *what, const char *name)
+{
+    error->line = line;
+    format_text(error->text, sizeof(error->text), "%s: %s", name, what);
+    return false;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    const size_t length = strlen(a);
+    return length == strlen(b) && memcmp(a, b, length) == 0;
+}
+
+/*
+ * Gives each file that an added section names its place: it is one that the loader has read for
+ * nadir.cfg. It has read them once, so that what a VM writes to (a disk, firmware with its
+ * variables) belongs to the VM that it was read for.
+ */
+static bool find_files(struct vm_config *vm, struct config_error *error)
+{
+    const struct nadir_config added = {.vm = vm, .vm_count = 1};
+    struct config_files walk = {.config = &added};
+    struct loaded_file *file;
+    while ((file = config_next_file(&walk)) != NULL) {
+        if (walk.is_disk || file == &vm->firmware)
+            return fail(error, file->line, "a VM that is added cannot have disks and firmware",
+                        file->path);
+        struct config_files loaded = {.config = vms.config};
+        const struct loaded_file *other;
+        do
+            other = config_next_file(&loaded);
+        while (other != NULL && (loaded.is_disk || !same_text(other->path, file->path)));
+        if (other == NULL)
+            return fail(error, file->line, "not loaded: nadir.cfg does not name it", file->path);
+        file->base = other->base;
+        file->size = other->size;
+    }
+    return config_check_cpus(&added, vms.host->queues->count, error);
+}
+
+/* With the lock held. NULL: there is none, and *error says why. */
+static struct section *find_free(const struct vm_config *config, struct config_error *error)
+{
+    struct section *free = NULL;
+    for (uint32_t i = CONFIG_MAX_VMS; i-- > 0;) {
+        struct section *section = &vms.section[i];
+        if (section->state == SECTION_FREE) {
+            free = section;
+        } else if (same_text(section->config->name, config->name)) {
+            fail(error, config->line, "a VM of this name is there already", config->name);
+            return NULL;
+        }
+    }
+    if (free == NULL)
+        fail(error, config->line, "too many VMs: the table of sections is full", config->name);
+    return free;
+}
+
+static enum status take_section(const struct vm_config *config, hpa_t memory, uint64_t pages,
+                                uint32_t *index, struct config_error *error)
 {
     spinlock_lock(&vms.lock);
-    vms.alive++;
+    struct section *section = find_free(config, error);
+    if (section != NULL) {
+        section->config = config;
+        section->memory = memory;
+        section->pages = pages;
+        section->state = SECTION_IDLE;
+        vm_console_set_count(++vms.sections);
+        *index = section->index;
+    }
     spinlock_unlock(&vms.lock);
-    return begin(&vms.section[index]);
+    return section != NULL ? OK : ERR_LIMIT;
+}
+
+enum status vms_add(const char *text, size_t length, uint32_t *index, struct config_error *error)
+{
+    const uint64_t pages = (config_memory(text, length) + PAGE_SIZE - 1) / PAGE_SIZE;
+    struct vm_config *config;
+    hpa_t memory;
+    *error = (struct config_error){0};
+    enum status s = page_alloc(pages, 1, &memory);
+    if (s != OK) {
+        fail(error, 0, status_text(s), "the section");
+        return s;
+    }
+    if (!config_parse_vm(text, length, hpa_to_ptr(memory), &config, error) ||
+        !find_files(config, error))
+        s = ERR_BAD_INPUT;
+    if (s == OK)
+        s = take_section(config, memory, pages, index, error);
+    if (s != OK)
+        page_free(memory, pages);
+    return s;
+}
+
+enum status vms_remove(uint32_t index)
+{
+    struct section *section = index < CONFIG_MAX_VMS ? &vms.section[index] : NULL;
+    hpa_t memory = hpa(0);
+    uint64_t pages = 0;
+    spinlock_lock(&vms.lock);
+    if (section != NULL && section->state == SECTION_IDLE && section->pages != 0) {
+        memory = section->memory;
+        pages = section->pages;
+        *section = (struct section){.index = index};
+        vm_console_set_count(--vms.sections);
+    }
+    spinlock_unlock(&vms.lock);
+    if (pages == 0)
+        return ERR_BAD_INPUT;
+    page_free(memory, pages);
+    return OK;
 }
 
 void vms_start(void)
 {
-    vms.alive = 1; /* this loop's own: the first VM may have ended before the last has begun */
-    for (uint32_t i = 0; i < vms.config->vm_count; i++) {
-        if (vms.config->vm[i].start)
-            (void)vms_start_one(i);
-        else
-            vm_console_close(i);
-    }
+    enum vms_outcome outcome = VMS_OK;
+    for (uint32_t i = 0; i < vms.config->vm_count; i++)
+        if (vms.config->vm[i].start && vms_start_one(i) != OK)
+            outcome = VMS_CONFIG_ERROR;
     spinlock_lock(&vms.lock);
-    const bool none = --vms.alive == 0;
+    note_outcome(outcome);
+    vms.starting = false; /* until here, the first VM may have ended before the last has begun */
+    const bool over = is_over();
     spinlock_unlock(&vms.lock);
-    if (none)
+    if (over)
         sched_stop();
 }
 

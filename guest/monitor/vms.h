@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The VMs of nadir.cfg, each from its section to its end: made, started, restarted as the section
- * says, destroyed. */
+/* VMs, each from its section to its end: made, started, restarted as the section says, destroyed.
+ * Sections are those of nadir.cfg, and others that are added while the machine runs. */
 #pragma once
 
 #include "guest/config.h"
@@ -19,9 +19,26 @@ void vms_init(const struct nadir_config *config, uint64_t image_bytes, const str
  * CPU, before it calls sched_run(). */
 void vms_start(void);
 
-/* Makes and starts the VM of one section, which is neither running nor about to. From any CPU, with
- * no lock held. False: it could not be made; a line in the log says why. */
-bool vms_start_one(uint32_t index);
+/*
+ * For a monitor. From any CPU with no lock held, while the machine runs; a section is called by its
+ * index, which is the place in nadir.cfg, or what vms_add() has said. ERR_BAD_INPUT: there is no
+ * such section, or it is not in the state for that.
+ */
+
+/* Adds a section: the text of one [vm NAME], whose files are among those that nadir.cfg names, but
+ * for disks and firmware. Its `start` is not looked at. On failure *error says what is wrong where,
+ * and nothing has changed. */
+enum status vms_add(const char *text, size_t length, uint32_t *index, struct config_error *error);
+
+/* Makes and starts the VM of a section that has none; it cannot be made: a line in the log says
+ * why. ERR_LIMIT: max_vms are there. ERR_DENIED: destroyed meanwhile, or the machine ends. */
+enum status vms_start_one(uint32_t index);
+
+/* Asks for the end of a section's VM, soon, and that no other life follows. */
+enum status vms_destroy(uint32_t index);
+
+/* Forgets a section that was added, and has no VM now. */
+enum status vms_remove(uint32_t index);
 
 /* How it all ended, after sched_run(). */
 enum vms_outcome vms_outcome(void);

@@ -1,0 +1,628 @@
+// link: guest/monitor/vms.c guest/monitor/vm_console.c guest/monitor/ansi.c
+// link: guest/config.c guest/config_keys.c
+// link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
+// link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
+// link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
+// link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
+// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
+// link: drivers/bus/bus.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
+// link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c
+// link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
+// link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
+// link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c
+// link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
+// link: arch/format.c guest/vm/vcpu.c guest/vm/vcpu_msr.c guest/vm/vcpu_signal.c guest/vm/sched.c
+// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_alarm.c guest/vm/run_share.c guest/cpu/control.c guest/cpu/event.c
+// link: tests/unit/fake_engine.c tests/unit/fake_host.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* VMs that come and go while others run: whole PCs on the fake engine, whose guests are scripts.
+ * The guest of the first VM plays the monitor, and another CPU's part in a race. */
+#include "guest/monitor/vms.h"
+
+#include "arch/log.h"
+#include "mm/page_alloc.h"
+#include "tests/unit/fake_engine.h"
+#include "tests/unit/two_cpus.h"
+
+#include <string.h>
+
+#define ARENA      (64ull << 20)
+#define HZ         1000000000ull
+#define EXIT_TICKS 1000u
+#define LIVES      1000u
+
+typedef enum exit_action guest_fn(struct fake_vcpu *fake);
+
+const uint8_t dsdt_aml_start[64] = "DSDT\x40";
+extern const uint8_t dsdt_aml_end[];
+__asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
+
+static char logged[512], said[256];
+static unsigned made;            /* vCPUs of the second section, ever */
+static struct vcpu *second[2];   /* those that there are */
+static guest_fn *guest[2][2];    /* of each section and vCPU */
+static void (*while_made)(void); /* what another CPU does while a vCPU of the second is made */
+static uint8_t *arena;
+static struct vm_config sections[2];
+static struct nadir_config config;
+
+void log_line(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(logged, sizeof(logged), format, args);
+    va_end(args);
+}
+
+void log_text(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const size_t n = strlen(said);
+    vsnprintf(said + n, sizeof(said) - n, format, args);
+    va_end(args);
+}
+
+void stats_print(const struct vm *vm)
+{
+    assert_int_equal(vm->running, 0);
+}
+
+static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    (void)subleaf;
+    if (leaf == 0x80000000u)
+        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
+    if (leaf == 0x80000008u)
+        return (struct cpuid_regs){0x3027, 0, 0, 0};
+    return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
+}
+
+/*
+ * The host's console.
+ */
+
+static void write_text(const char *text, size_t length)
+{
+    const size_t n = strlen(said);
+    if (n + length < sizeof(said))
+        memcpy(said + n, text, length);
+}
+
+static uint32_t zero(void)
+{
+    return 0;
+}
+
+static uint32_t held(struct ring_share *share)
+{
+    (void)share;
+    return 0;
+}
+
+static void nothing(void)
+{
+}
+
+static uint64_t period(void)
+{
+    return HZ / 100;
+}
+
+static const char *typed = "";
+
+static int read_byte(void)
+{
+    return *typed != 0 ? *typed++ : -1;
+}
+
+static const struct host_console host_console = {.out_bytes = 1000,
+                                                 .write = write_text,
+                                                 .write_serial = write_text,
+                                                 .held = held,
+                                                 .read = read_byte,
+                                                 .show_count = zero,
+                                                 .log_count = zero,
+                                                 .poll = nothing,
+                                                 .period_ticks = period};
+
+/*
+ * The engine: fake_engine, whose guests are those of this file.
+ */
+
+static enum status make_vcpu(struct vm *vm, struct vcpu **out)
+{
+    const uint32_t i = vm->vcpu_count;
+    const enum status s = fake_engine.vcpu_create(vm, out);
+    fake_vcpu(*out)->guest = guest[vm->index != 0][i];
+    if (vm->index == 0)
+        return s;
+    second[i] = *out;
+    made++;
+    if (while_made != NULL)
+        while_made();
+    return s;
+}
+
+static void destroy_vcpu(struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (second[i] == vcpu)
+            second[i] = NULL;
+    fake_engine.vcpu_destroy(vcpu);
+}
+
+static struct engine test_engine;
+static struct pc_engine pc_engine = {.engine = &test_engine};
+static struct pc_host host = {
+    .cpuid = host_cpuid, .read_tsc = cpu_rdtsc, .tsc_hz = HZ, .engine = {&pc_engine}};
+
+static int set_up(void **state)
+{
+    (void)state;
+    static uint8_t program[512] = {0xf4, [510] = 0x55, 0xaa};
+    const struct loaded_file kernel = {
+        .path = "k", .base = (uint64_t)(uintptr_t)program, .size = sizeof(program)};
+    arena = aligned_alloc(PAGE_SIZE_2M, ARENA);
+    const struct page_range range = {(uint64_t)(uintptr_t)arena, ARENA / PAGE_SIZE};
+    assert_int_equal(page_alloc_init(&range, 1), OK);
+    fake_host_reset(HZ);
+    fake_host.idle = idle;
+    while_asleep = while_made = NULL;
+    sleeps = made = 0;
+    memset(guest, 0, sizeof(guest));
+    memset(said, 0, sizeof(said));
+    typed = "";
+    assert_int_equal(sched_init(cpus.count, HZ), OK);
+    test_engine = fake_engine;
+    test_engine.vcpu_create = make_vcpu;
+    test_engine.vcpu_destroy = destroy_vcpu;
+    pc_engine.cpus.bits[0] = (1ull << cpus.count) - 1;
+    host.queues = sched_queues();
+    for (unsigned i = 0; i < 2; i++)
+        sections[i] = (struct vm_config){.name = i == 0 ? "first" : "second",
+                                         .kernel = kernel,
+                                         .memory_mib = 2,
+                                         .vcpus = 2,
+                                         .load = 0x7c00,
+                                         .entry = 0x7c00,
+                                         .mode = 16,
+                                         .cmdline = "",
+                                         .cpus = {3},
+                                         .weight = 100,
+                                         .start = i == 0,
+                                         .on_reboot = ACTION_RESTART};
+    config = (struct nadir_config){.max_vms = 2, .vm_count = 1, .vm = sections};
+    return 0;
+}
+
+/* From the first start to the end of the last VM. */
+static void run(void)
+{
+    const uint64_t free_before = page_alloc_free_bytes();
+    vms_init(&config, 0, &host, &host_console);
+    vms_start();
+    run_cpus();
+    assert_null(fake_host.cpu[0].vcpu);
+    assert_null(fake_host.cpu[1].vcpu);
+    assert_null(second[0]);
+    for (uint32_t i = config.vm_count; i < CONFIG_MAX_VMS; i++)
+        (void)vms_remove(i);
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(arena);
+    return 0;
+}
+
+/*
+ * Guests.
+ */
+
+static void tick(void)
+{
+    fake_host.now += EXIT_TICKS;
+    other_cpu();
+}
+
+static enum exit_action spin(struct fake_vcpu *fake)
+{
+    (void)fake;
+    tick();
+    return EXIT_NEXT;
+}
+
+static enum exit_action end(struct fake_vcpu *fake, enum vm_end how)
+{
+    vm_end_request(fake->vcpu.vm, how, 0, "asked for");
+    return EXIT_NEXT;
+}
+
+static enum exit_action power_off(struct fake_vcpu *fake)
+{
+    return end(fake, VM_POWEROFF);
+}
+
+static enum exit_action reset(struct fake_vcpu *fake)
+{
+    tick();
+    return end(fake, VM_RESET);
+}
+
+static enum exit_action halt_open(struct fake_vcpu *fake)
+{
+    tick();
+    fake->state.rflags |= RFLAGS_IF;
+    return vcpu_halt(&fake->vcpu, true, true, false);
+}
+
+static enum exit_action hold(struct fake_vcpu *fake)
+{
+    tick();
+    vm_lock(fake->vcpu.vm);
+    vm_wait_for_io(fake->vcpu.vm);
+    vm_unlock(fake->vcpu.vm);
+    return EXIT_NEXT;
+}
+
+/*
+ * Sections that are added.
+ */
+
+static const char added[] = "[vm added]\nkernel = k\nmemory = 16\ntype = flat\n";
+static uint32_t number;
+static struct config_error error;
+
+static enum status add(const char *text)
+{
+    return vms_add(text, strlen(text), &number, &error);
+}
+
+static void refuse(const char *text, uint32_t line, const char *why)
+{
+    const uint64_t free_before = page_alloc_free_bytes();
+    assert_int_not_equal(add(text), OK);
+    assert_int_equal(error.line, line);
+    assert_string_equal(error.text, why);
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+}
+
+static void refuse_bad_sections(void)
+{
+    refuse("[vm b]\n", 1, "[vm b] has neither kernel nor firmware");
+    refuse("[vm b]\nkernel = other\n", 2, "other: not loaded: nadir.cfg does not name it");
+    refuse("[vm b]\nkernel = k\n\ndisk = k\n", 4,
+           "k: a VM that is added cannot have disks and firmware");
+    refuse("[vm b]\nfirmware = k\n", 2, "k: a VM that is added cannot have disks and firmware");
+    refuse("[vm b]\nkernel = k\ncpus = 7\n", 3, "cpus: there is no CPU 7 here; the last one is 0");
+    refuse("\n[vm first]\nkernel = k\n", 2, "first: a VM of this name is there already");
+}
+
+/* As many as the table has; each goes again. */
+static void fill_the_table(void)
+{
+    char text[64];
+    for (uint32_t i = 1; i < CONFIG_MAX_VMS; i++) {
+        snprintf(text, sizeof(text), "[vm n%u]\nkernel = k\n", i);
+        assert_int_equal(add(text), OK);
+        assert_int_equal(number, i);
+    }
+    refuse("[vm b]\nkernel = k\n", 1, "b: too many VMs: the table of sections is full");
+    assert_int_equal(vms_remove(7), OK);
+    assert_int_equal(add("[vm b]\nkernel = k\n"), OK);
+    assert_int_equal(number, 7); /* the place that is free */
+    for (uint32_t i = 1; i < CONFIG_MAX_VMS; i++)
+        assert_int_equal(vms_remove(i), OK);
+    assert_int_equal(vms_remove(CONFIG_MAX_VMS), ERR_BAD_INPUT);
+}
+
+/* The first VM's guest: what each of its exits has a monitor do. */
+static enum exit_action adder(struct fake_vcpu *fake)
+{
+    static uint64_t free_before;
+    tick();
+    switch (fake->entries) {
+    case 1:
+        free_before = page_alloc_free_bytes();
+        refuse_bad_sections();
+        fill_the_table();
+        assert_int_equal(add(added), OK);
+        assert_int_equal(vms_destroy(number), ERR_BAD_INPUT); /* it has no VM yet */
+        config.max_vms = 1;
+        assert_int_equal(vms_start_one(number), ERR_LIMIT);
+        assert_string_equal(logged, "error: no further VM starts: max_vms = 1 run");
+        config.max_vms = 2;
+        assert_int_equal(vms_start_one(number), OK);
+        assert_int_equal(vms_start_one(number), ERR_BAD_INPUT);
+        assert_int_equal(vms_remove(number), ERR_BAD_INPUT);
+        assert_true(page_alloc_free_bytes() < free_before - (16u << 20));
+        return EXIT_NEXT;
+    case 10000:
+        assert_non_null(second[0]);
+        assert_true(fake_vcpu(second[0])->entries > 1000);
+        assert_int_equal(vms_destroy(number), OK);
+        assert_int_equal(vms_destroy(number), OK); /* asked twice is asked once */
+        return EXIT_NEXT;
+    case 20000:
+        assert_null(second[0]);
+        assert_string_equal(logged, "added: ended: destroyed");
+        assert_int_equal(vms_destroy(number), ERR_BAD_INPUT);
+        assert_int_equal(vms_remove(number), OK);
+        assert_int_equal(vms_remove(number), ERR_BAD_INPUT);
+        assert_int_equal(vms_start_one(number), ERR_BAD_INPUT);
+        assert_int_equal(vms_remove(0), ERR_BAD_INPUT); /* nadir.cfg's stays */
+        assert_int_equal(page_alloc_free_bytes(), free_before);
+        return power_off(fake);
+    default: return EXIT_NEXT;
+    }
+}
+
+static void test_add(void **state)
+{
+    (void)state;
+    guest[0][0] = adder;
+    guest[1][0] = spin;
+    run();
+    assert_int_equal(vms_outcome(), VMS_OK);
+    assert_int_equal(made, 1);
+    /* The machine ends: none starts any more. */
+    assert_int_equal(add(added), OK);
+    assert_int_equal(vms_start_one(number), ERR_DENIED);
+    assert_int_equal(vms_start_one(0), ERR_DENIED);
+}
+
+/* The console is the first one's alone until there is another; then lines bear names. */
+static enum exit_action talker(struct fake_vcpu *fake)
+{
+    struct vm *vm = fake->vcpu.vm;
+    tick();
+    if (fake->entries == 2) {
+        assert_int_equal(add(added), OK);
+        assert_int_equal(vms_start_one(number), OK);
+    }
+    for (const char *text = fake->entries == 1 ? "alone\r\n" : "together\r\n"; *text != 0; text++)
+        bus_port_write(&vm->bus, 0xe9, 1, (uint8_t)*text);
+    return fake->entries == 1 ? EXIT_NEXT : power_off(fake);
+}
+
+/* The keyboard goes to it when the first has ended. */
+static enum exit_action listener(struct fake_vcpu *fake)
+{
+    struct pc *pc = pc_of(fake->vcpu.vm);
+    tick();
+    if (fake->entries == 1)
+        typed = "x";
+    vm_lock(&pc->vm);
+    const bool came = (bus_port_read(&pc->vm.bus, PC_COM1_PORT + 5, 1) & 1) != 0;
+    vm_unlock(&pc->vm);
+    assert_true(fake->entries < 100000);
+    return came ? power_off(fake) : EXIT_NEXT;
+}
+
+static void test_console(void **state)
+{
+    (void)state;
+    sections[0].vcpus = 1;
+    guest[0][0] = talker;
+    guest[1][0] = listener;
+    run();
+    assert_string_equal(said, "alone\r\n[first] together\n");
+    assert_string_equal(typed, "");
+}
+
+/*
+ * A VM that is destroyed while it is made, by whatever other CPU that is.
+ */
+
+static void destroy_second(void)
+{
+    assert_int_equal(vms_destroy(1), OK);
+}
+
+static enum exit_action starter(struct fake_vcpu *fake)
+{
+    tick();
+    switch (fake->entries) {
+    case 1: /* its first life never is */
+        while_made = destroy_second;
+        assert_int_equal(vms_start_one(1), ERR_DENIED);
+        assert_string_equal(logged, "second: destroyed before it has run");
+        assert_null(second[0]);
+        while_made = NULL;
+        assert_int_equal(vms_start_one(1), OK); /* and the word is not kept */
+        while_made = destroy_second;            /* its second one: see reset() */
+        return EXIT_NEXT;
+    default:
+        assert_true(fake->entries < 100000);
+        if (second[0] != NULL)
+            return EXIT_NEXT;
+        assert_string_equal(logged, "second: destroyed before it has run");
+        return power_off(fake);
+    }
+}
+
+static void test_destroyed_while_made(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    guest[0][0] = starter;
+    guest[1][0] = reset;
+    run();
+    assert_int_equal(vms_outcome(), VMS_OK);
+    assert_int_equal(made, 6); /* two vCPUs in each of three lives */
+}
+
+/* The VM has asked for its end already, when somebody else destroys it: no other life follows. */
+static enum exit_action reset_and_destroyed(struct fake_vcpu *fake)
+{
+    tick();
+    (void)end(fake, VM_RESET);
+    destroy_second();
+    return EXIT_NEXT;
+}
+
+static enum exit_action start_and_wait(struct fake_vcpu *fake)
+{
+    tick();
+    if (fake->entries == 1)
+        assert_int_equal(vms_start_one(1), OK);
+    return second[0] != NULL ? EXIT_NEXT : power_off(fake);
+}
+
+static void test_destroyed_at_its_end(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    guest[0][0] = start_and_wait;
+    guest[1][0] = reset_and_destroyed;
+    run();
+    assert_int_equal(made, 2);
+    assert_string_equal(logged, "first: ended: asked for");
+}
+
+/* A section that cannot be made: its start says so, and the others go on. */
+static enum exit_action start_too_large(struct fake_vcpu *fake)
+{
+    tick();
+    const uint64_t free_before = page_alloc_free_bytes();
+    assert_int_equal(vms_start_one(1), ERR_NO_MEMORY);
+    assert_non_null(strstr(logged, "[vm second] has memory = 1024 (MiB), but only"));
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+    return power_off(fake);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[1].memory_mib = 1024;
+    guest[0][0] = start_too_large;
+    run();
+    assert_int_equal(vms_outcome(), VMS_OK);
+    tear_down(NULL);
+    set_up(NULL);
+    config.vm_count = 2;
+    sections[1].memory_mib = 1024;
+    sections[1].start = true;
+    guest[0][0] = power_off;
+    run();
+    assert_int_equal(vms_outcome(), VMS_CONFIG_ERROR);
+}
+
+/*
+ * A thousand lives: ends of each kind, while the other vCPU is in each run state.
+ */
+
+static const enum vm_end ends[] = {VM_POWEROFF, VM_RESET, VM_CRASH, VM_DEBUG_EXIT, VM_DESTROYED};
+static const struct {
+    enum vcpu_state state;
+    guest_fn *guest;
+} states[] = {{VCPU_READY, spin},   /* both on CPU 0 */
+              {VCPU_RUNNING, spin}, /* on another CPU; where there is none, READY */
+              {VCPU_HALTED, halt_open},
+              {VCPU_WAITS_FOR_IO, hold},
+              {VCPU_WAITS_FOR_SIPI, spin}};
+enum { ENDS = sizeof(ends) / sizeof(ends[0]), STATES = sizeof(states) / sizeof(states[0]) };
+
+static unsigned met[VCPU_RUNNING + 1]; /* run states that the other one was in */
+
+static unsigned life(void)
+{
+    return made / 2 - 1; /* from 0 */
+}
+
+static void place(unsigned next_life)
+{
+    sections[1].cpus[0] = states[next_life / ENDS % STATES].state == VCPU_READY ? 1 : 3;
+}
+
+static enum exit_action one_life(struct fake_vcpu *fake)
+{
+    struct vcpu *other = fake->vcpu.vm->vcpu[1];
+    const unsigned kind = life() % ENDS;
+    enum vcpu_state wanted = states[life() / ENDS % STATES].state;
+    const bool starts = wanted != VCPU_WAITS_FOR_SIPI;
+    if (cpus.count == 1 && wanted == VCPU_RUNNING)
+        wanted = VCPU_READY;
+    tick();
+    assert_true(fake->entries < 100000);
+    if (fake->entries == 1 && starts)
+        vcpu_request_sipi(other, 1);
+    const bool has_run = fake_vcpu(other)->entries != 0;
+    if (other->run.state != wanted || has_run != starts)
+        return EXIT_NEXT;
+    met[other->run.state]++;
+    place(life() + 1);
+    if (ends[kind] != VM_DESTROYED)
+        return end(fake, ends[kind]);
+    destroy_second();
+    return EXIT_NEXT;
+}
+
+static enum exit_action as_this_life(struct fake_vcpu *fake)
+{
+    return states[life() / ENDS % STATES].guest(fake);
+}
+
+/* Wants all of both CPUs, and begins the other VM again where that does not do so by itself. */
+static enum exit_action thousand(struct fake_vcpu *fake)
+{
+    static uint64_t free_before;
+    tick();
+    if (fake->entries == 1) {
+        vcpu_request_sipi(fake->vcpu.vm->vcpu[1], 1);
+        free_before = page_alloc_free_bytes();
+    }
+    if (second[0] != NULL)
+        return EXIT_NEXT;
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+    if (made / 2 >= LIVES)
+        return power_off(fake);
+    assert_int_equal(vms_start_one(1), OK);
+    return EXIT_NEXT;
+}
+
+static void live_a_thousand_times(void)
+{
+    memset(met, 0, sizeof(met));
+    config.vm_count = 2;
+    place(0);
+    guest[0][0] = thousand;
+    guest[0][1] = spin;
+    guest[1][0] = one_life;
+    guest[1][1] = as_this_life;
+    run();
+    assert_true(made / 2 >= LIVES);
+    assert_int_equal(vms_outcome(), VMS_FAILED); /* some crash */
+    for (unsigned i = 0; i < STATES; i++) {
+        const enum vcpu_state state = states[i].state;
+        assert_true(cpus.count == 1 && state == VCPU_RUNNING ? met[state] == 0
+                                                             : met[state] >= LIVES / STATES);
+    }
+}
+
+static void test_thousand_lives(void **state)
+{
+    for (cpus.count = 2; cpus.count > 0; cpus.count--) {
+        set_up(state);
+        live_a_thousand_times();
+        tear_down(state);
+    }
+    cpus.count = 1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_add, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_destroyed_while_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_destroyed_at_its_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
+        cmocka_unit_test(test_thousand_lives),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
