@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A VM that is reset again and again, while another one wants its CPUs: nothing of a life is left behind."""
+
+import re
+import struct
+
+import pytest
+
+ALONE = 30_000_000  # ticks: when the other VM has had its CPU to itself for so long, the lives are over
+
+
+def disk(left, starts_others, alone):
+    """What guest/payloads/tests/lives reads; it counts its lives there."""
+    return struct.pack("<IIQ", left, starts_others, alone).ljust(1 << 16, b"\0")
+
+
+# A life costs 2.5 million instructions, most of them to zero its 16 MiB; the report of its end takes the serial
+# port another 10 million, which one CPU sleeps away, and two do not while the other VM works.
+@pytest.mark.parametrize("cpus, lives", [(1, 600), (2, 50)])
+def test_nothing_is_left(nadir, payload, cpus, lives):
+    cfg = "".join(f"[vm {name}]\nkernel = lives.bin\nmemory = 16\nvcpus = {cpus}\ndisk = {name}.img\n"
+                  "on_crash = restart\n" for name in ("other", "mortal"))
+    result = nadir(cfg, {"lives.bin": payload("lives"), "other.img": disk(0, cpus > 1, ALONE),
+                         "mortal.img": disk(lives - 1, cpus > 1, 0)}, cpus=cpus)
+    assert result.status == 0, result
+    ends = [vm["end"] for vm in result.stats if vm["vm"] == "mortal"]
+    assert len(ends) == lives and ends[-1] == "poweroff", ends
+    crashes = len(range(1, lives - 1, 8))
+    assert ends.count("crash") == crashes and ends.count("reset") == lives - crashes - 1, ends
+    assert result.stats[-1]["vm"] == "other" and result.stats[-1]["end"] == "poweroff", result
+    memory = re.findall(r"^nadir: mortal: .* own memory: (.*?)\r?$", result.console, re.M)
+    assert len(memory) == lives and len(set(memory)) == 1, set(memory)
