@@ -41,6 +41,8 @@ struct section {
     uint64_t pages;
     unsigned quick_failures; /* in a row */
     uint64_t tsc_start;
+    uint64_t tsc_end;   /* of the life before; 0: none */
+    uint64_t used_time; /* virtual, that one's at its end: struct run_share */
 };
 
 static struct {
@@ -184,6 +186,16 @@ static bool hide(struct section *section)
 
 static void vm_stopped(struct vm *vm);
 
+/* What a life before has used of the CPUs' time counts, and what its end and this beginning have
+ * taken, too: else a VM that resets itself at once would come first with each life. */
+static void inherit_time(const struct section *section, struct vm *vm)
+{
+    if (section->tsc_end == 0)
+        return;
+    vm->share.time = section->used_time;
+    run_share_charge(&vm->share, cpu_rdtsc() - section->tsc_end);
+}
+
 /* One more life of a section that is BUSY. ERR_DENIED: it has been destroyed before it ran. */
 static enum status begin(struct section *section)
 {
@@ -198,6 +210,7 @@ static enum status begin(struct section *section)
     pc->vm.stopped = vm_stopped;
     pc->vm.owner = section;
     print_start(pc, config);
+    inherit_time(section, &pc->vm);
     if (!show(section, &pc->vm)) {
         log_line("%s: destroyed before it has run", config->name);
         pc_destroy(pc);
@@ -229,7 +242,8 @@ static void vm_stopped(struct vm *vm)
     struct section *section = vm->owner;
     struct pc *pc = pc_of(vm);
     const bool destroyed = hide(section);
-    vm->tsc_end = cpu_rdtsc();
+    vm->tsc_end = section->tsc_end = cpu_rdtsc();
+    section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
     vm_console_end(section->index, pc);
     print_end(vm);
     stats_print(vm);
@@ -261,6 +275,7 @@ static enum status claim(uint32_t index)
         section->state = SECTION_BUSY;
         section->destroyed = false;
         section->quick_failures = 0;
+        section->tsc_end = 0;
         vms.alive++;
     }
     spinlock_unlock(&vms.lock);

@@ -512,6 +512,44 @@ static void test_no_memory(void **state)
     assert_int_equal(vms_outcome(), VMS_CONFIG_ERROR);
 }
 
+/* One that resets itself at once, and whose making takes longer than a turn, beside one that works:
+ * that one gets to run between any two lives. */
+static void make_slowly(void)
+{
+    fake_host.now += HZ / 400;
+    assert_true(made < 100);
+}
+
+static enum exit_action worker(struct fake_vcpu *fake)
+{
+    tick();
+    if (fake->entries == 1) {
+        while_made = make_slowly;
+        assert_int_equal(vms_start_one(1), OK);
+    }
+    if (fake->entries < 100000)
+        return EXIT_NEXT;
+    while_made = NULL;
+    assert_int_equal(vms_destroy(1), OK);
+    return power_off(fake);
+}
+
+static enum exit_action brief(struct fake_vcpu *fake)
+{
+    return fake->entries < 100 ? spin(fake) : reset(fake);
+}
+
+static void test_resets_and_work(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    guest[0][0] = worker;
+    guest[1][0] = brief;
+    run();
+    assert_in_range(made, 10, 60); /* of 100,000 exits, some 2,000 a turn */
+}
+
 /*
  * A thousand lives: ends of each kind, while the other vCPU is in each run state.
  */
@@ -622,6 +660,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_destroyed_while_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_destroyed_at_its_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_resets_and_work, set_up, tear_down),
         cmocka_unit_test(test_thousand_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
