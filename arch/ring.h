@@ -51,6 +51,12 @@ static inline void ring_share_put(struct ring_share *share, uint32_t bytes)
     share->behind += bytes;
 }
 
+/* The same without a look at the ring: what has left since the last one counts still. */
+static inline uint32_t ring_share_most(const struct ring_share *share)
+{
+    return share->before + share->behind;
+}
+
 /* Never less than it is; more where others have put something in front of the mark, too. May look
  * at the ring without its lock, and as seldom as it likes: what is no place in the ring has left.
  */

@@ -56,32 +56,27 @@ static void print_named(struct guest_line *line, const char *text)
     ring_share_put(&line->share, (uint32_t)(strlen(line->name) + strlen(text) + sizeof("[] \r")));
 }
 
+/* What has been collected goes to the console: of a VM that is alone as it is, of others as a line
+ * with the VM's name. */
 static void line_out(struct guest_line *line)
 {
-    line->text[line->length] = '\0';
-    if (line->length != 0)
-        print_named(line, line->text);
+    const uint32_t length = line->length;
     line->length = 0;
+    line->text[length] = '\0';
+    if (length != 0 && count() > 1) {
+        print_named(line, line->text);
+    } else if (length != 0) {
+        host->write(line->text, length);
+        ring_share_put(&line->share, length);
+    }
 }
 
-static void out_alone(struct guest_line *line, uint8_t byte)
-{
-    const char c = (char)byte;
-    host->write(&c, 1);
-    ring_share_put(&line->share, 1);
-}
-
-/* Looks each time: another VM may come while this one runs. */
+/* A byte by itself would cost the guest more than what it has written it for: a line, or what has
+ * come until the next poll(), goes out at once. */
 static void out(void *ctx, uint8_t byte)
 {
     struct guest_line *line = ctx;
-    if (count() == 1 && line->length == 0) {
-        out_alone(line, byte);
-        return;
-    }
-    if (byte == '\r')
-        return;
-    if (byte != '\n')
+    if (count() == 1 || (byte != '\r' && byte != '\n'))
         line->text[line->length++] = (char)byte;
     if (byte == '\n' || line->length == LINE_MAX)
         line_out(line);
@@ -92,7 +87,8 @@ static void out(void *ctx, uint8_t byte)
 static bool ready(void *ctx)
 {
     struct guest_line *line = ctx;
-    return line->vga || host->held(&line->share) < host->out_bytes / GUESTS_PART / count();
+    const uint32_t part = host->out_bytes / GUESTS_PART / count();
+    return line->vga || ring_share_most(&line->share) < part || host->held(&line->share) < part;
 }
 
 static bool has_keyboard(const struct guest_line *line)
@@ -178,6 +174,8 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
 static uint64_t poll(void *ctx, uint64_t now)
 {
     struct guest_line *line = ctx;
+    if (count() == 1)
+        line_out(line);
     host->poll();
     if (line->shown != host->show_count()) {
         line->shown = host->show_count();

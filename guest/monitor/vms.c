@@ -152,12 +152,13 @@ static void close(struct section *section, enum vms_outcome outcome)
 }
 
 /*
- * The VM can be found by others from here on, until hide(). CPU A, in vms_destroy(), asks a VM for
- * its end with the lock held, where it finds one, and else leaves word in `destroyed`. CPU B, here,
- * looks at that word and shows the VM with the lock held once. Without it, B could look before A
- * has left word, and A look before B has shown the VM: it would run on. False: it is not to run.
+ * The VM can be found by others from here on, until withdraw(). CPU A, in vms_destroy(), asks a VM
+ * for its end with the lock held, where it finds one, and else leaves word in `destroyed`. CPU B,
+ * here, looks at that word and shows the VM with the lock held once. Without it, B could look
+ * before A has left word, and A look before B has shown the VM: it would run on. False: it is not
+ * to run.
  */
-static bool show(struct section *section, struct vm *vm)
+static bool publish(struct section *section, struct vm *vm)
 {
     spinlock_lock(&vms.lock);
     const bool wanted = !section->destroyed;
@@ -174,7 +175,7 @@ static bool show(struct section *section, struct vm *vm)
  * its vCPUs with the lock held. CPU B, here, takes the lock before it gives the VM's memory back.
  * Without it, A could kick a vCPU whose memory is another VM's by now. True: no VM is to follow.
  */
-static bool hide(struct section *section)
+static bool withdraw(struct section *section)
 {
     spinlock_lock(&vms.lock);
     const bool destroyed = section->destroyed;
@@ -211,7 +212,7 @@ static enum status begin(struct section *section)
     pc->vm.owner = section;
     print_start(pc, config);
     inherit_time(section, &pc->vm);
-    if (!show(section, &pc->vm)) {
+    if (!publish(section, &pc->vm)) {
         log_line("%s: destroyed before it has run", config->name);
         pc_destroy(pc);
         return ERR_DENIED;
@@ -241,7 +242,7 @@ static void vm_stopped(struct vm *vm)
 {
     struct section *section = vm->owner;
     struct pc *pc = pc_of(vm);
-    const bool destroyed = hide(section);
+    const bool destroyed = withdraw(section);
     vm->tsc_end = section->tsc_end = cpu_rdtsc();
     section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
     vm_console_end(section->index, pc);
