@@ -154,9 +154,9 @@ static void close(struct section *section, enum vms_outcome outcome)
 /*
  * The VM can be found by others from here on, until withdraw(). CPU A, in vms_destroy(), asks a VM
  * for its end with the lock held, where it finds one, and else leaves word in `destroyed`. CPU B,
- * here, looks at that word and shows the VM with the lock held once. Without it, B could look
- * before A has left word, and A look before B has shown the VM: it would run on. False: it is not
- * to run.
+ * here, looks at that word and publishes the VM with the lock held once. Without it, B could look
+ * before A has left word, and A look before B has published it: the VM would run on. False: it is
+ * not to run.
  */
 static bool publish(struct section *section, struct vm *vm)
 {

@@ -1,4 +1,5 @@
-// link: guest/vm/runqueue.c guest/vm/runqueue_init.c guest/vm/run_alarm.c guest/vm/run_share.c
+// link: guest/vm/runqueue.c guest/vm/runqueue_init.c
+// link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
 // libs: -lpthread
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The run queues, in a simulation of host CPUs and guests: one nanosecond is one clock tick, and
