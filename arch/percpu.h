@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #define CPU_MAX             256
-#define CPU_STACK_BYTES     16384
+#define CPU_STACK_BYTES     32768
 #define CPU_IST_STACK_BYTES 8192
 
 /* Interrupts that need a stack of their own, for the stack may be what is broken. */
@@ -39,6 +39,7 @@ struct cpu {
      * the guest will not; or NULL. */
     bool *attention;
     uint64_t last_vm; /* the number of the VM that it had last (struct vm: number) */
+    uint8_t lending;  /* enum sched_lending: guest/vm/sched.h */
 
     uint64_t gdt[DESC_GDT_ENTRIES];
     struct tss tss;

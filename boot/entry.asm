@@ -3,7 +3,7 @@
 bits 64
 default rel
 
-BOOT_STACK_BYTES equ 16384
+BOOT_STACK_BYTES equ 32768
 MSR_IA32_GS_BASE equ 0xc0000101
 
 extern nadir_main

@@ -170,6 +170,7 @@ static const struct host_console host_console = {
     .write = console_write,
     .write_serial = console_write_serial,
     .held = console_held,
+    .pending = console_pending,
     .show = console_show,
     .log_count = console_log_count,
     .read = console_read,

@@ -6,6 +6,8 @@
 #include "arch/spinlock.h"
 #include "arch/string.h"
 
+#define ZERO_AT_ONCE (1ull << 20) /* bytes */
+
 #define LOWEST (1ull << 20) /* below: real-mode tables, trampoline, firmware's leftovers */
 
 uint64_t physmap_base;
@@ -138,8 +140,17 @@ static enum status alloc(uint64_t pages, uint64_t align_pages, bool guest, hpa_t
     if (!found)
         return ERR_NO_MEMORY;
     *out = hpa(base);
-    memset(hpa_to_ptr(*out), 0, pages * PAGE_SIZE);
     return OK;
+}
+
+static void zero(hpa_t base, uint64_t pages, void (*between)(void))
+{
+    const uint64_t end = base.v + pages * PAGE_SIZE;
+    for (uint64_t at = base.v; at < end; at += ZERO_AT_ONCE) {
+        memset(hpa_to_ptr(hpa(at)), 0, end - at < ZERO_AT_ONCE ? end - at : ZERO_AT_ONCE);
+        if (between != NULL)
+            between();
+    }
 }
 
 static void give_back(hpa_t base, uint64_t pages, bool guest)
@@ -162,12 +173,19 @@ static void give_back(hpa_t base, uint64_t pages, bool guest)
 
 enum status page_alloc(uint64_t pages, uint64_t align_pages, hpa_t *out)
 {
-    return alloc(pages, align_pages, false, out);
+    const enum status s = alloc(pages, align_pages, false, out);
+    if (s == OK)
+        zero(*out, pages, NULL);
+    return s;
 }
 
-enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, hpa_t *out)
+enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, void (*between)(void),
+                             hpa_t *out)
 {
-    return alloc(pages, align_pages, true, out);
+    const enum status s = alloc(pages, align_pages, true, out);
+    if (s == OK)
+        zero(*out, pages, between);
+    return s;
 }
 
 void page_free(hpa_t base, uint64_t pages)

@@ -25,8 +25,11 @@ enum status page_alloc_init(const struct page_range *ranges, size_t count);
 enum status page_alloc(uint64_t pages, uint64_t align_pages, hpa_t *out);
 void page_free(hpa_t base, uint64_t pages);
 
-/* The same for a guest's RAM: zeroed, from the top down, not counted as the hypervisor's. */
-enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, hpa_t *out);
+/* The same for a guest's RAM: zeroed, from the top down, not counted as the hypervisor's. Zeroing
+ * many GiB takes a second: between() is called behind each MiB, with no lock held; it may be NULL.
+ */
+enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, void (*between)(void),
+                             hpa_t *out);
 void page_free_guest(hpa_t base, uint64_t pages);
 
 /* Bytes that page_alloc() has given out (guests' page tables included), and bytes still free. */

@@ -215,6 +215,11 @@ uint32_t console_held(struct ring_share *share)
     return ring_share_held(share, &out);
 }
 
+uint32_t console_pending(void)
+{
+    return ring_held(&out);
+}
+
 uint32_t console_show_count(void)
 {
     return __atomic_load_n(&show_count, __ATOMIC_RELAXED);

@@ -38,6 +38,9 @@ int console_read(void);
  * is `now` (host TSC): an escape that nothing has followed for a while is a key of its own. */
 int console_read_key(uint64_t now);
 
+/* Bytes that have not left yet. Any CPU. */
+uint32_t console_pending(void);
+
 /* How often the user has asked where the VMs stand: by Ctrl-], three times in a row. Any CPU. */
 uint32_t console_show_count(void);
 

@@ -14,6 +14,7 @@ struct host_console {
     void (*write)(const char *text, size_t length);
     void (*write_serial)(const char *text, size_t length);
     uint32_t (*held)(struct ring_share *share);
+    uint32_t (*pending)(void);
 
     /* A picture for the host's screen, if there is one: cells as in the VGA's text memory. */
     void (*show)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lines of several guests, kept apart; the keyboard belongs to the first VM that runs. */
 #include "guest/monitor/vm_console.h"
+#include "arch/cpu.h"
+#include "arch/lapic.h"
 #include "arch/log.h"
 #include "arch/string.h"
 #include "guest/config.h"
 #include "guest/monitor/ansi.h"
+#include "guest/vm/sched.h"
 
 #define LINE_MAX 200
 
 /* Of what may be pending, guests have this part, all together; the rest is for what the hypervisor
  * itself says. */
 #define GUESTS_PART 2
+
+/* And this part is free before the end of a VM is told, which is some KiB. */
+#define FREE_FOR_END 4
 
 struct guest_line {
     const char *name;
@@ -204,6 +210,15 @@ void vm_console_begin(uint32_t index, struct pc *pc)
 {
     lines[index].shown = host->show_count();
     lines[index].vm = &pc->vm;
+}
+
+void vm_console_wait(void)
+{
+    while (host->pending() > host->out_bytes - host->out_bytes / FREE_FOR_END) {
+        host->poll();
+        if (!sched_lend())
+            cpu_idle_until(cpu_rdtsc() + host->period_ticks());
+    }
 }
 
 void vm_console_end(uint32_t index, struct pc *pc)

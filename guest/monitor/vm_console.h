@@ -24,6 +24,10 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
  * (host_console.show_count()). */
 void vm_console_begin(uint32_t index, struct pc *pc);
 
+/* Waits until there is room for what the hypervisor has to say of a VM's end: others have the CPU
+ * meanwhile. Within vm->stopped(). */
+void vm_console_wait(void);
+
 /* Gives out what is left of a line, or the last screen as text, before the hypervisor reports the
  * end of the VM. */
 void vm_console_end(uint32_t index, struct pc *pc);

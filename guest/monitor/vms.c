@@ -245,6 +245,7 @@ static void vm_stopped(struct vm *vm)
     const bool destroyed = withdraw(section);
     vm->tsc_end = section->tsc_end = cpu_rdtsc();
     section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
+    vm_console_wait();
     vm_console_end(section->index, pc);
     print_end(vm);
     stats_print(vm);

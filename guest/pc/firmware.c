@@ -92,7 +92,7 @@ static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
                                      .dev = pc,
                                      .read = shadow_read,
                                      .write = shadow_write};
-    enum status s = page_alloc_guest(SHADOW_PAGES, 1, &f->hidden);
+    enum status s = page_alloc_guest(SHADOW_PAGES, 1, NULL, &f->hidden);
     if (s == OK)
         s = bus_add_mmio(&pc->vm.bus, &range);
     if (s != OK)

@@ -4,6 +4,7 @@
 #include "guest/pc/pc_memory.h"
 
 #include "guest/pc/layout.h"
+#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 
 #define MEMORY_MAX_MIB (1u << 20)
@@ -29,15 +30,21 @@ static enum status add_first(struct pc *pc, hpa_t host, uint64_t bytes)
     return s;
 }
 
+static void lend(void)
+{
+    (void)sched_lend();
+}
+
 /* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
 static enum status take_piece(struct pc_ram *ram, gpa_t base, uint64_t bytes, bool pages_1g)
 {
     if (pages_1g && base.v % PAGE_SIZE_1G == 0 && bytes >= PAGE_SIZE_1G &&
-        page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_1G / PAGE_SIZE, &ram->base) == OK) {
+        page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_1G / PAGE_SIZE, lend, &ram->base) == OK) {
         ram->pages = bytes / PAGE_SIZE;
         return OK;
     }
-    const enum status s = page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_2M / PAGE_SIZE, &ram->base);
+    const enum status s =
+        page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_2M / PAGE_SIZE, lend, &ram->base);
     ram->pages = s == OK ? bytes / PAGE_SIZE : 0;
     return s;
 }

@@ -116,6 +116,30 @@ static struct run_vcpu *choose_beside(struct run_queue *q, const struct run_vcpu
     return other != NULL ? first_of(q, other->share) : NULL;
 }
 
+static void put_back(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
+{
+    q->running = NULL;
+    __atomic_store_n(&vcpu->state, VCPU_READY, __ATOMIC_RELAXED);
+    vcpu->since = now;
+    run_enqueue(q, vcpu);
+}
+
+void run_queue_limit_turn(struct run_queue *q, uint64_t end)
+{
+    spinlock_lock(&q->lock);
+    __atomic_store_n(&q->turn_end, run_min(q->turn_end, end), __ATOMIC_RELAXED);
+    spinlock_unlock(&q->lock);
+}
+
+void run_queue_put_back(struct run_queue *q, uint64_t now)
+{
+    spinlock_lock(&q->lock);
+    charge(q, now);
+    put_back(q, q->running, now);
+    run_publish(q, now);
+    spinlock_unlock(&q->lock);
+}
+
 struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, uint32_t *interrupt)
 {
     struct run_vcpu *last = q->running, *chosen = NULL;
@@ -123,11 +147,8 @@ struct run_vcpu *run_queue_next(struct run_queue *q, uint64_t now, bool yields, 
     spinlock_lock(&q->lock);
     run_leave_idle(q);
     charge(q, now);
-    q->running = NULL;
     if (last != NULL) {
-        __atomic_store_n(&last->state, VCPU_READY, __ATOMIC_RELAXED);
-        last->since = now;
-        run_enqueue(q, last);
+        put_back(q, last, now);
         if (yields && now < q->turn_end)
             chosen = choose_beside(q, last, now, &end);
     }

@@ -192,6 +192,14 @@ static inline void run_vcpu_looks(struct run_vcpu *vcpu)
 bool run_queue_sleep(struct run_queue *queue, uint64_t now);
 void run_queue_awake(struct run_queue *queue, uint64_t now);
 
+/* The turn that has just begun ends at `end`, if it would not sooner: somebody else waits who is
+ * not in the queue. */
+void run_queue_limit_turn(struct run_queue *queue, uint64_t end);
+
+/* Takes the CPU off the running vCPU, which is ready then and unloaded by the caller; nobody has
+ * the CPU until the next pick. */
+void run_queue_put_back(struct run_queue *queue, uint64_t now);
+
 /* Blocks the running vCPU: state is one of the blocked ones or VCPU_STOPPED. false: it was woken
  * since run_vcpu_looks(), still runs, and its CPU is to look again; never for VCPU_STOPPED. */
 bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t now);

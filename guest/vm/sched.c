@@ -196,20 +196,46 @@ static void idle(struct run_queue *queue)
     cpu_idle_until(deadline);
 }
 
+/* What is due; then who runs next, or NULL. */
+static struct run_vcpu *pick(struct run_queue *queue, bool yields)
+{
+    const uint64_t now = cpu_rdtsc();
+    struct vcpu *loaded = cpu_self()->vcpu;
+    uint32_t interrupt;
+    if (loaded != NULL && loaded->run.state != VCPU_RUNNING)
+        vcpu_run_timer(loaded, now);
+    if (now >= __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED))
+        sched_fire_alarms(queue, now);
+    struct run_vcpu *next = run_queue_next(queue, now, yields, &interrupt);
+    sched_interrupt(interrupt);
+    return next;
+}
+
+bool sched_lend(void)
+{
+    struct cpu *cpu = cpu_self();
+    struct run_queue *queue = own_queue();
+    struct run_vcpu *next = cpu->lending == SCHED_MAY_LEND ? pick(queue, false) : NULL;
+    if (next == NULL)
+        return false;
+    run_queue_limit_turn(queue, cpu_rdtsc() + sched.queues.turn);
+    cpu->lending = SCHED_HAS_LENT;
+    run_turn(vcpu_of_run(next), true);
+    cpu->lending = SCHED_MAY_LEND;
+    if (queue->running == next) {
+        vcpu_of_run(next)->yields = false;
+        run_queue_put_back(queue, cpu_rdtsc());
+    }
+    vcpu_put_away();
+    return true;
+}
+
 void sched_run(void)
 {
     struct run_queue *queue = own_queue();
     bool yields = false, slept = false;
     while (!__atomic_load_n(&sched.stop, __ATOMIC_SEQ_CST)) {
-        const uint64_t now = cpu_rdtsc();
-        struct vcpu *loaded = cpu_self()->vcpu;
-        uint32_t interrupt;
-        if (loaded != NULL && loaded->run.state != VCPU_RUNNING)
-            vcpu_run_timer(loaded, now);
-        if (now >= __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED))
-            sched_fire_alarms(queue, now);
-        struct run_vcpu *next = run_queue_next(queue, now, yields, &interrupt);
-        sched_interrupt(interrupt);
+        struct run_vcpu *next = pick(queue, yields);
         yields = false;
         if (next == NULL) {
             idle(queue);

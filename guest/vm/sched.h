@@ -19,6 +19,14 @@ void sched_stop(void);
  * one, has it look at its queue before it enters a guest. RUN_NO_CPU: nothing. */
 void sched_interrupt(uint32_t cpu);
 
+/*
+ * Long work between turns, as a VM's end and its next life, is done in portions: behind each one
+ * sched_lend() gives the CPU to a vCPU that is ready for a turn. Only within vm->stopped(), where
+ * no vCPU is loaded and no lock held; elsewhere, and within such a turn, nothing happens.
+ */
+enum sched_lending { SCHED_LENDS_NOT, SCHED_MAY_LEND, SCHED_HAS_LENT };
+bool sched_lend(void); /* whether one had a turn */
+
 /* For a loaded vCPU that waits: sleeps until something may have happened, and returns the ticks
  * that took; *sleeps is false where another vCPU wants the CPU, and no time has passed. */
 uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps);

@@ -135,8 +135,14 @@ void vcpu_stop(struct vcpu *vcpu)
     vcpu_put_away(); /* another VM's, too: stopped() finds none loaded */
     run_queue_block(vcpu->run.home, VCPU_STOPPED, cpu_rdtsc());
     /* Whoever stops last has all others' stops behind it: what they have written is seen. */
-    if (__atomic_sub_fetch(&vm->running, 1, __ATOMIC_ACQ_REL) == 0)
-        vm->stopped(vm);
+    if (__atomic_sub_fetch(&vm->running, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    const bool lends = cpu_self()->lending == SCHED_LENDS_NOT;
+    if (lends)
+        cpu_self()->lending = SCHED_MAY_LEND;
+    vm->stopped(vm);
+    if (lends)
+        cpu_self()->lending = SCHED_LENDS_NOT;
 }
 
 /* Whether its local APIC or the 8259 has an interrupt that would be delivered now. */

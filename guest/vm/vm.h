@@ -83,7 +83,7 @@ struct vm {
     struct cpu_state end_state; /* of end_vcpu, if the end is VM_CRASH */
     uint32_t running;           /* vCPUs that have not stopped behind the end; atomic */
     /* The last of them has: the VM can be destroyed. On the CPU where that was, with no vCPU loaded
-     * and no lock held. */
+     * and no lock held; sched_lend() is to be called behind each portion of long work. */
     void (*stopped)(struct vm *vm);
     void *owner; /* of stopped() */
     uint64_t tsc_first_entry, tsc_end;

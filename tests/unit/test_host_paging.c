@@ -233,7 +233,7 @@ static void test_refusals(void **s)
     assert_int_equal(host_paging_init(&r), ERR_BAD_INPUT);
     hpa_t rest;
     r = typical();
-    assert_int_equal(page_alloc_guest(RAM_PAGES - 5, 1, &rest), OK);
+    assert_int_equal(page_alloc_guest(RAM_PAGES - 5, 1, NULL, &rest), OK);
     assert_int_equal(host_paging_init(&r), ERR_NO_MEMORY);
 }
 

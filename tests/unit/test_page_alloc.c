@@ -67,8 +67,8 @@ static void test_low_and_high(void **s)
     hpa_t a, b, g, h;
     assert_int_equal(page_alloc(1, 1, &a), OK);
     assert_int_equal(page_alloc(2, 1, &b), OK);
-    assert_int_equal(page_alloc_guest(4, 1, &g), OK);
-    assert_int_equal(page_alloc_guest(16, 256, &h), OK);
+    assert_int_equal(page_alloc_guest(4, 1, NULL, &g), OK);
+    assert_int_equal(page_alloc_guest(16, 256, NULL, &h), OK);
     assert_int_equal(a.v, RAM_BASE);
     assert_int_equal(b.v, RAM_BASE + PAGE_SIZE);
     assert_int_equal(g.v, RAM_BASE + (RAM_PAGES - 4) * PAGE_SIZE);
@@ -103,7 +103,7 @@ static void test_alignment(void **s)
     assert_int_equal(page_alloc(UINT64_MAX, 1, &b), ERR_NO_MEMORY);
     assert_int_equal(page_alloc(1, 1ull << 63, &b), ERR_BAD_INPUT);
     assert_int_equal(page_alloc(1, 1ull << 51, &b), ERR_NO_MEMORY);
-    assert_int_equal(page_alloc_guest(1, 1ull << 51, &b), ERR_NO_MEMORY);
+    assert_int_equal(page_alloc_guest(1, 1ull << 51, NULL, &b), ERR_NO_MEMORY);
     page_free(a, 1);
     assert_int_equal(page_alloc(RAM_PAGES - 768, 1, &b), OK); /* from 2 MiB: 1 MiB + 2 MiB merged */
     assert_int_equal(b.v, RAM_BASE);
@@ -180,8 +180,8 @@ static void test_random(void **s)
         }
         uint64_t pages = 1 + (uint64_t)rand() % 30, align = 1ull << rand() % 6;
         live[i].guest = rand() % 2;
-        enum status st =
-            (live[i].guest ? page_alloc_guest : page_alloc)(pages, align, &live[i].base);
+        enum status st = live[i].guest ? page_alloc_guest(pages, align, NULL, &live[i].base)
+                                       : page_alloc(pages, align, &live[i].base);
         if (st != OK)
             continue;
         assert_int_equal(live[i].base.v % (align * PAGE_SIZE), 0);

@@ -101,6 +101,11 @@ static uint32_t held(struct ring_share *share)
     return 0;
 }
 
+static uint32_t pending(void)
+{
+    return 0;
+}
+
 static void nothing(void)
 {
 }
@@ -121,6 +126,7 @@ static const struct host_console host_console = {.out_bytes = 1000,
                                                  .write = write_text,
                                                  .write_serial = write_text,
                                                  .held = held,
+                                                 .pending = pending,
                                                  .read = read_byte,
                                                  .show_count = zero,
                                                  .log_count = zero,
@@ -414,6 +420,13 @@ static void test_console(void **state)
     assert_string_equal(typed, "");
 }
 
+/* The second VM is there, or its next life is being made, by a CPU that lends itself meanwhile. */
+static bool second_lives(void)
+{
+    return second[0] != NULL || fake_host.cpu[0].lending == SCHED_HAS_LENT ||
+           fake_host.cpu[1].lending == SCHED_HAS_LENT;
+}
+
 /*
  * A VM that is destroyed while it is made, by whatever other CPU that is.
  */
@@ -438,7 +451,7 @@ static enum exit_action starter(struct fake_vcpu *fake)
         return EXIT_NEXT;
     default:
         assert_true(fake->entries < 100000);
-        if (second[0] != NULL)
+        if (second_lives())
             return EXIT_NEXT;
         assert_string_equal(logged, "second: destroyed before it has run");
         return power_off(fake);
@@ -551,6 +564,31 @@ static void test_resets_and_work(void **state)
     assert_in_range(made, 10, 60); /* of 100,000 exits, some 2,000 a turn */
 }
 
+static enum exit_action long_worker(struct fake_vcpu *fake)
+{
+    tick();
+    if (fake->entries == 1)
+        assert_int_equal(vms_start_one(1), OK);
+    if (fake->entries < 100000)
+        return EXIT_NEXT;
+    assert_int_equal(vms_destroy(1), OK);
+    return power_off(fake);
+}
+
+/* Behind each MiB of the next life that is zeroed, the other one has a turn: of 100,000 exits, some
+ * 2,000 a turn and 8 turns a life. It ends in one of these. */
+static void test_large_lives_lend(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    sections[1].memory_mib = 8;
+    guest[0][0] = long_worker;
+    guest[1][0] = brief;
+    run();
+    assert_in_range(made, 4, 8);
+}
+
 /*
  * A thousand lives: ends of each kind, while the other vCPU is in each run state.
  */
@@ -615,7 +653,7 @@ static enum exit_action thousand(struct fake_vcpu *fake)
         vcpu_request_sipi(fake->vcpu.vm->vcpu[1], 1);
         free_before = page_alloc_free_bytes();
     }
-    if (second[0] != NULL)
+    if (second_lives())
         return EXIT_NEXT;
     assert_int_equal(page_alloc_free_bytes(), free_before);
     if (made / 2 >= LIVES)
@@ -662,6 +700,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_destroyed_at_its_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resets_and_work, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_large_lives_lend, set_up, tear_down),
         cmocka_unit_test(test_thousand_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,7 +60,7 @@ static void make_vm(struct vm *vm)
     vm->cr4_allowed = fake_vmx.caps.cr4_fixed1 & ~CR4_VMXE;
     demand(vmx_vm_create(vm) == OK, "no VM");
     hpa_t ram;
-    demand(page_alloc_guest(FIXTURE_RAM / PAGE_SIZE, 1, &ram) == OK, "no RAM");
+    demand(page_alloc_guest(FIXTURE_RAM / PAGE_SIZE, 1, NULL, &ram) == OK, "no RAM");
     fixture.ram = hpa_to_ptr(ram);
     demand(guestmem_add(&vm->mem, gpa(0), FIXTURE_RAM, fixture.ram) == OK, "no slot");
     demand(vmx_map(vm, gpa(0), ram, FIXTURE_RAM, MAP_RWX) == OK, "not mapped");
