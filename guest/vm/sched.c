@@ -161,6 +161,17 @@ static bool has_work(struct vcpu *vcpu)
     return vcpu_is_ready(vcpu) || vm_has_ended(vcpu->vm) || vcpu_dump_is_wanted(vcpu);
 }
 
+/*
+ * CPU A has chosen a vCPU, and blocks it without having loaded it. The one before, which is loaded
+ * still, waits in the queue; CPU B may have taken it since, and waits in run_vcpu_load() until A
+ * puts it away. Without this A could go to sleep with it.
+ */
+static void leave_to_others(const struct vcpu *chosen)
+{
+    if (cpu_self()->vcpu != chosen)
+        vcpu_put_away();
+}
+
 /* A turn of a vCPU, which the queue has chosen. */
 static void run_turn(struct vcpu *vcpu, bool slept)
 {
@@ -171,8 +182,10 @@ static void run_turn(struct vcpu *vcpu, bool slept)
     }
     if (vcpu->activity != ACTIVITY_ACTIVE) { /* woken: in vain? */
         run_vcpu_looks(&vcpu->run);
-        if (!has_work(vcpu) && sched_block(vcpu))
+        if (!has_work(vcpu) && sched_block(vcpu)) {
+            leave_to_others(vcpu);
             return;
+        }
         vcpu->attention = true; /* vcpu_prepare() has it go on, or wait */
     }
     if (vcpu->tsc_blocked != 0)

@@ -127,12 +127,25 @@ void vcpu_load(struct vcpu *vcpu)
         vcpu->attention = true;
 }
 
+/*
+ * CPU A had the vCPU before, has chosen another one, and is about to save this one's registers. CPU
+ * B, here, has taken it out of the queue meanwhile, and waits for that before it says that it has
+ * stopped. Without this B could free what A still writes to. A waits for none of B's: B has put
+ * away its own before.
+ */
+static void wait_until_unloaded(struct vcpu *vcpu)
+{
+    run_vcpu_load(&vcpu->run);
+    run_vcpu_unload(&vcpu->run);
+}
+
 void vcpu_stop(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     if (cpu_self()->vcpu == vcpu && vm->end == VM_CRASH && vm->end_vcpu == vcpu)
         vcpu->engine->get_state(vcpu, STATE_ALL, &vm->end_state);
     vcpu_put_away(); /* another VM's, too: stopped() finds none loaded */
+    wait_until_unloaded(vcpu);
     run_queue_block(vcpu->run.home, VCPU_STOPPED, cpu_rdtsc());
     /* Whoever stops last has all others' stops behind it: what they have written is seen. */
     if (__atomic_sub_fetch(&vm->running, 1, __ATOMIC_ACQ_REL) != 0)
