@@ -344,7 +344,8 @@ static bool find_files(struct vm_config *vm, struct config_error *error)
         const struct loaded_file *other;
         do
             other = config_next_file(&loaded);
-        while (other != NULL && (loaded.is_disk || !same_text(other->path, file->path)));
+        while (other != NULL &&
+               (loaded.is_disk || is_firmware(other) || !same_text(other->path, file->path)));
         if (other == NULL)
             return fail(error, file->line, "not loaded: nadir.cfg does not name it", file->path);
         file->base = other->base;

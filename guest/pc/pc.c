@@ -64,11 +64,9 @@ static void pc_out(void *dev, uint8_t byte)
 }
 
 /* The console's alarm: what is typed to the keyboard or COM1, and what is buffered on its way. */
-static uint64_t poll_console(void *dev, uint64_t now)
+static uint64_t poll_locked(struct pc *pc, uint64_t now)
 {
-    struct pc *pc = dev;
     int key;
-    vm_lock(&pc->vm);
     while (pc->console.screen != NULL && vps2kbd_has_room(&pc->keyboard.kbd) &&
            (key = pc->console.key(pc->console.ctx, now)) >= 0)
         (void)vi8042_key(&pc->keyboard, (unsigned)key);
@@ -81,6 +79,15 @@ static uint64_t poll_console(void *dev, uint64_t now)
     const uint64_t next = pc->console.poll(pc->console.ctx, now);
     if (pc->vm.io_waits && pc->console.ready(pc->console.ctx))
         vm_io_ready(&pc->vm);
+    return next;
+}
+
+/* Behind the VM's end the console is its report's: guest/monitor/ takes the lock for that. */
+static uint64_t poll_console(void *dev, uint64_t now)
+{
+    struct pc *pc = dev;
+    vm_lock(&pc->vm);
+    const uint64_t next = vm_has_ended(&pc->vm) ? RUN_NEVER : poll_locked(pc, now);
     vm_unlock(&pc->vm);
     return next;
 }
@@ -336,7 +343,9 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
 
 void pc_start(struct pc *pc)
 {
-    sched_interrupt(run_alarm_arm(&pc->console_alarm, 0)); /* before: it may end at once */
+    /* The home CPU fires alarms from here on, and the devices are its own (vm_lock()). */
+    vm_arm_alarm(&pc->vm);
+    sched_interrupt(run_alarm_arm(&pc->console_alarm, 0));
     vm_start(&pc->vm);
 }
 

@@ -106,11 +106,13 @@ static void begin(struct run_queue *q, struct run_vcpu *vcpu, uint64_t end, uint
 static struct run_vcpu *choose_beside(struct run_queue *q, const struct run_vcpu *spinner,
                                       uint64_t now, uint64_t *end)
 {
-    struct run_vcpu *sibling = first_of(q, spinner->share);
+    uint64_t until;
+    const bool may_run = run_share_allows(spinner->share, now, &until) != 0;
+    struct run_vcpu *sibling = may_run ? first_of(q, spinner->share) : NULL;
     run_find_least(q, now);
     const struct run_vcpu *other = q->least_vcpu != spinner ? q->least_vcpu : q->second_vcpu;
     *end = q->turn_end;
-    if (sibling != spinner)
+    if (sibling != NULL && sibling != spinner)
         return sibling;
     *end = now + q->all->short_turn;
     return other != NULL ? first_of(q, other->share) : NULL;
@@ -175,6 +177,8 @@ void run_queue_awake(struct run_queue *q, uint64_t now)
     (void)__atomic_exchange_n(&q->asleep, false, __ATOMIC_SEQ_CST);
     if (q->offered != 0)
         __atomic_store_n(&q->turn_end, now, __ATOMIC_RELAXED);
+    /* Another CPU may have taken it out of the set before it was in, and there it would stay. */
+    q->idle = true;
     run_leave_idle(q);
 }
 
@@ -215,10 +219,13 @@ static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t 
     vcpu->since = now;
     run_enqueue(q, vcpu);
     run_publish(q, now);
-    if (q->running == NULL || q->asleep) /* not idle: it is about to look, and will see this one */
-        return run_leave_idle(q) ? q->index : RUN_NO_CPU;
+    const bool nobody_runs = q->running == NULL || q->asleep;
+    if (nobody_runs && run_leave_idle(q))
+        return q->index;
     const uint32_t cpu = run_offer(q, now);
-    return cpu != RUN_NO_CPU ? cpu : run_hasten(q, vcpu, now);
+    if (cpu != RUN_NO_CPU || nobody_runs) /* it is busy between turns, and will see this one then */
+        return cpu;
+    return run_hasten(q, vcpu, now);
 }
 
 /*
@@ -280,7 +287,8 @@ uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline)
  *
  * CPU A, here, is told by fire() when the alarm is to come again. CPU B, which has used the same
  * devices right behind that, arms it by itself: that is the newer word, and stays. Without the look
- * at the deadline, A would put back an older one, which may be too late.
+ * at the deadline, A would put back an older one, which may be too late. Where B has disarmed it,
+ * it fires once in vain.
  */
 uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
 {

@@ -74,14 +74,15 @@ struct vcpu {
     struct timers timers;   /* that timer, and the one below: when the CPU has to leave the guest */
     struct timer host_timer; /* when the CPU has to look at its run queue */
     uint8_t phys_bits;       /* MAXPHYADDR, as its CPUID says */
-    /* Of the engine, before vlapic_init(): the CPU delivers interrupts from the APIC's page by
-     * itself (virtual-interrupt delivery), and takes posted ones. */
+    /* The engine's: the CPU delivers interrupts from the APIC's page by itself (virtual-interrupt
+     * delivery; before vlapic_init()), and takes posted ones (from the first load on). */
     bool assisted, posting;
     uint32_t index;      /* from 0: the boot processor */
     uint32_t apic_id;    /* the initial one: index */
     uint64_t apic_frame; /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
-    /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. Others
-     * set it by vcpu_kick(). */
+    /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. It stays
+     * while the vCPU has no CPU. Others set it by vcpu_kick(), and while it is loaded by an
+     * interrupt of its CPU (struct cpu: attention). */
     bool attention;
     uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
     uint8_t activity;     /* enum vcpu_activity */

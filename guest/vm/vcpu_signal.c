@@ -29,7 +29,6 @@ void vm_start(struct vm *vm)
     vm->number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED);
     vm->running = count;
     vm->tsc_first_entry = cpu_rdtsc();
-    vm_arm_alarm(vm);
     for (uint32_t i = 0; i < count; i++)
         sched_interrupt(run_queue_resume(&vm->vcpu[i]->run, cpu_rdtsc()));
 }
@@ -37,9 +36,12 @@ void vm_start(struct vm *vm)
 uint64_t vm_run_timers(void *dev, uint64_t now)
 {
     struct vm *vm = dev;
+    uint64_t next = RUN_NEVER;
     vm_lock(vm);
-    timers_run(&vm->timers, now);
-    const uint64_t next = vm->alarm_armed = vm->timers.next;
+    if (!vm_has_ended(vm)) {
+        timers_run(&vm->timers, now);
+        next = vm->alarm_armed = vm->timers.next;
+    }
     vm_unlock(vm);
     return next;
 }
@@ -97,9 +99,13 @@ void vcpu_interrupts_changed(struct vcpu *vcpu)
         vcpu_kick(vcpu);
 }
 
-/* The notification is for the CPU where the vCPU runs. If it does not run there any more when that
- * comes, it has its bit in struct posted all the same, which is looked at when it runs next, and
- * when it is blocked: sched_block(). */
+/*
+ * CPU A has set a bit in struct posted, sees that the vCPU runs, and sends a notification to its
+ * CPU. CPU B puts the vCPU away before that comes, and loads it again, or CPU C does: vcpu_load()
+ * looks at struct posted behind the change of the run state, as sched_block() does. Without these
+ * looks the vCPU would run or sleep on with the interrupt open, as B's next vCPU has got the
+ * notification.
+ */
 void vcpu_posted(struct vcpu *vcpu, bool silent)
 {
     const struct cpu *self = cpu_self();

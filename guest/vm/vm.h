@@ -101,7 +101,8 @@ void vm_arm_alarm(struct vm *vm);
 /* The alarm's fire(): runs the timers of the VM that dev is, and returns the next deadline. */
 uint64_t vm_run_timers(void *dev, uint64_t now);
 
-/* Lets a complete VM run; its `stopped` is set. From any CPU. */
+/* Lets a complete VM run; its `stopped` is set, and its alarms are armed: vm_arm_alarm(), for the
+ * first time. From any CPU. */
 void vm_start(struct vm *vm);
 
 /* Around every call of a device, its timers included: bus accesses, APIC registers. Not nested. */
