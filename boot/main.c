@@ -31,7 +31,8 @@ extern uint8_t boot_stack_guard[]; /* boot/entry.asm */
 static struct {
     struct pc_engine of_pc;
     const char *title;
-    bool usable; /* it has been asked for, and the machine has what it needs */
+    bool asked;         /* probed */
+    enum status answer; /* OK: the machine has what it needs */
 } engines[] = {
     [CONFIG_ENGINE_VTX] = {{.engine = &vmx_engine}, "VT-x"},
 };
@@ -171,28 +172,33 @@ static const struct host_console host_console = {
     .write_serial = console_write_serial,
     .held = console_held,
     .pending = console_pending,
-    .show = console_show,
+    .draw = console_draw,
     .log_count = console_log_count,
     .read = console_read,
     .read_key = console_read_key,
-    .show_count = console_show_count,
-    .show_stays = console_show_stays,
+    .dump_requests = console_dump_requests,
+    .dump_is_read = console_dump_is_read,
     .poll = console_poll,
     .period_ticks = console_period_ticks,
 };
 _Static_assert((int)TYPED_RELEASED == (int)KEY_RELEASED && (int)TYPED_EXTENDED == (int)KEY_EXTENDED,
                "a key that is typed is one of the guest's keyboard");
 
-static enum status probe_engine(unsigned number)
+static bool is_usable(unsigned number)
 {
-    enum status s = OK;
-    if (!engines[number].usable) /* capabilities and the checklist */
-        s = engines[number].of_pc.engine->probe(&engines[number].of_pc.facts);
-    engines[number].usable = s == OK;
-    return s;
+    return engines[number].asked && engines[number].answer == OK;
 }
 
-/* Finds what each VM asks for, those that do not start yet, too. */
+static enum status probe_engine(unsigned number)
+{
+    if (!engines[number].asked) /* capabilities and the checklist */
+        engines[number].answer = engines[number].of_pc.engine->probe(&engines[number].of_pc.facts);
+    engines[number].asked = true;
+    return engines[number].answer;
+}
+
+/* Finds what each VM asks for, those that do not start yet, too. VMs that are added later can ask
+ * for what has been found. */
 static void probe_engines(const struct nadir_config *config, struct pc_host *host)
 {
     for (uint32_t i = 0; i < config->vm_count; i++) {
@@ -202,8 +208,10 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
         while (s != OK && wanted == CONFIG_ENGINE_AUTO && number + 1 < CONFIG_ENGINES)
             s = probe_engine(++number);
         require(s, engines[number].title);
-        host->engine[wanted] = &engines[number].of_pc;
     }
+    for (unsigned number = CONFIG_ENGINES - 1; number > CONFIG_ENGINE_AUTO; number--)
+        if (is_usable(number))
+            host->engine[CONFIG_ENGINE_AUTO] = host->engine[number] = &engines[number].of_pc;
 }
 
 /* How far start-up has come, for the other CPUs; and how many of them have answered. */
@@ -215,7 +223,7 @@ static bool turn_engines_on(struct cpu *cpu)
 {
     bool any = false;
     for (unsigned i = CONFIG_ENGINE_AUTO + 1; i < CONFIG_ENGINES; i++) {
-        if (!engines[i].usable || engines[i].of_pc.engine->cpu_on(cpu) != OK)
+        if (!is_usable(i) || engines[i].of_pc.engine->cpu_on(cpu) != OK)
             continue;
         __atomic_fetch_or(&engines[i].of_pc.cpus.bits[cpu->index / 64], 1ull << cpu->index % 64,
                           __ATOMIC_SEQ_CST);

@@ -10,15 +10,15 @@
 #include "drivers/host/typing.h"
 #include "drivers/host/uart16550.h"
 
-#define IN_BYTES       4096 /* so many keys a guest may leave, and SHOW_KEY is seen all the same */
+#define IN_BYTES       4096 /* so many keys a guest may leave, and DUMP_KEY is seen all the same */
 #define LINGER_SECONDS 10
 #define FLUSH_SECONDS  10
 #define BITS_A_CHAR    10 /* start, 8 data, stop */
 #define ESCAPE_PART    20 /* of a second: how long nothing may follow an escape that begins a key */
 #define DRAWING_SHARE  16 /* of a period, one part may go into the screen */
 #define CELLS_AT_ONCE  4
-#define SHOW_KEY       0x1d /* Ctrl-] */
-#define SHOW_PRESSES   3
+#define DUMP_KEY       0x1d /* Ctrl-] */
+#define DUMP_PRESSES   3
 
 static char out_bytes[CONSOLE_OUT_BYTES], in_bytes[IN_BYTES];
 static struct ring out = {.bytes = out_bytes, .size = CONSOLE_OUT_BYTES};
@@ -27,8 +27,8 @@ static struct spinlock lock;
 static struct typing typing; /* what has been read as keys */
 static bool has_uart;
 static uint32_t log_count;
-static uint32_t show_presses, show_count;
-static bool show_stays;
+static uint32_t dump_presses, dump_requests;
+static bool dump_is_read;
 static struct fbconsole screen;
 static uint64_t tsc_hz = 1000000000, period = 1000000; /* until it is measured */
 
@@ -57,13 +57,13 @@ static void draw_some_locked(void)
 static void typed_locked(char c)
 {
     ring_put(&in, c);
-    show_presses = c == SHOW_KEY ? show_presses + 1 : 0;
-    const bool show = show_presses == SHOW_PRESSES;
-    __atomic_store_n(&show_stays, show, __ATOMIC_RELAXED);
+    dump_presses = c == DUMP_KEY ? dump_presses + 1 : 0;
+    const bool show = dump_presses == DUMP_PRESSES;
+    __atomic_store_n(&dump_is_read, show, __ATOMIC_RELAXED);
     if (!show)
         return;
-    show_presses = 0;
-    __atomic_add_fetch(&show_count, 1, __ATOMIC_RELAXED);
+    dump_presses = 0;
+    __atomic_add_fetch(&dump_requests, 1, __ATOMIC_RELAXED);
 }
 
 static void poll_locked(void)
@@ -202,7 +202,7 @@ void console_write_serial(const char *text, size_t length)
     console_unlock(flags);
 }
 
-void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
+void console_draw(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                   bool blinks)
 {
     uint64_t flags = console_lock();
@@ -220,14 +220,14 @@ uint32_t console_pending(void)
     return ring_held(&out);
 }
 
-uint32_t console_show_count(void)
+uint32_t console_dump_requests(void)
 {
-    return __atomic_load_n(&show_count, __ATOMIC_RELAXED);
+    return __atomic_load_n(&dump_requests, __ATOMIC_RELAXED);
 }
 
-bool console_show_stays(void)
+bool console_dump_is_read(void)
 {
-    return __atomic_load_n(&show_stays, __ATOMIC_RELAXED);
+    return __atomic_load_n(&dump_is_read, __ATOMIC_RELAXED);
 }
 
 uint32_t console_log_count(void)

@@ -42,15 +42,15 @@ int console_read_key(uint64_t now);
 uint32_t console_pending(void);
 
 /* How often the user has asked where the VMs stand: by Ctrl-], three times in a row. Any CPU. */
-uint32_t console_show_count(void);
+uint32_t console_dump_requests(void);
 
 /* Whether no key has come since: what he has asked for is to be read, and not drawn over. */
-bool console_show_stays(void);
+bool console_dump_is_read(void);
 
 /* For a guest's screen, which goes to the serial port as text and to the host's screen as cells
  * (fbconsole_show()). Whoever sends pictures waits with the next until his last has left. */
 void console_write_serial(const char *text, size_t length);
-void console_show(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
+void console_draw(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                   bool blinks);
 
 /* Counts what the log has written, which spoils a picture on the screen. */

@@ -204,7 +204,6 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
     }
 }
 
-/* The configuration is what a BIOS leaves: scan codes of set 1, their interrupt on. */
 bool vi8042_key(struct vi8042 *kbc, unsigned key)
 {
     bool taken = vps2kbd_key(&kbc->kbd, key);
@@ -212,6 +211,7 @@ bool vi8042_key(struct vi8042 *kbc, unsigned key)
     return taken;
 }
 
+/* The configuration is what a BIOS leaves: scan codes of set 1, their interrupt on. */
 enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *timers,
                         struct irq_line keyboard, struct irq_line mouse, struct power_line power)
 {

@@ -17,7 +17,7 @@ struct host_console {
     uint32_t (*pending)(void);
 
     /* A picture for the host's screen, if there is one: cells as in the VGA's text memory. */
-    void (*show)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
+    void (*draw)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                  bool blinks);
     uint32_t (*log_count)(void); /* changes with what the log writes, which spoils a picture */
 
@@ -28,8 +28,8 @@ struct host_console {
 
     /* How often the user has asked where the VMs stand; and whether the answer is to stay on the
      * screen for now. */
-    uint32_t (*show_count)(void);
-    bool (*show_stays)(void);
+    uint32_t (*dump_requests)(void);
+    bool (*dump_is_read)(void);
 
     /* Moves what is buffered, without waiting; and how often to call it, in TSC ticks. */
     void (*poll)(void);

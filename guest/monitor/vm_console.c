@@ -15,15 +15,18 @@
  * itself says. */
 #define GUESTS_PART 2
 
+#define STILL_POLLS 100 /* after so many a part of a line is shown */
+
 /* And this part is free before the end of a VM is told, which is some KiB. */
 #define FREE_FOR_END 4
 
 struct guest_line {
     const char *name;
     uint32_t length;
+    uint32_t seen, still; /* the length at the last poll, and for how many polls so */
     bool vga, open;
     struct ring_share share; /* of the console's output */
-    uint32_t shown;          /* of host_console.show_count() */
+    uint32_t shown;          /* of host_console.dump_requests() */
     struct vm *vm;
     char text[LINE_MAX + 1];
 };
@@ -131,7 +134,7 @@ static void write_serial(void *ctx, const char *text, size_t length)
 static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 {
     struct guest_line *line = ctx;
-    if (!has_keyboard(line) || host->held(&line->share) != 0 || host->show_stays())
+    if (!has_keyboard(line) || host->held(&line->share) != 0 || host->dump_is_read())
         return;
     bool draw = screen_take(picture, vga) || !display.complete;
     if (display.of != line || display.log_count != host->log_count()) {
@@ -142,7 +145,7 @@ static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
     }
     if (!draw)
         return;
-    host->show(picture->cells, picture->columns, picture->rows, picture->cursor, picture->blinks);
+    host->draw(picture->cells, picture->columns, picture->rows, picture->cursor, picture->blinks);
     display.complete = ansi_draw(&display.terminal, picture, write_serial, line);
 }
 
@@ -177,14 +180,22 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
     }
 }
 
+/* A prompt has no end of line. */
+static bool has_stood_still(struct guest_line *line)
+{
+    line->still = line->length == line->seen ? line->still + 1 : 0;
+    line->seen = line->length;
+    return line->still > STILL_POLLS;
+}
+
 static uint64_t poll(void *ctx, uint64_t now)
 {
     struct guest_line *line = ctx;
-    if (count() == 1)
+    if (count() == 1 || (has_stood_still(line) && line->length != 0))
         line_out(line);
     host->poll();
-    if (line->shown != host->show_count()) {
-        line->shown = host->show_count();
+    if (line->shown != host->dump_requests()) {
+        line->shown = host->dump_requests();
         vm_dump(line->vm);
     }
     return now + host->period_ticks();
@@ -208,7 +219,7 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 
 void vm_console_begin(uint32_t index, struct pc *pc)
 {
-    lines[index].shown = host->show_count();
+    lines[index].shown = host->dump_requests();
     lines[index].vm = &pc->vm;
 }
 

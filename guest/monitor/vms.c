@@ -246,7 +246,9 @@ static void vm_stopped(struct vm *vm)
     vm->tsc_end = section->tsc_end = cpu_rdtsc();
     section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
     vm_console_wait();
+    vm_lock(vm); /* its alarms may be on their way, on another CPU */
     vm_console_end(section->index, pc);
+    vm_unlock(vm);
     print_end(vm);
     stats_print(vm);
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
@@ -324,6 +326,14 @@ static bool same_text(const char *a, const char *b)
 {
     const size_t length = strlen(a);
     return length == strlen(b) && memcmp(a, b, length) == 0;
+}
+
+static bool is_firmware(const struct loaded_file *file)
+{
+    bool is = false;
+    for (uint32_t i = 0; i < vms.config->vm_count; i++)
+        is = is || file == &vms.config->vm[i].firmware;
+    return is;
 }
 
 /*

@@ -128,7 +128,7 @@ static const struct host_console host_console = {.out_bytes = 1000,
                                                  .held = held,
                                                  .pending = pending,
                                                  .read = read_byte,
-                                                 .show_count = zero,
+                                                 .dump_requests = zero,
                                                  .log_count = zero,
                                                  .poll = nothing,
                                                  .period_ticks = period};
