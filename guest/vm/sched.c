@@ -224,44 +224,52 @@ static struct run_vcpu *pick(struct run_queue *queue, bool yields)
     return next;
 }
 
-bool sched_lend(void)
+/* Turns until sched_stop(), or one that is lent (false: nobody wants it). Both are one loop, so
+ * that what is in it is inlined there. */
+static bool take_turns(struct run_queue *queue, bool lends)
 {
-    struct cpu *cpu = cpu_self();
-    struct run_queue *queue = own_queue();
-    struct run_vcpu *next = cpu->lending == SCHED_MAY_LEND ? pick(queue, false) : NULL;
-    if (next == NULL)
-        return false;
-    run_queue_limit_turn(queue, cpu_rdtsc() + sched.queues.turn);
-    cpu->lending = SCHED_HAS_LENT;
-    run_turn(vcpu_of_run(next), true);
-    cpu->lending = SCHED_MAY_LEND;
-    if (queue->running == next) {
-        vcpu_of_run(next)->yields = false;
-        run_queue_put_back(queue, cpu_rdtsc());
-    }
-    vcpu_put_away();
-    return true;
-}
-
-void sched_run(void)
-{
-    struct run_queue *queue = own_queue();
-    bool yields = false, slept = false;
+    bool yields = false, slept = lends;
     while (!__atomic_load_n(&sched.stop, __ATOMIC_SEQ_CST)) {
         struct run_vcpu *next = pick(queue, yields);
         yields = false;
         if (next == NULL) {
+            if (lends)
+                return false;
             idle(queue);
             slept = true;
             continue;
         }
         struct vcpu *vcpu = vcpu_of_run(next);
+        if (lends)
+            run_queue_limit_turn(queue, cpu_rdtsc() + sched.queues.turn);
         run_turn(vcpu, slept);
         slept = false;
         if (next == queue->running) {
             yields = vcpu->yields;
             vcpu->yields = false;
+            if (lends)
+                run_queue_put_back(queue, cpu_rdtsc());
         }
+        if (lends)
+            return true;
     }
+    return false;
+}
+
+bool sched_lend(void)
+{
+    struct cpu *cpu = cpu_self();
+    if (cpu->lending != SCHED_MAY_LEND)
+        return false;
+    cpu->lending = SCHED_HAS_LENT;
+    const bool lent = take_turns(own_queue(), true);
+    cpu->lending = SCHED_MAY_LEND;
+    vcpu_put_away();
+    return lent;
+}
+
+void sched_run(void)
+{
+    (void)take_turns(own_queue(), false);
     vcpu_put_away();
 }
