@@ -26,8 +26,7 @@ bool run_leave_idle(struct run_queue *q)
     const bool was_idle = q->idle;
     q->idle = false;
     if (was_idle)
-        __atomic_fetch_and(&q->all->idle.bits[q->index / 64], ~(1ull << q->index % 64),
-                           __ATOMIC_SEQ_CST);
+        __atomic_fetch_and(q->idle_word, ~q->idle_bit, __ATOMIC_SEQ_CST);
     return was_idle;
 }
 
@@ -146,7 +145,7 @@ struct run_vcpu *run_idle_search(struct run_queue *q, uint64_t now)
     bool busy;
     run_publish(q, now); /* what waits here may not run any more, for its cap */
     q->idle = true;
-    __atomic_fetch_or(&q->all->idle.bits[q->index / 64], 1ull << q->index % 64, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(q->idle_word, q->idle_bit, __ATOMIC_SEQ_CST);
     do { /* who holds a lock that we try does not wait for ours */
         busy = false;
         if (run_waits_elsewhere(q))

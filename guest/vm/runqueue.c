@@ -178,8 +178,8 @@ void run_queue_awake(struct run_queue *q, uint64_t now)
     if (q->offered != 0)
         __atomic_store_n(&q->turn_end, now, __ATOMIC_RELAXED);
     /* Another CPU may have taken it out of the set before it was in, and there it would stay. */
-    q->idle = true;
-    run_leave_idle(q);
+    q->idle = false;
+    __atomic_fetch_and(q->idle_word, ~q->idle_bit, __ATOMIC_SEQ_CST);
 }
 
 /* As for an idle queue: see run_idle_search(). */
@@ -187,7 +187,7 @@ bool run_queue_sleep(struct run_queue *q, uint64_t now)
 {
     charge(q, now);
     q->asleep = q->idle = true;
-    __atomic_fetch_or(&q->all->idle.bits[q->index / 64], 1ull << q->index % 64, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(q->idle_word, q->idle_bit, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&q->all->waiting, __ATOMIC_SEQ_CST) == 0)
         return true;
     run_queue_awake(q, now);

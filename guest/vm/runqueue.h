@@ -89,11 +89,12 @@ struct __attribute__((aligned(64))) run_queue {
     uint64_t turn_start, turn_end;
     struct run_alarm *alarms;
     uint64_t next_alarm, fire_until;
-    uint32_t cursor;       /* the queue that it looks at next */
-    bool idle;             /* in run_queues.idle */
-    bool asleep;           /* its CPU sleeps with the running vCPU: run_queue_sleep() */
-    bool was_late;         /* the last turn went to one because it had waited for long */
-    uint64_t picks, taken; /* counters: turns, and vCPUs that came from other queues */
+    uint32_t cursor;               /* the queue that it looks at next */
+    uint64_t *idle_word, idle_bit; /* its place in run_queues.idle */
+    bool idle;                     /* that has been set */
+    bool asleep;                   /* its CPU sleeps with the running vCPU: run_queue_sleep() */
+    bool was_late;                 /* the last turn went to one because it had waited for long */
+    uint64_t picks, taken;         /* counters: turns, and vCPUs that came from other queues */
 
     /* What other CPUs read without the lock, as a hint, before they try to take something: how many
      * wait that their cap lets run, as counted in run_queues.waiting; their least vruntime; the

@@ -21,6 +21,8 @@ void run_queues_init(struct run_queues *all, struct run_queue *queue, uint32_t c
     for (uint32_t i = 0; i < count; i++) {
         queue[i] = (struct run_queue){.index = i, .all = all};
         queue[i].waiting_end = &queue[i].waiting;
+        queue[i].idle_word = &all->idle.bits[i / 64];
+        queue[i].idle_bit = 1ull << i % 64;
         queue[i].release = queue[i].turn_end = queue[i].next_alarm = RUN_NEVER;
     }
 }
