@@ -51,8 +51,10 @@ def count_cmocka(status, output):
 def unit():
     """Each cmocka test counts; a program that does not build is one more failure."""
     passed = failed = 0
-    for source in sorted((TOP / "tests" / "unit").glob("test_*.c")):
-        program = f"build/unit/{source.stem}"
+    sources = sorted((TOP / "tests" / "unit").glob("test_*.c"))
+    programs = [f"build/unit/{source.stem}" for source in sources]
+    run(["make", "-k", "-j", JOBS, *programs])
+    for program in programs:
         status, _ = run(["make", program])
         output = ""
         if status == 0:
