@@ -13,7 +13,7 @@ struct memory_access {
     gva_t linear;
 };
 
-/* An instruction has touched memory that is not mapped so: device memory, or nothing. *linear has
+/* An instruction has touched memory that is not mapped so: device memory, or nothing. *ctx has
  * been filled in. By the time that the instruction is fetched, another CPU of the guest may have
  * put another there: it is carried out if it, too, is about this address. */
 enum exit_action exit_memory_access(struct emulate_context *ctx,

@@ -27,7 +27,7 @@ struct emulate_context {
 };
 
 /* What the emulator works on: the vCPU's registers (the slot of RSP included, which it sets),
- * memory, and linear's copy of RFLAGS. */
+ * memory, and ctx's copy of RFLAGS. */
 struct emulate_env linear_environment(struct emulate_context *ctx);
 
 /* Translates 1 to 4096 bytes at an address; they may cross a page. Device memory is translated as

@@ -79,7 +79,7 @@ struct __attribute__((aligned(64))) run_queue {
     uint32_t index;       /* of its CPU */
     struct run_queues *all;
     struct run_vcpu *running;
-    struct run_vcpu *loaded; /* the last that ran, perhaps still in the CPU: stays here */
+    struct run_vcpu *loaded; /* the last that was chosen: it stays, as the CPU may still have it */
     struct run_vcpu *waiting, **waiting_end;   /* all that are READY, the oldest first */
     uint32_t ready;                            /* those of them that their VM's cap lets run */
     struct run_vcpu *least_vcpu, *second_vcpu; /* the least vruntimes of these, or NULL */

@@ -116,8 +116,8 @@ struct vcpu {
     struct vcpu_stats stats;
 };
 
-/* Gives a vCPU that the engine has made its number and its run queue, before
- * vlapic_init(). The VM's CPUID table, clock, share and CPUs are known. */
+/* Gives a vCPU that the engine has made its number and its run queue, before vlapic_init(). The
+ * VM's CPUID table, clock, share and CPUs are known. */
 void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index);
 
 /* Whose local APIC it is. */
