@@ -14,6 +14,11 @@ TOOL = TOP / "tools" / "nadir"
 PAYLOADS = TOP / "build" / "payloads"
 
 
+def pytest_collection_modifyitems(items):
+    """The slow ones first: one of them at the end would have a CPU for itself, and the others idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 class Result:
     """How a run ended: `status` as of tools/nadir, `console` and `messages` as text, `stats`."""
 
