@@ -26,7 +26,7 @@ struct guest_line {
     uint32_t seen, still; /* the length at the last poll, and for how many polls so */
     bool vga, open;
     struct ring_share share; /* of the console's output */
-    uint32_t shown;          /* of host_console.dump_requests() */
+    uint32_t answered;       /* of host_console.dump_requests() */
     struct vm *vm;
     char text[LINE_MAX + 1];
 };
@@ -194,8 +194,8 @@ static uint64_t poll(void *ctx, uint64_t now)
     if (count() == 1 || (has_stood_still(line) && line->length != 0))
         line_out(line);
     host->poll();
-    if (line->shown != host->dump_requests()) {
-        line->shown = host->dump_requests();
+    if (line->answered != host->dump_requests()) {
+        line->answered = host->dump_requests();
         vm_dump(line->vm);
     }
     return now + host->period_ticks();
@@ -219,7 +219,6 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 
 void vm_console_begin(uint32_t index, struct pc *pc)
 {
-    lines[index].shown = host->dump_requests();
     lines[index].vm = &pc->vm;
 }
 
@@ -242,8 +241,10 @@ void vm_console_end(uint32_t index, struct pc *pc)
     }
 }
 
+/* Not with each life: what is asked for between two lives is answered by the next one. */
 void vm_console_open(uint32_t index)
 {
+    lines[index].answered = host->dump_requests();
     __atomic_store_n(&lines[index].open, true, __ATOMIC_RELEASE);
 }
 

@@ -20,8 +20,7 @@ void vm_console_open(uint32_t index);
 /* The console of VM number index, for pc_create(). */
 struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
 
-/* Its VM is about to run: from here on the user may ask where it stands
- * (host_console.dump_requests()). */
+/* One of its lives is about to begin. */
 void vm_console_begin(uint32_t index, struct pc *pc);
 
 /* Waits until there is room for what the hypervisor has to say of a VM's end: others have the CPU
