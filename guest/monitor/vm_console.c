@@ -24,7 +24,9 @@ struct guest_line {
     const char *name;
     uint32_t length;
     uint32_t seen, still; /* the length at the last poll, and for how many polls so */
-    bool vga, open;
+    bool part;            /* a part of a line stands on the console, without its end */
+    uint32_t part_log; /* host_console.log_count() since: if it is another, that is not the end */
+    bool vga, open, counted;
     struct ring_share share; /* of the console's output */
     uint32_t answered;       /* of host_console.dump_requests() */
     struct vm *vm;
@@ -32,7 +34,8 @@ struct guest_line {
 };
 
 static struct guest_line lines[CONFIG_MAX_VMS];
-static uint32_t line_count; /* of VMs that may run: not what is open now */
+static uint32_t line_count;          /* of VMs that run, will, or did */
+static struct guest_line *last_part; /* who has left a part of a line; cosmetic: without a lock */
 static const struct host_console *host;
 
 /* What stands on the terminal: the screen of the VM that the keyboard belongs to. Only that VM uses
@@ -46,12 +49,17 @@ static struct {
 
 void vm_console_init(const struct host_console *console)
 {
+    memset(lines, 0, sizeof(lines));
+    line_count = 0;
+    last_part = NULL;
     host = console;
 }
 
-void vm_console_set_count(uint32_t vm_count)
+void vm_console_expect(uint32_t index)
 {
-    __atomic_store_n(&line_count, vm_count, __ATOMIC_RELAXED);
+    if (!lines[index].counted)
+        __atomic_add_fetch(&line_count, 1, __ATOMIC_RELAXED);
+    lines[index].counted = true;
 }
 
 static uint32_t count(void)
@@ -59,25 +67,45 @@ static uint32_t count(void)
     return __atomic_load_n(&line_count, __ATOMIC_RELAXED);
 }
 
-static void print_named(struct guest_line *line, const char *text)
+/* Whether what it prints now comes right behind its part of a line. */
+static bool continues(const struct guest_line *line)
 {
-    log_text("[%s] %s\n", line->name, text);
+    return line->part && host->log_count() == line->part_log;
+}
+
+static void write_raw(struct guest_line *line, const char *text, size_t length)
+{
+    host->write(text, length);
+    ring_share_put(&line->share, (uint32_t)length);
+}
+
+static void print_named(struct guest_line *line, const char *text, const char *end)
+{
+    struct guest_line *other = last_part;
+    if (other != NULL && continues(other))
+        host->write("\r\n", 2);
+    log_text("[%s] %s%s", line->name, text, end);
     ring_share_put(&line->share, (uint32_t)(strlen(line->name) + strlen(text) + sizeof("[] \r")));
 }
 
 /* What has been collected goes to the console: of a VM that is alone as it is, of others as a line
- * with the VM's name. */
-static void line_out(struct guest_line *line)
+ * with the VM's name. whole: its end has come. */
+static void line_out(struct guest_line *line, bool whole)
 {
     const uint32_t length = line->length;
     line->length = 0;
     line->text[length] = '\0';
-    if (length != 0 && count() > 1) {
-        print_named(line, line->text);
-    } else if (length != 0) {
-        host->write(line->text, length);
-        ring_share_put(&line->share, length);
-    }
+    if (count() == 1 || continues(line))
+        write_raw(line, line->text, length);
+    else if (length != 0)
+        print_named(line, line->text, whole ? "\n" : "");
+    if (count() == 1)
+        return;
+    if (whole && continues(line))
+        write_raw(line, "\r\n", 2);
+    line->part = !whole && (line->part || length != 0);
+    line->part_log = host->log_count();
+    last_part = line->part ? line : NULL;
 }
 
 /* A byte by itself would cost the guest more than what it has written it for: a line, or what has
@@ -88,7 +116,7 @@ static void out(void *ctx, uint8_t byte)
     if (count() == 1 || (byte != '\r' && byte != '\n'))
         line->text[line->length++] = (char)byte;
     if (byte == '\n' || line->length == LINE_MAX)
-        line_out(line);
+        line_out(line, byte == '\n');
 }
 
 /* To each VM its part, so that what its programs have to say keeps no other VM from running. Of one
@@ -153,7 +181,7 @@ static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 static void print_line(struct guest_line *line, const char *text)
 {
     if (count() > 1) {
-        print_named(line, text);
+        print_named(line, text, "\n");
         return;
     }
     host->write_serial(text, strlen(text));
@@ -191,8 +219,8 @@ static bool has_stood_still(struct guest_line *line)
 static uint64_t poll(void *ctx, uint64_t now)
 {
     struct guest_line *line = ctx;
-    if (count() == 1 || (has_stood_still(line) && line->length != 0))
-        line_out(line);
+    if (line->length != 0 && (count() == 1 || continues(line) || has_stood_still(line)))
+        line_out(line, false);
     host->poll();
     if (line->answered != host->dump_requests()) {
         line->answered = host->dump_requests();
@@ -234,7 +262,7 @@ void vm_console_wait(void)
 void vm_console_end(uint32_t index, struct pc *pc)
 {
     struct guest_line *line = &lines[index];
-    line_out(line);
+    line_out(line, true);
     if (line->vga) {
         (void)screen_take(&pc->picture, &pc->vga);
         print_screen(line, &pc->picture);
@@ -244,6 +272,7 @@ void vm_console_end(uint32_t index, struct pc *pc)
 /* Not with each life: what is asked for between two lives is answered by the next one. */
 void vm_console_open(uint32_t index)
 {
+    vm_console_expect(index);
     lines[index].answered = host->dump_requests();
     __atomic_store_n(&lines[index].open, true, __ATOMIC_RELEASE);
 }

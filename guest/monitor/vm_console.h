@@ -10,8 +10,8 @@
 /* *console stays where it is. */
 void vm_console_init(const struct host_console *console);
 
-/* How many VMs there may be to share the console: the sections. Again when that changes. */
-void vm_console_set_count(uint32_t vm_count);
+/* A VM will be opened: with another one, the console is shared from now on. */
+void vm_console_expect(uint32_t index);
 
 /* A VM is about to be made for the first time: it is among those that the keyboard may belong to,
  * which is the first of them by index. */

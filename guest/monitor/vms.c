@@ -51,8 +51,7 @@ static struct {
     uint64_t image_bytes;
     struct section section[CONFIG_MAX_VMS];
     struct spinlock lock; /* over what follows, too; run queues' locks may be taken with it held */
-    uint32_t sections;    /* that are not free */
-    uint32_t alive;       /* of these, BUSY or RUNS: VMs that exist, or are about to */
+    uint32_t alive;       /* sections that are BUSY or RUN: VMs that exist, or are about to */
     bool starting;        /* vms_start() has not begun all of them yet */
     bool over;            /* the last one has ended, and with it the machine */
     enum vms_outcome outcome;
@@ -66,15 +65,15 @@ void vms_init(const struct nadir_config *config, uint64_t image_bytes, const str
     vms.image_bytes = image_bytes;
     vms.host = host;
     vms.starting = true;
-    vms.sections = config->vm_count;
+    vm_console_init(console);
     for (uint32_t i = 0; i < CONFIG_MAX_VMS; i++)
         vms.section[i].index = i;
     for (uint32_t i = 0; i < config->vm_count; i++) {
         vms.section[i].config = &config->vm[i];
         vms.section[i].state = SECTION_IDLE;
+        if (config->vm[i].start)
+            vm_console_expect(i);
     }
-    vm_console_init(console);
-    vm_console_set_count(vms.sections);
 }
 
 static bool ended_well(const struct vm *vm)
@@ -392,7 +391,6 @@ static enum status take_section(const struct vm_config *config, hpa_t memory, ui
         section->memory = memory;
         section->pages = pages;
         section->state = SECTION_IDLE;
-        vm_console_set_count(++vms.sections);
         *index = section->index;
     }
     spinlock_unlock(&vms.lock);
@@ -430,7 +428,6 @@ enum status vms_remove(uint32_t index)
         memory = section->memory;
         pages = section->pages;
         *section = (struct section){.index = index};
-        vm_console_set_count(--vms.sections);
     }
     spinlock_unlock(&vms.lock);
     if (pages == 0)

@@ -112,7 +112,7 @@ static void nothing(void)
 
 static uint64_t period(void)
 {
-    return HZ / 100;
+    return HZ / 10000;
 }
 
 static const char *typed = "";
@@ -381,27 +381,42 @@ static void test_add(void **state)
     assert_int_equal(vms_start_one(0), ERR_DENIED);
 }
 
-/* The console is the first one's alone until there is another; then lines bear names. */
+/* The console is the first one's alone until there is another; then lines bear names. A prompt is
+ * shown when it has stood for a while, and what comes behind it stands in its line. */
 static enum exit_action talker(struct fake_vcpu *fake)
 {
     struct vm *vm = fake->vcpu.vm;
+    const char *text = "";
     tick();
-    if (fake->entries == 2) {
+    switch (fake->entries) {
+    case 1: text = "alone\r\n"; break;
+    case 2:
         assert_int_equal(add(added), OK);
         assert_int_equal(vms_start_one(number), OK);
+        text = "prompt: ";
+        break;
+    case 20000:
+        assert_string_equal(said, "alone\r\n[first] prompt: ");
+        text = "answer\r\n";
+        break;
+    case 20001: text = "together\r\n"; break;
+    case 20002:
+        (void)power_off(fake);
+        typed = "x"; /* for the listener: this one has ended */
+        break;
+    default: break;
     }
-    for (const char *text = fake->entries == 1 ? "alone\r\n" : "together\r\n"; *text != 0; text++)
+    for (vm_lock(vm); *text != 0; text++)
         bus_port_write(&vm->bus, 0xe9, 1, (uint8_t)*text);
-    return fake->entries == 1 ? EXIT_NEXT : power_off(fake);
+    vm_unlock(vm);
+    return EXIT_NEXT;
 }
 
-/* The keyboard goes to it when the first has ended. */
+/* The keyboard goes to it when the first has ended: talker() types then. */
 static enum exit_action listener(struct fake_vcpu *fake)
 {
     struct pc *pc = pc_of(fake->vcpu.vm);
     tick();
-    if (fake->entries == 1)
-        typed = "x";
     vm_lock(&pc->vm);
     const bool came = (bus_port_read(&pc->vm.bus, PC_COM1_PORT + 5, 1) & 1) != 0;
     vm_unlock(&pc->vm);
@@ -416,7 +431,7 @@ static void test_console(void **state)
     guest[0][0] = talker;
     guest[1][0] = listener;
     run();
-    assert_string_equal(said, "alone\r\n[first] together\n");
+    assert_string_equal(said, "alone\r\n[first] prompt: answer\r\n[first] together\n");
     assert_string_equal(typed, "");
 }
 
