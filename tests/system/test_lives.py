@@ -16,7 +16,7 @@ def disk(left, starts_others, alone):
 
 # A life costs 2.5 million instructions, most of them to zero its 16 MiB; the report of its end takes the serial
 # port another 10 million, which one CPU sleeps away, and two do not while the other VM works.
-@pytest.mark.parametrize("cpus, lives", [(1, 600), (2, 50)])
+@pytest.mark.parametrize("cpus, lives", [(1, 250), (2, 50)])
 def test_nothing_is_left(nadir, payload, cpus, lives):
     cfg = "".join(f"[vm {name}]\nkernel = lives.bin\nmemory = 16\nvcpus = {cpus}\ndisk = {name}.img\n"
                   "on_crash = restart\n" for name in ("other", "mortal"))
