@@ -169,6 +169,7 @@ static uint64_t init_platform(const struct handoff *handoff)
 static const struct host_console host_console = {
     .out_bytes = CONSOLE_OUT_BYTES,
     .write = console_write,
+    .write_behind = console_write_behind,
     .write_serial = console_write_serial,
     .held = console_held,
     .pending = console_pending,

@@ -27,6 +27,7 @@ static struct spinlock lock;
 static struct typing typing; /* what has been read as keys */
 static bool has_uart;
 static uint32_t log_count;
+static bool line_is_open; /* what console_write() or the log wrote last is no end of a line */
 static uint32_t dump_presses, dump_requests;
 static bool dump_is_read;
 static struct fbconsole screen;
@@ -104,20 +105,41 @@ static void write_locked(char c)
     }
 }
 
-void console_write(const char *text, size_t length)
+static void write_text_locked(const char *text, size_t length)
 {
-    uint64_t flags = console_lock();
     for (size_t i = 0; i < length; i++)
         write_locked(text[i]);
     fbconsole_write(&screen, text, length);
+    if (length != 0)
+        line_is_open = text[length - 1] != '\n';
+}
+
+void console_write(const char *text, size_t length)
+{
+    uint64_t flags = console_lock();
+    write_text_locked(text, length);
     console_unlock(flags);
 }
 
-/* Whoever logs may be the last to run: what fits leaves at once; all does in a panic, and as long
+bool console_write_behind(uint32_t count, const char *text, size_t length)
+{
+    uint64_t flags = console_lock();
+    const bool behind = count == log_count;
+    if (behind)
+        write_text_locked(text, length);
+    console_unlock(flags);
+    return behind;
+}
+
+/* A text of the log begins a line, whatever a guest has left open. Whoever logs may be the last to
+ * run: what fits leaves at once; all does in a panic, and as long
  * as there is one CPU, no timer to sleep by, and much that may go wrong. */
 static void console_log(const char *text, size_t length)
 {
     uint64_t flags = console_lock();
+    if (line_is_open)
+        write_text_locked("\r\n", 2);
+    line_is_open = length == 0 || text[length - 1] != '\n';
     for (size_t i = 0; i < length; i++) {
         if (text[i] == '\n')
             write_locked('\r');

@@ -38,6 +38,10 @@ int console_read(void);
  * is `now` (host TSC): an escape that nothing has followed for a while is a key of its own. */
 int console_read_key(uint64_t now);
 
+/* The same, if the log has not written since console_log_count() was `count`; else false, and
+ * nothing is written. Any CPU. */
+bool console_write_behind(uint32_t count, const char *text, size_t length);
+
 /* Bytes that have not left yet. Any CPU. */
 uint32_t console_pending(void);
 

@@ -9,9 +9,11 @@
 struct host_console {
     /* Output. Bytes that may be pending: a writer waits when that many are, so whoever may write
      * without end keeps account of his share by ring_share_put(), looks at held(), and waits by
-     * himself. write() is for screen and serial port, write_serial() for the latter alone. */
+     * himself. write() is for screen and serial port, write_serial() for the latter alone.
+     * write_behind() writes nothing, and returns false, if log_count() is not `count` any more. */
     uint32_t out_bytes;
     void (*write)(const char *text, size_t length);
+    bool (*write_behind)(uint32_t count, const char *text, size_t length);
     void (*write_serial)(const char *text, size_t length);
     uint32_t (*held)(struct ring_share *share);
     uint32_t (*pending)(void);
@@ -19,7 +21,7 @@ struct host_console {
     /* A picture for the host's screen, if there is one: cells as in the VGA's text memory. */
     void (*draw)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                  bool blinks);
-    uint32_t (*log_count)(void); /* changes with what the log writes, which spoils a picture */
+    uint32_t (*log_count)(void); /* one more with each text of the log, which spoils a picture */
 
     /* Input, without waiting, either as the bytes of a terminal or as keys that go down and up (set
      * 1 codes with KEY_RELEASED and KEY_EXTENDED, vps2kbd.h); -1: nothing more for now. */

@@ -25,17 +25,17 @@ struct guest_line {
     uint32_t length;
     uint32_t seen, still; /* the length at the last poll, and for how many polls so */
     bool part;            /* a part of a line stands on the console, without its end */
-    uint32_t part_log; /* host_console.log_count() since: if it is another, that is not the end */
+    uint32_t part_log; /* host_console.log_count() behind that: if it is another one now, something
+                        * else stands there */
     bool vga, open, counted;
     struct ring_share share; /* of the console's output */
     uint32_t answered;       /* of host_console.dump_requests() */
     struct vm *vm;
-    char text[LINE_MAX + 1];
+    char text[LINE_MAX + sizeof("\r\n")];
 };
 
 static struct guest_line lines[CONFIG_MAX_VMS];
-static uint32_t line_count;          /* of VMs that run, will, or did */
-static struct guest_line *last_part; /* who has left a part of a line; cosmetic: without a lock */
+static uint32_t line_count; /* of VMs that run, will, or did */
 static const struct host_console *host;
 
 /* What stands on the terminal: the screen of the VM that the keyboard belongs to. Only that VM uses
@@ -51,7 +51,6 @@ void vm_console_init(const struct host_console *console)
 {
     memset(lines, 0, sizeof(lines));
     line_count = 0;
-    last_part = NULL;
     host = console;
 }
 
@@ -67,45 +66,50 @@ static uint32_t count(void)
     return __atomic_load_n(&line_count, __ATOMIC_RELAXED);
 }
 
-/* Whether what it prints now comes right behind its part of a line. */
-static bool continues(const struct guest_line *line)
-{
-    return line->part && host->log_count() == line->part_log;
-}
-
-static void write_raw(struct guest_line *line, const char *text, size_t length)
-{
-    host->write(text, length);
-    ring_share_put(&line->share, (uint32_t)length);
-}
-
 static void print_named(struct guest_line *line, const char *text, const char *end)
 {
-    struct guest_line *other = last_part;
-    if (other != NULL && continues(other))
-        host->write("\r\n", 2);
     log_text("[%s] %s%s", line->name, text, end);
     ring_share_put(&line->share, (uint32_t)(strlen(line->name) + strlen(text) + sizeof("[] \r")));
+}
+
+/* Puts what has been collected behind the part of a line that stands on the console. False: that is
+ * not the last there any more. */
+static bool append(struct guest_line *line, bool whole)
+{
+    memcpy(line->text + line->length, "\r\n", 2);
+    const uint32_t length = line->length + (whole ? 2 : 0);
+    if (!line->part || !host->write_behind(line->part_log, line->text, length))
+        return false;
+    ring_share_put(&line->share, length);
+    return true;
+}
+
+/* A line, or a part of one, with the VM's name. Another CPU may log right before or behind this:
+ * then log_count() is not what is kept here, and what follows gets a name of its own. Taken
+ * afterwards, it could count that other text, and a guest's words would stand there unmarked. */
+static void line_out_named(struct guest_line *line, bool whole)
+{
+    const uint32_t count_before = host->log_count();
+    if (!append(line, whole) && line->length != 0) {
+        line->text[line->length] = '\0';
+        print_named(line, line->text, whole ? "\n" : "");
+        line->part_log = count_before + 1;
+        line->part = true;
+    }
+    line->part = line->part && !whole;
 }
 
 /* What has been collected goes to the console: of a VM that is alone as it is, of others as a line
  * with the VM's name. whole: its end has come. */
 static void line_out(struct guest_line *line, bool whole)
 {
-    const uint32_t length = line->length;
+    if (count() > 1) {
+        line_out_named(line, whole);
+    } else {
+        host->write(line->text, line->length);
+        ring_share_put(&line->share, line->length);
+    }
     line->length = 0;
-    line->text[length] = '\0';
-    if (count() == 1 || continues(line))
-        write_raw(line, line->text, length);
-    else if (length != 0)
-        print_named(line, line->text, whole ? "\n" : "");
-    if (count() == 1)
-        return;
-    if (whole && continues(line))
-        write_raw(line, "\r\n", 2);
-    line->part = !whole && (line->part || length != 0);
-    line->part_log = host->log_count();
-    last_part = line->part ? line : NULL;
 }
 
 /* A byte by itself would cost the guest more than what it has written it for: a line, or what has
@@ -208,18 +212,19 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
     }
 }
 
-/* A prompt has no end of line. */
-static bool has_stood_still(struct guest_line *line)
+/* A prompt has no end of line; what is typed behind it is shown at once. */
+static bool is_to_show(struct guest_line *line)
 {
     line->still = line->length == line->seen ? line->still + 1 : 0;
     line->seen = line->length;
-    return line->still > STILL_POLLS;
+    const bool follows = line->part && line->part_log == host->log_count();
+    return line->length != 0 && (count() == 1 || follows || line->still > STILL_POLLS);
 }
 
 static uint64_t poll(void *ctx, uint64_t now)
 {
     struct guest_line *line = ctx;
-    if (line->length != 0 && (count() == 1 || continues(line) || has_stood_still(line)))
+    if (is_to_show(line))
         line_out(line, false);
     host->poll();
     if (line->answered != host->dump_requests()) {

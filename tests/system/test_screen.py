@@ -122,3 +122,11 @@ def test_last_screens_of_several(nadir, payload):
     assert size == "80 x 25" and screen[0] == "A", result
     assert "[hello] hello: from long mode, in a virtual machine" in result.console, result
     assert "ok screen:" not in result.console, result
+
+
+def test_the_log_begins_a_line(nadir):
+    """What a guest leaves without an end of line has nothing of Nadir's behind it."""
+    code = b"\xb0x\xe6\xe9" + b"\x31\xc0\xe6\xf4" + b"\xf4"  # mov al, 'x'; out 0xe9, al; xor ax, ax; out 0xf4, al; hlt
+    result = nadir("[vm a]\nkernel = k\nmemory = 16\n", {"k": code.ljust(510, b"\0") + b"\x55\xaa"})
+    assert result.status == 0, result
+    assert "\nx\nnadir: a: ended: debug-exit port, code 0" in result.console, result

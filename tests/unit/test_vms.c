@@ -39,6 +39,7 @@ extern const uint8_t dsdt_aml_end[];
 __asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
 
 static char logged[512], said[256];
+static uint32_t texts;           /* of the log */
 static unsigned made;            /* vCPUs of the second section, ever */
 static struct vcpu *second[2];   /* those that there are */
 static guest_fn *guest[2][2];    /* of each section and vCPU */
@@ -61,6 +62,7 @@ void log_text(const char *format, ...)
     va_start(args, format);
     const size_t n = strlen(said);
     vsnprintf(said + n, sizeof(said) - n, format, args);
+    texts++;
     va_end(args);
 }
 
@@ -88,6 +90,18 @@ static void write_text(const char *text, size_t length)
     const size_t n = strlen(said);
     if (n + length < sizeof(said))
         memcpy(said + n, text, length);
+}
+
+static uint32_t log_count(void)
+{
+    return texts;
+}
+
+static bool write_behind(uint32_t count, const char *text, size_t length)
+{
+    if (count == texts)
+        write_text(text, length);
+    return count == texts;
 }
 
 static uint32_t zero(void)
@@ -124,12 +138,13 @@ static int read_byte(void)
 
 static const struct host_console host_console = {.out_bytes = 1000,
                                                  .write = write_text,
+                                                 .write_behind = write_behind,
                                                  .write_serial = write_text,
                                                  .held = held,
                                                  .pending = pending,
                                                  .read = read_byte,
                                                  .dump_requests = zero,
-                                                 .log_count = zero,
+                                                 .log_count = log_count,
                                                  .poll = nothing,
                                                  .period_ticks = period};
 
@@ -399,8 +414,13 @@ static enum exit_action talker(struct fake_vcpu *fake)
         assert_string_equal(said, "alone\r\n[first] prompt: ");
         text = "answer\r\n";
         break;
-    case 20001: text = "together\r\n"; break;
-    case 20002:
+    case 20001: text = "more"; break;
+    case 45000:
+        assert_string_equal(said, "alone\r\n[first] prompt: answer\r\n[first] more");
+        texts++; /* something else is printed: it may not go on unmarked behind that */
+        text = "later\r\n";
+        break;
+    case 45001:
         (void)power_off(fake);
         typed = "x"; /* for the listener: this one has ended */
         break;
@@ -431,7 +451,7 @@ static void test_console(void **state)
     guest[0][0] = talker;
     guest[1][0] = listener;
     run();
-    assert_string_equal(said, "alone\r\n[first] prompt: answer\r\n[first] together\n");
+    assert_string_equal(said, "alone\r\n[first] prompt: answer\r\n[first] more[first] later\n");
     assert_string_equal(typed, "");
 }
 
