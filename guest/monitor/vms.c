@@ -40,9 +40,8 @@ struct section {
     hpa_t memory;  /* of an added one: vms_remove() gives it back */
     uint64_t pages;
     unsigned quick_failures; /* in a row */
-    uint64_t tsc_start;
-    uint64_t tsc_end;   /* of the life before; 0: none */
-    uint64_t used_time; /* virtual, that one's at its end: struct run_share */
+    uint64_t tsc_end;        /* of the life before; 0: none */
+    uint64_t used_time;      /* virtual, that one's at its end: struct run_share */
 };
 
 static struct {
@@ -202,7 +201,6 @@ static enum status begin(struct section *section)
     const struct vm_config *config = section->config;
     const struct pc_console console = vm_console_of(section->index, config);
     struct pc *pc;
-    section->tsc_start = cpu_rdtsc();
     const enum status s = pc_create(config, section->index, vms.host, &console, &pc);
     if (s != OK)
         return s;
@@ -224,7 +222,8 @@ static enum status begin(struct section *section)
 static bool restarts(struct section *section, const struct vm *vm)
 {
     const struct vm_config *config = section->config;
-    const bool quick = !ended_well(vm) && cpu_rdtsc() - section->tsc_start < vms.host->tsc_hz;
+    const uint64_t lived = vm->tsc_end - vm->tsc_first_entry;
+    const bool quick = !ended_well(vm) && lived < vms.host->tsc_hz;
     section->quick_failures = quick ? section->quick_failures + 1 : 0;
     if (action_after(config, vm) != ACTION_RESTART)
         return false;
