@@ -154,8 +154,8 @@ static void note_switch(struct vcpu *vcpu, bool slept)
     vcpu->tsc_exit = direct ? before->tsc_exit : cpu_rdtsc();
 }
 
-/* Whether a vCPU that waits has been woken for something. To show where it stands (vm_dump()) it
- * has to be loaded, though it goes on waiting then. */
+/* Whether a vCPU that waits has been woken for something. For a dump (vm_dump()) it has to be
+ * loaded, though it goes on waiting then. */
 static bool has_work(struct vcpu *vcpu)
 {
     return vcpu_is_ready(vcpu) || vm_has_ended(vcpu->vm) || vcpu_dump_is_wanted(vcpu);
