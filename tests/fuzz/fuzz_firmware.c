@@ -50,16 +50,6 @@ _Noreturn void panic(const char *format, ...)
     abort();
 }
 
-static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
-{
-    (void)subleaf;
-    if (leaf == 0x80000000u)
-        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
-    if (leaf == 0x80000008u)
-        return (struct cpuid_regs){0x3027, 0, 0, 0};
-    return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
-}
-
 static void console_out(void *ctx, uint8_t byte)
 {
     (void)ctx;
@@ -112,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct run_queue queue;
     static struct run_queues queues;
     static const struct pc_engine engine = {.engine = &fake_engine, .cpus.bits = {1}};
-    static const struct pc_host host = {.cpuid = host_cpuid,
+    static const struct pc_host host = {.cpuid = fake_host_cpuid,
                                         .read_tsc = cpu_rdtsc,
                                         .tsc_hz = 100000000,
                                         .engine = {&engine},

@@ -74,6 +74,16 @@ void cpu_idle_until(uint64_t tsc_deadline)
     }
 }
 
+struct cpuid_regs fake_host_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    (void)subleaf;
+    if (leaf == 0x80000000u)
+        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
+    if (leaf == 0x80000008u)
+        return (struct cpuid_regs){0x3027, 0, 0, 0};
+    return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
+}
+
 /* Nobody steps here. */
 void step_done(struct vcpu *vcpu)
 {

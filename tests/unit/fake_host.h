@@ -25,3 +25,6 @@ extern struct fake_host fake_host;
 
 /* CPU 0 runs, nothing is loaded, and it is `now`. */
 void fake_host_reset(uint64_t now);
+
+/* What the CPU tells of itself: MAXPHYADDR 39, 48 bits of linear address, and hardly more. */
+struct cpuid_regs fake_host_cpuid(uint32_t leaf, uint32_t subleaf);

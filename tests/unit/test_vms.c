@@ -71,16 +71,6 @@ void stats_print(const struct vm *vm)
     assert_int_equal(vm->running, 0);
 }
 
-static struct cpuid_regs host_cpuid(uint32_t leaf, uint32_t subleaf)
-{
-    (void)subleaf;
-    if (leaf == 0x80000000u)
-        return (struct cpuid_regs){0x80000008u, 0, 0, 0};
-    if (leaf == 0x80000008u)
-        return (struct cpuid_regs){0x3027, 0, 0, 0};
-    return (struct cpuid_regs){leaf == 0 ? 0x16 : 0, 0, 0, 0};
-}
-
 /*
  * The host's console.
  */
@@ -177,7 +167,7 @@ static void destroy_vcpu(struct vcpu *vcpu)
 static struct engine test_engine;
 static struct pc_engine pc_engine = {.engine = &test_engine};
 static struct pc_host host = {
-    .cpuid = host_cpuid, .read_tsc = cpu_rdtsc, .tsc_hz = HZ, .engine = {&pc_engine}};
+    .cpuid = fake_host_cpuid, .read_tsc = cpu_rdtsc, .tsc_hz = HZ, .engine = {&pc_engine}};
 
 static int set_up(void **state)
 {
