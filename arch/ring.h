@@ -51,7 +51,8 @@ static inline void ring_share_put(struct ring_share *share, uint32_t bytes)
     share->behind += bytes;
 }
 
-/* The same without a look at the ring: what has left since the last one counts still. */
+/* A cheap upper bound of ring_share_held(): it does not look at the ring, so bytes that have left
+ * since that was last called count still. */
 static inline uint32_t ring_share_most(const struct ring_share *share)
 {
     return share->before + share->behind;

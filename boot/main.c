@@ -165,7 +165,7 @@ static uint64_t init_platform(const struct handoff *handoff)
     return hz;
 }
 
-/* The host's console, for those who may not know it. */
+/* The host's console for guest/monitor/, which may not include drivers/host/. */
 static const struct host_console host_console = {
     .out_bytes = CONSOLE_OUT_BYTES,
     .write = console_write,

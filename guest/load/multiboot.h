@@ -17,7 +17,8 @@ struct multiboot_search {
     uint32_t magic, bytes, align, searched; /* of the file's bytes, so many */
 };
 
-/* Where only the sum is wrong: false, and *checksum_wrong. */
+/* Finds the first header, and sets *at to its offset in the file. False: there is none; where one
+ * was found but for its sum, *checksum_wrong is true, and *at says where. */
 bool multiboot_find_header(const struct program_file *file, const struct multiboot_search *search,
                            uint64_t *at, bool *checksum_wrong);
 

@@ -5,7 +5,8 @@
 
 #include "arch/ring.h"
 
-/* From any CPU; those that say so do not wait. */
+/* All may be called from any CPU, with a VM's lock held. Where it does not say "without waiting", a
+ * function may wait for the serial port. */
 struct host_console {
     /* Output. Bytes that may be pending: a writer waits when that many are, so whoever may write
      * without end keeps account of his share by ring_share_put(), looks at held(), and waits by

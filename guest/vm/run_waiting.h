@@ -19,7 +19,9 @@ static inline uint64_t run_long_claim(const struct run_vcpu *vcpu, const struct 
     return 4 * vcpu->share->turn_cost + run_share_debt(least->share);
 }
 
-/* A vCPU comes beside the one with the least vruntime: what it claims and owes is limited. */
+/* Before a vCPU joins a queue where *least has the least vruntime: its own is put so that it is at
+ * most `claim` ahead of that one, however long it slept, and at most its VM's debt behind. Else it
+ * would keep the others from running, or they it, for as long as that was. */
 void run_limit_vruntime(struct run_vcpu *vcpu, const struct run_vcpu *least, uint64_t claim);
 
 /* Who is furthest behind of all that are here; NULL: nobody is. */

@@ -126,7 +126,7 @@ static inline bool vm_has_ended(const struct vm *vm)
 }
 
 /* From a device, for the vCPU whose access this is: it stops behind the access until
- * vm_io_ready(), by which others of the VM are not held up. Both with the VM's lock held. */
+ * vm_io_ready(). Other vCPUs of the VM run on. Both with the VM's lock held. */
 void vm_wait_for_io(struct vm *vm);
 void vm_io_ready(struct vm *vm);
 
