@@ -12,10 +12,10 @@
  * The run state of a vCPU. The queue's lock is held at each change; "its CPU" is the host CPU of
  * the queue where it is at home.
  *
- *                    run_queue_pick(), run_queue_yield(): its CPU
+ *                                run_queue_next(): its CPU
  *                 .-----------------------------------------------.
  *                 |                                               v
- *   add      +---------+   pick or yield took another: its CPU  +---------+
+ *   add      +---------+another is next, or put_back: its CPU  +---------+
  *    |       |  READY  | <------------------------------------- | RUNNING |
  *    v       +---------+                                        +---------+
  *  the blocked   ^   ^  run_queue_resume(): any CPU              |      |
@@ -72,8 +72,8 @@ struct run_vcpu {
     struct run_vcpu *next; /* in the queue */
 };
 
-/* One host CPU. Its CPU alone calls pick, yield, block and fire, with interrupts off. Nothing here
- * is called by an interrupt handler. */
+/* One host CPU. Its CPU alone calls next, put_back, block and fire, with interrupts off. Nothing
+ * here is called by an interrupt handler. */
 struct __attribute__((aligned(64))) run_queue {
     struct spinlock lock; /* over all of it; with it held, another queue's is only tried */
     uint32_t index;       /* of its CPU */
@@ -126,30 +126,20 @@ void run_vcpu_add(struct run_queues *all, struct run_vcpu *vcpu, struct run_shar
  * more; a late wake must have returned before the memory goes. */
 void run_vcpu_remove(struct run_vcpu *vcpu, uint64_t now);
 
-/* The two functions below are this one, without and with yields: call those. */
-struct run_vcpu *run_queue_next(struct run_queue *queue, uint64_t now, bool yields,
-                                uint32_t *interrupt);
-
 /*
  * The next turn on this CPU: puts the running vCPU back, if there is one, and chooses; NULL: there
- * is nothing to run, the CPU may sleep until run_queue_next_alarm() or an interrupt, and picks
- * again then. *interrupt: a CPU that the caller has to interrupt, or RUN_NO_CPU. If another vCPU
- * than the last is chosen, the caller unloads that one first (run_vcpu_unload()) and then loads the
- * chosen one (run_vcpu_load()), in this order. While there is none the last may stay loaded.
+ * is nothing to run, the CPU may sleep until run_queue_next_alarm() or an interrupt, and asks again
+ * then. yields: the running one spins; another one runs if any is ready here, first one of its VM,
+ * which gets the rest of the turn, as the holder of the lock may be among them. *interrupt: a CPU
+ * that the caller has to interrupt, or RUN_NO_CPU.
+ *
+ * If another vCPU than the last is chosen, the caller unloads that one first (run_vcpu_unload())
+ * and then loads the chosen one (run_vcpu_load()), in this order; if it blocks the chosen one
+ * without loading it, it unloads the last one all the same, which may be another CPU's by then.
+ * While none is chosen the last may stay loaded.
  */
-static inline struct run_vcpu *run_queue_pick(struct run_queue *queue, uint64_t now,
-                                              uint32_t *interrupt)
-{
-    return run_queue_next(queue, now, false, interrupt);
-}
-
-/* The same for a running vCPU that spins: another one runs if any is ready here, first one of its
- * VM, which gets the rest of the turn: the holder of the lock may be among them. */
-static inline struct run_vcpu *run_queue_yield(struct run_queue *queue, uint64_t now,
-                                               uint32_t *interrupt)
-{
-    return run_queue_next(queue, now, true, interrupt);
-}
+struct run_vcpu *run_queue_next(struct run_queue *queue, uint64_t now, bool yields,
+                                uint32_t *interrupt);
 
 /*
  * Around the use of a CPU's registers by a vCPU. CPU A has picked another vCPU, and saves the
@@ -231,7 +221,7 @@ uint32_t run_alarm_arm(struct run_alarm *alarm, uint64_t deadline);
 uint32_t run_queue_fire(struct run_queue *queue, uint64_t now);
 
 /* When the CPU has to leave the guest or sleep: for an alarm (run_queue_fire()), the end of the
- * turn, or one that its cap lets run again (run_queue_pick()). On its CPU, after each pick and each
+ * turn, or one that its cap lets run again (run_queue_next()). On its CPU, after each pick and each
  * interrupt from another CPU. */
 static inline uint64_t run_queue_next_alarm(const struct run_queue *queue)
 {

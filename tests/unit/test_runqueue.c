@@ -70,7 +70,7 @@ static void start(uint32_t cpus)
     run_queues_init(&all, queue, cpus, SECOND);
     for (uint32_t i = 0; i < cpus; i++) { /* nothing to do: they sleep */
         uint32_t other;
-        assert_null(run_queue_pick(&queue[i], now, &other));
+        assert_null(run_queue_next(&queue[i], now, false, &other));
     }
 }
 
@@ -137,7 +137,7 @@ static void pick(uint32_t cpu)
 {
     struct run_vcpu *last = queue[cpu].running;
     uint32_t other;
-    struct run_vcpu *next = run_queue_pick(&queue[cpu], now, &other);
+    struct run_vcpu *next = run_queue_next(&queue[cpu], now, false, &other);
     interrupt(other);
     assert_true(next == NULL || (next->allowed.bits[cpu / 64] >> cpu % 64 & 1) != 0);
     switch_to(last, next);
@@ -268,7 +268,7 @@ static void act_yield(struct guest *g)
 {
     struct run_queue *q = g->vcpu.home;
     uint32_t other;
-    struct run_vcpu *next = run_queue_yield(q, now, &other);
+    struct run_vcpu *next = run_queue_next(q, now, true, &other);
     interrupt(other);
     switch_to(&g->vcpu, next); /* none, if its cap does not let it go on */
 }
@@ -844,12 +844,12 @@ static void sleeps_in_place(void **state)
     make_vm(0, 100, 0);
     make_vm(1, 100, 0);
     struct guest *a = add_on(0, 1, NULL, 0), *b = add_on(1, 1, NULL, 0), *c;
-    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &a->vcpu);
+    assert_ptr_equal(run_queue_next(&queue[0], now, false, &cpu), &a->vcpu);
     enter(&a->vcpu);
     assert_false(run_queue_sleep(&queue[0], now)); /* b waits */
     assert_true(run_queue_turn_is_over(&queue[0], now));
     assert_true(run_queue_block(&queue[0], VCPU_HALTED, now));
-    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &b->vcpu);
+    assert_ptr_equal(run_queue_next(&queue[0], now, false, &cpu), &b->vcpu);
     leave(&a->vcpu);
     enter(&b->vcpu);
 
@@ -869,20 +869,20 @@ static void sleeps_in_place(void **state)
     assert_int_equal(share[1].time, before);
     assert_true(run_queue_turn_is_over(&queue[0], now));
     assert_true(run_queue_block(&queue[0], VCPU_HALTED, now));
-    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &a->vcpu);
+    assert_ptr_equal(run_queue_next(&queue[0], now, false, &cpu), &a->vcpu);
     leave(&b->vcpu);
     enter(&a->vcpu);
 
     assert_true(run_queue_sleep(&queue[0], now)); /* from a queue whose CPU is busy */
     c = add_on(1, 2, NULL, 0);
-    assert_ptr_equal(run_queue_pick(&queue[1], now, &cpu), &c->vcpu);
+    assert_ptr_equal(run_queue_next(&queue[1], now, false, &cpu), &c->vcpu);
     enter(&c->vcpu);
     struct guest *d = add_on(1, 3, NULL, 0);
     assert_true(d->vcpu.home == &queue[0] || d->vcpu.home == &queue[1]);
     assert_true(interrupted[0]);
     run_queue_awake(&queue[0], now);
     assert_true(run_queue_block(&queue[0], VCPU_HALTED, now));
-    assert_ptr_equal(run_queue_pick(&queue[0], now, &cpu), &d->vcpu);
+    assert_ptr_equal(run_queue_next(&queue[0], now, false, &cpu), &d->vcpu);
 }
 
 static void paused_is_not_woken(void **state)
@@ -1082,7 +1082,7 @@ static void *race_cpu(void *arg)
     while (!race_stops()) {
         uint32_t other;
         race_interrupt(run_queue_fire(q, race_now()));
-        struct run_vcpu *v = run_queue_pick(q, race_now(), &other);
+        struct run_vcpu *v = run_queue_next(q, race_now(), false, &other);
         race_interrupt(other);
         if (v == NULL) {
             race_sleep(q);
