@@ -6,10 +6,12 @@ export PATH := $(PATH):/usr/sbin:/sbin# where sgdisk and mkfs.fat are, and only 
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)
-HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections -flto=auto
+HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
-# Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each.
+# Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each. `make DEV=1`
+# goes without, to link in a moment while one edits; its objects are kept apart, and $B/.variant says whose stand linked.
+HV := $B/$(if $(DEV),dev,hv)
 LDFLAGS := -nostdlib -static -no-pie -Wl,-z,noexecstack,-z,max-page-size=4096,--build-id=none,--gc-sections
 DEPS = -MMD -MP -MF $@.d
 # Names what is being made; `make V=1` shows the commands.
@@ -20,7 +22,7 @@ say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
 	guest guest/cpu guest/vm guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
-HV_OBJ := $(HV_SRC:%=$B/hv/%.o)
+HV_OBJ := $(HV_SRC:%=$(HV)/%.o)
 EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c))
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -30,34 +32,37 @@ PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says h
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/native.efi $B/nadir.sym $B/nadir.dis $B/check_config payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
 payloads: $(PAYLOADS)
 
 # --- the hypervisor ---
-$B/hv/%.c.o: %.c | $B/.deps
+$(HV)/%.c.o: %.c | $B/.deps
 	$(call say,CC   )
 	$Qgcc $(HV_CFLAGS) $(HV_FP) $(DEPS) -c $< -o $@
 # The compiler calls memcpy() and its like by itself, after the linker's plug-in has looked for callers.
-$B/hv/arch/string.c.o: HV_CFLAGS += -fno-lto
+$(HV)/arch/string.c.o: HV_CFLAGS += -fno-lto
 # Frame pointers make back-traces; the way of an exit goes without: they cost 3 to 10 % of it.
 # Said for each file, for the linker would take the one's word for all.
 HV_FP = $(if $(filter vmx/% mm/% drivers/bus/% drivers/virt/% guest/cpu/% guest/vm/%,$<),-fomit-frame-pointer,-fno-omit-frame-pointer)
-$B/hv/%.asm.o: %.asm | $B/.deps
+$(HV)/%.asm.o: %.asm | $B/.deps
 	$(call say,ASM  )
 	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
-$B/nadir.elf: boot/nadir.ld $(HV_OBJ)
+$B/nadir.elf: boot/nadir.ld $(HV_OBJ) $B/.variant
 	$(call say,LINK )
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+$B/.variant: FORCE
+	@mkdir -p $(@D)
+	@echo '$(HV)' | cmp -s - $@ || echo '$(HV)' > $@
 $B/nadir.sym: $B/nadir.elf
 	$Qnm -n $< > $@
 $B/nadir.dis: $B/nadir.elf
 	$Qobjdump -d -S --no-show-raw-insn $< 2>/dev/null > $@
 
 # --- what the loader carries in Nadir's place for `tools/nadir run --native`: a payload on the bare machine ---
-$B/native.elf: boot/nadir.ld $(patsubst %,$B/hv/%.o,tools/native/native.c tools/native/native.asm arch/string.c)
+$B/native.elf: boot/nadir.ld $(patsubst %,$(HV)/%.o,tools/native/native.c tools/native/native.asm arch/string.c) $B/.variant
 	$(call say,LINK )
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 
@@ -65,7 +70,7 @@ $B/native.elf: boot/nadir.ld $(patsubst %,$B/hv/%.o,tools/native/native.c tools/
 $B/dsdt.aml: guest/pc/dsdt.asl | $B/.deps
 	$(call say,IASL )
 	$Qiasl -ve -vs -p $@ $< >$@.log || { cat $@.log; exit 1; }
-$B/hv/guest/pc/dsdt_aml.asm.o: $B/dsdt.aml
+$(HV)/guest/pc/dsdt_aml.asm.o: $B/dsdt.aml
 
 # --- the UEFI application, which carries the hypervisor ---
 $B/efi/%.c.o: %.c | $B/.deps
@@ -93,7 +98,8 @@ $B/check_config: tools/check_config.c guest/config.c guest/config_keys.c | $B/.d
 # --- running ---
 deps: $B/.deps ## install what is missing, and build the fast Bochs once
 	@tools/bochs_build.sh >/dev/null || echo "nadir: using the packaged Bochs, which is slower"
-$B/.deps: FORCE
+# Packages are looked at again when the list of them changes, when any is installed or removed, or a tool is missing.
+$B/.deps: tools/install.sh $(wildcard /var/lib/dpkg/status) $(if $(shell for t in nasm iasl clang; do command -v $$t >/dev/null || echo $$t; done),FORCE)
 	@mkdir -p $(@D)
 	@tools/install.sh && touch $@
 demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
@@ -104,7 +110,8 @@ image: all demo ## build/demo.img, a bootable disk image of the demo
 	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img
 usb: image ## the same, and how to write it to a USB stick
 	@echo "Write it with: sudo dd if=$B/demo.img of=/dev/sdX bs=4M conv=fsync"
-gdb: all demo ## the demo with gdb attached, stopped at Nadir's first instruction
+gdb: ## the demo with gdb attached, stopped at Nadir's first instruction
+	@$(MAKE) --no-print-directory DEV=1 all demo
 	tools/gdb.sh $B/demo/nadir.cfg
 bench: all deps ## what each operation costs a guest, beside KVM
 	tools/bench.py

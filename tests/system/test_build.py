@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What `make` makes anew, and what it leaves alone. Nothing is built or run in an emulator here."""
+
+import os
+import subprocess
+
+import pytest
+
+from conftest import TOP
+
+
+def make(*arguments, **environment):
+    return subprocess.run(["make", *map(str, arguments)], cwd=TOP, capture_output=True, text=True,
+                          env={**os.environ, **environment}, timeout=120)
+
+
+def up_to_date(*arguments, **environment):
+    return make("-q", *arguments, **environment).returncode == 0
+
+
+@pytest.fixture
+def stamp(tmp_path):
+    """The stamp of the packages, in a build folder of its own, made a moment ago."""
+    assert make(f"B={tmp_path}", tmp_path / ".deps").returncode == 0
+    return f"B={tmp_path}", tmp_path / ".deps"
+
+
+def test_packages_are_not_looked_at_each_time(stamp):
+    assert up_to_date(*stamp)
+
+
+@pytest.mark.parametrize("changed", ["tools/install.sh", "/var/lib/dpkg/status"])
+def test_packages_are_looked_at_when_the_list_changes(stamp, changed):
+    assert not up_to_date("-W", changed, *stamp)
+
+
+def test_packages_are_looked_at_when_a_tool_is_missing(stamp, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "make", "gcc", "find", "sed", "nasm", "clang"):  # and no iasl
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    # The Makefile adds the folders of root's programs to the PATH; iasl is in none of them.
+    assert not up_to_date(*stamp, PATH=str(programs))
+    (programs / "iasl").symlink_to("/usr/bin/iasl")
+    assert up_to_date(*stamp, PATH=str(programs))
+
+
+@pytest.mark.parametrize("words, folder, optimised", [((), "hv", True), (("DEV=1",), "dev", False)])
+def test_edit_loop_has_objects_of_its_own(tmp_path, words, folder, optimised):
+    """Both link build/nadir.elf, so a switch links anew, from objects that were never mixed."""
+    commands = make("-n", "V=1", *words, f"B={tmp_path}", tmp_path / "nadir.elf").stdout
+    compiled = [line for line in commands.splitlines() if "-mcmodel=kernel" in line]
+    assert len(compiled) > 100
+    assert all(("-flto" in line) == optimised for line in compiled)
+    assert all(f"{tmp_path}/{folder}/" in line for line in compiled)
+
+
+def test_switch_links_anew(tmp_path):
+    variant = tmp_path / ".variant"
+    for words, written in [((), "hv"), (("DEV=1",), "dev"), ((), "hv")]:
+        assert make(*words, f"B={tmp_path}", variant).returncode == 0
+        assert variant.read_text().strip() == f"{tmp_path}/{written}"
+        before = variant.stat().st_mtime_ns
+        assert make(*words, f"B={tmp_path}", variant).returncode == 0
+        assert variant.stat().st_mtime_ns == before
