@@ -2,7 +2,7 @@
 # Builds Nadir, runs it and tests it. `make help` lists the targets; tools/nadir runs other configurations.
 
 B := build
-export PATH := $(PATH):/usr/sbin:/sbin# where sgdisk and mkfs.fat are, and only root has it in the PATH on Debian
+export PATH := $(PATH):/usr/sbin:/sbin# where mkfs.fat is, and only root has it in the PATH on Debian
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The `nadir` command itself: its images, and what it says to wrong usage. No emulator runs."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import TOOL, TOP
@@ -51,6 +53,15 @@ def test_image_is_no_device(write_config, tmp_path):
     assert (tmp_path / "sdx").is_char_device()
 
 
+def test_image_is_not_put_among_devices(write_config, tmp_path):
+    """The name of a stick that is not plugged in would become a file in memory, that nobody sees."""
+    (tmp_path / "dev").symlink_to("/dev")
+    for name in ("/dev/shm/nadir-no-stick", tmp_path / "dev/shm/nadir-no-stick"):
+        done = tool("image", write_config(VM, FILES), "-o", name)
+        assert done.returncode == 2 and "not a file" in done.stderr, done
+    assert not Path("/dev/shm/nadir-no-stick").exists()
+
+
 def test_help_has_examples():
     done = tool("--help")
     assert done.returncode == 0 and "tools/nadir run" in done.stdout, done
@@ -75,16 +86,21 @@ def test_image_holds_files(write_config, tmp_path):
     assert read(image, "BOOTX64.EFI")[:2] == b"MZ"
 
 
-def test_image_is_gpt_with_esp(write_config, tmp_path):
-    image = tmp_path / "stick.img"
-    assert tool("image", write_config(VM, FILES), "-o", image).returncode == 0
-    assert image.read_bytes()[512:520] == b"EFI PART"
+@pytest.mark.parametrize("payload_mib", [0, 50])
+def test_image_is_gpt_with_esp(write_config, tmp_path, payload_mib):
+    """Judged by the tools of those who know: partition table, its copy, and file system."""
+    image, esp = tmp_path / "stick.img", tmp_path / "esp.img"
+    files = {"k": b"kernel" + bytes(payload_mib << 20)}
+    assert tool("image", write_config(VM, files), "-o", image).returncode == 0
     table = subprocess.run(["sgdisk", "--verify", "--print", image], capture_output=True, text=True)
     assert "No problems found" in table.stdout and "EF00" in table.stdout, table.stdout
-    with open(image, "rb") as disk:
-        disk.seek(1 << 20)
-        boot = disk.read(90)
-    assert boot[82:90] == b"FAT32   "
+    assert not table.stderr, table  # it would warn of a damaged copy, or of the protective MBR
+    first, last = map(int, re.search(r"^ +1 +(\d+) +(\d+) ", table.stdout, re.M).groups())
+    whole = image.read_bytes()
+    assert whole[512:520] == whole[-512:-504] == b"EFI PART"
+    esp.write_bytes(whole[first * 512:(last + 1) * 512])
+    assert esp.read_bytes()[82:90] == b"FAT32   "
+    subprocess.run(["fsck.fat", "-n", esp], check=True)
 
 
 @pytest.mark.parametrize("status, output, expected", [

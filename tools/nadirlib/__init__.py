@@ -8,7 +8,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir"
 
-# Where sgdisk and mkfs.fat are; only root has it in the PATH on Debian.
+# Where mkfs.fat is; only root has it in the PATH on Debian.
 os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
 # Exit statuses of `nadir run`.

@@ -8,7 +8,7 @@ import subprocess
 import uuid
 from pathlib import Path, PurePosixPath
 
-from . import TOP, ToolError, say
+from . import TOP, ToolError, gpt, say
 
 MIB = 1 << 20
 FIRST_MIB = 1  # where the partition starts; the last MiB of the disk is for the second GPT
@@ -16,8 +16,8 @@ SMALLEST_ESP = 40 * MIB  # FAT32 cannot be smaller than 65,525 clusters
 
 # Two images of the same files are the same, so that two runs in Bochs are, to the instruction.
 ALWAYS_THE_SAME = {"MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": "1767225600", "TZ": "UTC"}
-DISK_GUID, PARTITION_GUID = (str(uuid.uuid5(uuid.NAMESPACE_OID, f"nadir {part}"))
-                             for part in ("disk", "partition"))
+DISK_GUID = uuid.uuid5(uuid.NAMESPACE_OID, "nadir disk")
+PARTITION_GUID = uuid.uuid5(uuid.NAMESPACE_OID, "nadir partition")
 
 # Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
 FILE_LINE = re.compile(
@@ -106,19 +106,18 @@ def make_disk(out, files):
     payload = sum(len(content) if isinstance(content, bytes) else content.stat().st_size
                   for content in files.values())
     esp = max(SMALLEST_ESP, (payload + payload // 16 + 8 * MIB) // MIB * MIB)
+    start = FIRST_MIB * MIB // gpt.SECTOR
     out = Path(out)
-    if out.exists() and not out.is_file():
+    if out.exists() and not out.is_file() or out.resolve().is_relative_to("/dev"):
         raise ToolError(f"{out} is not a file: make an image, and dd that to it")
     try:
         out.unlink(missing_ok=True)
         with open(out, "wb") as image:
             image.truncate(esp + 2 * MIB)
+            gpt.write(image, (esp + 2 * MIB) // gpt.SECTOR, start, esp // gpt.SECTOR, "nadir",
+                      DISK_GUID, PARTITION_GUID)
     except OSError as error:
         raise ToolError(f"{out}: {error.strerror}")
-    start = FIRST_MIB * MIB // 512
-    run("sgdisk", "--clear", f"--new=1:{start}:{start + esp // 512 - 1}", "--typecode=1:ef00",
-        "--change-name=1:nadir", f"--disk-guid={DISK_GUID}",
-        f"--partition-guid=1:{PARTITION_GUID}", out)
     run("mkfs.fat", "--invariant", "-F", "32", "-n", "NADIR", "--offset", start, out, esp // 1024)
     partition = f"{out}@@{FIRST_MIB}M"
     made = set()
