@@ -158,7 +158,7 @@ static uint64_t init_platform(const struct handoff *handoff)
         log_line("no ACPI tables from the firmware");
     power_init(handoff->reset_system, host_paging_efi_root(), &acpi);
     panic_set_final(finish_panic);
-    uint64_t hz = tsc_measure_hz(acpi.pm_timer_port);
+    uint64_t hz = tsc_measure_hz(&acpi);
     require(hz != 0 ? OK : ERR_UNSUPPORTED, "measuring the time-stamp counter");
     console_set_tsc_hz(hz);
     lapic_timer_init(hz);

@@ -53,12 +53,12 @@ static void delay(void)
 
 static void write_reset_register(void)
 {
-    uint64_t where = facts.reset_address;
-    if (!facts.has_reset)
+    const uint64_t where = facts.reset.address;
+    if (where == 0)
         return;
-    if (facts.reset_space == ACPI_SPACE_IO) {
+    if (facts.reset.space == ACPI_SPACE_IO) {
         cpu_out8((uint16_t)where, facts.reset_value);
-    } else if (facts.reset_space == ACPI_SPACE_PCI) { /* device, function, register: 16 bits each */
+    } else if (facts.reset.space == ACPI_SPACE_PCI) { /* device, function, register: 16 bits each */
         uint32_t offset = (uint32_t)where & 0xff;
         cpu_out32(PCI_ADDRESS, 1u << 31 | (uint32_t)(where >> 32 & 0x1f) << 11 |
                                    (uint32_t)(where >> 16 & 7) << 8 | (offset & 0xfc));

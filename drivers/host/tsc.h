@@ -2,9 +2,9 @@
 /* How fast this machine's time-stamp counter runs. */
 #pragma once
 
-#include <stdint.h>
+#include "drivers/host/acpi.h"
 
-/* Ticks per second, measured in some 25 ms against the PIT, or else the ACPI PM timer (its port, 0:
- * none), or else believed from CPUID; logs which. 0 where none of them tells. Boot CPU, once,
- * interrupts off. */
-uint64_t tsc_measure_hz(uint16_t pm_timer_port);
+/* Ticks per second, by what clockrate.h makes of all that tells it here; logs who did. 0 where
+ * nobody knows. Each timer that must be asked takes 50 ms. Boot CPU, once, interrupts off, after
+ * the switch to own page tables. */
+uint64_t tsc_measure_hz(const struct acpi_facts *acpi);

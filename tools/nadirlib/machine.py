@@ -185,7 +185,7 @@ def qemu(image, console, work, options):
     disk = "usb-storage,bus=usb.0" if options.usb else "ide-hd"
     command = [
         QEMU, "-machine", "q35", "-m", str(options.memory), "-smp", str(options.cpus),
-        *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg", "-cpu", "max"]),
+        *(["-accel", "kvm", "-cpu", "host,migratable=off"] if kvm else ["-accel", "tcg", "-cpu", "max"]),
         "-bios", str(find_rom(work)), "-nodefaults", "-display", "none", "-vga", "std",
         "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
         "-serial", "chardev:console",
