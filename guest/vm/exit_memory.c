@@ -58,15 +58,26 @@ struct fetched {
     uint8_t bytes[INSN_MAX_BYTES];
 };
 
-/* Whether the operand is where the CPU has met the device: another CPU may have changed the
- * instruction since. What cannot be told in short is told by a translation. */
+/* The first byte of a page may be the second part of an operand that begins in the page before:
+ * then that is where the CPU has met the device, and the operand is elsewhere. */
+static inline bool may_begin_before(const struct memory_access *access)
+{
+    return access->address.v % PAGE_SIZE == 0;
+}
+
+/* Whether the operand is where the CPU has met the device: it may begin in the page before, and
+ * another CPU may have changed the instruction since. What cannot be told in short is told by a
+ * translation. */
 static bool __attribute__((noinline))
 is_as_reported(const struct emulate_context *ctx, struct insn insn,
                const struct memory_access *access)
 {
-    return ctx->mode == INSN_64 && insn.segment < SEG_FS && insn.base != RSP &&
-           access->has_linear &&
-           insn_address(&insn, ctx->vcpu->regs.gpr, ctx->rip) == access->linear.v;
+    if (ctx->mode != INSN_64 || insn.segment >= SEG_FS || insn.base == RSP)
+        return false;
+    const uint64_t at = insn_address(&insn, ctx->vcpu->regs.gpr, ctx->rip);
+    if (may_begin_before(access) && at % PAGE_SIZE != 0)
+        return false;
+    return ctx->vcpu->vm->vcpu_count == 1 || (access->has_linear && at == access->linear.v);
 }
 
 /*
@@ -141,7 +152,8 @@ decode_and_emulate(struct emulate_context *ctx, struct fetched *code,
     case INSN_UNKNOWN: return not_emulated(vcpu, code->bytes, code->count, access->address);
     }
     if (insn.op == INSN_MOV && insn.reg != RSP &&
-        (vcpu->vm->vcpu_count == 1 || is_as_reported(ctx, insn, access)) &&
+        ((vcpu->vm->vcpu_count == 1 && !may_begin_before(access)) ||
+         is_as_reported(ctx, insn, access)) &&
         move_directly(ctx, &insn, access))
         return EXIT_NEXT_DECODED;
     return emulate_whole(ctx, &insn, access->address);
@@ -152,10 +164,11 @@ enum exit_action exit_memory_access(struct emulate_context *ctx, const struct me
     struct fetched code;
     struct insn insn;
     code.count = linear_fetch(ctx, code.bytes, &code.fault, &code.fault_at);
-    /* The quick decoder tells no operand. Where other CPUs may have changed the instruction, that
-     * is needed, to see whether it is still about this address. */
+    /* The quick decoder tells no operand. Where other CPUs may have changed the instruction, or the
+     * operand may begin elsewhere, that is needed, to see whether it is about this address. */
     if (ctx->mode == INSN_64 && code.count == INSN_MAX_BYTES && ctx->vcpu->vm->vcpu_count == 1 &&
-        insn_decode_mov(&insn, code.bytes) && move_directly(ctx, &insn, access))
+        !may_begin_before(access) && insn_decode_mov(&insn, code.bytes) &&
+        move_directly(ctx, &insn, access))
         return EXIT_NEXT_DECODED;
     return decode_and_emulate(ctx, &code, access);
 }

@@ -1,0 +1,490 @@
+// link: guest/vm/exit_memory.c guest/vm/linear.c guest/vm/step.c guest/vm/breakpoint.c
+// link: guest/vm/vcpu_inject.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/event.c
+// link: guest/cpu/guestwalk.c drivers/bus/bus.c mm/guestmem.c mm/page_alloc.c
+// link: tests/unit/fake_engine.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Instructions on device memory, from the exit to the device's registers: operands that lie in two
+ * pages, of which either may be RAM, read-only, a device, nothing, or not present. */
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "arch/x86.h"
+#include "guest/vm/exits.h"
+#include "guest/vm/step.h"
+#include "mm/page_alloc.h"
+#include "tests/unit/fake_engine.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Guest-physical: RAM up to 64 KiB, the last 1/64 of it read-only; a device behind it; nothing. */
+#define RAM      0x10000u
+#define ROM      0xfc00u
+#define CODE     0x5000u
+#define TABLES   0x1000u /* four pages of page tables */
+#define BUFFER   0x6000u /* RAM */
+#define DEVICE   0x10000u
+#define DEVICE_2 0x13000u
+#define NOTHING  0x20000u
+/* Linear: pages in pairs at WINDOW, as pair() has made them. */
+#define WINDOW 0x100000u
+#define BORDER (WINDOW + PAGE_SIZE)
+
+enum { MAX_ACCESSES = 32 };
+
+static uint8_t ram[RAM] __attribute__((aligned(PAGE_SIZE)));
+static struct vm vm;
+static struct fake_vcpu vcpus[2];
+static struct vcpu *const vcpu = &vcpus[0].vcpu;
+static struct {
+    unsigned count;
+    struct access {
+        uint64_t at;
+        unsigned bytes;
+        bool write;
+        uint64_t value;
+    } access[MAX_ACCESSES];
+} device;
+static uint8_t *arena;
+
+/* What else would be there. */
+
+void panic(const char *format, ...)
+{
+    fail_msg("panic: %s", format);
+    abort();
+}
+
+void log_line(const char *format, ...)
+{
+    (void)format;
+}
+
+void vm_end_format(struct vm *v, enum vm_end end, uint32_t code, const char *format, ...)
+{
+    va_list args;
+    v->end = end;
+    v->end_code = code;
+    va_start(args, format);
+    (void)vsnprintf(v->end_why, sizeof(v->end_why), format, args);
+    va_end(args);
+}
+
+void vm_end_request(void *v, enum vm_end end, uint32_t code, const char *why)
+{
+    vm_end_format(v, end, code, "%s", why);
+}
+
+void vm_memory_changed(struct vm *v)
+{
+    v->memory_changes++;
+}
+
+void vm_arm_alarm(struct vm *v)
+{
+    v->alarm_armed = v->timers.next;
+}
+
+void vm_lock_shared(struct vm *v)
+{
+    (void)v;
+}
+
+void vm_unlock_shared(struct vm *v)
+{
+    (void)v;
+}
+
+uint64_t vlapic_mmio_read(struct vlapic *apic, gpa_t at, unsigned bytes)
+{
+    (void)apic;
+    (void)at;
+    (void)bytes;
+    return 0xa41c;
+}
+
+void vlapic_mmio_write(struct vlapic *apic, gpa_t at, unsigned bytes, uint64_t value)
+{
+    (void)apic;
+    device.access[device.count++] = (struct access){at.v, bytes, true, value};
+}
+
+int vlapic_pending(struct vlapic *apic)
+{
+    (void)apic;
+    return -1;
+}
+
+void vlapic_accept(struct vlapic *apic, unsigned vector)
+{
+    (void)apic;
+    (void)vector;
+}
+
+enum vcpu_prepared vcpu_prepare(struct vcpu *v)
+{
+    (void)v;
+    return PREPARED_LEAVE;
+}
+
+uint64_t cpu_rdtsc(void)
+{
+    return 0;
+}
+
+static uint64_t vector_register[4];
+
+void vector_move(void *memory, unsigned which) /* one register, of any name, and 32 bytes of it */
+{
+    enum { MMX_READ, MMX_WRITE, XMM_READ, XMM_WRITE, YMM_READ, YMM_WRITE };
+    const unsigned kind = which / 16;
+    const size_t bytes = kind <= MMX_WRITE ? 8 : kind <= XMM_WRITE ? 16 : 32;
+    if (kind % 2 == 0)
+        memcpy(memory, vector_register, bytes);
+    else
+        memcpy(vector_register, memory, bytes);
+}
+
+/* The device answers each byte by the low byte of its address, plus 1. */
+static uint64_t read_device(void *dev, gpa_t at, unsigned bytes)
+{
+    uint64_t value = 0;
+    (void)dev;
+    assert_true(device.count < MAX_ACCESSES);
+    for (unsigned i = 0; i < bytes; i++)
+        value |= (uint64_t)(uint8_t)(at.v + i + 1) << 8 * i;
+    device.access[device.count++] = (struct access){at.v, bytes, false, value};
+    return value;
+}
+
+static void write_device(void *dev, gpa_t at, unsigned bytes, uint64_t value)
+{
+    (void)dev;
+    assert_true(device.count < MAX_ACCESSES);
+    device.access[device.count++] = (struct access){at.v, bytes, true, value};
+}
+
+static void add_device(uint64_t at)
+{
+    const struct mmio_range range = {.first = gpa(at),
+                                     .last = gpa(at + PAGE_SIZE - 1),
+                                     .read = read_device,
+                                     .write = write_device};
+    assert_int_equal(bus_add_mmio(&vm.bus, &range), OK);
+}
+
+static void set_entry(uint64_t at, uint64_t value)
+{
+    memcpy(ram + at, &value, sizeof(value));
+}
+
+/* Page tables: the first 2 MiB by pages of 4 KiB, identity-mapped but for the window. */
+static void make_tables(void)
+{
+    for (unsigned i = 0; i < 3; i++)
+        set_entry(TABLES + i * PAGE_SIZE, (TABLES + (i + 1) * PAGE_SIZE) | 7);
+    for (uint64_t i = 0; i < 512; i++)
+        set_entry(TABLES + 3 * PAGE_SIZE + 8 * i, i * PAGE_SIZE | 7);
+}
+
+#define NOT_PRESENT UINT64_MAX
+
+/* Makes the window's two pages these guest-physical ones. */
+static void pair(uint64_t first, uint64_t second)
+{
+    const uint64_t entry = TABLES + 3 * PAGE_SIZE + 8 * (WINDOW / PAGE_SIZE);
+    set_entry(entry, first == NOT_PRESENT ? 0 : first | 7);
+    set_entry(entry + 8, second == NOT_PRESENT ? 0 : second | 7);
+}
+
+static void make_vcpu(unsigned i)
+{
+    static struct cpuid_table cpuid;
+    vm.cpuid = cpuid;
+    vcpus[i] = (struct fake_vcpu){.state = cpu_state_long_mode(CODE, TABLES)};
+    struct vcpu *v = &vcpus[i].vcpu;
+    v->vm = &vm;
+    v->engine = &fake_engine;
+    v->index = i;
+    v->phys_bits = 39;
+    v->apic_frame = VM_APIC_PAGE_GPA / PAGE_SIZE;
+    v->timers.hz = 1000;
+    vm.vcpu[i] = v;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(ram, 0, sizeof(ram));
+    memset(&device, 0, sizeof(device));
+    memset(vector_register, 0, sizeof(vector_register));
+    vm = (struct vm){.name = "test", .engine = &fake_engine, .vcpu_count = 1};
+    assert_int_equal(guestmem_add(&vm.mem, gpa(0), RAM, ram), OK);
+    guestmem_set_read_only(&vm.mem, gpa(ROM), RAM - ROM, true);
+    assert_int_equal(fake_engine.vm_create(&vm), OK);
+    add_device(DEVICE);
+    add_device(DEVICE_2);
+    make_tables();
+    make_vcpu(0);
+    make_vcpu(1);
+    arena = aligned_alloc(PAGE_SIZE_2M, PAGE_SIZE_2M);
+    const struct page_range range = {(uint64_t)(uintptr_t)arena, PAGE_SIZE_2M / PAGE_SIZE};
+    assert_int_equal(page_alloc_init(&range, 1), OK);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fake_engine.vm_destroy(&vm);
+    free(arena);
+    return 0;
+}
+
+/* An exit at an instruction, for a guest-physical address. */
+static enum exit_action take(const char *bytes, unsigned count, uint64_t linear, uint64_t address,
+                             bool write)
+{
+    struct emulate_context ctx;
+    memset(ram + CODE, 0x90, 32);
+    memcpy(ram + CODE, bytes, count);
+    device.count = 0;
+    fake_engine.view(vcpu, &ctx);
+    const struct memory_access access = {.address = gpa(address),
+                                         .read = !write,
+                                         .write = write,
+                                         .linear = gva(linear),
+                                         .has_linear = vm.vcpu_count > 1};
+    return exit_memory_access(&ctx, &access);
+}
+
+#define TAKE(bytes, linear, address, write) take(bytes, sizeof(bytes) - 1, linear, address, write)
+
+#define EXPECT_ACCESS(i, address, size, is_write, what)     \
+    do {                                                    \
+        assert_true((i) < device.count);                    \
+        assert_int_equal(device.access[i].at, address);     \
+        assert_int_equal(device.access[i].bytes, size);     \
+        assert_int_equal(device.access[i].write, is_write); \
+        assert_int_equal(device.access[i].value, what);     \
+    } while (0)
+
+#define MOV_LOAD_8    "\x48\x8b\x06" /* MOV RAX, [RSI] */
+#define MOV_STORE_8   "\x48\x89\x06"
+#define MOV_LOAD_4    "\x8b\x06"
+#define MOV_LOAD_DISP "\x48\x8b\x46\xfc" /* MOV RAX, [RSI - 4] */
+#define MOV_FS_LOAD_8 "\x64\x48\x8b\x06"
+#define MOV_STORE_IMM "\x48\xc7\x06\x44\x33\x22\x11"
+#define LOCK_OR_8     "\xf0\x48\x09\x06"
+#define MOVSQ         "\x48\xa5"
+#define STOSQ         "\x48\xab"
+#define MOVUPS_LOAD   "\x0f\x10\x0e"
+#define VMOVUPS_STORE "\xc5\xfc\x11\x0e"
+
+static const uint8_t below[4] = {0x55, 0x66, 0x77, 0x88};
+
+static void set_below(uint64_t page)
+{
+    memcpy(ram + page + PAGE_SIZE - 4, below, 4);
+}
+
+/*
+ * RAM, then a device: the CPU tells of the second page's beginning, wherever the operand begins.
+ */
+
+static void test_load_from_ram_into_device(void **state)
+{
+    (void)state;
+    pair(BUFFER, DEVICE);
+    set_below(BUFFER);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x0403020188776655);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE, 4, false, 0x04030201);
+    vcpu->regs.gpr[RSI] = BORDER - 2;
+    assert_int_equal(TAKE(MOV_LOAD_4, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x02018877);
+    EXPECT_ACCESS(0, DEVICE, 2, false, 0x0201);
+    vcpu->regs.gpr[RSI] = BORDER;
+    assert_int_equal(TAKE(MOV_LOAD_DISP, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x0403020188776655);
+    vcpus[0].state.fs.base = BORDER - 4;
+    vcpu->regs.gpr[RSI] = 0;
+    assert_int_equal(TAKE(MOV_FS_LOAD_8, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x0403020188776655);
+}
+
+/* What begins with the page is all the device's. */
+static void test_load_from_the_first_byte(void **state)
+{
+    (void)state;
+    pair(BUFFER, DEVICE);
+    vcpu->regs.gpr[RSI] = BORDER;
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x0807060504030201);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE, 8, false, 0x0807060504030201);
+}
+
+static void test_store_from_ram_into_device(void **state)
+{
+    (void)state;
+    const uint8_t expected[4] = {0x04, 0x03, 0x02, 0x01}, immediate[4] = {0x44, 0x33, 0x22, 0x11};
+    pair(BUFFER, DEVICE);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    vcpu->regs.gpr[RAX] = 0xaabbccdd01020304;
+    assert_int_equal(TAKE(MOV_STORE_8, BORDER, DEVICE, true), EXIT_NEXT_DECODED);
+    assert_memory_equal(ram + BUFFER + PAGE_SIZE - 4, expected, 4);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE, 4, true, 0xaabbccdd);
+    assert_int_equal(TAKE(MOV_STORE_IMM, BORDER, DEVICE, true), EXIT_NEXT_DECODED);
+    assert_memory_equal(ram + BUFFER + PAGE_SIZE - 4, immediate, 4);
+    EXPECT_ACCESS(0, DEVICE, 4, true, 0);
+}
+
+static void test_more_than_moves(void **state)
+{
+    (void)state;
+    const uint8_t ored[4] = {0x75, 0x66, 0x77, 0x88};
+    pair(BUFFER, DEVICE);
+    set_below(BUFFER);
+    vcpu->regs.gpr[RSI] = vcpu->regs.gpr[RDI] = BORDER - 4;
+    vcpu->regs.gpr[RAX] = 0x1000000020;
+    assert_int_equal(TAKE(LOCK_OR_8, BORDER, DEVICE, true), EXIT_NEXT_DECODED);
+    assert_memory_equal(ram + BUFFER + PAGE_SIZE - 4, ored, 4);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(0, DEVICE, 4, false, 0x04030201);
+    EXPECT_ACCESS(1, DEVICE, 4, true, 0x04030211);
+    vcpu->regs.gpr[RDI] = BUFFER;
+    assert_int_equal(TAKE(MOVSQ, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_memory_equal(ram + BUFFER, "\x75\x66\x77\x88\1\2\3\4", 8);
+    vcpu->regs.gpr[RDI] = BORDER - 4;
+    assert_int_equal(TAKE(STOSQ, BORDER, DEVICE, true), EXIT_NEXT_DECODED);
+    EXPECT_ACCESS(0, DEVICE, 4, true, 0x10);
+    vcpus[0].state.cr4 |= CR4_OSFXSR;
+    set_below(BUFFER);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    assert_int_equal(TAKE(MOVUPS_LOAD, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_memory_equal(vector_register, "\x55\x66\x77\x88\1\2\3\4\5\6\7\10\11\12\13\14", 16);
+    assert_int_equal(device.count, 2);
+}
+
+/*
+ * Other pairs of pages.
+ */
+
+static void test_device_then_ram(void **state)
+{
+    (void)state;
+    pair(DEVICE, BUFFER);
+    memcpy(ram + BUFFER, below, 4);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER - 4, DEVICE + 0xffc, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x8877665500fffefd);
+    assert_int_equal(device.count, 1);
+    assert_int_equal(TAKE(MOV_STORE_8, BORDER - 4, DEVICE + 0xffc, true), EXIT_NEXT_DECODED);
+    EXPECT_ACCESS(0, DEVICE + 0xffc, 4, true, 0x00fffefd);
+    assert_memory_equal(ram + BUFFER, below, 4);
+}
+
+static void test_two_devices(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = BORDER - 2;
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER - 2, DEVICE + 0xffe, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x06050403020100ff);
+    assert_int_equal(device.count, 3); /* 2, then 4 and 2 */
+    EXPECT_ACCESS(1, DEVICE_2, 4, false, 0x04030201);
+    EXPECT_ACCESS(2, DEVICE_2 + 4, 2, false, 0x0605);
+}
+
+static void test_nothing_and_apic(void **state)
+{
+    (void)state;
+    pair(BUFFER, NOTHING);
+    set_below(BUFFER);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER, NOTHING, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0xffffffff88776655);
+    pair(BUFFER, VM_APIC_PAGE_GPA);
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER, VM_APIC_PAGE_GPA, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0xa41c88776655);
+}
+
+static void test_read_only_then_device(void **state)
+{
+    (void)state;
+    pair(ROM & ~(PAGE_SIZE - 1), DEVICE);
+    set_below(RAM - PAGE_SIZE);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    vcpu->regs.gpr[RAX] = 0;
+    assert_int_equal(TAKE(MOV_STORE_8, BORDER, DEVICE, true), EXIT_NEXT_DECODED);
+    assert_memory_equal(ram + RAM - 4, below, 4);
+    EXPECT_ACCESS(0, DEVICE, 4, true, 0);
+}
+
+/* The page fault comes first: no byte is read or written of the page that is there. */
+static void test_second_page_not_present(void **state)
+{
+    (void)state;
+    const uint64_t first[] = {BUFFER, DEVICE};
+    for (unsigned i = 0; i < 2; i++) {
+        pair(first[i], NOT_PRESENT);
+        set_below(BUFFER);
+        vcpu->regs.gpr[RSI] = BORDER - 4;
+        vcpu->regs.gpr[RAX] = 0x1122334455667788;
+        assert_int_equal(TAKE(MOV_STORE_8, BORDER - 4, DEVICE + 0xffc, true), EXIT_SAME);
+        assert_int_equal(vcpu->event.info & 0xff, VECTOR_PAGE_FAULT);
+        assert_int_equal(vcpu->event.error, 2);
+        assert_int_equal(vcpus[0].state.cr2, BORDER);
+        assert_int_equal(device.count, 0);
+        assert_memory_equal(ram + BUFFER + PAGE_SIZE - 4, below, 4);
+        vcpu->event.info = 0;
+    }
+    pair(NOT_PRESENT, DEVICE);
+    assert_int_equal(TAKE(LOCK_OR_8, BORDER, DEVICE, true), EXIT_SAME);
+    assert_int_equal(vcpus[0].state.cr2, BORDER - 4);
+    assert_int_equal(device.count, 0);
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+/* A CPU that tells the operand's beginning as the linear address, and the second page as the
+ * guest-physical one. */
+static void test_of_several_vcpus(void **state)
+{
+    (void)state;
+    vm.vcpu_count = 2;
+    pair(BUFFER, DEVICE);
+    set_below(BUFFER);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER - 4, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x0403020188776655);
+    assert_int_equal(TAKE(MOV_LOAD_8, BORDER, DEVICE, false), EXIT_NEXT_DECODED);
+    assert_int_equal(vcpu->regs.gpr[RAX], 0x0403020188776655);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_load_from_ram_into_device),
+        TEST(test_load_from_the_first_byte),
+        TEST(test_store_from_ram_into_device),
+        TEST(test_more_than_moves),
+        TEST(test_device_then_ram),
+        TEST(test_two_devices),
+        TEST(test_nothing_and_apic),
+        TEST(test_read_only_then_device),
+        TEST(test_second_page_not_present),
+        TEST(test_of_several_vcpus),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
