@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUS_MAX_PORT_RANGES 40
+#define BUS_MAX_PORT_RANGES 64
 #define BUS_MAX_MMIO_RANGES 8
 #define BUS_MAX_STRINGS     4
 

@@ -116,6 +116,8 @@ static uint8_t read_register(struct vata *ata, unsigned reg)
 {
     const struct vata_disk *disk = vata_selected(ata);
     unsigned old = (ata->control & HOB) != 0;
+    if (!vata_has_disk(ata))
+        return 0;
     if (disk->data == NULL)
         disk = &ata->disk[0];
     switch (reg) {
@@ -253,8 +255,9 @@ enum status vata_init(struct vata *ata, const struct vata_image image[VATA_DISKS
 {
     *ata = (struct vata){.mem = mem, .timers = timers, .irq = irq};
     for (unsigned i = 0; i < VATA_DISKS; i++) {
-        if (image[i].data == NULL ? i == 0
-                                  : image[i].bytes == 0 || image[i].bytes % VATA_SECTOR != 0)
+        if (image[i].data == NULL)
+            continue;
+        if (image[0].data == NULL || image[i].bytes == 0 || image[i].bytes % VATA_SECTOR != 0)
             return ERR_BAD_INPUT;
         ata->disk[i].data = image[i].data;
         ata->disk[i].sectors = image[i].bytes / VATA_SECTOR;

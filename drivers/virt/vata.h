@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The first ATA channel of a PC (ports 0x1f0-0x1f7 and 0x3f6, IRQ 14) with one or two disks in the
- * hypervisor's RAM, and the bus master of Intel's PIIX3 beside it. Hidden here: registers, commands
+/* The first ATA channel of a PC (ports 0x1f0-0x1f7 and 0x3f6, IRQ 14) with up to two disks in the
+ * hypervisor's RAM, and the bus master of Intel's PIIX3 beside it. Without any, each register reads
+ * as 0, as in QEMU: who waits until nobody is busy goes on. Hidden here: registers, commands
  * and transfers as ATA/ATAPI-6 (T13/1410D) has them. Commands are done at once, so that BSY is only
  * seen during a reset and a DMA transfer. vata.c has the registers, vata_command.c the commands,
  * vata_dma.c the bus master. */
@@ -79,7 +80,8 @@ struct vata_image {
     uint64_t bytes; /* a multiple of 512 */
 };
 
-/* Claims the ports, at power-up with all enabled. ERR_BAD_INPUT: no first disk, or an odd size. */
+/* Claims the ports, at power-up with all enabled. ERR_BAD_INPUT: a second disk without a first, or
+ * an odd size. */
 enum status vata_init(struct vata *ata, const struct vata_image image[VATA_DISKS],
                       const struct guestmem *mem, struct bus *bus, struct timers *timers,
                       struct irq_line irq);
@@ -99,6 +101,11 @@ void vata_dma_write(void *ata, uint16_t port, unsigned bytes, uint32_t value);
 static inline struct vata_disk *vata_selected(struct vata *ata)
 {
     return &ata->disk[ata->device >> 4 & 1];
+}
+
+static inline bool vata_has_disk(const struct vata *ata)
+{
+    return ata->disk[0].data != NULL;
 }
 
 void vata_command(struct vata *ata, uint8_t code); /* vata_command.c */

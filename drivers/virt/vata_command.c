@@ -396,7 +396,7 @@ static void diagnose(struct vata *ata)
 void vata_command(struct vata *ata, uint8_t code)
 {
     struct vata_disk *disk = vata_selected(ata);
-    if (code == 0x90) {
+    if (code == 0x90 && vata_has_disk(ata)) {
         diagnose(ata);
         return;
     }

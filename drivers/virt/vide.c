@@ -27,17 +27,6 @@ static void written(void *dev, unsigned offset, unsigned bytes)
                 (command & VPCI_COMMAND_MASTER) != 0);
 }
 
-/* Pull-ups, but for DD7's, which says to who waits that nobody is busy: ATA/ATAPI-6, "DD7". */
-static uint32_t read_empty_cable(void *dev, uint16_t port, unsigned bytes)
-{
-    (void)dev;
-    (void)port;
-    return bytes == 1 ? 0x7f : 0xff7f;
-}
-
-static const struct port_range empty_cable[] = {{0x170, 0x177, 2, NULL, read_empty_cable, NULL},
-                                                {0x376, 0x376, 1, NULL, read_empty_cable, NULL}};
-
 /* An address that others have, or above the ports, leaves the bus master without any. */
 static void bar_moved(void *dev, unsigned bar, uint32_t base)
 {
@@ -65,8 +54,6 @@ enum status vide_init(struct vide *ide, const struct vata_image image[VATA_DISKS
     enum status s = vata_init(&ide->ata, image, mem, bus, timers, irq);
     if (s == OK)
         s = vpci_add(pci, &ide->function, VIDE_DEVFN, rows, sizeof(rows) / sizeof(rows[0]));
-    if (s == OK)
-        s = bus_add_port_table(bus, NULL, empty_cable, 2);
     if (s == OK)
         written(ide, 0, 0);
     return s;

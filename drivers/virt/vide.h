@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The IDE function of Intel's PIIX3 (82371SB) at 00:01.1, in compatibility mode: it switches the
- * first ATA channel on and off and says where its bus master answers. The second channel is a cable
- * without disks. As in QEMU's, whose name this chip set bears (vchipset.c), the channel decodes its
- * ports from power-on: firmware for that one switches nothing on but I/O space. */
+ * first ATA channel on and off and says where its bus master answers. The second channel has no
+ * disks, and is guest/pc/'s. As in QEMU's, whose name this chip set bears (vchipset.c), the channel
+ * decodes its ports from power-on: firmware for that one switches nothing on but I/O space. */
 #pragma once
 
 #include "drivers/virt/vata.h"

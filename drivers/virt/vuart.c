@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The 16550A as its data sheet (National Semiconductor, PC16550D) describes it, at infinite baud
- * rate: the transmitter is always empty. Wired as in QEMU: INTR leads to the interrupt line, whatever
- * OUT2 says. */
+ * rate: the transmitter is always empty. Wired as in QEMU: INTR leads to the interrupt line,
+ * whatever OUT2 says. */
 #include "drivers/virt/vuart.h"
 
 enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR }; /* the registers, and their bits */

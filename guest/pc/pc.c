@@ -160,6 +160,40 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
     return OK;
 }
 
+static uint32_t read_at_rest(void *value, uint16_t port, unsigned bytes)
+{
+    (void)port;
+    (void)bytes;
+    return (uint32_t)(uintptr_t)value * 0x01010101u; /* in each byte */
+}
+
+/*
+ * Chips that are not there, but that programs ask without a look whether they are, to wait then for
+ * a bit of their status. All ones, as where nobody answers, would hold them for ever: these read as
+ * a chip at rest. Elsewhere all ones are what lets a program go on: a serial port whose transmitter
+ * is empty, a printer that is not busy, a DMA channel at its end, a mouse card's wrong signature.
+ */
+static enum status make_absent_chips(struct bus *bus)
+{
+    static const struct {
+        uint16_t first, last;
+        uint8_t value;
+    } at_rest[] = {
+        {0x170, 0x177, 0}, /* the second IDE channel: no disk, so nobody is busy (as in QEMU) */
+        {0x376, 0x376, 0},    {0x1e8, 0x1ef, 0}, /* the third and fourth, of sound cards, which old
+                                                    programs try, too */
+        {0x3ee, 0x3ee, 0},    {0x168, 0x16f, 0}, {0x36e, 0x36e, 0},
+        {0x3f4, 0x3f4, 0x80}, /* floppy controller: it takes a byte, and is not at a command */
+        {0x66, 0x66, 0x01},   /* a laptop's controller: it takes a byte, and has answered */
+    };
+    enum status s = OK;
+    for (size_t i = 0; i < sizeof(at_rest) / sizeof(at_rest[0]) && s == OK; i++)
+        s = bus_add_ports(bus, &(struct port_range){at_rest[i].first, at_rest[i].last, 4,
+                                                    (void *)(uintptr_t)at_rest[i].value,
+                                                    read_at_rest, NULL});
+    return s;
+}
+
 /* The virtual PC as a table: each device with its ports (in its own file) and interrupt line. */
 static enum status make_devices(struct pc *pc, const struct vm_config *config,
                                 const struct pc_host *host)
@@ -183,6 +217,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
         vchipset_init(&pc->chipset, &pc->pci),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
         vdebug_init(&pc->debug, pc_out, pc, config->firmware_log, bus, power),
+        make_absent_chips(bus),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
         if (results[i] != OK)
@@ -196,8 +231,6 @@ static enum status make_disks(struct pc *pc, const struct vm_config *config)
 {
     _Static_assert(VATA_DISKS == CONFIG_MAX_DISKS, "one channel takes all");
     struct vata_image image[VATA_DISKS] = {{NULL, 0}, {NULL, 0}};
-    if (config->disk_count == 0)
-        return OK;
     for (uint32_t i = 0; i < config->disk_count; i++)
         image[i] = (struct vata_image){hpa_to_ptr(hpa(config->disk[i].base)), config->disk[i].size};
     return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers,

@@ -85,7 +85,7 @@ struct pc {
     struct vpm pm;
     struct vpci pci;
     struct vchipset chipset;
-    struct vide ide; /* where there is a disk */
+    struct vide ide;
     struct vdebug debug;
     struct vtestdev testdev; /* where there is no firmware, which may have its ROM there */
     struct vfwcfg fwcfg;

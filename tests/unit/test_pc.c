@@ -345,7 +345,6 @@ static void test_disk(void **state)
 {
     (void)state;
     static uint8_t data[2 * 512];
-    assert_int_equal(in(0x1f7), 0xff); /* without one there is no channel either */
     for (unsigned life = 0; life < 2; life++) {
         pc_destroy(pc);
         config.disk_count = 1;
@@ -369,6 +368,37 @@ static void test_disk(void **state)
         assert_int_equal(in(0xa0) & 0x40, 0x40);
     }
     assert_int_equal(data[512 + 2], 1);
+}
+
+/* What programs do with chips that are not there, before they find out: no wait is for ever. */
+static void test_absent_chips(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t port;
+        uint8_t bits, value; /* that a program waits for */
+    } waits[] = {
+        {0x1f7, 0x88, 0}, /* neither busy nor with data: both IDE channels have no disk */
+        {0x3f6, 0x80, 0},    {0x177, 0x88, 0},    {0x376, 0x80, 0},
+        {0x1ef, 0x80, 0},    {0x3ee, 0x80, 0},    {0x16f, 0x80, 0},
+        {0x36e, 0x80, 0},    {0x3f4, 0xc0, 0x80}, /* a floppy controller takes a command */
+        {0x3f4, 0x10, 0},                         /* and has none */
+        {0x2fd, 0x60, 0x60},                      /* COM2 has sent all */
+        {0x379, 0x80, 0x80},                      /* a printer is not busy */
+        {0x66, 2, 0},                             /* an embedded controller takes a byte */
+        {0x66, 1, 1},                             /* and has answered */
+        {0x08, 0x0f, 0x0f},                       /* DMA is at its end */
+        {0x64, 2, 0},                             /* the keyboard controller takes a byte */
+        {0x71, 0x80, 0}, /* register A, below: the clock is not being updated */
+    };
+    out(0x70, 0x0a);
+    for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++)
+        assert_int_equal(in(waits[i].port) & waits[i].bits, waits[i].value);
+    for (uint16_t port = 0x170; port < 0x178; port++)
+        assert_int_equal(in(port), 0);
+    assert_int_equal(bus_port_read(&pc->vm.bus, 0x170, 4), 0);
+    bus_port_write(&pc->vm.bus, 0xcf8, 4, 0x80000900); /* the IDE function is there */
+    assert_int_equal(bus_port_read(&pc->vm.bus, 0xcfc, 4), 0x70108086);
 }
 
 /* What CMOS memory tells a BIOS of disks; beyond 1024 cylinders it is to make up a geometry. */
@@ -672,6 +702,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_absent_chips, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cmos_disks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reset_vector, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_shadowing, set_up_firmware, tear_down_firmware),

@@ -150,9 +150,10 @@ static void bad_images(void **state)
 {
     (void)state;
     struct vata other;
-    const struct vata_image none[2] = {{0}}, odd[2] = {{disk, 513}}, empty[2] = {{disk, 0}};
+    const struct vata_image second[2] = {{NULL, 0}, {disk, 512}}, odd[2] = {{disk, 513}},
+                            empty[2] = {{disk, 0}};
     const struct vata_image odd_second[2] = {{disk, 512}, {disk, 100}};
-    assert_int_equal(vata_init(&other, none, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
+    assert_int_equal(vata_init(&other, second, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
     assert_int_equal(vata_init(&other, odd, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
     assert_int_equal(vata_init(&other, empty, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
     assert_int_equal(vata_init(&other, odd_second, &mem, &bus, &timers, pin_line(IRQ)),
@@ -758,9 +759,38 @@ static void dma_long(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Nobody on the cable: all reads as 0 and nothing comes, whatever a program tries on both drives.
+ */
+static void no_disk_at_all(void **state)
+{
+    (void)state;
+    static const uint8_t commands[] = {0xec, 0xa1, 0x90, 0x20, 0x30, 0xc8, 0xe7};
+    start_machine();
+    const struct vata_image none[2] = {{NULL, 0}, {NULL, 0}};
+    assert_int_equal(vata_init(&ata, none, &mem, &bus, &timers, pin_line(IRQ)), OK);
+    for (unsigned drive = 0; drive < 2; drive++) {
+        out(DEVICE, (uint8_t)(0xa0 | drive << 4));
+        for (size_t i = 0; i < sizeof(commands); i++) {
+            out(COUNT, 0x55);
+            out(LBA_LOW, 0xaa);
+            out(COMMAND, commands[i]);
+            for (uint16_t port = DATA; port <= STATUS; port++)
+                assert_int_equal(in(port), 0);
+            assert_int_equal(in(CONTROL), 0);
+            word_out(0x1234);
+        }
+        out(CONTROL, 4);
+        assert_int_equal(in(STATUS), 0);
+        out(CONTROL, 0);
+        assert_int_equal(in(STATUS), 0);
+    }
+    assert_int_equal(pin_rises[IRQ], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(no_disk_at_all, setup, teardown),
         TEST(power_up),
         cmocka_unit_test_setup_teardown(absent_second, setup_one, teardown),
         TEST(bad_images),
