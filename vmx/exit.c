@@ -62,8 +62,17 @@ static void single_step(uint64_t rflags)
         vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
+/*
+ * SDM, "Relative Priority of Faults and VM Exits": faults by privilege level come before the exit.
+ * Not every CPU that this runs on keeps to that in each instruction (an emulated one, or another
+ * hypervisor below), and a program of the guest shall never do by an exit what it may not do: so
+ * handlers of instructions of CPL 0 look themselves. What is always #UD or #GP needs no look, nor
+ * does what any program may execute (CPUID, PAUSE), nor VMCALL, which answers each CPL.
+ */
 static enum exit_action exit_hlt(struct vcpu *vcpu)
 {
+    if (vmx_cpl() != 0)
+        return vcpu_general_protection(vcpu);
     const uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
     return vcpu_halt(vcpu, (rflags & RFLAGS_IF) != 0,
                      (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) == 0,
@@ -79,7 +88,7 @@ static enum exit_action exit_cpuid(struct vcpu *vcpu)
 
 static enum exit_action exit_vmcall(struct vcpu *vcpu)
 {
-    return vcpu_hypercall(vcpu, vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3);
+    return vcpu_hypercall(vcpu, vmx_cpl());
 }
 
 /* SDM, "Treatment of Task Switches": the CPU has checked the gate or the descriptor already. */
@@ -121,8 +130,25 @@ static enum exit_action exit_rdpmc(struct vcpu *vcpu)
  * a CPU whose caches are clean. */
 static enum exit_action exit_invd(struct vcpu *vcpu)
 {
-    (void)vcpu;
-    return EXIT_NEXT;
+    return vmx_cpl() != 0 ? vcpu_general_protection(vcpu) : EXIT_NEXT;
+}
+
+static enum exit_action exit_rdmsr(struct vcpu *vcpu)
+{
+    return vmx_cpl() != 0 ? vcpu_general_protection(vcpu) : vcpu_rdmsr(vcpu);
+}
+
+static enum exit_action exit_wrmsr(struct vcpu *vcpu)
+{
+    return vmx_cpl() != 0 ? vcpu_general_protection(vcpu) : vcpu_wrmsr(vcpu);
+}
+
+/* SDM, "XSETBV—Set Extended Control Register": without CR4.OSXSAVE there is no such instruction. */
+static enum exit_action exit_xsetbv(struct vcpu *vcpu)
+{
+    if ((vmx_guest_cr4(vcpu->vm) & CR4_OSXSAVE) == 0)
+        return exit_undefined(vcpu);
+    return vmx_cpl() != 0 ? vcpu_general_protection(vcpu) : vcpu_xsetbv(vcpu);
 }
 
 /* Every reason that the SDM defines: what it leads to, and its name. Reserved numbers included, so
@@ -162,8 +188,8 @@ static const struct {
     [REASON_CR_ACCESS] = {exit_cr_access, "control_register_accesses"},
     [REASON_MOV_DR] = {exit_unexpected, "mov_dr"},
     [REASON_IO] = {exit_io, "io_instruction"},
-    [REASON_RDMSR] = {vcpu_rdmsr, "rdmsr"},
-    [REASON_WRMSR] = {vcpu_wrmsr, "wrmsr"},
+    [REASON_RDMSR] = {exit_rdmsr, "rdmsr"},
+    [REASON_WRMSR] = {exit_wrmsr, "wrmsr"},
     [REASON_ENTRY_GUEST_STATE] = {exit_unexpected, "entry_failure_guest_state"},
     [REASON_ENTRY_MSR_LOADING] = {exit_unexpected, "entry_failure_msr_loading"},
     [35] = {exit_unexpected, "reserved_35"},
@@ -186,7 +212,7 @@ static const struct {
     [REASON_PREEMPTION_TIMER] = {exit_nothing, "vmx_preemption_timer_expired"},
     [REASON_INVVPID] = {exit_undefined, "invvpid"},
     [REASON_WBINVD] = {exit_invd, "wbinvd"},
-    [REASON_XSETBV] = {vcpu_xsetbv, "xsetbv"},
+    [REASON_XSETBV] = {exit_xsetbv, "xsetbv"},
     [REASON_APIC_WRITE] = {exit_apic_write, "apic_write"},
     [REASON_RDRAND] = {exit_unexpected, "rdrand"},
     [REASON_INVPCID] = {exit_unexpected, "invpcid"},

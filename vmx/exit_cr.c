@@ -66,6 +66,8 @@ enum exit_action exit_cr_access(struct vcpu *vcpu)
     if (!vmx_in_64bit_mode())
         value &= UINT32_MAX;
 
+    if (vmx_cpl() != 0) /* see exit.c */
+        return vcpu_general_protection(vcpu);
     enum { MOV_TO, MOV_FROM, CLTS, LMSW };
     if (access == MOV_TO && cr == 0)
         return write_cr0(vcpu, value);

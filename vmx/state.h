@@ -22,6 +22,13 @@ static inline bool vmx_in_64bit_mode(void)
            (vmread(VMCS_GUEST_EFER) & EFER_LMA) != 0;
 }
 
+/* The current privilege level (SDM, "Guest Register State": SS.DPL is it in every mode). Of
+ * virtual-8086 mode it is 3. */
+static inline unsigned vmx_cpl(void)
+{
+    return vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3;
+}
+
 /* What vmx_view_context() leaves out in the common case: PDPTE registers, protection keys. */
 void vmx_view_rest(struct emulate_context *ctx);
 
@@ -36,7 +43,7 @@ static inline void vmx_view_context(struct emulate_context *ctx, struct vcpu *vc
         .cr4 = vmread(VMCS_GUEST_CR4),
         .efer = vmread(VMCS_GUEST_EFER),
         .rflags = vmread(VMCS_GUEST_RFLAGS),
-        .cpl = (uint8_t)(vmread(VMCS_GUEST_SS_ACCESS) >> 5 & 3),
+        .cpl = (uint8_t)vmx_cpl(),
         .implicit = false,
         .phys_bits = vcpu->phys_bits,
     };

@@ -27,6 +27,8 @@
 #define EXCEPTION(vector) (EVENT_VALID | EVENT_EXCEPTION | (vector))
 #define GP0               (EXCEPTION(VECTOR_GENERAL_PROTECTION) | EVENT_ERROR_CODE)
 
+enum { MOV_TO, MOV_FROM, CLTS, LMSW }; /* of an exit qualification */
+
 static struct vcpu *const vcpu = &fixture.v.vcpu;
 
 static int setup(void **state)
@@ -184,6 +186,7 @@ static void test_actions(void **state)
 {
     (void)state;
     set_long_mode();
+    vmx_set_cr4(CR4_PAE | CR4_OSXSAVE);
     vcpu->insn_length = 7;
     vmwrite(VMCS_GUEST_RFLAGS, RFLAGS_BASE | RFLAGS_TF);
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS);
@@ -357,6 +360,73 @@ static void test_undefined_instructions(void **state)
     assert_int_equal(rip(), 0x1000);
 }
 
+/* What only CPL 0 may execute, on a CPU that exits for it without a look at the CPL. */
+static void test_privilege(void **state)
+{
+    (void)state;
+    enum { CR0_BY_CLTS = CLTS << 4, CR0_BY_LMSW = LMSW << 4 | 1 << 16 };
+    static const struct {
+        uint32_t reason;
+        uint64_t qualification;
+    } exits[] = {
+        {REASON_HLT, 0},
+        {REASON_INVD, 0},
+        {REASON_WBINVD, 0},
+        {REASON_RDMSR, 0},
+        {REASON_WRMSR, 0},
+        {REASON_XSETBV, 0},
+        {REASON_RDPMC, 0},
+        {REASON_CR_ACCESS, 0 | RBX << 8},
+        {REASON_CR_ACCESS, 4 | RBX << 8},
+        {REASON_CR_ACCESS, CR0_BY_CLTS},
+        {REASON_CR_ACCESS, CR0_BY_LMSW},
+    };
+    for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
+        for (unsigned cpl = 1; cpl < 4; cpl++) {
+            set_long_mode();
+            vmx_set_cr0(vmx_guest_cr0() | CR0_TS);
+            vmx_set_cr4(CR4_PAE | CR4_OSXSAVE);
+            const uint64_t cr0 = vmx_guest_cr0(), cr4 = vmx_guest_cr4(&fixture.vm);
+            vmwrite(VMCS_GUEST_SS_ACCESS, SEGMENT_DATA32 | cpl << 5);
+            vcpu->event.info = 0;
+            vcpu->activity = ACTIVITY_ACTIVE;
+            vcpu->regs.gpr[RBX] = 0x80000033 | CR4_PAE;
+            fake_exits_reset();
+            take_exit(exits[i].reason, exits[i].qualification, 3);
+            expect_event(GP0, 0);
+            assert_int_equal(fake_exits.calls, 0);
+            assert_int_equal(vcpu->activity, ACTIVITY_ACTIVE);
+            assert_int_equal(rip(), 0x1000);
+            assert_int_equal(vmx_guest_cr0(), cr0);
+            assert_int_equal(vmx_guest_cr4(&fixture.vm), cr4);
+        }
+    }
+    /* Virtual-8086 mode is CPL 3, real mode 0. */
+    set_state(cpu_state_real_mode(0x7c00));
+    vcpu->event.info = 0;
+    take_exit(REASON_WBINVD, 0, 2);
+    assert_int_equal(vcpu->event.info, 0);
+    assert_int_equal(rip(), 0x7c02);
+}
+
+static void test_xsetbv_without_osxsave(void **state)
+{
+    (void)state;
+    for (unsigned cpl = 0; cpl <= 3; cpl += 3) { /* #UD comes before the look at the CPL */
+        set_long_mode();
+        vmwrite(VMCS_GUEST_SS_ACCESS, SEGMENT_DATA32 | cpl << 5);
+        vcpu->event.info = 0;
+        take_exit(REASON_XSETBV, 0, 3);
+        expect_event(EXCEPTION(VECTOR_INVALID_OPCODE), 0);
+        assert_int_equal(fake_exits.calls, 0);
+        assert_int_equal(rip(), 0x1000);
+    }
+    set_long_mode();
+    vmx_set_cr4(CR4_PAE | CR4_OSXSAVE);
+    take_exit(REASON_XSETBV, 0, 3);
+    assert_string_equal(fake_exits.last, "xsetbv");
+}
+
 static void test_instructions_without_effect(void **state)
 {
     (void)state;
@@ -469,8 +539,6 @@ static void test_task_switch(void **state)
 }
 
 /* Control registers. */
-
-enum { MOV_TO, MOV_FROM, CLTS, LMSW };
 
 static void access_cr(unsigned cr, unsigned access, unsigned reg, unsigned source)
 {
@@ -864,6 +932,8 @@ int main(void)
         TEST(test_triple_fault),
         TEST(test_reason_names),
         TEST(test_undefined_instructions),
+        TEST(test_privilege),
+        TEST(test_xsetbv_without_osxsave),
         TEST(test_instructions_without_effect),
         TEST(test_hlt),
         TEST(test_cpuid),
