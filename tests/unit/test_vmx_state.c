@@ -259,6 +259,7 @@ static void test_control_registers(void **state)
     assert_int_equal(vmx_guest_cr0(), 0x60000011);
     assert_int_equal(vmx_guest_cr4(&fixture.vm), 0x10);
     assert_int_equal(vmread(VMCS_CTRL_CR0_MASK), CR0_HOST_OWNED);
+    assert_int_equal(CR0_HOST_OWNED & CR0_ET, 0); /* 1 in each CPU: a write of 0 is no change */
     assert_int_equal(vmread(VMCS_CTRL_CR4_MASK) & (CR4_MCE | CR4_VMXE), CR4_MCE | CR4_VMXE);
     assert_int_equal(vmread(VMCS_CTRL_CR4_MASK) & (CR4_PGE | CR4_PAE | CR4_SMEP), 0);
     /* What the guest owns it changes without an exit, and the shadow says nothing of it. */
