@@ -18,6 +18,7 @@ struct msr_range {
 
 struct msr_table {
     uint32_t count;
+    uint32_t first[MSR_TABLE_MAX];         /* of each range; behind the last, the largest number */
     struct msr_range range[MSR_TABLE_MAX]; /* sorted by first, no overlaps */
 };
 
