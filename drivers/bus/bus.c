@@ -2,6 +2,8 @@
 /* Finds the device behind a port or an address, and splits what is too wide for it. */
 #include "drivers/bus/bus.h"
 
+#include "arch/string.h"
+
 #include <stddef.h>
 
 /* bytes: 1 to 8 */
@@ -80,29 +82,50 @@ static inline const struct port_range *port_find(const struct bus *bus, uint16_t
     return bytes <= range->width && port + bytes - 1 <= range->last ? range : NULL;
 }
 
+/* Whether nobody has any of these ports, which is said at once for all of them. (False for what
+ * wraps at 64 KiB: that is split, and comes here again.) */
+static inline bool ports_are_unclaimed(const struct bus *bus, uint16_t port, unsigned bytes)
+{
+    uint32_t owners;
+    memcpy(&owners, &bus->port_owner[port], sizeof(owners));
+    return (owners & mask_of(bytes)) == 0 && port + bytes <= UINT16_MAX + 1u;
+}
+
+/* An access that no device takes whole: apart, as the others are the usual ones and short. */
+static uint32_t __attribute__((noinline)) read_split(struct bus *bus, uint16_t port, unsigned bytes)
+{
+    if (ports_are_unclaimed(bus, port, bytes))
+        return (uint32_t)mask_of(bytes);
+    const unsigned half = bytes / 2; /* ports wrap at 64 KiB, as the address lines do */
+    const uint32_t low = bus_port_read(bus, port, half);
+    return low | bus_port_read(bus, (uint16_t)(port + half), half) << (8 * half);
+}
+
+static void __attribute__((noinline))
+write_split(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value)
+{
+    if (ports_are_unclaimed(bus, port, bytes))
+        return;
+    const unsigned half = bytes / 2;
+    bus_port_write(bus, port, half, value);
+    bus_port_write(bus, (uint16_t)(port + half), half, value >> (8 * half));
+}
+
 uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes)
 {
     const struct port_range *range = port_find(bus, port, bytes);
     if (range != NULL && range->read != NULL)
         return range->read(range->dev, port, bytes) & (uint32_t)mask_of(bytes);
-    if (range != NULL || bytes == 1)
-        return (uint32_t)mask_of(bytes);
-    unsigned half = bytes / 2; /* ports wrap at 64 KiB, as the address lines do */
-    uint32_t low = bus_port_read(bus, port, half);
-    return low | bus_port_read(bus, (uint16_t)(port + half), half) << (8 * half);
+    return range != NULL || bytes == 1 ? (uint32_t)mask_of(bytes) : read_split(bus, port, bytes);
 }
 
 void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value)
 {
     const struct port_range *range = port_find(bus, port, bytes);
-    if (range != NULL) {
-        if (range->write != NULL)
-            range->write(range->dev, port, bytes, value & (uint32_t)mask_of(bytes));
-    } else if (bytes > 1) {
-        unsigned half = bytes / 2;
-        bus_port_write(bus, port, half, value);
-        bus_port_write(bus, (uint16_t)(port + half), half, value >> (8 * half));
-    }
+    if (range == NULL && bytes > 1)
+        write_split(bus, port, bytes, value);
+    else if (range != NULL && range->write != NULL)
+        range->write(range->dev, port, bytes, value & (uint32_t)mask_of(bytes));
 }
 
 enum status bus_add_string(struct bus *bus, const struct port_string *string)

@@ -41,7 +41,7 @@ struct port_string {
 };
 
 struct bus {
-    uint8_t port_owner[65536];                   /* index into port + 1; 0 = unclaimed */
+    uint8_t port_owner[65536 + 3]; /* index into port + 1; 0 = unclaimed. Four are read at a time */
     struct port_range port[BUS_MAX_PORT_RANGES]; /* width 0: a gap that a removed one has left */
     struct mmio_range mmio[BUS_MAX_MMIO_RANGES];
     uint32_t port_count, mmio_count;

@@ -100,6 +100,28 @@ static void wide_accesses_are_split_low_first(void **state)
     assert_int_equal(seen[6].bytes, 2);
 }
 
+/* Wherever the one port that somebody has lies in a wide access, it is found. */
+static void a_wide_access_finds_its_only_port(void **state)
+{
+    (void)state;
+    struct port_range one = ports(0x84, 0x84, 1);
+    assert_int_equal(bus_add_ports(&bus, &one), OK);
+    for (unsigned bytes = 2; bytes <= 4; bytes += 2) {
+        for (uint16_t port = 0x7f; port <= 0x86; port++) {
+            const bool hit = port <= 0x84 && port + bytes > 0x84;
+            const uint64_t ones = bytes == 2 ? 0xffff : 0xffffffff;
+            const unsigned shift = 8 * (0x84u - port);
+            const uint64_t want = hit ? (ones & ~(0xffull << shift)) | 0x84ull << shift : ones;
+            seen_count = 0;
+            assert_int_equal(bus_port_read(&bus, port, bytes), want);
+            assert_int_equal(seen_count, hit);
+            bus_port_write(&bus, port, bytes, (uint32_t)(hit ? 0x5aull << shift : 0));
+            assert_int_equal(seen_count, 2 * hit);
+            assert_true(!hit || seen[1].value == 0x5a);
+        }
+    }
+}
+
 static void a_wide_access_wraps_at_the_last_port(void **state)
 {
     (void)state;
@@ -262,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup(unclaimed_ports_read_ones, setup),
         cmocka_unit_test_setup(malformed_and_overlapping_ranges_are_refused, setup),
         cmocka_unit_test_setup(wide_accesses_are_split_low_first, setup),
+        cmocka_unit_test_setup(a_wide_access_finds_its_only_port, setup),
         cmocka_unit_test_setup(a_wide_access_wraps_at_the_last_port, setup),
         cmocka_unit_test_setup(missing_handlers_read_ones_and_drop, setup),
         cmocka_unit_test_setup(removed_ranges_leave_room, setup),
