@@ -105,7 +105,7 @@ uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps)
     run_queue_awake(queue, now);
     vcpu_run_timer(vcpu, now);
     sched_run_alarms(vcpu, now);
-    vcpu->tsc_idle += now - before;
+    vcpu->tsc_waited[vcpu->activity] += now - before;
     return now - before;
 }
 
@@ -172,9 +172,20 @@ static void leave_to_others(const struct vcpu *chosen)
         vcpu_put_away();
 }
 
+/* Books how long a blocked vCPU has waited, on what for. From its wake on it has waited for a turn
+ * of its CPU, which is no wait of the guest's. */
+static void book_wait(struct vcpu *vcpu)
+{
+    if (vcpu->run.since > vcpu->tsc_blocked)
+        vcpu->tsc_waited[vcpu->activity] += vcpu->run.since - vcpu->tsc_blocked;
+    vcpu->tsc_blocked = 0;
+}
+
 /* A turn of a vCPU, which the queue has chosen. */
 static void run_turn(struct vcpu *vcpu, bool slept)
 {
+    if (vcpu->tsc_blocked != 0)
+        book_wait(vcpu);
     const bool shows_end = vcpu->vm->end == VM_CRASH && vcpu->vm->end_vcpu == vcpu;
     if (vm_has_ended(vcpu->vm) && !shows_end) {
         vcpu_stop(vcpu);
@@ -188,9 +199,6 @@ static void run_turn(struct vcpu *vcpu, bool slept)
         }
         vcpu->attention = true; /* vcpu_prepare() has it go on, or wait */
     }
-    if (vcpu->tsc_blocked != 0)
-        vcpu->tsc_idle += cpu_rdtsc() - vcpu->tsc_blocked;
-    vcpu->tsc_blocked = 0;
     note_switch(vcpu, slept);
     vcpu_load(vcpu);
     timers_arm(&vcpu->timers, &vcpu->host_timer, run_queue_next_alarm(vcpu->run.home));

@@ -53,7 +53,26 @@ static void __attribute__((format(printf, 2, 3))) append(struct line *line, cons
     va_end(args);
 }
 
-static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
+/* Host TSC ticks that all vCPUs have waited for one thing. */
+static uint64_t sum_of_waits(const struct vm *vm, enum vcpu_activity activity)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        sum += vm->vcpu[i]->tsc_waited[activity];
+    return sum;
+}
+
+static void append_waits(struct line *line, const struct vm *vm)
+{
+    const uint64_t hlt = sum_of_waits(vm, ACTIVITY_HLT),
+                   io = sum_of_waits(vm, ACTIVITY_WAIT_FOR_IO),
+                   sipi = sum_of_waits(vm, ACTIVITY_WAIT_FOR_SIPI);
+    append(line,
+           "\"tsc_idle\": %lu, \"tsc_hlt\": %lu, \"tsc_wait_io\": %lu, \"tsc_wait_sipi\": %lu, ",
+           hlt + io + sipi, hlt, io, sipi);
+}
+
+static void print_json(const struct vm *vm, uint64_t root)
 {
     static struct line line;
     static struct spinlock lock;
@@ -67,10 +86,11 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
     append(&line,
            "nadir-stats: {\"vm\": \"%s\", \"engine\": \"%s\", \"end\": \"%s\", \"code\": %u, "
            "\"vcpus\": %u, \"cpus\": %u, "
-           "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, \"tsc_idle\": %lu, "
-           "\"exits\": {",
+           "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, ",
            vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
-           vm->cpu_count, vm->tsc_first_entry, vm->tsc_end, root, idle);
+           vm->cpu_count, vm->tsc_first_entry, vm->tsc_end, root);
+    append_waits(&line, vm);
+    append(&line, "\"exits\": {");
     const char *comma = "";
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
         const struct exit_stat e = sum_of(vm, i);
@@ -93,21 +113,42 @@ static void print_json(const struct vm *vm, uint64_t root, uint64_t idle)
     spinlock_unlock(&lock);
 }
 
-void stats_print(const struct vm *vm)
+/* One sentence: where the time from the first entry to the end has gone, as far as it is known. */
+static void print_times(const struct vm *vm, uint64_t root)
 {
+    static const struct {
+        enum vcpu_activity activity;
+        const char *name;
+        bool always;
+    } waits[] = {
+        {ACTIVITY_HLT, "in HLT", true},
+        {ACTIVITY_WAIT_FOR_IO, "for a device to take more", false},
+        {ACTIVITY_WAIT_FOR_SIPI, "for a start-up IPI", false},
+    };
     const uint64_t elapsed = vm->tsc_end - vm->tsc_first_entry;
     const uint64_t on_cpus = elapsed * vm->cpu_count, of_vcpus = elapsed * vm->vcpu_count;
-    uint64_t root = 0, idle = 0;
+    char text[160] = "";
+    size_t length = 0;
+    if (elapsed == 0)
+        return;
+    for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+        const uint64_t waited = sum_of_waits(vm, waits[i].activity);
+        if (waits[i].always || waited != 0)
+            length += format_text(text + length, sizeof(text) - length, ", %lu.%02lu %% waiting %s",
+                                  scale_u64(waited, 100, of_vcpus),
+                                  scale_u64(waited, 10000, of_vcpus) % 100, waits[i].name);
+    }
+    log_line("%s: %lu ticks from first entry to end on %u CPU%s: %lu.%02lu %% in root mode%s",
+             vm->name, elapsed, vm->cpu_count, vm->cpu_count == 1 ? "" : "s",
+             scale_u64(root, 100, on_cpus), scale_u64(root, 10000, on_cpus) % 100, text);
+}
+
+void stats_print(const struct vm *vm)
+{
+    uint64_t root = 0;
     for (unsigned i = 0; i < vm->engine->event_count; i++)
         root += sum_of(vm, i).tsc_root;
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        idle += vm->vcpu[i]->tsc_idle;
     print_table(vm);
-    if (elapsed != 0)
-        log_line("%s: %lu ticks from first entry to end on %u CPU%s: %lu.%02lu %% in root mode, "
-                 "%lu.%02lu %% waiting in HLT",
-                 vm->name, elapsed, vm->cpu_count, vm->cpu_count == 1 ? "" : "s",
-                 scale_u64(root, 100, on_cpus), scale_u64(root, 10000, on_cpus) % 100,
-                 scale_u64(idle, 100, of_vcpus), scale_u64(idle, 10000, of_vcpus) % 100);
-    print_json(vm, root, idle);
+    print_times(vm, root);
+    print_json(vm, root);
 }

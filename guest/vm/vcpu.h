@@ -41,6 +41,7 @@ enum vcpu_activity {
     ACTIVITY_HLT,           /* executed HLT and waits for an interrupt */
     ACTIVITY_WAIT_FOR_IO,   /* wrote to a device that cannot take more: goes on by vm_io_ready() */
     ACTIVITY_WAIT_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
+    ACTIVITY_COUNT,
 };
 
 /* What other CPUs ask of a vCPU: bits of requests. SIPI's vector is in its bits 15:8. */
@@ -94,9 +95,9 @@ struct vcpu {
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
     uint64_t tsc_exit;    /* host TSC when the current exit came, plus the time in HLT since */
     uint64_t tsc_blocked; /* since when it waits, 0: it does not */
-    uint64_t tsc_idle;    /* host TSC ticks that it has waited in all */
-    bool yields;          /* its turn is to go to another one: PAUSE in a loop */
-    uint8_t began;        /* what its engine books the first entry of a run on: STATS_... */
+    uint64_t tsc_waited[ACTIVITY_COUNT]; /* host TSC ticks in all, by what it waited for */
+    bool yields;                         /* its turn is to go to another one: PAUSE in a loop */
+    uint8_t began; /* what its engine books the first entry of a run on: STATS_... */
 
     uint32_t memory_seen; /* vm->memory_changes, when cached translations were last dropped */
     /* An instruction that cannot be emulated is tried again for a while: exit_memory.c. */

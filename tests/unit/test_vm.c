@@ -131,7 +131,7 @@ static void test_timer(void **state)
         const struct life *l = run_beside(make_vm(0, timer_guest, NULL), busy);
         assert_int_equal(l->end, VM_POWEROFF);
         assert_true(fake_host.now - before >= HZ / 4 && fake_host.now - before < HZ / 3);
-        assert_true(l->idle[0] > HZ / 5 && l->idle[0] < HZ / 3);
+        assert_in_range(l->waited[0][ACTIVITY_HLT], HZ / 5, HZ / 3);
         assert_int_equal(sleeps == 0, busy);
         assert_int_equal(l->loads[0] > 1, busy);
         tear_down(NULL);
@@ -201,6 +201,9 @@ static void test_start_and_stop(void **state)
         const struct life *l = run_beside(make_vm(0, starter, started), busy);
         assert_int_equal(l->end, VM_POWEROFF);
         assert_int_equal(l->entries[1], 2);
+        assert_true(busy || l->waited[1][ACTIVITY_WAIT_FOR_SIPI] > 0);
+        assert_int_equal(l->waited[0][ACTIVITY_WAIT_FOR_SIPI], 0);
+        assert_int_equal(l->waited[1][ACTIVITY_WAIT_FOR_IO], 0);
         tear_down(NULL);
     }
 }
@@ -278,6 +281,9 @@ static void test_hold(void **state)
         assert_int_equal(l->end, VM_POWEROFF);
         assert_int_equal(l->entries[0], 3);
         assert_true(fake_host.now - before >= HZ / 5 && fake_host.now - before < HZ / 4);
+        /* Each wait on its own account. */
+        assert_in_range(l->waited[0][ACTIVITY_WAIT_FOR_IO], HZ / 6, HZ / 4);
+        assert_int_equal(l->waited[0][ACTIVITY_HLT], 0);
         tear_down(NULL);
     }
 }

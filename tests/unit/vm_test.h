@@ -23,7 +23,7 @@ struct life {
     char why[160];
     unsigned entries[2], loads[2], puts[2];
     struct cpu_state end_state;
-    uint64_t idle[2];
+    uint64_t waited[2][ACTIVITY_COUNT];
 };
 
 static struct life life[2];
@@ -54,7 +54,7 @@ static void stopped(struct vm *vm)
         l->entries[i] = fake->entries;
         l->loads[i] = fake->loads;
         l->puts[i] = fake->puts;
-        l->idle[i] = vm->vcpu[i]->tsc_idle;
+        memcpy(l->waited[i], vm->vcpu[i]->tsc_waited, sizeof(l->waited[i]));
         vcpu_destroy(vm->vcpu[i]);
     }
     vm->engine->vm_destroy(vm);
