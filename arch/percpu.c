@@ -64,6 +64,7 @@ void cpu_enable_features(void)
         cr4 |= CR4_PKE; /* to read the PKRU of guests */
     if (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_NX)
         cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_NXE);
+    cpu_wrmsr(MSR_IA32_PAT, PAT_HOST_VALUE); /* nothing is mapped by the entry that changes */
     cpu_write_cr4(cr4);
     cpu_write_cr0((cpu_read_cr0() | CR0_WP | CR0_MP) & ~(CR0_EM | CR0_TS));
 }

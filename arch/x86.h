@@ -81,6 +81,7 @@
 #define PTE_P       (1ull << 0)
 #define PTE_W       (1ull << 1)
 #define PTE_U       (1ull << 2)
+#define PTE_PWT     (1ull << 3)
 #define PTE_A       (1ull << 5)
 #define PTE_D       (1ull << 6)
 #define PTE_PS      (1ull << 7)  /* a large page */
@@ -317,5 +318,7 @@ enum apic_register {
 #define MTRR_DEF_ENABLE       (1ull << 11)
 #define MTRR_MASK_VALID       (1ull << 11)
 
-/* IA32_PAT after reset: write-back, write-through, UC-, UC, twice. The host leaves it so. */
+/* IA32_PAT after reset: write-back, write-through, UC-, UC, twice. The host has write-combining in
+ * the place of the first write-through. */
 #define PAT_RESET_VALUE 0x0007040600070406ull
+#define PAT_HOST_VALUE  0x0007040600070106ull

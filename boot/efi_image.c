@@ -7,6 +7,7 @@
 #include <elf.h>
 
 #define HIGH_512G  0xffffff8000000000ull /* what the last entry of a PML4 maps */
+#define LOW_HALF   (1ull << 47)
 #define ENTRIES    512u
 #define TABLE      (PTE_P | PTE_W)
 #define LARGE_PAGE (TABLE | PTE_PS)
@@ -95,39 +96,59 @@ bool image_load(struct loader *l)
     return true;
 }
 
+/* Maps by pages of 2 MiB; tables that are missing come from *pool. */
+static void map(uint64_t *pml4, uint64_t **pool, uint64_t virt, uint64_t phys, uint64_t bytes)
+{
+    const uint64_t end = virt + bytes;
+    phys -= virt % PAGE_SIZE_2M;
+    for (virt &= ~(PAGE_SIZE_2M - 1); virt < end; virt += PAGE_SIZE_2M, phys += PAGE_SIZE_2M) {
+        uint64_t *table = pml4;
+        for (unsigned shift = 39; shift > 21; shift -= 9) {
+            uint64_t *entry = &table[virt >> shift & (ENTRIES - 1)];
+            if (*entry == 0) {
+                *entry = (uint64_t)*pool | TABLE;
+                *pool += ENTRIES;
+            }
+            table = (uint64_t *)(*entry & PTE_ADDRESS);
+        }
+        table[virt >> 21 & (ENTRIES - 1)] = phys | LARGE_PAGE;
+    }
+}
+
+/* How many tables a range may need, wherever it begins. */
+static uint64_t tables_for(uint64_t bytes)
+{
+    const uint64_t gigabytes = bytes / PAGE_SIZE_1G + 2;
+    return gigabytes + gigabytes / ENTRIES + 2;
+}
+
 /* Page tables of our own for the first moments of the hypervisor: the firmware's lie in memory that
- * is free once boot services are left. RAM at its own address, at least 4 GiB, and the image at its
- * link address, all of it writable and executable until the hypervisor has better tables. */
+ * is free once boot services are left. RAM and the screen at their own addresses, at least 4 GiB,
+ * and the image at its link address, all of it writable and executable until the hypervisor has
+ * better tables. */
 bool image_map(struct loader *l)
 {
     uint64_t cr4, ram_end;
-    struct handoff *h = l->handoff;
+    const struct handoff *h = l->handoff;
+    const struct handoff_framebuffer *screen = &h->framebuffer;
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     if ((cr4 & CR4_LA57) != 0)
         return loader_refuse(L"the firmware uses 5-level paging, which is not supported yet");
     if (!memory_prepare(l, &ram_end))
         return false;
-    uint64_t gigabytes =
-        ram_end < 4 * PAGE_SIZE_1G ? 4 : (ram_end + PAGE_SIZE_1G - 1) / PAGE_SIZE_1G;
-    uint64_t pointers = (gigabytes + ENTRIES - 1) / ENTRIES;
-    if (pointers >= ENTRIES / 2)
+    if (ram_end < 4 * PAGE_SIZE_1G)
+        ram_end = 4 * PAGE_SIZE_1G;
+    if (ram_end > LOW_HALF)
         return loader_refuse(L"more memory than 4-level paging can map");
-    uint64_t *pml4 =
-        loader_alloc(l, (1 + pointers + gigabytes + 2) * EFI_PAGE_SIZE, LOADER_BELOW_4G);
+    const uint64_t tables =
+        1 + tables_for(ram_end) + tables_for(screen->size) + tables_for(h->image_bytes);
+    uint64_t *pml4 = loader_alloc(l, tables * EFI_PAGE_SIZE, LOADER_BELOW_4G);
     if (pml4 == NULL)
         return loader_refuse(L"no memory for page tables");
-    uint64_t *pdpt = pml4 + ENTRIES, *pd = pdpt + pointers * ENTRIES;
-    uint64_t *high_pdpt = pd + gigabytes * ENTRIES, *high_pd = high_pdpt + ENTRIES;
-    for (uint64_t i = 0; i < pointers; i++)
-        pml4[i] = (uint64_t)(pdpt + i * ENTRIES) | TABLE;
-    for (uint64_t i = 0; i < gigabytes; i++)
-        pdpt[i] = (uint64_t)(pd + i * ENTRIES) | TABLE;
-    for (uint64_t i = 0; i < gigabytes * ENTRIES; i++)
-        pd[i] = i * PAGE_SIZE_2M | LARGE_PAGE;
-    pml4[ENTRIES - 1] = (uint64_t)high_pdpt | TABLE;
-    high_pdpt[l->link_base / PAGE_SIZE_1G % ENTRIES] = (uint64_t)high_pd | TABLE;
-    for (uint64_t at = 0; at < h->image_bytes; at += PAGE_SIZE_2M)
-        high_pd[(l->link_base + at) / PAGE_SIZE_2M % ENTRIES] = (h->image_base + at) | LARGE_PAGE;
+    uint64_t *pool = pml4 + ENTRIES;
+    map(pml4, &pool, 0, 0, ram_end);
+    map(pml4, &pool, screen->base, screen->base, screen->size);
+    map(pml4, &pool, l->link_base, h->image_base, h->image_bytes);
     l->page_tables = (uint64_t)pml4;
     return true;
 }

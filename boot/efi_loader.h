@@ -49,8 +49,13 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file);
 /* Seconds since 1970 by the firmware's clock, 0 where it has none. */
 uint64_t machine_time(void);
 void machine_find_acpi(struct handoff *h);
-void machine_find_framebuffer(struct handoff *h);
 void machine_list_cpus(struct handoff *h);
+/* Whether a 16550 answers at that I/O base; 0: none. */
+bool machine_has_serial(uint32_t port);
+
+/* efi_screen.c */
+/* May change the screen's mode, where the present one has no framebuffer. */
+void machine_find_framebuffer(struct handoff *h);
 
 /* efi_image.c */
 bool image_load(struct loader *l);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the firmware knows of the machine: the ACPI root, the CPUs and the framebuffer. */
+/* What the firmware knows of the machine: the time, the ACPI root, the CPUs. */
 #include "boot/efi_loader.h"
 
 #include <cpuid.h>
+
+#define UART_SCRATCH 7
 
 /* EFI_MP_SERVICES_PROTOCOL, from the UEFI Platform Initialization specification: what is used. */
 struct processor_information {
@@ -101,62 +103,13 @@ void machine_list_cpus(struct handoff *h)
     }
 }
 
-static enum framebuffer_format pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode)
+/* The scratch register of a 16550 keeps what is written to it; where nothing is, nothing does. */
+bool machine_has_serial(uint32_t port)
 {
-    const EFI_PIXEL_BITMASK *mask = &mode->PixelInformation;
-    switch (mode->PixelFormat) {
-    case PixelRedGreenBlueReserved8BitPerColor: return FRAMEBUFFER_RGBX;
-    case PixelBlueGreenRedReserved8BitPerColor: return FRAMEBUFFER_BGRX;
-    case PixelBitMask: break;
-    default: return FRAMEBUFFER_NONE; /* no linear framebuffer */
-    }
-    if (mask->GreenMask != 0xff00)
-        return FRAMEBUFFER_NONE;
-    if (mask->RedMask == 0xff && mask->BlueMask == 0xff0000)
-        return FRAMEBUFFER_RGBX;
-    return mask->RedMask == 0xff0000 && mask->BlueMask == 0xff ? FRAMEBUFFER_BGRX
-                                                               : FRAMEBUFFER_NONE;
-}
-
-static bool framebuffer_take(struct handoff_framebuffer *out, EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE *m)
-{
-    if (m == NULL || m->Info == NULL || m->FrameBufferBase == 0)
+    uint8_t first = 0x5a, second = 0;
+    if (port == 0)
         return false;
-    enum framebuffer_format format = pixel_format(m->Info);
-    /* What is drawn must lie inside; firmware is known to report a wrong size. */
-    if (format == FRAMEBUFFER_NONE || m->Info->PixelsPerScanLine < m->Info->HorizontalResolution ||
-        4ull * m->Info->PixelsPerScanLine * m->Info->VerticalResolution > m->FrameBufferSize)
-        return false;
-    *out = (struct handoff_framebuffer){
-        .base = m->FrameBufferBase,
-        .size = m->FrameBufferSize,
-        .width = m->Info->HorizontalResolution,
-        .height = m->Info->VerticalResolution,
-        .pixels_per_line = m->Info->PixelsPerScanLine,
-        .format = format,
-    };
-    return true;
-}
-
-void machine_find_framebuffer(struct handoff *h)
-{
-    EFI_HANDLE *handles = NULL;
-    UINTN count = 0;
-    bool found = false;
-    /* Not LocateProtocol: the first may be the console splitter's, which has no framebuffer. */
-    if (EFI_ERROR(
-            BS->LocateHandleBuffer(ByProtocol, &GraphicsOutputProtocol, NULL, &count, &handles)))
-        count = 0;
-    for (UINTN i = 0; i < count && !found; i++) {
-        EFI_GRAPHICS_OUTPUT_PROTOCOL *graphics;
-        if (!EFI_ERROR(BS->HandleProtocol(handles[i], &GraphicsOutputProtocol, (void **)&graphics)))
-            found = framebuffer_take(&h->framebuffer, graphics->Mode);
-    }
-    if (handles != NULL)
-        BS->FreePool(handles);
-    if (found)
-        Print(L"nadir: framebuffer %dx%d at 0x%lx\r\n", h->framebuffer.width, h->framebuffer.height,
-              h->framebuffer.base);
-    else
-        Print(L"nadir: no framebuffer\r\n");
+    __asm__ volatile("outb %0, %1" : : "a"(first), "Nd"((uint16_t)(port + UART_SCRATCH)));
+    __asm__ volatile("inb %1, %0" : "=a"(second) : "Nd"((uint16_t)(port + UART_SCRATCH)));
+    return first == second;
 }

@@ -107,6 +107,10 @@ static bool handoff_fill(struct loader *l)
     if (!config_check_cpus(&l->config, h->cpu_count, &error))
         return loader_config_error(l, error.line, L"%a", error.text);
     machine_find_framebuffer(h);
+    if (h->framebuffer.size == 0 && !machine_has_serial(h->serial_port))
+        return loader_refuse(L"no screen with a framebuffer, and no serial port at 0x%x (key "
+                             L"\"serial\"): nobody would see the VMs",
+                             h->serial_port);
     return true;
 }
 

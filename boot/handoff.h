@@ -6,7 +6,7 @@
 
 #define NADIR_VERSION       "0.1"
 #define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
-#define HANDOFF_VERSION     2u
+#define HANDOFF_VERSION     3u
 #define HANDOFF_MAX_REGIONS 256
 #define HANDOFF_MAX_CPUS    256
 
@@ -38,19 +38,17 @@ struct handoff_file {
     uint64_t size; /* bytes */
 };
 
-enum framebuffer_format { FRAMEBUFFER_NONE, FRAMEBUFFER_RGBX, FRAMEBUFFER_BGRX };
-
 struct handoff_framebuffer {
-    uint64_t base; /* host-physical */
-    uint64_t size; /* bytes */
-    uint32_t width, height;
+    uint64_t base;          /* host-physical */
+    uint64_t size;          /* bytes */
+    uint32_t width, height; /* both 0: there is no screen */
     uint32_t pixels_per_line;
-    uint32_t format; /* enum framebuffer_format; 32 bits a pixel */
+    uint32_t red, green, blue; /* which of a pixel's 32 bits: masks */
 };
 
 /* State at the jump to nadir_entry: 64-bit mode, interrupts off, boot services left, RDI = physical
  * = linear address of this struct. CR3 = tables below 4 GiB, in kept memory, that identity-map the
- * first 4 GiB and all RAM (not a framebuffer above that) and map the image (PT_LOAD segments) at
+ * first 4 GiB, all RAM and the framebuffer, and map the image (PT_LOAD segments) at
  * its link address, everything writable and executable. Stack, GDT and IDT are still the firmware's
  * and lie in memory that is listed as free: replace them before any of it is given out. */
 struct handoff {

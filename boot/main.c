@@ -96,10 +96,10 @@ static enum status init_page_alloc(const struct handoff *handoff)
     return page_alloc_init(ranges, count);
 }
 
-/* The top of what the physmap is to reach: RAM of any kind, and the screen. */
+/* The top of what the physmap is to reach: RAM of any kind. */
 static uint64_t physmap_end(const struct handoff *handoff)
 {
-    uint64_t end = handoff->framebuffer.base + handoff->framebuffer.size;
+    uint64_t end = 0;
     for (uint32_t i = 0; i < handoff->region_count; i++) {
         const struct handoff_region *r = &handoff->region[i];
         uint64_t region_end = r->base + r->pages * PAGE_SIZE;
@@ -131,6 +131,8 @@ static enum status init_paging(const struct handoff *handoff)
         .data_end = (uint64_t)__data_end,
         .guard = (uint64_t)boot_stack_guard,
         .trampoline = handoff->trampoline,
+        .screen = handoff->framebuffer.base,
+        .screen_bytes = handoff->framebuffer.size,
         .pages_1g = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_1G) != 0,
         .mtrr = &mtrr,
         .runtime = runtime,
@@ -142,12 +144,21 @@ static enum status init_paging(const struct handoff *handoff)
     return s;
 }
 
-static void init_screen(const struct handoff *handoff)
+/* Both are there from the first line on: what goes wrong at start is to be seen. */
+static void init_console(const struct handoff *handoff)
 {
     const struct handoff_framebuffer *fb = &handoff->framebuffer;
-    if (fb->format != FRAMEBUFFER_NONE)
-        console_add_screen(fb->base, fb->size, fb->width, fb->height, fb->pixels_per_line,
-                           fb->format == FRAMEBUFFER_RGBX);
+    const struct fbconsole_screen screen = {
+        .pixels = fb->size != 0 ? hpa_to_ptr(hpa(fb->base)) : NULL,
+        .bytes = fb->size,
+        .width = fb->width,
+        .height = fb->height,
+        .pixels_per_line = fb->pixels_per_line,
+        .red = fb->red,
+        .green = fb->green,
+        .blue = fb->blue,
+    };
+    console_init((uint16_t)handoff->serial_port, &screen);
 }
 
 /* Firmware tables, the clock's rate, and with them the ways to end the machine. */
@@ -157,7 +168,6 @@ static uint64_t init_platform(const struct handoff *handoff)
     if (!acpi_read_facts(hpa(handoff->rsdp), power_read_memory, &acpi))
         log_line("no ACPI tables from the firmware");
     power_init(handoff->reset_system, host_paging_efi_root(), &acpi);
-    panic_set_final(finish_panic);
     uint64_t hz = tsc_measure_hz(&acpi);
     require(hz != 0 ? OK : ERR_UNSUPPORTED, "measuring the time-stamp counter");
     console_set_tsc_hz(hz);
@@ -347,14 +357,15 @@ _Noreturn void nadir_main(struct handoff *handoff)
     static struct pc_host host;
     static struct nadir_config config;
     check_handoff(handoff);
-    console_init((uint16_t)handoff->serial_port); /* from here on one can see */
+    init_console(handoff); /* from here on one can see */
+    panic_set_final(finish_panic);
     log_line("the hypervisor runs");
     cpu_enable_features(); /* NX, WP, SMEP, SMAP */
     desc_init(cpu_self()); /* GDT, TSS, IDT: faults are dumped */
     require(init_page_alloc(handoff), "taking over the memory map");
     require(init_paging(handoff), "own page tables"); /* the firmware's identity map ends here */
     handoff = hpa_to_ptr(hpa((uint64_t)handoff));
-    init_screen(handoff);
+    console_move_screen(host_screen(handoff->framebuffer.base));
     require(read_config(handoff, &config), "reading nadir.cfg");
     lapic_init(); /* the host's own APIC; the 8259s are masked */
     host = (struct pc_host){

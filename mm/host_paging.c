@@ -8,6 +8,8 @@
 
 /* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */
 enum { READ_ONLY = PTE_P | PTE_A | PTE_D, READ_WRITE = READ_ONLY | PTE_W };
+/* Entry 1 of PAT_HOST_VALUE: pixels leave the CPU by the line and not one by one. */
+enum { WRITE_COMBINING = PTE_PWT };
 
 static struct {
     hpa_t root, efi_root;
@@ -65,6 +67,10 @@ static enum status map_parts(const struct host_map_request *r)
     uint64_t end = r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB;
     uint64_t image = r->image_base - HOST_IMAGE_BASE; /* from virtual to physical addresses in it */
     uint64_t fixed_start = r->text_start + image, fixed_end = r->rodata_end + image;
+    const uint64_t screen = r->screen & ~(PAGE_SIZE - 1);
+    const uint64_t screen_end =
+        r->screen_bytes != 0 ? (r->screen + r->screen_bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)
+                             : screen;
     const struct {
         uint64_t virt, phys, end, flags;
     } part[] = {
@@ -80,6 +86,7 @@ static enum status map_parts(const struct host_map_request *r)
          READ_WRITE | PTE_NX},
         {r->trampoline, r->trampoline, r->trampoline != 0 ? r->trampoline + PAGE_SIZE : 0,
          READ_ONLY},
+        {HOST_SCREEN_BASE, screen, screen_end, READ_WRITE | PTE_NX | WRITE_COMBINING},
     };
     enum status s = OK;
     for (unsigned i = 0; i < sizeof(part) / sizeof(part[0]) && s == OK; i++)

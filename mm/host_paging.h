@@ -9,16 +9,18 @@
 
 #define HOST_PHYSMAP_BASE 0xffff800000000000ull /* all host-physical memory, RW + NX */
 #define HOST_STACKS_BASE  0xffffc00000000000ull /* stacks between unmapped pages */
+#define HOST_SCREEN_BASE  0xffffe00000000000ull /* the framebuffer, write-combining */
 #define HOST_IMAGE_BASE   0xffffffff80200000ull /* the link address (boot/nadir.ld) */
 
 /* What to map. The *_start and *_end are addresses of the linker's symbols, page-aligned. */
 struct host_map_request {
-    uint64_t physmap_end; /* top of RAM or of devices to reach, in bytes; 4 GiB are always mapped */
+    uint64_t physmap_end; /* top of RAM, in bytes; 4 GiB are always mapped */
     uint64_t image_base;  /* host-physical, where HOST_IMAGE_BASE lies */
     uint64_t text_start, text_end, rodata_start, rodata_end, data_start, data_end;
     uint64_t guard;      /* page within the data to leave unmapped: below the boot stack */
     uint64_t trampoline; /* page below 1 MiB for starting CPUs, RX; 0: none */
-    bool pages_1g;       /* CPUID.80000001H:EDX.Page1GB */
+    uint64_t screen, screen_bytes; /* host-physical, anywhere; 0 bytes: none */
+    bool pages_1g;                 /* CPUID.80000001H:EDX.Page1GB */
     /* Large pages only where the type is uniform; NULL: it is everywhere. Must stay. */
     const struct mtrr_state *mtrr;
     /* UEFI runtime code and data, identity-mapped in the EFI root. */
@@ -34,6 +36,13 @@ enum status host_paging_init(const struct host_map_request *request);
 /* Switches this CPU to the tables and sets physmap_base: pointers into the identity map die here.
  * The stack must be in the image. Boot CPU only, ring 0, EFER.NXE set before: mm/host_cpu.c. */
 void host_paging_load(void);
+
+/* Where the pixels of the framebuffer at that host-physical address are mapped. */
+static inline volatile void *host_screen(uint64_t base)
+{
+    return (volatile void *)(uintptr_t)(HOST_SCREEN_BASE +
+                                        base % PAGE_SIZE); /* NOLINT(performance-no-int-to-ptr) */
+}
 
 hpa_t host_paging_root(void); /* below 4 GiB */
 

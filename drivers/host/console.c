@@ -153,25 +153,22 @@ static void console_log(const char *text, size_t length)
         console_flush();
 }
 
-void console_init(uint16_t serial_base)
+void console_init(uint16_t serial_base, const struct fbconsole_screen *where)
 {
     has_uart = uart_init(serial_base);
+    if (fbconsole_init(&screen, where))
+        (void)ps2_init(); /* somebody sits there; without one there is only the serial port */
     log_add_sink(console_log);
     if (serial_base != 0 && !has_uart)
         log_line("no serial port at 0x%x", serial_base);
 }
 
-bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
-                        uint32_t pixels_per_line, bool red_first)
+void console_move_screen(volatile void *pixels)
 {
-    uint64_t flags = console_lock();
-    bool good = base_hpa != 0 && fbconsole_init(&screen, hpa_to_ptr(hpa(base_hpa)), bytes, width,
-                                                height, pixels_per_line, red_first);
-    if (good)
-        (void)ps2_init(); /* somebody sits there; without a controller there is only the serial port
-                           */
+    const uint64_t flags = console_lock();
+    if (screen.pixels != NULL)
+        screen.pixels = pixels;
     console_unlock(flags);
-    return good;
 }
 
 void console_set_tsc_hz(uint64_t hz)

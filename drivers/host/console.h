@@ -7,14 +7,12 @@
 
 #define CONSOLE_OUT_BYTES 65536 /* may be pending */
 
-/* Opens the serial port (base 0: none) and becomes a sink of the log. Boot CPU, first of all. */
-void console_init(uint16_t serial_base);
+/* Opens the serial port (base 0: none) and the screen, and with it the PC's own keyboard, and
+ * becomes a sink of the log. Boot CPU, first of all. */
+void console_init(uint16_t serial_base, const struct fbconsole_screen *screen);
 
-/* Adds the screen, and with it the PC's own keyboard; arguments as of fbconsole_init(), address in
- * the physmap. Called again after the physmap has moved, it starts with an empty screen. False
- * where the framebuffer makes no sense. */
-bool console_add_screen(uint64_t base_hpa, uint64_t bytes, uint32_t width, uint32_t height,
-                        uint32_t pixels_per_line, bool red_first);
+/* The screen's pixels have another address from here on. Boot CPU, at start. */
+void console_move_screen(volatile void *pixels);
 
 /* The TSC's rate, once measured, for the periods below. */
 void console_set_tsc_hz(uint64_t hz);

@@ -44,21 +44,34 @@ static bool divide(struct fbconsole *fb, uint32_t scale)
     return true;
 }
 
-bool fbconsole_init(struct fbconsole *fb, volatile void *pixels, uint64_t bytes, uint32_t width,
-                    uint32_t height, uint32_t pixels_per_line, bool red_first)
+/* Eight bits of a colour at the place, and with the precision, that the screen has for it. */
+static uint32_t at_mask(uint32_t value, uint32_t mask)
+{
+    if (mask == 0)
+        return 0;
+    const unsigned low = (unsigned)__builtin_ctz(mask),
+                   bits = 32 - (unsigned)__builtin_clz(mask) - low;
+    const uint64_t twice = value << 8 | value; /* so that the brightest stays the brightest */
+    return (uint32_t)((bits < 16 ? twice >> (16 - bits) : twice << (bits - 16)) << low) & mask;
+}
+
+bool fbconsole_init(struct fbconsole *fb, const struct fbconsole_screen *s)
 {
     fb->pixels = NULL;
-    if (pixels == NULL || width > pixels_per_line || width > 32768 || height > 32768 ||
-        (uint64_t)pixels_per_line * height > bytes / 4)
+    if (s->pixels == NULL || s->width > s->pixels_per_line || s->width > 32768 ||
+        s->height > 32768 || (uint64_t)s->pixels_per_line * s->height > s->bytes / 4 ||
+        (s->red | s->green | s->blue) == 0)
         return false;
-    fb->width = width;
-    fb->height = height;
-    fb->pixels_per_line = pixels_per_line;
+    fb->width = s->width;
+    fb->height = s->height;
+    fb->pixels_per_line = s->pixels_per_line;
     for (unsigned i = 0; i < 16; i++)
-        fb->palette[i] = red_first ? __builtin_bswap32(colours[i]) >> 8 : colours[i];
-    fb->pixels = pixels;
-    /* Always 80 columns and more, but legible. */
-    if (!divide(fb, width >= 1024 ? width / 512 : 1))
+        fb->palette[i] = at_mask(colours[i] >> 16, s->red) |
+                         at_mask(colours[i] >> 8 & 0xff, s->green) |
+                         at_mask(colours[i] & 0xff, s->blue);
+    fb->pixels = s->pixels;
+    /* Always 80 columns and more, but legible, on a panel of whatever resolution. */
+    if (!divide(fb, s->width >= 1024 ? s->width / 512 : 1))
         fb->pixels = NULL;
     return fb->pixels != NULL;
 }

@@ -24,11 +24,17 @@ struct fbconsole {
     uint16_t shown[FBCONSOLE_MAX_CELLS]; /* what the screen has, so that it need not be read */
 };
 
-/* Where the screen is. width, height and pixels_per_line come from the firmware and are checked
- * against bytes: false, and no console, where they don't fit. red_first: red is a pixel's lowest
- * byte, else blue is. Clears the screen. */
-bool fbconsole_init(struct fbconsole *fb, volatile void *pixels, uint64_t bytes, uint32_t width,
-                    uint32_t height, uint32_t pixels_per_line, bool red_first);
+/* Where the screen is, as the firmware tells it: not to be trusted. */
+struct fbconsole_screen {
+    volatile void *pixels; /* NULL: there is none */
+    uint64_t bytes;
+    uint32_t width, height, pixels_per_line;
+    uint32_t red, green,
+        blue; /* which of a pixel's 32 bits each colour has; at most 16 in one row */
+};
+
+/* False, and no console, where what the screen claims does not fit. Clears it. */
+bool fbconsole_init(struct fbconsole *fb, const struct fbconsole_screen *screen);
 
 /* Text with \n (which also returns), \r, \b, \t and the escape sequences that a shell uses. */
 void fbconsole_write(struct fbconsole *fb, const char *text, size_t length);

@@ -16,12 +16,33 @@ enum { WIDTH = 20 * 6 + 3, HEIGHT = 4 * 10 + 7, PITCH = 130 }; /* 20 columns, 4 
 static struct fbconsole fb;
 static uint32_t *pixels;
 
+/* A screen as a PC's firmware has it: blue is a pixel's lowest byte, or red is. */
+static struct fbconsole_screen screen_of(void *p, uint64_t bytes, uint32_t width, uint32_t height,
+                                         uint32_t pixels_per_line, bool red_first)
+{
+    return (struct fbconsole_screen){p,
+                                     bytes,
+                                     width,
+                                     height,
+                                     pixels_per_line,
+                                     red_first ? 0xff : 0xff0000,
+                                     0xff00,
+                                     red_first ? 0xff0000 : 0xff};
+}
+
+static bool init(struct fbconsole *to, void *p, uint64_t bytes, uint32_t width, uint32_t height,
+                 uint32_t pixels_per_line, bool red_first)
+{
+    const struct fbconsole_screen s =
+        screen_of(p, bytes, width, height, pixels_per_line, red_first);
+    return fbconsole_init(to, &s);
+}
+
 static int open_screen(void **state)
 {
     (void)state;
     pixels = malloc(sizeof(uint32_t) * PITCH * HEIGHT);
-    assert_true(fbconsole_init(&fb, pixels, sizeof(uint32_t) * PITCH * HEIGHT, WIDTH, HEIGHT, PITCH,
-                               false));
+    assert_true(init(&fb, pixels, sizeof(uint32_t) * PITCH * HEIGHT, WIDTH, HEIGHT, PITCH, false));
     assert_int_equal(fb.columns, 20);
     assert_int_equal(fb.rows, 4);
     return 0;
@@ -157,13 +178,40 @@ static void letters_shrink_for_many_rows(void **state)
     (void)state;
     static uint16_t cells[80 * 50];
     uint32_t *p = malloc(1024 * 768 * 4);
-    assert_true(fbconsole_init(&fb, p, 1024 * 768 * 4, 1024, 768, 1024, true));
+    assert_true(init(&fb, p, 1024 * 768 * 4, 1024, 768, 1024, true));
     assert_true(fb.rows < 50);
     cells[80 * 49] = 0x41dc;
     fbconsole_show(&fb, cells, 80, 50, 4000, false);
     assert_true(fbconsole_refresh(&fb, UINT32_MAX));
     assert_true(fb.rows >= 50 && fb.columns >= 80);
     assert_int_equal(p[(49 * 10 + 9) * 1024], 0xaa0000); /* blue, where red is the lowest byte */
+    free(p);
+}
+
+/* The same grey and white, whatever bits a colour has. */
+static void depths(void **state)
+{
+    static const struct {
+        uint32_t red, green, blue, grey, white, brown;
+    } given[] = {
+        {0xff, 0xff00, 0xff0000, 0xaaaaaa, 0xffffff, 0x0055aa},
+        {0x3ff00000, 0xffc00, 0x3ff, 0x2aaaaaaa, 0x3fffffff, 0x2aa55400},
+        {0xf8000000, 0x07e00000, 0x001f0000, 0xad550000, 0xffff0000, 0xaaa00000},
+        {0xff000000, 0xff0000, 0xff00, 0xaaaaaa00, 0xffffff00, 0xaa550000},
+    };
+    (void)state;
+    static const uint16_t cells[3] = {0x07db, 0x0fdb, 0x06db}; /* whole blocks */
+    uint32_t *p = malloc(160 * 20 * 4);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct fbconsole_screen s = {
+            p, 160 * 20 * 4, 160, 20, 160, given[i].red, given[i].green, given[i].blue};
+        assert_true(fbconsole_init(&fb, &s));
+        fbconsole_show(&fb, cells, 3, 1, 99, false);
+        assert_true(fbconsole_refresh(&fb, UINT32_MAX));
+        assert_int_equal(p[0], given[i].grey);
+        assert_int_equal(p[6], given[i].white);
+        assert_int_equal(p[12], given[i].brown);
+    }
     free(p);
 }
 
@@ -187,11 +235,11 @@ static void bad_screens(void **state)
     (void)state;
     struct fbconsole bad = {0};
     uint32_t p[4];
-    assert_false(fbconsole_init(&bad, NULL, 1 << 30, 800, 600, 800, false));
-    assert_false(fbconsole_init(&bad, p, sizeof(p), 800, 600, 800, false));
-    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 800, 600, 799, false));
-    assert_false(fbconsole_init(&bad, p, UINT64_MAX, UINT32_MAX, 1, UINT32_MAX, false));
-    assert_false(fbconsole_init(&bad, p, UINT64_MAX, 0, 0, 0, false));
+    assert_false(init(&bad, NULL, 1 << 30, 800, 600, 800, false));
+    assert_false(init(&bad, p, sizeof(p), 800, 600, 800, false));
+    assert_false(init(&bad, p, UINT64_MAX, 800, 600, 799, false));
+    assert_false(init(&bad, p, UINT64_MAX, UINT32_MAX, 1, UINT32_MAX, false));
+    assert_false(init(&bad, p, UINT64_MAX, 0, 0, 0, false));
     fbconsole_write(&bad, "x", 1); /* ignored */
     assert_true(fbconsole_refresh(&bad, UINT32_MAX));
 }
@@ -203,7 +251,8 @@ static void large_screens(void **state)
     for (unsigned i = 0; i < 4; i++) {
         uint32_t w = sizes[i][0], h = sizes[i][1];
         uint32_t *p = malloc((size_t)w * h * 4);
-        assert_true(fbconsole_init(&fb, p, (uint64_t)w * h * 4, w, h, w, true));
+        assert_true(init(&fb, p, (uint64_t)w * h * 4, w, h, w, true));
+        assert_true(fb.columns <= 160); /* a letter is large enough on any panel */
         assert_true(fb.columns >= 80 && fb.columns * fb.rows <= FBCONSOLE_MAX_CELLS);
         for (uint32_t k = 0; k < FBCONSOLE_MAX_CELLS + 100; k++)
             fbconsole_write(&fb, "#", 1);
@@ -237,6 +286,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drawn_in_pieces, open_screen, close_screen),
         cmocka_unit_test_setup_teardown(a_picture, open_screen, close_screen),
         cmocka_unit_test(letters_shrink_for_many_rows),
+        cmocka_unit_test(depths),
         cmocka_unit_test_setup_teardown(any_bytes, open_screen, close_screen),
         cmocka_unit_test(bad_screens),
         cmocka_unit_test(large_screens),

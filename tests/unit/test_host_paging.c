@@ -11,6 +11,7 @@
 
 #include "arch/log.h"
 #include "arch/panic.h"
+#include "arch/x86.h"
 #include "mm/host_paging.h"
 
 #define RAM_PAGES 256
@@ -150,6 +151,35 @@ static void test_layout(void **s)
     expect(root, 0x8000, 0, 0);
 }
 
+/* The framebuffer is mapped apart, write-combining, wherever it is; RAM does not reach there. */
+static void test_screen(void **s)
+{
+    (void)s;
+    struct host_map_request r = typical();
+    r.screen = 0x380000000000 + 0x800;
+    r.screen_bytes = 3 * PAGE_SIZE_2M;
+    assert_int_equal(host_paging_init(&r), OK);
+    const uint64_t pixels = (uint64_t)(uintptr_t)host_screen(r.screen);
+    uint64_t phys = 0, size = 0, entry = 0;
+    expect(host_paging_root(), pixels, P | W | NX, r.screen);
+    expect(host_paging_root(), pixels + 3 * PAGE_SIZE_2M - 4, P | W | NX,
+           r.screen + 3 * PAGE_SIZE_2M - 4);
+    expect(host_paging_root(), pixels + 3 * PAGE_SIZE_2M + PAGE_SIZE, 0, 0);
+    expect(host_paging_root(), HOST_PHYSMAP_BASE + r.screen, 0, 0);
+    (void)walk(host_paging_root(), pixels, &phys, &size);
+    assert_int_equal(size, PAGE_SIZE_2M);
+    uint64_t *table = hpa_to_ptr(host_paging_root());
+    for (unsigned level = 4; level > 1; level--) {
+        entry = table[pixels / (PAGE_SIZE << (9 * (level - 1))) % 512];
+        table = hpa_to_ptr(hpa(entry & 0x000ffffffffff000ull));
+    }
+    assert_int_equal(entry & 0x18, 0x08); /* entry 1 of the PAT, */
+    assert_int_equal(PAT_HOST_VALUE >> 8 & 0xff, MEMORY_WC);
+    r.screen_bytes = 0;
+    assert_int_equal(host_paging_init(&r), OK);
+    expect(host_paging_root(), HOST_SCREEN_BASE, 0, 0);
+}
+
 static void test_small_machine(void **s)
 {
     (void)s;
@@ -241,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_layout, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_screen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_small_machine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mtrr_boundaries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stacks, setup, teardown),
