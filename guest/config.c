@@ -100,7 +100,7 @@ static bool finish_vm(struct config_parser *p)
     else if ((p->needs & NEEDS_FIRMWARE) != 0 && !has_firmware)
         wrong = "]: vga_rom and firmware_log need firmware";
     else if ((p->needs & NEEDS_KERNEL) != 0 && !has_kernel)
-        wrong = "]: ramdisk, module, type and cmdline need kernel";
+        wrong = "]: ramdisk, module, type, loader and cmdline need kernel";
     else if ((p->needs & NEEDS_FLAT) != 0 && vm->type != TYPE_FLAT)
         wrong = "]: load, entry and mode need type = flat";
     if (wrong != NULL) {

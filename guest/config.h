@@ -26,6 +26,10 @@ enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 /* What the kernel's file is; TYPE_AUTO: to be recognised. */
 enum guest_type { TYPE_AUTO, TYPE_LINUX, TYPE_MULTIBOOT, TYPE_MULTIBOOT2, TYPE_PVH, TYPE_FLAT };
 
+/* Whose way of starting a multiboot or PVH kernel is followed where their specifications leave it
+ * open. */
+enum guest_loader { LOADER_QEMU, LOADER_GRUB2 };
+
 /* Which of the guest's two the user sees and types to. */
 enum guest_console { CONSOLE_SERIAL, CONSOLE_VGA };
 
@@ -56,6 +60,7 @@ struct vm_config {
     struct loaded_file disk[CONFIG_MAX_DISKS];
     uint32_t disk_count;
     enum guest_type type;
+    enum guest_loader loader;
     uint64_t load, entry; /* of TYPE_FLAT: guest-physical */
     uint32_t mode;        /* of TYPE_FLAT: 16, 32 or 64 */
     enum guest_console console;

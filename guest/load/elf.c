@@ -5,8 +5,10 @@
 #include "arch/string.h"
 
 enum { CLASS_AT = 4, CLASS_32 = 1, CLASS_64 = 2, DATA_AT = 5, LITTLE_ENDIAN = 1 };
-enum { TYPE_AT = 16, EXECUTABLE = 2, SHARED = 3, MACHINE_AT = 18, MACHINE_386 = 3, X86_64 = 62 };
-enum { HEADER_BYTES = 64, SEGMENT_LOAD = 1, SEGMENT_NOTE = 4, NOTE_HEADER_BYTES = 12 };
+enum { TYPE_AT = 16, RELOCATABLE = 1, EXECUTABLE = 2, SHARED = 3, CORE = 4 };
+enum { MACHINE_AT = 18, MACHINE_386 = 3, X86_64 = 62 };
+enum { HEADER_BYTES = 64, NOTE_HEADER_BYTES = 12, NOTE_GNU_ABI = 1 };
+enum { SEGMENT_LOAD = 1, SEGMENT_DYNAMIC, SEGMENT_INTERPRETER, SEGMENT_NOTE };
 
 /* Where a field is in the 32-bit form and in the 64-bit form, and how wide. */
 struct field {
@@ -41,19 +43,10 @@ static uint64_t get(const uint8_t *base, const struct field *f, bool is64)
     return get_le(base + f->at[is64], f->bytes[is64]);
 }
 
-/* What is wrong with the header; NULL: nothing. */
-static const char *find_table(const struct program_file *file, struct table *t)
+/* The place of the program headers. What is wrong with it; NULL: nothing. */
+static const char *read_table(const struct program_file *file, struct table *t)
 {
     const uint8_t *h = file->data;
-    if (file->size < 4 || memcmp(h, "\177ELF", 4) != 0)
-        return "not an ELF file";
-    if (file->size < HEADER_BYTES)
-        return "the ELF file is cut short";
-    if ((h[CLASS_AT] != CLASS_32 && h[CLASS_AT] != CLASS_64) || h[DATA_AT] != LITTLE_ENDIAN ||
-        (get_le16(h + MACHINE_AT) != MACHINE_386 && get_le16(h + MACHINE_AT) != X86_64))
-        return "an ELF file for another processor";
-    if (get_le16(h + TYPE_AT) != EXECUTABLE && get_le16(h + TYPE_AT) != SHARED)
-        return "an ELF file, but no executable one";
     t->is64 = h[CLASS_AT] == CLASS_64;
     const uint64_t offset = get(h, &e_phoff, t->is64);
     t->count = (uint32_t)get(h, &e_phnum, t->is64);
@@ -64,6 +57,89 @@ static const char *find_table(const struct program_file *file, struct table *t)
         return "the ELF file's program headers lie outside it";
     t->at = h + offset;
     return NULL;
+}
+
+static bool is_elf(const struct program_file *file)
+{
+    return file->size >= HEADER_BYTES && memcmp(file->data, "\177ELF", 4) == 0;
+}
+
+static bool is_little_endian(const uint8_t *h)
+{
+    return (h[CLASS_AT] == CLASS_32 || h[CLASS_AT] == CLASS_64) && h[DATA_AT] == LITTLE_ENDIAN;
+}
+
+bool elf_is_x86_64(const struct program_file *file)
+{
+    return is_elf(file) && is_little_endian(file->data) &&
+           get_le16(file->data + MACHINE_AT) == X86_64;
+}
+
+#define FOR(processor) "an ELF file for another processor: " processor
+
+/* What is wrong with an ELF file's processor; NULL: it is ours. */
+static const char *check_machine(const uint8_t *h)
+{
+    static const struct {
+        uint16_t number;
+        const char *wrong;
+    } others[] = {
+        {2, FOR("SPARC")},    {4, FOR("68000")},     {8, FOR("MIPS")},     {20, FOR("PowerPC")},
+        {21, FOR("PowerPC")}, {22, FOR("S/390")},    {40, FOR("ARM")},     {43, FOR("SPARC")},
+        {50, FOR("Itanium")}, {183, FOR("AArch64")}, {243, FOR("RISC-V")}, {258, FOR("LoongArch")},
+    };
+    const bool little = is_little_endian(h);
+    const uint16_t machine =
+        little ? get_le16(h + MACHINE_AT) : (uint16_t)(h[MACHINE_AT] << 8 | h[MACHINE_AT + 1]);
+    if (little && (machine == MACHINE_386 || machine == X86_64))
+        return NULL;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (others[i].number == machine)
+            return others[i].wrong;
+    return FOR("an unknown one");
+}
+
+/* What is wrong with the header; NULL: nothing. */
+static const char *find_table(const struct program_file *file, struct table *t)
+{
+    const uint8_t *h = file->data;
+    if (file->size < 4 || memcmp(h, "\177ELF", 4) != 0)
+        return "not an ELF file";
+    if (file->size < HEADER_BYTES)
+        return "the ELF file is cut short";
+    if (check_machine(h) != NULL)
+        return check_machine(h);
+    switch (get_le16(h + TYPE_AT)) {
+    case EXECUTABLE:
+    case SHARED: return read_table(file, t);
+    case RELOCATABLE: return "an object file (ELF), which is not linked yet";
+    case CORE: return "a core file (ELF), what is left of a program that crashed";
+    default: return "an ELF file, but no executable one";
+    }
+}
+
+/* What an operating system starts, and not a machine: it asks for an interpreter or for libraries,
+ * or a note says which system. */
+bool elf_explain(struct program *p)
+{
+    struct table t;
+    uint32_t bytes;
+    if (p->kernel.size < 4 || memcmp(p->kernel.data, "\177ELF", 4) != 0)
+        return false;
+    const char *wrong = find_table(&p->kernel, &t);
+    if (wrong != NULL) {
+        (void)program_refuse(p, ERR_BAD_INPUT, "%s", wrong);
+        return true;
+    }
+    bool hosted = elf_note(&p->kernel, "GNU", NOTE_GNU_ABI, &bytes) != NULL;
+    for (uint32_t i = 0; i < t.count; i++) {
+        const uint64_t type = get(t.at + (size_t)i * t.entry_bytes, &p_type, t.is64);
+        hosted = hosted || type == SEGMENT_DYNAMIC || type == SEGMENT_INTERPRETER;
+    }
+    (void)program_refuse(p, ERR_BAD_INPUT, "%s, without multiboot header and PVH note (Xen, 18)",
+                         hosted ? "a program that runs in an operating system, no kernel (ELF)"
+                                : "an ELF file");
+    return true;
 }
 
 enum status elf_segments(struct program *p, struct segments *out)

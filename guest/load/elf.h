@@ -4,6 +4,13 @@
 
 #include "guest/load/segments.h"
 
+/* Whether it is an ELF file: then p->why says why it is no kernel. For files that no loader takes.
+ */
+bool elf_explain(struct program *p);
+
+/* Whether it is an ELF file for a 64-bit CPU. */
+bool elf_is_x86_64(const struct program_file *file);
+
 /* The segments to load, and the entry as guest-physical address: where a segment's virtual
  * addresses hold the file's entry, it is moved to the physical ones. Not yet checked:
  * segments_check() is. */

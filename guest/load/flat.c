@@ -49,5 +49,6 @@ enum status flat_load(struct program *p, struct cpu_state *state)
         *state = cpu_state_long_mode(p->entry, LAYOUT_PAGE_TABLES);
         s = program_write_page_tables(p);
     }
+    state->rsp = p->load < LAYOUT_LOW_RAM_END ? p->load : LAYOUT_BOOT_SECTOR;
     return s == OK ? program_write_gdt(p, state) : s;
 }

@@ -57,6 +57,9 @@ static const char *parse_place(const uint8_t *file, uint32_t version, struct hea
     } else {
         h->load = get_le32(file + HDR_CODE32_START);
     }
+    if (h->load == 0) /* iPXE's .lkrn, say */
+        return "a program in Linux's file format that starts in 16-bit mode, and wants a BIOS: let "
+               "firmware (SeaBIOS) boot it from a disk";
     if (h->load < LAYOUT_MIB || h->load >= LAYOUT_HOLE || h->load % PAGE_SIZE != 0 ||
         h->init_size < h->payload_size)
         return "the kernel's load address or size is impossible";

@@ -8,19 +8,29 @@
 
 /* Whether a header with a right checksum is there. */
 bool multiboot_recognize(struct program *p);
+
+/* Whether there is a header that does not count, for its place or checksum: then p->why says so. */
+bool multiboot_explain(struct program *p);
 enum status multiboot_load(struct program *p, struct cpu_state *state);
 
 /* What multiboot 1 and 2 share, for their two loaders. */
 
 /* A header begins with the magic number, and its 32-bit words have the sum 0. */
 struct multiboot_search {
+    const char *name;                       /* of the protocol */
     uint32_t magic, bytes, align, searched; /* of the file's bytes, so many */
+    uint32_t sum_at;                        /* the checksum, in the header */
 };
 
-/* Finds the first header, and sets *at to its offset in the file. False: there is none; where one
- * was found but for its sum, *checksum_wrong is true, and *at says where. */
+/* Finds the first header, and sets *at to its offset in the file. False: there is none. */
 bool multiboot_find_header(const struct program_file *file, const struct multiboot_search *search,
-                           uint64_t *at, bool *checksum_wrong);
+                           uint64_t *at);
+
+/* For a file without a header: whether there is one that does not count. */
+bool multiboot_explain_header(struct program *p, const struct multiboot_search *search);
+
+/* The same for a kernel that is to have one: p->why says what is wrong. Returns ERR_BAD_INPUT. */
+enum status multiboot_refuse_header(struct program *p, const struct multiboot_search *search);
 
 /* As a header gives them. */
 struct multiboot_addresses {
@@ -36,11 +46,12 @@ struct multiboot_addresses {
 enum status multiboot_segment(struct program *p, const struct multiboot_addresses *a,
                               uint64_t header_offset, struct segments *out);
 
-#define MULTIBOOT_MAX_CMDLINE (CONFIG_MAX_PATH + CONFIG_MAX_CMDLINE)
+#define MULTIBOOT_MAX_LINE (CONFIG_MAX_PATH + CONFIG_MAX_CMDLINE)
 
-/* The command line as kernels expect it: the file's name, then nadir.cfg's cmdline. False: too
- * long. */
-bool multiboot_cmdline(const struct program *p, char out[MULTIBOOT_MAX_CMDLINE]);
+/* The line that a kernel or module is handed over with: the file's name and the text, as QEMU and
+ * GRUB legacy have it; GRUB 2 leaves the name out. False: too long. */
+bool multiboot_line(const struct program *p, const char *name, const char *text,
+                    char out[MULTIBOOT_MAX_LINE]);
 
 /* Puts the files beside the kernel, and with them the sections that a kernel may want to look at:
  * those only where there is room, else their count becomes 0. *headers: the address of their
@@ -49,8 +60,13 @@ enum status multiboot_place_files(struct program *p, uint64_t low, uint64_t end,
                                   gpa_t at[PROGRAM_MAX_FILES], struct elf_sections *sections,
                                   gpa_t *headers);
 
-#define MULTIBOOT_LOADER_NAME "Nadir"
-#define MULTIBOOT_LOWER_KIB   ((uint32_t)(LAYOUT_EBDA / 1024))
+/* Kernels, Xen for one, look for "GRUB 2" in it to know whether lines begin with a name. */
+static inline const char *multiboot_loader_name(const struct program *p)
+{
+    return p->loader == LOADER_GRUB2 ? "GRUB 2 (Nadir)" : "Nadir";
+}
+
+#define MULTIBOOT_LOWER_KIB ((uint32_t)(LAYOUT_EBDA / 1024))
 static inline uint32_t multiboot_upper_kib(uint64_t memory_bytes)
 {
     return (uint32_t)((layout_below_4g(memory_bytes) - LAYOUT_MIB) / 1024);

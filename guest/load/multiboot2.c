@@ -6,7 +6,8 @@
 #include "guest/load/multiboot.h"
 
 enum { BOOTED = 0x36d76289, HEADER_BYTES = 16, ARCHITECTURE_I386 = 0 };
-static const struct multiboot_search search = {0xe85250d6, HEADER_BYTES, 8, 32768};
+static const struct multiboot_search search = {"multiboot 2", 0xe85250d6, HEADER_BYTES, 8,
+                                               32768,         12};
 
 /* Tags of the header. */
 enum header_tag {
@@ -72,8 +73,12 @@ struct header {
 bool multiboot2_recognize(struct program *p)
 {
     uint64_t at;
-    bool checksum_wrong;
-    return multiboot_find_header(&p->kernel, &search, &at, &checksum_wrong);
+    return multiboot_find_header(&p->kernel, &search, &at);
+}
+
+bool multiboot2_explain(struct program *p)
+{
+    return multiboot_explain_header(p, &search);
 }
 
 static enum status read_relocation(struct program *p, const uint8_t *tag, struct header *h)
@@ -131,12 +136,9 @@ static enum status read_tag(struct program *p, const uint8_t *tag, uint64_t size
 
 static enum status read_header(struct program *p, struct header *h)
 {
-    bool checksum_wrong;
     *h = (struct header){0};
-    if (!multiboot_find_header(&p->kernel, &search, &h->at, &checksum_wrong))
-        return program_refuse(p, ERR_BAD_INPUT,
-                              checksum_wrong ? "the multiboot 2 header's checksum is wrong"
-                                             : "no multiboot 2 header in the first 32768 bytes");
+    if (!multiboot_find_header(&p->kernel, &search, &h->at))
+        return multiboot_refuse_header(p, &search);
     const uint8_t *header = p->kernel.data + h->at;
     const uint64_t length = get_le32(header + 8);
     if (get_le32(header + 4) != ARCHITECTURE_I386)
@@ -191,18 +193,22 @@ static void add_tag(struct program_info *info, uint32_t type, const void *data, 
     program_info_add(info, 1, data, bytes);
 }
 
-static void add_modules(const struct program *p, struct program_info *info, const gpa_t *at)
+static bool add_modules(const struct program *p, struct program_info *info, const gpa_t *at)
 {
     for (uint32_t i = 0; i < p->file_count; i++) {
-        const size_t string_bytes = strlen(p->file[i].string) + 1;
+        char line[MULTIBOOT_MAX_LINE];
+        if (!multiboot_line(p, p->file[i].name, p->file[i].string, line))
+            return false;
+        const size_t string_bytes = strlen(line) + 1;
         uint8_t tag[TAG_HEADER_BYTES + 8];
         put_le(tag, 4, INFO_MODULE);
         put_le(tag + 4, 4, sizeof(tag) + string_bytes);
         put_le(tag + 8, 4, at[i].v);
         put_le(tag + 12, 4, at[i].v + p->file[i].size);
         program_info_add(info, 8, tag, sizeof(tag));
-        program_info_add(info, 1, p->file[i].string, string_bytes);
+        program_info_add(info, 1, line, string_bytes);
     }
+    return true;
 }
 
 static void add_map(const struct program *p, struct program_info *info)
@@ -244,12 +250,14 @@ static bool write_info(const struct program *p, const struct header *h, const gp
     uint8_t fixed[8] = {0}, word[4], rsdp[RSDP_NEW_BYTES];
     struct program_info info = program_info_begin(p);
     const uint32_t start = program_info_add(&info, 8, fixed, sizeof(fixed));
-    char line[MULTIBOOT_MAX_CMDLINE];
-    if (!multiboot_cmdline(p, line))
+    char line[MULTIBOOT_MAX_LINE];
+    if (!multiboot_line(p, p->kernel.name, p->cmdline, line))
         return false;
     add_tag(&info, INFO_CMDLINE, line, strlen(line) + 1);
-    add_tag(&info, INFO_NAME, MULTIBOOT_LOADER_NAME, sizeof(MULTIBOOT_LOADER_NAME));
-    add_modules(p, &info, modules_at);
+    const char *name = multiboot_loader_name(p);
+    add_tag(&info, INFO_NAME, name, strlen(name) + 1);
+    if (!add_modules(p, &info, modules_at))
+        return false;
     put_le(fixed, 4, MULTIBOOT_LOWER_KIB);
     put_le(fixed + 4, 4, multiboot_upper_kib(p->memory_bytes));
     add_tag(&info, INFO_MEMORY, fixed, sizeof(fixed));
@@ -306,8 +314,8 @@ enum status multiboot2_load(struct program *p, struct cpu_state *state)
         return s;
     if (!write_info(p, &h, modules_at, &sections, headers, low + delta))
         return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
-    *state = cpu_state_protected_mode((uint32_t)(segments.entry + delta));
+    s = program_start_flat32(p, segments.entry + delta, state);
     state->rax = BOOTED;
     state->rbx = LAYOUT_BOOT_INFO;
-    return program_write_gdt(p, state);
+    return s;
 }

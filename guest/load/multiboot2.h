@@ -6,4 +6,5 @@
 
 /* Whether a header with a right checksum is there. */
 bool multiboot2_recognize(struct program *p);
+bool multiboot2_explain(struct program *p);
 enum status multiboot2_load(struct program *p, struct cpu_state *state);

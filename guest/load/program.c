@@ -46,9 +46,8 @@ enum status program_check_place(struct program *p, const char *what, gpa_t at, u
         const char *name;
     } taken[] = {
         {0, LAYOUT_BIOS_DATA_END, true, "the interrupt vectors and the BIOS data area"},
-        {LAYOUT_BOOT_INFO, LAYOUT_BOOT_INFO_END, p->keeps_info, "the boot information"},
-        {LAYOUT_PAGE_TABLES, LAYOUT_GDT + PAGE_SIZE, p->keeps_tables,
-         "the first page tables and GDT"},
+        {LAYOUT_BOOT_INFO, LAYOUT_BOOT_END, p->keeps_info, "the boot information"},
+        {LAYOUT_PAGE_TABLES, LAYOUT_PAGE_TABLES_END, p->keeps_tables, "the first page tables"},
         {LAYOUT_EBDA, LAYOUT_LOW_RAM_END, true, "the extended BIOS data area"},
         {LAYOUT_LOW_RAM_END, LAYOUT_SHADOW, true, "the screen's memory"},
         {LAYOUT_ACPI, LAYOUT_BIOS_END, true, "the PC's ACPI and MP tables"},
@@ -99,14 +98,48 @@ enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
     return OK;
 }
 
+enum { GDT_ENTRIES = 5 };
+
+static enum status write_gdt(struct program *p, const uint64_t gdt[GDT_ENTRIES],
+                             struct cpu_state *state)
+{
+    const uint16_t bytes = GDT_ENTRIES * sizeof(gdt[0]);
+    if (!guestmem_write(p->mem, gpa(LAYOUT_GDT), gdt, bytes))
+        return program_refuse(p, ERR_NO_MEMORY, "no memory for a GDT");
+    state->gdtr = (struct cpu_table_register){LAYOUT_GDT, (uint16_t)(bytes - 1)};
+    return OK;
+}
+
 enum status program_write_gdt(struct program *p, struct cpu_state *state)
 {
-    const uint64_t gdt[4] = {0, 0, cpu_segment_descriptor(&state->cs),
-                             cpu_segment_descriptor(&state->ds)};
-    if (!guestmem_write(p->mem, gpa(LAYOUT_GDT), gdt, sizeof(gdt)))
-        return program_refuse(p, ERR_NO_MEMORY, "no memory for a GDT");
-    state->gdtr = (struct cpu_table_register){LAYOUT_GDT, sizeof(gdt) - 1};
-    return OK;
+    const uint64_t gdt[GDT_ENTRIES] = {
+        [2] = cpu_segment_descriptor(&state->cs), [3] = cpu_segment_descriptor(&state->ds)};
+    return write_gdt(p, gdt, state);
+}
+
+/* QEMU's option ROM has flat segments at 0x08 and 0x10, as GRUB legacy does, and behind them those
+ * for the way back to real mode. GRUB 2's come one entry later, with 64-bit code behind them. */
+static const struct {
+    uint16_t code, data;
+    uint64_t gdt[GDT_ENTRIES];
+} loaders[] = {
+    [LOADER_QEMU] = {0x08,
+                     0x10,
+                     {0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00009e000000ffff,
+                      0x000092000000ffff}},
+    [LOADER_GRUB2] = {0x10,
+                      0x18,
+                      {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9a000000ffff}},
+};
+
+enum status program_start_flat32(struct program *p, uint64_t entry, struct cpu_state *state)
+{
+    *state = cpu_state_protected_mode((uint32_t)entry);
+    state->cs.selector = loaders[p->loader].code;
+    state->ds.selector = loaders[p->loader].data;
+    state->es = state->fs = state->gs = state->ss = state->ds;
+    state->rsp = LAYOUT_BOOT_STACK;
+    return write_gdt(p, loaders[p->loader].gdt, state);
 }
 
 /* In 2 MiB pages, which any CPU has. */

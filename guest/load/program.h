@@ -15,6 +15,7 @@
 struct program_file {
     const uint8_t *data;
     uint64_t size;
+    const char *name;   /* as the user has written it; never NULL */
     const char *string; /* of a module; never NULL */
 };
 
@@ -28,9 +29,11 @@ struct program {
     const char *cmdline;
     uint64_t load, entry; /* of a flat program: guest-physical */
     uint32_t mode;        /* of a flat program: 16, 32 or 64 */
-    bool keeps_info;      /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
-    bool keeps_tables;    /* LAYOUT_PAGE_TABLES and LAYOUT_GDT: likewise */
-    char why[160];        /* what a refusal says */
+    enum guest_loader loader;
+    bool type_named;   /* the user has said what kind of kernel it is */
+    bool keeps_info;   /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
+    bool keeps_tables; /* LAYOUT_PAGE_TABLES: likewise */
+    char why[200];     /* what a refusal says */
 };
 
 /* A loader checks the program, puts it with all that it needs into guest memory, and fills in the
@@ -58,8 +61,13 @@ enum status program_check_place(struct program *p, const char *what, gpa_t at, u
 enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
                                 gpa_t at[PROGRAM_MAX_FILES]);
 
-/* Puts a GDT for the state's code and data segments into memory, which GDTR is set to. */
+/* Puts a GDT into memory, which GDTR is set to, with the state's code and data segments at 0x10 and
+ * 0x18, where Linux's boot protocol wants them. */
 enum status program_write_gdt(struct program *p, struct cpu_state *state);
+
+/* Sets the state to 32-bit protected mode at `entry` as multiboot and PVH ask for it. What they
+ * leave open, selectors and stack, is as in the boot loader that nadir.cfg names. */
+enum status program_start_flat32(struct program *p, uint64_t entry, struct cpu_state *state);
 
 /* An identity map of 4 GiB at LAYOUT_PAGE_TABLES. */
 enum status program_write_page_tables(struct program *p);

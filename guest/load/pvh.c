@@ -70,9 +70,11 @@ enum status pvh_load(struct program *p, struct cpu_state *state)
         s = program_place_files(p, low, end, files_at);
     if (s != OK)
         return s;
-    *state = cpu_state_protected_mode((uint32_t)segments.entry);
+    s = program_start_flat32(p, segments.entry, state);
+    if (s != OK)
+        return s;
     state->rbx = write_info(p, files_at);
-    if (state->rbx == 0)
-        return program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
-    return program_write_gdt(p, state);
+    return state->rbx != 0
+               ? OK
+               : program_refuse(p, ERR_BAD_INPUT, "the command line or the modules' are too long");
 }

@@ -4,11 +4,7 @@
 
 #include "arch/bytes.h"
 #include "arch/log.h"
-#include "guest/load/flat.h"
-#include "guest/load/linux.h"
-#include "guest/load/multiboot.h"
-#include "guest/load/multiboot2.h"
-#include "guest/load/pvh.h"
+#include "guest/load/kernel.h"
 #include "guest/pc/acpi.h"
 #include "guest/pc/mptable.h"
 #include "mm/page_alloc.h"
@@ -16,21 +12,6 @@
 #define TABLE_PAGES 2u
 
 extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
-
-/* In the order in which a file is tried: a program that fits several is what comes first. */
-static const struct kind {
-    enum guest_type type;
-    const char *name;
-    bool (*recognize)(struct program *p);
-    program_loader *load;
-    uint32_t max_files; /* ramdisk and modules */
-} kinds[] = {
-    {TYPE_LINUX, "Linux", linux_recognize, linux_load, 1},
-    {TYPE_MULTIBOOT2, "multiboot 2", multiboot2_recognize, multiboot2_load, PROGRAM_MAX_FILES},
-    {TYPE_MULTIBOOT, "multiboot", multiboot_recognize, multiboot_load, PROGRAM_MAX_FILES},
-    {TYPE_PVH, "PVH", pvh_recognize, pvh_load, PROGRAM_MAX_FILES},
-    {TYPE_FLAT, "flat", flat_recognize, flat_load, 0},
-};
 
 /* What programs look up in the BIOS data area; all else in it is 0. */
 static const struct {
@@ -116,72 +97,21 @@ static enum status write_tables(const struct vm *vm, uint32_t vcpus)
     return s == OK ? write_bios_data(&vm->mem) : s;
 }
 
-static struct program_file file_of(const struct loaded_file *file, const char *string)
-{
-    return (struct program_file){hpa_to_ptr(hpa(file->base)), file->size, string};
-}
-
-static void list_files(struct program *p, const struct vm_config *config)
-{
-    if (config->ramdisk.base != 0)
-        p->file[p->file_count++] = file_of(&config->ramdisk, "");
-    for (uint32_t i = 0; i < config->module_count; i++)
-        p->file[p->file_count++] = file_of(&config->module[i].file, config->module[i].string);
-}
-
-/* The kind that the configuration names, or the first that the file looks like. */
-static const struct kind *find_kind(struct program *p, enum guest_type type)
-{
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (type == TYPE_AUTO ? kinds[i].recognize(p) : kinds[i].type == type)
-            return &kinds[i];
-    }
-    return NULL;
-}
-
-static enum status load(struct program *p, const struct vm_config *config, struct pc *pc)
-{
-    const struct kind *kind = find_kind(p, config->type);
-    if (kind == NULL)
-        return program_refuse(p, ERR_BAD_INPUT,
-                              p->kernel.size > 2 && get_le16(p->kernel.data) == 0x8b1f
-                                  ? "compressed by gzip; unpack it first"
-                                  : "neither Linux bzImage, multiboot, multiboot 2 or PVH kernel, "
-                                    "nor boot sector; type = flat takes any file");
-    if (p->file_count > kind->max_files)
-        return program_refuse(p, ERR_BAD_INPUT, "a %s kernel takes %s", kind->name,
-                              kind->max_files == 0 ? "neither ramdisk nor modules"
-                                                   : "a ramdisk, but no modules");
-    const enum status s = kind->load(p, &pc->boot);
-    const unsigned long long entry = pc->boot.cs.base + pc->boot.rip;
-    if (s == OK)
-        log_line("%s: %s: %s, entry 0x%llx", config->name, p->kernel.string, kind->name, entry);
-    return s;
-}
-
 enum status pc_program_load(struct pc *pc, const struct vm_config *config)
 {
-    struct program program = {
-        .mem = &pc->vm.mem,
-        .memory_bytes = pc->vm.memory_bytes,
-        .rsdp = gpa(LAYOUT_ACPI),
-        .kernel = file_of(&config->kernel, config->kernel.path),
-        .cmdline = config->cmdline,
-        .load = config->load,
-        .entry = config->entry,
-        .mode = config->mode,
-        .keeps_info = true,
-        .keeps_tables = true,
-    };
+    struct program program = kernel_program(config, &pc->vm.mem, pc->vm.memory_bytes);
+    const struct kernel_kind *kind = NULL;
     enum status s = write_tables(&pc->vm, config->vcpus);
     if (s != OK) {
         log_line("vm %s: cannot make its ACPI and MP tables: %s", config->name, status_text(s));
         return s;
     }
-    list_files(&program, config);
-    s = load(&program, config, pc);
+    s = kernel_load(&program, config->type, &pc->boot, &kind);
     if (s != OK)
         log_line("error: nadir.cfg:%u: %s: %s", config->kernel.line, config->kernel.path,
                  program.why);
+    else
+        log_line("%s: %s: %s, entry 0x%lx", config->name, config->kernel.path, kind->name,
+                 pc->boot.cs.base + pc->boot.rip);
     return s;
 }

@@ -44,6 +44,8 @@ STARTS = {
     "mb32": ("elf32", GIVEN + "type = multiboot\nvcpus = 3\n", "multiboot", "multiboot"),
     # Address fields alone, and before an ELF header that has become nonsense.
     "fields": ("raw", GIVEN + "type = multiboot\n", "multiboot", "multiboot"),
+    "grub1": ("elf32", GIVEN + "type = multiboot\nloader = grub2\n", "multiboot", "multiboot"),
+    "grub2": ("elf64", GIVEN + "loader = grub2\n", "multiboot 2", "multiboot 2"),
     "pvh64": ("elf64", GIVEN + "type = pvh\n", "PVH", "PVH"),
     "pvh32": ("elf32", GIVEN + "type = pvh\n", "PVH", "PVH"),
     "flat": ("flat", "type = flat\nload = 0x400000\nentry = {entry:#x}\nmode = 32\n", "flat",

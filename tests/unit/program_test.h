@@ -45,7 +45,8 @@ static inline void program_set_up(const uint8_t *kernel, uint64_t size)
     program = (struct program){.mem = &mem,
                                .memory_bytes = MEMORY,
                                .rsdp = {RSDP},
-                               .kernel = {kernel, size, "kernel"},
+                               .kernel = {kernel, size, "kernel", ""},
+                               .type_named = true,
                                .cmdline = "one two",
                                .keeps_info = true,
                                .keeps_tables = true};
@@ -75,4 +76,6 @@ static inline void is_flat_protected_mode(void)
     assert_int_equal(boot.cs.base | boot.ds.base | boot.ss.base, 0);
     assert_int_equal(get(ram + boot.gdtr.base + boot.cs.selector, 8), 0x00cf9b000000ffff);
     assert_int_equal(get(ram + boot.gdtr.base + boot.ss.selector, 8), 0x00cf93000000ffff);
+    assert_in_range(boot.rsp, 0x500 + 0x1000, 0x9fc00); /* room for a stack */
+    assert_int_equal(boot.rsp % 16, 0);
 }

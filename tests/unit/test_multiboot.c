@@ -16,8 +16,8 @@ static void add_modules(void)
 {
     memset(file_a, 0xaa, sizeof(file_a));
     memset(file_b, 0xbb, sizeof(file_b));
-    program.file[0] = (struct program_file){file_a, sizeof(file_a), ""};
-    program.file[1] = (struct program_file){file_b, sizeof(file_b), "second = 2"};
+    program.file[0] = (struct program_file){file_a, sizeof(file_a), "../a", ""};
+    program.file[1] = (struct program_file){file_b, sizeof(file_b), "/b", "second = 2"};
     program.file_count = 2;
 }
 
@@ -97,7 +97,8 @@ static void test_info(void **state)
     add_modules();
     program_loads(multiboot_load);
     const uint8_t *info = ram + boot.rbx;
-    assert_int_equal(get(info, 4), 1 | 4 | 8 | 64 | 512);
+    assert_int_equal(get(info, 4), 1 | 2 | 4 | 8 | 64 | 512);
+    assert_int_equal(get(info + 12, 4), 0x8000ffff);
     assert_int_equal(get(info + 4, 4), 639);
     assert_int_equal(get(info + 8, 4), 63 * 1024);
     assert_string_equal(text_at(get(info + 16, 4)), "kernel one two");
@@ -108,9 +109,9 @@ static void test_info(void **state)
     const uint64_t a = get(m, 4), b = get(m + 16, 4);
     assert_int_equal(a, LOAD + 0x4000); /* behind the segments, on a page */
     assert_int_equal(get(m + 4, 4), a + sizeof(file_a));
-    assert_string_equal(text_at(get(m + 8, 4)), "");
+    assert_string_equal(text_at(get(m + 8, 4)), "../a");
     assert_int_equal(b, a + 0x1000);
-    assert_string_equal(text_at(get(m + 24, 4)), "second = 2");
+    assert_string_equal(text_at(get(m + 24, 4)), "/b second = 2");
     assert_memory_equal(ram + a, file_a, sizeof(file_a));
     assert_memory_equal(ram + b, file_b, sizeof(file_b));
 
@@ -136,6 +137,49 @@ static void test_info(void **state)
     assert_int_equal(get(info + 100, 4), 80);
     assert_int_equal(get(info + 104, 4), 25);
     assert_int_equal(get(info + 108, 2), 0x0210);
+}
+
+/* What the specifications leave open is as QEMU has it, or GRUB 2. */
+static void test_loaders(void **state)
+{
+    (void)state;
+    make1(false, 0);
+    program_loads(multiboot_load);
+    is_flat_protected_mode();
+    assert_int_equal(boot.cs.selector, 0x08);
+    assert_int_equal(boot.ds.selector | boot.es.selector | boot.fs.selector | boot.gs.selector,
+                     0x10);
+    assert_int_equal(boot.ss.selector, 0x10);
+    assert_int_equal(boot.gdtr.limit, 5 * 8 - 1);
+    assert_int_equal(get(ram + boot.gdtr.base + 0x18, 8), 0x00009e000000ffff); /* 16-bit code */
+    assert_int_equal(get(ram + boot.gdtr.base + 0x20, 8), 0x000092000000ffff);
+    assert_true(boot.gdtr.base >= 0xa0000); /* a kernel that uses all RAM keeps it */
+    make1(false, 0);
+    add_modules();
+    program.loader = LOADER_GRUB2;
+    program_loads(multiboot_load);
+    is_flat_protected_mode();
+    assert_int_equal(boot.cs.selector, 0x10);
+    assert_int_equal(boot.ds.selector, 0x18);
+    const uint8_t *info = ram + boot.rbx;
+    assert_string_equal(text_at(get(info + 16, 4)), "one two");
+    assert_string_equal(text_at(get(ram + get(info + 24, 4) + 24, 4)), "second = 2");
+    assert_memory_equal(text_at(get(info + 64, 4)), "GRUB 2", 6);
+}
+
+/* By QEMU's example, unless the user says that it is meant. */
+static void test_64_bit_elf(void **state)
+{
+    (void)state;
+    make1(true, 0);
+    program.type_named = false;
+    program_refused(multiboot_load, ERR_UNSUPPORTED, "64-bit ELF file");
+    program.loader = LOADER_GRUB2;
+    program_loads(multiboot_load);
+    make1(true, 1u << 16); /* address fields: it is no ELF file then */
+    set_addresses(LOAD + HEADER, LOAD + HEADER, 0, 0, LOAD + HEADER);
+    program.type_named = false;
+    program_loads(multiboot_load);
 }
 
 /* As programs do that have a part in real mode. */
@@ -237,7 +281,7 @@ static void test_bad_sections(void **state)
     make1(true, 0);
     make_sections();
     program.file_count = 1;
-    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x4000, ""};
+    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x4000, "big", ""};
     program_loads(multiboot_load);
     assert_int_equal(get(ram + boot.rbx, 4) & 48, 0);
     assert_int_equal(get(ram + boot.rbx + 20, 4), 1);
@@ -268,7 +312,9 @@ static void test_bad_headers(void **state)
     make1(false, 0);
     elf[HEADER + 8]++;
     assert_false(multiboot_recognize(&program));
-    program_refused(multiboot_load, ERR_BAD_INPUT, "checksum");
+    program_refused(multiboot_load, ERR_BAD_INPUT,
+                    "checksum is wrong: it is 0xe4524fff, and with its other fields must be "
+                    "0xe4524ffe");
     elf[HEADER] = 0;
     program_refused(multiboot_load, ERR_BAD_INPUT, "no multiboot header");
     make1(false, 0x8008);
@@ -278,7 +324,7 @@ static void test_bad_headers(void **state)
     make1(false, 0); /* not on a multiple of 4 */
     memmove(elf + HEADER + 2, elf + HEADER, 12);
     memset(elf + HEADER, 0, 2);
-    program_refused(multiboot_load, ERR_BAD_INPUT, "no multiboot header");
+    program_refused(multiboot_load, ERR_BAD_INPUT, "offset 0x1002, which is no multiple of 4");
     make1(false, 0);
     program.kernel.size = HEADER + 11;
     program_refused(multiboot_load, ERR_BAD_INPUT, "no multiboot header");
@@ -288,7 +334,8 @@ static void test_bad_headers(void **state)
     static uint8_t late[16384];
     memcpy(late + 8184, elf + HEADER, 12); /* not whole in the first 8 KiB */
     program_set_up(late, sizeof(late));
-    program_refused(multiboot_load, ERR_BAD_INPUT, "no multiboot header");
+    program_refused(multiboot_load, ERR_BAD_INPUT,
+                    "at offset 0x1ff8, and only the first 8192 bytes of the file are searched");
 }
 
 static void test_bad_addresses(void **state)
@@ -308,7 +355,7 @@ static void test_bad_addresses(void **state)
         {0xfffff000, 0xfffff000, 0, 0, 0xfffff000, "does not fit"},
         {0x9f000, 0x9f000, 0, 0, 0x9f000, "extended BIOS data"},
         {0x70fff, 0x70fff, 0, 0, 0x70fff, "boot information"},
-        {0x95fff, 0x95fff, 0, 0, 0x95fff, "GDT"},
+        {0x95fff, 0x95fff, 0, 0, 0x95fff, "page tables"},
         {0x100, 0x100, 0, 0, 0x100, "BIOS data area"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -355,8 +402,9 @@ static void test_bad_elf(void **state)
         const char *text;
     } bytes[] = {
         {0, 1, 0, "not an ELF file"},     {4, 1, 3, "another processor"},
-        {5, 1, 2, "another processor"},   {18, 2, 40, "another processor"},
-        {16, 2, 1, "no executable"},      {32, 8, ELF_BYTES - 0x6f, "lie outside"},
+        {5, 1, 2, "another processor"},   {18, 2, 183, "another processor: AArch64"},
+        {16, 2, 5, "no executable"},      {16, 2, 1, "not linked"},
+        {16, 2, 4, "core file"},          {32, 8, ELF_BYTES - 0x6f, "lie outside"},
         {32, 8, ~0ull, "lie outside"},    {54, 2, 0x37, "no program headers"},
         {56, 2, 0, "no program headers"}, {0x40, 4, 2, "entry"},
     };
@@ -379,7 +427,7 @@ static void test_too_much(void **state)
     static uint8_t big[MEMORY];
     memset(line, 'x', sizeof(line) - 1);
     make1(false, 0);
-    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x4000, ""};
+    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x4000, "big", ""};
     program.file_count = 1;
     program_loads(multiboot_load);
     program.file[0].size++;
@@ -466,10 +514,10 @@ static void test_info2(void **state)
     assert_string_equal((const char *)tag_of(1, 0) + 8, "kernel one two");
     assert_string_equal((const char *)tag_of(2, 0) + 8, "Nadir");
     const uint8_t *m = tag_of(3, 1);
-    assert_int_equal(get(m + 4, 4), 16 + 11);
+    assert_int_equal(get(m + 4, 4), 16 + 3 + 11);
     assert_int_equal(get(m + 8, 4), LOAD + 0x5000);
     assert_int_equal(get(m + 12, 4), LOAD + 0x5000 + sizeof(file_b));
-    assert_string_equal((const char *)m + 16, "second = 2");
+    assert_string_equal((const char *)m + 16, "/b second = 2");
     assert_null(tag_of(3, 2));
     assert_int_equal(get(tag_of(4, 0) + 8, 4), 639);
     assert_int_equal(get(tag_of(4, 0) + 12, 4), 63 * 1024);
@@ -636,6 +684,8 @@ int main(void)
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_bad_sections),
+        cmocka_unit_test(test_loaders),
+        cmocka_unit_test(test_64_bit_elf),
         cmocka_unit_test(test_below_1_mib),
         cmocka_unit_test(test_address_fields),
         cmocka_unit_test(test_bad_headers),

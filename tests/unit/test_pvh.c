@@ -42,8 +42,8 @@ static void test_start_info(void **state)
     (void)state;
     static uint8_t file[3000] = {1, 2, 3};
     make(true, LOAD + 0x123, 8);
-    program.file[0] = (struct program_file){file, sizeof(file), ""};
-    program.file[1] = (struct program_file){file, 77, "more"};
+    program.file[0] = (struct program_file){file, sizeof(file), "a", ""};
+    program.file[1] = (struct program_file){file, 77, "b", "more"};
     program.file_count = 2;
     assert_true(pvh_recognize(&program));
     program_loads(pvh_load);
@@ -115,7 +115,7 @@ static void test_too_much(void **state)
     program.cmdline = line;
     program_refused(pvh_load, ERR_BAD_INPUT, "too long");
     make(true, LOAD, 8);
-    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x2000 + 1, ""};
+    program.file[0] = (struct program_file){big, MEMORY - LOAD - 0x2000 + 1, "big", ""};
     program.file_count = 1;
     program_refused(pvh_load, ERR_NO_MEMORY, "do not fit beside the kernel");
 }

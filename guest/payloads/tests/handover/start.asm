@@ -38,6 +38,8 @@ section .note.Xen note alloc noexec nowrite align=4
 section .low progbits alloc exec write align=16
 bits 32
 handover_start:
+    call    .has_a_stack                ; nobody promises one; many kernels use what they find
+.has_a_stack:
     mov     [handover], eax
     mov     [handover + 4], ebx
     mov     eax, cr0
@@ -53,15 +55,30 @@ handover_start:
     mov     eax, ss
     lsl     eax, eax
     mov     [handover + 24], eax
-    mov     esp, handover_stack
     pushfd
     pop     dword [handover + 28]
+    pop     dword [handover + 32]       ; what CALL has left
+    mov     [handover + 36], cs
+    mov     [handover + 38], ds
+    mov     [handover + 40], ss
+    mov     [handover + 44], esp
+    sgdt    [handover + 48]
+    push    ds                          ; each selector has its descriptor, in memory
+    pop     es
+    push    ss
+    pop     ss
+    pushfd
+    push    cs
+    push    dword .returned
+    iretd
+.returned:
+    mov     esp, handover_stack
     cld
     lgdt    [gdt_pointer]
     jmp     0x08:start32                ; guest/lib's, and main() in 64-bit mode
 
 section .data progbits alloc noexec write align=16
 handover:
-    times   8 dd 0
+    times   16 dd 0
     times   16 dd 0
 handover_stack:

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The kinds of kernels, in one table. */
+#include "guest/load/kernel.h"
+
+#include "guest/load/elf.h"
+#include "guest/load/flat.h"
+#include "guest/load/foreign.h"
+#include "guest/load/linux.h"
+#include "guest/load/multiboot.h"
+#include "guest/load/multiboot2.h"
+#include "guest/load/pvh.h"
+
+/* In the order in which a file is tried: a program that fits several is what comes first. */
+static const struct kernel_kind kinds[] = {
+    {TYPE_LINUX, "Linux", linux_recognize, linux_load, 1, false},
+    {TYPE_MULTIBOOT2, "multiboot 2", multiboot2_recognize, multiboot2_load, PROGRAM_MAX_FILES,
+     true},
+    {TYPE_MULTIBOOT, "multiboot", multiboot_recognize, multiboot_load, PROGRAM_MAX_FILES, true},
+    {TYPE_PVH, "PVH", pvh_recognize, pvh_load, PROGRAM_MAX_FILES, true},
+    {TYPE_FLAT, "flat", flat_recognize, flat_load, 0, false},
+};
+
+static struct program_file file_of(const struct loaded_file *file, const char *string)
+{
+    return (struct program_file){hpa_to_ptr(hpa(file->base)), file->size, file->path, string};
+}
+
+struct program kernel_program(const struct vm_config *config, const struct guestmem *mem,
+                              uint64_t memory_bytes)
+{
+    struct program p = {
+        .mem = mem,
+        .memory_bytes = memory_bytes,
+        .rsdp = gpa(LAYOUT_ACPI),
+        .kernel = file_of(&config->kernel, ""),
+        .cmdline = config->cmdline,
+        .load = config->load,
+        .entry = config->entry,
+        .mode = config->mode,
+        .loader = config->loader,
+        .keeps_info = true,
+        .keeps_tables = true,
+    };
+    if (config->ramdisk.base != 0)
+        p.file[p.file_count++] = file_of(&config->ramdisk, "");
+    for (uint32_t i = 0; i < config->module_count; i++)
+        p.file[p.file_count++] = file_of(&config->module[i].file, config->module[i].string);
+    return p;
+}
+
+static const struct kernel_kind *find_kind(struct program *p, enum guest_type type)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (type == TYPE_AUTO ? kinds[i].recognize(p) : kinds[i].type == type)
+            return &kinds[i];
+    }
+    return NULL;
+}
+
+/* Of what is known about a file that is no kernel, what helps its owner most. */
+static enum status refuse(struct program *p)
+{
+    if (multiboot2_explain(p) || multiboot_explain(p) || elf_explain(p) || foreign_explain(p))
+        return ERR_BAD_INPUT;
+    return program_refuse(p, ERR_BAD_INPUT,
+                          "neither Linux bzImage, multiboot, multiboot 2 or PVH kernel, nor boot "
+                          "sector; type = flat takes any file");
+}
+
+enum status kernel_load(struct program *p, enum guest_type type, struct cpu_state *state,
+                        const struct kernel_kind **kind)
+{
+    p->type_named = type != TYPE_AUTO;
+    const struct kernel_kind *found = find_kind(p, type);
+    *kind = found;
+    if (found == NULL)
+        return refuse(p);
+    if (!p->type_named && found->type == TYPE_FLAT && foreign_explain(p))
+        return ERR_BAD_INPUT;
+    if (p->file_count > found->max_files)
+        return program_refuse(p, ERR_BAD_INPUT, "a %s kernel takes %s", found->name,
+                              found->max_files == 0 ? "neither ramdisk nor modules"
+                                                    : "a ramdisk, but no modules");
+    return found->load(p, state);
+}
