@@ -59,9 +59,9 @@ void ept_destroy(struct ept *ept)
     *ept = (struct ept){.root = {0}};
 }
 
-uint64_t ept_pointer(const struct ept *ept)
+uint64_t ept_root_pointer(hpa_t root)
 {
-    return ept->root.v | EPTP_WB | EPTP_WALK_4;
+    return root.v | EPTP_WB | EPTP_WALK_4;
 }
 
 static bool perms_are_valid(unsigned perms)

@@ -30,7 +30,7 @@ void ept_destroy(struct ept *ept);
 
 /* The EPT pointer for the VMCS: write-back, 4 levels; nothing here reads accessed and dirty flags.
  */
-uint64_t ept_pointer(const struct ept *ept);
+uint64_t ept_root_pointer(hpa_t root);
 
 /* Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
  * PAT is then combined with it, unless ignore_pat). All multiples of 4 KiB. ERR_BAD_INPUT:

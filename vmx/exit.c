@@ -96,18 +96,24 @@ static enum exit_action exit_task_switch(struct vcpu *vcpu)
 {
     const uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
     inject_again(vcpu);
+    exit_end_step(vcpu);
     return vcpu_task_switch(vcpu, qualification >> 30 & 3, (uint16_t)qualification,
                             (unsigned)vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
 }
 
-/* An instruction has been executed on copies of pages, or is one that a debugger steps by. */
+void exit_end_step(struct vcpu *vcpu)
+{
+    if (!vmx_vcpu(vcpu)->stepping)
+        return;
+    (void)vmx_step(vcpu, false);
+    step_done(vcpu);
+}
+
+/* An instruction has been executed on pages of its own, or is one that a debugger steps by. */
 static enum exit_action exit_monitor_trap(struct vcpu *vcpu)
 {
-    struct vmx_vcpu *v = vmx_vcpu(vcpu);
-    if (v->stepping) {
-        (void)vmx_step(vcpu, false);
-        step_done(vcpu);
-    }
+    const struct vmx_vcpu *v = vmx_vcpu(vcpu);
+    exit_end_step(vcpu);
     if ((v->debug_stops & DEBUG_STEP) != 0 && vcpu->vm->debug_stop != NULL)
         (void)vcpu->vm->debug_stop(vcpu, DEBUG_STEP);
     return EXIT_SAME;

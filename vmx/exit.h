@@ -100,6 +100,10 @@ exit_handler exit_ept_violation, exit_ept_misconfiguration, exit_apic_access;
 exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
 
+/* The step that the vCPU is about (guest/vm/step.h), if any, is over: its instruction has been
+ * executed, has faulted, is carried out by a handler, or shall begin anew. */
+void exit_end_step(struct vcpu *vcpu);
+
 /* What struct emulate_context says of RFLAGS, RSP and breakpoints back into the VMCS, after a
  * handler in guest/vm/ has worked with it; if ctx->changed. */
 void exit_take_context(const struct emulate_context *ctx);

@@ -76,6 +76,7 @@ enum exit_action exit_cr_access(struct vcpu *vcpu)
     if (access == CLTS)
         return write_cr0(vcpu, vmx_guest_cr0() & ~CR0_TS);
     if (access == LMSW) {
+        exit_end_step(vcpu); /* its operand has been read */
         /* LMSW writes PE, MP, EM and TS, and cannot clear PE. */
         uint64_t old = vmx_guest_cr0(), source = qualification >> 16 & 15;
         return write_cr0(vcpu, (old & ~0xeull) | source);

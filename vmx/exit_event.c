@@ -46,6 +46,8 @@ enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
     uint32_t info = (uint32_t)vmread(VMCS_EXIT_EVENT);
     if ((info & UNBLOCKED_BY_IRET) != 0)
         inject_iret_again();
+    if ((info & 0xff) != VECTOR_NMI)
+        exit_end_step(vcpu);
     switch (info & 0xff) {
     case VECTOR_NMI: nmi_handle(); break;
     case VECTOR_MACHINE_CHECK: panic("machine check while VM %s ran", vcpu->vm->name);

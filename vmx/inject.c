@@ -138,8 +138,21 @@ static int next_interrupt(struct vcpu *vcpu, bool open, bool *wait)
     return extint >= 0 ? extint : vector;
 }
 
+/* One instruction is to be executed first, on what has been read for it from a device: whatever
+ * came before it would have it read again. What is in service stays so. */
+static void hold_back(struct vcpu *vcpu)
+{
+    set_windows(vmx_vcpu(vcpu), 0);
+    if (vcpu->assisted)
+        vmwrite(VMCS_GUEST_INTERRUPT_STATUS, vmread(VMCS_GUEST_INTERRUPT_STATUS) & 0xff00);
+}
+
 void inject_prepare(struct vcpu *vcpu)
 {
+    if (vmx_vcpu(vcpu)->stepping && vcpu->event.info == 0) {
+        hold_back(vcpu);
+        return;
+    }
     uint32_t windows = 0;
     uint32_t blocked = (uint32_t)vmread(VMCS_GUEST_INTERRUPTIBILITY);
     uint32_t event = vcpu->event.info;

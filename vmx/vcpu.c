@@ -32,6 +32,7 @@ static inline unsigned vmx_enter(struct guest_regs *regs, uint32_t launch)
 static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
 {
     vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
+    exit_end_step(vcpu); /* it goes by copies of tables that have changed: it begins anew */
     if (!invept(INVALIDATE_ALL, 0))
         panic("INVEPT failed");
 }
@@ -79,6 +80,7 @@ void vmx_vcpu_destroy(struct vcpu *vcpu)
         page_free(v->msr_bitmap, 1);
     if (v->xsave_area.v != 0)
         page_free(v->xsave_area, v->xsave_pages);
+    ept_overlay_drop(&v->overlay);
     page_free(ptr_to_hpa(v), 1);
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "guest/vm/vcpu.h"
-#include "vmx/ept.h"
+#include "vmx/ept_overlay.h"
 
 /* What vmx_enter() has to do: VMLAUNCH at first, VMRESUME later. The last is VMRESUME, too, and
  * writes the host's stack pointer into the VMCS before: it has moved since the last entry. */
@@ -24,9 +24,10 @@ struct vmx_vcpu {
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t exceptions;  /* the exception bitmap there */
     uint32_t tpr_threshold;
-    uint64_t eoi_exit[4]; /* the EOI-exit bitmap there */
-    uint32_t debug_stops; /* enum debug_stop */
-    bool stepping;        /* the monitor trap flag is on for step_begin() */
+    uint64_t eoi_exit[4];       /* the EOI-exit bitmap there */
+    uint32_t debug_stops;       /* enum debug_stop */
+    bool stepping;              /* the monitor trap flag is on for step_begin() */
+    struct ept_overlay overlay; /* what it alone sees for that */
     struct cpu *last_cpu; /* where it was loaded last: others may have cached old translations */
     hpa_t vmcs;
     hpa_t msr_bitmap;
@@ -79,6 +80,8 @@ void vmx_apic_changed(struct vcpu *vcpu);
 void vmx_inject(struct vcpu *vcpu, const struct event *event);
 /* vmcs.c: */
 void vmx_tsc_changed(struct vcpu *vcpu);
+/* step.c: */
+enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms);
 bool vmx_step(struct vcpu *vcpu, bool on);
 bool vmx_set_debug(struct vcpu *vcpu, unsigned stops);
 

@@ -85,8 +85,6 @@ static void place_apic(struct vcpu *vcpu, uint64_t base)
     vm_lock(vm);
     own->apics_elsewhere += (uint32_t)(frame != usual) - (uint32_t)(vcpu->apic_frame != usual);
     vcpu->apic_frame = frame;
-    if (listens) /* ones, perhaps, for another vCPU's step (guest/vm/step.c) */
-        (void)ept_protect(&own->ept, page, PAGE_SIZE, 0);
     if (own->apic_access_page.v != 0 &&
         (own->apics_elsewhere == 0
              ? ept_redirect(&own->ept, usual_page, own->apic_access_page, EPT_RW)

@@ -215,7 +215,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
     vmwrite(VMCS_CTRL_TSC_OFFSET, v->vcpu.tsc_offset);
     vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(v->vcpu.apic.page).v);
     vmwrite(VMCS_CTRL_TPR_THRESHOLD, 0);
-    vmwrite(VMCS_CTRL_EPTP, ept_pointer(&vmx_vm(v->vcpu.vm)->ept));
+    vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(vmx_vm(v->vcpu.vm)->ept.root));
     if ((v->proc2 & PROC2_VPID) != 0)
         vmwrite(VMCS_CTRL_VPID, v->vpid);
     if ((v->proc2 & PROC2_XSAVES) != 0)
@@ -261,32 +261,4 @@ void vmcs_set_host(void)
 void vmx_tsc_changed(struct vcpu *vcpu)
 {
     vmwrite(VMCS_CTRL_TSC_OFFSET, vcpu->tsc_offset);
-}
-
-/* The monitor trap flag, for a step on copies or for a debugger. */
-static bool update_monitor_trap(struct vmx_vcpu *v)
-{
-    const bool on = v->stepping || (v->debug_stops & DEBUG_STEP) != 0;
-    if (!control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
-        return !on;
-    v->proc = on ? v->proc | PROC_MONITOR_TRAP : v->proc & ~PROC_MONITOR_TRAP;
-    vmwrite(VMCS_CTRL_PROC, v->proc);
-    return true;
-}
-
-bool vmx_step(struct vcpu *vcpu, bool on)
-{
-    vmx_vcpu(vcpu)->stepping = on;
-    return update_monitor_trap(vmx_vcpu(vcpu));
-}
-
-bool vmx_set_debug(struct vcpu *vcpu, unsigned stops)
-{
-    struct vmx_vcpu *v = vmx_vcpu(vcpu);
-    const uint32_t breakpoint = 1u << VECTOR_BREAKPOINT;
-    v->debug_stops = stops;
-    v->exceptions =
-        (stops & DEBUG_BREAKPOINT) != 0 ? v->exceptions | breakpoint : v->exceptions & ~breakpoint;
-    vmwrite(VMCS_CTRL_EXCEPTION_BITMAP, v->exceptions);
-    return update_monitor_trap(v);
 }

@@ -26,16 +26,6 @@ static inline bool access_is_apic(const struct vcpu *vcpu, gpa_t at)
     return at.v / PAGE_SIZE == vcpu->apic_frame;
 }
 
-/* Whether another vCPU's local APIC is there, or its own. With the VM's lock held, or for a guess.
- */
-static inline bool access_is_apic_of_any(const struct vm *vm, gpa_t at)
-{
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        if (access_is_apic(vm->vcpu[i], at))
-            return true;
-    return false;
-}
-
 /* For an instruction of several accesses, which holds the lock over all of them. bytes: 1, 2, 4 or
  * 8. */
 static inline uint64_t access_mmio_read_locked(struct vcpu *vcpu, gpa_t at, unsigned bytes)

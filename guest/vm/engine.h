@@ -103,8 +103,13 @@ struct engine {
     /* Mode or address of its local APIC have changed; its tsc_offset has. Loaded. */
     void (*apic_changed)(struct vcpu *vcpu);
     void (*tsc_changed)(struct vcpu *vcpu);
-    /* Runs one instruction, or one delivery of an event, and calls step_done() (guest/vm/step.h)
-     * then; off again without a call. False: it cannot. Loaded. */
+    /* For this vCPU alone, until its step is off: another host page at a page of guest-physical
+     * memory, whatever others see there; once for each page. ERR_BAD_INPUT: part of a larger one;
+     * ERR_LIMIT, ERR_NO_MEMORY. Loaded, with the VM's lock held. */
+    enum status (*show)(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms);
+    /* Runs one instruction, or one delivery of an event, with no interrupt before it, and calls
+     * step_done() (guest/vm/step.h) then, or when it has to begin anew; off again without a call.
+     * False: it cannot. Loaded. */
     bool (*step)(struct vcpu *vcpu, bool on);
     /* From now on vm->debug_stop is called for what stops (enum debug_stop) names, and for nothing
      * else. False: the engine cannot. Loaded. */

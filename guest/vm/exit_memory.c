@@ -33,8 +33,8 @@ static bool may_have_changed(struct vcpu *vcpu)
 static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
                                      gpa_t address)
 {
-    if (step_is_possible(vcpu, address))
-        return step_begin(vcpu, address);
+    if (step_begin(vcpu, address))
+        return EXIT_SAME;
     if (may_have_changed(vcpu))
         return EXIT_SAME;
     char hex[3 * INSN_MAX_BYTES + 1] = "";
@@ -175,17 +175,15 @@ enum exit_action exit_memory_access(struct emulate_context *ctx, const struct me
 
 enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)
 {
-    if (step_is_device_memory(vcpu, address))
-        return step_begin(vcpu, address);
+    if (step_is_device_memory(vcpu, address) && step_begin(vcpu, address))
+        return EXIT_SAME;
     vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE);
     return EXIT_SAME;
 }
 
 void exit_memory_delivery(struct vcpu *vcpu, gpa_t address)
 {
-    if (step_is_possible(vcpu, address))
-        (void)step_begin(vcpu, address);
-    else /* no kernel can mean that */
+    if (!step_begin(vcpu, address)) /* no kernel can mean that */
         vm_end_format(vcpu->vm, VM_CRASH, 0,
                       "an event was to be delivered through 0x%llx, which is a device",
                       (unsigned long long)address.v);
@@ -193,9 +191,8 @@ void exit_memory_delivery(struct vcpu *vcpu, gpa_t address)
 
 enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address)
 {
-    if (step_is_possible(vcpu, address))
-        return step_begin(vcpu, address);
-    vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
-                  (unsigned long long)address.v);
+    if (!step_begin(vcpu, address))
+        vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
+                      (unsigned long long)address.v);
     return EXIT_SAME;
 }

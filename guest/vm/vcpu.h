@@ -55,12 +55,11 @@ enum {
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
-/* Copies of pages on which the CPU executes one instruction by itself (step.h), which may touch a
- * descriptor, a stack and page tables at once. */
+/* The pages on which the CPU executes one instruction by itself (step.h), which may touch a
+ * descriptor, a stack and page tables at once: how many are shown, and copies for them. */
 #define STEP_PAGES 4
 struct step {
     uint32_t count;
-    uint64_t guest[STEP_PAGES];
     hpa_t copy[STEP_PAGES]; /* 0: not needed yet */
 };
 

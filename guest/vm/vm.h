@@ -51,7 +51,6 @@ struct vm {
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
     uint64_t cr4_allowed;  /* what CR4 may have, by CPUID and engine */
     uint64_t memory_bytes;
-    uint32_t step_pages;     /* that step.c has mapped where nothing was */
     uint32_t request_count;  /* of NMI, INIT and SIPI; atomic */
     uint32_t memory_changes; /* how often vm_memory_changed() was called; atomic */
     hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */

@@ -12,13 +12,11 @@ ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
              "initself": ("reset", 0)}
 ENDS_BADLY = {"triple": ("crash", 0), "debugexit7": ("debug-exit", 7), "haltcli": ("crash", 0),
               "cr3device": ("crash", 0), "idtdevice": ("crash", 0), "x87device": ("crash", 0),
-              "x87apic": ("crash", 0), "apicram": ("crash", 0), "holes": ("crash", 0)}
+              "apicram": ("crash", 0)}
 REASONS = {"haltcli": "halted with interrupts disabled",
            "cr3device": "page tables at 0xfec00[0-9a-f]{3}, which is a device",
            "idtdevice": "an event was to be delivered through 0xfec000[0-9a-f]{2}, which is a device",
-           "holes": "an access to 0x[0-9a-f]*00000 that cannot be stepped over",
            "apicram": "a local APIC was moved to 0x100000, where memory is",
-           "x87apic": "an instruction on device memory at 0xfef00000 is not emulated: d9 ",
            "x87device": "an instruction on device memory at 0xfec00000 is not emulated: d9 "}
 
 # All of them with and without APIC virtualisation, and with CPUs to spare. Those that meet features of the

@@ -251,8 +251,19 @@ static void nothing(struct vcpu *vcpu)
     (void)vcpu;
 }
 
+static enum status show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
+{
+    struct fake_vcpu *fake = fake_vcpu(vcpu);
+    if (fake->shown_count == FAKE_SHOWN)
+        return ERR_LIMIT;
+    fake->shown[fake->shown_count++] = (struct fake_shown){page, host, perms};
+    return OK;
+}
+
 static bool step(struct vcpu *vcpu, bool on)
 {
+    if (!on)
+        fake_vcpu(vcpu)->shown_count = 0;
     fake_vcpu(vcpu)->stepping = on;
     return true;
 }
@@ -290,6 +301,7 @@ const struct engine fake_engine = {
     .inject = inject,
     .apic_changed = nothing,
     .tsc_changed = nothing,
+    .show = show,
     .step = step,
     .set_debug = set_debug,
     .event_count = 1,

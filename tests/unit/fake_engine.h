@@ -10,6 +10,14 @@ extern const struct engine fake_engine;
 /* What fake_engine has mapped at an address. False: nothing. host and perms may be NULL. */
 bool fake_lookup(const struct vm *vm, gpa_t guest, hpa_t *host, unsigned *perms);
 
+/* What a vCPU sees alone. */
+#define FAKE_SHOWN 4
+struct fake_shown {
+    gpa_t page;
+    hpa_t host;
+    unsigned perms;
+};
+
 /* A vCPU of it. */
 struct fake_vcpu {
     struct vcpu vcpu;
@@ -17,6 +25,8 @@ struct fake_vcpu {
     struct event injected; /* what the last entry has delivered */
     unsigned entries, loads, puts, flushes;
     bool stepping;
+    unsigned shown_count;
+    struct fake_shown shown[FAKE_SHOWN];
     bool window; /* an NMI or interrupt waits until the guest is open for it */
     /* The guest: called at each entry, it is one exit. NULL: it only counts entries. */
     enum exit_action (*guest)(struct fake_vcpu *fake);

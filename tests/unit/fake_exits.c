@@ -88,10 +88,11 @@ enum exit_action exit_string_io(struct emulate_context *ctx, const struct string
     return note(ctx->vcpu, "string_io");
 }
 
-enum exit_action step_begin(struct vcpu *vcpu, gpa_t address)
+bool step_begin(struct vcpu *vcpu, gpa_t address)
 {
     fake_exits.address = address.v;
-    return note(vcpu, "step_begin");
+    (void)note(vcpu, "step_begin");
+    return true;
 }
 
 void step_done(struct vcpu *vcpu)

@@ -1,4 +1,4 @@
-// link: vmx/ept.c mm/page_alloc.c
+// link: vmx/ept.c vmx/ept_overlay.c mm/page_alloc.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* EPT: page sizes, lookups, refusals, and that the checker finds each misconfiguration.
  */
@@ -14,7 +14,7 @@
 #include "arch/panic.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/ept_lookup.h"
-#include "vmx/ept.h"
+#include "vmx/ept_overlay.h"
 
 #define RAM_PAGES 512
 #define RAM_BASE  0x100000ull
@@ -124,7 +124,7 @@ static void test_entry_bits(void **s)
 {
     (void)s;
     unsigned perms = 0;
-    assert_int_equal(ept_pointer(&ept), ept.root.v | 0x1e);
+    assert_int_equal(ept_root_pointer(ept.root), ept.root.v | 0x1e);
     assert_int_equal(ept_map(&ept, gpa(0), hpa(0x7000), 4096, EPT_R, MEMORY_UC, true), OK);
     assert_int_equal(*raw(0, 1), 0x7000 | 1 | 0x40);
     assert_int_equal(ept_map(&ept, gpa(GIB), hpa(GIB), GIB, EPT_RWX, MEMORY_WB, false), OK);
@@ -251,6 +251,56 @@ static void test_redirect(void **s)
     assert_int_equal(ept_redirect(&ept, gpa(2 * MIB - 0x1000), hpa(0x9000), EPT_W), ERR_BAD_INPUT);
 }
 
+/* What an overlay, seen as an EPT, has at an address. */
+static uint64_t seen(const struct ept_overlay *overlay, uint64_t guest, unsigned *perms)
+{
+    const struct ept view = {.root = overlay->table[0], .caps = all_caps};
+    hpa_t h;
+    return ept_lookup(&view, gpa(guest), &h, perms) ? h.v : ~0ull;
+}
+
+static enum status show(struct ept_overlay *overlay, uint64_t guest, uint64_t host)
+{
+    return ept_overlay_show(overlay, ept.root, gpa(guest), hpa(host), EPT_RWX);
+}
+
+static void test_overlay(void **s)
+{
+    (void)s;
+    struct ept_overlay overlay = {0};
+    unsigned perms;
+    assert_int_equal(map(2 * MIB - 0x2000, 0x5000, 0x2000), OK);
+    assert_int_equal(map(2 * MIB, 2 * MIB, 2 * MIB), OK);
+    const uint64_t used = page_alloc_used_by_hypervisor();
+    assert_int_equal(ept_protect(&ept, gpa(2 * MIB - 0x2000), 0x2000, EPT_R), OK);
+    assert_int_equal(show(&overlay, 2 * MIB - 0x1000, 0x9000), OK);
+    assert_int_equal(overlay.count, 4);
+    assert_int_equal(seen(&overlay, 2 * MIB - 0x1000, &perms), 0x9000);
+    assert_int_equal(perms, EPT_RWX);
+    assert_int_equal(seen(&overlay, 2 * MIB - 0x2000, &perms), 0x5000);
+    assert_int_equal(perms, EPT_R);
+    assert_int_equal(seen(&overlay, 2 * MIB + 0x123, &perms), 2 * MIB + 0x123);
+    assert_int_equal(lookup(2 * MIB - 0x1000), 0x6000); /* the EPT itself is as it was */
+    assert_true(ept_check(&ept, NULL));
+    assert_int_equal(show(&overlay, 0x3000, 0xa000), OK); /* by the same tables */
+    assert_int_equal(overlay.count, 4);
+    assert_int_equal(show(&overlay, 0xfee00000, 0xb000), OK); /* two of them are new */
+    assert_int_equal(overlay.count, 6);
+    assert_int_equal(seen(&overlay, 0x3000, NULL), 0xa000);
+    assert_int_equal(seen(&overlay, 0xfee00000, NULL), 0xb000);
+    assert_int_equal(seen(&overlay, 2 * MIB - 0x1000, NULL), 0x9000);
+    assert_int_equal(lookup(0xfee00000), ~0ull);
+    assert_int_equal(show(&overlay, 2 * MIB, 0xc000), ERR_BAD_INPUT); /* within a large page */
+    assert_int_equal(show(&overlay, 1ull << 40, 0xc000), OK);
+    assert_int_equal(show(&overlay, 1ull << 41, 0xc000), OK);
+    assert_int_equal(show(&overlay, 1ull << 42, 0xc000), ERR_LIMIT);
+    assert_int_equal(overlay.count, EPT_OVERLAY_MAX);
+    ept_overlay_drop(&overlay);
+    assert_int_equal(overlay.count, 0);
+    assert_int_equal(page_alloc_used_by_hypervisor(), used);
+    assert_int_equal(lookup(2 * MIB - 0x1000), 0x6000);
+}
+
 static void test_out_of_memory(void **s)
 {
     (void)s;
@@ -329,6 +379,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_redirect, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlay, setup, teardown),
         cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checker, setup, teardown),
     };

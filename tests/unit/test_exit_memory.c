@@ -22,9 +22,9 @@
 
 #include <cmocka.h>
 
-/* Guest-physical: RAM up to 64 KiB, the last 1/64 of it read-only; a device behind it; nothing. */
+/* Guest-physical: RAM up to 64 KiB, the last page of it read-only; a device behind it; nothing. */
 #define RAM      0x10000u
-#define ROM      0xfc00u
+#define ROM      0xf000u
 #define CODE     0x5000u
 #define TABLES   0x1000u /* four pages of page tables */
 #define BUFFER   0x6000u /* RAM */
@@ -421,7 +421,7 @@ static void test_nothing_and_apic(void **state)
 static void test_read_only_then_device(void **state)
 {
     (void)state;
-    pair(ROM & ~(PAGE_SIZE - 1), DEVICE);
+    pair(ROM, DEVICE);
     set_below(RAM - PAGE_SIZE);
     vcpu->regs.gpr[RSI] = BORDER - 4;
     vcpu->regs.gpr[RAX] = 0;
@@ -470,6 +470,91 @@ static void test_of_several_vcpus(void **state)
     assert_int_equal(vcpu->regs.gpr[RAX], 0x0403020188776655);
 }
 
+/*
+ * What the emulator leaves to the CPU, on pages that this vCPU alone sees.
+ */
+
+#define IMUL_LOAD "\x6b\x06\x03" /* IMUL EAX, [RSI], 3 */
+#define PLAIN     0x12000u
+
+static void expect_shown(unsigned i, uint64_t page, const void *content)
+{
+    const struct fake_vcpu *fake = &vcpus[0];
+    assert_true(fake->stepping);
+    assert_true(i < fake->shown_count);
+    assert_int_equal(fake->shown[i].page.v, page);
+    assert_int_equal(fake->shown[i].perms, MAP_RWX);
+    assert_memory_equal(hpa_to_ptr(fake->shown[i].host), content, PAGE_SIZE);
+}
+
+static void end_step(void)
+{
+    assert_true(fake_engine.step(vcpu, false));
+    step_done(vcpu);
+}
+
+static void test_step_where_nothing_is(void **state)
+{
+    (void)state;
+    static uint8_t ones[PAGE_SIZE], memory[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+    const struct mmio_range plain = {
+        .first = gpa(PLAIN), .last = gpa(PLAIN + PAGE_SIZE - 1), .memory = memory};
+    assert_int_equal(bus_add_mmio(&vm.bus, &plain), OK);
+    memset(ones, 0xff, sizeof(ones));
+    memset(memory, 0x5a, sizeof(memory));
+    vm.vcpu_count = 2;
+    vcpus[1].vcpu.apic_frame = NOTHING / PAGE_SIZE; /* another vCPU's APIC is not in the way */
+    pair(NOTHING, PLAIN);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    assert_int_equal(TAKE(IMUL_LOAD, BORDER - 4, NOTHING + 0xffc, false), EXIT_SAME);
+    expect_shown(0, NOTHING, ones);
+    assert_int_equal(TAKE(IMUL_LOAD, BORDER, PLAIN, false), EXIT_SAME); /* more in the same step */
+    expect_shown(1, PLAIN, memory);
+    assert_ptr_equal(hpa_to_ptr(vcpus[0].shown[1].host), memory); /* itself */
+    end_step();
+    memset(hpa_to_ptr(vcpu->step.copy[0]), 0, PAGE_SIZE); /* what the guest has written */
+    assert_int_equal(TAKE(IMUL_LOAD, BORDER - 4, NOTHING + 0xffc, false), EXIT_SAME);
+    expect_shown(0, NOTHING, ones);
+    assert_int_equal(vm.memory_changes, 0); /* nobody else has to look */
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+static void test_step_on_read_only_memory(void **state)
+{
+    (void)state;
+    memset(ram + ROM, 0x77, PAGE_SIZE);
+    assert_true(step_begin(vcpu, gpa(ROM + 8)));
+    expect_shown(0, ROM, ram + ROM);
+    end_step();
+    /* By PAM it can be written since the CPU has met it: nothing is to be done. */
+    guestmem_set_read_only(&vm.mem, gpa(ROM), RAM - ROM, false);
+    assert_true(step_begin(vcpu, gpa(ROM + 8)));
+    assert_int_equal(vcpus[0].shown_count, 0);
+    assert_false(vcpus[0].stepping);
+}
+
+/* Where a guess has been wrong, nothing has happened. */
+static void test_step_on_a_device(void **state)
+{
+    (void)state;
+    assert_false(step_begin(vcpu, gpa(DEVICE)));
+    assert_false(step_begin(vcpu, gpa(VM_APIC_PAGE_GPA)));
+    assert_false(vcpus[0].stepping);
+    assert_int_equal(vm.end, VM_RUNS);
+    exit_memory_walk(vcpu, gpa(DEVICE));
+    assert_int_equal(vm.end, VM_CRASH);
+}
+
+static void test_step_of_too_much(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < STEP_PAGES; i++)
+        assert_true(step_begin(vcpu, gpa(NOTHING + i * PAGE_SIZE)));
+    assert_int_equal(vm.end, VM_RUNS);
+    assert_true(step_begin(vcpu, gpa(NOTHING + STEP_PAGES * PAGE_SIZE)));
+    assert_int_equal(vm.end, VM_CRASH);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -485,6 +570,10 @@ int main(void)
         TEST(test_read_only_then_device),
         TEST(test_second_page_not_present),
         TEST(test_of_several_vcpus),
+        TEST(test_step_where_nothing_is),
+        TEST(test_step_on_read_only_memory),
+        TEST(test_step_on_a_device),
+        TEST(test_step_of_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 // link: tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c vmx/vmcs.c vmx/vm.c vmx/ept.c
+// link: vmx/step.c vmx/ept_overlay.c
 // link: vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c vmx/vmcs_check_guest.c arch/format.c
 // link: guest/cpu/event.c guest/vm/vcpu_inject.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c drivers/bus/timers.c mm/page_alloc.c mm/guestmem.c
@@ -494,6 +495,34 @@ static void test_extint_beside_virtual_interrupts(void **state)
     assert_int_equal(pic_acknowledged, 1);
 }
 
+/* Nothing comes before an instruction that is stepped; an event whose delivery is the step does. */
+static void test_stepping(void **state)
+{
+    (void)state;
+    post(0x40, false);
+    set_interrupt_flag(true);
+    if (fixture_vcpu()->assisted) { /* another is in service */
+        apic()->page[(APIC_ISR + 0x10) / 4] = 1u << 1;
+        assert_int_equal(enter(), 0);
+        assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x2140);
+    }
+    fixture_vcpu()->nmis_pending = 1;
+    assert_true(vmx_step(fixture_vcpu(), true));
+    assert_true(fixture_vcpu()->attention);
+    assert_int_equal(enter(), 0);
+    assert_int_equal(windows(), 0);
+    if (fixture_vcpu()->assisted)
+        assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x2100);
+    assert_int_equal(vmread(VMCS_CTRL_PIN) & PIN_POSTED_INTERRUPTS, 0);
+    fixture_vcpu()->event = (struct event){.info = EVENT_VALID | EVENT_EXCEPTION | 6};
+    assert_int_equal(enter(), EVENT_VALID | EVENT_EXCEPTION | 6);
+    fixture_vcpu()->attention = false;
+    assert_true(vmx_step(fixture_vcpu(), false));
+    assert_true(fixture_vcpu()->attention);
+    assert_int_equal((vmread(VMCS_CTRL_PIN) & PIN_POSTED_INTERRUPTS) != 0, fixture_vcpu()->posting);
+    assert_int_equal(enter(), NMI);
+}
+
 #define SOFTWARE(name) cmocka_unit_test_setup_teardown(name, setup_software, teardown)
 #define ASSISTED(name) cmocka_unit_test_setup_teardown(name, setup_assisted, teardown)
 
@@ -520,6 +549,8 @@ int main(void)
         SOFTWARE(test_extint_first),
         SOFTWARE(test_tpr_threshold),
         ASSISTED(test_virtual_interrupts),
+        SOFTWARE(test_stepping),
+        ASSISTED(test_stepping),
         ASSISTED(test_eoi_exits),
         ASSISTED(test_extint_beside_virtual_interrupts),
     };

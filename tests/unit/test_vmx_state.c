@@ -1,10 +1,13 @@
 // link: tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c vmx/vmcs.c vmx/vm.c vmx/ept.c
+// link: vmx/step.c vmx/ept_overlay.c
 // link: vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c vmx/vmcs_check_guest.c arch/format.c
 // link: guest/cpu/event.c guest/vm/vcpu_inject.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c drivers/bus/timers.c mm/page_alloc.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A vCPU's state into its VMCS and back, in parts; the controls of a new VMCS; and the fake CPU
  * itself, on which all tests of vmx/ stand. */
+#include "mm/page_alloc.h"
+#include "tests/unit/ept_lookup.h"
 #include "tests/unit/vmx_fixture.h"
 
 #include "arch/desc.h"
@@ -440,6 +443,29 @@ static void test_stepping_controls(void **state)
     assert_int_equal(vmread(VMCS_CTRL_EXCEPTION_BITMAP), exceptions);
 }
 
+/* The page is this vCPU's alone, and gone with the step. */
+static void test_shown_page(void **state)
+{
+    (void)state;
+    hpa_t page, host;
+    struct vmx_vm *own = vmx_vm(&fixture.vm);
+    const uint64_t eptp = vmread(VMCS_CTRL_EPTP), used = page_alloc_used_by_hypervisor();
+    assert_int_equal(page_alloc(1, 1, &page), OK);
+    assert_int_equal(eptp & ~0xfffull, own->ept.root.v);
+    assert_int_equal(vmx_show(fixture_vcpu(), gpa(0xfec00000), page, MAP_RWX), OK);
+    assert_true(vmx_step(fixture_vcpu(), true));
+    const struct ept view = {.root = hpa(vmread(VMCS_CTRL_EPTP) & ~0xfffull)};
+    assert_int_equal(vmread(VMCS_CTRL_EPTP) & 0xfff, eptp & 0xfff);
+    assert_true(ept_lookup(&view, gpa(0xfec00000), &host, NULL));
+    assert_int_equal(host.v, page.v);
+    assert_true(ept_lookup(&view, gpa(0x1000), NULL, NULL));
+    assert_false(ept_lookup(&own->ept, gpa(0xfec00000), NULL, NULL));
+    assert_true(vmx_step(fixture_vcpu(), false));
+    assert_int_equal(vmread(VMCS_CTRL_EPTP), eptp);
+    page_free(page, 1);
+    assert_int_equal(page_alloc_used_by_hypervisor(), used);
+}
+
 /* An MSR's bit in the bitmap: an exit for reads or writes. */
 static bool exits(uint32_t msr, bool write)
 {
@@ -608,6 +634,7 @@ int main(void)
         TEST(test_new_vmcs),
         cmocka_unit_test_setup_teardown(test_least_cpu, make_least, teardown),
         TEST(test_stepping_controls),
+        TEST(test_shown_page),
         TEST(test_msr_bitmap),
         TEST(test_apic_modes),
     };

@@ -183,9 +183,8 @@ static void begin_again(void)
 {
     struct vmx_vcpu *v = &fixture.v;
     vm->end = VM_RUNS;
-    if (vcpu->step.count != 0)
-        step_done(vcpu);
-    v->stepping = false;
+    (void)vmx_step(vcpu, false);
+    step_done(vcpu);
     v->debug_stops = 0;
     vm->debug_stop = NULL;
     v->tpr_threshold = 0;
@@ -760,6 +759,12 @@ static const char *find_loss(uint32_t reason)
         return "an event whose delivery was interrupted is lost";
     if (vcpu->event.info != 0)
         return "an event is left behind";
+    if (fixture.v.stepping && !injects) /* one instruction first, and then all that waits */
+        return (windows & PROC_MONITOR_TRAP) == 0 ||
+                       (windows & (PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW)) != 0 ||
+                       (vcpu->assisted && (field(VMCS_GUEST_INTERRUPT_STATUS) & 0xff) != 0)
+                   ? "what waits would come before the instruction that is stepped"
+                   : NULL;
     if (vcpu->nmis_pending != 0 && (windows & (PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW)) == 0)
         return "an NMI waits, and no window is open";
     if (vlapic_extint_pending(&vcpu->apic) && (windows & PROC_INTERRUPT_WINDOW) == 0)

@@ -34,6 +34,7 @@ const struct engine vmx_engine = {
     .inject = vmx_inject,
     .apic_changed = vmx_apic_changed,
     .tsc_changed = vmx_tsc_changed,
+    .show = vmx_show,
     .step = vmx_step,
     .set_debug = vmx_set_debug,
 };

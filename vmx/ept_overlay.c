@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Copies the tables on the way to a page, and changes the copies. */
+#include "vmx/ept_overlay.h"
+
+#include "arch/string.h"
+#include "mm/page_alloc.h"
+#include "mm/table.h"
+
+#define PERMS      7ull
+#define LARGE      (1ull << 7)
+#define TYPE_SHIFT 3
+
+static bool is_own(const struct ept_overlay *overlay, uint64_t entry)
+{
+    for (uint32_t i = 0; i < overlay->count; i++)
+        if (overlay->table[i].v == (entry & PTE_ADDRESS))
+            return true;
+    return false;
+}
+
+/* Makes the table that an entry leads to, or would lead to, a copy. */
+static enum status own_table(struct ept_overlay *overlay, uint64_t *entry)
+{
+    hpa_t copy;
+    if (overlay->count == EPT_OVERLAY_MAX)
+        return ERR_LIMIT;
+    const enum status s = page_alloc(1, 1, &copy);
+    if (s != OK)
+        return s;
+    overlay->table[overlay->count++] = copy;
+    if ((*entry & PERMS) != 0)
+        memcpy(hpa_to_ptr(copy), table_of(*entry), PAGE_SIZE);
+    *entry = copy.v | EPT_RWX;
+    return OK;
+}
+
+enum status ept_overlay_show(struct ept_overlay *overlay, hpa_t root, gpa_t guest, hpa_t host,
+                             unsigned perms)
+{
+    uint64_t top = (overlay->count == 0 ? root.v : overlay->table[0].v) | EPT_RWX;
+    uint64_t *entry = &top;
+    for (unsigned level = TABLE_TOP_LEVEL; level > 0; level--) {
+        const enum status s = is_own(overlay, *entry) ? OK : own_table(overlay, entry);
+        if (s != OK)
+            return s;
+        entry = table_entry(table_of(*entry), guest.v, level);
+        if (level > 1 && (*entry & PERMS) != 0 && (*entry & LARGE) != 0)
+            return ERR_BAD_INPUT;
+    }
+    *entry = host.v | perms | (uint64_t)MEMORY_WB << TYPE_SHIFT;
+    return OK;
+}
+
+void ept_overlay_drop(struct ept_overlay *overlay)
+{
+    while (overlay->count > 0)
+        page_free(overlay->table[--overlay->count], 1);
+}
