@@ -32,7 +32,7 @@ PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says h
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/native.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
@@ -94,6 +94,14 @@ $B/%.efi: $B/%.efi.so
 $B/check_config: tools/check_config.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
 	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
+
+# --- what stands in the firmware's and the loader's place where Bochs starts warm ---
+$B/warm.rom: tools/warm/rom.asm | $B/.deps
+	$(call say,ASM  )
+	$Qnasm -f bin -Werror $< -o $@
+$B/warm_ram: tools/warm/ram.c boot/efi_elf.c boot/efi_regions.c guest/config.c guest/config_keys.c | $B/.deps
+	$(call say,HOST )
+	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
 
 # --- running ---
 deps: $B/.deps ## install what is missing, and build the fast Bochs once

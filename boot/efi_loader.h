@@ -19,8 +19,6 @@ struct loader {
     CHAR16 directory_name[LOADER_MAX_DIRECTORY];
     struct handoff *handoff;
     struct nadir_config config; /* what the loader makes of the text that it hands over */
-    uint64_t link_base;         /* virtual address of the image, 2 MiB-aligned */
-    uint64_t entry;             /* virtual address of nadir_entry */
     uint64_t page_tables;       /* physical address of the PML4 */
     bool config_error;          /* what went wrong is the configuration */
     unsigned allocation_count;

@@ -42,12 +42,15 @@ RULES = (
     (r"guest/(lib|payloads|labs)/.*", ("guest/hypercall.h", "guest/lib/", "guest/payloads/",
                                       "guest/labs/")),
     (r"tools/native/.*", ("arch/cpu.h", "boot/handoff.h")),
+    (r"tools/warm/.*", (*PURE, "boot/efi_", "boot/handoff.h", "guest/config.h")),
 )
 
 
 def allowed(path, mark, name):
     """Whether the file `path` may include `name`."""
     in_loader = path.startswith("boot/efi_")
+    if path.startswith("tools/warm/") and mark == "<":
+        return True  # a program of this machine
     if mark == "<":
         return name in FREESTANDING or in_loader and name in EFI
     if "/" not in name:  # a guest program's own header, beside it
@@ -60,7 +63,7 @@ def allowed(path, mark, name):
 
 def main():
     wrong = count = 0
-    for folder in ("arch", "mm", "vmx", "drivers", "guest", "boot", "tools/native"):
+    for folder in ("arch", "mm", "vmx", "drivers", "guest", "boot", "tools/native", "tools/warm"):
         for file in sorted((TOP / folder).rglob("*")):
             if file.suffix not in (".c", ".h", ".asm", ".inc"):
                 continue

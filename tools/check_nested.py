@@ -75,6 +75,7 @@ def main():
     parser.add_argument("--log", metavar="FILE", help="save Bochs's log")
     options = parser.parse_args()
     options.cpus, options.memory, options.model = 1, 2048, "corei7_skylake_x"
+    options.boot, options.model_given = "firmware", False
     options.gdb = options.strict = options.real_time = False
     try:
         kernel = debian.fetch_kernel("linux-image-cloud-amd64")

@@ -14,6 +14,10 @@ TOOL = TOP / "tools" / "nadir"
 PAYLOADS = TOP / "build" / "payloads"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--boot", choices=("warm", "firmware"), help="for the tests that do not say")
+
+
 def pytest_collection_modifyitems(items):
     """The slow ones first: one of them at the end would have a CPU for itself, and the others idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
@@ -59,10 +63,12 @@ def write_config(tmp_path):
 
 
 @pytest.fixture
-def nadir(write_config, tmp_path):
+def nadir(write_config, tmp_path, request):
     """Boots a configuration: nadir("[vm a]\\nkernel = k\\n", {"k": b"..."}, cpus=4) -> Result."""
 
     def run(cfg, files=None, timeout=240, env=None, **options):
+        if request.config.getoption("boot"):
+            options.setdefault("boot", request.config.getoption("boot"))
         path = write_config(cfg, files)
         stats = tmp_path / "stats.json"
         stats.unlink(missing_ok=True)

@@ -16,13 +16,14 @@ def refuses(result, *words):
     assert "nadir-end: refused" in lines, result
 
 
+@pytest.mark.parametrize("boot", ["warm", "firmware"])
 @pytest.mark.parametrize("model, lack", [
     ("ryzen", "VMX|VT-x"),
     ("core2_penryn_t9600", "EPT|extended page table"),
     ("corei5_lynnfield_750", "unrestricted guest"),
 ])
-def test_cpu_lacks(nadir, payload, model, lack):
-    refuses(nadir(CONFIG, {"hello.bin": payload("hello")}, model=model, timeout=90), lack)
+def test_cpu_lacks(nadir, payload, model, lack, boot):
+    refuses(nadir(CONFIG, {"hello.bin": payload("hello")}, model=model, boot=boot, timeout=90), lack)
 
 
 @pytest.mark.parametrize("how", [{}, {"usb": True}], ids=["disk", "usb-stick"])

@@ -61,10 +61,14 @@ def plan(cfg, cpus):
 def check(cfg, text, cpus):
     """Has the loader's own parser judge the text, here, where the file still has its name."""
     machine = ["--cpus", str(cpus)] if cpus else []
-    done = subprocess.run([TOP / "build" / "check_config", *machine], input=text,
-                          stdout=subprocess.PIPE)
+    judge(cfg, "check_config", subprocess.run([*find_built("check_config"), *machine], input=text,
+                                              stdout=subprocess.PIPE))
+
+
+def judge(cfg, program, done):
+    """What a program says of the configuration: nothing, or `LINE TEXT` with status 1."""
     if done.returncode not in (0, 1):
-        raise ToolError(f"check_config failed with status {done.returncode}")
+        raise ToolError(f"{program} failed with status {done.returncode}")
     if done.returncode:
         line, _, what = done.stdout.decode().strip().partition(" ")
         raise ToolError(f"{cfg}:{line}: {what}" if line != "0" else f"{cfg}: {what}")
@@ -87,13 +91,36 @@ def copy(image, out):
     shutil.copyfile(image, out)
 
 
-def make(cfg, efi, out, cpus=None):
-    """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known."""
-    cfg = Path(cfg)
+def find_built(*names):
+    """Paths of what `make` has built, or the advice to call it."""
+    paths = [TOP / "build" / name for name in names]
+    for path in paths:
+        if not path.is_file():
+            raise ToolError(f"{path}: not built yet; run make")
+    return paths
+
+
+def find_config(name):
+    cfg = Path(name)
     if not cfg.is_file():
         raise ToolError(f"{cfg}: no such configuration file")
-    if not efi.is_file() or not (TOP / "build" / "check_config").is_file():
-        raise ToolError(f"{efi}: not built yet; run make")
+    return cfg
+
+
+def make_memory(name, hypervisor, out, options, epoch):
+    """Writes what the loader would leave in memory to `out`, for a machine that starts warm."""
+    cfg = find_config(name)
+    program, elf = find_built("warm_ram", hypervisor)
+    plan(cfg, options.cpus)
+    done = subprocess.run([program, str(options.cpus), str(options.memory), str(epoch), elf,
+                           Path(out).absolute()], input=cfg.read_bytes(), cwd=cfg.parent,
+                          stdout=subprocess.PIPE)
+    judge(cfg, "warm_ram", done)
+
+
+def make(name, efi, out, cpus=None):
+    """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known."""
+    cfg = find_config(name)
     text, files = plan(cfg, cpus)
     home = PurePosixPath("EFI/BOOT")
     make_disk(out, {home / "BOOTX64.EFI": efi, home / "nadir.cfg": text,

@@ -10,7 +10,9 @@ from collections import deque
 from pathlib import Path
 
 from . import CACHE, ToolError, say
+from .image import find_built
 
+EPOCH = 1767225600  # when Bochs's clock starts: 1 January 2026
 BOCHS_MEMORY_LIMIT = 2048  # MiB; Bochs's i440fx takes no more
 QEMU = "qemu-system-x86_64"
 
@@ -112,15 +114,18 @@ def strict_msrs(work):
     return f", ignore_bad_msrs=0, msrs={table}"
 
 
-def bochs(image, console, work, options):
-    """Bochs; `console` is the name of a pty."""
+def bochs(start, console, work, options):
+    """Bochs; `console` is the name of a pty. `start`: the disk that firmware is to boot, or the
+    memory of a warm start."""
     if options.memory > BOCHS_MEMORY_LIMIT:
         raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
     if options.gdb and options.cpus > 1:
         raise ToolError("Bochs with gdb has one CPU")
     program, debugger = find_bochs("stub" if options.gdb else "fast")
-    check_model(program, options.model)
-    rom = find_rom(work)
+    if options.model_given:
+        check_model(program, options.model)
+    warm = options.boot == "warm"
+    rom = find_built("warm.rom")[0] if warm else find_rom(work)
     vga = next((path for path in VGA_ROMS if os.path.exists(path)), None)
     if not vga:
         raise ToolError("no VGA BIOS for Bochs; run make deps")
@@ -137,10 +142,11 @@ def bochs(image, console, work, options):
         "reset_on_triple_fault=0" + (strict_msrs(work) if options.strict else ""),
         f"megs: {options.memory}",
         # Always the same day, so that runs can be compared. "slowdown" sleeps where it would be ahead.
-        f"clock: sync={'slowdown' if options.real_time else 'none'}, time0=1767225600",
+        f"clock: sync={'slowdown' if options.real_time else 'none'}, time0={EPOCH}",
         "pci: enabled=1, chipset=i440fx",
         f"com1: enabled=1, mode=term, dev={console}",
-        f"ata0-master: type=disk, path={image}, mode=flat",
+        f"optramimage1: file={start}, address=0x100000" if warm else
+        f"ata0-master: type=disk, path={start}, mode=flat",
         "boot: disk",
         "log: /dev/stdout",
         "error: action=report",
@@ -205,12 +211,20 @@ def qemu(image, console, work, options):
         os.close(line)
 
 
-def start(image, console, work, options):
-    """Starts the emulator that the user chose, or the better one; returns process and log."""
-    where = options.on
-    if where == "auto":
-        where = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
-    return (qemu if where == "qemu" else bochs)(image, console, work, options)
+def choose(options):
+    """Settles which emulator, and how it boots, where the user has left that open."""
+    if options.on == "auto":
+        options.on = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
+    needs_firmware = (options.on == "qemu" and "QEMU" or options.cfg.endswith(".img") and "an image"
+                      or "NADIR_EFI" in os.environ and "NADIR_EFI")
+    if options.boot == "warm" and needs_firmware:
+        raise ToolError(f"{needs_firmware} starts by firmware, not --boot warm")
+    options.boot = options.boot or ("firmware" if needs_firmware else "warm")
+
+
+def start(medium, console, work, options):
+    """Starts the emulator that choose() has settled on; returns process and log."""
+    return (qemu if options.on == "qemu" else bochs)(medium, console, work, options)
 
 
 def stop(process):

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How the machine starts: by firmware and loader, as a PC does, and warm, as nearly all other tests do. What the
+hypervisor and its guests are given is the same."""
+
+import re
+
+import pytest
+from conftest import PAYLOADS
+from kernels import lines_of
+
+SECTION = "[vm {0}]\nkernel = {0}.bin\nmemory = 32\n"
+LARGE = 9 << 20  # bytes of a file; the loader reads 8 MiB at once
+
+
+def files_of(payload, *names):
+    return {f"{name}.bin": payload(name) for name in names}
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("boot", ["firmware", "warm"])
+def test_files_and_cpus(nadir, payload, tmp_path, boot, cpus):
+    """Whatever a configuration names arrives, in its order; CPUs start; strict as on a real CPU."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "some settings").write_text("CPUS=4\nMEMORY=64\nEXIT=4\n")
+    cfg = (SECTION.format("hello") + "disk = sub/large.img\n[vm kernel]\nkernel = bringup.elf\ntype = multiboot\nmemory = 64\n"
+           + f"vcpus = 4\nramdisk = '{tmp_path}/elsewhere/some settings'\ncmdline = first second\n")
+    files = {**files_of(payload, "hello"), "sub/large.img": bytes(LARGE),
+             "bringup.elf": PAYLOADS / "bringup.elf"}
+    result = nadir(cfg, files, boot=boot, cpus=cpus, strict=True)
+    assert result.status == 0, result
+    assert f"nadir: {cpus} CPU" in result.console, result
+    assert re.search(r"test bringup: \d+ passed, 0 failed", result.console), result
+    assert ("leaving the firmware" in result.console) == (boot == "firmware"), result
+
+
+def test_guests_see_no_difference(nadir, payload):
+    """The same exits, to the last one: warm is a way to start the host, not another machine."""
+    runs = {boot: nadir(SECTION.format("hello"), files_of(payload, "hello"), boot=boot)
+            for boot in ("firmware", "warm")}
+    texts = {boot: [line for line in run.console.splitlines() if line.startswith("hello:")]
+             for boot, run in runs.items()}
+    exits = {boot: {name: exit["count"] for name, exit in run.stats[0]["exits"].items()}
+             for boot, run in runs.items()}
+    assert texts["warm"] == texts["firmware"] and texts["warm"], texts
+    assert exits["warm"] == exits["firmware"], exits
+    assert runs["warm"].stats[0]["tsc_first_entry"] < 20_000_000 < runs["firmware"].stats[0]["tsc_first_entry"]
+
+
+def test_native_by_firmware(nadir, payload):
+    result = nadir(SECTION.format("pit"), files_of(payload, "pit"), boot="firmware", native=True)
+    assert any(line.startswith("ok pit: ") for line in lines_of(result, "")), result
+
+
+@pytest.mark.parametrize("end", ["hello", "haltcli"])
+def test_reset_ends_a_warm_machine(nadir, payload, end):
+    """There is no firmware that could boot it again."""
+    result = nadir("[nadir]\nat_end = reset\n\n" + SECTION.format(end), files_of(payload, end), timeout=60)
+    assert result.status == (0 if end == "hello" else 1), result
+    assert result.console.count("the hypervisor runs") == 1, result
+
+
+@pytest.mark.parametrize("memory", [64, 2048])
+def test_memory(nadir, payload, memory):
+    """As much as Bochs has; a guest gets nearly all of little."""
+    result = nadir(SECTION.format("hello"), files_of(payload, "hello"), memory=memory)
+    assert result.status == 0, result
+
+
+def test_files_larger_than_the_machine(nadir, payload):
+    cfg = SECTION.format("hello") + "ramdisk = large\n"
+    result = nadir(cfg, {**files_of(payload, "hello"), "large": bytes(64 << 20)}, memory=64)
+    assert result.status == 2 and "memory" in result.messages, result
+    assert not result.console, result  # before the machine starts
+
+
+@pytest.mark.parametrize("how", [{"on": "qemu"}, {"usb": True}])
+def test_only_bochs_starts_warm(nadir, payload, how):
+    result = nadir(SECTION.format("hello"), files_of(payload, "hello"), boot="warm", **how)
+    assert result.status == 2 and "QEMU starts by firmware" in result.messages, result
