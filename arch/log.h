@@ -2,7 +2,7 @@
 /* Text output of the hypervisor itself: formatted lines that go to every registered sink. */
 #pragma once
 
-#include <stddef.h>
+#include "arch/format.h"
 
 /* A place where text goes (serial port, screen). Called with the log's lock held, on any CPU. */
 typedef void log_sink_fn(const char *text, size_t length);
@@ -20,7 +20,3 @@ void log_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Text of any length in one piece: nothing of another CPU comes in between. */
 void log_bytes(const char *text, size_t length);
-
-/* Formats into a buffer, always terminated; returns the length that was written. Pure. */
-size_t format_text(char *out, size_t size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));

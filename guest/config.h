@@ -72,6 +72,7 @@ struct vm_config {
     uint32_t cpus_line; /* where they are listed; 0: nowhere, and all are allowed */
     uint32_t weight;    /* 1 to 1000: share of the time that VMs compete for */
     uint32_t cap;       /* percent of one CPU at most; 0: no limit */
+    uint32_t limit;     /* seconds of its clock until it is ended; 0: none */
     bool start;         /* at start; else when somebody asks for it */
     enum vm_action on_poweroff, on_reboot, on_crash;
     uint32_t line; /* of its [vm NAME] */

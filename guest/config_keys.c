@@ -7,7 +7,8 @@
 #define MIN_MEMORY 16      /* MiB: less boots nothing */
 #define MAX_MEMORY 1048576 /* MiB; what the machine really has is looked at later */
 #define MAX_CAP    6400    /* percent: 64 CPUs in full */
-#define MAX_PORT   0xfff8  /* a 16550 has eight ports */
+#define MAX_LIMIT  1000000
+#define MAX_PORT   0xfff8 /* a 16550 has eight ports */
 
 /* A message about a value. */
 static bool fail_value(struct config_parser *p, const struct config_key *key, const char *value,
@@ -277,6 +278,9 @@ static const struct config_key keys[] = {
      .set = set_number, OF_VM(weight), .low = 1, .high = 1000},
     {"cap", "1 to " DIGITS(MAX_CAP) ", or none", "none", "CPU time at most, in percent of one CPU",
      .set = set_number_or_none, OF_VM(cap), .low = 1, .high = MAX_CAP},
+    {"limit", "1 to " DIGITS(MAX_LIMIT) " (seconds), or none", "none",
+     "time on its own clock after which it is ended, whatever it does",
+     .set = set_number_or_none, OF_VM(limit), .low = 1, .high = MAX_LIMIT},
     {"start", "no or yes", "yes", "whether it runs from the start",
      .set = set_word, OF_VM(start)},
     {"on_poweroff", DESTROY, "destroy",

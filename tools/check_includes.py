@@ -33,7 +33,7 @@ RULES = (
     (r"drivers/bus/.*", BUS),
     (r"drivers/host/.*", (*BUS, "drivers/host/")),
     (r"drivers/virt/.*", (*BUS, "drivers/virt/")),
-    (r"guest/cpu/.*", (*PURE, "arch/status.h", "arch/string.h", "mm/", "drivers/bus/", "guest/cpu/")),
+    (r"guest/cpu/.*", (*PURE, "arch/format.h", "arch/status.h", "arch/string.h", "mm/", "drivers/bus/", "guest/cpu/")),
     (r"guest/vm/.*", VM),
     (r"guest/load/.*", (*PC, "guest/load/", "guest/pc/layout.h")),
     (r"guest/pc/.*", (*PC, "guest/load/", "guest/pc/")),

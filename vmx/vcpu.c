@@ -13,21 +13,6 @@
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 
-/*
- * Enters the guest and returns when it exits: 0 after an exit, 1 for VMfailInvalid, 2 for
- * VMfailValid. An ordinary function but for the registers that it does not keep (vmenter.asm).
- */
-static inline unsigned vmx_enter(struct guest_regs *regs, uint32_t launch)
-{
-    unsigned result;
-    __asm__ volatile("call vmx_enter_guest"
-                     : "=a"(result), "+S"(launch)
-                     : "D"(regs)
-                     : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-                       "cc", "memory");
-    return result;
-}
-
 /* SDM, "Guidelines for Use of the INVEPT Instruction". */
 static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
 {

@@ -55,6 +55,21 @@ static inline struct vmx_vm *vmx_vm(const struct vm *vm)
     return vm->engine_vm;
 }
 
+/*
+ * Enters the guest and returns when it exits: 0 after an exit, 1 for VMfailInvalid, 2 for
+ * VMfailValid. An ordinary function but for the registers that it does not keep (vmenter.asm).
+ */
+static inline unsigned vmx_enter(struct guest_regs *regs, uint32_t launch)
+{
+    unsigned result;
+    __asm__ volatile("call vmx_enter_guest"
+                     : "=a"(result), "+S"(launch)
+                     : "D"(regs)
+                     : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                       "cc", "memory");
+    return result;
+}
+
 /* Engine functions, by file. vcpu.c: */
 enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out);
 void vmx_vcpu_destroy(struct vcpu *vcpu);
@@ -84,6 +99,10 @@ void vmx_tsc_changed(struct vcpu *vcpu);
 enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms);
 bool vmx_step(struct vcpu *vcpu, bool on);
 bool vmx_set_debug(struct vcpu *vcpu, unsigned stops);
+/* retrial.c: after a triple fault's exit, executes the instruction at RIP once more, to see which
+ * exception or interrupt came first. *first is all zero where that cannot be found; the vCPU's
+ * state is as before. Loaded. */
+void vmx_retry(struct vcpu *vcpu, struct undelivered *first);
 
 /* After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
  * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.

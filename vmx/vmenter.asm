@@ -3,7 +3,7 @@
 ;
 ; unsigned vmx_enter_guest(struct guest_regs *regs, enum vmx_launch launch)
 ;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
-;   VMfailValid. Keeps RDI, RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.c) tells the compiler:
+;   VMfailValid. Keeps RDI, RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.h) tells the compiler:
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
 ;   The VMCS keeps the stack pointer from one call to the next: in one run of vmx_run() it is the same each time. The
 ;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).

@@ -82,6 +82,24 @@ static inline const struct port_range *port_find(const struct bus *bus, uint16_t
     return bytes <= range->width && port + bytes - 1 <= range->last ? range : NULL;
 }
 
+/* A new address takes a free place, or wears all others down by one, until one is free. */
+static void __attribute__((noinline)) note_miss(struct bus *bus, uint64_t at, bool memory)
+{
+    struct bus_miss *free = NULL;
+    for (struct bus_miss *m = bus->miss; m < bus->miss + BUS_MISSES; m++) {
+        if (m->count == 0) {
+            free = m;
+        } else if (m->at == at && m->memory == memory) {
+            m->count++;
+            return;
+        }
+    }
+    if (free != NULL)
+        *free = (struct bus_miss){at, 1, memory};
+    for (unsigned i = 0; i < BUS_MISSES && free == NULL; i++)
+        bus->miss[i].count--;
+}
+
 /* Whether nobody has any of these ports, which is said at once for all of them. (False for what
  * wraps at 64 KiB: that is split, and comes here again.) */
 static inline bool ports_are_unclaimed(const struct bus *bus, uint16_t port, unsigned bytes)
@@ -94,8 +112,10 @@ static inline bool ports_are_unclaimed(const struct bus *bus, uint16_t port, uns
 /* An access that no device takes whole: apart, as the others are the usual ones and short. */
 static uint32_t __attribute__((noinline)) read_split(struct bus *bus, uint16_t port, unsigned bytes)
 {
-    if (ports_are_unclaimed(bus, port, bytes))
+    if (ports_are_unclaimed(bus, port, bytes)) {
+        note_miss(bus, port, false);
         return (uint32_t)mask_of(bytes);
+    }
     const unsigned half = bytes / 2; /* ports wrap at 64 KiB, as the address lines do */
     const uint32_t low = bus_port_read(bus, port, half);
     return low | bus_port_read(bus, (uint16_t)(port + half), half) << (8 * half);
@@ -116,7 +136,10 @@ uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned bytes)
     const struct port_range *range = port_find(bus, port, bytes);
     if (range != NULL && range->read != NULL)
         return range->read(range->dev, port, bytes) & (uint32_t)mask_of(bytes);
-    return range != NULL || bytes == 1 ? (uint32_t)mask_of(bytes) : read_split(bus, port, bytes);
+    if (range == NULL && bytes != 1)
+        return read_split(bus, port, bytes);
+    note_miss(bus, port, false);
+    return (uint32_t)mask_of(bytes);
 }
 
 void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t value)
@@ -170,8 +193,10 @@ bool bus_mmio_is_plain(const struct bus *bus, gpa_t page, void **memory)
 uint64_t bus_mmio_read(struct bus *bus, gpa_t at, unsigned bytes)
 {
     const struct mmio_range *range = mmio_find(bus, at, bytes);
-    if (range == NULL || range->read == NULL)
+    if (range == NULL || range->read == NULL) {
+        note_miss(bus, at.v, true);
         return mask_of(bytes);
+    }
     return range->read(range->dev, at, bytes) & mask_of(bytes);
 }
 

@@ -40,6 +40,16 @@ struct port_string {
     void (*write)(void *dev, unsigned bytes, const uint8_t *from, unsigned count);
 };
 
+/* Reads where nothing answers, of those addresses that are read most: for a guest that waits there
+ * for ever. count is never more than the number of reads, and an address that more than a fifth of
+ * all such reads goes to is among them. */
+#define BUS_MISSES 4
+struct bus_miss {
+    uint64_t at;
+    uint64_t count; /* 0: free */
+    bool memory;    /* else a port */
+};
+
 struct bus {
     uint8_t port_owner[65536 + 3]; /* index into port + 1; 0 = unclaimed. Four are read at a time */
     struct port_range port[BUS_MAX_PORT_RANGES]; /* width 0: a gap that a removed one has left */
@@ -47,6 +57,7 @@ struct bus {
     uint32_t port_count, mmio_count;
     struct port_string string[BUS_MAX_STRINGS];
     uint32_t string_count;
+    struct bus_miss miss[BUS_MISSES];
 };
 
 /* Claim a range. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */

@@ -19,7 +19,7 @@ static inline void irq_line_set(const struct irq_line *line, bool high)
         line->set(line->chip, line->pin, high);
 }
 
-enum vm_end { VM_RUNS, VM_POWEROFF, VM_RESET, VM_DEBUG_EXIT, VM_CRASH, VM_DESTROYED };
+enum vm_end { VM_RUNS, VM_POWEROFF, VM_RESET, VM_DEBUG_EXIT, VM_CRASH, VM_DESTROYED, VM_LIMIT };
 
 /* How a device ends its VM, once the current exit has been handled; the first request wins. */
 struct power_line {

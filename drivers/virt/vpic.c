@@ -85,6 +85,7 @@ unsigned vpic_acknowledge(struct vpic *pic)
         input = acknowledge_chip(pic, c);
     }
     update_intr(pic);
+    pic->acknowledged = (uint8_t)(slave ? 8 + input : input);
     return c->base + input;
 }
 

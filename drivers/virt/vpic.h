@@ -22,6 +22,7 @@ struct vpic {
     struct vpic_chip chip[2]; /* master, slave */
     struct irq_line intr;
     bool intr_high;
+    uint8_t acknowledged; /* the input of the last acknowledge cycle, 0-15 */
 };
 
 enum status vpic_init(struct vpic *pic, struct bus *bus, struct irq_line intr);

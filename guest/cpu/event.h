@@ -28,6 +28,12 @@ struct event {
     uint32_t length; /* of the instruction that raises it, for the software types */
 };
 
+/* One whose delivery led to a triple fault; all zero where it is not known. */
+struct undelivered {
+    struct event event; /* the first one: not the #DF that came of it */
+    uint64_t address;   /* of #PF */
+};
+
 /* What becomes of an exception that is raised while `first` (which may be none) is being delivered
  * (SDM, "Interrupt 8—Double Fault Exception (#DF)"). False: a triple fault. */
 bool event_combine(const struct event *first, struct event *exception);

@@ -234,7 +234,8 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
     if (descend(&w, &error)) {
         bool by_key = key_forbids(&w, access, user);
         if (!by_key && is_allowed(paging, w.perms, access, user)) {
-            mark_used(&w, access);
+            if (!paging->peek)
+                mark_used(&w, access);
             *out = leaf_address(&w);
             return true;
         }

@@ -16,6 +16,7 @@ struct guest_paging {
     uint64_t rflags;   /* AC, for SMAP */
     uint8_t cpl;       /* 0 to 3 */
     bool implicit;     /* a system access (GDT, TSS…): supervisor whatever the CPL, AC ignored */
+    bool peek;         /* for somebody who looks on: accessed and dirty flags stay as they are */
     uint8_t phys_bits; /* the guest's MAXPHYADDR */
     uint32_t pkru;     /* 0 unless CR4.PKE */
     const uint64_t *pdpte; /* the four PDPTE registers, under PAE paging; else not used */

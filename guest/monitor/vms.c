@@ -40,6 +40,7 @@ struct section {
     hpa_t memory;  /* of an added one: vms_remove() gives it back */
     uint64_t pages;
     unsigned quick_failures; /* in a row */
+    uint64_t tsc_limit;      /* when it is to end, with all its lives; TIMER_NEVER: it is not */
     uint64_t tsc_end;        /* of the life before; 0: none */
     uint64_t used_time;      /* virtual, that one's at its end: struct run_share */
 };
@@ -95,14 +96,17 @@ static enum vm_action action_after(const struct vm_config *config, const struct 
     }
 }
 
-static void print_end(const struct vm *vm)
+static void print_end(struct vm *vm)
 {
     if (vm->end == VM_DEBUG_EXIT)
         log_line("%s: ended: %s, code %u", vm->name, vm->end_why, vm->end_code);
     else
         log_line("%s: ended: %s", vm->name, vm->end_why);
-    if (vm->end == VM_CRASH)
-        cpu_state_print(vm->name, &vm->end_state);
+    if (vm->end != VM_CRASH)
+        return;
+    vcpu_print_undelivered(vm->end_vcpu, &vm->end_state, &vm->end_event);
+    vcpu_print(vm->end_vcpu, &vm->end_state);
+    vm->dump(vm, &vm->end_state);
 }
 
 static void print_start(const struct pc *pc, const struct vm_config *config)
@@ -207,6 +211,7 @@ static enum status begin(struct section *section)
     vm_console_begin(section->index, pc);
     pc->vm.stopped = vm_stopped;
     pc->vm.owner = section;
+    pc_set_limit(pc, section->tsc_limit);
     print_start(pc, config);
     inherit_time(section, &pc->vm);
     if (!publish(section, &pc->vm)) {
@@ -225,7 +230,7 @@ static bool restarts(struct section *section, const struct vm *vm)
     const uint64_t lived = vm->tsc_end - vm->tsc_first_entry;
     const bool quick = !ended_well(vm) && lived < vms.host->tsc_hz;
     section->quick_failures = quick ? section->quick_failures + 1 : 0;
-    if (action_after(config, vm) != ACTION_RESTART)
+    if (vm->end == VM_LIMIT || action_after(config, vm) != ACTION_RESTART)
         return false;
     if (section->quick_failures == MAX_QUICK_FAILURES) {
         log_line("%s: does not restart: %u ends within a second each", config->name,
@@ -278,6 +283,9 @@ static enum status claim(uint32_t index)
         section->destroyed = false;
         section->quick_failures = 0;
         section->tsc_end = 0;
+        section->tsc_limit = TIMER_NEVER;
+        if (section->config->limit != 0)
+            section->tsc_limit = cpu_rdtsc() + section->config->limit * vms.host->tsc_hz;
         vms.alive++;
     }
     spinlock_unlock(&vms.lock);

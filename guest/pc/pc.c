@@ -42,9 +42,12 @@ static struct irq_line isa_irq(struct pc *pc, unsigned irq)
     return (struct irq_line){isa_irq_set, pc, irq};
 }
 
-static unsigned pic_acknowledge(void *pic)
+static unsigned pic_acknowledge(void *dev)
 {
-    return vpic_acknowledge(pic);
+    struct pc *pc = dev;
+    const unsigned vector = vpic_acknowledge(&pc->pic);
+    pc->pic_taken[pc->pic.acknowledged] = pc->vm.timers.read();
+    return vector;
 }
 
 static enum exit_action hypercall_nop(struct vcpu *vcpu)
@@ -99,6 +102,18 @@ static void pc_show_screen(void *dev, uint64_t now)
     timers_arm(&pc->vm.timers, &pc->screen_timer, now + pc->vm.timers.hz / SCREEN_HZ);
 }
 
+static void limit_reached(void *dev, uint64_t now)
+{
+    struct pc *pc = dev;
+    (void)now;
+    vm_end_request(&pc->vm, VM_LIMIT, 0, "its time limit is reached");
+}
+
+void pc_set_limit(struct pc *pc, uint64_t tsc)
+{
+    timers_arm(&pc->vm.timers, &pc->limit_timer, tsc);
+}
+
 static enum status make_policies(struct pc *pc, const struct vm_config *config,
                                  const struct pc_host *host)
 {
@@ -133,7 +148,7 @@ static enum status make_cpu(struct pc *pc, uint32_t index)
         run_alarm_add(&vcpu->run, &pc->console_alarm);
     }
     /* The 8259 leads to the first alone. */
-    return vlapic_init(&vcpu->apic, index == 0 ? pic_acknowledge : NULL, &pc->pic);
+    return vlapic_init(&vcpu->apic, index == 0 ? pic_acknowledge : NULL, pc);
 }
 
 /* The interrupt controllers first: whoever raises a line at start must find them. */
@@ -357,9 +372,12 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
         page_free(base, pages);
         return ERR_BAD_INPUT;
     }
+    pc->vm.dump = pc_dump;
     pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
     pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
     timers_add(&pc->vm.timers, &pc->screen_timer);
+    pc->limit_timer = (struct timer){.fire = limit_reached, .dev = pc};
+    timers_add(&pc->vm.timers, &pc->limit_timer);
     if (console->screen != NULL)
         timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
     pc->vm.engine = host->engine[config->engine]->engine;

@@ -74,8 +74,10 @@ struct pc {
     struct pc_console console;
     struct run_alarm console_alarm; /* by itself, as it comes more often than any device's timer */
     struct timer screen_timer;
+    struct timer limit_timer;
 
     struct vpic pic;
+    uint64_t pic_taken[16]; /* host TSC when each input was acknowledged last, for pc_dump.c */
     struct vpit pit;
     struct vrtc rtc;
     struct vuart com1;
@@ -103,6 +105,14 @@ struct pc {
  * is given back, and a line in the log says why. A VM restarts by pc_destroy() and pc_create(). */
 enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
                       const struct pc_console *console, struct pc **out);
+
+/* vm->dump: prints what stands at the interrupt controllers, and which ports and addresses the
+ * guest reads again and again though nothing answers there. *state: of a vCPU. With the VM's lock
+ * held, or behind its end. */
+void pc_dump(struct vm *vm, const struct cpu_state *state);
+
+/* Before pc_start(): at this host TSC the VM is ended (VM_LIMIT); TIMER_NEVER: it is not. */
+void pc_set_limit(struct pc *pc, uint64_t tsc);
 
 /* Lets it run; pc->vm.stopped is set. From any CPU. */
 void pc_start(struct pc *pc);

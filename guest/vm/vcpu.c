@@ -144,6 +144,10 @@ void vcpu_stop(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
     if (cpu_self()->vcpu == vcpu && vm->end == VM_CRASH && vm->end_vcpu == vcpu)
         vcpu->engine->get_state(vcpu, STATE_ALL, &vm->end_state);
+    if (vm->end == VM_LIMIT) { /* its user wants to know what each of them was about */
+        vcpu_load(vcpu);
+        vcpu_dump(vcpu);
+    }
     vcpu_put_away(); /* another VM's, too: stopped() finds none loaded */
     wait_until_unloaded(vcpu);
     run_queue_block(vcpu->run.home, VCPU_STOPPED, cpu_rdtsc());

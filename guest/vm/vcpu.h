@@ -233,8 +233,14 @@ static inline enum exit_action vcpu_general_protection(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
-/* Prints a guest's registers, for a bad end of the VM or vm_dump(). */
-void cpu_state_print(const char *vm, const struct cpu_state *state);
+/* Prints registers, code, stack and callers of *state, which is the vCPU's, for a bad end of the VM
+ * or vm_dump(). The VM's memory is there still; the vCPU need not be loaded. */
+void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state);
+
+/* Prints what led to a triple fault in *state, and why it could not be delivered; nothing where
+ * that is not known. As above. */
+void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state,
+                            const struct undelivered *first);
 
 /*
  * Instructions, as each engine's exits find them: registers in vcpu->regs, RIP at the instruction.

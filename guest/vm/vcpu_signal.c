@@ -235,7 +235,12 @@ void vcpu_dump(struct vcpu *vcpu)
     spinlock_lock(&printer);
     log_line("%s: vCPU %u: %s", vcpu->vm->name, vcpu->index, doing[vcpu->activity]);
     if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI)
-        cpu_state_print(vcpu->vm->name, &state);
+        vcpu_print(vcpu, &state);
+    if (vcpu->index == 0 && vcpu->vm->dump != NULL) {
+        vm_lock(vcpu->vm);
+        vcpu->vm->dump(vcpu->vm, &state);
+        vm_unlock(vcpu->vm);
+    }
     spinlock_unlock(&printer);
 }
 

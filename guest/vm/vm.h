@@ -8,6 +8,7 @@
 #include "drivers/bus/msi.h"
 #include "drivers/bus/timers.h"
 #include "guest/cpu/cpuid_table.h"
+#include "guest/cpu/event.h"
 #include "guest/cpu/msr_table.h"
 #include "guest/cpu/state.h"
 #include "guest/vm/engine.h"
@@ -59,6 +60,10 @@ struct vm {
      * stays in front of it; false: the guest's own. NULL: there is none. Loaded. */
     bool (*debug_stop)(struct vcpu *vcpu, unsigned stop);
 
+    /* Prints how its devices stand, for vm_dump() and a bad end; NULL: there are none to tell of.
+     * *state is a vCPU's. With the lock held, or behind the end. */
+    void (*dump)(struct vm *vm, const struct cpu_state *state);
+
     struct vcpu *vcpu[VM_MAX_VCPUS];
     uint32_t vcpu_count;
 
@@ -79,8 +84,9 @@ struct vm {
     uint32_t end_code;
     struct vcpu *end_vcpu; /* whose exit asked for it, or the first */
     char end_why[160];
-    struct cpu_state end_state; /* of end_vcpu, if the end is VM_CRASH */
-    uint32_t running;           /* vCPUs that have not stopped behind the end; atomic */
+    struct cpu_state end_state;   /* of end_vcpu, if the end is VM_CRASH */
+    struct undelivered end_event; /* of a triple fault */
+    uint32_t running;             /* vCPUs that have not stopped behind the end; atomic */
     /* The last of them has: the VM can be destroyed. On the CPU where that was, with no vCPU loaded
      * and no lock held; sched_lend() is to be called behind each portion of long work. */
     void (*stopped)(struct vm *vm);

@@ -73,8 +73,8 @@ def test_masked_for_ever(nadir, payload):
                    cpus=2, timeout=40)
     assert result.status == 124, result
     assert "[spincli] spincli: now" in result.console, result
-    for line in ("spincli: vCPU 0: runs\nnadir: spincli: RIP 0000000000007[0-9a-f]{3}  RFLAGS 000000[0-9a-f]{2} ",
-                 "halted: vCPU 0: halted\nnadir: halted: RIP 0000000000007c02  RFLAGS 00000202 ",
+    for line in ("spincli: vCPU 0: runs\nnadir: spincli: RIP 0000000000007[0-9a-f]{3}  RFLAGS 000000[0-9a-f]{2}  64-bit mode",
+                 "halted: vCPU 0: halted\nnadir: halted: RIP 0000000000007c02  RFLAGS 00000202  real mode",
                  "halted: vCPU 1: not started\n"):
         assert len(re.findall(f"^nadir: {line}", result.console, re.M)) == 1, result
     assert [(vm["vm"], vm["end"]) for vm in result.stats] == [("hello", "debug-exit"),

@@ -90,9 +90,17 @@ void step_done(struct vcpu *vcpu)
     vcpu->step.count = 0;
 }
 
-void cpu_state_print(const char *vm, const struct cpu_state *state)
+void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state)
 {
-    (void)vm;
+    (void)vcpu;
     (void)state;
     fake_host.dumps++;
+}
+
+void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state,
+                            const struct undelivered *first)
+{
+    (void)vcpu;
+    (void)state;
+    (void)first;
 }

@@ -14,7 +14,7 @@ struct fake_host {
     uint32_t self;                  /* whose code runs: cpu_self() */
     unsigned wakes[FAKE_HOST_CPUS]; /* by smp_wake() */
     unsigned notifications;         /* by lapic_send() */
-    unsigned dumps;                 /* by cpu_state_print() */
+    unsigned dumps;                 /* by vcpu_print() */
     uint64_t xcr0;
     /* Instead of sleep until the deadline; NULL: the clock goes there, and ends the test if that is
      * never. */

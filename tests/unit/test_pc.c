@@ -1,5 +1,5 @@
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
-// link: guest/pc/pc.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
+// link: guest/pc/pc.c guest/pc/pc_dump.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
 // link: guest/load/kernel.c guest/load/foreign.c
@@ -41,6 +41,7 @@ extern const uint8_t dsdt_aml_end[];
 __asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
 
 static char logged[512];
+static char *dumping; /* where all lines are to go, one behind the other */
 static char console_text[64];
 static const char *typed;
 static bool reader_is_ready = true;
@@ -51,6 +52,8 @@ void log_line(const char *format, ...)
     va_start(args, format);
     vsnprintf(logged, sizeof(logged), format, args);
     va_end(args);
+    if (dumping != NULL)
+        strcat(strcat(dumping, logged), "\n");
 }
 
 _Noreturn void panic(const char *format, ...)
@@ -692,10 +695,56 @@ static void test_tables(void **state)
     assert_true(has(0xf1000, "\xcf\x55", 2));
 }
 
+static char dumped[1024];
+
+/* What pc_dump() says, all lines of it. */
+static const char *dump(const struct cpu_state *state)
+{
+    dumped[0] = 0;
+    dumping = dumped;
+    pc_dump(&pc->vm, state);
+    dumping = NULL;
+    return dumped;
+}
+
+static void what_the_controllers_have_is_told(void **unused)
+{
+    (void)unused;
+    const struct cpu_state real = {0}, protected = {.cr0 = CR0_PE};
+    assert_null(strstr(dump(&real), "IRQ"));
+    bus_port_write(&pc->vm.bus, 0x20, 1, 0x11);
+    bus_port_write(&pc->vm.bus, 0x21, 1, 8);
+    bus_port_write(&pc->vm.bus, 0x21, 1, 4);
+    vpic_set(&pc->pic, 0, true);
+    assert_non_null(strstr(dump(&real), "IRQ 0 waits for the rest of the 8259's initialisation"));
+    bus_port_write(&pc->vm.bus, 0x21, 1, 1);
+    bus_port_write(&pc->vm.bus, 0x21, 1, 0xf8);
+    assert_non_null(strstr(dump(&real), "IRQ 0 waits until the CPU takes it"));
+    assert_null(strstr(dump(&real), "remapped"));
+    assert_non_null(
+        strstr(dump(&protected), "IRQ 0 arrives as vector 8: the 8259 was not remapped"));
+
+    struct vlapic *apic = &pc->vm.vcpu[0]->apic;
+    assert_int_equal(apic->pic_acknowledge(apic->pic), 8);
+    fake_host.now += 3 * host.tsc_hz + host.tsc_hz / 5;
+    vpic_set(&pc->pic, 1, true);
+    vpic_set(&pc->pic, 4, true);
+    vpic_set(&pc->pic, 8, true);
+    dump(&real);
+    assert_non_null(strstr(dumped, "IRQ 0 is in service at the 8259, with no EOI for 3.200 s"));
+    assert_non_null(strstr(dumped, "IRQ 1 waits for the EOI of one that comes before it"));
+    assert_non_null(strstr(dumped, "IRQ 4 waits masked at the 8259"));
+    assert_non_null(strstr(dumped, "IRQ 8 waits masked at the 8259"));
+    for (unsigned i = 0; i < 1000; i++)
+        (void)bus_port_read(&pc->vm.bus, 0x321, 1);
+    assert_non_null(strstr(dump(&real), "port 0x321 was read 1000 times, and no device answers"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_engine, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_the_controllers_have_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console_is_slow, set_up, tear_down),

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a user reads of a kernel that has died or hangs: the faults of those who write their first one."""
+
+import subprocess
+
+# Each starts at 0x100000 in flat 32-bit protected mode with interrupts off.
+START = "bits 32\norg 0x100000\nmov esp, 0x8000\nxor ebp, ebp\n"
+
+
+def init_8259(base):
+    """The 8259 with its vectors from base on, and the 8254's IRQ 0 alone let through."""
+    return "".join(f"mov al, {value:#x}\nout {port:#x}, al\n" for port, value in (
+        (0x20, 0x11), (0x21, base), (0x21, 4), (0x21, 1), (0x21, 0xfe), (0x43, 0x34), (0x40, 0),
+        (0x40, 0x10)))
+
+
+KERNELS = {
+    # An exception, two functions deep, before there is an IDT.
+    "noidt": START + "call f\nf: push ebp\nmov ebp, esp\ncall g\ng: push ebp\nmov ebp, esp\nud2\n",
+    # Interrupts on with an IDT that is empty, and the 8259 where the BIOS has put it.
+    "irq8": START + init_8259(8) + "lidt [idtr]\nsti\nl: jmp l\nidtr: dw 0x3ff\ndd 0x200000\n",
+    # Paging with one page of tables that are empty: the next fetch is not mapped.
+    "paging": START + "lidt [idtr]\nmov eax, 0x201000\nmov cr3, eax\nmov eax, cr0\n"
+              "or eax, 0x80000000\nmov cr0, eax\nnop\nidtr: dw 0x7ff\ndd 0x200000\n",
+    # A handler that forgets the EOI, and a wait for a disk that is not there.
+    "noeoi": START + init_8259(0x20) +
+             "lidt [idtr]\nmov eax, h\nmov [0x200100], ax\nmov [0x200102], cs\n"
+             "mov word [0x200104], 0x8e00\nshr eax, 16\nmov [0x200106], ax\nsti\n"
+             "l: mov dx, 0x321\nin al, dx\nmov eax, [0xd0000000]\njmp l\nh: iret\n"
+             "idtr: dw 0x3ff\ndd 0x200000\n",
+}
+
+LINES = """
+noidt: ended: triple fault at RIP 0x100017
+noidt: first came #UD, which was not delivered: its entry in the IDT at 0x0 is no gate (type 0x0): LIDT was never executed
+noidt: code at RIP: 0f 0b
+noidt: called from (by RBP): 100014 10000c
+irq8: first came interrupt vector 8, which was not delivered: its entry in the IDT at 0x200000 is no gate (type 0x0)
+irq8: IRQ 0 arrives as vector 8: the 8259 was not remapped
+paging: first came #PF at 0x100021 (read, not present), which was not delivered: the IDT at 0x200000 is not mapped
+paging: code at RIP: none, there is no memory at that address
+paging: there is no memory below RSP: a CALL, a PUSH or an interrupt cannot save anything
+noeoi: vCPU 0: runs
+noeoi: IRQ 0 is in service at the 8259, with no EOI for
+noeoi: IRQ 0 waits for the EOI of one that comes before it
+noeoi: port 0x321 was read
+noeoi: ended: its time limit is reached
+noeoi: address 0xd0000000 was read
+"""
+
+
+def test_first_kernels(nadir, tmp_path):
+    files = {}
+    for name, code in KERNELS.items():
+        source, image = tmp_path / f"{name}.asm", tmp_path / name
+        source.write_text(code)
+        subprocess.run(["nasm", "-f", "bin", "-o", image, source], check=True)
+        files[name] = image.read_bytes()
+    cfg = "".join(f"[vm {name}]\nkernel = {name}\ntype = flat\nload = 0x100000\nmode = 32\n"
+                  "memory = 16\nlimit = 1\n" for name in KERNELS)
+    result = nadir(cfg, files)
+    assert result.status == 1, result
+    for line in LINES.strip().splitlines():
+        assert f"\nnadir: {line}" in result.console, line + result.console[-7000:]
+    assert [(vm["vm"], vm["end"]) for vm in result.stats] == [
+        (name, "crash") for name in ("noidt", "irq8", "paging")] + [
+            ("noeoi", "limit")], result
+    assert 0.95e8 < result.stats[3]["tsc_end"] - result.stats[3]["tsc_first_entry"] < 1.02e8, result
