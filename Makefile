@@ -23,7 +23,7 @@ HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
 	guest guest/cpu guest/vm guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$(HV)/%.o)
-EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c))
+EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c) drivers/host/acpi.c vmx/caps.c)
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
@@ -32,7 +32,7 @@ PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says h
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/native.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/late.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
@@ -81,10 +81,15 @@ $B/efi/%.payload.o: boot/efi_payload.asm $B/%.stripped.elf
 	$Qnasm -f elf64 -Werror -DCARRIED=$*.stripped.elf -I $B/ $< -o $@
 $B/%.stripped.elf: $B/%.elf
 	$Qobjcopy --strip-all $< $@
+EFI_LINK = ld -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments -T /usr/lib/elf_x86_64_efi.lds \
+	/usr/lib/crt0-efi-x86_64.o $^ -o $@ -L/usr/lib -lefi -lgnuefi --no-undefined
 $B/%.efi.so: $(EFI_OBJ) $B/efi/%.payload.o
 	$(call say,LINK )
-	$Qld -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments -T /usr/lib/elf_x86_64_efi.lds \
-		/usr/lib/crt0-efi-x86_64.o $^ -o $@ -L/usr/lib -lefi -lgnuefi --no-undefined
+	$Q$(EFI_LINK)
+# The same whose loader does not look at the CPUs: tests without VT-x then get as far as the hypervisor's own refusal.
+$B/late.efi.so: $(filter-out %/efi_cpus.c.o,$(EFI_OBJ)) $B/efi/tests/late/efi_cpus.c.o $B/efi/nadir.payload.o
+	$(call say,LINK )
+	$Q$(EFI_LINK)
 $B/%.efi: $B/%.efi.so
 	$(call say,EFI  )
 	$Qobjcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \

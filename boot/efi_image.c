@@ -63,8 +63,10 @@ bool image_map(struct loader *l)
     };
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     if ((cr4 & CR4_LA57) != 0)
-        return loader_refuse(L"the firmware uses 5-level paging, which is not supported yet");
-    if (!memory_prepare(l, &map.ram_end))
+        return loader_refuse(
+            L"the firmware uses 5-level paging, which is not supported yet: turn it off "
+            L"in its set-up (also: LA57, 57-bit addresses)");
+    if (!memory_prepare(l, &map.ram_end) || !memory_check(l))
         return false;
     const uint64_t pages = boot_tables_pages(&map);
     if (pages == 0)

@@ -48,8 +48,14 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file);
 uint64_t machine_time(void);
 void machine_find_acpi(struct handoff *h);
 void machine_list_cpus(struct handoff *h);
+uint32_t machine_own_apic_id(void); /* on any CPU */
 /* Whether a 16550 answers at that I/O base; 0: none. */
 bool machine_has_serial(uint32_t port);
+
+/* efi_cpus.c */
+/* Whether VMs can run here, by a look at each CPU: false where the boot CPU's VT-x is absent,
+ * locked off or too old; others that cannot are only named. */
+bool cpus_check(const struct handoff *h);
 
 /* efi_screen.c */
 /* May change the screen's mode, where the present one has no framebuffer. */
@@ -63,5 +69,7 @@ _Noreturn void image_enter(const struct loader *l);
 /* efi_memory.c */
 /* Allocates the buffer of the memory map and finds the end of RAM. */
 bool memory_prepare(struct loader *l, uint64_t *ram_end);
+/* Whether the VMs that start fit into what the map has as free; after memory_prepare(). */
+bool memory_check(struct loader *l);
 /* Leaves boot services; nothing of the firmware but ResetSystem may be called after success. */
 bool memory_leave_firmware(struct loader *l);

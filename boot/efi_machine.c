@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the firmware knows of the machine: the time, the ACPI root, the CPUs. */
+#include "arch/string.h"
 #include "boot/efi_loader.h"
+#include "boot/efi_mp.h"
+#include "drivers/host/acpi.h"
 
 #include <cpuid.h>
 
 #define UART_SCRATCH 7
-
-/* EFI_MP_SERVICES_PROTOCOL, from the UEFI Platform Initialization specification: what is used. */
-struct processor_information {
-    uint64_t apic_id;
-    uint32_t status;
-    uint32_t package, core, thread;
-    uint32_t extended[6]; /* since version 1.7 */
-};
-
-enum { PROCESSOR_IS_BOOT_CPU = 1, PROCESSOR_IS_ENABLED = 2, PROCESSOR_IS_HEALTHY = 4 };
-
-struct mp_services {
-    EFI_STATUS(EFIAPI *count)(struct mp_services *self, UINTN *all, UINTN *enabled);
-    EFI_STATUS(EFIAPI *information)
-    (struct mp_services *self, UINTN number, struct processor_information *out);
-};
 
 /* Days are counted by the civil calendar, with years that begin in March. */
 uint64_t machine_time(void)
@@ -52,7 +39,7 @@ void machine_find_acpi(struct handoff *h)
         Print(L"nadir: no ACPI tables\r\n");
 }
 
-static uint32_t own_apic_id(void)
+uint32_t machine_own_apic_id(void)
 {
     uint32_t eax, ebx, ecx, edx;
     /* Leaf 0BH has all 32 bits of it (SDM: Extended Topology Enumeration). */
@@ -72,16 +59,14 @@ static void cpu_add(struct handoff *h, uint32_t apic_id, bool is_boot_cpu)
             (struct handoff_cpu){.apic_id = apic_id, .is_boot_cpu = is_boot_cpu};
 }
 
-void machine_list_cpus(struct handoff *h)
+/* Returns how many there are, 0 where the firmware does not say which of them is the boot CPU. */
+static UINTN list_by_services(struct handoff *h)
 {
-    static EFI_GUID guid = {
-        0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
     const uint32_t usable = PROCESSOR_IS_ENABLED | PROCESSOR_IS_HEALTHY;
-    struct mp_services *services;
     UINTN all = 0, enabled = 0, listed = 0;
     bool boot_cpu_seen = false;
-    if (!EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&services)) &&
-        EFI_ERROR(services->count(services, &all, &enabled)))
+    struct mp_services *services = mp_services_find();
+    if (services == NULL || EFI_ERROR(services->count(services, &all, &enabled)))
         all = 0;
     for (UINTN i = 0; i < all; i++) {
         struct processor_information cpu = {0};
@@ -92,15 +77,46 @@ void machine_list_cpus(struct handoff *h)
         cpu_add(h, (uint32_t)cpu.apic_id, is_boot_cpu);
         listed++;
     }
-    if (!boot_cpu_seen) {
+    return boot_cpu_seen ? listed : 0;
+}
+
+/* acpi.c's; GNU-EFI has it under another name. */
+int memcmp(const void *a, const void *b, size_t n)
+{
+    return (int)CompareMem(a, b, n);
+}
+
+static bool read_memory(hpa_t address, void *to, size_t length)
+{
+    CopyMem(to, (void *)address.v, length);
+    return true;
+}
+
+/* The boot CPU is the one that runs this, whether the table lists it or not. */
+static UINTN list_by_madt(struct handoff *h)
+{
+    static uint32_t id[HANDOFF_MAX_CPUS];
+    const uint32_t listed = acpi_list_cpus(hpa(h->rsdp), read_memory, id, HANDOFF_MAX_CPUS);
+    const uint32_t own = machine_own_apic_id();
+    cpu_add(h, own, true);
+    for (uint32_t i = 0; i < listed && i < HANDOFF_MAX_CPUS; i++)
+        if (id[i] != own)
+            cpu_add(h, id[i], false);
+    return listed;
+}
+
+void machine_list_cpus(struct handoff *h)
+{
+    UINTN listed = list_by_services(h);
+    if (listed == 0) {
         h->cpu_count = 0;
-        cpu_add(h, own_apic_id(), true);
-        Print(L"nadir: the firmware lists no CPUs; using the boot CPU alone\r\n");
-    } else if (listed > h->cpu_count) {
-        Print(L"nadir: using %d of %ld CPUs\r\n", h->cpu_count, listed);
-    } else {
-        Print(L"nadir: %d CPU%a\r\n", h->cpu_count, h->cpu_count == 1 ? "" : "s");
+        listed = list_by_madt(h);
+        Print(L"nadir: no MP services: CPUs by the MADT\r\n");
     }
+    if (listed > h->cpu_count)
+        Print(L"nadir: using %d of %ld CPUs\r\n", h->cpu_count, listed);
+    else
+        Print(L"nadir: %d CPU%a\r\n", h->cpu_count, h->cpu_count == 1 ? "" : "s");
 }
 
 /* The scratch register of a 16550 keeps what is written to it; where nothing is, nothing does. */

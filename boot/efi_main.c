@@ -2,8 +2,8 @@
 /* The UEFI application: gathers what the hypervisor needs, leaves the firmware, enters it. */
 #include "boot/efi_loader.h"
 
-#define ERROR_PAUSE_US 2000000 /* so that a message on a screen can be read */
-#define DISK_SECTOR    512
+#define READER_PATIENCE (300ull * 10000000) /* of 100 ns: five minutes */
+#define DISK_SECTOR     512
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
 
@@ -104,6 +104,8 @@ static bool handoff_fill(struct loader *l)
     h->epoch = machine_time();
     machine_find_acpi(h);
     machine_list_cpus(h);
+    if (!cpus_check(h))
+        return false;
     if (!config_check_cpus(&l->config, h->cpu_count, &error))
         return loader_config_error(l, error.line, L"%a", error.text);
     machine_find_framebuffer(h);
@@ -114,13 +116,31 @@ static bool handoff_fill(struct loader *l)
     return true;
 }
 
+/* Until a key is pressed, or nobody has for a long time: then the firmware may have another idea.
+ */
+static void wait_for_reader(void)
+{
+    EFI_EVENT event[2];
+    EFI_INPUT_KEY key;
+    UINTN which;
+    if (ST->ConIn == NULL || EFI_ERROR(BS->CreateEvent(EVT_TIMER, 0, NULL, NULL, &event[1])))
+        return;
+    while (ST->ConIn->ReadKeyStroke(ST->ConIn, &key) == EFI_SUCCESS) {} /* typed before */
+    event[0] = ST->ConIn->WaitForKey;
+    if (!EFI_ERROR(BS->SetTimer(event[1], TimerRelative, READER_PATIENCE)))
+        BS->WaitForEvent(2, event, &which);
+    BS->CloseEvent(event[1]);
+    (void)ST->ConIn->ReadKeyStroke(ST->ConIn, &key);
+}
+
 static void loader_give_up(struct loader *l)
 {
-    Print(L"nadir-end: %a\r\n", l->config_error ? "config-error" : "refused");
-    BS->Stall(ERROR_PAUSE_US);
     files_close_directory(l);
     for (unsigned i = 0; i < l->allocation_count; i++)
         BS->FreePages(l->allocation[i].base, l->allocation[i].pages);
+    Print(L"nadir: any key goes back to the firmware\r\n");
+    Print(L"nadir-end: %a\r\n", l->config_error ? "config-error" : "refused");
+    wait_for_reader();
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
@@ -139,5 +159,5 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
             image_enter(&l);
     }
     loader_give_up(&l);
-    return EFI_LOAD_ERROR;
+    return EFI_UNSUPPORTED;
 }

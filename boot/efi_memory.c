@@ -4,6 +4,7 @@
 #include "boot/efi_regions.h"
 
 #define EXIT_TRIES    8
+#define PAGES_A_MIB   256
 #define SPARE_ENTRIES 64 /* the map may grow between being measured and being read */
 
 static EFI_MEMORY_DESCRIPTOR *map;
@@ -59,6 +60,25 @@ bool memory_prepare(struct loader *l, uint64_t *ram_end)
         enum region_kind kind = descriptor_kind(d);
         if (kind != REGION_MMIO && kind != REGION_RESERVED && end > *ram_end)
             *ram_end = end;
+    }
+    return true;
+}
+
+bool memory_check(struct loader *l)
+{
+    uint64_t free_mib = 0, wanted_mib = 0;
+    for (UINTN i = 0; i < map_bytes / descriptor_bytes; i++)
+        if (descriptor_kind(map_at(i)) == REGION_FREE)
+            free_mib += map_at(i)->NumberOfPages;
+    free_mib /= PAGES_A_MIB;
+    for (uint32_t i = 0; i < l->config.vm_count; i++) {
+        const struct vm_config *vm = &l->config.vm[i];
+        wanted_mib += vm->start ? vm->memory_mib : 0;
+        if (wanted_mib > free_mib)
+            return loader_config_error(l, vm->line,
+                                       L"the VMs up to here want %ld MiB of memory, and this "
+                                       L"machine has %ld MiB free",
+                                       wanted_mib, free_mib);
     }
     return true;
 }

@@ -50,22 +50,28 @@ static void turn_engines_off(void)
         engines[i].of_pc.engine->cpu_off();
 }
 
-/* The last line that tools/nadir looks for, then the end of the machine. */
-static _Noreturn void finish(const char *how, bool reset)
+/* For whoever reads the screen: after the last VM, and after what he should write down. */
+enum { LINGER_SECONDS = 10, LINGER_FAILED_SECONDS = 120 };
+
+static _Noreturn void end_machine(uint32_t linger_seconds, bool reset)
 {
-    log_text("nadir-end: %s\n", how);
-    console_linger();
+    const enum console_wish wish = console_linger(linger_seconds, reset);
     turn_engines_off();
-    if (reset)
+    if (wish == CONSOLE_RESET)
         power_reset();
     power_off();
 }
 
+/* The last line that tools/nadir looks for, then the end of the machine. */
+static _Noreturn void finish(const char *how, uint32_t linger_seconds, bool reset)
+{
+    log_text("nadir-end: %s\n", how);
+    end_machine(linger_seconds, reset);
+}
+
 static void finish_panic(void)
 {
-    console_linger();
-    turn_engines_off();
-    power_off();
+    end_machine(LINGER_FAILED_SECONDS, false);
 }
 
 /* Start-up went wrong: the step has said why. */
@@ -74,7 +80,7 @@ static void require(enum status s, const char *step)
     if (s == OK)
         return;
     log_line("error: %s: %s", step, status_text(s));
-    finish("refused", false);
+    finish("refused", LINGER_FAILED_SECONDS, false);
 }
 
 static void check_handoff(const struct handoff *handoff)
@@ -386,5 +392,5 @@ _Noreturn void nadir_main(struct handoff *handoff)
     sched_run(); /* until all VMs have ended */
     static const char *const outcome[] = {
         [VMS_OK] = "ok", [VMS_FAILED] = "vm-failed", [VMS_CONFIG_ERROR] = "config-error"};
-    finish(outcome[vms_outcome()], config.reset_at_end);
+    finish(outcome[vms_outcome()], LINGER_SECONDS, config.reset_at_end);
 }

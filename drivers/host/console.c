@@ -10,15 +10,14 @@
 #include "drivers/host/typing.h"
 #include "drivers/host/uart16550.h"
 
-#define IN_BYTES       4096 /* so many keys a guest may leave, and DUMP_KEY is seen all the same */
-#define LINGER_SECONDS 10
-#define FLUSH_SECONDS  10
-#define BITS_A_CHAR    10 /* start, 8 data, stop */
-#define ESCAPE_PART    20 /* of a second: how long nothing may follow an escape that begins a key */
-#define DRAWING_SHARE  16 /* of a period, one part may go into the screen */
-#define CELLS_AT_ONCE  4
-#define DUMP_KEY       0x1d /* Ctrl-] */
-#define DUMP_PRESSES   3
+#define IN_BYTES      4096 /* so many keys a guest may leave, and DUMP_KEY is seen all the same */
+#define FLUSH_SECONDS 10
+#define BITS_A_CHAR   10 /* start, 8 data, stop */
+#define ESCAPE_PART   20 /* of a second: how long nothing may follow an escape that begins a key */
+#define DRAWING_SHARE 16 /* of a period, one part may go into the screen */
+#define CELLS_AT_ONCE 4
+#define DUMP_KEY      0x1d /* Ctrl-] */
+#define DUMP_PRESSES  3
 
 static char out_bytes[CONSOLE_OUT_BYTES], in_bytes[IN_BYTES];
 static struct ring out = {.bytes = out_bytes, .size = CONSOLE_OUT_BYTES};
@@ -273,12 +272,36 @@ void console_flush(void)
     console_unlock(flags);
 }
 
-void console_linger(void)
+/* The keys of a PC with a screen only: what a serial line sends may be meant for a VM that is gone.
+ */
+static int read_own_key(void)
+{
+    const uint64_t flags = console_lock();
+    const char *typed = ps2_read();
+    (void)fbconsole_refresh(&screen, UINT32_MAX);
+    console_unlock(flags);
+    return typed != NULL ? (unsigned char)*typed : -1;
+}
+
+enum console_wish console_linger(uint32_t seconds, bool reset)
 {
     if (screen.pixels == NULL)
-        return;
-    uint64_t start = cpu_rdtsc();
+        return reset ? CONSOLE_RESET : CONSOLE_POWER_OFF;
     console_flush();
-    while (cpu_rdtsc() - start < LINGER_SECONDS * tsc_hz)
-        cpu_pause();
+    while (read_own_key() >= 0) {} /* was typed before */
+    for (; seconds > 0; seconds--) {
+        char line[80];
+        const uint64_t start = cpu_rdtsc();
+        const size_t length =
+            format_text(line, sizeof(line), "\r%s in %u s; R: reset, any other key: off now \033[K",
+                        reset ? "Reset" : "Power-off", seconds);
+        fbconsole_write(&screen, line, length);
+        while (cpu_rdtsc() - start < tsc_hz) {
+            const int key = read_own_key();
+            if (key >= 0)
+                return key == 'r' || key == 'R' ? CONSOLE_RESET : CONSOLE_POWER_OFF;
+            cpu_pause();
+        }
+    }
+    return reset ? CONSOLE_RESET : CONSOLE_POWER_OFF;
 }

@@ -62,9 +62,10 @@ uint32_t console_log_count(void);
  * no key is lost and output never pauses; 10 ms without one. */
 uint64_t console_period_ticks(void);
 
-/* Leaves the screen, if there is one, to its reader for ten seconds: the machine is about to go
- * off. */
-void console_linger(void);
+/* Leaves the screen, if there is one, to its reader for so long, with a countdown: the machine is
+ * about to go off, or to be reset. A key of its keyboard decides before. Any CPU, in a panic too. */
+enum console_wish { CONSOLE_POWER_OFF, CONSOLE_RESET };
+enum console_wish console_linger(uint32_t seconds, bool reset);
 
 /* Waits until all has left, at most 10 s. It sleeps between polls where the local APIC's timer is
  * ready, and leaves that timer disarmed. */

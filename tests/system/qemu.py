@@ -62,6 +62,7 @@ class Qemu:
              "-drive", f"if=none,id=boot,format=raw,snapshot=on,file={image}",
              "-device", "ide-hd,drive=boot,bootindex=0", *arguments], stdin=subprocess.DEVNULL)
         self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(60)
         for _ in range(100):
             if control.exists():
                 break
@@ -109,9 +110,13 @@ class Qemu:
     def press(self, key):
         self._do("send-key", keys=[{"type": "qcode", "data": key}])
 
-    def wait(self, seconds=60):
-        """Until QEMU ends by itself: the machine has been powered off, or (-no-reboot) reset."""
-        return self.process.wait(seconds)
+    def wait_for_end(self):
+        """Until the machine is off or has been reset; which of the two ("guest-shutdown" ...)."""
+        for line in self._file:
+            event = json.loads(line)
+            if event.get("event") in ("SHUTDOWN", "RESET"):
+                return event["data"]["reason"]
+        raise AssertionError("QEMU has ended")
 
     def close(self):
         if self.process.poll() is None:

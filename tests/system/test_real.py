@@ -36,18 +36,45 @@ def boot(write_config, payload, tmp_path):
 
 
 @pytest.mark.parametrize("screen", ["VGA", "ramfb"])
-def test_screen_has_all_from_the_first_line_on(boot, screen):
-    """With no serial port of Nadir's, the screen (in a card's memory, in RAM) is all that there is."""
-    machine = boot(WITHOUT_SERIAL + VM, "-device", screen)
-    lines = machine.wait_for_screen("nadir-end: refused")
+def test_refused_by_the_hypervisor_itself(boot, screen):
+    """What only it sees stays on the screen (in a card's memory, in RAM), from its first line on. It
+    is all that there is: Nadir has no serial port here. A key ends the waiting."""
+    machine = boot(WITHOUT_SERIAL + VM, "-device", screen, efi="late")
+    lines = machine.wait_for_screen("Power-off in")
     assert FIRST_LINE in lines[:2], lines
+    assert "nadir-end: refused" in lines, lines
     assert any("no VT-x" in line for line in lines), lines
     assert FIRST_LINE not in machine.serial()
+    machine.press("r" if screen == "ramfb" else "ret")
+    assert machine.wait_for_end() == ("guest-reset" if screen == "ramfb" else "guest-shutdown")
+
+
+def test_refused_by_the_loader(boot):
+    """On all CPUs, and with what may help; a key leads back to the firmware, which is alive."""
+    machine = boot(VM, "-device", "VGA", "-smp", "3")
+    machine.wait_for("nadir: 3 CPUs")
+    machine.wait_for("error: this CPU has no VT-x")
+    machine.wait_for("nadir-end: refused")
+    assert "leaving the firmware" not in machine.serial()
+    machine.press("ret")
+    machine.wait_for("BdsDxe: failed to start")
+
+
+def test_cpus_by_the_madt(boot):
+    """Without MP services; and the clock's rate is what two timers agree about."""
+    machine = boot(VM, "-smp", "3", efi="late")
+    machine.wait_for(r"no MP services: CPUs by the MADT\s+nadir: 3 CPUs")
+    machine.wait_for(r"TSC: \d+ kHz by the ACPI PM timer, and the HPET agrees")
+
+
+def test_more_memory_than_there_is(boot):
+    machine = boot(VM.replace("64", "4096"), efi="late")
+    machine.wait_for(r"error: nadir\.cfg:1: .* 4096 MiB of memory, and this machine has \d+ MiB")
 
 
 def test_screen_that_can_only_be_copied_to(boot):
     """PixelBltOnly: no framebuffer in any mode, and the serial port is enough."""
-    machine = boot(VM, "-device", "virtio-gpu-pci")
+    machine = boot(VM, "-device", "virtio-gpu-pci", efi="late")
     machine.wait_for("nadir-end: refused")
     assert "nadir: no framebuffer" in machine.serial()
     assert FIRST_LINE in machine.serial()
@@ -55,7 +82,7 @@ def test_screen_that_can_only_be_copied_to(boot):
 
 def test_nobody_would_see_anything(boot):
     """Refused while the firmware can still say so."""
-    machine = boot(WITHOUT_SERIAL + VM, "-device", "virtio-gpu-pci")
+    machine = boot(WITHOUT_SERIAL + VM, "-device", "virtio-gpu-pci", efi="late")
     machine.wait_for("error: no screen with a framebuffer, and no serial port")
     machine.wait_for("nadir-end: refused")
     assert FIRST_LINE not in machine.serial()
