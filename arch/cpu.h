@@ -147,6 +147,35 @@ bool cpu_wrmsr_safe(uint32_t msr, uint64_t value);
 /* Reads 8 bytes at any linear address; false where that raises #PF or #GP. */
 bool cpu_read_safe(uint64_t address, uint64_t *value);
 
+/* The x87 unit's status and control words. None of these waits for a pending error, but for
+ * cpu_fldcw(), before which there must be none. */
+static inline uint16_t cpu_fnstsw(void)
+{
+    uint16_t word;
+    __asm__ volatile("fnstsw %0" : "=a"(word));
+    return word;
+}
+
+static inline uint16_t cpu_fnstcw(void)
+{
+    uint16_t word;
+    __asm__ volatile("fnstcw %0" : "=m"(word));
+    return word;
+}
+
+static inline void cpu_fldcw(uint16_t word)
+{
+    __asm__ volatile("fldcw %0" : : "m"(word));
+}
+
+/* Masks all errors in the control word, so that none is pending: what FNSTENV does beside the store
+ * (SDM, "FSTENV/FNSTENV—Store x87 FPU Environment"). */
+static inline void cpu_mask_x87_errors(void)
+{
+    uint8_t environment[28];
+    __asm__ volatile("fnstenv %0" : "=m"(environment));
+}
+
 static inline void cpu_write_cr0(uint64_t v)
 {
     __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");

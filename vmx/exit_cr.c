@@ -30,7 +30,7 @@ static enum exit_action finish(struct vcpu *vcpu, const struct control_state *ne
     if ((effects & CONTROL_LOAD_PDPTES) != 0)
         vmx_set_pdptes(pdpte);
     if (new->cr0 != old->cr0)
-        vmx_set_cr0(new->cr0);
+        vmx_set_cr0(vcpu, new->cr0);
     if (new->cr4 != old->cr4)
         vmx_set_cr4(new->cr4);
     if (new->efer != old->efer)

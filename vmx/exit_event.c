@@ -40,6 +40,15 @@ static void reflect_breakpoint(struct vcpu *vcpu)
     vcpu->event.length = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
 }
 
+/* #MF of a guest whose CR0.NE is 0. Behind STI, too, the instruction waits for an interrupt. */
+static enum exit_action take_x87_error(struct vcpu *vcpu)
+{
+    const uint64_t blocked = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, blocked & BLOCKED_BY_NMI);
+    return vcpu_x87_error(vcpu, (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) != 0,
+                          (blocked & BLOCKED_BY_NMI) == 0);
+}
+
 enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
 {
     inject_again(vcpu);
@@ -53,6 +62,7 @@ enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
     case VECTOR_MACHINE_CHECK: panic("machine check while VM %s ran", vcpu->vm->name);
     case VECTOR_DEBUG: reflect_debug(vcpu); break;
     case VECTOR_BREAKPOINT: reflect_breakpoint(vcpu); break;
+    case VECTOR_X87_ERROR: return take_x87_error(vcpu);
     default: /* #AC, the only other one that is intercepted */
         vcpu_inject_exception_error(vcpu, info & 0xff, (uint32_t)vmread(VMCS_EXIT_EVENT_ERROR));
         break;

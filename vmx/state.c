@@ -48,10 +48,22 @@ uint64_t vmx_guest_cr4(const struct vm *vm)
     return (vmread(VMCS_GUEST_CR4) & ~owned) | (vmread(VMCS_CTRL_CR4_SHADOW) & owned);
 }
 
+/* Where the guest's CR0.NE is 0, which VMX does not let be 0 in the CPU, x87 errors are not #MF. */
+static void intercept_x87_errors(struct vmx_vcpu *v, bool on)
+{
+    const uint32_t bit = 1u << VECTOR_X87_ERROR;
+    const uint32_t exceptions = on ? v->exceptions | bit : v->exceptions & ~bit;
+    if (exceptions == v->exceptions)
+        return;
+    v->exceptions = exceptions;
+    vmwrite(VMCS_CTRL_EXCEPTION_BITMAP, exceptions);
+}
+
 /* The caches stay on in the CPU: guest RAM is coherent, and another VM's speed is not this one's to
  * spoil. */
-void vmx_set_cr0(uint64_t value)
+void vmx_set_cr0(struct vcpu *vcpu, uint64_t value)
 {
+    intercept_x87_errors(vmx_vcpu(vcpu), (value & CR0_NE) == 0);
     const uint64_t fixed = vmx_caps()->cr0_fixed0 & ~(CR0_PE | CR0_PG);
     vmwrite(VMCS_CTRL_CR0_SHADOW, value);
     vmwrite(VMCS_GUEST_CR0, (value & ~(CR0_CD | CR0_NW)) | fixed);
@@ -78,7 +90,7 @@ void vmx_set_pdptes(const uint64_t pdpte[4])
 
 static void set_control(struct vcpu *vcpu, const struct cpu_state *in)
 {
-    vmx_set_cr0(in->cr0);
+    vmx_set_cr0(vcpu, in->cr0);
     vmx_set_cr4(in->cr4);
     vmx_set_efer(in->efer);
     vmwrite(VMCS_GUEST_CR3, in->cr3);

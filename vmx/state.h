@@ -10,7 +10,7 @@
 /* CR0 and CR4 as the guest reads them; and written, with what VMX adds. */
 uint64_t vmx_guest_cr0(void);
 uint64_t vmx_guest_cr4(const struct vm *vm);
-void vmx_set_cr0(uint64_t value);
+void vmx_set_cr0(struct vcpu *vcpu, uint64_t value);
 void vmx_set_cr4(uint64_t value);
 /* EFER, and the entry control that goes with its LMA. */
 void vmx_set_efer(uint64_t value);

@@ -19,6 +19,18 @@ static inline void irq_line_set(const struct irq_line *line, bool high)
         line->set(line->chip, line->pin, high);
 }
 
+/* FERR#, an output of the CPU, and IGNNE#, an input: how a PC hears of x87 errors where CR0.NE is
+ * 0. Returns whether IGNNE# is asserted then. */
+struct ferr_line {
+    bool (*set)(void *chip, bool asserted); /* NULL: not connected */
+    void *chip;
+};
+
+static inline bool ferr_line_set(const struct ferr_line *line, bool asserted)
+{
+    return line->set != NULL && line->set(line->chip, asserted);
+}
+
 enum vm_end { VM_RUNS, VM_POWEROFF, VM_RESET, VM_DEBUG_EXIT, VM_CRASH, VM_DESTROYED, VM_LIMIT };
 
 /* How a device ends its VM, once the current exit has been handled; the first request wins. */

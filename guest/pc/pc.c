@@ -26,6 +26,7 @@ enum {
     IRQ_RTC = 8,
     IRQ_SCI = 9,
     IRQ_MOUSE = 12,
+    IRQ_X87 = 13,
     IRQ_DISK = 14,
 };
 
@@ -171,6 +172,7 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
     if (s != OK)
         return s;
     vioapic_init(&pc->ioapic, (struct msi_sink){vlapic_receive_msi, vm});
+    vm->ferr = (struct ferr_line){vferr_set, &pc->ferr};
     vm->ioapic = (struct msi_source){vioapic_eoi, vioapic_may_send_nmi, &pc->ioapic};
     return OK;
 }
@@ -223,6 +225,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
     const enum status results[] = {
         vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
         vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
+        vferr_init(&pc->ferr, bus, isa_irq(pc, IRQ_X87)),
         vuart_init(&pc->com1, PC_COM1_PORT, pc_out, pc, bus, isa_irq(pc, IRQ_COM1)),
         vi8042_init(&pc->keyboard, bus, timers, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE),
                     power),

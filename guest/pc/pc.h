@@ -4,6 +4,7 @@
 
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
+#include "drivers/virt/vferr.h"
 #include "drivers/virt/vfwcfg.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vide.h"
@@ -81,6 +82,7 @@ struct pc {
     struct vpit pit;
     struct vrtc rtc;
     struct vuart com1;
+    struct vferr ferr;
     struct vi8042 keyboard;
     struct vvga vga;
     struct screen picture; /* of it, the console's */

@@ -82,19 +82,23 @@ static bool all_stuck(const struct vm *vm)
     return before == __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);
 }
 
-static bool is_stuck(const struct vcpu *vcpu)
+static void end_if_stuck(struct vcpu *vcpu)
 {
     const bool closed = !vcpu->halted_open || vcpu->activity == ACTIVITY_WAIT_FOR_SIPI;
-    return closed && !vm_has_ended(vcpu->vm) && all_stuck(vcpu->vm);
+    if (!closed || vm_has_ended(vcpu->vm) || !all_stuck(vcpu->vm))
+        return;
+    vm_end_request(vcpu->vm, VM_CRASH, 0,
+                   vcpu->activity == ACTIVITY_FROZEN
+                       ? "an x87 error with CR0.NE = 0 waits for IRQ 13 with interrupts disabled: "
+                         "nothing can wake it"
+                       : "halted with interrupts disabled: nothing can wake it");
 }
 
 uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps)
 {
     struct run_queue *queue = own_queue();
     *sleeps = !sched_turn_is_over(vcpu);
-    if (is_stuck(vcpu))
-        vm_end_request(vcpu->vm, VM_CRASH, 0,
-                       "halted with interrupts disabled: nothing can wake it");
+    end_if_stuck(vcpu);
     const uint64_t before = cpu_rdtsc();
     *sleeps = *sleeps && run_queue_sleep(queue, before);
     if (!*sleeps)
@@ -128,9 +132,7 @@ static enum vcpu_state state_of(const struct vcpu *vcpu)
 bool sched_block(struct vcpu *vcpu)
 {
     const uint64_t now = cpu_rdtsc();
-    if (is_stuck(vcpu))
-        vm_end_request(vcpu->vm, VM_CRASH, 0,
-                       "halted with interrupts disabled: nothing can wake it");
+    end_if_stuck(vcpu);
     vcpu->tsc_blocked = now;
     if (!run_queue_block(own_queue(), state_of(vcpu), now)) {
         vcpu->tsc_blocked = 0;

@@ -124,6 +124,7 @@ static void print_times(const struct vm *vm, uint64_t root)
     } waits[] = {
         {ACTIVITY_HLT, "in HLT", true},
         {ACTIVITY_WAIT_FOR_IO, "for a device to take more", false},
+        {ACTIVITY_FROZEN, "at x87 errors", false},
         {ACTIVITY_WAIT_FOR_SIPI, "for a start-up IPI", false},
     };
     const uint64_t elapsed = vm->tsc_end - vm->tsc_first_entry;

@@ -75,7 +75,15 @@ bool step_begin(struct vcpu *vcpu, gpa_t address)
     return possible;
 }
 
-void step_done(struct vcpu *vcpu)
+static void take_pages_away(struct vcpu *vcpu)
 {
     vcpu->step.count = 0;
+}
+
+void step_done(struct vcpu *vcpu)
+{
+    if (vcpu->step.count != 0)
+        take_pages_away(vcpu);
+    if (vcpu->x87.asserted)
+        vcpu_x87_stepped(vcpu);
 }

@@ -179,7 +179,7 @@ bool vcpu_is_ready(struct vcpu *vcpu)
 {
     if (vcpu_is_wanted(vcpu))
         return true;
-    if (vcpu->activity != ACTIVITY_HLT)
+    if (vcpu->activity != ACTIVITY_HLT && vcpu->activity != ACTIVITY_FROZEN)
         return false;
     return vcpu->event.info != 0 || (vcpu->halted_open && has_interrupt(vcpu));
 }

@@ -38,8 +38,9 @@ struct guest_regs {
  * active is not entered: its CPU sleeps, or runs another one. */
 enum vcpu_activity {
     ACTIVITY_ACTIVE,
-    ACTIVITY_HLT,           /* executed HLT and waits for an interrupt */
-    ACTIVITY_WAIT_FOR_IO,   /* wrote to a device that cannot take more: goes on by vm_io_ready() */
+    ACTIVITY_HLT,         /* executed HLT and waits for an interrupt */
+    ACTIVITY_WAIT_FOR_IO, /* wrote to a device that cannot take more: goes on by vm_io_ready() */
+    ACTIVITY_FROZEN,      /* at an x87 instruction, by an error: until an interrupt (vcpu_x87.c) */
     ACTIVITY_WAIT_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
     ACTIVITY_COUNT,
 };
@@ -61,6 +62,13 @@ enum {
 struct step {
     uint32_t count;
     hpa_t copy[STEP_PAGES]; /* 0: not needed yet */
+};
+
+/* What vcpu_x87.c knows of an error that is pending with CR0.NE = 0. */
+struct vcpu_x87 {
+    bool asserted;    /* FERR# */
+    bool masked;      /* IGNNE#: errors are masked for one instruction; before, the word was: */
+    uint16_t control; /* the control word of the x87 unit */
 };
 
 #define VCPU_NO_APIC_FRAME UINT64_MAX /* off, or in x2APIC mode */
@@ -111,6 +119,7 @@ struct vcpu {
 
     struct vlapic apic;
     struct step step;
+    struct vcpu_x87 x87;
     bool started;                    /* has been loaded with a state to begin with */
     const struct cpu_state *initial; /* NULL: as after reset */
     struct vcpu_stats stats;
@@ -247,17 +256,31 @@ void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *sta
  * All: the vCPU is loaded, the VM's lock is not held.
  */
 
-/* HLT: what ends it, as the state behind the instruction says: RFLAGS.IF is set, NMIs are not
- * blocked, a debug trap is pending. */
-static inline enum exit_action vcpu_halt(struct vcpu *vcpu, bool open, bool nmi, bool trap)
+/* The vCPU does nothing until an interrupt. What ends that, as the state that the interrupt finds
+ * says: RFLAGS.IF is set, NMIs are not blocked, a debug trap is pending. */
+static inline void vcpu_wait_for_interrupt(struct vcpu *vcpu, enum vcpu_activity activity,
+                                           bool open, bool nmi, bool trap)
 {
-    vcpu->activity = ACTIVITY_HLT;
+    vcpu->activity = (uint8_t)activity;
     vcpu->halted_nmi = nmi;
     vcpu->halted_trap = trap;
     __atomic_store_n(&vcpu->halted_open, open, __ATOMIC_SEQ_CST); /* see all_stuck(), sched.c */
     vcpu->attention = true;
+}
+
+/* HLT. The state is that behind the instruction. */
+static inline enum exit_action vcpu_halt(struct vcpu *vcpu, bool open, bool nmi, bool trap)
+{
+    vcpu_wait_for_interrupt(vcpu, ACTIVITY_HLT, open, nmi, trap);
     return EXIT_NEXT;
 }
+
+/* #MF of a guest whose CR0.NE is 0, at the instruction that waits for errors: asserts FERR#, and
+ * freezes it until an interrupt, or lets it pass where IGNNE# says so. open, nmi: RFLAGS.IF is set,
+ * NMIs are not blocked. */
+enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi);
+/* Behind each step of the guest while vcpu->x87.asserted: for step_done(). */
+void vcpu_x87_stepped(struct vcpu *vcpu);
 /* VMCALL. cpl: of the caller, 0 to 3. */
 enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl);
 /* CPUID: vcpu_cpuid() answers where nothing depends on the vCPU's state or ECX, which is the common

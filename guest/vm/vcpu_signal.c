@@ -228,6 +228,7 @@ void vcpu_dump(struct vcpu *vcpu)
     static const char *const doing[] = {[ACTIVITY_ACTIVE] = "runs",
                                         [ACTIVITY_HLT] = "halted",
                                         [ACTIVITY_WAIT_FOR_IO] = "waits for a device",
+                                        [ACTIVITY_FROZEN] = "waits at an x87 error",
                                         [ACTIVITY_WAIT_FOR_SIPI] = "not started"};
     struct cpu_state state;
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_DUMP, __ATOMIC_SEQ_CST);

@@ -47,6 +47,7 @@ struct vm {
     struct guestmem mem;
     struct bus bus;
     struct msi_source ioapic;
+    struct ferr_line ferr; /* of all its vCPUs: there is one error latch */
     struct cpuid_table cpuid;
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */

@@ -15,6 +15,9 @@ BOCHS_FAILS = {
         "the deadline is 0 afterwards": "the MSR keeps its value when the timer fires",
         "back in xAPIC mode": "an APIC that was switched off stays off",
     },
+    "ferr": {
+        "behind the write of port 0xf0 nothing waits": "there is no IGNNE#",
+    },
     "hostile": {
         "IN of 2 bytes, the second unclaimed": "a wide access is not split, but unclaimed",
     },

@@ -32,6 +32,13 @@ enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl)
     return note(vcpu, "hypercall");
 }
 
+enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi)
+{
+    fake_exits.open = open;
+    fake_exits.nmi = nmi;
+    return note(vcpu, "x87_error");
+}
+
 enum exit_action vcpu_rdmsr(struct vcpu *vcpu)
 {
     return note(vcpu, "rdmsr");

@@ -19,6 +19,7 @@ struct fake_exits {
     uint64_t address; /* of those that take no more */
     enum insn_mode mode;
     unsigned cpl, source, selector, length, steps_done;
+    bool open, nmi;
 };
 
 extern struct fake_exits fake_exits;

@@ -385,7 +385,7 @@ static void test_privilege(void **state)
     for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
         for (unsigned cpl = 1; cpl < 4; cpl++) {
             set_long_mode();
-            vmx_set_cr0(vmx_guest_cr0() | CR0_TS);
+            vmx_set_cr0(vcpu, vmx_guest_cr0() | CR0_TS);
             vmx_set_cr4(CR4_PAE | CR4_OSXSAVE);
             const uint64_t cr0 = vmx_guest_cr0(), cr4 = vmx_guest_cr4(&fixture.vm);
             vmwrite(VMCS_GUEST_SS_ACCESS, SEGMENT_DATA32 | cpl << 5);
@@ -775,6 +775,33 @@ static bool debug_stop(struct vcpu *of, unsigned stop)
     return stop_answer;
 }
 
+/* CR0.NE as the guest has it decides, and nothing is intercepted where it is 1. */
+static void test_x87_error(void **state)
+{
+    (void)state;
+    const uint32_t bit = 1u << VECTOR_X87_ERROR;
+    set_long_mode();
+    assert_int_equal(vmread(VMCS_CTRL_EXCEPTION_BITMAP) & bit, 0);
+    mov_to_cr(0, vmx_guest_cr0() & ~CR0_NE);
+    assert_int_equal(vmread(VMCS_CTRL_EXCEPTION_BITMAP) & bit, bit);
+    assert_int_equal(vmread(VMCS_GUEST_CR0) & CR0_NE, CR0_NE);
+    for (unsigned i = 0; i < 4; i++) {
+        vmwrite(VMCS_GUEST_RFLAGS, (i & 1) != 0 ? 0x202 : 0x2);
+        vmwrite(VMCS_GUEST_INTERRUPTIBILITY, (i & 2) != 0 ? BLOCKED_BY_NMI
+                                             : i == 1     ? BLOCKED_BY_STI
+                                                          : 0);
+        take_event_exit(EXCEPTION(VECTOR_X87_ERROR), 0, 0);
+        assert_string_equal(fake_exits.last, "x87_error");
+        assert_int_equal(fake_exits.open, (i & 1) != 0);
+        assert_int_equal(fake_exits.nmi, (i & 2) == 0);
+        assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_STI, 0);
+        assert_int_equal(vcpu->event.info, 0);
+        assert_int_equal(rip(), 0x1003);
+    }
+    mov_to_cr(0, vmx_guest_cr0() | CR0_NE);
+    assert_int_equal(vmread(VMCS_CTRL_EXCEPTION_BITMAP) & bit, 0);
+}
+
 static void test_int3(void **state)
 {
     (void)state;
@@ -949,6 +976,7 @@ int main(void)
         TEST(test_cr_exits_not_asked_for),
         TEST(test_debug_exception),
         TEST(test_int1),
+        TEST(test_x87_error),
         TEST(test_int3),
         TEST(test_monitor_trap),
         TEST(test_alignment_check),

@@ -5,7 +5,7 @@
 // link: guest/load/kernel.c guest/load/foreign.c
 // link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c drivers/bus/bus.c
 // link: drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c
-// link: drivers/virt/vioapic.c drivers/virt/vtestdev.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
+// link: drivers/virt/vioapic.c drivers/virt/vtestdev.c drivers/virt/vferr.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c
 // link: drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
 // link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c drivers/virt/vpit.c

@@ -392,7 +392,7 @@ static void test_new_vmcs(void **state)
                                                 PIN_PREEMPTION_TIMER | PIN_POSTED_INTERRUPTS);
     assert_int_equal(vmread(VMCS_CTRL_POSTED_VECTOR), VECTOR_POSTED);
     assert_int_equal(vmread(VMCS_CTRL_VPID), 1);
-    assert_int_equal(vmread(VMCS_CTRL_EXCEPTION_BITMAP), 1u << 1 | 1u << 17 | 1u << 18);
+    assert_int_equal(vmread(VMCS_CTRL_EXCEPTION_BITMAP), 1u << 1 | 1u << 16 | 1u << 17 | 1u << 18);
     assert_int_equal(vmread(VMCS_HOST_CR3), fake_vmx.cr3);
     assert_int_equal(vmread(VMCS_HOST_CR0), fake_vmx.cr0);
     assert_int_equal(vmread(VMCS_HOST_CR4), fake_vmx.cr4);
