@@ -6,7 +6,8 @@ export PATH := $(PATH):/usr/sbin:/sbin# where mkfs.fat is, and only root has it 
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)
-HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto)
+HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -fno-pic -fno-pie -ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
+	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
 # Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each. `make DEV=1`
@@ -28,7 +29,8 @@ UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
-.PHONY: all deps run check bench usb image gdb check-nested unit mutants fuzz lint format system demo clean help FORCE
+.PHONY: all deps run check check-entry bench usb image gdb check-nested unit mutants fuzz lint format system demo clean \
+	help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
@@ -132,6 +134,8 @@ bench: all deps ## what each operation costs a guest, beside KVM
 # --- checking ---
 check: $B/.deps ## everything: ends with one line, N passed, N failed
 	@tools/check.py
+check-entry: $B/.deps ## build/check-entry/nadir.efi: checks each VM entry in software (NADIR_EFI names it to tools/nadir)
+	+@$(MAKE) B=$B/check-entry CHECK_ENTRY=1 $B/check-entry/nadir.efi
 check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py
 unit: $(UNIT) ## the unit tests, on this machine, with sanitizers

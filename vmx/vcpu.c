@@ -81,10 +81,10 @@ static bool __attribute__((noinline)) prepare(struct vcpu *vcpu)
     return true;
 }
 
-/* Books the time in root mode since the exit on its reason. */
-static void account(struct vcpu *vcpu, uint32_t reason, uint64_t now)
+/* Books the time in root mode since the exit on it. */
+static void account(struct vcpu *vcpu, uint32_t event, uint64_t now)
 {
-    struct exit_stat *stat = &vcpu->stats.exit[reason % STATS_EVENTS];
+    struct exit_stat *stat = &vcpu->stats.exit[event];
     stat->count++;
     stat->tsc_root += now - vcpu->tsc_exit;
 }
@@ -111,7 +111,7 @@ void vmx_run(struct vcpu *vcpu)
     const struct timers *timers = &vcpu->timers;
     const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
     const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
-    uint32_t reason = vcpu->began;
+    uint32_t event = vcpu->began; /* below STATS_EVENTS */
     if (v->launch != LAUNCH_NEEDED)
         v->launch = LAUNCH_DONE_STACK_MOVED;
 
@@ -124,8 +124,8 @@ void vmx_run(struct vcpu *vcpu)
             next = timers->next;
             ticks = next > now ? next - now : 0;
         }
-        account(vcpu, reason, now);
-        if (!runs)
+        account(vcpu, event, now);
+        if (!runs || (CHECK_ENTRY && !vmx_entry_is_sound(vcpu, event)))
             return;
         arm_deadline(ticks, now, shift);
         const unsigned failed = vmx_enter(&vcpu->regs, v->launch);
@@ -135,7 +135,8 @@ void vmx_run(struct vcpu *vcpu)
         }
         vcpu->tsc_exit = cpu_rdtsc();
         v->launch = LAUNCH_DONE;
-        reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+        const uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+        event = reason % STATS_EVENTS;
         exit_dispatch(vcpu, reason);
     }
 }

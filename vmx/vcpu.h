@@ -108,3 +108,12 @@ void vmx_retry(struct vcpu *vcpu, struct undelivered *first);
  * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.
  * failed: what vmx_enter() returned. */
 void vmx_report_failed_entry(struct vcpu *vcpu, unsigned failed);
+
+/* `make check-entry` builds with 1: vmx_run() then asks vmx_entry_is_sound() before entries. */
+#ifndef CHECK_ENTRY
+#define CHECK_ENTRY 0
+#endif
+
+/* Runs the same checks before an entry, after an exit for that reason: the first thousand of each,
+ * later some. False: rules are broken and printed, the VM has ended. */
+bool vmx_entry_is_sound(struct vcpu *vcpu, uint32_t reason);

@@ -59,22 +59,43 @@ void check_pat(struct check *c, uint32_t field)
                  "bytes 0, 1, 4, 5, 6, 7");
 }
 
+/* The controls whose rules stand here: many a one makes the CPU look at further fields. Those that
+ * the CPU demands are the classes without a meaning (SDM, "Algorithms for Determining VMX
+ * Capabilities"). */
+static const uint32_t known[CONTROL_WORDS] = {
+    [PIN] = PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING | PIN_VIRTUAL_NMIS |
+            PIN_PREEMPTION_TIMER | PIN_POSTED_INTERRUPTS,
+    [PROC] = PROC_INTERRUPT_WINDOW | PROC_TSC_OFFSETTING | PROC_HLT_EXITING | PROC_MWAIT_EXITING |
+             PROC_RDPMC_EXITING | PROC_TPR_SHADOW | PROC_NMI_WINDOW | PROC_UNCONDITIONAL_IO |
+             PROC_MONITOR_TRAP | PROC_MSR_BITMAPS | PROC_MONITOR_EXITING | PROC_SECONDARY,
+    [PROC2] = PROC2_VIRTUALIZE_APIC_ACCESSES | PROC2_EPT | PROC2_RDTSCP | PROC2_VIRTUALIZE_X2APIC |
+              PROC2_VPID | PROC2_WBINVD_EXITING | PROC2_UNRESTRICTED_GUEST |
+              PROC2_APIC_REGISTER_VIRTUALIZATION | PROC2_VIRTUAL_INTERRUPT_DELIVERY |
+              PROC2_PAUSE_LOOP_EXITING | PROC2_INVPCID | PROC2_ENCLS_EXITING | PROC2_XSAVES,
+    [EXIT] = EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SAVE_PAT |
+             EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER,
+    [ENTRY] = ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER,
+};
+
 /* A control word, without the bits that the CPU lacks: their fields do not exist. */
-static uint32_t control(struct check *c, uint32_t field, struct control_caps caps)
+static void read_control(struct check *c, enum control_word word, uint32_t field,
+                         struct control_caps caps)
 {
     check_bits(c, field, caps.must_be_1, caps.may_be_1,
                "reserved bits of the controls as the capability MSRs say");
-    return (uint32_t)check_get(c, field) & caps.may_be_1;
+    check_bits(c, field, 0, known[word] | caps.must_be_1 | ~caps.may_be_1,
+               "a control that these checks do not know: teach them its rules");
+    c->word[word] = (uint32_t)check_get(c, field) & caps.may_be_1;
 }
 
 static void read_controls(struct check *c)
 {
     const struct vmx_caps *caps = c->view->caps;
-    c->word[PIN] = control(c, VMCS_CTRL_PIN, caps->pin);
-    c->word[PROC] = control(c, VMCS_CTRL_PROC, caps->proc);
-    c->word[PROC2] = control(c, VMCS_CTRL_PROC2, caps->proc2);
-    c->word[EXIT] = control(c, VMCS_CTRL_EXIT, caps->exit);
-    c->word[ENTRY] = control(c, VMCS_CTRL_ENTRY, caps->entry);
+    read_control(c, PIN, VMCS_CTRL_PIN, caps->pin);
+    read_control(c, PROC, VMCS_CTRL_PROC, caps->proc);
+    read_control(c, PROC2, VMCS_CTRL_PROC2, caps->proc2);
+    read_control(c, EXIT, VMCS_CTRL_EXIT, caps->exit);
+    read_control(c, ENTRY, VMCS_CTRL_ENTRY, caps->entry);
 }
 
 /* A control that is set needs another one. */

@@ -260,6 +260,11 @@ static const struct corruption {
     /* VM-exit and VM-entry controls */
     BAD("reserved bits of the controls", {VMCS_CTRL_EXIT, 0x3c8204}),
     BAD("reserved bits of the controls", {VMCS_CTRL_ENTRY, 0xc204}),
+    /* INVLPG exiting, descriptor-table exiting, save the preemption timer, IA32_PERF_GLOBAL_CTRL */
+    BAD("do not know", {VMCS_CTRL_PROC, 0xb52061fa | 1u << 9}),
+    BAD("do not know", {VMCS_CTRL_PROC2, 0x1017eb | 1u << 2}),
+    BAD("do not know", {VMCS_CTRL_EXIT, 0x36dfb | 0x3c8204 | 1u << 22}),
+    BAD("do not know", {VMCS_CTRL_ENTRY, 0x11fb | 0xc204 | 1u << 13}),
     BAD("event to inject: a type", {VMCS_CTRL_ENTRY_EVENT, 0x80000120}),
     BAD("event to inject: a type", {VMCS_CTRL_ENTRY_EVENT, 0x80000700}),
     BAD("event to inject: reserved", {VMCS_CTRL_ENTRY_EVENT, 0x80001020}),

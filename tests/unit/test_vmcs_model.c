@@ -10,7 +10,7 @@
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/pc/cpuid_policy.c guest/pc/msr_policy.c
 // link: drivers/bus/bus.c drivers/bus/timers.c mm/page_alloc.c mm/guestmem.c mm/mtrr.c
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Some thousands of guest states and exits, always the same ones: each leads to a state that the
+/* Two hundred thousand guest states and exits, always the same ones: each leads to a state that the
  * CPU enters (tests/fuzz/fuzz_vmcs.c goes on from here). */
 #include "tests/unit/vmcs_model.h"
 
@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#define RUNS 4000
+#define RUNS 100000
 
 static void run_all(bool assisted)
 {

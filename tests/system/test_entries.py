@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The entry checks as an invariant: what Nadir enters, the SDM's rules allow, in all that the test kernels do.
+
+A rule that Bochs does not check, or that only an older or newer CPU has, would otherwise first show on
+somebody's machine. tests/unit/test_vmcs_model.c asks the same of random states."""
+
+import subprocess
+
+import pytest
+from conftest import TOP
+from kernels import MODELS, TEST_KERNELS, batch_of, section
+
+CHECKED = TOP / "build" / "check-entry" / "nadir.efi"
+TIMED = ("pit", "smp", "timer")  # measure time, of which checking takes some: they may count failures
+KERNELS = [name for name in TEST_KERNELS if name not in MODELS]
+BATCHES = sorted({tuple(batch_of(name, KERNELS)) for name in KERNELS})
+
+
+@pytest.fixture(scope="session")
+def checked_build():
+    subprocess.run(["make", "-j2", "check-entry"], cwd=TOP, check=True)
+    return str(CHECKED)
+
+
+@pytest.mark.parametrize("names", BATCHES, ids=lambda names: names[0])
+def test_all_entries(nadir, payload, checked_build, names):
+    files = {f"{name}.bin": payload(name) for name in names}
+    result = nadir("".join(map(section, names)), files, timeout=300, env={"NADIR_EFI": checked_build})
+    assert "broken rule" not in result.console, result
+    ends = {vm["vm"]: (vm["end"], vm["code"] if vm["vm"] not in TIMED else 0) for vm in result.stats}
+    assert ends == {name: ("debug-exit", 0) for name in names}, result
