@@ -155,6 +155,7 @@ struct cpuid_regs {
 #define CPUID_1_ECX_TSC_DEADLINE      (1u << 24)
 #define CPUID_1_ECX_XSAVE             (1u << 26)
 #define CPUID_1_ECX_OSXSAVE           (1u << 27)
+#define CPUID_1_ECX_AVX                (1u << 28)
 #define CPUID_1_ECX_HYPERVISOR        (1u << 31)
 #define CPUID_1_EDX_VME               (1u << 1)
 #define CPUID_1_EDX_DE                (1u << 2)
@@ -172,14 +173,21 @@ struct cpuid_regs {
 #define CPUID_7_EBX_SMEP              (1u << 7)
 #define CPUID_7_EBX_INVPCID           (1u << 10)
 #define CPUID_7_EBX_SMAP              (1u << 20)
+#define CPUID_7_EBX_HLE               (1u << 4)
+#define CPUID_7_EBX_RTM               (1u << 11)
 #define CPUID_7_ECX_UMIP              (1u << 2)
 #define CPUID_7_ECX_PKU               (1u << 3)
 #define CPUID_7_ECX_OSPKE             (1u << 4)
 #define CPUID_7_ECX_LA57              (1u << 16)
 #define CPUID_7_ECX_RDPID             (1u << 22)
 #define CPUID_7_EDX_IBRS              (1u << 26) /* and IBPB */
+#define CPUID_7_EDX_SRBDS_CTRL        (1u << 9)
+#define CPUID_7_EDX_MD_CLEAR          (1u << 10)
+#define CPUID_7_EDX_STIBP             (1u << 27)
 #define CPUID_7_EDX_FLUSH_L1D         (1u << 28)
 #define CPUID_7_EDX_ARCH_CAPABILITIES (1u << 29)
+#define CPUID_7_EDX_SSBD              (1u << 31)
+#define CPUID_72_EDX_BHI_CTRL         (1u << 4) /* leaf 7, sub-leaf 2 */
 #define CPUID_D1_EAX_XSAVEC           (1u << 1)
 #define CPUID_D1_EAX_XSAVES           (1u << 3)
 #define CPUID_80000001_EDX_SYSCALL    (1u << 11)
@@ -197,6 +205,7 @@ enum msr {
     MSR_IA32_APIC_BASE = 0x1b,
     MSR_IA32_FEATURE_CONTROL = 0x3a,
     MSR_IA32_TSC_ADJUST = 0x3b,
+    MSR_IA32_SPEC_CTRL = 0x48,
     MSR_IA32_PRED_CMD = 0x49,
     MSR_IA32_BIOS_UPDT_TRIG = 0x79,
     MSR_IA32_BIOS_SIGN_ID = 0x8b,
@@ -204,6 +213,7 @@ enum msr {
     MSR_IA32_MTRRCAP = 0xfe,
     MSR_IA32_ARCH_CAPABILITIES = 0x10a,
     MSR_IA32_FLUSH_CMD = 0x10b,
+    MSR_IA32_TSX_CTRL = 0x122,
     MSR_IA32_SYSENTER_CS = 0x174,
     MSR_IA32_SYSENTER_ESP = 0x175,
     MSR_IA32_SYSENTER_EIP = 0x176,
@@ -307,8 +317,32 @@ enum apic_register {
 
 /* IA32_ARCH_CAPABILITIES: what this CPU does not suffer from. */
 #define ARCH_CAPABILITIES_RDCL_NO        (1ull << 0)
+#define ARCH_CAPABILITIES_IBRS_ALL       (1ull << 1) /* enhanced IBRS */
+#define ARCH_CAPABILITIES_RSBA           (1ull << 2) /* RET may be predicted as other branches */
 #define ARCH_CAPABILITIES_SKIP_L1DFL     (1ull << 3)
+#define ARCH_CAPABILITIES_SSB_NO         (1ull << 4)
+#define ARCH_CAPABILITIES_MDS_NO         (1ull << 5)
 #define ARCH_CAPABILITIES_PSCHANGE_MC_NO (1ull << 6)
+#define ARCH_CAPABILITIES_TSX_CTRL       (1ull << 7) /* there is IA32_TSX_CTRL */
+#define ARCH_CAPABILITIES_TAA_NO         (1ull << 8)
+#define ARCH_CAPABILITIES_SBDR_SSDP_NO   (1ull << 13)
+#define ARCH_CAPABILITIES_FBSDP_NO       (1ull << 14)
+#define ARCH_CAPABILITIES_PSDP_NO        (1ull << 15)
+#define ARCH_CAPABILITIES_RRSBA          (1ull << 19)
+#define ARCH_CAPABILITIES_BHI_NO         (1ull << 20)
+#define ARCH_CAPABILITIES_PBRSB_NO       (1ull << 24)
+#define ARCH_CAPABILITIES_GDS_CTRL       (1ull << 25)
+#define ARCH_CAPABILITIES_GDS_NO         (1ull << 26)
+#define ARCH_CAPABILITIES_RFDS_NO        (1ull << 27)
+#define ARCH_CAPABILITIES_RFDS_CLEAR     (1ull << 28)
+
+#define SPEC_CTRL_IBRS      (1ull << 0)
+#define SPEC_CTRL_STIBP     (1ull << 1)
+#define SPEC_CTRL_SSBD      (1ull << 2)
+#define SPEC_CTRL_BHI_DIS_S (1ull << 10)
+#define PRED_CMD_IBPB       (1ull << 0)
+#define TSX_CTRL_RTM_OFF    (1ull << 0)
+#define TSX_CTRL_HIDE       (1ull << 1) /* in CPUID */
 
 /* IA32_MTRRCAP, IA32_MTRR_DEF_TYPE, IA32_MTRR_PHYSMASKn. */
 #define MTRR_CAP_COUNT        0xffull /* variable ones */

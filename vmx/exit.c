@@ -11,6 +11,7 @@
 #include "vmx/insn.h"
 
 #define REASON_FAILED_ENTRY (1u << 31)
+#define EXIT_REASON_MASK    127u
 
 /* Nothing to do: inject_prepare() looks at what the guest now can take. */
 static enum exit_action exit_look_again(struct vcpu *vcpu)
@@ -159,94 +160,102 @@ static enum exit_action exit_xsetbv(struct vcpu *vcpu)
 
 /* Every reason that the SDM defines: what it leads to, and its name. Reserved numbers included, so
  * that none is NULL. */
-static const struct {
-    exit_handler *handle;
-    const char *name;
-} table[EXIT_REASON_COUNT] = {
-    [REASON_EXCEPTION_OR_NMI] = {exit_exception_or_nmi, "exception_or_nmi"},
-    [REASON_EXTERNAL_INTERRUPT] = {exit_external_interrupt, "external_interrupt"},
-    [REASON_TRIPLE_FAULT] = {exit_triple_fault, "triple_fault"},
-    [REASON_INIT] = {exit_unexpected, "init_signal"},
-    [REASON_SIPI] = {exit_unexpected, "startup_ipi"},
-    [5] = {exit_unexpected, "io_smi"},
-    [6] = {exit_unexpected, "other_smi"},
-    [REASON_INTERRUPT_WINDOW] = {exit_look_again, "interrupt_window"},
-    [REASON_NMI_WINDOW] = {exit_look_again, "nmi_window"},
-    [REASON_TASK_SWITCH] = {exit_task_switch, "task_switch"},
-    [REASON_CPUID] = {exit_cpuid, "cpuid"},
-    [REASON_GETSEC] = {exit_undefined, "getsec"},
-    [REASON_HLT] = {exit_hlt, "hlt"},
-    [REASON_INVD] = {exit_invd, "invd"},
-    [REASON_INVLPG] = {exit_unexpected, "invlpg"},
-    [REASON_RDPMC] = {exit_rdpmc, "rdpmc"},
-    [REASON_RDTSC] = {exit_unexpected, "rdtsc"},
-    [REASON_RSM] = {exit_undefined, "rsm"},
-    [REASON_VMCALL] = {exit_vmcall, "vmcall"},
-    [REASON_VMCLEAR] = {exit_undefined, "vmclear"},
-    [REASON_VMLAUNCH] = {exit_undefined, "vmlaunch"},
-    [REASON_VMPTRLD] = {exit_undefined, "vmptrld"},
-    [REASON_VMPTRST] = {exit_undefined, "vmptrst"},
-    [REASON_VMREAD] = {exit_undefined, "vmread"},
-    [REASON_VMRESUME] = {exit_undefined, "vmresume"},
-    [REASON_VMWRITE] = {exit_undefined, "vmwrite"},
-    [REASON_VMXOFF] = {exit_undefined, "vmxoff"},
-    [REASON_VMXON] = {exit_undefined, "vmxon"},
-    [REASON_CR_ACCESS] = {exit_cr_access, "control_register_accesses"},
-    [REASON_MOV_DR] = {exit_unexpected, "mov_dr"},
-    [REASON_IO] = {exit_io, "io_instruction"},
-    [REASON_RDMSR] = {exit_rdmsr, "rdmsr"},
-    [REASON_WRMSR] = {exit_wrmsr, "wrmsr"},
-    [REASON_ENTRY_GUEST_STATE] = {exit_unexpected, "entry_failure_guest_state"},
-    [REASON_ENTRY_MSR_LOADING] = {exit_unexpected, "entry_failure_msr_loading"},
-    [35] = {exit_unexpected, "reserved_35"},
-    [REASON_MWAIT] = {exit_undefined, "mwait"},
-    [REASON_MONITOR_TRAP_FLAG] = {exit_monitor_trap, "monitor_trap_flag"},
-    [38] = {exit_unexpected, "reserved_38"},
-    [REASON_MONITOR] = {exit_undefined, "monitor"},
-    [REASON_PAUSE] = {exit_pause, "pause"},
-    [REASON_ENTRY_MACHINE_CHECK] = {exit_unexpected, "entry_failure_machine_check"},
-    [42] = {exit_unexpected, "reserved_42"},
-    [REASON_TPR_BELOW_THRESHOLD] = {exit_tpr_below_threshold, "tpr_below_threshold"},
-    [REASON_APIC_ACCESS] = {exit_apic_access, "apic_access"},
-    [REASON_VIRTUALIZED_EOI] = {exit_virtualized_eoi, "virtualized_eoi"},
-    [REASON_GDTR_IDTR] = {exit_unexpected, "access_to_gdtr_or_idtr"},
-    [REASON_LDTR_TR] = {exit_unexpected, "access_to_ldtr_or_tr"},
-    [REASON_EPT_VIOLATION] = {exit_ept_violation, "ept_violation"},
-    [REASON_EPT_MISCONFIGURATION] = {exit_ept_misconfiguration, "ept_misconfiguration"},
-    [REASON_INVEPT] = {exit_undefined, "invept"},
-    [REASON_RDTSCP] = {exit_unexpected, "rdtscp"},
-    [REASON_PREEMPTION_TIMER] = {exit_nothing, "vmx_preemption_timer_expired"},
-    [REASON_INVVPID] = {exit_undefined, "invvpid"},
-    [REASON_WBINVD] = {exit_invd, "wbinvd"},
-    [REASON_XSETBV] = {exit_xsetbv, "xsetbv"},
-    [REASON_APIC_WRITE] = {exit_apic_write, "apic_write"},
-    [REASON_RDRAND] = {exit_unexpected, "rdrand"},
-    [REASON_INVPCID] = {exit_unexpected, "invpcid"},
-    [REASON_VMFUNC] = {exit_unexpected, "vmfunc"},
-    [REASON_ENCLS] = {exit_undefined, "encls"},
-    [REASON_RDSEED] = {exit_unexpected, "rdseed"},
-    [REASON_PML_FULL] = {exit_unexpected, "page_modification_log_full"},
-    [REASON_XSAVES] = {exit_unexpected, "xsaves"},
-    [REASON_XRSTORS] = {exit_unexpected, "xrstors"},
-    [REASON_PCONFIG] = {exit_unexpected, "pconfig"},
-    [REASON_SPP] = {exit_unexpected, "spp_related_event"},
-    [REASON_UMWAIT] = {exit_unexpected, "umwait"},
-    [REASON_TPAUSE] = {exit_unexpected, "tpause"},
-    [REASON_LOADIWKEY] = {exit_unexpected, "loadiwkey"},
-    [REASON_ENCLV] = {exit_unexpected, "enclv"},
-    [71] = {exit_unexpected, "reserved_71"},
-    [REASON_ENQCMD_PASID] = {exit_unexpected, "enqcmd_pasid_translation_failure"},
-    [REASON_ENQCMDS_PASID] = {exit_unexpected, "enqcmds_pasid_translation_failure"},
-    [REASON_BUS_LOCK] = {exit_unexpected, "bus_lock"},
-    [REASON_INSTRUCTION_TIMEOUT] = {exit_unexpected, "instruction_timeout"},
-    [REASON_SEAMCALL] = {exit_undefined, "seamcall"},
-    [REASON_TDCALL] = {exit_undefined, "tdcall"},
-};
+/* clang-format off */
+#define EXIT_REASONS(X) \
+    X(REASON_EXCEPTION_OR_NMI, exit_exception_or_nmi, "exception_or_nmi") \
+    X(REASON_EXTERNAL_INTERRUPT, exit_external_interrupt, "external_interrupt") \
+    X(REASON_TRIPLE_FAULT, exit_triple_fault, "triple_fault") \
+    X(REASON_INIT, exit_unexpected, "init_signal") \
+    X(REASON_SIPI, exit_unexpected, "startup_ipi") \
+    X(5, exit_unexpected, "io_smi") \
+    X(6, exit_unexpected, "other_smi") \
+    X(REASON_INTERRUPT_WINDOW, exit_look_again, "interrupt_window") \
+    X(REASON_NMI_WINDOW, exit_look_again, "nmi_window") \
+    X(REASON_TASK_SWITCH, exit_task_switch, "task_switch") \
+    X(REASON_CPUID, exit_cpuid, "cpuid") \
+    X(REASON_GETSEC, exit_undefined, "getsec") \
+    X(REASON_HLT, exit_hlt, "hlt") \
+    X(REASON_INVD, exit_invd, "invd") \
+    X(REASON_INVLPG, exit_unexpected, "invlpg") \
+    X(REASON_RDPMC, exit_rdpmc, "rdpmc") \
+    X(REASON_RDTSC, exit_unexpected, "rdtsc") \
+    X(REASON_RSM, exit_undefined, "rsm") \
+    X(REASON_VMCALL, exit_vmcall, "vmcall") \
+    X(REASON_VMCLEAR, exit_undefined, "vmclear") \
+    X(REASON_VMLAUNCH, exit_undefined, "vmlaunch") \
+    X(REASON_VMPTRLD, exit_undefined, "vmptrld") \
+    X(REASON_VMPTRST, exit_undefined, "vmptrst") \
+    X(REASON_VMREAD, exit_undefined, "vmread") \
+    X(REASON_VMRESUME, exit_undefined, "vmresume") \
+    X(REASON_VMWRITE, exit_undefined, "vmwrite") \
+    X(REASON_VMXOFF, exit_undefined, "vmxoff") \
+    X(REASON_VMXON, exit_undefined, "vmxon") \
+    X(REASON_CR_ACCESS, exit_cr_access, "control_register_accesses") \
+    X(REASON_MOV_DR, exit_unexpected, "mov_dr") \
+    X(REASON_IO, exit_io, "io_instruction") \
+    X(REASON_RDMSR, exit_rdmsr, "rdmsr") \
+    X(REASON_WRMSR, exit_wrmsr, "wrmsr") \
+    X(REASON_ENTRY_GUEST_STATE, exit_unexpected, "entry_failure_guest_state") \
+    X(REASON_ENTRY_MSR_LOADING, exit_unexpected, "entry_failure_msr_loading") \
+    X(35, exit_unexpected, "reserved_35") \
+    X(REASON_MWAIT, exit_undefined, "mwait") \
+    X(REASON_MONITOR_TRAP_FLAG, exit_monitor_trap, "monitor_trap_flag") \
+    X(38, exit_unexpected, "reserved_38") \
+    X(REASON_MONITOR, exit_undefined, "monitor") \
+    X(REASON_PAUSE, exit_pause, "pause") \
+    X(REASON_ENTRY_MACHINE_CHECK, exit_unexpected, "entry_failure_machine_check") \
+    X(42, exit_unexpected, "reserved_42") \
+    X(REASON_TPR_BELOW_THRESHOLD, exit_tpr_below_threshold, "tpr_below_threshold") \
+    X(REASON_APIC_ACCESS, exit_apic_access, "apic_access") \
+    X(REASON_VIRTUALIZED_EOI, exit_virtualized_eoi, "virtualized_eoi") \
+    X(REASON_GDTR_IDTR, exit_unexpected, "access_to_gdtr_or_idtr") \
+    X(REASON_LDTR_TR, exit_unexpected, "access_to_ldtr_or_tr") \
+    X(REASON_EPT_VIOLATION, exit_ept_violation, "ept_violation") \
+    X(REASON_EPT_MISCONFIGURATION, exit_ept_misconfiguration, "ept_misconfiguration") \
+    X(REASON_INVEPT, exit_undefined, "invept") \
+    X(REASON_RDTSCP, exit_unexpected, "rdtscp") \
+    X(REASON_PREEMPTION_TIMER, exit_nothing, "vmx_preemption_timer_expired") \
+    X(REASON_INVVPID, exit_undefined, "invvpid") \
+    X(REASON_WBINVD, exit_invd, "wbinvd") \
+    X(REASON_XSETBV, exit_xsetbv, "xsetbv") \
+    X(REASON_APIC_WRITE, exit_apic_write, "apic_write") \
+    X(REASON_RDRAND, exit_unexpected, "rdrand") \
+    X(REASON_INVPCID, exit_unexpected, "invpcid") \
+    X(REASON_VMFUNC, exit_unexpected, "vmfunc") \
+    X(REASON_ENCLS, exit_undefined, "encls") \
+    X(REASON_RDSEED, exit_unexpected, "rdseed") \
+    X(REASON_PML_FULL, exit_unexpected, "page_modification_log_full") \
+    X(REASON_XSAVES, exit_unexpected, "xsaves") \
+    X(REASON_XRSTORS, exit_unexpected, "xrstors") \
+    X(REASON_PCONFIG, exit_unexpected, "pconfig") \
+    X(REASON_SPP, exit_unexpected, "spp_related_event") \
+    X(REASON_UMWAIT, exit_unexpected, "umwait") \
+    X(REASON_TPAUSE, exit_unexpected, "tpause") \
+    X(REASON_LOADIWKEY, exit_unexpected, "loadiwkey") \
+    X(REASON_ENCLV, exit_unexpected, "enclv") \
+    X(71, exit_unexpected, "reserved_71") \
+    X(REASON_ENQCMD_PASID, exit_unexpected, "enqcmd_pasid_translation_failure") \
+    X(REASON_ENQCMDS_PASID, exit_unexpected, "enqcmds_pasid_translation_failure") \
+    X(REASON_BUS_LOCK, exit_unexpected, "bus_lock") \
+    X(REASON_INSTRUCTION_TIMEOUT, exit_unexpected, "instruction_timeout") \
+    X(REASON_SEAMCALL, exit_undefined, "seamcall") \
+    X(REASON_TDCALL, exit_undefined, "tdcall")
+/* clang-format on */
+
+_Static_assert(EXIT_REASON_COUNT <= EXIT_REASON_MASK, "each has a handler");
+
+#define HANDLER(reason, handler, name) [reason] = (handler),
+#define NAME(reason, handler, name)    [reason] = (name),
+
+/* As many as a mask leaves: see exit_dispatch(). */
+static exit_handler *const handlers[EXIT_REASON_MASK + 1] = {
+    EXIT_REASONS(HANDLER)[EXIT_REASON_COUNT... EXIT_REASON_MASK] = exit_unexpected};
+
+static const char *const names[EXIT_REASON_COUNT] = {EXIT_REASONS(NAME)};
 
 const char *exit_reason_name(unsigned reason)
 {
-    return reason < EXIT_REASON_COUNT ? table[reason].name
-                                      : "a reason that the SDM does not define";
+    return reason < EXIT_REASON_COUNT ? names[reason] : "a reason that the SDM does not define";
 }
 
 static inline void end_shadow(void)
@@ -296,11 +305,13 @@ void exit_take_context(const struct emulate_context *ctx)
 
 void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
 {
-    if (reason >= EXIT_REASON_COUNT) {
+    /* The mask, not a branch, bounds the index: also for a CPU that guesses. */
+    const uint32_t index = reason & EXIT_REASON_MASK;
+    if (index != reason) {
         exit_unexpected(vcpu);
         return;
     }
-    const enum exit_action action = table[reason].handle(vcpu);
+    const enum exit_action action = handlers[index](vcpu);
     if (action == EXIT_NEXT)
         step_over(vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
     else if (action == EXIT_NEXT_DECODED)

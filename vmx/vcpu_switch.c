@@ -6,6 +6,7 @@
 #include "arch/cpu.h"
 #include "arch/panic.h"
 #include "arch/percpu.h"
+#include "vmx/hardening.h"
 #include "vmx/insn.h"
 #include "vmx/state.h"
 #include "vmx/vmcs.h"
@@ -101,18 +102,15 @@ static void forget_translations(struct vmx_vcpu *v)
     vmx_flush_tlb(&v->vcpu);
 }
 
-/* What another VM has taught the branch predictors and left in the first-level cache is not for
- * this one. */
+/* What another VM has taught the branch predictors is not for this one. */
 static void forget_other_vm(const struct vm *vm)
 {
     struct cpu *cpu = cpu_self();
     if (cpu->last_vm == vm->number)
         return;
     cpu->last_vm = vm->number;
-    if (vmx_has_ibpb())
-        cpu_wrmsr(MSR_IA32_PRED_CMD, 1); /* IBPB */
-    if (vmx_needs_l1d_flush())
-        cpu_wrmsr(MSR_IA32_FLUSH_CMD, 1); /* L1D_FLUSH */
+    if (hardening_measures()->barrier)
+        cpu_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }
 
 void vmx_load(struct vcpu *vcpu)

@@ -7,7 +7,10 @@
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
 ;   The VMCS keeps the stack pointer from one call to the next: in one run of vmx_run() it is the same each time. The
 ;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
-;   struct guest_regs is 16 quadwords in the hardware's order (guest/vm/vcpu.h asserts it).
+;   struct guest_regs is 16 quadwords in the hardware's order, and the guest's IA32_SPEC_CTRL is the next (guest/vm/vcpu.h
+;   asserts both).
+; On a CPU with weaknesses that are mended at entry or exit, vmx/hardening.c has both begin with a jump to those at the
+; end of this file, which do the same and more.
 
 bits 64
 default rel
@@ -16,15 +19,23 @@ section .text
 VMCS_HOST_RSP equ 0x6c14
 LAUNCH_DONE equ 1                       ; bit 0: VMRESUME
 
+MSR_IA32_SPEC_CTRL equ 0x48
+MSR_IA32_FLUSH_CMD equ 0x10b
+SPEC_CTRL_OFFSET equ 16 * 8
+WORK_FLUSH_L1D equ 1                    ; bits of vmx_entry_work, as in vmx/hardening.c
+WORK_CLEAR_BUFFERS equ 2
+WORK_CONTROL equ 4
+WORK_REWRITE equ 8
+WORK_FILL_RETURNS equ 16
+
+extern vmx_entry_work
+extern vmx_root_control
 global vmx_enter_guest
 global vmx_exit_point
+global vmx_enter_hardened
+global vmx_exit_hardened
 
-vmx_enter_guest:
-    push rbp
-    push rdi                        ; the exit finds regs on top of the host's stack
-    cmp esi, LAUNCH_DONE
-    jne .host_stack
-.registers:                         ; ZF: VMRESUME; the MOVs leave it alone
+%macro LOAD_REGISTERS 0                 ; from RDI; flags are kept
     mov rax, [rdi + 0 * 8]
     mov rcx, [rdi + 1 * 8]
     mov rdx, [rdi + 2 * 8]
@@ -40,6 +51,33 @@ vmx_enter_guest:
     mov r14, [rdi + 14 * 8]
     mov r15, [rdi + 15 * 8]
     mov rdi, [rdi + 7 * 8]
+%endmacro
+%macro SAVE_REGISTERS 0                 ; to where [RSP] points to, which stays in RDI
+    xchg rdi, [rsp]
+    mov [rdi + 0 * 8], rax
+    mov [rdi + 1 * 8], rcx
+    mov [rdi + 2 * 8], rdx
+    mov [rdi + 3 * 8], rbx
+    mov [rdi + 5 * 8], rbp
+    mov [rdi + 6 * 8], rsi
+    mov [rdi + 8 * 8], r8
+    mov [rdi + 9 * 8], r9
+    mov [rdi + 10 * 8], r10
+    mov [rdi + 11 * 8], r11
+    mov [rdi + 12 * 8], r12
+    mov [rdi + 13 * 8], r13
+    mov [rdi + 14 * 8], r14
+    mov [rdi + 15 * 8], r15
+    pop qword [rdi + 7 * 8]
+%endmacro
+
+vmx_enter_guest:
+    push rbp
+    push rdi                        ; the exit finds regs on top of the host's stack
+    cmp esi, LAUNCH_DONE
+    jne .host_stack
+.registers:                         ; ZF: VMRESUME; the MOVs leave it alone
+    LOAD_REGISTERS
     jnz .launch
     vmresume
     jmp .failed
@@ -61,22 +99,118 @@ vmx_enter_guest:
     jmp .registers
 
 vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the launch
-    xchg rdi, [rsp]
-    mov [rdi + 0 * 8], rax
-    mov [rdi + 1 * 8], rcx
-    mov [rdi + 2 * 8], rdx
-    mov [rdi + 3 * 8], rbx
-    mov [rdi + 5 * 8], rbp
-    mov [rdi + 6 * 8], rsi
-    mov [rdi + 8 * 8], r8
-    mov [rdi + 9 * 8], r9
-    mov [rdi + 10 * 8], r10
-    mov [rdi + 11 * 8], r11
-    mov [rdi + 12 * 8], r12
-    mov [rdi + 13 * 8], r13
-    mov [rdi + 14 * 8], r14
-    mov [rdi + 15 * 8], r15
-    pop qword [rdi + 7 * 8]
+    SAVE_REGISTERS
     pop rbp
     xor eax, eax
     ret
+
+vmx_enter_hardened:
+    push rbp
+    push rdi
+    mov r8d, esi
+    cmp esi, LAUNCH_DONE
+    je .caches
+    mov eax, VMCS_HOST_RSP
+    vmwrite rax, rsp
+    jbe vmx_enter_guest.failed
+.caches:
+    test byte [vmx_entry_work], WORK_FLUSH_L1D
+    jz .control
+    mov ecx, MSR_IA32_FLUSH_CMD
+    mov eax, 1
+    xor edx, edx
+    wrmsr
+.control:
+    test byte [vmx_entry_work], WORK_CONTROL
+    jz .registers
+    mov rax, [rdi + SPEC_CTRL_OFFSET]
+    cmp rax, [vmx_root_control]
+    je .registers
+    call write_control
+.registers:
+    and r8d, LAUNCH_DONE                ; ZF: VMLAUNCH
+    bt dword [vmx_entry_work], 1        ; CF: WORK_CLEAR_BUFFERS; ZF stays
+    LOAD_REGISTERS
+    jc .clear
+    jz .launch
+    vmresume
+    jmp .failed
+.launch:
+    vmlaunch
+    jmp .failed
+.clear:                                 ; VERW of a writable segment clears the CPU's buffers, too; it changes ZF
+    jz .clear_and_launch
+    verw [data_selector]
+    vmresume
+    jmp .failed
+.clear_and_launch:
+    verw [data_selector]
+    vmlaunch
+.failed:
+    pushfq
+    test byte [vmx_entry_work], WORK_CONTROL
+    jz .told
+    mov rax, [vmx_root_control]
+    call write_control
+.told:
+    popfq
+    jmp vmx_enter_guest.failed
+
+write_control:                          ; IA32_SPEC_CTRL = RAX
+    mov rdx, rax
+    shr rdx, 32
+    mov ecx, MSR_IA32_SPEC_CTRL
+    wrmsr
+    ret
+
+vmx_exit_hardened:
+    SAVE_REGISTERS
+    mov ecx, 16
+    test byte [vmx_entry_work], WORK_FILL_RETURNS
+    jz .filled
+.fill:                                  ; 32 entries that RET can be told to go to: each a trap
+    call .first
+.trap:
+    pause
+    lfence
+    jmp .trap
+.first:
+    call .second
+    jmp .trap
+.second:
+    dec ecx
+    jnz .fill
+    add rsp, 32 * 8
+.filled:
+    test byte [vmx_entry_work], WORK_CONTROL
+    jz .cleared
+    mov rax, [vmx_root_control]
+    cmp rax, [rdi + SPEC_CTRL_OFFSET]
+    jne .write
+    test byte [vmx_entry_work], WORK_REWRITE
+    jz .cleared
+.write:
+    mov rdx, rax
+    shr rdx, 32
+    mov ecx, MSR_IA32_SPEC_CTRL
+    wrmsr
+.cleared:
+    lfence                              ; none of the branches above is a guess any more
+    xor ebx, ebx
+    xor ecx, ecx
+    xor edx, edx
+    xor esi, esi
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    xor r11d, r11d
+    xor r12d, r12d
+    xor r13d, r13d
+    xor r14d, r14d
+    xor r15d, r15d
+    pop rbp
+    xor eax, eax
+    ret
+
+section .rodata
+data_selector: dw 0x10                  ; DESC_DATA

@@ -7,6 +7,7 @@
 #include "arch/string.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
+#include "vmx/hardening.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
@@ -27,8 +28,8 @@ bool vmx_has_apicv(void)
 struct ept_caps vmx_ept_caps(void)
 {
     return (struct ept_caps){
-        .pages_2m = (caps.ept_vpid & EPTCAP_2M) != 0,
-        .pages_1g = (caps.ept_vpid & EPTCAP_1G) != 0,
+        .pages_2m = !hardening_measures()->small_pages && (caps.ept_vpid & EPTCAP_2M) != 0,
+        .pages_1g = !hardening_measures()->small_pages && (caps.ept_vpid & EPTCAP_1G) != 0,
         .phys_bits = (uint8_t)cpu_cpuid(0x80000008, 0).eax,
     };
 }
@@ -62,35 +63,6 @@ static enum status feature_control_open(void)
     return (value & FEATURE_CONTROL_VMX) != 0 ? OK : ERR_DENIED;
 }
 
-/* What is done where one VM follows another on a CPU. */
-static bool has_ibpb, needs_l1d_flush;
-
-bool vmx_has_ibpb(void)
-{
-    return has_ibpb;
-}
-
-bool vmx_needs_l1d_flush(void)
-{
-    return needs_l1d_flush;
-}
-
-/* Faults of the CPU that a hostile guest can use: what there is against them, and what is open. */
-static void find_weaknesses(void)
-{
-    const uint32_t features = cpu_cpuid(0, 0).eax >= 7 ? cpu_cpuid(7, 0).edx : 0;
-    const uint64_t known = (features & CPUID_7_EDX_ARCH_CAPABILITIES) != 0
-                               ? read_msr_or_zero(MSR_IA32_ARCH_CAPABILITIES)
-                               : 0;
-    const uint64_t keeps_l1d = ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL;
-    has_ibpb = (features & CPUID_7_EDX_IBRS) != 0;
-    needs_l1d_flush = (features & CPUID_7_EDX_FLUSH_L1D) != 0 && (known & keeps_l1d) == 0;
-    if ((known & (ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL)) == 0)
-        log_line("vmx: this CPU may leak cached data to a hostile guest (L1TF, CVE-2018-3646)");
-    if ((known & ARCH_CAPABILITIES_PSCHANGE_MC_NO) == 0)
-        log_line("vmx: a hostile guest may stop this CPU by its page sizes (CVE-2018-12207)");
-}
-
 static enum status vmx_probe(struct engine_facts *facts)
 {
     if ((cpu_cpuid(1, 0).ecx & CPUID_1_ECX_VMX) == 0) {
@@ -114,13 +86,13 @@ static enum status vmx_probe(struct engine_facts *facts)
     log_fallback(vmx_has_apicv(), "APIC virtualization", "local APIC emulated in software");
     log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
-    find_weaknesses();
+    hardening_init(false);
     *facts = (struct engine_facts){
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),
         .xsaves = control_allowed(caps.proc2, PROC2_XSAVES),
         .la57 = (caps.cr4_fixed1 & CR4_LA57) != 0,
-        .pages_1g = (caps.ept_vpid & EPTCAP_1G) != 0,
+        .pages_1g = vmx_ept_caps().pages_1g,
         .cr4_allowed = caps.cr4_fixed1,
     };
     return OK;
@@ -145,6 +117,7 @@ static enum status vmx_cpu_on(struct cpu *cpu)
             return s;
         }
     }
+    hardening_cpu_on();
     *(uint32_t *)hpa_to_ptr(cpu->vmxon_region) = vmx_revision(&caps);
     cpu_write_cr0((cpu_read_cr0() | caps.cr0_fixed0) & caps.cr0_fixed1);
     cpu_write_cr4((cpu_read_cr4() | CR4_VMXE | caps.cr4_fixed0) & caps.cr4_fixed1);

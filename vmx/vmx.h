@@ -20,8 +20,3 @@ struct ept_caps vmx_ept_caps(void);
 
 /* Whether the CPU virtualizes the local APIC: registers, delivery, xAPIC page and x2APIC MSRs. */
 bool vmx_has_apicv(void);
-
-/* What a CPU needs when a vCPU of another VM than before is loaded: a barrier against what branch
- * predictors have learnt (IBPB), and an empty first-level data cache. */
-bool vmx_has_ibpb(void);
-bool vmx_needs_l1d_flush(void);

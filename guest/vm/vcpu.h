@@ -75,6 +75,7 @@ struct vcpu_x87 {
 
 struct vcpu {
     struct guest_regs regs;
+    uint64_t spec_control; /* IA32_SPEC_CTRL, as the guest has written it */
     struct vm *vm;
     const struct engine *engine;
     struct run_vcpu run;    /* its run queue's part of it */
@@ -308,5 +309,5 @@ enum exit_action vcpu_xsetbv(struct vcpu *vcpu);
 enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t selector,
                                   unsigned insn_length);
 
-_Static_assert(offsetof(struct vcpu, regs) == 0 && sizeof(struct guest_regs) == 16 * 8,
-               "assembly counts on 16 registers in the hardware's order");
+_Static_assert(offsetof(struct vcpu, regs) == 0 && offsetof(struct vcpu, spec_control) == 16 * 8,
+               "assembly counts on 16 registers in the hardware's order, and this one behind");

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The faults of CPUs that a hostile guest could use: which ones a CPU has, and what is done. Pure:
+ * the lists of models are here, and no instruction that needs a CPU. */
+#pragma once
+
+#include "arch/x86.h"
+
+#include <stdbool.h>
+
+enum weakness {
+    WEAKNESS_BOUNDS,        /* Spectre v1: an index that a branch has refused is used nonetheless */
+    WEAKNESS_TARGETS,       /* Spectre v2: targets of indirect branches, as a guest has taught */
+    WEAKNESS_RETURNS,       /* of RET, by what a guest left on the return stack; RETBleed */
+    WEAKNESS_HISTORY,       /* BHI: targets chosen by a guest's history of branches */
+    WEAKNESS_STORE_BYPASS,  /* SSB: a load overtakes the store before it */
+    WEAKNESS_MELTDOWN,      /* memory of a more privileged mode in the same page tables */
+    WEAKNESS_L1TF,          /* what lies in the first-level cache, by a page that is not present */
+    WEAKNESS_MDS,           /* what stands in the buffers of loads and stores */
+    WEAKNESS_TSX_ABORT,     /* TAA: the same, by a transaction that aborts */
+    WEAKNESS_MMIO_STALE,    /* the same, by accesses to a device */
+    WEAKNESS_REGISTER_FILE, /* RFDS: what stood in registers before */
+    WEAKNESS_GATHER,        /* GDS, "Downfall" */
+    WEAKNESS_RANDOM,        /* SRBDS: another CPU's random numbers */
+    WEAKNESS_PAGE_SIZE,     /* iTLB multihit: a guest's page sizes stop the machine */
+    WEAKNESS_COUNT
+};
+
+/* What a decision goes by. Not Intel's: family is 0, and only what is enumerated counts. */
+struct weakness_cpu {
+    uint32_t family, model, stepping;
+    bool speculates; /* false: a CPU of in-order design; weakness_identify() sets it */
+    bool avx;
+    uint32_t leaf7_ebx, leaf7_edx, leaf7_2_edx;
+    uint64_t known;      /* IA32_ARCH_CAPABILITIES, 0: there is none */
+    bool threads_shared; /* two VMs may run on the threads of one core at a time */
+};
+
+enum weakness_state { WEAKNESS_ABSENT, WEAKNESS_MENDED, WEAKNESS_OPEN };
+
+/* What is to be done on this CPU. */
+struct weakness_measures {
+    bool barrier;          /* IBPB where one VM follows another */
+    bool thunks;           /* indirect branches by way of RET (retpolines) */
+    bool own_entry;        /* the entry and the exit that do the five below */
+    bool fill_returns;     /* after each exit */
+    bool clear_registers;  /* likewise: no value of the guest's is there to be used by mistake */
+    bool flush_l1d;        /* before each entry */
+    bool clear_buffers;    /* likewise, by VERW */
+    bool rewrite_control;  /* IA32_SPEC_CTRL written at each exit, even if it is right */
+    uint64_t spec_control; /* what it is in root mode */
+    bool tsx_off;          /* by IA32_TSX_CTRL */
+    bool small_pages;      /* of 4 KiB in the EPT */
+};
+
+struct weakness_verdict {
+    enum weakness_state state;
+    const char *how; /* what mends it, or what is missing; NULL: absent */
+};
+
+/* Family, model and stepping from CPUID leaf 1, EAX, and what follows from them. */
+void weakness_identify(struct weakness_cpu *cpu, bool intel, uint32_t signature);
+
+/* Decides: a verdict for each weakness, and all measures together. */
+void weakness_decide(const struct weakness_cpu *cpu,
+                     struct weakness_verdict verdict[WEAKNESS_COUNT],
+                     struct weakness_measures *measures);
+
+/* For a message: "L1TF", and the like. */
+const char *weakness_name(enum weakness weakness);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Reads what the CPU tells of itself, has arch/weakness.c decide, and does it. */
+#include "vmx/hardening.h"
+
+#include "arch/cpu.h"
+#include "arch/log.h"
+#include "arch/patch.h"
+
+/* For vmx_enter_hardened() and vmx_exit_hardened(): bits as there. */
+enum {
+    WORK_FLUSH_L1D = 1,
+    WORK_CLEAR_BUFFERS = 2,
+    WORK_CONTROL = 4,
+    WORK_REWRITE = 8,
+    WORK_FILL_RETURNS = 16,
+};
+extern uint32_t vmx_entry_work;
+extern uint64_t vmx_root_control;
+uint32_t vmx_entry_work;
+uint64_t vmx_root_control; /* IA32_SPEC_CTRL in root mode */
+
+/* vmenter.asm: no C function calls these by their names. */
+extern void vmx_enter_guest(void), vmx_enter_hardened(void), vmx_exit_point(void),
+    vmx_exit_hardened(void);
+
+static struct weakness_measures measures;
+
+const struct weakness_measures *hardening_measures(void)
+{
+    return &measures;
+}
+
+static void look(struct weakness_cpu *cpu)
+{
+    const struct cpuid_regs vendor = cpu_cpuid(0, 0), leaf1 = cpu_cpuid(1, 0);
+    const bool intel = vendor.ebx == 0x756e6547; /* "Genu" */
+    weakness_identify(cpu, intel, leaf1.eax);
+    cpu->avx = (leaf1.ecx & CPUID_1_ECX_AVX) != 0;
+    if (vendor.eax < 7)
+        return;
+    const struct cpuid_regs leaf7 = cpu_cpuid(7, 0);
+    cpu->leaf7_ebx = leaf7.ebx;
+    cpu->leaf7_edx = leaf7.edx;
+    if (leaf7.eax >= 2)
+        cpu->leaf7_2_edx = cpu_cpuid(7, 2).edx;
+    if ((leaf7.edx & CPUID_7_EDX_ARCH_CAPABILITIES) != 0 &&
+        !cpu_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &cpu->known))
+        cpu->known = 0;
+}
+
+static void print(const struct weakness_cpu *cpu, const struct weakness_verdict *verdict)
+{
+    char absent[160];
+    size_t length = 0;
+    log_line("weaknesses of this CPU (family %u, model 0x%x, stepping %u):", cpu->family,
+             cpu->model, cpu->stepping);
+    for (unsigned i = 0; i < WEAKNESS_COUNT; i++) {
+        const char *name = weakness_name(i);
+        if (verdict[i].state == WEAKNESS_ABSENT)
+            length += format_text(&absent[length], sizeof(absent) - length, "%s%s",
+                                  length > 0 ? ", " : "", name);
+        else
+            log_line("  %-15s %s: %s", name,
+                     verdict[i].state == WEAKNESS_MENDED ? "mended" : "OPEN", verdict[i].how);
+    }
+    if (length > 0)
+        log_line("  not affected    %s", absent);
+}
+
+void hardening_init(bool threads_shared)
+{
+    struct weakness_cpu cpu = {.threads_shared = threads_shared};
+    struct weakness_verdict verdict[WEAKNESS_COUNT];
+    look(&cpu);
+    weakness_decide(&cpu, verdict, &measures);
+    print(&cpu, verdict);
+    if (measures.thunks)
+        thunks_harden();
+    if (!measures.own_entry)
+        return;
+    vmx_root_control = measures.spec_control;
+    vmx_entry_work = (measures.flush_l1d ? WORK_FLUSH_L1D : 0u) |
+                     (measures.clear_buffers ? WORK_CLEAR_BUFFERS : 0u) |
+                     (measures.barrier ? WORK_CONTROL : 0u) |
+                     (measures.rewrite_control ? WORK_REWRITE : 0u) |
+                     (measures.fill_returns ? WORK_FILL_RETURNS : 0u);
+    patch_jump(vmx_enter_guest, vmx_enter_hardened);
+    patch_jump(vmx_exit_point, vmx_exit_hardened);
+}
+
+void hardening_cpu_on(void)
+{
+    if (measures.barrier) /* there is IA32_SPEC_CTRL, too */
+        cpu_wrmsr(MSR_IA32_SPEC_CTRL, measures.spec_control);
+    if (measures.tsx_off)
+        cpu_wrmsr(MSR_IA32_TSX_CTRL, TSX_CTRL_RTM_OFF | TSX_CTRL_HIDE);
+}
