@@ -5,6 +5,7 @@
 #include "arch/format.h"
 #include "arch/log.h"
 #include "arch/percpu.h"
+#include "arch/report.h"
 #include "arch/smp.h"
 
 static uint32_t owner; /* index + 1 of the CPU that panics */
@@ -35,7 +36,7 @@ void panic_begin(void)
 
 _Noreturn void panic_end(void)
 {
-    log_text("nadir-end: panic\n");
+    (void)report_format("{\"nadir-end\": \"panic\"}\n");
     if (final_function != NULL)
         final_function();
     cpu_stop();

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Prints message, back-trace, then "nadir-end: panic", and stops the machine. */
+/* Prints message, back-trace, reports the end, and stops the machine. */
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Called by panic() at its very end (to power the machine off); registered once by boot/main.c. */

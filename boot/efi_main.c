@@ -86,6 +86,7 @@ static bool config_load(struct loader *l)
     l->handoff->config_base = file.base;
     l->handoff->config_size = file.size;
     l->handoff->serial_port = l->config.serial_port;
+    l->handoff->report_port = l->config.report_port;
     return sections_load(l);
 }
 

@@ -71,6 +71,7 @@ struct handoff {
     uint32_t file_count;  /* in the order of config_next_file() (guest/config.h) */
     uint32_t serial_port; /* nadir.cfg's, which is needed before that can be parsed */
 
+    uint32_t report_port; /* likewise */
     uint32_t cpu_count;
     uint32_t region_count; /* sorted by base, adjacent equal kinds merged, none overlapping */
     struct handoff_cpu cpu[HANDOFF_MAX_CPUS];

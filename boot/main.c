@@ -5,11 +5,13 @@
 #include "arch/lapic.h"
 #include "arch/log.h"
 #include "arch/panic.h"
+#include "arch/report.h"
 #include "arch/smp.h"
 #include "boot/handoff.h"
 #include "drivers/host/acpi.h"
 #include "drivers/host/console.h"
 #include "drivers/host/power.h"
+#include "drivers/host/report_port.h"
 #include "drivers/host/tsc.h"
 #include "drivers/host/typing.h"
 #include "guest/config.h"
@@ -62,10 +64,11 @@ static _Noreturn void end_machine(uint32_t linger_seconds, bool reset)
     power_off();
 }
 
-/* The last line that tools/nadir looks for, then the end of the machine. */
+/* The last words, for the reader and for tools/nadir, then the end of the machine. */
 static _Noreturn void finish(const char *how, uint32_t linger_seconds, bool reset)
 {
-    log_text("nadir-end: %s\n", how);
+    log_line("end: %s", how);
+    (void)report_format("{\"nadir-end\": \"%s\"}\n", how);
     end_machine(linger_seconds, reset);
 }
 
@@ -181,6 +184,16 @@ static uint64_t init_platform(const struct handoff *handoff)
     return hz;
 }
 
+/* The program that has started the machine hears of nothing else that the hypervisor does, but of
+ * this: from here on nobody's words on the console are Nadir's. */
+static void init_reports(const struct handoff *handoff)
+{
+    const uint16_t port = (uint16_t)handoff->report_port;
+    if (port != 0 && !report_port_init(port))
+        log_line("no serial port for reports at 0x%x", port);
+    (void)report_format("{\"nadir\": \"%s\"}\n", NADIR_VERSION);
+}
+
 /* The host's console for guest/monitor/, which may not include drivers/host/. */
 static const struct host_console host_console = {
     .out_bytes = CONSOLE_OUT_BYTES,
@@ -195,6 +208,8 @@ static const struct host_console host_console = {
     .read_key = console_read_key,
     .dump_requests = console_dump_requests,
     .dump_is_read = console_dump_is_read,
+    .asked = report_port_requests,
+    .may_report = report_port_has_room,
     .poll = console_poll,
     .period_ticks = console_period_ticks,
 };
@@ -364,6 +379,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
     static struct nadir_config config;
     check_handoff(handoff);
     init_console(handoff); /* from here on one can see */
+    init_reports(handoff);
     panic_set_final(finish_panic);
     log_line("the hypervisor runs");
     cpu_enable_features(); /* NX, WP, SMEP, SMAP */

@@ -75,10 +75,11 @@ static bool parse_key(struct config_parser *p, const char *name, const char *val
     for (uint32_t i = 0; (key = config_key(i)) != NULL; i++) {
         if (key->of_nadir != (p->vm == NULL) || !text_equal(name, key->name))
             continue;
-        if ((p->seen & 1ull << i) != 0 && !key->repeatable)
+        uint64_t *seen = key->of_nadir ? &p->nadir_seen : &p->seen;
+        if ((*seen & 1ull << i) != 0 && !key->repeatable)
             return config_fail(p, name, " is there twice in [", p->vm == NULL ? "" : "vm ",
                                p->section, "]", NULL);
-        p->seen |= 1ull << i;
+        *seen |= 1ull << i;
         p->needs |= key->needs;
         return key->set(p, key, value);
     }
@@ -160,9 +161,6 @@ static bool parse_section(struct config_parser *p, char *s)
         return start_vm(p, skip_space(s + 2));
     if (!text_equal(s, "nadir"))
         return config_fail(p, "unknown section [", s, "]; there are [nadir] and [vm NAME]", NULL);
-    if (p->nadir_seen)
-        return config_fail(p, "[nadir] is there twice", NULL);
-    p->nadir_seen = true;
     p->section = "nadir";
     p->vm = NULL;
     return true;
@@ -237,6 +235,10 @@ static bool check_starts(struct config_parser *p)
 {
     const struct nadir_config *config = p->out;
     uint32_t starts = 0;
+    if (config->report_port != 0 && config->report_port == config->serial_port) {
+        p->number = 0;
+        return config_fail(p, "serial and report are the same port", NULL);
+    }
     for (uint32_t i = 0; i < config->vm_count; i++) {
         const struct vm_config *vm = &config->vm[i];
         p->number = vm->line;

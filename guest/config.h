@@ -81,6 +81,7 @@ struct vm_config {
 /* The file as a whole, with the section [nadir]. */
 struct nadir_config {
     uint16_t serial_port; /* I/O base of the host's 16550; 0 = none */
+    uint16_t report_port; /* of another one, for reports (arch/report.h); 0 = none */
     bool reset_at_end;    /* the host, when the last VM has ended; else it is powered off */
     uint32_t max_vms;     /* may exist at a time; at least as many as start */
     uint32_t vm_count;

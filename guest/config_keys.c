@@ -67,11 +67,11 @@ static bool set_number_or_none(struct config_parser *p, const struct config_key 
     return true;
 }
 
-static bool set_serial(struct config_parser *p, const struct config_key *key, const char *value)
+static bool set_uart(struct config_parser *p, const struct config_key *key, const char *value)
 {
     if (!set_number_or_none(p, key, value))
         return false;
-    return p->out->serial_port % 8 == 0 ||
+    return get_le(field_of(p, key), key->size) % 8 == 0 ||
            fail_value(p, key, value, "must be a multiple of 8, such as 0x3f8", NULL);
 }
 
@@ -227,7 +227,9 @@ static bool set_later(struct config_parser *p, const struct config_key *key, con
 /* clang-format off */
 static const struct config_key keys[] = {
     {"serial", "0x8 to 0xfff8, or none", "0x3f8", "I/O port of the host's 16550",
-     .set = set_serial, OF_NADIR(serial_port), .low = 8, .high = MAX_PORT},
+     .set = set_uart, OF_NADIR(serial_port), .low = 8, .high = MAX_PORT},
+    {"report", "0x8 to 0xfff8, or none", "none", "another 16550: for programs, how it ended and what it cost",
+     .set = set_uart, OF_NADIR(report_port), .low = 8, .high = MAX_PORT},
     {"at_end", "poweroff or reset", "poweroff", "what becomes of the host after the last VM",
      .set = set_word, OF_NADIR(reset_at_end)},
     {"max_vms", "1 to " DIGITS(CONFIG_MAX_VMS), DIGITS(CONFIG_MAX_VMS),

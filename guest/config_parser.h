@@ -21,8 +21,8 @@ struct config_parser {
     struct vm_config *vm; /* NULL in [nadir] */
     uint64_t seen;        /* bit i: key number i was met in this section */
     uint32_t needs;       /* of all of them */
-    bool nadir_seen;
-    bool alone; /* nothing but one [vm NAME] is expected */
+    uint64_t nadir_seen;  /* likewise, in all sections [nadir] together */
+    bool alone;           /* nothing but one [vm NAME] is expected */
     struct nadir_config *out;
     struct config_error *error;
 };

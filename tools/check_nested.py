@@ -28,7 +28,7 @@ mount -t devtmpfs dev /dev
 insmod /irqbypass.ko && insmod /kvm.ko && insmod /kvm-intel.ko nested=1 enable_apicv=0
 echo "nested: KVM is ready: $(ls /dev/kvm)"
 /qemu -M q35,accel=kvm -cpu host -m 512 -bios /OVMF.fd -L /share -nodefaults -display none \\
-    -no-reboot -serial stdio -drive if=none,id=boot,format=raw,file=/nadir.img \\
+    -no-reboot -serial stdio -serial /dev/ttyS2 -drive if=none,id=boot,format=raw,file=/nadir.img \\
     -device ide-hd,drive=boot,bootindex=0
 echo "nested: QEMU ended with status $?"
 stty sane
@@ -52,7 +52,7 @@ def make_outer_image(work, kernel):
     for name in GUESTS:
         (inner / f"{name}.bin").symlink_to(TOP / "build" / "payloads" / f"{name}.bin")
     loader = Path(os.environ.get("NADIR_EFI") or TOP / "build" / "nadir.efi")
-    image.make(inner / "nadir.cfg", loader, work / "inner.img")
+    image.make(inner / "nadir.cfg", loader, work / "inner.img", report=0x2f8)
 
     archive = initramfs.with_busybox(INIT)
     add_program(archive, f"/usr/bin/{machine.QEMU}")
@@ -83,19 +83,21 @@ def main():
             work = Path(folder)
             make_outer_image(work, kernel)
             master, slave, name = console.open_pty()
-            process, log = machine.bochs(work / "outer.img", name, work, options)
+            reports, reports_slave, reports_name = console.open_pty()
+            process, log = machine.bochs(work / "outer.img", name, reports_name, work, options)
             try:
-                watch = console.Watch(process, log, master, options.timeout)
+                watch = console.Watch(process, log, master, reports, options.timeout)
                 how = watch.run()
             finally:
                 machine.stop(process)
                 os.close(slave)
+                os.close(reports_slave)
     except ToolError as error:
         sys.exit(f"check-nested: {error}")
-    if watch.transcript.end != "ok":
+    if watch.end != "ok":
         print("\n".join(log.telling), file=sys.stderr)
-    say(f"nested: {how}, nadir-end: {watch.transcript.end}")
-    return watch.transcript.end != "ok"
+    say(f"nested: {how}, nadir-end: {watch.end}")
+    return watch.end != "ok"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "arch/spinlock.h"
 #include "drivers/host/keymap.h"
 #include "drivers/host/ps2.h"
+#include "drivers/host/report_port.h"
 #include "drivers/host/typing.h"
 #include "drivers/host/uart16550.h"
 
@@ -24,7 +25,7 @@ static struct ring out = {.bytes = out_bytes, .size = CONSOLE_OUT_BYTES};
 static struct ring in = {.bytes = in_bytes, .size = IN_BYTES};
 static struct spinlock lock;
 static struct typing typing; /* what has been read as keys */
-static bool has_uart;
+static struct uart uart;
 static uint32_t log_count;
 static bool line_is_open; /* what console_write() or the log wrote last is no end of a line */
 static uint32_t dump_presses, dump_requests;
@@ -73,15 +74,16 @@ static void poll_locked(void)
          ring_held(&in) <= IN_BYTES - KEYMAP_MAX && (typed = ps2_read()) != NULL;)
         while (*typed != '\0')
             typed_locked(*typed++);
-    if (!has_uart)
+    if (uart.port == 0)
         return;
-    uint8_t status = uart_status();
+    uint8_t status = uart_status(&uart);
     if (ring_held(&out) != 0) {
         const char *text;
         size_t length = ring_peek(&out, &text);
-        ring_drop(&out, uart_write(status, text, length));
+        ring_drop(&out, uart_write(&uart, status, text, length));
     }
-    for (int c; ring_held(&in) < IN_BYTES && (c = uart_read(status)) >= 0; status = uart_status())
+    for (int c; ring_held(&in) < IN_BYTES && (c = uart_read(&uart, status)) >= 0;
+         status = uart_status(&uart))
         typed_locked((char)c);
 }
 
@@ -90,14 +92,14 @@ static void wait_locked(uint8_t until_status)
 {
     uint64_t until = cpu_rdtsc() + console_period_ticks();
     bool asleep = lapic_timer_is_ready() && !panic_is_active();
-    while (cpu_rdtsc() < until && (asleep || !(uart_status() & until_status)))
+    while (cpu_rdtsc() < until && (asleep || !(uart_status(&uart) & until_status)))
         if (asleep)
             cpu_idle_until(until);
 }
 
 static void write_locked(char c)
 {
-    while (has_uart && !ring_put(&out, c)) {
+    while (uart.port != 0 && !ring_put(&out, c)) {
         poll_locked();
         if (ring_held(&out) == CONSOLE_OUT_BYTES)
             wait_locked(UART_CAN_SEND);
@@ -154,7 +156,7 @@ static void console_log(const char *text, size_t length)
 
 void console_init(uint16_t serial_base, const struct fbconsole_screen *where)
 {
-    has_uart = uart_init(serial_base);
+    const bool has_uart = uart_init(&uart, serial_base);
     if (fbconsole_init(&screen, where))
         (void)ps2_init(); /* somebody sits there; without one there is only the serial port */
     log_add_sink(console_log);
@@ -173,13 +175,14 @@ void console_move_screen(volatile void *pixels)
 void console_set_tsc_hz(uint64_t hz)
 {
     tsc_hz = hz;
-    period = has_uart ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
+    period = uart.port != 0 ? tsc_hz * UART_FIFO * BITS_A_CHAR / UART_BAUD : tsc_hz / 100;
 }
 
 /* Who has the lock looks after the port: waiting for it would stop a VM while another one prints.
  */
 void console_poll(void)
 {
+    report_port_poll();
     if (!spinlock_try(&lock))
         return;
     poll_locked();
@@ -267,9 +270,10 @@ void console_flush(void)
         poll_locked();
     }
     (void)fbconsole_refresh(&screen, UINT32_MAX);
-    if (has_uart)
+    if (uart.port != 0)
         wait_locked(UART_IDLE); /* the FIFO has taken the last characters, but not sent them yet */
     console_unlock(flags);
+    report_port_flush(tsc_hz);
 }
 
 /* The keys of a PC with a screen only: what a serial line sends may be meant for a VM that is gone.

@@ -12,20 +12,17 @@ enum { FCR_ENABLE = 0x07 }; /* and clears both FIFOs */
 
 #define CLOCK_DIVIDED 115200u
 
-static uint16_t port;
-static unsigned fifo;
-
 static bool scratch_holds(uint16_t base, uint8_t value)
 {
     cpu_out8((uint16_t)(base + REG_SCRATCH), value);
     return cpu_in8((uint16_t)(base + REG_SCRATCH)) == value;
 }
 
-bool uart_init(uint16_t base)
+bool uart_init(struct uart *uart, uint16_t base)
 {
     if (base == 0 || !scratch_holds(base, 0x5a) || !scratch_holds(base, 0xa5))
         return false;
-    port = base;
+    const uint16_t port = uart->port = base;
     cpu_out8((uint16_t)(port + REG_INTERRUPT_ENABLE), 0);
     cpu_out8((uint16_t)(port + REG_LINE_CONTROL), LCR_8N1 | LCR_DIVISOR);
     cpu_out8((uint16_t)(port + REG_DIVISOR_LOW), CLOCK_DIVIDED / UART_BAUD);
@@ -34,26 +31,26 @@ bool uart_init(uint16_t base)
     cpu_out8((uint16_t)(port + REG_FIFO_CONTROL), FCR_ENABLE);
     cpu_out8((uint16_t)(port + REG_MODEM_CONTROL), MCR_DTR_RTS);
     bool has_fifo = (cpu_in8((uint16_t)(port + REG_INTERRUPT_ID)) & IIR_FIFO) == IIR_FIFO;
-    fifo = has_fifo ? UART_FIFO : 1;
+    uart->fifo = has_fifo ? UART_FIFO : 1;
     return true;
 }
 
-uint8_t uart_status(void)
+uint8_t uart_status(const struct uart *uart)
 {
-    return cpu_in8((uint16_t)(port + REG_LINE_STATUS));
+    return cpu_in8((uint16_t)(uart->port + REG_LINE_STATUS));
 }
 
-unsigned uart_write(uint8_t status, const char *text, size_t length)
+unsigned uart_write(const struct uart *uart, uint8_t status, const char *text, size_t length)
 {
     unsigned n = 0;
     if (status & UART_CAN_SEND) {
-        for (; n < fifo && n < length; n++)
-            cpu_out8((uint16_t)(port + REG_DATA), (uint8_t)text[n]);
+        for (; n < uart->fifo && n < length; n++)
+            cpu_out8((uint16_t)(uart->port + REG_DATA), (uint8_t)text[n]);
     }
     return n;
 }
 
-int uart_read(uint8_t status)
+int uart_read(const struct uart *uart, uint8_t status)
 {
-    return status & LSR_DATA_READY ? cpu_in8((uint16_t)(port + REG_DATA)) : -1;
+    return status & LSR_DATA_READY ? cpu_in8((uint16_t)(uart->port + REG_DATA)) : -1;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The host's serial port. Nothing here waits. One user at a time: the console's lock sees to it. */
+/* A serial port of the host. Nothing here waits. One user of each at a time: its owner's lock sees
+ * to it. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,18 +10,23 @@
 #define UART_BAUD 115200u
 #define UART_FIFO 16u /* characters */
 
+struct uart {
+    uint16_t port; /* I/O base; 0: there is none, and nothing below may be called */
+    uint16_t fifo; /* characters that the transmitter takes at once */
+};
+
 /* Sets up 115200 8N1 with FIFO, no interrupts, at an I/O base; false where there is no 16550 (or
- * base is 0), and then none of the others may be called. */
-bool uart_init(uint16_t base);
+ * base is 0). */
+bool uart_init(struct uart *uart, uint16_t base);
 
 /* The line status register: read once, given to the two below. A port access is dear. */
-uint8_t uart_status(void);
+uint8_t uart_status(const struct uart *uart);
 
 /* Bits of it: room for a whole FIFO of text; all that was given has left the wire. */
 enum { UART_CAN_SEND = 0x20, UART_IDLE = 0x40 };
 
 /* Gives the transmitter as much of the text as it has room for, and returns how much. */
-unsigned uart_write(uint8_t status, const char *text, size_t length);
+unsigned uart_write(const struct uart *uart, uint8_t status, const char *text, size_t length);
 
 /* The next received byte, or -1. */
-int uart_read(uint8_t status);
+int uart_read(const struct uart *uart, uint8_t status);

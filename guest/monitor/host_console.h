@@ -34,6 +34,11 @@ struct host_console {
     uint32_t (*dump_requests)(void);
     bool (*dump_is_read)(void);
 
+    /* How often the program that has started the machine has asked for the same, and for the VMs'
+     * accounts (arch/report.h); and whether there is room for a report. */
+    uint32_t (*asked)(void);
+    bool (*may_report)(void);
+
     /* Moves what is buffered, without waiting; and how often to call it, in TSC ticks. */
     void (*poll)(void);
     uint64_t (*period_ticks)(void);

@@ -30,6 +30,7 @@ struct guest_line {
     bool vga, open, counted;
     struct ring_share share; /* of the console's output */
     uint32_t answered;       /* of host_console.dump_requests() */
+    uint32_t told;           /* of host_console.asked() */
     struct vm *vm;
     char text[LINE_MAX + sizeof("\r\n")];
 };
@@ -192,7 +193,7 @@ static void print_line(struct guest_line *line, const char *text)
     host->write_serial("\r\n", 2);
 }
 
-static void print_screen(struct guest_line *line, const struct screen *picture)
+static void print_screen(struct guest_line *line, const struct screen *picture, const char *when)
 {
     static const char clear[] = "\033[0m\033[?25h\033[2J\033[H\r\n";
     char text[SCREEN_LINE_BYTES];
@@ -203,7 +204,7 @@ static void print_screen(struct guest_line *line, const struct screen *picture)
         host->write_serial(clear, sizeof(clear) - 1);
         display.of = NULL;
     }
-    format_text(text, sizeof(text), "nadir: %s: its screen at the end, %u x %u:", line->name,
+    format_text(text, sizeof(text), "nadir: %s: its screen%s, %u x %u:", line->name, when,
                 picture->columns, picture->rows);
     print_line(line, text);
     for (unsigned row = 0; row < rows; row++) {
@@ -221,6 +222,19 @@ static bool is_to_show(struct guest_line *line)
     return line->length != 0 && (count() == 1 || follows || line->still > STILL_POLLS);
 }
 
+/* For whoever gives up on the VM: where it stands, what it shows, and what it has cost up to now.
+ */
+static void tell_all(struct guest_line *line)
+{
+    struct pc *pc = pc_of(line->vm);
+    vm_dump(line->vm);
+    if (line->vga) {
+        (void)screen_take(&pc->picture, &pc->vga);
+        print_screen(line, &pc->picture, "");
+    }
+    stats_report(line->vm);
+}
+
 static uint64_t poll(void *ctx, uint64_t now)
 {
     struct guest_line *line = ctx;
@@ -230,6 +244,10 @@ static uint64_t poll(void *ctx, uint64_t now)
     if (line->answered != host->dump_requests()) {
         line->answered = host->dump_requests();
         vm_dump(line->vm);
+    }
+    if (line->told != host->asked() && host->may_report()) {
+        line->told = host->asked();
+        tell_all(line);
     }
     return now + host->period_ticks();
 }
@@ -257,7 +275,8 @@ void vm_console_begin(uint32_t index, struct pc *pc)
 
 void vm_console_wait(void)
 {
-    while (host->pending() > host->out_bytes - host->out_bytes / FREE_FOR_END) {
+    while (host->pending() > host->out_bytes - host->out_bytes / FREE_FOR_END ||
+           !host->may_report()) {
         host->poll();
         if (!sched_lend())
             cpu_idle_until(cpu_rdtsc() + host->period_ticks());
@@ -270,7 +289,7 @@ void vm_console_end(uint32_t index, struct pc *pc)
     line_out(line, true);
     if (line->vga) {
         (void)screen_take(&pc->picture, &pc->vga);
-        print_screen(line, &pc->picture);
+        print_screen(line, &pc->picture, " at the end");
     }
 }
 
@@ -279,6 +298,7 @@ void vm_console_open(uint32_t index)
 {
     vm_console_expect(index);
     lines[index].answered = host->dump_requests();
+    lines[index].told = host->asked();
     __atomic_store_n(&lines[index].open, true, __ATOMIC_RELEASE);
 }
 

@@ -254,6 +254,7 @@ static void vm_stopped(struct vm *vm)
     vm_unlock(vm);
     print_end(vm);
     stats_print(vm);
+    stats_report(vm);
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
     const bool again = !destroyed && restarts(section, vm);
     pc_destroy(pc);

@@ -7,7 +7,7 @@
 #include "guest/monitor/host_console.h"
 #include "guest/pc/pc.h"
 
-/* How it all ended, worst last: what the line "nadir-end: " says. */
+/* How it all ended, worst last: what Nadir reports at its end. */
 enum vms_outcome { VMS_OK, VMS_FAILED, VMS_CONFIG_ERROR };
 
 /* Before any VM is made. config, with the places of its files, *host and *console stay where they

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The accounts of a VM: the table, and the line of JSON. */
+/* The accounts of a VM: the table for its reader, and the report for programs. */
 #include "guest/vm/stats.h"
 #include "arch/format.h"
 #include "arch/log.h"
+#include "arch/report.h"
 #include "arch/spinlock.h"
 #include "guest/vm/vcpu.h"
 
@@ -39,7 +40,7 @@ static void print_table(const struct vm *vm)
     }
 }
 
-/* The JSON line is made in one piece, as other CPUs print too; 80 reasons of 90 bytes fit. */
+/* A report is one line; 80 reasons of 90 bytes fit. */
 struct line {
     size_t length;
     char text[8192];
@@ -73,7 +74,15 @@ static void append_waits(struct line *line, const struct vm *vm)
            hlt + io + sipi, hlt, io, sipi);
 }
 
-static void print_json(const struct vm *vm, uint64_t root)
+static uint64_t ticks_in_root(const struct vm *vm)
+{
+    uint64_t root = 0;
+    for (unsigned i = 0; i < vm->engine->event_count; i++)
+        root += sum_of(vm, i).tsc_root;
+    return root;
+}
+
+void stats_report(const struct vm *vm)
 {
     static struct line line;
     static struct spinlock lock;
@@ -85,11 +94,12 @@ static void print_json(const struct vm *vm, uint64_t root)
     spinlock_lock(&lock);
     line.length = 0;
     append(&line,
-           "nadir-stats: {\"vm\": \"%s\", \"engine\": \"%s\", \"end\": \"%s\", \"code\": %u, "
+           "{\"nadir-stats\": {\"vm\": \"%s\", \"engine\": \"%s\", \"end\": \"%s\", \"code\": %u, "
            "\"vcpus\": %u, \"cpus\": %u, "
            "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, ",
            vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
-           vm->cpu_count, vm->tsc_first_entry, vm->tsc_end, root);
+           vm->cpu_count, vm->tsc_first_entry, vm->tsc_end != 0 ? vm->tsc_end : cpu_rdtsc(),
+           ticks_in_root(vm));
     append_waits(&line, vm);
     append(&line, "\"exits\": {");
     const char *comma = "";
@@ -108,15 +118,16 @@ static void print_json(const struct vm *vm, uint64_t root)
            vms.count, vms.tsc_root, own.count, own.tsc_root);
     append(&line,
            "}, \"ept_violations_ram\": %lu, \"ept_leaves\": {\"4k\": %lu, \"2m\": %lu, \"1g\": "
-           "%lu}, \"memory_bytes\": %lu}\n",
+           "%lu}, \"memory_bytes\": %lu}}\n",
            faults_on_ram, memory.leaves[0], memory.leaves[1], memory.leaves[2], vm->memory_bytes);
-    log_bytes(line.text, line.length);
+    (void)report_line(line.text, line.length);
     spinlock_unlock(&lock);
 }
 
 /* One sentence: where the time from the first entry to the end has gone, as far as it is known. */
-static void print_times(const struct vm *vm, uint64_t root)
+static void print_times(const struct vm *vm)
 {
+    const uint64_t root = ticks_in_root(vm);
     static const struct {
         enum vcpu_activity activity;
         const char *name;
@@ -147,10 +158,6 @@ static void print_times(const struct vm *vm, uint64_t root)
 
 void stats_print(const struct vm *vm)
 {
-    uint64_t root = 0;
-    for (unsigned i = 0; i < vm->engine->event_count; i++)
-        root += sum_of(vm, i).tsc_root;
     print_table(vm);
-    print_times(vm, root);
-    print_json(vm, root);
+    print_times(vm);
 }

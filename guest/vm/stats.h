@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a VM's exits cost from its first entry on, by the events that its engine counts; printed at
- * its end as a table and as JSON. */
+ * its end as a table, and reported as JSON. */
 #pragma once
 
 #include <stdint.h>
@@ -23,5 +23,9 @@ struct vcpu_stats {
 
 struct vm;
 
-/* Prints the table and the line "nadir-stats: {...}" of a VM that has ended. */
+/* Prints the table of a VM that has ended. */
 void stats_print(const struct vm *vm);
+
+/* Reports the accounts (arch/report.h) of a VM that has ended, or, up to now, of one that runs. Any
+ * CPU. */
+void stats_report(const struct vm *vm);

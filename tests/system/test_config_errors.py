@@ -109,7 +109,7 @@ def test_start_no(nadir, payload):
     result = nadir(cfg, {"hello.bin": payload("hello")}, timeout=60, cpus=2)
     assert result.status == 0, result
     assert [vm["vm"] for vm in result.stats] == ["on"], result
-    assert "hello: from long mode" in result.console and "nadir-end: ok" in result.console, result
+    assert "hello: from long mode" in result.console and "nadir: end: ok" in result.console, result
     assert "[on] " not in result.console, result  # the console is its own
 
 

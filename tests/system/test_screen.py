@@ -109,7 +109,7 @@ def test_what_is_sent(terminal, payload):
     child.expect("\x1b\\[2J")
     child.send("\x1b")
     child.expect(AT_THE_END)
-    child.expect("nadir-end: ok")
+    child.expect("nadir: end: ok")
     child.close(force=True)
 
 

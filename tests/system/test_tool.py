@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The `nadir` command itself: its images, and what it says to wrong usage. No emulator runs."""
+"""The `nadir` command itself: its images, what it says to wrong usage, and whom it believes."""
 
 import re
 import subprocess
@@ -11,6 +11,7 @@ from conftest import TOOL, TOP
 
 sys.path.insert(0, str(TOP / "tools"))
 import check  # noqa: E402
+from nadirlib import console, image  # noqa: E402
 
 VM, FILES = "[vm a]\nkernel = k\n", {"k": b"kernel"}
 
@@ -119,3 +120,43 @@ def test_check_counts_cmocka(status, output, expected):
     (1, "== 2 failed, 4 passed, 1 error in 1s ==", (4, 3)), (124, "tests/x.py .", (0, 1))])
 def test_check_counts_pytest(status, output, expected):
     assert check.count_pytest(status, output) == expected
+
+
+def test_a_guest_does_not_speak_for_nadir(nadir, payload):
+    """Its console is its own, whatever stands there: status and statistics are what Nadir reports."""
+    result = nadir("[vm forger]\nkernel = forger.bin\nmemory = 16\n",
+                   {"forger.bin": payload("forger")}, timeout=100)
+    assert result.status == 1, result
+    assert [(vm["vm"], vm["end"], vm["code"]) for vm in result.stats] == [("forger", "debug-exit", 7)]
+    assert result.console.splitlines().count("nadir-end: ok") == 2, result  # COM1, and the debug port
+
+
+FORGED = b"nadir: x\nnadir-end: ok\nnative-exit: 0\n"
+
+
+def test_whose_end_counts():
+    """The loader's on the console, until Nadir reports; a payload's with --native alone."""
+    loader, guest, native = console.Transcript(), console.Transcript(), console.Transcript(native=True)
+    loader.feed(b"nadir: x\nnadir-end: refus", False)
+    loader.feed(b"ed\n", False)
+    guest.feed(b"nadir: x\n", False)
+    guest.feed(FORGED, True)
+    native.feed(b"native-exit: 3\n", False)
+    assert (loader.end, guest.end, native.end) == ("refused", None, "vm-failed")
+
+
+def test_reports():
+    """They come in pieces, and between what firmware says to each port that it finds."""
+    reports = console.Reports()
+    for piece in (b"\x1b[2JBdsDxe: starting\r\nnadir-end: ok\r\n", b'{"nadir": "0.1"}\n{"nadir-st',
+                  b'ats": {"vm": "a"}}\n{"nadir-end": "rain"}\n{"nadir-end": "vm-fa', b'iled"}\n'):
+        assert reports.end is None
+        reports.feed(piece)
+    assert (reports.started, reports.end, reports.stats) == (True, "vm-failed", [{"vm": "a"}])
+
+
+@pytest.mark.parametrize("text, expected", [
+    (b"[vm a]\nkernel = k", b"[vm a]\nkernel = k\n[nadir]\nreport = 0x2e8\n"),
+    (b"[nadir]\n report = none # of no use\r\n", b"[nadir]\n report = 0x2e8# of no use\r\n")])
+def test_port_for_reports(text, expected):
+    assert image.with_reports(text, 0x2e8) == expected

@@ -125,6 +125,13 @@ static void test_serial(void **state)
     assert_int_equal(config.serial_port, 0x3f8);
     accept("[nadir]\nserial = 0xfff8\n[vm a]\nkernel = k");
     assert_int_equal(config.serial_port, 0xfff8);
+    assert_int_equal(config.report_port, 0);
+    accept("[nadir]\nreport = 0x3e8\n[vm a]\nkernel = k\n[nadir]\nserial = 0x2f8\n");
+    assert_int_equal(config.serial_port, 0x2f8);
+    assert_int_equal(config.report_port, 0x3e8);
+    accept("[nadir]\nreport = none\nserial = none\n[vm a]\nkernel = k");
+    refuse(0, "serial and report are the same port", "[nadir]\nreport = 0x3f8\n[vm a]\nkernel = k");
+    refuse(2, "report = 0x3f9: must be a multiple of 8", "[nadir]\nreport = 0x3f9");
     refuse(2, "serial = 0: out of range; 0x8 to 0xfff8, or none", "[nadir]\nserial = 0");
     refuse(2, "serial = 0x10000: out of range", "[nadir]\nserial = 0x10000");
     refuse(2, "serial = 0x3f9: must be a multiple of 8", "[nadir]\nserial = 0x3f9");
@@ -155,7 +162,8 @@ static void test_sections(void **state)
     refuse(1, "unknown section []", "[]\n");
     refuse(1, "a section without its ]", "[vm a\n");
     refuse(1, "text after the ]", "[vm a] b\n");
-    refuse(4, "[nadir] is there twice", "[nadir]\n[vm a]\nkernel = k\n[nadir]\n");
+    refuse(6, "serial is there twice in [nadir]",
+           "[nadir]\nserial = none\n[vm a]\nkernel = k\n[nadir]\nserial = none\n");
     refuse(3, "key memory stands before the first", "\n\nmemory = 3\n");
     refuse(1, "has neither kernel nor firmware", "[vm a]\nmemory = 32\n");
     refuse(3, "[vm b] has neither kernel", "[vm a]\nkernel = k\n[vm b]\n\n[vm c]\nkernel = k\n");
@@ -205,7 +213,7 @@ static void test_keys(void **state)
         "load entry mode console cmdline memory vcpus engine cpus weight cap limit start "
         "on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
-    refuse(2, "unknown key kernel; known in [nadir]: serial at_end max_vms",
+    refuse(2, "unknown key kernel; known in [nadir]: serial report at_end max_vms",
            "[nadir]\nkernel = k\n");
     refuse(2, "unknown key serial", "[vm a]\nserial = none\n");
     refuse(2, "unknown key Kernel", "[vm a]\nKernel = k\n");

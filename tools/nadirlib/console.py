@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The machine's console while it runs: copied to stdout, the keyboard copied to it, its last
-words understood."""
+"""The machine while it runs: its console copied to stdout, the keyboard copied to that, and what
+Nadir reports understood."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from . import OK, REFUSED, TIMEOUT, USAGE, VM_FAILED, say
 
 ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFUSED,
         "panic": REFUSED}
-# After these Nadir goes back to the firmware, which would go on to wait for someone.
+# After these the loader goes back to the firmware, which would go on to wait for someone.
 ENDS_IN_FIRMWARE = ("config-error", "refused")
 FIRMWARE_GRACE, POWER_OFF_GRACE = 1, 10  # seconds
 KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
@@ -24,49 +24,78 @@ KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
 # Colours, positions and modes that firmware sends for a screen.
 SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
 UNFINISHED_CONTROL = re.compile(rb"\x1b(\[[=?]?[0-9;]*|[()])?\Z")
-SHOW_KEYS = b"\x1d" * 3  # Ctrl-]: Nadir prints where each vCPU stands
+ASK = b"?"  # at the port for reports: where do the VMs stand?
 SHOW_GRACE, SHOW_LIMIT = 1, 10  # seconds: of silence, in all
 QUIT_PREFIX, QUIT_KEY = b"\x01", b"x"  # Ctrl-A x, as in QEMU
 
 
-class Transcript:
-    """Reads the console's lines for what Nadir says about its own end."""
+class Reports:
+    """The lines of JSON that Nadir sends to a port which its guests have no way to. Between them may
+    stand what firmware says to each port that it finds."""
 
     def __init__(self):
-        self.end = None  # the last `nadir-end:`
-        self.stats = []
-        self.started = False  # Nadir itself has said something
-        self.shown = False  # and where a vCPU stands
+        self.started = False  # Nadir runs
+        self.end = None
+        self.stats = []  # of each VM that has ended, or as asked for
+        self._line = b""
+
+    def feed(self, data):
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"{"):
+                self._take(line)
+        self._line = self._line[-65536:]
+
+    def _take(self, line):
+        try:
+            (kind, value), = json.loads(line).items()
+        except ValueError:
+            say("a report is not JSON")
+            return
+        if kind == "nadir":
+            self.started = True
+        elif kind == "nadir-end" and value in ENDS:
+            self.end = value
+        elif kind == "nadir-stats":
+            self.stats.append(value)
+
+
+class Transcript:
+    """The console's text, without what firmware sends for a screen. The loader ends its own life
+    here, before there is a guest; from then on no word of it is believed. Of a payload on the bare
+    machine, it is all that there is."""
+
+    def __init__(self, native=False):
+        self.end = None  # by the loader, or by a payload on the bare machine
+        self.started = False  # Nadir itself, or its loader, has said something
+        self._native = native
         self._line = b""
         self._held = b""
 
-    def feed(self, data):
+    def feed(self, data, guests_run):
         """Takes bytes from the machine and returns those that a person is to see."""
         if not self.started:
             data = self._held + data
             cut = UNFINISHED_CONTROL.search(data)
             self._held = cut.group() if cut else b""
             data = SCREEN_CONTROL.sub(b"", data[: cut.start()] if cut else data)
-        *lines, self._line = (self._line + data).split(b"\n")
-        for line in lines:
-            self._judge(line.strip(b"\r \t").decode("utf-8", "replace"))
-        self._line = self._line[-65536:]
+        if not guests_run or not self.started:
+            *lines, self._line = (self._line + data).split(b"\n")
+            for line in lines:
+                self._judge(line.strip(b"\r \t").decode("utf-8", "replace"), guests_run)
+            self._line = self._line[-65536:]
         return data
 
-    def _judge(self, line):
+    def _judge(self, line, guests_run):
         kind, _, rest = line.partition(": ")
         if kind == "nadir":
             self.started = True
-            self.shown = self.shown or re.search(r": vCPU \d+: ", rest) is not None
+        elif guests_run:
+            return
         elif kind == "nadir-end" and rest in ENDS:
             self.end = rest
-        elif kind == "native-exit":  # a payload on the bare machine
+        elif kind == "native-exit" and self._native:
             self.end = "ok" if rest == "0" else "vm-failed"
-        elif kind == "nadir-stats":
-            try:
-                self.stats.append(json.loads(rest))
-            except ValueError:
-                say("the statistics line is not JSON")
 
 
 class Keyboard:
@@ -116,39 +145,54 @@ def open_pty():
 
 
 class Watch:
-    """Copies between machine and terminal until one of them has ended."""
+    """Copies between machine and terminal until one of them has ended. `master` is our side of its
+    console, `reports` of its port for reports."""
 
-    def __init__(self, process, log, master, timeout):
-        self.process, self.log, self.master = process, log, master
-        self.transcript = Transcript()
+    def __init__(self, process, log, master, reports, timeout, native=False):
+        self.process, self.log, self.master, self._port = process, log, master, reports
+        self.transcript, self.reports = Transcript(native), Reports()
         self.deadline = time.monotonic() + timeout
         self.last_output = time.monotonic()
         self._plain = not os.isatty(1)
         self._first = True
         self._keys, self._next_keys = b"", 0.0
 
-    def _copy_out(self):
+    @property
+    def end(self):
+        """How it ended, as far as somebody has said so."""
+        return self.reports.end or (None if self.reports.started else self.transcript.end)
+
+    def _is_in_firmware(self):
+        """Whether the loader has gone back there."""
+        return not self.reports.started and self.transcript.end in ENDS_IN_FIRMWARE
+
+    def _read(self, port):
         try:
-            data = os.read(self.master, 65536)
+            return os.read(port, 65536)
         except (BlockingIOError, OSError):
-            return False
-        if self.transcript.end in ENDS_IN_FIRMWARE:
-            return True  # the firmware's menus are nobody's business
-        if self._first:
-            say("firmware started")
-            self._first = False
-        shown = self.transcript.feed(data)
-        sys.stdout.buffer.write(shown.replace(b"\r", b"") if self._plain else shown)
-        sys.stdout.flush()
-        self.last_output = time.monotonic()
-        return True
+            return b""
+
+    def _copy_out(self):
+        """Whether something came. Reports first: what the console says counts until they begin."""
+        reports = self._read(self._port)
+        self.reports.feed(reports)
+        data = self._read(self.master)
+        if data and not self._is_in_firmware():  # whose menus are nobody's business
+            if self._first:
+                say("firmware started")
+                self._first = False
+            shown = self.transcript.feed(data, self.reports.started)
+            sys.stdout.buffer.write(shown.replace(b"\r", b"") if self._plain else shown)
+            sys.stdout.flush()
+        if data or reports:
+            self.last_output = time.monotonic()
+        return bool(data or reports)
 
     def _is_over(self):
         """Whether Nadir has said its last word and the emulator does not end by itself."""
-        if not self.transcript.end:
+        if not self.end:
             return False
-        firmware = self.transcript.end in ENDS_IN_FIRMWARE
-        grace = FIRMWARE_GRACE if firmware else POWER_OFF_GRACE
+        grace = FIRMWARE_GRACE if self._is_in_firmware() else POWER_OFF_GRACE
         return time.monotonic() - self.last_output > grace
 
     def _is_silent(self):
@@ -167,28 +211,31 @@ class Watch:
             self._next_keys = time.monotonic() + KEYS_PAUSE
 
     def ask(self):
-        """Has Nadir print where the vCPUs stand. False: it does not."""
-        os.write(self.master, SHOW_KEYS)
+        """Has Nadir print where the VMs stand, and report what they have cost. False: it does not."""
+        known = len(self.reports.stats)
+        os.write(self._port, ASK)
         self.last_output = start = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self.master, selectors.EVENT_READ)
+            selector.register(self._port, selectors.EVENT_READ)
             while time.monotonic() < min(self.last_output + SHOW_GRACE, start + SHOW_LIMIT) or (
-                    not self.transcript.shown and time.monotonic() < start + SHOW_LIMIT):
+                    len(self.reports.stats) == known and time.monotonic() < start + SHOW_LIMIT):
                 if selector.select(0.2):
                     self._copy_out()
-        return self.transcript.shown
+        return len(self.reports.stats) > known
 
     def run(self):
         """Returns `end`, `quit` or `timeout`."""
         with Keyboard() as keyboard, selectors.DefaultSelector() as selector:
             selector.register(self.master, selectors.EVENT_READ)
+            selector.register(self._port, selectors.EVENT_READ)
             if keyboard.active:
                 selector.register(0, selectors.EVENT_READ)
             while True:
                 self._send_keys()
                 pause = KEYS_PAUSE if self._keys else 0.2
                 ready = {key.fd for key, _ in selector.select(pause)}
-                if self.master in ready:
+                if ready - {0}:
                     self._copy_out()
                 if 0 in ready:
                     keys, wants_end = keyboard.read()

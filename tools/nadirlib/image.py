@@ -24,6 +24,8 @@ FILE_LINE = re.compile(
     rb"""^(\s*(?:kernel|firmware|vga_rom|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
     re.S)
 MODULE_LINE = re.compile(rb"""^(\s*module\s*=\s*["']?)([^\s"']+)(.*)$""", re.S)  # FILE [STRING]
+REPORT_LINE = re.compile(rb"^(\s*report\s*=\s*)[^#\r\n]*", re.M)
+CFG_THERE = "::/EFI/BOOT/nadir.cfg"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
 
 
@@ -58,6 +60,12 @@ def plan(cfg, cpus):
     return text, files
 
 
+def with_reports(text, port):
+    """A nadir.cfg by which Nadir reports at this port, whatever it says itself; no line moves."""
+    text, own = REPORT_LINE.subn(rb"\g<1>%#x" % port, text)
+    return text if own else text + b"\n[nadir]\nreport = %#x\n" % port
+
+
 def check(cfg, text, cpus):
     """Has the loader's own parser judge the text, here, where the file still has its name."""
     machine = ["--cpus", str(cpus)] if cpus else []
@@ -84,11 +92,16 @@ def run(*command, data=None):
         raise ToolError(f"{command[0]} failed:\n" + done.stdout.decode(errors="replace").strip())
 
 
-def copy(image, out):
+def copy(image, out, report):
     """Takes an image that is there already; a machine may write to its disk, so not itself."""
     if not Path(image).is_file():
         raise ToolError(f"{image}: no such image")
     shutil.copyfile(image, out)
+    where = ("-i", f"{out}@@{FIRST_MIB}M")
+    cfg = subprocess.run(["mtype", *where, CFG_THERE], stdin=subprocess.DEVNULL,
+                         capture_output=True)
+    if cfg.returncode == 0:
+        run("mcopy", "-o", *where, "-", CFG_THERE, data=with_reports(cfg.stdout, report))
 
 
 def find_built(*names):
@@ -107,21 +120,24 @@ def find_config(name):
     return cfg
 
 
-def make_memory(name, hypervisor, out, options, epoch):
+def make_memory(name, hypervisor, out, options, epoch, report):
     """Writes what the loader would leave in memory to `out`, for a machine that starts warm."""
     cfg = find_config(name)
     program, elf = find_built("warm_ram", hypervisor)
     plan(cfg, options.cpus)
     done = subprocess.run([program, str(options.cpus), str(options.memory), str(epoch), elf,
-                           Path(out).absolute()], input=cfg.read_bytes(), cwd=cfg.parent,
+                           Path(out).absolute()], input=with_reports(cfg.read_bytes(), report), cwd=cfg.parent,
                           stdout=subprocess.PIPE)
     judge(cfg, "warm_ram", done)
 
 
-def make(name, efi, out, cpus=None):
-    """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known."""
+def make(name, efi, out, cpus=None, report=None):
+    """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known,
+    with a port for reports, if there is one."""
     cfg = find_config(name)
     text, files = plan(cfg, cpus)
+    if report:
+        text = with_reports(text, report)
     home = PurePosixPath("EFI/BOOT")
     make_disk(out, {home / "BOOTX64.EFI": efi, home / "nadir.cfg": text,
                     **{home / name: path for name, path in files.items()}})

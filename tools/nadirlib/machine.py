@@ -16,6 +16,9 @@ EPOCH = 1767225600  # when Bochs's clock starts: 1 January 2026
 BOCHS_MEMORY_LIMIT = 2048  # MiB; Bochs's i440fx takes no more
 QEMU = "qemu-system-x86_64"
 
+# Where Nadir reports to us (nadir.cfg: report). COM3: firmware speaks on the first two.
+REPORT_PORT = 0x3e8
+
 ROMS = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 ROM_HALVES = ("/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd")
 VGA_ROMS = ("/usr/share/vgabios/vgabios.bin", "/usr/share/bochs/VGABIOS-lgpl-latest",
@@ -114,9 +117,9 @@ def strict_msrs(work):
     return f", ignore_bad_msrs=0, msrs={table}"
 
 
-def bochs(start, console, work, options):
-    """Bochs; `console` is the name of a pty. `start`: the disk that firmware is to boot, or the
-    memory of a warm start."""
+def bochs(start, console, reports, work, options):
+    """Bochs; `console` and `reports` are the names of ptys. `start`: the disk that firmware is to
+    boot, or the memory of a warm start."""
     if options.memory > BOCHS_MEMORY_LIMIT:
         raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
     if options.gdb and options.cpus > 1:
@@ -145,6 +148,7 @@ def bochs(start, console, work, options):
         f"clock: sync={'slowdown' if options.real_time else 'none'}, time0={EPOCH}",
         "pci: enabled=1, chipset=i440fx",
         f"com1: enabled=1, mode=term, dev={console}",
+        f"com3: enabled=1, mode=term, dev={reports}",
         f"optramimage1: file={start}, address=0x100000" if warm else
         f"ata0-master: type=disk, path={start}, mode=flat",
         "boot: disk",
@@ -183,7 +187,7 @@ def has_nested_kvm():
             and nested.read_text().strip() in ("Y", "1"))
 
 
-def qemu(image, console, work, options):
+def qemu(image, console, reports, work, options):
     """QEMU, with KVM where that can nest VT-x, else its own emulation, which has none."""
     kvm = has_nested_kvm()
     if not shutil.which(QEMU):
@@ -194,7 +198,8 @@ def qemu(image, console, work, options):
         *(["-accel", "kvm", "-cpu", "host,migratable=off"] if kvm else ["-accel", "tcg", "-cpu", "max"]),
         "-bios", str(find_rom(work)), "-nodefaults", "-display", "none", "-vga", "std",
         "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
-        "-serial", "chardev:console",
+        "-serial", "chardev:console", "-chardev", f"serial,id=reports,path={reports}",
+        "-device", f"isa-serial,iobase={REPORT_PORT:#x},irq=4,chardev=reports",
         *(["-device", "qemu-xhci,id=usb"] if options.usb else []),
         "-drive", f"if=none,id=boot,format=raw,file={str(image).replace(',', ',,')}",
         "-device", f"{disk},drive=boot,bootindex=0",
@@ -222,9 +227,9 @@ def choose(options):
     options.boot = options.boot or ("firmware" if needs_firmware else "warm")
 
 
-def start(medium, console, work, options):
+def start(medium, console, reports, work, options):
     """Starts the emulator that choose() has settled on; returns process and log."""
-    return (qemu if options.on == "qemu" else bochs)(medium, console, work, options)
+    return (qemu if options.on == "qemu" else bochs)(medium, console, reports, work, options)
 
 
 def stop(process):

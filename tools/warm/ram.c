@@ -159,6 +159,7 @@ static void load_config(struct ram *ram, uint32_t cpus, struct handoff *h)
         !config_check_cpus(&config, cpus, &error))
         fail(error.line, error.text, "");
     h->serial_port = config.serial_port;
+    h->report_port = config.report_port;
     memcpy(ram_take(ram, h->config_size, &h->config_base), text, h->config_size);
     struct config_files walk = {.config = &config}, again = walk;
     while (config_next_file(&walk) != NULL)
