@@ -28,6 +28,7 @@ HV_OBJ := $(HV_SRC:%=$(HV)/%.o)
 EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c) drivers/host/acpi.c vmx/caps.c)
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
+MANUAL := $B/man/man1/nadir.1 $B/man/man5/nadir.cfg.5 $B/nadir.bash
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
 .PHONY: all deps run check check-entry bench usb image gdb check-nested unit mutants fuzz lint format system demo clean \
@@ -35,7 +36,7 @@ PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says h
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/native.efi $B/late.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/late.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram $(MANUAL) payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
@@ -102,6 +103,11 @@ $B/%.efi: $B/%.efi.so
 $B/check_config: tools/check_config.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
 	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
+
+# --- manual pages (man -M build/man nadir) and bash's completion, of what --help and the parser say ---
+$(MANUAL): tools/manual.py tools/nadirlib/options.py boot/handoff.h $B/check_config
+	$(call say,MAN  )
+	$Qtools/manual.py $(@F) > $@
 
 # --- what stands in the firmware's and the loader's place where Bochs starts warm ---
 $B/warm.rom: tools/warm/rom.asm | $B/.deps

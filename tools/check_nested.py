@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nadirlib import TOP, ToolError, console, debian, image, initramfs, machine, say
+from nadirlib import TOP, ToolError, config, console, debian, image, initramfs, machine, say
 
 GUESTS = ("hello", "apic", "mmio", "modes", "steps")  # what bears on how strict the machine is
 CONFIG = "[nadir]\n" + "".join(f"[vm {n}]\nkernel = {n}.bin\nmemory = 32\n" for n in GUESTS)
@@ -48,11 +48,11 @@ def make_outer_image(work, kernel):
     """The disk that Bochs boots: Linux with an initramfs that holds QEMU and Nadir's own image."""
     inner = work / "inner"
     inner.mkdir()
-    (inner / "nadir.cfg").write_text(CONFIG)
     for name in GUESTS:
         (inner / f"{name}.bin").symlink_to(TOP / "build" / "payloads" / f"{name}.bin")
     loader = Path(os.environ.get("NADIR_EFI") or TOP / "build" / "nadir.efi")
-    image.make(inner / "nadir.cfg", loader, work / "inner.img", report=0x2f8)
+    image.make(config.Config("nadir.cfg", inner, CONFIG.encode()), loader, work / "inner.img",
+               report=0x2f8)
 
     archive = initramfs.with_busybox(INIT)
     add_program(archive, f"/usr/bin/{machine.QEMU}")

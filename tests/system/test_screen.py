@@ -35,7 +35,8 @@ def terminal(write_config):
     """A guest with its screen on a terminal that a test reads and types at."""
 
     def start(cfg, files):
-        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", "200"]
+        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", "200",
+                   "--no-real-time"]
         return pexpect.spawn(sys.executable, command, timeout=200, encoding="utf-8",
                              codec_errors="replace")
 
@@ -113,15 +114,18 @@ def test_what_is_sent(terminal, payload):
     child.close(force=True)
 
 
-def test_last_screens_of_several(nadir, payload):
+def test_last_screens_of_several(nadir, payload, tmp_path):
     """Each VM's last screen bears its name; COM1 of a VM whose screen is shown is not."""
     files = {f"{name}.bin": payload(name) for name in ("screen", "hello")}
-    result = nadir(config("screen", console="vga") + config("hello"), files, timeout=120)
+    result = nadir(config("screen", console="vga") + config("hello"), files, timeout=120,
+                   serial=tmp_path / "said")
     assert result.status == 0, result
     size, screen = last_screen(result.console, "[screen] ")
     assert size == "80 x 25" and screen[0] == "A", result
     assert "[hello] hello: from long mode, in a virtual machine" in result.console, result
     assert "ok screen:" not in result.console, result
+    assert "\x1b" not in result.console and "\u2554" not in result.console, result  # no drawing in a pipe
+    assert (tmp_path / "said").read_text() == result.console
 
 
 def test_the_log_begins_a_line(nadir):

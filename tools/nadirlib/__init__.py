@@ -15,10 +15,23 @@ os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin
 OK, VM_FAILED, USAGE, REFUSED, TIMEOUT = 0, 1, 2, 3, 124
 
 
+quiet = False  # -q
+
+
 class ToolError(Exception):
     """The user asked for what cannot be: its text is all that is printed. Exit status 2."""
 
 
 def say(text):
     """A line of the tool's own; the console of the machine goes to stdout instead."""
-    print(f"[{text}]", file=sys.stderr, flush=True)
+    if not quiet:
+        print(f"[{text}]", file=sys.stderr, flush=True)
+
+
+def has_colours(stream):
+    """NO_COLOR is a convention of many programs (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text, code, stream):
+    return f"\x1b[{code}m{text}\x1b[0m" if has_colours(stream) else text

@@ -7,12 +7,12 @@ import os
 import pty
 import re
 import selectors
-import sys
 import termios
 import time
 import tty
 
 from . import OK, REFUSED, TIMEOUT, USAGE, VM_FAILED, say
+from .screen import Output
 
 ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFUSED,
         "panic": REFUSED}
@@ -148,13 +148,12 @@ class Watch:
     """Copies between machine and terminal until one of them has ended. `master` is our side of its
     console, `reports` of its port for reports."""
 
-    def __init__(self, process, log, master, reports, timeout, native=False):
+    def __init__(self, process, log, master, reports, timeout, native=False, output=None):
         self.process, self.log, self.master, self._port = process, log, master, reports
         self.transcript, self.reports = Transcript(native), Reports()
+        self._output = output or Output(False)
         self.deadline = time.monotonic() + timeout
         self.last_output = time.monotonic()
-        self._plain = not os.isatty(1)
-        self._first = True
         self._keys, self._next_keys = b"", 0.0
 
     @property
@@ -178,12 +177,7 @@ class Watch:
         self.reports.feed(reports)
         data = self._read(self.master)
         if data and not self._is_in_firmware():  # whose menus are nobody's business
-            if self._first:
-                say("firmware started")
-                self._first = False
-            shown = self.transcript.feed(data, self.reports.started)
-            sys.stdout.buffer.write(shown.replace(b"\r", b"") if self._plain else shown)
-            sys.stdout.flush()
+            self._output.write(self.transcript.feed(data, self.reports.started))
         if data or reports:
             self.last_output = time.monotonic()
         return bool(data or reports)

@@ -40,14 +40,14 @@ def plan(cfg, cpus):
     files = {}
     lines = []
     missing = None
-    for number, line in enumerate(cfg.read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(cfg.text.split(b"\n"), 1):
         match = FILE_LINE.match(line) or MODULE_LINE.match(line)
         value = match.group(2).decode("utf-8", "replace").strip("\"'") if match else ""
         if value:
-            path = Path(cfg.parent, value)
+            path = Path(cfg.folder, value)
             name = value
             if not path.is_file():
-                missing = missing or f"{cfg}:{number}: there is no file {value}; looked for {path.absolute()}"
+                missing = missing or f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
             elif not stays_inside(value):
                 name = f"file{number}"
                 line = match.group(1) + name.encode() + match.group(3)
@@ -79,7 +79,7 @@ def judge(cfg, program, done):
         raise ToolError(f"{program} failed with status {done.returncode}")
     if done.returncode:
         line, _, what = done.stdout.decode().strip().partition(" ")
-        raise ToolError(f"{cfg}:{line}: {what}" if line != "0" else f"{cfg}: {what}")
+        raise ToolError(f"{cfg.where(line)}: {what}")
 
 
 def run(*command, data=None):
@@ -113,28 +113,19 @@ def find_built(*names):
     return paths
 
 
-def find_config(name):
-    cfg = Path(name)
-    if not cfg.is_file():
-        raise ToolError(f"{cfg}: no such configuration file")
-    return cfg
-
-
-def make_memory(name, hypervisor, out, options, epoch, report):
+def make_memory(cfg, hypervisor, out, options, epoch, report):
     """Writes what the loader would leave in memory to `out`, for a machine that starts warm."""
-    cfg = find_config(name)
     program, elf = find_built("warm_ram", hypervisor)
     plan(cfg, options.cpus)
     done = subprocess.run([program, str(options.cpus), str(options.memory), str(epoch), elf,
-                           Path(out).absolute()], input=with_reports(cfg.read_bytes(), report), cwd=cfg.parent,
+                           Path(out).absolute()], input=with_reports(cfg.text, report), cwd=cfg.folder,
                           stdout=subprocess.PIPE)
     judge(cfg, "warm_ram", done)
 
 
-def make(name, efi, out, cpus=None, report=None):
+def make(cfg, efi, out, cpus=None, report=None):
     """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known,
     with a port for reports, if there is one."""
-    cfg = find_config(name)
     text, files = plan(cfg, cpus)
     if report:
         text = with_reports(text, report)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The command line of `nadir`: a kernel without a configuration, `check`, and that manual pages and completion
+say what there is. An emulator runs in one test."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+
+import pytest
+from conftest import TOOL, TOP
+
+sys.path.insert(0, str(TOP / "tools"))
+import manual  # noqa: E402
+from nadirlib import ToolError, config, options  # noqa: E402
+
+KERNEL = b"\x55\xaa\0kernel"
+
+
+def tool(*arguments, folder=TOP):
+    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], stdin=subprocess.DEVNULL, cwd=folder,
+                          capture_output=True, text=True, timeout=60)
+
+
+def as_said(*arguments):
+    return options.make_parser().parse_args(["run", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("arguments", [
+    ["run", "x", "--cpu", "2"], ["run", "x", "--mem", "64"], ["run", "x", "--re"], ["check", "x", "--app", "y"],
+    ["image", "x", "--out", "y"], ["--vers"]])
+def test_no_abbreviations(arguments):
+    """A script that says --mem would mean something else once there is a --memo."""
+    done = tool(*arguments)
+    assert done.returncode == 2 and "usage:" in done.stderr, done
+
+
+def test_version():
+    done = tool("--version")
+    assert done.returncode == 0 and re.fullmatch(r"nadir \d+\.\d+\n", done.stdout), done
+
+
+@pytest.mark.parametrize("arguments, lines", [
+    ([], []),
+    (["--append", "console=ttyS0 'quiet' # no comment"], ['cmdline = "console=ttyS0 \'quiet\' # no comment"']),
+    (["--append", 'name="a b"'], ["cmdline = 'name=\"a b\"'"]),
+    (["--initrd", "my initrd"], ['ramdisk = "my initrd"']),
+    (["-m", "64", "--vcpus", "2", "--vga"], ["memory = 64", "vcpus = 2", "console = vga"]),
+])
+def test_configuration_of_a_kernel(tmp_path, monkeypatch, arguments, lines):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my kernel.elf").write_bytes(KERNEL)
+    cfg = config.read(as_said("my kernel.elf", *arguments))
+    assert cfg.text.decode().splitlines() == ["[vm my-kernel]", 'kernel = "my kernel.elf"', *lines]
+    assert cfg.where(2) == "my kernel.elf"  # there are no lines that the user has seen
+    assert cfg.has_vga() == ("--vga" in arguments)
+
+
+def test_both_quotes(tmp_path):
+    (tmp_path / "k").write_bytes(KERNEL)
+    for text in ("'\"", "two\nlines"):
+        with pytest.raises(ToolError, match="--append"):
+            config.read(as_said(tmp_path / "k", "--append", text))
+
+
+@pytest.mark.parametrize("name, content, is_kernel", [
+    ("k", KERNEL, True), ("k", "[vm \u00e4]\n".encode(), False), ("x.cfg", KERNEL, False), ("k", b"\xff\xfe", True)])
+def test_kernel_or_configuration(tmp_path, name, content, is_kernel):
+    """A name that ends in .cfg says it; else, what is no text is a kernel."""
+    (tmp_path / name).write_bytes(content)
+    assert (config.read(as_said(tmp_path / name)).text != content) == is_kernel
+
+
+def test_kernel_words_are_not_for_a_configuration(tmp_path):
+    for name in ("x.cfg", "x.img"):
+        (tmp_path / name).write_bytes(b"[vm a]\n")
+        for words in (["--append", "x"], ["-m", "64"], ["--vga"]):
+            with pytest.raises(ToolError, match=words[0]):
+                config.read(as_said(tmp_path / name, *words))
+
+
+def test_image_of_a_kernel(tmp_path):
+    (tmp_path / "k").write_bytes(KERNEL)
+    done = tool("image", tmp_path / "k", "-o", tmp_path / "x.img")
+    assert done.returncode == 2 and "no configuration" in done.stderr and not (tmp_path / "x.img").exists(), done
+
+
+@pytest.mark.parametrize("text, status, words", [
+    ("[vm a]\nkernel = hello.bin\nmemory = 16\n", 0, "my.cfg: nothing is wrong"),
+    ("[vm a]\nkernel = hello.bin\nmemory = 15\n", 2, "my.cfg:3: memory"),
+    ("[vm a]\nkernel = gone\n", 2, "my.cfg:2: there is no file gone"),
+    ("[vm a]\nkernel = hello.bin\ncpus = 1\n", 2, "my.cfg:3: "),
+])
+def test_check(write_config, payload, tmp_path, text, status, words):
+    cfg = write_config(text, {"hello.bin": payload("hello")}).rename(tmp_path / "my.cfg")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = tool("check", cfg.name, folder=tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == status and words in (done.stderr if status else done.stdout), done
+    assert len((done.stdout + done.stderr).splitlines()) == 1, done
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # seconds; 0.06 here
+
+
+def test_check_of_a_kernel(payload, tmp_path):
+    done = tool("check", payload("hello"), "--vcpus", "2")
+    assert done.returncode == 0 and "nothing is wrong" in done.stdout, done
+    done = tool("check", payload("hello"), "--vcpus", "65")
+    assert done.returncode == 2 and "vcpus" in done.stderr, done
+    done = tool("check", tmp_path)
+    assert done.returncode == 2 and "not a file" in done.stderr, done
+
+
+def test_run_of_a_kernel(payload, tmp_path):
+    """With -q the machine alone is heard."""
+    stats = tmp_path / "stats.json"
+    done = tool("run", payload("hello"), "-m", "24", "--vcpus", "2", "--stats", stats, "-q")
+    assert done.returncode == 0 and "hello: from long mode" in done.stdout and not done.stderr, done
+    vm, = json.loads(stats.read_text())
+    assert (vm["vm"], vm["vcpus"], vm["memory_bytes"]) == ("hello", 2, 24 << 20), vm
+
+
+def words_of_help(*command):
+    """The options that --help lists."""
+    return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", tool(*command, "--help").stdout))
+
+
+def test_manual_says_what_help_says():
+    page = manual.nadir_1().replace("\\-", "-")
+    for command in ([], ["run"], ["check"], ["image"]):
+        missing = {word for word in words_of_help(*command) if word not in page} - {"-h", "--help"}
+        assert not missing, (command, missing)
+    for title in ("EXIT STATUS", "ENVIRONMENT", "EXAMPLES"):
+        assert f".SH {title}\n" in page
+    assert "NO_COLOR" in page and "124" in page
+
+
+def test_manual_has_each_key():
+    page = manual.nadir_cfg_5().replace("\\-", "-")
+    keys = re.findall(r"^\| `(\w+)` \|", (TOP / "README.md").read_text().partition("### Kinds")[0], re.M)
+    assert len(keys) > 20
+    assert not [key for key in keys if f'"{key} = "' not in page]
+
+
+def test_manual_is_sound():
+    """No line that the formatter would take for a request of its own, or for none that it knows."""
+    known = re.compile(r"\.(TH|SH|SS|TP|PP|B|BI|BR|br)( |$)")
+    for page in (manual.nadir_1(), manual.nadir_cfg_5()):
+        assert not [line for line in page.splitlines() if line.startswith((".", "'")) and not known.match(line)]
+        assert page.startswith(".TH ")
+
+
+def completed(*words):
+    script = (f"{manual.completion()}\nCOMP_WORDS=({' '.join(words)})\nCOMP_CWORD={len(words) - 1}\n_nadir\n"
+              'printf "%s\\n" "${COMPREPLY[@]}"\n')
+    return set(subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True,
+                              env={"PATH": os.environ["PATH"]}).stdout.split())
+
+
+def test_completion():
+    assert completed("nadir", "''") == {"run", "check", "image", "--help", "--version"}
+    assert completed("nadir", "r") == {"run"}
+    assert completed("nadir", "run", "--bo") == {"--boot"}
+    assert completed("nadir", "run", "--boot", "''") == {"warm", "firmware"}
+    assert completed("nadir", "check", "--bo") == set()
+    assert completed("nadir", "run", "--") == {word for word in words_of_help("run") if word.startswith("--")}
+    assert completed("nadir", "run", "x") == set()  # a file: bash's own

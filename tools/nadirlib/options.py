@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The command line of `nadir`, as data: for its parser, its --help, its manual page and its
+completion in bash (tools/manual.py), which so cannot differ."""
+
+import argparse
+import re
+
+from . import TOP
+
+DESCRIPTION = "Runs Nadir with virtual machines in an emulator, or makes a boot image of it."
+
+EXAMPLES = (
+    ("run build/demo/nadir.cfg", "boot the demo; Ctrl-A x ends it"),
+    ("run vmlinuz --append console=ttyS0", "a kernel, without a configuration file"),
+    ("run my.cfg --cpus 4 --timeout 60", "four CPUs, at most a minute"),
+    ("run my.cfg --model tigerlake", "another of Bochs's CPUs"),
+    ("run my.cfg --stats stats.json", "save what each VM cost"),
+    ("run my.cfg --log bochs.log", "say why, when a VM entry fails"),
+    ("run my.cfg --on qemu", "QEMU, with KVM if it can nest VT-x"),
+    ("run my.cfg --boot firmware", "by UEFI and the loader, as on a PC"),
+    ("run my.cfg --native", "its first VM's payload on the bare machine"),
+    ("check my.cfg", "what is wrong with it, in a moment"),
+    ("image my.cfg -o stick.img", "then: dd if=stick.img of=/dev/sdX bs=4M"),
+)
+STATUSES = (
+    ("0", "every VM ended well; check: there is nothing wrong"),
+    ("1", "a VM ended badly, or Ctrl-A x was typed"),
+    ("2", "the configuration, a file that it names, or the usage is wrong"),
+    ("3", "Nadir panicked or refused to start"),
+    ("124", "it took longer than --timeout"),
+)
+ENVIRONMENT = (
+    ("BOCHS", "the Bochs to use"),
+    ("OVMF", "the UEFI firmware to use"),
+    ("NADIR_EFI", "the loader to boot instead of build/nadir.efi"),
+    ("NADIR_KVM=0", "leave KVM alone even where it could nest VT-x"),
+    ("NO_COLOR", "no colours, if it is set to anything"),
+)
+FILE_HELP = ("a configuration, its file names relative to it; a kernel, as nadir.cfg's `kernel` "
+             "takes it; or an image to boot, FILE.img")
+
+
+def version():
+    text = (TOP / "boot" / "handoff.h").read_text()
+    return "nadir " + re.search(r'NADIR_VERSION\s+"(.*)"', text).group(1)
+
+
+def section(title, rows):
+    width = max(len(left) for left, _ in rows) + 2
+    return f"{title}:\n" + "".join(f"  {left:{width}}{right}\n" for left, right in rows)
+
+
+def epilog():
+    return "\n".join((section("examples", [(f"tools/nadir {command}", what)
+                                            for command, what in EXAMPLES]),
+                      section("exit status", STATUSES), section("environment", ENVIRONMENT)))
+
+
+def positive(text):
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def add_common(parser):
+    parser.add_argument("-q", "--quiet", action="store_true",
+                        help="say nothing of its own in [...], but errors")
+
+
+def add_machine(parser):
+    parser.add_argument("--cpus", type=positive, default=1, metavar="N", help="host CPUs (1)")
+    parser.add_argument("--memory", type=positive, default=1024, metavar="MIB",
+                        help="host memory (1024)")
+
+
+def add_kernel(parser):
+    """What a configuration would say; nadirlib/config.py writes one."""
+    group = parser.add_argument_group("where FILE is a kernel")
+    group.add_argument("--append", metavar="TEXT", help="its command line")
+    group.add_argument("--initrd", metavar="FILE", help="its ramdisk")
+    group.add_argument("-m", dest="guest_memory", type=positive, metavar="MIB",
+                       help="the VM's memory (256)")
+    group.add_argument("--vcpus", type=positive, metavar="N", help="the VM's virtual CPUs (1)")
+    group.add_argument("--vga", action="store_true",
+                       help="show the VM's screen instead of its serial port")
+
+
+def add_run(commands, more):
+    run = commands.add_parser("run", help="boot a configuration or a kernel in an emulator",
+                              epilog=epilog(), **more)
+    run.add_argument("cfg", metavar="FILE", help=FILE_HELP)
+    run.add_argument("--on", choices=("auto", "bochs", "qemu"), default="auto",
+                     help="auto: QEMU/KVM where it can nest VT-x, else Bochs")
+    run.add_argument("--boot", choices=("warm", "firmware"),
+                     help="Bochs: warm (the default) starts at the hypervisor; firmware as on a PC, "
+                          "a few seconds later")
+    add_machine(run)
+    run.add_argument("--model", metavar="BOCHS_CPU", help="corei7_skylake_x, or another of Bochs's")
+    run.add_argument("--timeout", type=positive, metavar="S",
+                     help="seconds (600; no limit where you sit at a terminal)")
+    run.add_argument("--log", metavar="FILE", help="save the emulator's log")
+    run.add_argument("--stats", metavar="FILE.json", help="save the VMs' statistics, a JSON list")
+    run.add_argument("--serial", metavar="FILE",
+                     help="save what the console says, too: as text, without a VM's screen")
+    run.add_argument("--usb", action="store_true", help="QEMU: boot from an emulated USB stick")
+    run.add_argument("--strict", action="store_true",
+                     help="Bochs: MSRs that it does not know fault, as on a real CPU")
+    run.add_argument("--real-time", action=argparse.BooleanOptionalAction,
+                     help="Bochs: idle time is not skipped, so that menus wait for you; the default "
+                          "where a VM's screen is on a terminal")
+    run.add_argument("--native", action="store_true",
+                     help="without Nadir: the first VM's payload, a boot sector, on the bare machine")
+    run.add_argument("--gdb", action="store_true", help="wait for gdb on port 1234")
+    add_kernel(run)
+    add_common(run)
+
+
+def make_parser():
+    more = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = argparse.ArgumentParser(prog="nadir", description=DESCRIPTION, epilog=epilog(), **more)
+    parser.add_argument("--version", action="version", version=version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|check|image")
+    add_run(commands, more)
+    check = commands.add_parser("check", help="say what is wrong with a configuration or a kernel",
+                                **more)
+    check.add_argument("cfg", metavar="FILE", help=FILE_HELP.partition("; or")[0])
+    add_machine(check)
+    add_kernel(check)
+    add_common(check)
+    make = commands.add_parser("image", help="make a disk image for a USB stick", **more)
+    make.add_argument("cfg", metavar="CFG")
+    make.add_argument("-o", dest="out", metavar="FILE", required=True, help="the image")
+    add_common(make)
+    return parser
