@@ -2,11 +2,17 @@
 """How the machine starts: by firmware and loader, as a PC does, and warm, as nearly all other tests do. What the
 hypervisor and its guests are given is the same."""
 
+import os
 import re
+import sys
+from argparse import Namespace
 
 import pytest
-from conftest import PAYLOADS
+from conftest import PAYLOADS, TOP
 from kernels import lines_of
+
+sys.path.insert(0, str(TOP / "tools"))
+from nadirlib import console, machine  # noqa: E402
 
 SECTION = "[vm {0}]\nkernel = {0}.bin\nmemory = 32\n"
 LARGE = 9 << 20  # bytes of a file; the loader reads 8 MiB at once
@@ -77,3 +83,20 @@ def test_files_larger_than_the_machine(nadir, payload):
 def test_only_bochs_starts_warm(nadir, payload, how):
     result = nadir(SECTION.format("hello"), files_of(payload, "hello"), boot="warm", **how)
     assert result.status == 2 and "QEMU starts by firmware" in result.messages, result
+
+
+def test_wrong_memory_is_told(tmp_path):
+    """The ROM of the warm start finds another file than tools/warm/ram.c writes."""
+    (tmp_path / "other").write_bytes(b"\xff" * 8192)
+    master, slave, name = console.open_pty()
+    reports, reports_slave, reports_name = console.open_pty()
+    options = Namespace(memory=64, cpus=1, gdb=False, strict=False, real_time=False, boot="warm", log=None,
+                        model="corei7_skylake_x", model_given=False)
+    process, log = machine.bochs(tmp_path / "other", name, reports_name, tmp_path, options)
+    try:
+        watch = console.Watch(process, log, master, reports, 60)
+        assert watch.run() == "end" and watch.end == "refused"
+    finally:
+        machine.stop(process)
+        for port in (master, slave, reports, reports_slave):
+            os.close(port)

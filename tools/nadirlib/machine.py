@@ -117,6 +117,14 @@ def strict_msrs(work):
     return f", ignore_bad_msrs=0, msrs={table}"
 
 
+def warm_memory(start, work):
+    """Bochs's lines for the memory of a warm start. A block of RAM exists in Bochs once it is touched,
+    and the file must be the next to come (tools/warm/rom.asm): gdb looks at the first block before."""
+    nothing = work / "nothing"
+    nothing.write_bytes(bytes(4096))
+    return [f"optramimage1: file={nothing}, address=0", f"optramimage2: file={start}, address=0x100000"]
+
+
 def bochs(start, console, reports, work, options):
     """Bochs; `console` and `reports` are the names of ptys. `start`: the disk that firmware is to
     boot, or the memory of a warm start."""
@@ -149,8 +157,7 @@ def bochs(start, console, reports, work, options):
         "pci: enabled=1, chipset=i440fx",
         f"com1: enabled=1, mode=term, dev={console}",
         f"com3: enabled=1, mode=term, dev={reports}",
-        f"optramimage1: file={start}, address=0x100000" if warm else
-        f"ata0-master: type=disk, path={start}, mode=flat",
+        *(warm_memory(start, work) if warm else [f"ata0-master: type=disk, path={start}, mode=flat"]),
         "boot: disk",
         "log: /dev/stdout",
         "error: action=report",

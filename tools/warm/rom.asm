@@ -41,7 +41,9 @@ INIT_OTHERS    equ 0xc4500
 STARTUP_OTHERS equ 0xc4600 | OTHERS_PAGE
 OTHERS_PAGE    equ 0xff                 ; of 4 KiB: the ROM's last, which is below 1 MiB too
 COM1           equ 0x3f8
+COM1_LINE      equ COM1 + 3
 COM1_STATUS    equ COM1 + 5
+EIGHT_BITS     equ 3
 CAN_SEND       equ 0x20
 END_OF_BOCHS   equ 0x8900
 
@@ -166,17 +168,21 @@ bits 64
 bits 32
 ; EDI = a text of the ROM
 say:
-    mov     dx, COM1_STATUS
+    mov     edx, COM1_LINE
+    mov     al, EIGHT_BITS
+    out     dx, al
+.next:
+    mov     edx, COM1_STATUS
     in      al, dx
     test    al, CAN_SEND
-    jz      say
+    jz      .next
     mov     al, [LINEAR + edi]
     inc     edi
     test    al, al
     jz      end_machine
-    mov     dx, COM1
+    mov     edx, COM1
     out     dx, al
-    jmp     say
+    jmp     .next
 
 end_machine:
     mov     edx, COM1_STATUS            ; what was said is to be on the line first
