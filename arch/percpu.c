@@ -44,8 +44,19 @@ void cpu_remove_last(void)
     count--;
 }
 
+/* Two switches of the firmware's set-up (SDM, "IA32_MISC_ENABLE"): no execute-disable bit, and no
+ * CPUID leaves above 3. Neither is of use to anybody here. */
+static void undo_firmware_limits(void)
+{
+    const uint64_t limits = MISC_ENABLE_FEW_LEAVES | MISC_ENABLE_NO_XD;
+    uint64_t value;
+    if (cpu_rdmsr_safe(MSR_IA32_MISC_ENABLE, &value) && (value & limits) != 0)
+        (void)cpu_wrmsr_safe(MSR_IA32_MISC_ENABLE, value & ~limits);
+}
+
 void cpu_enable_features(void)
 {
+    undo_firmware_limits(); /* what CPUID says depends on it */
     struct cpuid_regs leaf1 = cpu_cpuid(1, 0), leaf7 = {0};
     uint64_t cr4 = cpu_read_cr4() | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
     if (cpu_cpuid(0, 0).eax >= 7)

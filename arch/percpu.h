@@ -72,5 +72,5 @@ struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
 void cpu_remove_last(void);
 
 /* Turns on, on this CPU, what the host uses where it is present: NX, WP, SMEP, SMAP, UMIP, OSXSAVE,
- * global pages. CR0.NE and CR4.VMXE are left to vmx. */
+ * global pages. CR0.NE and CR4.VMXE are left to vmx. After desc_init(). */
 void cpu_enable_features(void);

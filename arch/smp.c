@@ -20,6 +20,7 @@ struct trampoline_data {
     uint16_t long_mode_selector;
     uint16_t gdt_limit;
     uint32_t gdt_base;
+    uint32_t allow_nx; /* IA32_MISC_ENABLE exists, and may forbid what efer asks for */
 };
 #define TRAMPOLINE_DATA 0xf00
 _Static_assert(sizeof(struct trampoline_data) == 64, "trampoline.asm knows the layout");
@@ -55,6 +56,7 @@ static void write_trampoline(const struct smp_env *env, const struct cpu *cpu)
 {
     uint8_t *page = hpa_to_ptr(env->trampoline);
     uint32_t base = (uint32_t)env->trampoline.v;
+    uint64_t unused;
     struct trampoline_data data = {
         .cr3 = env->cr3.v,
         .efer = cpu_rdmsr(MSR_IA32_EFER) & (EFER_LME | EFER_NXE),
@@ -66,6 +68,7 @@ static void write_trampoline(const struct smp_env *env, const struct cpu *cpu)
         .long_mode_selector = DESC_CODE,
         .gdt_limit = 2 * 8 - 1,
         .gdt_base = base + (uint32_t)(trampoline_gdt - trampoline_start),
+        .allow_nx = cpu_rdmsr_safe(MSR_IA32_MISC_ENABLE, &unused),
     };
     memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
     memcpy(page + TRAMPOLINE_DATA, &data, sizeof(data));

@@ -12,9 +12,12 @@ CPU_DATA equ DATA + 32
 ENTRY    equ DATA + 40
 FAR_JUMP equ DATA + 48
 GDTR     equ DATA + 54
+ALLOW_NX equ DATA + 60
 
-MSR_IA32_EFER equ 0xc0000080
-CR4_PAE       equ 1 << 5
+MSR_IA32_MISC_ENABLE equ 0x1a0
+NO_XD_IN_EDX         equ 34 - 32
+MSR_IA32_EFER        equ 0xc0000080
+CR4_PAE              equ 1 << 5
 
 global trampoline_start
 global trampoline_long
@@ -33,6 +36,13 @@ trampoline_start:
     mov cr4, eax
     mov eax, [CR3_]
     mov cr3, eax
+    cmp dword [ALLOW_NX], 0
+    je .efer
+    mov ecx, MSR_IA32_MISC_ENABLE
+    rdmsr
+    btr edx, NO_XD_IN_EDX       ; else EFER.NXE faults
+    wrmsr
+.efer:
     mov ecx, MSR_IA32_EFER
     mov eax, [EFER_]
     xor edx, edx

@@ -129,6 +129,8 @@ static enum status init_paging(const struct handoff *handoff)
             runtime[count++] = (struct page_range){r->base, r->pages};
     }
     mtrr_read(&mtrr);
+    if ((cpu_rdmsr(MSR_IA32_EFER) & EFER_NXE) == 0)
+        log_line("no execute-disable bit: data of the hypervisor's can be executed");
     const struct host_map_request request = {
         .physmap_end = physmap_end(handoff),
         .image_base = handoff->image_base,
@@ -142,6 +144,7 @@ static enum status init_paging(const struct handoff *handoff)
         .trampoline = handoff->trampoline,
         .screen = handoff->framebuffer.base,
         .screen_bytes = handoff->framebuffer.size,
+        .nx = (cpu_rdmsr(MSR_IA32_EFER) & EFER_NXE) != 0,
         .pages_1g = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_1G) != 0,
         .mtrr = &mtrr,
         .runtime = runtime,
@@ -382,8 +385,8 @@ _Noreturn void nadir_main(struct handoff *handoff)
     init_reports(handoff);
     panic_set_final(finish_panic);
     log_line("the hypervisor runs");
-    cpu_enable_features(); /* NX, WP, SMEP, SMAP */
     desc_init(cpu_self()); /* GDT, TSS, IDT: faults are dumped */
+    cpu_enable_features(); /* NX, WP, SMEP, SMAP */
     require(init_page_alloc(handoff), "taking over the memory map");
     require(init_paging(handoff), "own page tables"); /* the firmware's identity map ends here */
     handoff = hpa_to_ptr(hpa((uint64_t)handoff));

@@ -13,7 +13,7 @@ enum { WRITE_COMBINING = PTE_PWT };
 
 static struct {
     hpa_t root, efi_root;
-    bool pages_1g;
+    bool nx, pages_1g;
     const struct mtrr_state *mtrr;
     uint64_t next_stack;
 } state;
@@ -53,7 +53,7 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
         uint64_t *entry = table_entry(table, virt, level);
         if (*entry & PTE_P)
             return ERR_BAD_INPUT;
-        *entry = phys | flags | (level > 1 ? PTE_PS : 0);
+        *entry = phys | (state.nx ? flags : flags & ~PTE_NX) | (level > 1 ? PTE_PS : 0);
         uint64_t size = table_level_bytes(level);
         virt += size;
         phys += size;
@@ -126,6 +126,7 @@ enum status host_paging_init(const struct host_map_request *request)
 {
     if (!request_is_sound(request))
         return ERR_BAD_INPUT;
+    state.nx = request->nx;
     state.pages_1g = request->pages_1g;
     state.mtrr = request->mtrr;
     state.next_stack = HOST_STACKS_BASE;

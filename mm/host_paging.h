@@ -20,6 +20,7 @@ struct host_map_request {
     uint64_t guard;      /* page within the data to leave unmapped: below the boot stack */
     uint64_t trampoline; /* page below 1 MiB for starting CPUs, RX; 0: none */
     uint64_t screen, screen_bytes; /* host-physical, anywhere; 0 bytes: none */
+    bool nx;                       /* EFER.NXE is set; else data can be executed */
     bool pages_1g;                 /* CPUID.80000001H:EDX.Page1GB */
     /* Large pages only where the type is uniform; NULL: it is everywhere. Must stay. */
     const struct mtrr_state *mtrr;

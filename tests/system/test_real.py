@@ -67,6 +67,13 @@ def test_cpus_by_the_madt(boot):
     machine.wait_for(r"TSC: \d+ kHz by the ACPI PM timer, and the HPET agrees")
 
 
+def test_no_execute_disable(boot):
+    """As where the firmware's set-up has it off, and it stays so: Nadir runs without, on all CPUs."""
+    machine = boot(VM, "-smp", "2", "-cpu", "max,-nx", efi="late")
+    machine.wait_for("nadir: no execute-disable bit: data of the hypervisor's can be executed")
+    machine.wait_for("nadir-end: refused")
+
+
 def test_more_memory_than_there_is(boot):
     machine = boot(VM.replace("64", "4096"), efi="late")
     machine.wait_for(r"error: nadir\.cfg:1: .* 4096 MiB of memory, and this machine has \d+ MiB")

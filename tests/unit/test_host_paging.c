@@ -49,6 +49,7 @@ static struct host_map_request typical(void)
         .data_end = HOST_IMAGE_BASE + 0x20000,
         .guard = HOST_IMAGE_BASE + 0x11000,
         .trampoline = 0x8000,
+        .nx = true,
         .pages_1g = true,
         .runtime = runtime,
         .runtime_count = 2,
@@ -180,6 +181,18 @@ static void test_screen(void **s)
     expect(host_paging_root(), HOST_SCREEN_BASE, 0, 0);
 }
 
+static void test_without_nx(void **s)
+{
+    (void)s;
+    struct host_map_request r = typical();
+    r.nx = false;
+    assert_int_equal(host_paging_init(&r), OK);
+    expect(host_paging_root(), HOST_PHYSMAP_BASE, P | W, 0);
+    expect(host_paging_root(), HOST_IMAGE_BASE + 0x9000, P, IMAGE + 0x9000);
+    const uint64_t stack = (uint64_t)(uintptr_t)host_map_stack(hpa(0x200000), 1);
+    expect(host_paging_root(), stack, P | W, 0x200000);
+}
+
 static void test_small_machine(void **s)
 {
     (void)s;
@@ -272,6 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_layout, setup, teardown),
         cmocka_unit_test_setup_teardown(test_screen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_nx, setup, teardown),
         cmocka_unit_test_setup_teardown(test_small_machine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mtrr_boundaries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stacks, setup, teardown),
