@@ -16,6 +16,8 @@ UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recove
 HV := $B/$(if $(DEV),dev,hv)
 LDFLAGS := -nostdlib -static -no-pie -Wl,-z,noexecstack,-z,max-page-size=4096,--build-id=none,--gc-sections
 DEPS = -MMD -MP -MF $@.d
+# Of several sources at once, for which the compiler would write the file anew each time.
+deps_of_many = gcc $1 -MM -MP -MT $@ $(filter %.c,$^) > $@.d
 # Names what is being made; `make V=1` shows the commands.
 Q := $(if $(V),,@)
 say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
@@ -36,7 +38,7 @@ PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says h
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
 .SECONDEXPANSION:
-all: $B/nadir.efi $B/native.efi $B/late.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram $(MANUAL) payloads ## build everything (the default)
+all: $B/nadir.efi $B/native.efi $B/late.efi $B/bare.efi $B/nadir.sym $(if $(DEV),,$B/nadir.dis) $B/check_config $B/warm.rom $B/warm_ram $(MANUAL) payloads ## build everything (the default)
 
 -include guest/lib/payload.mk
 .PHONY: payloads
@@ -91,7 +93,7 @@ $B/%.efi.so: $(EFI_OBJ) $B/efi/%.payload.o
 	$(call say,LINK )
 	$Q$(EFI_LINK)
 # The same whose loader does not look at the CPUs: tests without VT-x then get as far as the hypervisor's own refusal.
-$B/late.efi.so: $(filter-out %/efi_cpus.c.o,$(EFI_OBJ)) $B/efi/tests/late/efi_cpus.c.o $B/efi/nadir.payload.o
+$B/late.efi.so $B/bare.efi.so: $B/%.efi.so: $(filter-out %/efi_cpus.c.o,$(EFI_OBJ)) $B/efi/tests/late/%.c.o $B/efi/nadir.payload.o
 	$(call say,LINK )
 	$Q$(EFI_LINK)
 $B/%.efi: $B/%.efi.so
@@ -102,7 +104,8 @@ $B/%.efi: $B/%.efi.so
 # --- the same parser for tools/nadir, which reads a configuration before the loader does ---
 $B/check_config: tools/check_config.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
-	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
+	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
+	$Q$(call deps_of_many,-std=c11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- manual pages (man -M build/man nadir) and bash's completion, of what --help and the parser say ---
 $(MANUAL): tools/manual.py tools/nadirlib/options.py boot/handoff.h $B/check_config
@@ -115,7 +118,8 @@ $B/warm.rom: tools/warm/rom.asm | $B/.deps
 	$Qnasm -f bin -Werror $< -o $@
 $B/warm_ram: tools/warm/ram.c boot/efi_elf.c boot/efi_regions.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
-	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(DEPS) $(filter %.c,$^) -o $@
+	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
+	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- running ---
 deps: $B/.deps ## install what is missing, and build the fast Bochs once
@@ -153,7 +157,8 @@ links = $(shell sed -n '1,20s,^// link: *,,p' $1)
 libs = $(shell sed -n '1,20s,^// libs: *,,p' $1)
 $B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
 	$(call say,UNIT )
-	$Qgcc $(UNIT_CFLAGS) $(DEPS) $(filter %.c,$^) -lcmocka $(call libs,$<) -o $@
+	$Qgcc $(UNIT_CFLAGS) $(filter %.c,$^) -lcmocka $(call libs,$<) -o $@
+	$Q$(call deps_of_many,$(UNIT_CFLAGS))
 fuzz: $(FUZZ) ## each fuzzer for 20 seconds
 	@s=0; for f in $(FUZZ); do echo "$$f"; new=$$f.corpus; mkdir -p $$new; \
 		$$f -max_total_time=20 -verbosity=0 $$new $$(ls -d tests/fuzz/corpus/$${f##*/fuzz_} 2>/dev/null) || s=1; done; exit $$s

@@ -225,6 +225,13 @@ static inline uint8_t cpu_in8(uint16_t port)
     return v;
 }
 
+static inline uint16_t cpu_in16(uint16_t port)
+{
+    uint16_t v;
+    __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port) : "memory");
+    return v;
+}
+
 static inline uint32_t cpu_in32(uint16_t port)
 {
     uint32_t v;
@@ -235,6 +242,11 @@ static inline uint32_t cpu_in32(uint16_t port)
 static inline void cpu_out8(uint16_t port, uint8_t value)
 {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static inline void cpu_out16(uint16_t port, uint16_t value)
+{
+    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline void cpu_out32(uint16_t port, uint32_t value)

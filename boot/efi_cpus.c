@@ -23,8 +23,7 @@ static struct cpu_report *reporting; /* the CPU that runs judge() is the only on
 
 struct mp_services *mp_services_find(void)
 {
-    static EFI_GUID guid = {
-        0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
+    static EFI_GUID guid = MP_SERVICES_GUID;
     struct mp_services *services;
     return EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&services)) ? NULL : services;
 }
@@ -101,7 +100,7 @@ static bool refuse(const struct cpu_report *r)
     return false;
 }
 
-bool cpus_check(const struct handoff *h)
+bool cpus_check(struct handoff *h)
 {
     static struct cpu_report reports[HANDOFF_MAX_CPUS + 1];
     static const CHAR16 *const reason[] = {

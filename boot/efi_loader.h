@@ -55,7 +55,7 @@ bool machine_has_serial(uint32_t port);
 /* efi_cpus.c */
 /* Whether VMs can run here, by a look at each CPU: false where the boot CPU's VT-x is absent,
  * locked off or too old; others that cannot are only named. */
-bool cpus_check(const struct handoff *h);
+bool cpus_check(struct handoff *h);
 
 /* efi_screen.c */
 /* May change the screen's mode, where the present one has no framebuffer. */

@@ -17,13 +17,15 @@ static EFI_MEMORY_DESCRIPTOR *map_at(UINTN i)
 
 static enum region_kind descriptor_kind(const EFI_MEMORY_DESCRIPTOR *d)
 {
+    const bool cached = (d->Attribute & EFI_MEMORY_WB) != 0;
+    if ((d->Attribute & EFI_MEMORY_RUNTIME) != 0 && d->Type != EfiRuntimeServicesCode)
+        return cached ? REGION_RUNTIME_DATA : REGION_RUNTIME_MMIO;
     switch (d->Type) {
     case EfiLoaderCode:
     case EfiLoaderData: return REGION_KEPT;
     case EfiBootServicesCode:
     case EfiBootServicesData:
-    case EfiConventionalMemory:
-        return (d->Attribute & EFI_MEMORY_WB) != 0 ? REGION_FREE : REGION_RESERVED;
+    case EfiConventionalMemory: return cached ? REGION_FREE : REGION_RESERVED;
     case EfiRuntimeServicesCode: return REGION_RUNTIME_CODE;
     case EfiRuntimeServicesData: return REGION_RUNTIME_DATA;
     case EfiACPIReclaimMemory:
@@ -58,7 +60,8 @@ bool memory_prepare(struct loader *l, uint64_t *ram_end)
         EFI_MEMORY_DESCRIPTOR *d = map_at(i);
         uint64_t end = d->PhysicalStart + d->NumberOfPages * EFI_PAGE_SIZE;
         enum region_kind kind = descriptor_kind(d);
-        if (kind != REGION_MMIO && kind != REGION_RESERVED && end > *ram_end)
+        if (kind != REGION_MMIO && kind != REGION_RUNTIME_MMIO && kind != REGION_RESERVED &&
+            end > *ram_end)
             *ram_end = end;
     }
     return true;

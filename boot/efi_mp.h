@@ -5,6 +5,14 @@
 #include <efi.h>
 #include <stdint.h>
 
+#define MP_SERVICES_GUID                                   \
+    {                                                      \
+        0x3fdda605, 0xa76e, 0x4f46,                        \
+        {                                                  \
+            0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08 \
+        }                                                  \
+    }
+
 struct processor_information {
     uint64_t apic_id;
     uint32_t status;

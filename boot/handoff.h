@@ -6,7 +6,7 @@
 
 #define NADIR_VERSION       "0.1"
 #define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
-#define HANDOFF_VERSION     3u
+#define HANDOFF_VERSION     4u
 #define HANDOFF_MAX_REGIONS 256
 #define HANDOFF_MAX_CPUS    256
 
@@ -15,8 +15,9 @@ enum region_kind {
     REGION_KEPT, /* RAM with this struct, loaded files, the hypervisor image, boot page tables */
     REGION_RUNTIME_CODE, /* UEFI runtime services, to be identity-mapped while one is called */
     REGION_RUNTIME_DATA,
-    REGION_ACPI,     /* tables and NVS */
-    REGION_RESERVED, /* RAM-like but not ours */
+    REGION_RUNTIME_MMIO, /* a device of theirs, such as flash: not to be cached */
+    REGION_ACPI,         /* tables and NVS */
+    REGION_RESERVED,     /* RAM-like but not ours */
     REGION_MMIO,
 };
 

@@ -112,7 +112,7 @@ static uint64_t physmap_end(const struct handoff *handoff)
     for (uint32_t i = 0; i < handoff->region_count; i++) {
         const struct handoff_region *r = &handoff->region[i];
         uint64_t region_end = r->base + r->pages * PAGE_SIZE;
-        if (r->kind != REGION_MMIO && region_end > end)
+        if (r->kind != REGION_MMIO && r->kind != REGION_RUNTIME_MMIO && region_end > end)
             end = region_end;
     }
     return (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
@@ -120,13 +120,15 @@ static uint64_t physmap_end(const struct handoff *handoff)
 
 static enum status init_paging(const struct handoff *handoff)
 {
-    static struct page_range runtime[HANDOFF_MAX_REGIONS];
+    static struct host_runtime runtime[HANDOFF_MAX_REGIONS];
     static struct mtrr_state mtrr;
     size_t count = 0;
     for (uint32_t i = 0; i < handoff->region_count; i++) {
         const struct handoff_region *r = &handoff->region[i];
-        if (r->kind == REGION_RUNTIME_CODE || r->kind == REGION_RUNTIME_DATA)
-            runtime[count++] = (struct page_range){r->base, r->pages};
+        if (r->kind == REGION_RUNTIME_CODE || r->kind == REGION_RUNTIME_DATA ||
+            r->kind == REGION_RUNTIME_MMIO)
+            runtime[count++] =
+                (struct host_runtime){r->base, r->pages, r->kind == REGION_RUNTIME_MMIO};
     }
     mtrr_read(&mtrr);
     if ((cpu_rdmsr(MSR_IA32_EFER) & EFER_NXE) == 0)
@@ -177,9 +179,10 @@ static void init_console(const struct handoff *handoff)
 static uint64_t init_platform(const struct handoff *handoff)
 {
     struct acpi_facts acpi = {0};
-    if (!acpi_read_facts(hpa(handoff->rsdp), power_read_memory, &acpi))
+    const bool has_acpi = acpi_read_facts(hpa(handoff->rsdp), power_read_memory, &acpi);
+    if (!has_acpi)
         log_line("no ACPI tables from the firmware");
-    power_init(handoff->reset_system, host_paging_efi_root(), &acpi);
+    power_init(handoff->reset_system, host_paging_efi_root(), has_acpi ? &acpi : NULL);
     uint64_t hz = tsc_measure_hz(&acpi);
     require(hz != 0 ? OK : ERR_UNSUPPORTED, "measuring the time-stamp counter");
     console_set_tsc_hz(hz);

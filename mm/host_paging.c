@@ -9,7 +9,7 @@
 /* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */
 enum { READ_ONLY = PTE_P | PTE_A | PTE_D, READ_WRITE = READ_ONLY | PTE_W };
 /* Entry 1 of PAT_HOST_VALUE: pixels leave the CPU by the line and not one by one. */
-enum { WRITE_COMBINING = PTE_PWT };
+enum { WRITE_COMBINING = PTE_PWT, UNCACHED = PTE_PCD | PTE_PWT };
 
 static struct {
     hpa_t root, efi_root;
@@ -104,7 +104,8 @@ static enum status build_efi_root(const struct host_map_request *r)
     enum status s = OK;
     for (size_t i = 0; i < r->runtime_count && s == OK; i++) {
         uint64_t base = r->runtime[i].base;
-        s = map(state.efi_root, base, base, r->runtime[i].pages * PAGE_SIZE, READ_WRITE);
+        s = map(state.efi_root, base, base, r->runtime[i].pages * PAGE_SIZE,
+                READ_WRITE | (r->runtime[i].uncached ? UNCACHED : 0));
     }
     return s;
 }

@@ -12,6 +12,11 @@
 #define HOST_SCREEN_BASE  0xffffe00000000000ull /* the framebuffer, write-combining */
 #define HOST_IMAGE_BASE   0xffffffff80200000ull /* the link address (boot/nadir.ld) */
 
+struct host_runtime {
+    uint64_t base, pages;
+    bool uncached; /* a device */
+};
+
 /* What to map. The *_start and *_end are addresses of the linker's symbols, page-aligned. */
 struct host_map_request {
     uint64_t physmap_end; /* top of RAM, in bytes; 4 GiB are always mapped */
@@ -24,8 +29,8 @@ struct host_map_request {
     bool pages_1g;                 /* CPUID.80000001H:EDX.Page1GB */
     /* Large pages only where the type is uniform; NULL: it is everywhere. Must stay. */
     const struct mtrr_state *mtrr;
-    /* UEFI runtime code and data, identity-mapped in the EFI root. */
-    const struct page_range *runtime;
+    /* What UEFI's runtime services need, identity-mapped in the EFI root. */
+    const struct host_runtime *runtime;
     size_t runtime_count;
 };
 

@@ -63,7 +63,8 @@ uint32_t console_log_count(void);
 uint64_t console_period_ticks(void);
 
 /* Leaves the screen, if there is one, to its reader for so long, with a countdown: the machine is
- * about to go off, or to be reset. A key of its keyboard decides before. Any CPU, in a panic too. */
+ * about to go off, or to be reset. A key of its keyboard decides before. Any CPU, in a panic too.
+ */
 enum console_wish { CONSOLE_POWER_OFF, CONSOLE_RESET };
 enum console_wish console_linger(uint32_t seconds, bool reset);
 

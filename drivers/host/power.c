@@ -3,11 +3,15 @@
 #include "drivers/host/power.h"
 #include "arch/cpu.h"
 #include "arch/fault.h"
+#include "arch/log.h"
 #include "arch/smp.h"
 #include "drivers/host/console.h"
 
 enum { BOCHS_SHUTDOWN = 0x8900, DELAY_PORT = 0x80, I8042_COMMAND = 0x64, I8042_PULSE = 0xfe };
 enum { RESET_CONTROL = 0xcf9, PCI_ADDRESS = 0xcf8, PCI_DATA = 0xcfc }; /* of the chipset */
+enum { I440FX = 0x12378086 };
+enum { PM1_ACPI_MODE = 1, PM1_TYPE_SHIFT = 10, PM1_TYPE = 7 << 10, PM1_SLEEP = 1 << 13 };
+enum { SLEEP_TYPE_SHIFT = 2, SLEEP_ENABLE = 1 << 5 };
 
 #define DELAY_READS    50000 /* about a microsecond each on a real machine */
 #define FIRMWARE_STACK 16384
@@ -21,12 +25,15 @@ static uint64_t reset_system;
 static hpa_t efi_cr3;
 static uint64_t host_cr3;
 static struct acpi_facts facts;
+static bool has_acpi;
 static enum efi_reset wanted;
 static uint8_t firmware_stack[FIRMWARE_STACK] __attribute__((aligned(16)));
 
 void power_init(uint64_t reset_system_hpa, hpa_t cr3, const struct acpi_facts *acpi)
 {
-    facts = *acpi;
+    has_acpi = acpi != NULL;
+    if (has_acpi)
+        facts = *acpi;
     efi_cr3 = cr3;
     reset_system = reset_system_hpa;
 }
@@ -51,30 +58,67 @@ static void delay(void)
         cpu_in8(DELAY_PORT);
 }
 
-static void write_reset_register(void)
+static void write_register(const struct acpi_register *r, uint8_t value)
 {
-    const uint64_t where = facts.reset.address;
+    const uint64_t where = r->address;
     if (where == 0)
         return;
-    if (facts.reset.space == ACPI_SPACE_IO) {
-        cpu_out8((uint16_t)where, facts.reset_value);
-    } else if (facts.reset.space == ACPI_SPACE_PCI) { /* device, function, register: 16 bits each */
-        uint32_t offset = (uint32_t)where & 0xff;
+    if (r->space == ACPI_SPACE_IO) {
+        cpu_out8((uint16_t)where, value);
+    } else if (r->space == ACPI_SPACE_PCI) { /* device, function, register: 16 bits each */
+        const uint32_t offset = (uint32_t)where & 0xff;
         cpu_out32(PCI_ADDRESS, 1u << 31 | (uint32_t)(where >> 32 & 0x1f) << 11 |
                                    (uint32_t)(where >> 16 & 7) << 8 | (offset & 0xfc));
-        cpu_out8((uint16_t)(PCI_DATA + (offset & 3)), facts.reset_value);
+        cpu_out8((uint16_t)(PCI_DATA + (offset & 3)), value);
     } else {
-        *(volatile uint8_t *)hpa_to_ptr(hpa(where)) = facts.reset_value;
+        *(volatile uint8_t *)hpa_to_ptr(hpa(where)) = value;
     }
     delay();
+}
+
+static void enter_sleep(uint16_t pm1, uint8_t type)
+{
+    if (pm1 == 0)
+        return;
+    const unsigned other = cpu_in16(pm1) & ~(unsigned)(PM1_TYPE | PM1_SLEEP);
+    cpu_out16(pm1, (uint16_t)(other | (unsigned)(type & 7) << PM1_TYPE_SHIFT | PM1_SLEEP));
+}
+
+/* The state S5 (ACPI specification, "Sleeping States" and "Hardware-Reduced ACPI"), whose numbers
+ * stand in the DSDT. */
+static void enter_soft_off(void)
+{
+    if (!facts.has_soft_off)
+        return;
+    write_register(&facts.sleep_control,
+                   (uint8_t)((facts.sleep_type_a & 7) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE));
+    if (facts.pm1a_port == 0)
+        return;
+    if (facts.smi_port != 0 && (cpu_in16(facts.pm1a_port) & PM1_ACPI_MODE) == 0) {
+        cpu_out8(facts.smi_port, facts.acpi_enable);
+        delay();
+    }
+    enter_sleep(facts.pm1a_port, facts.sleep_type_a);
+    enter_sleep(facts.pm1b_port, facts.sleep_type_b);
+    delay();
+}
+
+/* Bochs listens at a port that another machine may have something else at. It has the chipset of a
+ * PC older than VT-x, and its firmware finds no ACPI there. */
+static bool is_bochs(void)
+{
+    cpu_out32(PCI_ADDRESS, 1u << 31);
+    return !has_acpi && cpu_in32(PCI_DATA) == I440FX;
 }
 
 static _Noreturn void without_acpi(void)
 {
     fault_set_escape(cpu_stop);
     if (wanted == EFI_RESET_SHUTDOWN) {
-        for (const char *c = "Shutdown"; *c != 0; c++)
+        for (const char *c = "Shutdown"; *c != 0 && is_bochs(); c++)
             cpu_out8(BOCHS_SHUTDOWN, (uint8_t)*c);
+        log_line("you may switch the machine off now");
+        console_flush();
     } else {
         cpu_out8(RESET_CONTROL, 0x02); /* hard reset, */
         cpu_out8(RESET_CONTROL, 0x06); /* now */
@@ -88,7 +132,9 @@ static _Noreturn void without_firmware(void)
 {
     fault_set_escape(without_acpi);
     if (wanted == EFI_RESET_COLD)
-        write_reset_register();
+        write_register(&facts.reset, facts.reset_value);
+    else
+        enter_soft_off();
     without_acpi();
 }
 

@@ -7,7 +7,8 @@
 
 /* Remembers the ways. reset_system: physical address of UEFI's ResetSystem, 0: none; efi_cr3: page
  * tables under which it is called, with the firmware's runtime regions at their physical addresses
- * and our high half; acpi: copied. Before it has run, power_off() and power_reset() do without. */
+ * and our high half; acpi: copied, NULL: there is none. Before it has run, power_off() and
+ * power_reset() do without. */
 void power_init(uint64_t reset_system, hpa_t efi_cr3, const struct acpi_facts *acpi);
 
 /* Reads memory for acpi_read_facts(); false where the physmap has none. */

@@ -23,7 +23,7 @@
 #define IMAGE     0x7c00000ull /* host-physical */
 
 static uint8_t *ram;
-static const struct page_range runtime[] = {{0x7e00000, 16}, {0xffc00000, 0x400}};
+static const struct host_runtime runtime[] = {{0x7e00000, 16, false}, {0xffc00000, 0x400, true}};
 
 void panic(const char *format, ...)
 {
@@ -100,6 +100,18 @@ static void expect(hpa_t root, uint64_t virt, uint64_t flags, uint64_t phys)
         assert_int_equal(p, phys);
 }
 
+/* The entry that maps a page that is there. */
+static uint64_t leaf(hpa_t root, uint64_t virt)
+{
+    uint64_t *table = hpa_to_ptr(root);
+    for (unsigned level = 4;; level--) {
+        const uint64_t e = table[virt / (PAGE_SIZE << (9 * (level - 1))) % 512];
+        if (level == 1 || (level < 4 && (e & 0x80)))
+            return e;
+        table = hpa_to_ptr(hpa(e & 0x000ffffffffff000ull));
+    }
+}
+
 static uint64_t size_at(uint64_t virt)
 {
     uint64_t phys, size = 0;
@@ -144,6 +156,8 @@ static void test_layout(void **s)
     expect(efi, 0x7e00000, P | W, 0x7e00000);
     expect(efi, 0x7e10000, 0, 0);
     expect(efi, 0xfffffff0, P | W, 0xfffffff0);
+    assert_int_equal(leaf(efi, 0x7e00000) & 0x18, 0);
+    assert_int_equal(leaf(efi, 0xfffffff0) & 0x18, 0x18); /* a device's are not cached */
     assert_int_equal(size_at(HOST_PHYSMAP_BASE + GIB), GIB);
     assert_int_equal(size_at(HOST_PHYSMAP_BASE + 6 * GIB), PAGE_SIZE_2M);
     assert_int_equal(size_at(HOST_PHYSMAP_BASE + IMAGE), PAGE_SIZE);
@@ -161,7 +175,7 @@ static void test_screen(void **s)
     r.screen_bytes = 3 * PAGE_SIZE_2M;
     assert_int_equal(host_paging_init(&r), OK);
     const uint64_t pixels = (uint64_t)(uintptr_t)host_screen(r.screen);
-    uint64_t phys = 0, size = 0, entry = 0;
+    uint64_t phys = 0, size = 0;
     expect(host_paging_root(), pixels, P | W | NX, r.screen);
     expect(host_paging_root(), pixels + 3 * PAGE_SIZE_2M - 4, P | W | NX,
            r.screen + 3 * PAGE_SIZE_2M - 4);
@@ -169,12 +183,7 @@ static void test_screen(void **s)
     expect(host_paging_root(), HOST_PHYSMAP_BASE + r.screen, 0, 0);
     (void)walk(host_paging_root(), pixels, &phys, &size);
     assert_int_equal(size, PAGE_SIZE_2M);
-    uint64_t *table = hpa_to_ptr(host_paging_root());
-    for (unsigned level = 4; level > 1; level--) {
-        entry = table[pixels / (PAGE_SIZE << (9 * (level - 1))) % 512];
-        table = hpa_to_ptr(hpa(entry & 0x000ffffffffff000ull));
-    }
-    assert_int_equal(entry & 0x18, 0x08); /* entry 1 of the PAT, */
+    assert_int_equal(leaf(host_paging_root(), pixels) & 0x18, 0x08); /* entry 1 of the PAT, */
     assert_int_equal(PAT_HOST_VALUE >> 8 & 0xff, MEMORY_WC);
     r.screen_bytes = 0;
     assert_int_equal(host_paging_init(&r), OK);
