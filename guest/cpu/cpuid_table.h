@@ -20,7 +20,9 @@ enum cpuid_dynamic {
     CPUID_XSAVES_SIZE = 1u << 6, /* EBX = cpuid_xsave_size(XCR0 | XSS, compacted) */
     CPUID_APIC = 1u << 7,        /* EDX[9] = IA32_APIC_BASE.EN */
     CPUID_XD = 1u << 8,          /* EDX[20] is 0 by IA32_MISC_ENABLE, "XD bit disable" */
-    CPUID_FEW = 1u << 9,         /* EAX is 2 by IA32_MISC_ENABLE, "limit CPUID maxval" */
+    CPUID_REST =
+        1u << 10,        /* stands for all subleaves from it on; ECX[7:0] = the subleaf asked for */
+    CPUID_FEW = 1u << 9, /* EAX is 2 by IA32_MISC_ENABLE, "limit CPUID maxval" */
 };
 
 struct cpuid_entry {
@@ -59,9 +61,9 @@ static inline const struct cpuid_entry *cpuid_table_find(const struct cpuid_tabl
     const struct cpuid_entry *e = cpuid_table_first(table, leaf);
     if ((e->dynamic & CPUID_SUBLEAVES) == 0)
         return e;
-    const struct cpuid_entry *end = &table->entry[table->count];
-    for (; e < end && e->leaf == leaf; e++)
-        if (e->subleaf == subleaf)
+    const struct cpuid_entry *first = e, *end = &table->entry[table->count];
+    for (; e < end && e->leaf == first->leaf; e++)
+        if (e->subleaf == subleaf || ((e->dynamic & CPUID_REST) != 0 && e->subleaf < subleaf))
             return e;
     return &table->entry[0];
 }

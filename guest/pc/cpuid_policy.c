@@ -134,7 +134,8 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
     }
 }
 
-/* Leaves 4 and 0xB: packages of one core with one thread, so APIC IDs are 0..n-1. */
+/* Leaves 4 and 0xB: packages of one core with one thread, so APIC IDs are 0..n-1. Of leaf 0xB ECX
+ * and EDX are told for invalid levels, too (SDM, "CPUID—CPU Identification"). */
 static void add_topology(struct builder *b)
 {
     for (uint32_t i = 0; i < 8; i++) {
@@ -148,7 +149,7 @@ static void add_topology(struct builder *b)
     for (uint32_t level = 0; level < 3; level++) {
         const uint32_t type = level < 2 ? level + 1 : 0; /* thread, core, none */
         const struct cpuid_regs r = {.ebx = type != 0, .ecx = type << 8 | level};
-        add(b, 0xb, level, r, CPUID_SUBLEAVES | CPUID_APIC_ID_B);
+        add(b, 0xb, level, r, CPUID_SUBLEAVES | CPUID_APIC_ID_B | (type == 0 ? CPUID_REST : 0u));
     }
 }
 

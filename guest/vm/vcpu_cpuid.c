@@ -5,7 +5,7 @@
 
 /* SDM, "CPUID—CPU Identification": the bits that follow CR4, XCR0, the local APIC and
  * IA32_MISC_ENABLE. */
-static void patch_dynamic(const struct vcpu *vcpu, uint64_t cr4, uint32_t dynamic,
+static void patch_dynamic(const struct vcpu *vcpu, uint64_t cr4, uint32_t subleaf, uint32_t dynamic,
                           struct cpuid_regs *out)
 {
     const struct vm *vm = vcpu->vm;
@@ -23,6 +23,8 @@ static void patch_dynamic(const struct vcpu *vcpu, uint64_t cr4, uint32_t dynami
         out->ebx = (out->ebx & 0x00ffffffu) | vcpu->apic_id << 24;
     if ((dynamic & CPUID_APIC_ID_B) != 0)
         out->edx = vcpu->apic_id;
+    if ((dynamic & CPUID_REST) != 0)
+        out->ecx = (out->ecx & ~0xffu) | (subleaf & 0xff);
     if ((dynamic & CPUID_XD) != 0 && (vcpu->misc_enable & MISC_ENABLE_NO_XD) != 0)
         out->edx &= ~CPUID_80000001_EDX_NX;
     if ((dynamic & CPUID_FEW) != 0 && (vcpu->misc_enable & MISC_ENABLE_FEW_LEAVES) != 0)
@@ -35,7 +37,7 @@ enum exit_action vcpu_cpuid_dynamic(struct vcpu *vcpu, uint64_t cr4)
     const struct cpuid_entry *e =
         cpuid_table_find(&vcpu->vm->cpuid, (uint32_t)gpr[RAX], (uint32_t)gpr[RCX]);
     struct cpuid_regs out = {e->eax, e->ebx, e->ecx, e->edx};
-    patch_dynamic(vcpu, cr4, e->dynamic, &out);
+    patch_dynamic(vcpu, cr4, (uint32_t)gpr[RCX], e->dynamic, &out);
     gpr[RAX] = out.eax;
     gpr[RBX] = out.ebx;
     gpr[RCX] = out.ecx;

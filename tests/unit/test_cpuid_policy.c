@@ -377,6 +377,15 @@ static void test_out_of_range(void **state)
     assert_int_equal(find(0xb, 1)->ecx, 0x201);
     assert_int_equal(find(0xb, 2)->ecx, 2);
     assert_int_equal(find(0xb, 2)->ebx, 0);
+    static const uint32_t invalid[] = {3, 0x55, 0xff, 0x100, 0x101, UINT32_MAX};
+    for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
+        assert_ptr_equal(find(0xb, invalid[i]), find(0xb, 2));
+        assert_ptr_equal(find(7, invalid[i]), &t.entry[0]);
+        assert_ptr_equal(find(0xd, invalid[i]), &t.entry[0]);
+        assert_true(invalid[i] == 3 || find(4, invalid[i]) == &t.entry[0]);
+    }
+    assert_true((find(0xb, 2)->dynamic & CPUID_REST) != 0);
+    assert_int_equal((find(0xb, 0)->dynamic | find(0xb, 1)->dynamic) & CPUID_REST, 0);
     assert_int_equal(find(4, 3)->eax, 0x121);
     assert_int_equal(find(4, 3)->edx, 7);
     /* What a leaf does not have is not found in another, either. */

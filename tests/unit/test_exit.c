@@ -481,9 +481,15 @@ static void test_cpuid(void **state)
     struct cpuid_table *table = &fixture.vm.cpuid;
     table->entry[1] = (struct cpuid_entry){0, 0, 0x16, 0x756e6547, 0x6c65746e, 0x49656e69, 0, 0};
     table->entry[2] = (struct cpuid_entry){.leaf = 1, .eax = 0x50654, .dynamic = CPUID_OSXSAVE};
+    table->entry[3] =
+        (struct cpuid_entry){.leaf = 0xb,
+                             .subleaf = 2,
+                             .ecx = 2,
+                             .dynamic = CPUID_SUBLEAVES | CPUID_APIC_ID_B | CPUID_REST};
     table->first[0] = 1;
     table->first[1] = 2;
-    table->count = 3;
+    table->first[0xb] = 3;
+    table->count = 4;
     set_long_mode();
     memset(vcpu->regs.gpr, 0xff, sizeof(vcpu->regs.gpr));
     vcpu->regs.gpr[RAX] = 0xffffffff00000000;
@@ -502,6 +508,16 @@ static void test_cpuid(void **state)
     take_exit(REASON_CPUID, 0, 2);
     assert_int_equal(vcpu->regs.gpr[RCX], 1u << 27);
     assert_int_equal(rip(), 0x1006);
+    static const uint32_t subleaf[] = {2, 3, 0xff, 0x100, 0x1234567f, UINT32_MAX};
+    for (size_t i = 0; i < 6; i++) { /* each invalid one is told its number, and the APIC ID */
+        vcpu->apic_id = 5;
+        vcpu->regs.gpr[RAX] = 0xb;
+        vcpu->regs.gpr[RCX] = subleaf[i];
+        take_exit(REASON_CPUID, 0, 2);
+        assert_int_equal(vcpu->regs.gpr[RAX] | vcpu->regs.gpr[RBX], 0);
+        assert_int_equal(vcpu->regs.gpr[RCX], subleaf[i] & 0xff);
+        assert_int_equal(vcpu->regs.gpr[RDX], 5);
+    }
 }
 
 static void test_vmcall(void **state)

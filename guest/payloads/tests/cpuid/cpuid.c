@@ -62,11 +62,49 @@ static void check_topology(void)
                "ECX echoes the subleaf", rule);
     test_check((end.ecx >> 8 & 0xff) == 0 && end.eax == 0 && end.ebx == 0, "and then none", rule);
     test_check(thread.ebx != 0 && core.ebx >= thread.ebx, "with CPUs in each", rule);
+    static const uint32_t invalid[] = {2, 3, 5, 0x55, 0xff, 0x100, 0x1fe, 0x10001, 0xffffffff};
+    bool echoed = true, none = true, told = true;
+    for (size_t i = 0; i < COUNT(invalid); i++) {
+        struct cpuid c = cpuid(0xb, invalid[i]);
+        echoed = echoed && (c.ecx & 0xff) == (invalid[i] & 0xff);
+        none = none && c.eax == 0 && c.ebx == 0 && c.ecx >> 8 == 0;
+        told = told && c.edx == id;
+    }
+    test_check(echoed, "ECX echoes every invalid subleaf's low byte", rule);
+    test_check(none, "which has neither type, nor shift, nor CPUs", rule);
+    test_check(told, "but the x2APIC ID", rule);
     unsigned caches = 0;
     while (caches < 16 && (cpuid(4, caches).eax & 0x1f) != 0)
         caches++;
     test_check(caches > 0 && caches < 16, "leaf 4 lists caches and ends", "SDM, CPUID leaf 4");
     test_equal(cpuid(4, 0).eax >> 5 & 7, 1, "the first is of level 1", "SDM, CPUID leaf 4");
+}
+
+/* Leaves that have subleaves: those that are not there read as 0. */
+static void check_subleaves(void)
+{
+    const char *rule = "SDM, CPUID: an invalid subleaf returns 0";
+    static const uint32_t leaves[] = {4, 7, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1a, 0x1d};
+    static const uint32_t invalid[] = {62, 63, 64, 0xff, 0x107, 0x10000, 0x80000000, 0xffffffff};
+    static const struct cpuid zero = {0, 0, 0, 0};
+    uint32_t max = cpuid(0, 0).eax;
+    for (size_t i = 0; i < COUNT(leaves); i++) {
+        bool ok = true;
+        for (size_t j = 0; j < COUNT(invalid); j++)
+            ok = ok && same(cpuid(leaves[i], invalid[j]),
+                            leaves[i] <= max ? zero : cpuid(max, invalid[j]));
+        test_check(ok, "a leaf's subleaves end", rule);
+    }
+    test_check(same(cpuid(7, cpuid(7, 0).eax + 1), zero), "those of leaf 7 where EAX says", rule);
+    /* What is no subleaf's does not look at ECX. */
+    static const uint32_t single[] = {0, 1, 6, 0x80000000, 0x80000001, 0x80000008};
+    for (size_t i = 0; i < COUNT(single); i++)
+        test_check(same(cpuid(single[i], 0), cpuid(single[i], 0x55)), "a leaf without subleaves",
+                   "SDM, CPUID: ECX is ignored");
+    test_check(
+        same(cpuid(0x4fffffff, 0), cpuid(max, 0)) && same(cpuid(0x8fffffff, 0), cpuid(max, 0)) &&
+            same(cpuid(0xc0000000, 0), cpuid(max, 0)) && same(cpuid(0xffffffff, 0), cpuid(max, 0)),
+        "leaves of no range read as the highest basic one", "SDM, CPUID");
 }
 
 /* An instruction and the bit that says whether it is there. Operands: RSI memory, ECX 0. */
@@ -181,6 +219,7 @@ int main(void)
     test_begin("cpuid", "CPUID against itself and the CPU");
     check_ranges();
     check_topology();
+    check_subleaves();
     check_instructions();
     check_xsave();
     check_promises();
