@@ -180,7 +180,8 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config)
         log_line("vm %s: cannot set up its firmware: %s", config->name, status_text(s));
         return s;
     }
-    msr_policy_power_on(&pc->msr);
+    for (uint32_t i = 0; i < pc->vm.vcpu_count; i++)
+        vcpu_mtrr_power_on(pc->vm.vcpu[i]);
     pc->boot = cpu_state_reset(cpuid_table_find(&pc->vm.cpuid, 1, 0)->eax);
     return OK;
 }

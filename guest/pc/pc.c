@@ -133,7 +133,7 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
         return s;
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
     vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & engine->cr4_allowed;
-    return msr_policy_init(&pc->msr, &vm->msrs, &vm->cpuid, host->microcode, host->tsc_hz);
+    return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz);
 }
 
 static enum status make_cpu(struct pc *pc, uint32_t index)

@@ -57,6 +57,7 @@ void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)
     vcpu->xcr0 = 1;
     vcpu->misc_enable = MISC_ENABLE_RESET;
     vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
+    vcpu_mtrr_set_up(vcpu);
     vcpu->apic_frame = VM_APIC_PAGE_GPA / PAGE_SIZE;
     vcpu->timers =
         (struct timers){.read = vm->timers.read, .hz = vm->timers.hz, .next = TIMER_NEVER};

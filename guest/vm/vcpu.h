@@ -7,6 +7,7 @@
 #include "guest/cpu/state.h"
 #include "guest/vm/vlapic.h"
 #include "guest/vm/vm.h"
+#include "mm/mtrr.h"
 
 /* In the hardware's order. The RSP slot is the emulator's only: RSP is the engine's. */
 enum gpr {
@@ -71,6 +72,12 @@ struct vcpu_x87 {
     uint16_t control; /* the control word of the x87 unit */
 };
 
+#define VCPU_MTRR_PAIRS 8u
+struct vcpu_mtrr {
+    uint64_t default_type, fixed[MTRR_FIXED_COUNT]; /* as in struct mtrr_state */
+    uint64_t variable[2 * VCPU_MTRR_PAIRS];         /* base and mask of each pair */
+};
+
 #define VCPU_NO_APIC_FRAME UINT64_MAX /* off, or in x2APIC mode */
 
 struct vcpu {
@@ -117,6 +124,7 @@ struct vcpu {
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
     uint64_t misc_enable;
+    struct vcpu_mtrr mtrr;
 
     struct vlapic apic;
     struct step step;
@@ -152,6 +160,12 @@ void vcpu_set_initial(struct vcpu *vcpu, const struct cpu_state *state);
 
 /* Opens the MSRs that live in a vCPU in the VM's table; once per VM. */
 enum status vcpu_msr_open(struct vm *vm);
+
+/* Its MTRRs as firmware leaves them, which is how vcpu_init() does, and as after a reset: off. */
+void vcpu_mtrr_set_up(struct vcpu *vcpu);
+void vcpu_mtrr_power_on(struct vcpu *vcpu);
+/* Their part of vcpu_msr_open(). */
+enum status vcpu_mtrr_open(struct vm *vm);
 
 /* Frees its memory. It is loaded nowhere. */
 void vcpu_destroy(struct vcpu *vcpu);

@@ -256,7 +256,7 @@ enum status vcpu_msr_open(struct vm *vm)
         if (s != OK)
             return s;
     }
-    return OK;
+    return vcpu_mtrr_open(vm);
 }
 
 /* SDM, "XSETBV—Set Extended Control Register". */

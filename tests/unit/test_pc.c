@@ -10,7 +10,7 @@
 // link: drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
 // link: drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c drivers/virt/vpit.c
 // link: drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c arch/format.c guest/vm/vcpu.c
-// link: guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_signal.c guest/vm/sched.c
+// link: guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/vcpu_signal.c guest/vm/sched.c
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
 // link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_host.c

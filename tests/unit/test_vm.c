@@ -1,5 +1,5 @@
 // link: guest/vm/vcpu.c guest/vm/vcpu_inject.c guest/vm/vcpu_signal.c guest/vm/vcpu_cpuid.c
-// link: guest/vm/vcpu_msr.c guest/vm/sched.c guest/vm/runqueue.c guest/vm/runqueue_init.c
+// link: guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/sched.c guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c
 // link: guest/vm/run_alarm.c guest/vm/run_share.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c guest/cpu/event.c

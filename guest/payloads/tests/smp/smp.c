@@ -23,6 +23,9 @@
 #define ICR_ALL     0x80000u
 #define ICR_OTHERS  0xc0000u
 
+/* 0xc0000 to 0xc7fff, where no ROM is: types write-back and write-through differ by 2. */
+enum { MTRR_FIX4K_C0000 = 0x268 };
+#define MTRR_TYPES 0x0202020202020202
 enum { MISC_ENABLE = 0x1a0, MISC_FEW_LEAVES = 1 << 22 };
 
 enum order {
@@ -140,6 +143,7 @@ static void obey(unsigned self)
     case LIMIT:
         wrmsr(MISC_ENABLE, rdmsr(MISC_ENABLE) ^ MISC_FEW_LEAVES);
         leaves[self] = cpuid(0, 0).eax;
+        wrmsr(MTRR_FIX4K_C0000, rdmsr(MTRR_FIX4K_C0000) ^ MTRR_TYPES);
         break;
     case ANSWER:
         __atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
@@ -229,7 +233,10 @@ static void test_misc_enable(void)
     const uint32_t all = cpuid(0, 0).eax;
     if (test_only(TEST_VM)) {
         const uint64_t before = rdmsr(MISC_ENABLE);
+        uint64_t mtrr = rdmsr(MTRR_FIX4K_C0000);
         everybody(LIMIT, false);
+        test_equal(rdmsr(MTRR_FIX4K_C0000), mtrr, "another CPU's MTRRs are not this one's",
+                   "SDM, MTRRs: each processor has its own");
         test_equal(leaves[cpus - 1], 2, "limit CPUID maxval: the CPU that sets it has up to leaf 2",
                    "IA32_MISC_ENABLE");
         test_check(cpuid(0, 0).eax == all && rdmsr(MISC_ENABLE) == before, "and no other has",
