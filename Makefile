@@ -33,7 +33,7 @@ FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 MANUAL := $B/man/man1/nadir.1 $B/man/man5/nadir.cfg.5 $B/nadir.bash
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
-.PHONY: all deps run check check-entry bench usb image gdb check-nested unit mutants fuzz lint format system demo clean \
+.PHONY: all deps run check check-entry bench bench-kvm usb image gdb check-nested unit mutants fuzz lint format system demo clean \
 	help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
@@ -141,6 +141,8 @@ gdb: ## the demo with gdb attached, stopped at Nadir's first instruction
 	tools/gdb.sh $B/demo/nadir.cfg
 bench: all deps ## what each operation costs a guest, beside KVM
 	tools/bench.py
+bench-kvm: all deps ## the same payload under QEMU + KVM in Bochs, for the column beside (minutes)
+	tools/bench_kvm.py
 
 # --- checking ---
 check: $B/.deps ## everything: ends with one line, N passed, N failed

@@ -3,7 +3,7 @@
 # Builds Bochs without its debugger (five times as fast as the packaged one) into the user's cache,
 # once, and prints the program's path. The source is Debian's, fetched from this machine's own mirror.
 #   tools/bochs_build.sh           the fast one, which runs everything
-#   tools/bochs_build.sh stub      with the stub for gdb (one processor only)
+#   tools/bochs_build.sh gdb       with the stub for gdb (one processor only)
 set -eu
 
 version=3.0
@@ -15,9 +15,9 @@ home=$cache/bochs-$version-5/$variant # -5: with the corrections below; tools/na
 
 case $variant in
 fast) variant_flags="--enable-smp --disable-gdb-stub" ;;
-stub) variant_flags="--enable-gdb-stub" ;;
+gdb) variant_flags="--enable-gdb-stub" ;;
 *)
-    echo "usage: $0 [fast|stub]" >&2
+    echo "usage: $0 [fast|gdb]" >&2
     exit 2
     ;;
 esac
@@ -68,6 +68,30 @@ fi
 sed -i 's/if (gdbstub_instruction_epilog() || bx_dbg.gdbstub_enabled) return;/if (gdbstub_instruction_epilog()) return;/' cpu/cpu.cc
 if grep -q 'bx_dbg.gdbstub_enabled) return;' cpu/cpu.cc; then
     echo "bochs: cpu/cpu.cc is not as expected" >&2
+    exit 1
+fi
+# The protocol's registers do not tell in which mode the CPU is: `monitor mode` does, for tools/gdb_modes.py.
+cat >mode.inc <<'CODE'
+        else if (strncmp(&buffer[1], "Rcmd,6d6f6465", 13) == 0) /* "mode" */
+        {
+          const bx_segment_reg_t *cs = &BX_CPU_THIS_PTR sregs[BX_SEG_REG_CS];
+          char text[400];
+          sprintf(text, "BITS=%d GUEST=%d CS=%x CSBASE=%llx CR0=%llx CR2=%llx CR3=%llx CR4=%llx EFER=%llx\n",
+                  BX_CPU_THIS_PTR cpu_mode == BX_MODE_LONG_64 ? 64 : cs->cache.u.segment.d_b ? 32 : 16,
+                  BX_CPU_THIS_PTR in_vmx_guest, cs->selector.value,
+                  (unsigned long long)cs->cache.u.segment.base,
+                  (unsigned long long)BX_CPU_THIS_PTR cr0.get32(), (unsigned long long)BX_CPU_THIS_PTR cr2,
+                  (unsigned long long)BX_CPU_THIS_PTR cr3, (unsigned long long)BX_CPU_THIS_PTR cr4.get32(),
+                  (unsigned long long)BX_CPU_THIS_PTR efer.get32());
+          mem2hex((const Bit8u*)text, obuf, strlen(text));
+          put_reply(obuf);
+        }
+CODE
+awk '/strncmp\(&buffer\[1\], "Supported"/ { while ((getline line < "mode.inc") > 0) print line } { print }' \
+    gdbstub.cc >gdbstub.new
+mv gdbstub.new gdbstub.cc
+if ! grep -q 'Rcmd,6d6f6465' gdbstub.cc; then
+    echo "bochs: gdbstub.cc is not as expected" >&2
     exit 1
 fi
 # An interrupt of the host that comes while the guest has one of its own waiting, and interrupts off, would

@@ -10,7 +10,7 @@ shift
 cd "$(dirname "$0")/.."
 case " $* " in
 *qemu*) ;;
-*) tools/bochs_build.sh stub >/dev/null ;;
+*) tools/bochs_build.sh gdb >/dev/null ;;
 esac
 console=build/gdb-console.log
 echo "gdb: the machine's console goes to $console"
@@ -36,4 +36,4 @@ until listens; do
 done
 # All symbols at once, or else it does not find functions that are inlined everywhere.
 gdb -q -readnow build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
-    -ex "target remote localhost:1234" -ex "break nadir_entry" -ex "continue" ${GDBFLAGS:-}
+    -x tools/gdb_modes.py -ex "target remote localhost:1234" -ex "break nadir_entry" -ex "continue" ${GDBFLAGS:-}

@@ -19,13 +19,13 @@ struct vmx_saved {
 
 struct vmx_vcpu {
     struct vcpu vcpu; /* first: vmx_vcpu() */
-    uint8_t launch;   /* enum vmx_launch */
+    enum vmx_launch launch;
     uint16_t vpid;
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t exceptions;  /* the exception bitmap there */
     uint32_t tpr_threshold;
     uint64_t eoi_exit[4];       /* the EOI-exit bitmap there */
-    uint32_t debug_stops;       /* enum debug_stop */
+    enum debug_stop debug_stops;
     bool stepping;              /* the monitor trap flag is on for step_begin() */
     struct ept_overlay overlay; /* what it alone sees for that */
     struct cpu *last_cpu; /* where it was loaded last: others may have cached old translations */

@@ -62,7 +62,7 @@ struct run_vcpu {
     struct run_share *share;
     struct run_queue *home;  /* changes with both queues' locks held; read by lock_home() */
     struct run_cpus allowed; /* where it may run; does not change while it is added */
-    uint8_t state;           /* enum vcpu_state; others may read it, as a hint */
+    enum vcpu_state state;   /* others may read it, as a hint */
     bool woken;              /* somebody wants it to look: run_vcpu_looks() */
     bool on_cpu;             /* its registers are in a CPU: run_vcpu_load(), run_vcpu_unload() */
     uint64_t offset;         /* its vruntime is its VM's virtual time plus this */

@@ -101,7 +101,7 @@ struct vcpu {
      * interrupt of its CPU (struct cpu: attention). */
     bool attention;
     uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
-    uint8_t activity;     /* enum vcpu_activity */
+    enum vcpu_activity activity;
     bool halted_open;     /* interrupts end its HLT; true while it does not halt */
     bool halted_nmi;      /* NMIs end its HLT */
     bool halted_trap;     /* a debug trap is pending, which ends its HLT at once */

@@ -249,7 +249,7 @@ bool vcpu_is_wanted(const struct vcpu *vcpu)
 {
     /* Requests first: they are taken before the vCPU's state changes. */
     const uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
-    const uint8_t activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
+    const enum vcpu_activity activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
     if (activity == ACTIVITY_ACTIVE || (requests & (REQUEST_INIT | REQUESTS_ARE_TAKEN)) != 0)
         return true;
     if (activity == ACTIVITY_WAIT_FOR_SIPI)

@@ -132,7 +132,7 @@ def bochs(start, console, reports, work, options):
         raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
     if options.gdb and options.cpus > 1:
         raise ToolError("Bochs with gdb has one CPU")
-    program, debugger = find_bochs("stub" if options.gdb else "fast")
+    program, debugger = find_bochs("gdb" if options.gdb else "fast")
     if options.model_given:
         check_model(program, options.model)
     warm = options.boot == "warm"

@@ -8,7 +8,8 @@
 enum { DATA = 0x1f0, COUNT = 0x1f2, LBA = 0x1f3, DEVICE = 0x1f6, COMMAND = 0x1f7, CONTROL = 0x3f6 };
 enum { BUSY_OR_DATA = 0x88, READ_SECTORS = 0x20, READ_DMA = 0xc8 };
 enum { BUS_MASTER = 0, BUS_MASTER_STATUS = 2, BUS_MASTER_TABLE = 4 };
-#define PCI_BUS_MASTER 0x80000920u /* 00:01.1, BMIBA */
+#define PCI_COMMAND    0x80000904u /* 00:01.1 */
+#define PCI_BUS_MASTER 0x80000920u /* BMIBA */
 
 static uint8_t sector[512] __attribute__((aligned(512)));
 static uint32_t descriptor[2] __attribute__((aligned(8)));
@@ -43,6 +44,8 @@ void rounds_ata_pio(uint32_t *stamps, uint64_t rounds)
 
 void rounds_ata_dma(uint32_t *stamps, uint64_t rounds)
 {
+    port_out32(0xcf8, PCI_COMMAND);
+    port_out16(0xcfc, port_in16(0xcfc) | 5); /* ports, and to be master of the bus */
     port_out32(0xcf8, PCI_BUS_MASTER);
     uint16_t base = port_in16(0xcfc) & 0xfff0;
     port_out8(CONTROL, 2);
