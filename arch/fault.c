@@ -4,6 +4,7 @@
 #include "arch/cpu.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
+#include "arch/mcheck.h"
 #include "arch/panic.h"
 #include "arch/percpu.h"
 #include "arch/smp.h"
@@ -96,6 +97,8 @@ static _Noreturn void report(const struct fault_frame *f)
     log_line("  rsi %016lx rdi %016lx rbp %016lx r8  %016lx", f->rsi, f->rdi, f->rbp, f->r8);
     log_line("  r9  %016lx r10 %016lx r11 %016lx r12 %016lx", f->r9, f->r10, f->r11, f->r12);
     log_line("  r13 %016lx r14 %016lx r15 %016lx", f->r13, f->r14, f->r15);
+    if (f->vector == VECTOR_MACHINE_CHECK)
+        mcheck_log();
     fault_log_machine(f->rsp);
     fault_log_backtrace(f->rip, f->rbp);
     panic_end();

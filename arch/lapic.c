@@ -9,7 +9,7 @@
 #define DIVIDE_BY_1   0xbu
 #define ICR_MAX_SPINS 1000000
 
-static bool x2apic;
+static bool x2apic, x2apic_wanted;
 static uint64_t mmio; /* host-physical, in xAPIC mode */
 static bool timer_ready, deadline_mode;
 static uint64_t counts_per_tsc; /* of the one-shot timer, 32.32 fixed point */
@@ -38,7 +38,7 @@ static void select_mode(void)
 {
     uint64_t base = cpu_rdmsr(MSR_IA32_APIC_BASE);
     if (cpu_self()->index == 0) {
-        x2apic = (base & APIC_BASE_ENABLE) && (base & APIC_BASE_X2APIC);
+        x2apic = x2apic_wanted || ((base & APIC_BASE_ENABLE) && (base & APIC_BASE_X2APIC));
         mmio = base & APIC_BASE_ADDRESS;
         cpu_out8(0x21, 0xff); /* both 8259s: nothing of theirs is used by the host */
         cpu_out8(0xa1, 0xff);
@@ -57,6 +57,23 @@ static void set_timer_mode(void)
     __asm__ volatile("mfence" : : : "memory");
 }
 
+void lapic_use_x2apic(void)
+{
+    x2apic_wanted = (cpu_cpuid(1, 0).ecx & CPUID_1_ECX_X2APIC) != 0;
+}
+
+bool lapic_can_reach(uint32_t apic_id)
+{
+    return x2apic || apic_id < APIC_XAPIC_EVERYBODY;
+}
+
+/* Firmware may have its own use of a source, by SMI: of the thermal sensor, to save the CPU. */
+static void mask_source(unsigned offset)
+{
+    if ((read_reg(offset) & APIC_LVT_MODE) != APIC_LVT_SMI)
+        write_reg(offset, APIC_LVT_MASKED);
+}
+
 void lapic_init(void)
 {
     select_mode();
@@ -67,11 +84,11 @@ void lapic_init(void)
     write_reg(APIC_LVT_LINT0, APIC_LVT_MASKED);
     write_reg(APIC_LVT_ERROR, APIC_LVT_MASKED | VECTOR_SPURIOUS);
     if (last_lvt >= 4)
-        write_reg(APIC_LVT_PERF, APIC_LVT_MASKED);
+        mask_source(APIC_LVT_PERF);
     if (last_lvt >= 5)
-        write_reg(APIC_LVT_THERMAL, APIC_LVT_MASKED);
+        mask_source(APIC_LVT_THERMAL);
     if (last_lvt >= 6)
-        write_reg(APIC_LVT_CMCI, APIC_LVT_MASKED);
+        mask_source(APIC_LVT_CMCI);
     write_reg(APIC_TPR, 0);
     if (cpu_self()->index != 0)
         set_timer_mode();

@@ -4,8 +4,16 @@
 
 #include "arch/smp.h"
 
+/* There is a CPU whose APIC ID an xAPIC cannot name: x2APIC mode is to be used, if this machine has
+ * it. Boot CPU, before lapic_init(). */
+void lapic_use_x2apic(void);
+
+/* Whether lapic_send() reaches that ID in the mode that was chosen. */
+bool lapic_can_reach(uint32_t apic_id);
+
 /* Enables this CPU's local APIC in the mode (xAPIC or x2APIC) that the firmware left on the boot
- * CPU, with every local source but LINT1 (NMI) masked, and stores its ID in cpu_self(). Boot CPU:
+ * CPU, or x2APIC where that was asked for, with every local source masked but LINT1 (NMI) and those
+ * that make SMIs, which are the firmware's, and stores its ID in cpu_self(). Boot CPU:
  * after desc_init(), before or after the switch to own page tables; it also masks the 8259s. The
  * others come here through smp_start_cpu(). */
 void lapic_init(void);

@@ -77,6 +77,10 @@ static void write_trampoline(const struct smp_env *env, const struct cpu *cpu)
 enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
                           const struct cpu_memory *memory)
 {
+    if (!lapic_can_reach(apic_id)) {
+        log_line("CPU with APIC ID %u left out: it needs x2APIC mode", apic_id);
+        return ERR_UNSUPPORTED;
+    }
     struct cpu *cpu = cpu_add(apic_id, memory);
     if (cpu == NULL) {
         log_line("CPU with APIC ID %u left out: more than %u", apic_id, CPU_MAX);

@@ -156,7 +156,7 @@ struct cpuid_regs {
 #define CPUID_1_ECX_TSC_DEADLINE      (1u << 24)
 #define CPUID_1_ECX_XSAVE             (1u << 26)
 #define CPUID_1_ECX_OSXSAVE           (1u << 27)
-#define CPUID_1_ECX_AVX                (1u << 28)
+#define CPUID_1_ECX_AVX               (1u << 28)
 #define CPUID_1_ECX_HYPERVISOR        (1u << 31)
 #define CPUID_1_EDX_VME               (1u << 1)
 #define CPUID_1_EDX_DE                (1u << 2)
@@ -231,6 +231,7 @@ enum msr {
     MSR_IA32_MTRR_FIX4K_F8000 = 0x26f,
     MSR_IA32_PAT = 0x277,
     MSR_IA32_MTRR_DEF_TYPE = 0x2ff,
+    MSR_IA32_MC0_CTL = 0x400, /* a machine-check bank: control, status, address, misc; four each */
     MSR_IA32_VMX_BASIC = 0x480,
     MSR_IA32_VMX_PINBASED_CTLS = 0x481, /* PROCBASED, EXIT, ENTRY follow */
     MSR_IA32_VMX_MISC = 0x485,
@@ -304,8 +305,10 @@ enum apic_register {
     APIC_SELF_IPI = 0x3f0,
 };
 
+#define APIC_XAPIC_EVERYBODY  255u /* as an ID: all CPUs */
 #define APIC_SVR_ENABLE       (1u << 8)
 #define APIC_LVT_MODE         (7u << 8) /* delivery mode */
+#define APIC_LVT_SMI          (2u << 8)
 #define APIC_LVT_PENDING      (1u << 12)
 #define APIC_LVT_REMOTE_IRR   (1u << 14)
 #define APIC_LVT_MASKED       (1u << 16)

@@ -94,13 +94,9 @@ static bool handoff_fill(struct loader *l)
 {
     struct handoff *h = l->handoff;
     struct config_error error;
-    void *trampoline = loader_alloc(l, EFI_PAGE_SIZE, 0x9ffff);
-    if (trampoline == NULL)
-        return loader_refuse(L"no free page below 640 KiB to start the other CPUs with");
     h->magic = HANDOFF_MAGIC;
     h->version = HANDOFF_VERSION;
     h->size = sizeof(*h);
-    h->trampoline = (uint64_t)trampoline;
     h->reset_system = (uint64_t)RT->ResetSystem;
     h->epoch = machine_time();
     machine_find_acpi(h);

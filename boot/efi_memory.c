@@ -117,5 +117,7 @@ bool memory_leave_firmware(struct loader *l)
     for (UINTN i = 0; i < map_bytes / descriptor_bytes; i++)
         regions_add(l->handoff, map_at(i)->PhysicalStart, map_at(i)->NumberOfPages,
                     descriptor_kind(map_at(i)));
+    /* Only now: the firmware may have had all of it. */
+    l->handoff->trampoline = regions_low_page(l->handoff);
     return true;
 }

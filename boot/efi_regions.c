@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #define ALL_PAGES (1ull << 40) /* of 52 address bits */
+#define LOW_END   0xa0000ull   /* 640 KiB: from there on are screens and ROMs */
 
 static uint64_t region_end(const struct handoff_region *r)
 {
@@ -66,4 +67,16 @@ void regions_add(struct handoff *h, uint64_t base, uint64_t pages, enum region_k
         return;
     h->region[h->region_count++] =
         (struct handoff_region){.base = base, .pages = pages, .kind = kind};
+}
+
+uint64_t regions_low_page(const struct handoff *h)
+{
+    uint64_t page = 0;
+    for (uint32_t i = 0; i < h->region_count; i++) {
+        const struct handoff_region *r = &h->region[i];
+        const uint64_t end = region_end(r) < LOW_END ? region_end(r) : LOW_END;
+        if (r->kind == REGION_FREE && r->base < end)
+            page = end - PAGE_SIZE; /* they are sorted */
+    }
+    return page;
 }

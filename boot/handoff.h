@@ -60,7 +60,7 @@ struct handoff {
     uint64_t
         image_base; /* host-physical, 2 MiB-aligned: where link address 0xffffffff80200000 is */
     uint64_t image_bytes;  /* to the end of .bss, page multiple */
-    uint64_t trampoline;   /* one free page below 1 MiB, for starting the other CPUs */
+    uint64_t trampoline;   /* one free page below 640 KiB, for starting the other CPUs; 0: none */
     uint64_t rsdp;         /* host-physical, 0 where the firmware has no ACPI */
     uint64_t reset_system; /* physical address of runtime service ResetSystem (Microsoft x64 ABI) */
     uint64_t epoch;        /* time of day by the firmware's clock: seconds since 1970 */

@@ -46,6 +46,10 @@ _Static_assert(HANDOFF_MAX_CPUS >= CPU_MAX, "the loader names all that can be us
 _Static_assert(RUN_CPU_MAX >= CPU_MAX, "each has a run queue");
 _Static_assert(HANDOFF_MAX_REGIONS <= PAGE_ALLOC_MAX_RANGES, "each may be free memory");
 
+#define LOW_MEMORY_END (1ull << 20)
+
+static struct mtrr_state mtrr; /* of the boot CPU; all have the same */
+
 static void turn_engines_off(void)
 {
     for (unsigned i = CONFIG_ENGINE_AUTO + 1; i < CONFIG_ENGINES; i++)
@@ -93,15 +97,33 @@ static void check_handoff(const struct handoff *handoff)
         panic("the loader and the hypervisor are not of one build");
 }
 
+/* The parts of a region that are cached as RAM should be: firmware has been seen to leave some that
+ * the MTRRs do not cover, and a VM there would run a hundred times slower. */
+static size_t add_cached(const struct handoff_region *region, struct page_range *out, size_t room)
+{
+    const hpa_t limit = hpa(region->base + region->pages * PAGE_SIZE);
+    const bool off = (mtrr.default_type & MTRR_DEF_ENABLE) == 0; /* then all is alike */
+    size_t count = 0;
+    for (hpa_t at = hpa(region->base), end; at.v < limit.v; at = end) {
+        const enum memory_type type = mtrr_run(&mtrr, at, limit, &end);
+        if ((type == MEMORY_WB || off) && count < room)
+            out[count++] = (struct page_range){at.v, (end.v - at.v) / PAGE_SIZE};
+        else if (at.v >= LOW_MEMORY_END) /* below, it is not used anyway */
+            log_line("RAM at 0x%lx, %lu KiB, is left out: memory type %u by the MTRRs", at.v,
+                     (end.v - at.v) / 1024, type);
+    }
+    return count;
+}
+
 static enum status init_page_alloc(const struct handoff *handoff)
 {
-    static struct page_range ranges[HANDOFF_MAX_REGIONS];
+    static struct page_range ranges[2 * HANDOFF_MAX_REGIONS];
+    const size_t room = sizeof(ranges) / sizeof(ranges[0]);
     size_t count = 0;
-    for (uint32_t i = 0; i < handoff->region_count; i++) {
-        const struct handoff_region *r = &handoff->region[i];
-        if (r->kind == REGION_FREE)
-            ranges[count++] = (struct page_range){r->base, r->pages};
-    }
+    mtrr_read(&mtrr);
+    for (uint32_t i = 0; i < handoff->region_count; i++)
+        if (handoff->region[i].kind == REGION_FREE)
+            count += add_cached(&handoff->region[i], ranges + count, room - count);
     return page_alloc_init(ranges, count);
 }
 
@@ -121,7 +143,6 @@ static uint64_t physmap_end(const struct handoff *handoff)
 static enum status init_paging(const struct handoff *handoff)
 {
     static struct host_runtime runtime[HANDOFF_MAX_REGIONS];
-    static struct mtrr_state mtrr;
     size_t count = 0;
     for (uint32_t i = 0; i < handoff->region_count; i++) {
         const struct handoff_region *r = &handoff->region[i];
@@ -130,7 +151,6 @@ static enum status init_paging(const struct handoff *handoff)
             runtime[count++] =
                 (struct host_runtime){r->base, r->pages, r->kind == REGION_RUNTIME_MMIO};
     }
-    mtrr_read(&mtrr);
     if ((cpu_rdmsr(MSR_IA32_EFER) & EFER_NXE) == 0)
         log_line("no execute-disable bit: data of the hypervisor's can be executed");
     const struct host_map_request request = {
@@ -291,6 +311,14 @@ static void other_cpu_main(struct cpu *cpu)
         cpu_idle();
 }
 
+static void init_lapic(const struct handoff *handoff)
+{
+    for (uint32_t i = 0; i < handoff->cpu_count; i++)
+        if (handoff->cpu[i].apic_id >= APIC_XAPIC_EVERYBODY)
+            lapic_use_x2apic();
+    lapic_init();
+}
+
 static enum status allocate_cpu(struct cpu **cpu)
 {
     hpa_t page;
@@ -319,7 +347,9 @@ static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
         .tsc_hz = tsc_hz,
         .entry = other_cpu_main,
     };
-    for (uint32_t i = 0; i < handoff->cpu_count; i++) {
+    if (handoff->trampoline == 0 && handoff->cpu_count > 1)
+        log_line("no free page below 640 KiB: the boot CPU is the only one");
+    for (uint32_t i = 0; i < handoff->cpu_count && handoff->trampoline != 0; i++) {
         if (handoff->cpu[i].is_boot_cpu)
             continue;
         struct cpu_memory memory;
@@ -395,7 +425,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
     handoff = hpa_to_ptr(hpa((uint64_t)handoff));
     console_move_screen(host_screen(handoff->framebuffer.base));
     require(read_config(handoff, &config), "reading nadir.cfg");
-    lapic_init(); /* the host's own APIC; the 8259s are masked */
+    init_lapic(handoff); /* the host's own APIC; the 8259s are masked */
     host = (struct pc_host){
         .cpuid = cpu_cpuid,
         .read_tsc = cpu_rdtsc,

@@ -80,6 +80,16 @@ static enum memory_type type_at(const struct mtrr_state *m, uint64_t at, uint64_
     return type == MEMORY_MIXED ? decode_type(m->default_type) : type;
 }
 
+enum memory_type mtrr_run(const struct mtrr_state *mtrr, hpa_t at, hpa_t limit, hpa_t *end)
+{
+    const uint64_t last = 1ull << mtrr->phys_bits;
+    *end = limit;
+    if (at.v >= last)
+        return MEMORY_UC;
+    end->v = lower(end->v, last);
+    return type_at(mtrr, at.v, &end->v);
+}
+
 enum memory_type mtrr_range_type(const struct mtrr_state *mtrr, hpa_t base, uint64_t bytes)
 {
     uint64_t at = base.v;

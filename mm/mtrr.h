@@ -26,5 +26,9 @@ struct mtrr_state {
 /* Reads the MTRRs of this CPU (all UC where it has none). At start, ring 0: mm/host_cpu.c. */
 void mtrr_read(struct mtrr_state *out);
 
+/* The type at an address that is below `limit`, and up to where (at most `limit`) it is surely the
+ * same. */
+enum memory_type mtrr_run(const struct mtrr_state *mtrr, hpa_t at, hpa_t limit, hpa_t *end);
+
 /* The effective type of [base, base + bytes), MEMORY_MIXED where it is not the same all over. */
 enum memory_type mtrr_range_type(const struct mtrr_state *mtrr, hpa_t base, uint64_t bytes);

@@ -10,6 +10,7 @@
 enum { DATA = 0x60, STATUS = 0x64 };
 enum { OUTPUT_FULL = 1 << 0, INPUT_FULL = 1 << 1, FROM_MOUSE = 1 << 5 };
 enum { READ_CONFIG = 0x20, WRITE_CONFIG = 0x60, ENABLE_KEYBOARD = 0xae };
+enum { ENABLE_SCANNING = 0xf4 }; /* to the keyboard itself, which answers */
 enum { CONFIG_INTERRUPTS = 3, CONFIG_KEYBOARD_OFF = 1 << 4, CONFIG_TRANSLATE = 1 << 6 };
 enum { PATIENCE = 10000 }; /* reads of the status: a port read takes a microsecond or so */
 
@@ -45,6 +46,10 @@ bool ps2_init(void)
     config = (config & ~(unsigned)(CONFIG_INTERRUPTS | CONFIG_KEYBOARD_OFF)) | CONFIG_TRANSLATE;
     present =
         send(STATUS, WRITE_CONFIG) && send(DATA, (uint8_t)config) && send(STATUS, ENABLE_KEYBOARD);
+    /* Firmware that has not used its keyboard has left it off. One that is not there says nothing.
+     */
+    if (present && send(DATA, ENABLE_SCANNING) && wait_for(OUTPUT_FULL, OUTPUT_FULL))
+        (void)cpu_in8(DATA);
     return present;
 }
 

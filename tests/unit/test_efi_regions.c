@@ -55,6 +55,24 @@ static void test_page_0_is_never_free(void **state)
     expect(0, 0, 1, REGION_RESERVED);
 }
 
+static void test_page_for_the_trampoline(void **state)
+{
+    (void)state;
+    regions_add(&h, 0, 1, REGION_FREE); /* page 0 is not free */
+    regions_add(&h, 0x100000, 16, REGION_FREE);
+    assert_int_equal(regions_low_page(&h), 0);
+    reset(NULL);
+    regions_add(&h, 0, 2, REGION_FREE);
+    regions_add(&h, 0x2000, 0x10, REGION_RUNTIME_DATA);
+    assert_int_equal(regions_low_page(&h), 0x1000);
+    regions_add(&h, 0x90000, 4, REGION_FREE);
+    regions_add(&h, 0x94000, 12, REGION_RESERVED);
+    assert_int_equal(regions_low_page(&h), 0x93000);
+    reset(NULL);
+    regions_add(&h, 0x80000, 0x1000, REGION_FREE); /* over its end */
+    assert_int_equal(regions_low_page(&h), 0x9f000);
+}
+
 static void test_overlaps_are_not_free(void **state)
 {
     (void)state;
@@ -122,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_merges_neighbours, reset),
         cmocka_unit_test_setup(test_page_0_is_never_free, reset),
+        cmocka_unit_test_setup(test_page_for_the_trampoline, reset),
         cmocka_unit_test_setup(test_overlaps_are_not_free, reset),
         cmocka_unit_test_setup(test_absurd_sizes, reset),
         cmocka_unit_test_setup(test_full_list_forgets_the_smallest_free, reset),

@@ -56,6 +56,23 @@ static void test_typical(void **s)
     assert_int_equal(type(&m, 1ull << 35, UINT64_MAX), MEMORY_WB);
 }
 
+static void test_runs(void **s)
+{
+    (void)s;
+    struct mtrr_state m = typical();
+    hpa_t end = hpa(0);
+    assert_int_equal(mtrr_run(&m, hpa(0x100000), hpa(1ull << 33), &end), MEMORY_WB);
+    assert_int_equal(end.v, 0xc0000000);
+    assert_int_equal(mtrr_run(&m, end, hpa(1ull << 33), &end), MEMORY_UC);
+    assert_int_equal(end.v, 1ull << 32);
+    assert_int_equal(mtrr_run(&m, end, hpa((1ull << 32) + 4096), &end), MEMORY_WB);
+    assert_int_equal(end.v, (1ull << 32) + 4096);
+    assert_int_equal(mtrr_run(&m, hpa(1ull << 35), hpa(1ull << 40), &end), MEMORY_WB);
+    assert_int_equal(end.v, 1ull << 36);
+    assert_int_equal(mtrr_run(&m, end, hpa(1ull << 40), &end), MEMORY_UC);
+    assert_int_equal(end.v, 1ull << 40);
+}
+
 static void test_disabled(void **s)
 {
     (void)s;
@@ -128,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_typical),
+        cmocka_unit_test(test_runs),
         cmocka_unit_test(test_disabled),
         cmocka_unit_test(test_precedence),
         cmocka_unit_test(test_random_against_model),
