@@ -91,6 +91,14 @@ void vmx_caps_read(struct vmx_caps *caps, uint64_t (*read)(uint32_t msr));
  * returns how many. Pure; called once at start before VMXON. */
 unsigned vmx_caps_check(const struct vmx_caps *caps, void (*missing)(const char *what));
 
+/* Takes out what a CPU of that signature (CPUID leaf 1, EAX) has by its errata better not: a
+ * preemption timer that does not count right. Called after each vmx_caps_read(). Pure. */
+void vmx_caps_mend(struct vmx_caps *caps, uint32_t signature);
+
+/* Whether a CPU can run what was made for the boot CPU's capabilities: it has all of them that
+ * Nadir has a use for, and demands nothing more. Hybrid CPUs differ in the rest. Pure. */
+bool vmx_caps_cover(const struct vmx_caps *own, const struct vmx_caps *boot);
+
 /* A control word: wanted bits that the CPU allows, plus those that it demands. *lost gets wanted
  * bits that it does not allow; the caller decides whether that is a fall-back or an error. */
 uint32_t control_word(struct control_caps caps, uint32_t wanted, uint32_t *lost);

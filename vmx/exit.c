@@ -27,6 +27,14 @@ static enum exit_action exit_nothing(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
+/* What only says that something has happened to the CPU (an SMI, an INIT, a bus lock) asks nothing
+ * of us: a hypervisor below may show it unasked. An event in whose delivery it came comes again. */
+static enum exit_action exit_unasked(struct vcpu *vcpu)
+{
+    inject_again(vcpu);
+    return EXIT_SAME;
+}
+
 /* A failed entry (the reason's high bits are set), or an exit that nothing in the controls asks
  * for. */
 static enum exit_action exit_unexpected(struct vcpu *vcpu)
@@ -165,10 +173,10 @@ static enum exit_action exit_xsetbv(struct vcpu *vcpu)
     X(REASON_EXCEPTION_OR_NMI, exit_exception_or_nmi, "exception_or_nmi") \
     X(REASON_EXTERNAL_INTERRUPT, exit_external_interrupt, "external_interrupt") \
     X(REASON_TRIPLE_FAULT, exit_triple_fault, "triple_fault") \
-    X(REASON_INIT, exit_unexpected, "init_signal") \
+    X(REASON_INIT, exit_unasked, "init_signal") \
     X(REASON_SIPI, exit_unexpected, "startup_ipi") \
-    X(5, exit_unexpected, "io_smi") \
-    X(6, exit_unexpected, "other_smi") \
+    X(5, exit_unasked, "io_smi") \
+    X(6, exit_unasked, "other_smi") \
     X(REASON_INTERRUPT_WINDOW, exit_look_again, "interrupt_window") \
     X(REASON_NMI_WINDOW, exit_look_again, "nmi_window") \
     X(REASON_TASK_SWITCH, exit_task_switch, "task_switch") \
@@ -236,8 +244,8 @@ static enum exit_action exit_xsetbv(struct vcpu *vcpu)
     X(71, exit_unexpected, "reserved_71") \
     X(REASON_ENQCMD_PASID, exit_unexpected, "enqcmd_pasid_translation_failure") \
     X(REASON_ENQCMDS_PASID, exit_unexpected, "enqcmds_pasid_translation_failure") \
-    X(REASON_BUS_LOCK, exit_unexpected, "bus_lock") \
-    X(REASON_INSTRUCTION_TIMEOUT, exit_unexpected, "instruction_timeout") \
+    X(REASON_BUS_LOCK, exit_unasked, "bus_lock") \
+    X(REASON_INSTRUCTION_TIMEOUT, exit_unasked, "instruction_timeout") \
     X(REASON_SEAMCALL, exit_undefined, "seamcall") \
     X(REASON_TDCALL, exit_undefined, "tdcall")
 /* clang-format on */

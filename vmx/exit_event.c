@@ -70,11 +70,14 @@ enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
-/* Acknowledged by the exit (SDM, VM-exit control "acknowledge interrupt on exit"). */
+/* Acknowledged by the exit (SDM, VM-exit control "acknowledge interrupt on exit"). Another
+ * hypervisor below may exit without one, for what was its own business. */
 enum exit_action exit_external_interrupt(struct vcpu *vcpu)
 {
     inject_again(vcpu);
-    interrupt_handle((uint8_t)vmread(VMCS_EXIT_EVENT));
+    const uint64_t info = vmread(VMCS_EXIT_EVENT);
+    if ((info & EVENT_VALID) != 0)
+        interrupt_handle((uint8_t)info);
     return EXIT_SAME;
 }
 

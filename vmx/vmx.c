@@ -4,7 +4,6 @@
 #include "arch/cpu.h"
 #include "arch/log.h"
 #include "arch/panic.h"
-#include "arch/string.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
 #include "vmx/hardening.h"
@@ -76,6 +75,7 @@ static enum status vmx_probe(struct engine_facts *facts)
         return ERR_DENIED;
     }
     vmx_caps_read(&caps, read_msr_or_zero);
+    vmx_caps_mend(&caps, cpu_cpuid(1, 0).eax);
     if (vmx_caps_check(&caps, log_missing) != 0)
         return ERR_UNSUPPORTED;
 
@@ -106,8 +106,9 @@ static enum status vmx_cpu_on(struct cpu *cpu)
     }
     struct vmx_caps own;
     vmx_caps_read(&own, read_msr_or_zero);
-    if (memcmp(&own, &caps, sizeof(own)) != 0) {
-        log_line("error: CPU %u: its VMX differs from the boot CPU's", cpu->index);
+    vmx_caps_mend(&own, cpu_cpuid(1, 0).eax);
+    if (!vmx_caps_cover(&own, &caps)) {
+        log_line("error: CPU %u: its VMX lacks what the boot CPU's has", cpu->index);
         return ERR_UNSUPPORTED;
     }
     if (cpu->vmxon_region.v == 0) {

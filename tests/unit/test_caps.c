@@ -125,6 +125,59 @@ static void test_each_lack_is_named(void **state)
     }
 }
 
+static void test_timers_that_count_wrong(void **state)
+{
+    static const struct {
+        uint32_t signature;
+        bool good;
+    } cpu[] = {{0x106a5, false}, {0x20655, false}, {0x22652, false}, {0x206e6, false},
+               {0x306a8, false}, {0x306a9, true},  {0x206a7, true},  {0x50654, true},
+               {0x106a2, true},  {0x90672, true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cpu) / sizeof(cpu[0]); i++) {
+        assert_int_equal(check(), 0);
+        vmx_caps_mend(&caps, cpu[i].signature);
+        assert_int_equal(control_allowed(caps.pin, PIN_PREEMPTION_TIMER), cpu[i].good);
+        assert_true(control_allowed(caps.pin, PIN_EXTERNAL_INTERRUPT_EXITING));
+    }
+}
+
+/* Another core of a hybrid CPU may lack, or have, what nobody uses; nothing else. */
+static void test_cores_that_differ(void **state)
+{
+    static const struct {
+        unsigned msr;
+        uint64_t flip;
+        bool good;
+    } other[] = {
+        {TRUE_PROC, 0, true},
+        {5, 1ull << 14, true},                 /* MISC: Intel PT in VMX operation */
+        {5, 1, false},                         /* the rate of the preemption timer */
+        {0, 1, false},                         /* another revision of the VMCS */
+        {0, 1ull << 49, true},                 /* dual monitor: not ours */
+        {PROCBASED2, 1ull << (32 + 13), true}, /* VM functions, which we do not use */
+        {TRUE_PROC, (uint64_t)PROC_MWAIT_EXITING << 32, false},
+        {TRUE_PROC, PROC_CR3_LOAD_EXITING, false}, /* demands what the boot CPU does not */
+        {PROCBASED2, (uint64_t)PROC2_XSAVES << 32, false},
+        {EPT_VPID, EPTCAP_1G, false},
+        {EPT_VPID, 1ull << 21, true}, /* accessed and dirty flags of EPT */
+        {7, 1ull << 30, false},       /* CR0.CD may not be 1 */
+        {8, 1ull << 14, false},       /* CR4.SMXE must be 1 */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+        struct vmx_caps boot, own;
+        renew(state);
+        msr[TRUE_PIN] &= ~(1ull << 39); /* posted interrupts, which a core may have more */
+        vmx_caps_read(&boot, read);
+        assert_true(vmx_caps_cover(&boot, &boot));
+        msr[TRUE_PIN] |= 1ull << 39;
+        msr[other[i].msr] ^= other[i].flip;
+        vmx_caps_read(&own, read);
+        assert_int_equal(vmx_caps_cover(&own, &boot), other[i].good);
+    }
+}
+
 static void test_old_cpus(void **state)
 {
     (void)state;
@@ -164,6 +217,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_good_machines, renew),
         cmocka_unit_test_setup(test_each_lack_is_named, renew),
+        cmocka_unit_test_setup(test_timers_that_count_wrong, renew),
+        cmocka_unit_test_setup(test_cores_that_differ, renew),
         cmocka_unit_test_setup(test_old_cpus, renew),
         cmocka_unit_test_setup(test_without_true_msrs, renew),
         cmocka_unit_test(test_control_word),
