@@ -430,9 +430,9 @@ _Noreturn void nadir_main(struct handoff *handoff)
         .cpuid = cpu_cpuid,
         .read_tsc = cpu_rdtsc,
         .tsc_hz = init_platform(handoff),
-        .epoch = handoff->epoch,
         .microcode = microcode_revision(),
     };
+    host.epoch = handoff->epoch - cpu_rdtsc() / host.tsc_hz;
     probe_engines(&config, &host);
     vms_init(&config, handoff->image_bytes, &host, &host_console); /* before any VM is made */
     start_other_cpus(handoff, host.tsc_hz);

@@ -81,3 +81,14 @@ bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size
     }
     return true;
 }
+
+bool guestmem_zero(const struct guestmem *mem, gpa_t to, size_t bytes)
+{
+    for (size_t done = 0, n; done < bytes; done += n) {
+        void *p = writable_part(mem, to.v + done, bytes - done, &n);
+        if (p == NULL)
+            return false;
+        memset(p, 0, n);
+    }
+    return true;
+}

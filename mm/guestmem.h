@@ -30,11 +30,12 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
  * them, in one slot. What a guest does to its own memory meanwhile is its affair. */
 void guestmem_set_read_only(struct guestmem *mem, gpa_t base, uint64_t bytes, bool read_only);
 
-/* Copies; false, and nothing is promised about the destination, where a byte of the range is not
- * RAM, or read-only and to be written. Ranges may cross slots that touch. The guest may change its
- * memory meanwhile: read what is to be checked once, into your own copy. */
+/* Copies, or writes zeros; false, and nothing is promised about the destination, where a byte of
+ * the range is not RAM, or read-only and to be written. Ranges may cross slots that touch. The
+ * guest may change its memory meanwhile: read what is to be checked once, into your own copy. */
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes);
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes);
+bool guestmem_zero(const struct guestmem *mem, gpa_t to, size_t bytes);
 
 /* The slot of an address, or NULL: the last one that begins at or below it, or none. */
 static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *mem, gpa_t at)

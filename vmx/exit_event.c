@@ -84,7 +84,7 @@ enum exit_action exit_external_interrupt(struct vcpu *vcpu)
 enum exit_action exit_triple_fault(struct vcpu *vcpu)
 {
     vmx_retry(vcpu, &vcpu->vm->end_event);
-    vm_end_format(vcpu->vm, VM_CRASH, 0, "triple fault at RIP 0x%llx",
+    vm_end_format(vcpu->vm, VM_TRIPLE_FAULT, 0, "triple fault at RIP 0x%llx",
                   (unsigned long long)vmread(VMCS_GUEST_RIP));
     return EXIT_SAME;
 }

@@ -31,7 +31,21 @@ static inline bool ferr_line_set(const struct ferr_line *line, bool asserted)
     return line->set != NULL && line->set(line->chip, asserted);
 }
 
-enum vm_end { VM_RUNS, VM_POWEROFF, VM_RESET, VM_DEBUG_EXIT, VM_CRASH, VM_DESTROYED, VM_LIMIT };
+enum vm_end {
+    VM_RUNS,
+    VM_POWEROFF,
+    VM_RESET,
+    VM_DEBUG_EXIT,
+    VM_CRASH,
+    VM_TRIPLE_FAULT, /* a crash, too; a PC's chip set answers it by a reset */
+    VM_DESTROYED,
+    VM_LIMIT,
+};
+
+static inline bool vm_end_is_crash(enum vm_end end)
+{
+    return end == VM_CRASH || end == VM_TRIPLE_FAULT;
+}
 
 /* How a device ends its VM, once the current exit has been handled; the first request wins. */
 struct power_line {

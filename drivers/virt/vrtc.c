@@ -4,12 +4,13 @@
 #include "drivers/virt/vrtc.h"
 
 #include "arch/bytes.h"
+#include "arch/string.h"
 
 enum { PORT_INDEX = 0x70, PORT_DATA = 0x71 };
 enum { SECONDS = 0, MINUTES = 2, HOURS = 4, WEEKDAY = 6, DAY = 7, MONTH = 8, YEAR = 9 };
 enum { REG_A = 10, REG_B, REG_C, REG_D };
 enum { A_UPDATING = 0x80, A_HALTED = 0x60, A_RATE = 0x0f };
-enum { B_SET = 0x80, B_UPDATE = 0x10, B_BINARY = 0x04, B_24_HOURS = 0x02 };
+enum { B_SET = 0x80, B_UPDATE = 0x10, B_SQUARE_WAVE = 0x08, B_BINARY = 0x04, B_24_HOURS = 0x02 };
 enum { PERIODIC = 0x40, ALARM = 0x20, UPDATE = 0x10 }; /* enabled in B, reported in C */
 enum { C_IRQ = 0x80, D_VALID = 0x80 };
 enum { MICROSECOND_HZ = 1000000, DAY_SECONDS = 86400 };
@@ -277,4 +278,15 @@ enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint6
     fill_memory(rtc, below_4g, above_4g);
     return bus_add_ports(
         bus, &(struct port_range){PORT_INDEX, PORT_DATA, 1, rtc, read_port, write_port});
+}
+
+/* MC146818, "RESET": clock, calendar and memory are not affected. */
+void vrtc_keep(struct vrtc *rtc, const struct vrtc *before)
+{
+    memcpy(rtc->ram, before->ram, sizeof(rtc->ram));
+    rtc->ram[REG_B] &= (uint8_t) ~(PERIODIC | ALARM | UPDATE | B_SQUARE_WAVE);
+    rtc->ram[REG_C] = 0;
+    rtc->base = before->base;
+    rtc->seconds = before->seconds;
+    rtc->periods = before->periods;
 }

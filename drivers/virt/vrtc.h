@@ -24,3 +24,7 @@ struct vrtc {
 /* epoch: time of day, seconds since 1970 (UTC). below_4g, above_4g: the guest's RAM in bytes. */
 enum status vrtc_init(struct vrtc *rtc, uint64_t epoch, uint64_t below_4g, uint64_t above_4g,
                       struct bus *bus, struct timers *timers, struct irq_line irq);
+
+/* After vrtc_init(): the clock goes on as that of the same machine before a reset, whose memory it
+ * has, too. Of all that a reset only takes away what was enabled to interrupt. */
+void vrtc_keep(struct vrtc *rtc, const struct vrtc *before);

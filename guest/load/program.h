@@ -20,7 +20,7 @@ struct program_file {
 };
 
 struct program {
-    const struct guestmem *mem; /* zeroed, laid out as guest/pc/layout.h says */
+    const struct guestmem *mem; /* zeroed, or as a life before has left it: guest/pc/layout.h */
     uint64_t memory_bytes;
     gpa_t rsdp;
     struct program_file kernel;

@@ -53,7 +53,9 @@ enum status segments_place(struct program *p, const struct segments *s, uint64_t
         const enum status status = program_check_place(p, "a segment", at, a->memory_bytes);
         if (status != OK)
             return status;
-        if (!guestmem_write(p->mem, at, p->kernel.data + a->offset, a->file_bytes))
+        const gpa_t rest = gpa(at.v + a->file_bytes);
+        if (!guestmem_write(p->mem, at, p->kernel.data + a->offset, a->file_bytes) ||
+            !guestmem_zero(p->mem, rest, a->memory_bytes - a->file_bytes))
             return program_refuse(p, ERR_NO_MEMORY, "a segment does not fit into the memory");
     }
     return OK;

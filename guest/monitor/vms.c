@@ -43,6 +43,7 @@ struct section {
     uint64_t tsc_limit;      /* when it is to end, with all its lives; TIMER_NEVER: it is not */
     uint64_t tsc_end;        /* of the life before; 0: none */
     uint64_t used_time;      /* virtual, that one's at its end: struct run_share */
+    struct pc_kept kept;     /* of it, for the one that follows a reset */
 };
 
 static struct {
@@ -87,11 +88,18 @@ static bool ended_well(const struct vm *vm)
     }
 }
 
+/* A PC's chip set answers these by a reset. What follows another end is a machine switched on. */
+static bool is_reset(enum vm_end end)
+{
+    return end == VM_RESET || end == VM_TRIPLE_FAULT;
+}
+
 static enum vm_action action_after(const struct vm_config *config, const struct vm *vm)
 {
     switch (vm->end) {
     case VM_RESET: return config->on_reboot;
-    case VM_CRASH: return config->on_crash;
+    case VM_CRASH:
+    case VM_TRIPLE_FAULT: return config->on_crash;
     default: return config->on_poweroff;
     }
 }
@@ -102,7 +110,7 @@ static void print_end(struct vm *vm)
         log_line("%s: ended: %s, code %u", vm->name, vm->end_why, vm->end_code);
     else
         log_line("%s: ended: %s", vm->name, vm->end_why);
-    if (vm->end != VM_CRASH)
+    if (!vm_end_is_crash(vm->end))
         return;
     vcpu_print_undelivered(vm->end_vcpu, &vm->end_state, &vm->end_event);
     vcpu_print(vm->end_vcpu, &vm->end_state);
@@ -204,8 +212,9 @@ static enum status begin(struct section *section)
 {
     const struct vm_config *config = section->config;
     const struct pc_console console = vm_console_of(section->index, config);
-    struct pc *pc;
-    const enum status s = pc_create(config, section->index, vms.host, &console, &pc);
+    struct pc *pc = NULL;
+    const enum status s =
+        pc_create(config, section->index, vms.host, &console, &section->kept, &pc);
     if (s != OK)
         return s;
     vm_console_begin(section->index, pc);
@@ -216,7 +225,7 @@ static enum status begin(struct section *section)
     inherit_time(section, &pc->vm);
     if (!publish(section, &pc->vm)) {
         log_line("%s: destroyed before it has run", config->name);
-        pc_destroy(pc);
+        pc_destroy(pc, NULL);
         return ERR_DENIED;
     }
     pc_start(pc);
@@ -257,7 +266,7 @@ static void vm_stopped(struct vm *vm)
     stats_report(vm);
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
     const bool again = !destroyed && restarts(section, vm);
-    pc_destroy(pc);
+    pc_destroy(pc, again && is_reset(vm->end) ? &section->kept : NULL);
     if (again) {
         const enum status s = begin(section);
         if (s == OK)

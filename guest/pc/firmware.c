@@ -84,24 +84,44 @@ static uint64_t shadow_read(void *dev, gpa_t at, unsigned bytes)
     return value;
 }
 
-static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
+/* Nothing but ROM is there, with all ones below it, and the RAM is hidden. */
+static enum status take_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
 {
-    struct firmware *f = &pc->firmware;
+    const enum status s = page_alloc_guest(SHADOW_PAGES, 1, NULL, &pc->firmware.hidden);
+    if (s != OK)
+        return s;
+    const uint64_t low = size < LOW_ROM ? size : LOW_ROM;
+    uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(LAYOUT_SHADOW), SHADOW_BYTES);
+    memset(shown, 0xff, SHADOW_BYTES - low);
+    memcpy(shown + SHADOW_BYTES - low, rom + size - low, low);
+    return OK;
+}
+
+/* The registers first: what they say is shown already. */
+static void take_kept_shadow(struct pc *pc, struct firmware_kept *kept)
+{
+    for (unsigned i = 0; i < VCHIPSET_PAMS; i++)
+        vpci_write(&pc->pci, VCHIPSET_HOST, VCHIPSET_PAM0 + i, 1, kept->pam[i]);
+    pc->firmware.hidden = kept->hidden;
+    pc->firmware.ram_shown = kept->ram_shown;
+    kept->hidden = hpa(0);
+}
+
+static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size,
+                               struct firmware_kept *kept)
+{
     const struct mmio_range range = {.first = gpa(LAYOUT_SHADOW),
                                      .last = gpa(LAYOUT_MIB - 1),
                                      .dev = pc,
                                      .read = shadow_read,
                                      .write = shadow_write};
-    enum status s = page_alloc_guest(SHADOW_PAGES, 1, NULL, &f->hidden);
-    if (s == OK)
-        s = bus_add_mmio(&pc->vm.bus, &range);
+    enum status s = bus_add_mmio(&pc->vm.bus, &range);
+    if (s == OK && kept->hidden.v != 0)
+        take_kept_shadow(pc, kept);
+    else if (s == OK)
+        s = take_shadow(pc, rom, size);
     if (s != OK)
         return s;
-    /* Nothing but ROM is there, with all ones below it, and the RAM is hidden. */
-    const uint64_t low = size < LOW_ROM ? size : LOW_ROM;
-    uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(LAYOUT_SHADOW), SHADOW_BYTES);
-    memset(shown, 0xff, SHADOW_BYTES - low);
-    memcpy(shown + SHADOW_BYTES - low, rom + size - low, low);
     pc->chipset.shadow_changed = shadow_changed;
     pc->chipset.shadow_ctx = pc;
     shadow_changed(pc);
@@ -161,7 +181,7 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
     return s == OK ? bus_add_mmio(&pc->vm.bus, &range) : s;
 }
 
-enum status firmware_load(struct pc *pc, const struct vm_config *config)
+enum status firmware_load(struct pc *pc, const struct vm_config *config, struct firmware_kept *kept)
 {
     const struct loaded_file *file = &config->firmware;
     if (file->size % ROM_UNIT != 0 || file->size == 0 || file->size > ROM_MAX) {
@@ -173,7 +193,7 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config)
     }
     enum status s = map_rom(pc, hpa(file->base), file->size);
     if (s == OK)
-        s = make_shadow(pc, hpa_to_ptr(hpa(file->base)), file->size);
+        s = make_shadow(pc, hpa_to_ptr(hpa(file->base)), file->size, kept);
     if (s == OK)
         s = firmware_files_init(pc, config);
     if (s != OK) {
@@ -184,6 +204,21 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config)
         vcpu_mtrr_power_on(pc->vm.vcpu[i]);
     pc->boot = cpu_state_reset(cpuid_table_find(&pc->vm.cpuid, 1, 0)->eax);
     return OK;
+}
+
+void firmware_keep(struct pc *pc, struct firmware_kept *kept)
+{
+    kept->hidden = pc->firmware.hidden;
+    kept->ram_shown = pc->firmware.ram_shown;
+    memcpy(kept->pam, &pc->chipset.host.config[VCHIPSET_PAM0], sizeof(kept->pam));
+    pc->firmware.hidden = hpa(0);
+}
+
+void firmware_forget(struct firmware_kept *kept)
+{
+    if (kept->hidden.v != 0)
+        page_free_guest(kept->hidden, SHADOW_PAGES);
+    kept->hidden = hpa(0);
 }
 
 void firmware_destroy(struct pc *pc)

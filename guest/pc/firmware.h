@@ -43,7 +43,21 @@ struct firmware {
     uint8_t e820[2 * 20]; /* this one for every guest */
 };
 
+/* What a reset leaves as it is, of what lies below 1 MiB. QEMU's chip set keeps the PAM registers
+ * over a reset, and SeaBIOS, whose way through a reset begins in the RAM that shadows it, counts on
+ * that. All zero: nothing has been kept. */
+struct firmware_kept {
+    hpa_t hidden; /* as in struct firmware */
+    uint16_t ram_shown;
+    uint8_t pam[VCHIPSET_PAMS];
+};
+
 /* Maps the image, puts the PC's devices and MTRRs into their state at power-on, fills in fw_cfg and
- * pc->boot. The PC has all its devices. A failure has its line in the log. */
-enum status firmware_load(struct pc *pc, const struct vm_config *config);
+ * pc->boot. The PC has all its devices. *kept is taken over. A failure has its line in the log. */
+enum status firmware_load(struct pc *pc, const struct vm_config *config,
+                          struct firmware_kept *kept);
+/* Moves what a reset keeps to *kept, before firmware_destroy(). */
+void firmware_keep(struct pc *pc, struct firmware_kept *kept);
 void firmware_destroy(struct pc *pc);
+/* Of what has been kept, where no PC takes it over. */
+void firmware_forget(struct firmware_kept *kept);

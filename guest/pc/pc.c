@@ -4,6 +4,7 @@
 #include "guest/hypercall.h"
 
 #include "arch/log.h"
+#include "arch/string.h"
 #include "guest/cpu/control.h"
 #include "guest/pc/firmware_files.h"
 #include "guest/pc/layout.h"
@@ -224,7 +225,8 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
 
     const enum status results[] = {
         vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
-        vrtc_init(&pc->rtc, host->epoch, below, above, bus, timers, isa_irq(pc, IRQ_RTC)),
+        vrtc_init(&pc->rtc, host->epoch + timers_now(timers) / timers->hz, below, above, bus,
+                  timers, isa_irq(pc, IRQ_RTC)),
         vferr_init(&pc->ferr, bus, isa_irq(pc, IRQ_X87)),
         vuart_init(&pc->com1, PC_COM1_PORT, pc_out, pc, bus, isa_irq(pc, IRQ_COM1)),
         vi8042_init(&pc->keyboard, bus, timers, isa_irq(pc, IRQ_KEYBOARD), isa_irq(pc, IRQ_MOUSE),
@@ -281,8 +283,11 @@ static void set_up_chipset(struct pc *pc)
     vlapic_set_virtual_wire(&pc->vm.vcpu[0]->apic);
 }
 
-static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host)
+/* What stands in the memory of the clock is the machine's, until its battery is empty. */
+static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host,
+                        struct pc_kept *kept)
 {
+    const bool is_reset = pc->ram_count != 0;
     const char *step = "CPUID and MSR tables";
     const uint64_t free_mib = page_alloc_free_bytes() / LAYOUT_MIB;
     enum status s = pc->vm.engine->vm_create(&pc->vm);
@@ -316,8 +321,10 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         log_line("vm %s: cannot make its %s: %s", config->name, step, status_text(s));
         return s;
     }
+    if (is_reset)
+        vrtc_keep(&pc->rtc, &kept->rtc);
     if (pc->firmware.present)
-        return firmware_load(pc, config);
+        return firmware_load(pc, config, &kept->firmware);
     set_up_chipset(pc);
     s = vtestdev_init(&pc->testdev, &pc->vm.bus, isa_irq(pc, 0));
     return s == OK ? pc_program_load(pc, config) : s;
@@ -347,8 +354,9 @@ static void init_time(struct vm *vm, const struct vm_config *config, const struc
                    host->read_tsc());
 }
 
-enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
-                      const struct pc_console *console, struct pc **out)
+static enum status create(const struct vm_config *config, unsigned index,
+                          const struct pc_host *host, const struct pc_console *console,
+                          struct pc_kept *kept, struct pc **out)
 {
     const uint64_t pages = (sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE;
     hpa_t base;
@@ -384,15 +392,28 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
     if (console->screen != NULL)
         timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
     pc->vm.engine = host->engine[config->engine]->engine;
-    s = fill(pc, config, host);
+    memcpy(pc->ram, kept->ram, sizeof(pc->ram));
+    pc->ram_count = kept->ram_count;
+    kept->ram_count = 0;
+    if (pc->ram_count != 0) /* a reset zeroes the TSC; switched on, a VM goes by the host's */
+        pc->vm.tsc_offset = 0 - host->read_tsc();
+    s = fill(pc, config, host, kept);
     for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
         vcpu_set_initial(pc->vm.vcpu[i], i == 0 ? &pc->boot : NULL);
     if (s != OK) {
-        pc_destroy(pc);
+        pc_destroy(pc, NULL);
         return s;
     }
     *out = pc;
     return OK;
+}
+
+enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
+                      const struct pc_console *console, struct pc_kept *kept, struct pc **out)
+{
+    const enum status s = create(config, index, host, console, kept, out);
+    pc_forget(kept);
+    return s;
 }
 
 void pc_start(struct pc *pc)
@@ -403,13 +424,30 @@ void pc_start(struct pc *pc)
     vm_start(&pc->vm);
 }
 
-void pc_destroy(struct pc *pc)
+static void keep(struct pc *pc, struct pc_kept *kept)
+{
+    memcpy(kept->ram, pc->ram, sizeof(kept->ram));
+    kept->ram_count = pc->ram_count;
+    kept->rtc = pc->rtc;
+    pc->ram_count = 0;
+    firmware_keep(pc, &kept->firmware);
+}
+
+void pc_destroy(struct pc *pc, struct pc_kept *kept)
 {
     struct vm *vm = &pc->vm;
+    if (kept != NULL)
+        keep(pc, kept);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         vcpu_destroy(vm->vcpu[i]);
     firmware_destroy(pc);
-    pc_memory_destroy(pc);
+    pc_memory_free(pc->ram, &pc->ram_count);
     vm->engine->vm_destroy(vm);
     page_free(ptr_to_hpa(pc), pc->pages);
+}
+
+void pc_forget(struct pc_kept *kept)
+{
+    pc_memory_free(kept->ram, &kept->ram_count);
+    firmware_forget(&kept->firmware);
 }

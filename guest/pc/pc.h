@@ -58,8 +58,8 @@ struct pc_host {
     cpuid_fn *cpuid;
     uint64_t (*read_tsc)(void);
     uint64_t tsc_hz;
-    uint64_t epoch;                                 /* time of day: seconds since 1970 (UTC) */
-    uint64_t microcode;                             /* IA32_BIOS_SIGN_ID */
+    uint64_t epoch;     /* time of day when the TSC was 0: seconds since 1970 (UTC) */
+    uint64_t microcode; /* IA32_BIOS_SIGN_ID */
     const struct pc_engine *engine[CONFIG_ENGINES]; /* by what a VM asks for; NULL: not probed */
     struct run_queues *queues;                      /* one for each CPU */
 };
@@ -102,11 +102,25 @@ struct pc {
     uint64_t pages; /* of this struct */
 };
 
-/* Makes VM number index as *config says: zeroed RAM, tables, vCPUs in run queues, devices at
- * power-up, kernel loaded; pc_start() runs it. config must stay where it is. On failure everything
- * is given back, and a line in the log says why. A VM restarts by pc_destroy() and pc_create(). */
+/*
+ * What a PC's reset line does not reach: RAM, the clock with its memory, and what firmware has
+ * below 1 MiB. (A disk is no part of the PC.) All else is as at power-up, so that a reset is a new
+ * PC that begins with what the one before has left: pc_destroy() and pc_create(). All zero: nothing
+ * is kept.
+ */
+struct pc_kept {
+    struct pc_ram ram[GUESTMEM_MAX_SLOTS];
+    uint32_t ram_count;
+    struct vrtc rtc;
+    struct firmware_kept firmware;
+};
+
+/* Makes VM number index as *config says: RAM, tables, vCPUs in run queues, devices at power-up,
+ * kernel loaded; pc_start() runs it. config must stay where it is. RAM is that of *kept, which is
+ * all zero afterwards, in each case; or new and zeroed. On failure everything is given back, and a
+ * line in the log says why. */
 enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
-                      const struct pc_console *console, struct pc **out);
+                      const struct pc_console *console, struct pc_kept *kept, struct pc **out);
 
 /* vm->dump: prints what stands at the interrupt controllers, and which ports and addresses the
  * guest reads again and again though nothing answers there. *state: of a vCPU. With the VM's lock
@@ -124,5 +138,9 @@ static inline struct pc *pc_of(struct vm *vm)
     return (struct pc *)((uint8_t *)vm - offsetof(struct pc, vm));
 }
 
-/* Gives all memory back. Its vCPUs are loaded nowhere. */
-void pc_destroy(struct pc *pc);
+/* Gives all memory back, but what a reset keeps where that goes to *kept; NULL: it does not. Its
+ * vCPUs are loaded nowhere. */
+void pc_destroy(struct pc *pc, struct pc_kept *kept);
+
+/* Gives back what has been kept, where no reset follows. */
+void pc_forget(struct pc_kept *kept);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Takes RAM for a guest in the largest pieces there are and maps it, with the holes of a PC. What
- * lies at the VGA's window is the VGA's memory: the first piece has that at least. */
+/* Takes RAM for a guest in the largest pieces there are, or what a reset has kept, and maps it,
+ * with the holes of a PC. What lies at the VGA's window is the VGA's memory: the first piece has
+ * that at least. */
 #include "guest/pc/pc_memory.h"
 
 #include "guest/pc/layout.h"
@@ -49,17 +50,16 @@ static enum status take_piece(struct pc_ram *ram, gpa_t base, uint64_t bytes, bo
     return s;
 }
 
-/* RAM from base on; where no piece is large enough, halves the wish. */
-static enum status add_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool pages_1g)
+/* RAM for base on; where no piece is large enough, halves the wish. */
+static enum status take_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool pages_1g)
 {
     uint64_t wish = bytes;
     while (bytes > 0) {
         if (pc->ram_count == GUESTMEM_MAX_SLOTS)
             return ERR_NO_MEMORY; /* too fragmented */
-        struct pc_ram *ram = &pc->ram[pc->ram_count];
         if (wish > bytes)
             wish = bytes;
-        enum status s = take_piece(ram, base, wish, pages_1g);
+        const enum status s = take_piece(&pc->ram[pc->ram_count], base, wish, pages_1g);
         if (s != OK) {
             if (wish <= PAGE_SIZE_2M)
                 return s;
@@ -67,30 +67,50 @@ static enum status add_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool pages
             continue;
         }
         pc->ram_count++;
-        s = base.v == 0 ? add_first(pc, ram->base, wish) : add_range(pc, ram->base, base, wish);
-        if (s != OK)
-            return s;
         base.v += wish;
         bytes -= wish;
     }
     return OK;
 }
 
+static enum status take(struct pc *pc, bool pages_1g)
+{
+    const uint64_t bytes = pc->vm.memory_bytes;
+    const enum status s = take_ram(pc, gpa(0), layout_below_4g(bytes), pages_1g);
+    if (s != OK)
+        return s;
+    return take_ram(pc, gpa(LAYOUT_4GIB), layout_above_4g(bytes), pages_1g);
+}
+
+/* The pieces in their order; the one that reaches the hole below 4 GiB ends there. */
+static enum status map(struct pc *pc)
+{
+    gpa_t base = gpa(0);
+    enum status s = OK;
+    for (uint32_t i = 0; i < pc->ram_count && s == OK; i++) {
+        const struct pc_ram *ram = &pc->ram[i];
+        const uint64_t bytes = ram->pages * PAGE_SIZE;
+        s = i == 0 ? add_first(pc, ram->base, bytes) : add_range(pc, ram->base, base, bytes);
+        base.v += bytes;
+        if (base.v == LAYOUT_HOLE)
+            base = gpa(LAYOUT_4GIB);
+    }
+    return s;
+}
+
 enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct engine_facts *facts)
 {
     if (mib == 0 || mib > MEMORY_MAX_MIB)
         return ERR_BAD_INPUT;
-    const uint64_t bytes = mib * LAYOUT_MIB;
-    const bool pages_1g = facts->pages_1g;
-    pc->vm.memory_bytes = bytes;
-    enum status s = add_ram(pc, gpa(0), layout_below_4g(bytes), pages_1g);
-    if (s == OK)
-        s = add_ram(pc, gpa(LAYOUT_4GIB), layout_above_4g(bytes), pages_1g);
-    return s;
+    pc->vm.memory_bytes = mib * LAYOUT_MIB;
+    const enum status s = pc->ram_count == 0 ? take(pc, facts->pages_1g) : OK;
+    return s == OK ? map(pc) : s;
 }
 
-void pc_memory_destroy(struct pc *pc)
+void pc_memory_free(struct pc_ram *ram, uint32_t *count)
 {
-    for (uint32_t i = 0; i < pc->ram_count; i++)
-        page_free_guest(pc->ram[i].base, pc->ram[i].pages);
+    while (*count > 0) {
+        (*count)--;
+        page_free_guest(ram[*count].base, ram[*count].pages);
+    }
 }

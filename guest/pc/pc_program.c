@@ -67,6 +67,8 @@ static enum status write_bios_data(const struct guestmem *mem)
         vectors[i][1] = LAYOUT_BIOS_CODE >> 4;
     }
     bool ok = guestmem_write(mem, gpa(0), vectors, sizeof(vectors)) &&
+              guestmem_zero(mem, gpa(sizeof(vectors)), LAYOUT_BIOS_DATA_END - sizeof(vectors)) &&
+              guestmem_zero(mem, gpa(LAYOUT_EBDA), LAYOUT_LOW_RAM_END - LAYOUT_EBDA) &&
               guestmem_write(mem, gpa(LAYOUT_BIOS_CODE), bios_code, sizeof(bios_code));
     for (size_t i = 0; i < sizeof(bios_data) / sizeof(bios_data[0]); i++)
         ok = ok &&

@@ -188,7 +188,7 @@ static void run_turn(struct vcpu *vcpu, bool slept)
 {
     if (vcpu->tsc_blocked != 0)
         book_wait(vcpu);
-    const bool shows_end = vcpu->vm->end == VM_CRASH && vcpu->vm->end_vcpu == vcpu;
+    const bool shows_end = vm_end_is_crash(vcpu->vm->end) && vcpu->vm->end_vcpu == vcpu;
     if (vm_has_ended(vcpu->vm) && !shows_end) {
         vcpu_stop(vcpu);
         return;

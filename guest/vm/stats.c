@@ -9,10 +9,10 @@
 
 static const char *end_name(enum vm_end end)
 {
-    static const char *const text[] = {[VM_RUNS] = "runs",   [VM_POWEROFF] = "poweroff",
-                                       [VM_RESET] = "reset", [VM_DEBUG_EXIT] = "debug-exit",
-                                       [VM_CRASH] = "crash", [VM_DESTROYED] = "destroyed",
-                                       [VM_LIMIT] = "limit"};
+    static const char *const text[] = {[VM_RUNS] = "runs",           [VM_POWEROFF] = "poweroff",
+                                       [VM_RESET] = "reset",         [VM_DEBUG_EXIT] = "debug-exit",
+                                       [VM_CRASH] = "crash",         [VM_TRIPLE_FAULT] = "crash",
+                                       [VM_DESTROYED] = "destroyed", [VM_LIMIT] = "limit"};
     return text[end];
 }
 

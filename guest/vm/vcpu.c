@@ -56,6 +56,7 @@ void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)
     vcpu->activity = ACTIVITY_WAIT_FOR_SIPI;
     vcpu->xcr0 = 1;
     vcpu->misc_enable = MISC_ENABLE_RESET;
+    vcpu->tsc_offset = vm->tsc_offset;
     vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
     vcpu_mtrr_set_up(vcpu);
     vcpu->apic_frame = VM_APIC_PAGE_GPA / PAGE_SIZE;
@@ -143,7 +144,7 @@ static void wait_until_unloaded(struct vcpu *vcpu)
 void vcpu_stop(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    if (cpu_self()->vcpu == vcpu && vm->end == VM_CRASH && vm->end_vcpu == vcpu)
+    if (cpu_self()->vcpu == vcpu && vm_end_is_crash(vm->end) && vm->end_vcpu == vcpu)
         vcpu->engine->get_state(vcpu, STATE_ALL, &vm->end_state);
     if (vm->end == VM_LIMIT) { /* its user wants to know what each of them was about */
         vcpu_load(vcpu);

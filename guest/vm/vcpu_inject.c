@@ -7,7 +7,7 @@ static void queue_exception(struct vcpu *vcpu, struct event exception)
     if (event_combine(&vcpu->event, &exception))
         vcpu->engine->inject(vcpu, &exception);
     else
-        vm_end_request(vcpu->vm, VM_CRASH, 0, "triple fault");
+        vm_end_request(vcpu->vm, VM_TRIPLE_FAULT, 0, "triple fault");
 }
 
 void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector)

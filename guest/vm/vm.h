@@ -85,7 +85,7 @@ struct vm {
     uint32_t end_code;
     struct vcpu *end_vcpu; /* whose exit asked for it, or the first */
     char end_why[160];
-    struct cpu_state end_state;   /* of end_vcpu, if the end is VM_CRASH */
+    struct cpu_state end_state;   /* of end_vcpu, if the end is a crash */
     struct undelivered end_event; /* of a triple fault */
     uint32_t running;             /* vCPUs that have not stopped behind the end; atomic */
     /* The last of them has: the VM can be destroyed. On the CPU where that was, with no vCPU loaded
@@ -93,6 +93,7 @@ struct vm {
     void (*stopped)(struct vm *vm);
     void *owner; /* of stopped() */
     uint64_t tsc_first_entry, tsc_end;
+    uint64_t tsc_offset; /* that its vCPUs start with: see there */
 };
 
 /* A VM of one vCPU does without the lock: its devices are used by the CPU that is the home of that

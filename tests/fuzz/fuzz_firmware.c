@@ -131,12 +131,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run_queues_init(&queues, &queue, 1, host.tsc_hz);
     if (page_alloc_init(&range, 1) != OK)
         abort();
-    const enum status s = pc_create(&config, 0, &host, &console, &pc);
+    struct pc_kept kept = {.ram_count = 0};
+    const enum status s = pc_create(&config, 0, &host, &console, &kept, &pc);
     if (s != OK ? !logged : pc->boot.cs.base + pc->boot.rip != LAYOUT_4GIB - 16)
         abort();
     for (size_t i = 0; s == OK && i < data[1] && (i + 1) * 4 + 2 <= size; i++)
         step(pc, data + size - (i + 1) * 4, rom_bytes);
     if (s == OK)
-        pc_destroy(pc);
+        pc_destroy(pc, NULL);
     return 0;
 }

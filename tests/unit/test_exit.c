@@ -315,7 +315,7 @@ static void test_triple_fault(void **state)
     (void)state;
     set_long_mode();
     take_exit(REASON_TRIPLE_FAULT, 0, 0);
-    expect_end(VM_CRASH, "triple fault at RIP 0x1000");
+    expect_end(VM_TRIPLE_FAULT, "triple fault at RIP 0x1000");
 }
 
 static void test_reason_names(void **state)

@@ -102,6 +102,7 @@ static struct pc_host host = {.cpuid = fake_host_cpuid,
                               .queues = &queues};
 static const struct pc_console console = {
     .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
+static struct pc_kept kept;
 static struct pc *pc;
 static uint8_t *arena;
 static uint64_t free_before;
@@ -109,7 +110,7 @@ static uint64_t free_before;
 /* Its first vCPU is this CPU's, as in an exit. */
 static void make(void)
 {
-    assert_int_equal(pc_create(&config, 0, &host, &console, &pc), OK);
+    assert_int_equal(pc_create(&config, 0, &host, &console, &kept, &pc), OK);
     fake_host.cpu[0].vcpu = pc->vm.vcpu[0];
 }
 
@@ -144,7 +145,7 @@ static int tear_down(void **state)
 {
     (void)state;
     if (pc != NULL)
-        pc_destroy(pc);
+        pc_destroy(pc, NULL);
     assert_int_equal(page_alloc_free_bytes(), free_before);
     free(arena);
     return 0;
@@ -167,13 +168,13 @@ static void test_engine(void **state)
     struct pc *other;
     assert_ptr_equal(pc->vm.engine, &fake_engine);
     config.engine = CONFIG_ENGINE_VTX;
-    assert_int_equal(pc_create(&config, 1, &host, &console, &other), ERR_UNSUPPORTED);
+    assert_int_equal(pc_create(&config, 1, &host, &console, &kept, &other), ERR_UNSUPPORTED);
     assert_non_null(strstr(logged, "[vm test] asks for an engine that is not on"));
     host.engine[CONFIG_ENGINE_VTX] = &engine;
-    assert_int_equal(pc_create(&config, 1, &host, &console, &other), OK);
+    assert_int_equal(pc_create(&config, 1, &host, &console, &kept, &other), OK);
     assert_ptr_equal(other->vm.engine, &fake_engine);
     host.engine[CONFIG_ENGINE_VTX] = NULL;
-    pc_destroy(other);
+    pc_destroy(other, NULL);
 }
 
 static void test_memory(void **state)
@@ -350,7 +351,7 @@ static void test_disk(void **state)
     (void)state;
     static uint8_t data[2 * 512];
     for (unsigned life = 0; life < 2; life++) {
-        pc_destroy(pc);
+        pc_destroy(pc, NULL);
         config.disk_count = 1;
         config.disk[0].base = (uint64_t)(uintptr_t)data;
         config.disk[0].size = sizeof(data);
@@ -421,7 +422,7 @@ static void test_cmos_disks(void **state)
         {1ull << 40, {0xff, 0x3f, 16, 0xff, 0xff, 0xc8, 0xff, 0x3f, 63}, 1},
     };
     for (size_t i = 0; i + 1 < sizeof(disks) / sizeof(disks[0]); i++) {
-        pc_destroy(pc);
+        pc_destroy(pc, NULL);
         config.disk_count = 2;
         for (unsigned k = 0; k < 2; k++)
             config.disk[k] = (struct loaded_file){.base = (uint64_t)(uintptr_t)data,
@@ -443,7 +444,7 @@ static void test_cmos_disks(void **state)
 static int set_up_firmware(void **state)
 {
     (void)set_up(state);
-    pc_destroy(pc);
+    pc_destroy(pc, NULL);
     uint8_t *rom = aligned_alloc(PAGE_SIZE, ROM_BYTES);
     for (unsigned i = 0; i < ROM_BYTES; i++)
         rom[i] = (uint8_t)(i / PAGE_SIZE);
@@ -583,7 +584,7 @@ static void test_variables(void **state)
     poke(base + VARIABLES, 0x10); /* behind the variables it is ROM */
     poke(base + VARIABLES, 0);
     assert_int_equal(peek(base + VARIABLES), 2);
-    pc_destroy(pc);
+    pc_destroy(pc, NULL);
     make(); /* a reset */
     assert_int_equal(peek(at), 0x5a);
     assert_int_equal(rom[0x1800], 0x5a);
@@ -593,7 +594,7 @@ static void refuse(enum status expected, const char *text)
 {
     struct pc *other = NULL;
     const uint64_t free_bytes = page_alloc_free_bytes();
-    assert_int_equal(pc_create(&config, 1, &host, &console, &other), expected);
+    assert_int_equal(pc_create(&config, 1, &host, &console, &kept, &other), expected);
     assert_non_null(strstr(logged, text));
     assert_int_equal(page_alloc_free_bytes(), free_bytes);
 }
@@ -628,7 +629,7 @@ static void test_kinds(void **state)
 {
     (void)state;
     assert_non_null(strstr(logged, "test: k: flat, entry 0x7c00"));
-    pc_destroy(pc);
+    pc_destroy(pc, NULL);
     pc = NULL;
     config.type = TYPE_MULTIBOOT;
     refuse(ERR_BAD_INPUT, "multiboot header");
@@ -656,7 +657,7 @@ static void test_boot_order(void **state)
     uint64_t bytes = 0;
     char name[] = "bootorder";
     const char *file = NULL;
-    pc_destroy(pc);
+    pc_destroy(pc, NULL);
     for (unsigned i = 0; i < 2; i++)
         config.disk[config.disk_count++] =
             (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = sizeof(data)};
@@ -740,6 +741,128 @@ static void what_the_controllers_have_is_told(void **unused)
     assert_non_null(strstr(dump(&real), "port 0x321 was read 1000 times, and no device answers"));
 }
 
+static void reset(void)
+{
+    pc_destroy(pc, &kept);
+    assert_int_equal(kept.ram_count, 1);
+    make();
+    assert_int_equal(kept.ram_count, 0);
+}
+
+static uint8_t cmos(uint8_t index)
+{
+    out(0x70, index);
+    return (uint8_t)in(0x71);
+}
+
+static void set_cmos(uint8_t index, uint8_t value)
+{
+    out(0x70, index);
+    out(0x71, value);
+}
+
+/* RAM is kept, but where the program and what it is told are put again. */
+static void test_reset_keeps_ram(void **state)
+{
+    (void)state;
+    static const uint64_t kept_at[] = {0x600, 0x7000, 0x8000, 0x80000, 0x100000, 0x2000000};
+    for (unsigned life = 0; life < 3; life++) {
+        for (size_t i = 0; i < sizeof(kept_at) / sizeof(kept_at[0]); i++) {
+            const uint64_t mark = kept_at[i] + life;
+            assert_true(guestmem_write(&pc->vm.mem, gpa(kept_at[i]), &mark, sizeof(mark)));
+        }
+        static const uint64_t rewritten[] = {0x20, 0x40e, 0x472, 0x4f0, 0x7c00, 0x9fc80, 0xe0000};
+        uint8_t was[sizeof(rewritten) / sizeof(rewritten[0])];
+        const uint8_t rubbish = 0xee;
+        for (size_t i = 0; i < sizeof(was); i++) {
+            assert_true(guestmem_read(&pc->vm.mem, gpa(rewritten[i]), &was[i], 1));
+            assert_true(guestmem_write(&pc->vm.mem, gpa(rewritten[i]), &rubbish, 1));
+        }
+        fake_host.now += host.tsc_hz;
+        reset();
+        for (size_t i = 0; i < sizeof(kept_at) / sizeof(kept_at[0]); i++) {
+            uint64_t mark;
+            assert_true(guestmem_read(&pc->vm.mem, gpa(kept_at[i]), &mark, sizeof(mark)));
+            assert_int_equal(mark, kept_at[i] + life);
+        }
+        for (size_t i = 0; i < sizeof(was); i++)
+            assert_true(has(rewritten[i], &was[i], 1));
+        assert_int_equal(pc->vm.vcpu[0]->tsc_offset + fake_host.now, 0); /* the TSC is 0 */
+    }
+}
+
+/* The clock runs on, from the date that was set, and has its memory; nothing else does. */
+static void test_reset_keeps_the_clock(void **state)
+{
+    (void)state;
+    const uint8_t month = cmos(8);
+    set_cmos(0x0b, 0x82);
+    set_cmos(9, 0x42);
+    set_cmos(0x0b, 0x7a); /* 24 hours, each interrupt, square wave */
+    set_cmos(0x0f, 0x0a);
+    set_cmos(0x14, 0x55);
+    set_cmos(0x5f, 0x66);
+    const uint8_t seconds = cmos(0);
+    fake_host.now += 3 * host.tsc_hz;
+    out(0x92, 0);
+    out(0x21, 0x12);
+    out(0x3ff, 0x77);
+    reset();
+    fake_host.now += 4 * host.tsc_hz;
+    assert_int_equal(cmos(8), month);
+    assert_int_equal(cmos(9), 0x42);
+    assert_int_equal((cmos(0) >> 4) * 10 + (cmos(0) & 15),
+                     ((seconds >> 4) * 10 + (seconds & 15) + 7) % 60);
+    assert_int_equal(cmos(0x0b), 2);
+    assert_int_equal(cmos(0x0c) & 0x80, 0);
+    assert_int_equal(cmos(0x0f), 0x0a);
+    assert_int_equal(cmos(0x14), 0x55);
+    assert_int_equal(cmos(0x5f), 0x66);
+    assert_int_equal(in(0x92), 2);
+    assert_int_equal(in(0x3ff), 0);
+    pc_destroy(pc,
+               NULL); /* switched off, and on later: the time of day, not the date that was set */
+    fake_host.now += 5 * host.tsc_hz;
+    make();
+    assert_int_equal(cmos(9), 0x23);
+    assert_int_equal(cmos(0x0f), 0);
+}
+
+/* What the chip set shows below 1 MiB is as before, the RAM behind ROM, too. */
+static void test_reset_keeps_the_shadow(void **state)
+{
+    (void)state;
+    set_pam(0, 0x30);
+    poke(0xf1234, 0x77);
+    set_pam(6, 0x02); /* 0xe8000: ROM, with writes to RAM */
+    poke(0xe8000, 0x11);
+    poke(0x5000, 0x22);
+    for (unsigned life = 0; life < 2; life++) {
+        reset();
+        assert_int_equal(pc->boot.cs.base + pc->boot.rip, 0xfffffff0);
+        assert_int_equal(peek(0xf1234), 0x77);
+        assert_int_equal(peek(0xe8000), 0x28);
+        assert_int_equal(peek(0xfffffff0), 0x3f);
+        assert_int_equal(peek(0x5000), 0x22);
+    }
+    set_pam(6, 0x03);
+    assert_int_equal(peek(0xe8000), 0x11);
+    set_pam(0, 0);
+    assert_int_equal(peek(0xf1234), 0x31);
+}
+
+/* A reset that cannot be gone through with gives back what it was to take over. */
+static void test_reset_fails(void **state)
+{
+    (void)state;
+    pc_destroy(pc, &kept);
+    pc = NULL;
+    config.kernel.size = 100;
+    struct pc *other;
+    assert_int_equal(pc_create(&config, 0, &host, &console, &kept, &other), ERR_BAD_INPUT);
+    assert_int_equal(page_alloc_free_bytes(), free_before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -761,6 +884,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_boot_order, set_up_firmware, tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_kinds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reset_keeps_ram, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reset_keeps_the_clock, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reset_keeps_the_shadow, set_up_firmware,
+                                        tear_down_firmware),
+        cmocka_unit_test_setup_teardown(test_reset_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -489,7 +489,7 @@ static void test_faults(void **state)
 {
     (void)state;
     const struct life *l = run_vm(make_vm(0, faulty, NULL));
-    assert_int_equal(l->end, VM_CRASH);
+    assert_int_equal(l->end, VM_TRIPLE_FAULT);
     assert_string_equal(l->why, "triple fault");
     assert_int_equal(l->end_state.rip, 0x7c00);
     assert_int_equal(l->end_state.cr2, 0x3000);

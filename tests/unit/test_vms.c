@@ -31,7 +31,7 @@
 #define ARENA      (64ull << 20)
 #define HZ         1000000000ull
 #define EXIT_TICKS 1000u
-#define LIVES      1000u
+#define LIVES      1020u /* of each kind of end and run state as many */
 
 typedef enum exit_action guest_fn(struct fake_vcpu *fake);
 
@@ -622,6 +622,11 @@ static enum exit_action long_worker(struct fake_vcpu *fake)
     return power_off(fake);
 }
 
+static enum exit_action brief_and_off(struct fake_vcpu *fake)
+{
+    return fake->entries < 100 ? spin(fake) : power_off(fake);
+}
+
 /* Behind each MiB of the next life that is zeroed, the other one has a turn: of 100,000 exits, some
  * 2,000 a turn and 8 turns a life. It ends in one of these. */
 static void test_large_lives_lend(void **state)
@@ -630,17 +635,81 @@ static void test_large_lives_lend(void **state)
     config.vm_count = 2;
     sections[0].vcpus = sections[1].vcpus = 1;
     sections[1].memory_mib = 8;
+    sections[1].on_poweroff = ACTION_RESTART;
     guest[0][0] = long_worker;
-    guest[1][0] = brief;
+    guest[1][0] = brief_and_off;
     run();
     assert_in_range(made, 4, 8);
+}
+
+/* Lives that end by a reset, or by a triple fault, which is one on a PC, leave RAM to the next one;
+ * behind other ends it is a machine switched on. */
+static enum exit_action remember(struct fake_vcpu *fake)
+{
+    static const enum vm_end kinds[] = {VM_RESET, VM_TRIPLE_FAULT, VM_POWEROFF,   VM_RESET,
+                                        VM_CRASH, VM_RESET,        VM_DEBUG_EXIT, VM_TRIPLE_FAULT};
+    enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+    const struct guestmem *mem = &fake->vcpu.vm->mem;
+    const unsigned age = made - 1;
+    const enum vm_end before = age == 0 ? VM_POWEROFF : kinds[age - 1];
+    const bool keeps = before == VM_RESET || before == VM_TRIPLE_FAULT;
+    uint64_t found;
+    tick();
+    assert_true(guestmem_read(mem, gpa(0x180000), &found, sizeof(found)));
+    assert_int_equal(found, keeps ? 0x1234500 + age : 0);
+    found = 0x1234500 + age + 1;
+    assert_true(guestmem_write(mem, gpa(0x180000), &found, sizeof(found)));
+    fake_host.now += 2 * HZ; /* no quick failure */
+    if (age < KINDS)
+        return end(fake, kinds[age]);
+    assert_int_equal(vms_destroy(1), OK);
+    return EXIT_NEXT;
+}
+
+static enum exit_action start_second_and_leave(struct fake_vcpu *fake)
+{
+    assert_int_equal(vms_start_one(1), OK);
+    return power_off(fake);
+}
+
+static void test_what_a_life_leaves(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    sections[1].on_poweroff = sections[1].on_crash = ACTION_RESTART;
+    guest[0][0] = start_second_and_leave;
+    guest[1][0] = remember;
+    while_made = NULL;
+    run();
+    assert_int_equal(made, 9);
+}
+
+/* A reset whose next life is not wanted gives back what it has kept. */
+static void destroy_while_reset(void)
+{
+    if (made == 2)
+        assert_int_equal(vms_destroy(1), OK);
+}
+
+static void test_destroyed_in_a_reset(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    guest[0][0] = start_second_and_leave;
+    guest[1][0] = reset;
+    while_made = destroy_while_reset;
+    run();
+    assert_int_equal(made, 2);
 }
 
 /*
  * A thousand lives: ends of each kind, while the other vCPU is in each run state.
  */
 
-static const enum vm_end ends[] = {VM_POWEROFF, VM_RESET, VM_CRASH, VM_DEBUG_EXIT, VM_DESTROYED};
+static const enum vm_end ends[] = {VM_POWEROFF, VM_RESET,      VM_TRIPLE_FAULT,
+                                   VM_CRASH,    VM_DEBUG_EXIT, VM_DESTROYED};
 static const struct {
     enum vcpu_state state;
     guest_fn *guest;
@@ -748,6 +817,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resets_and_work, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_lives_lend, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_life_leaves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_destroyed_in_a_reset, set_up, tear_down),
         cmocka_unit_test(test_thousand_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
