@@ -112,6 +112,94 @@ def test_disk_geometry(nadir, tmp_path):
     assert "263F 0F02" in result.console, result
 
 
+# A boot sector that has itself reset by each way there is, with the shutdown status 0Ah or 05h: it goes on
+# where 40:67 says. Then without one: the BIOS starts it anew. It counts in RAM, and says on COM1 how far it is.
+RESETS = """
+bits 16
+org 0x7c00
+COUNT   equ     0
+        jmp     0:here
+here:   cli
+        xor     ax, ax
+        mov     ds, ax
+        mov     ss, ax
+        mov     sp, 0x7c00
+        mov     ax, 0x5000              ; RAM that no BIOS uses
+        mov     es, ax
+        mov     word [0x467], go_on
+        mov     word [0x469], 0
+        mov     bx, [es:COUNT]
+        cmp     byte [es:COUNT], ways
+        jne     go_on
+        mov     al, 'B'
+        call    say
+        xor     eax, eax
+        mov     dx, 0xf4
+        out     dx, eax
+go_on:  xor     ax, ax
+        mov     ds, ax
+        mov     ss, ax
+        mov     sp, 0x7c00
+        mov     ax, 0x5000
+        mov     es, ax
+        mov     al, 0x8f                ; the BIOS has taken the status
+        out     0x70, al
+        in      al, 0x71
+        add     al, '0'
+        call    say
+        mov     bx, [es:COUNT]
+        inc     word [es:COUNT]
+        mov     al, 0x8f
+        out     0x70, al
+        mov     al, [status + bx]
+        out     0x71, al
+        add     bx, bx
+        jmp     [table + bx]
+hard:   mov     dx, 0xcf9
+        mov     al, 2
+        out     dx, al
+        mov     al, 6
+        out     dx, al
+        jmp     $
+soft:   mov     dx, 0xcf9
+        mov     al, 0
+        out     dx, al
+        mov     al, 4
+        out     dx, al
+        jmp     $
+kbc:    mov     al, 0xfe
+        out     0x64, al
+        jmp     $
+fast:   mov     al, 1
+        out     0x92, al
+        jmp     $
+triple: lidt    [none]
+        int3
+say:    mov     dx, 0x3f8
+        out     dx, al
+        ret
+status  db      0x0a, 0x0a, 0x0a, 0x05, 0x0a, 0
+ways    equ     $ - status
+table   dw      hard, soft, kbc, fast, triple, hard
+none    dw      0, 0, 0
+        times   510 - ($ - $$) db 0
+        dw      0xaa55
+"""
+
+
+def test_resets(nadir, tmp_path):
+    """RAM, and the shutdown status in CMOS memory, outlast each way to reset a PC; SeaBIOS goes on by them.
+    Where it is to start anew, it restores its image in RAM and resets a second time."""
+    cfg = SECTION.format("bios", 16).replace("destroy", "restart") + "disk = disk\non_crash = restart\n"
+    disk = sector_of(RESETS, tmp_path).ljust(1 << 20, b"\0")
+    result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "disk": disk}, timeout=TIMEOUT)
+    assert result.status == 1, result  # a triple fault is a bad end, whatever follows it
+    ends = [vm["end"] for vm in result.stats]
+    assert ends == ["reset"] * 4 + ["crash"] + ["reset"] * 2 + ["debug-exit"], result
+    said = [line for line in result.console.replace("\r", "").split("\n") if line in ("0", "B")]
+    assert said == ["0"] * 6 + ["B"], result
+
+
 def test_boot_menu(write_config, tmp_path):
     """Of two disks, neither of which need be the first: SeaBIOS offers its menu, answered by keys."""
     cfg = SECTION.format("bios", 64) + "disk = empty\ndisk = second\n"
