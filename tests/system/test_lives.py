@@ -14,7 +14,7 @@ def disk(left, starts_others, alone):
     return struct.pack("<IIQ", left, starts_others, alone).ljust(1 << 16, b"\0")
 
 
-# A life costs 2.5 million instructions, most of them to zero its 16 MiB; the report of its end takes the serial
+# A life costs 0.2 million instructions, as a reset keeps its 16 MiB; the report of its end takes the serial
 # port another 10 million, which one CPU sleeps away, and two do not while the other VM works.
 @pytest.mark.parametrize("cpus, lives", [(1, 250), (2, 50)])
 def test_nothing_is_left(nadir, payload, cpus, lives):

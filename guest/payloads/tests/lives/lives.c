@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* One of many lives, as its disk says: with or without other CPUs started, until nobody has taken
  * this one for a while; then it counts itself on the disk, which outlives it, and asks for a reset.
- * Each eighth ends by a triple fault instead, the last one by power-off. */
+ * Each eighth ends by a triple fault instead, the last one by power-off. What a reset keeps, RAM and
+ * CMOS memory, has to be what the life before has left. */
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/irq.h"
@@ -11,6 +12,7 @@
 enum { DATA = 0x1f0, COUNT = 0x1f2, LBA = 0x1f3, DEVICE = 0x1f6, COMMAND = 0x1f7, CONTROL = 0x3f6 };
 enum { BUSY_OR_DATA = 0x88, READ_SECTORS = 0x20, WRITE_SECTORS = 0x30 };
 
+#define CMOS_MARK   0x60
 #define OTHERS_TURN 20000 /* ticks that a turn of another VM takes at least */
 
 /* The disk's first sector: how many lives follow this one, and what they are like. */
@@ -18,7 +20,8 @@ static struct {
     uint32_t left;
     uint32_t starts_others; /* those with an even number start the other CPUs */
     uint64_t alone;         /* ticks for which this CPU is to itself at the end */
-    uint8_t rest[512 - 16];
+    uint32_t mark;          /* that the life before has left; 0: there was none */
+    uint8_t rest[512 - 20];
 } sector;
 
 static void send(uint8_t command)
@@ -76,9 +79,26 @@ static void triple_fault(void)
     __asm__ volatile("lidt %0; int3" ::"m"(none));
 }
 
+static volatile uint32_t *const ram_mark = (uint32_t *)0xc00000;
+
+/* In RAM that no program is loaded to, and in CMOS memory. */
+static bool mark_is_kept(void)
+{
+    return *ram_mark == sector.mark && cmos_read(CMOS_MARK) == (uint8_t)sector.mark;
+}
+
+static void leave_mark(void)
+{
+    sector.mark = sector.left + 0x5a000000;
+    *ram_mark = sector.mark;
+    cmos_write(CMOS_MARK, (uint8_t)sector.mark);
+}
+
 int main(void)
 {
     read_sector();
+    if (!mark_is_kept())
+        return 2;
     if (sector.starts_others != 0 && sector.left % 2 == 0) {
         pic_init(0x20);
         apic_enable(true);
@@ -90,6 +110,7 @@ int main(void)
         return 1;
     }
     sector.left--;
+    leave_mark();
     write_sector();
     if (sector.left % 8 == 1)
         triple_fault();
