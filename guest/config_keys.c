@@ -288,8 +288,9 @@ static const struct config_key keys[] = {
     {"on_poweroff", DESTROY, "destroy",
      "what becomes of the VM; ports 0xf4 and 0x8900 power it off, too",
      .set = set_action, OF_VM(on_poweroff)},
-    {"on_reboot", DESTROY, "restart", "likewise", .set = set_action, OF_VM(on_reboot)},
-    {"on_crash", DESTROY, "destroy", "likewise", .set = set_action, OF_VM(on_crash)},
+    {"on_reboot", DESTROY, "restart",
+     "likewise; a reset keeps RAM, CMOS memory and the clock, as a PC's does", .set = set_action, OF_VM(on_reboot)},
+    {"on_crash", DESTROY, "destroy", "likewise; a triple fault is a reset, if restart", .set = set_action, OF_VM(on_crash)},
     {"vif", "", NULL, NULL, .set = set_later},
 };
 /* clang-format on */
