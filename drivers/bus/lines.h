@@ -31,6 +31,13 @@ static inline bool ferr_line_set(const struct ferr_line *line, bool asserted)
     return line->set != NULL && line->set(line->chip, asserted);
 }
 
+/* How a device that works on what a CPU has asked for has that CPU wait: busy from its access on,
+ * and at last not. */
+struct work_line {
+    void (*busy)(void *dev, bool busy);
+    void *dev;
+};
+
 enum vm_end {
     VM_RUNS,
     VM_POWEROFF,

@@ -26,6 +26,16 @@ static inline uint64_t timers_now(const struct timers *t)
     return t->read();
 }
 
+/* Ticks that what a guest asks for may take at a time: time and not a count, as its parts may be
+ * cheap or dear. Behind that the rest is left to a timer that is due at once, or to the next exit,
+ * and interrupts, other vCPUs and the VM's end are looked at in between. */
+#define WORK_TICKS 8000u
+
+static inline bool timers_work_is_over(const struct timers *t, uint64_t since)
+{
+    return timers_now(t) - since > WORK_TICKS;
+}
+
 /* Adds a disarmed timer at start; fire and dev are set by the caller before. */
 void timers_add(struct timers *timers, struct timer *timer);
 

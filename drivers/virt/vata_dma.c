@@ -8,8 +8,7 @@ enum { START = 0x01, TO_MEMORY = 0x08 };
 enum { ACTIVE = 0x01, FAILED = 0x02, INTERRUPT = 0x04, KEPT = 0x60 };
 #define LAST_DESCRIPTOR (1u << 31)
 
-/* A guest cannot hold the hypervisor with one transfer: so much is done at a time. */
-enum { MAX_BYTES = 128 * 1024, MAX_DESCRIPTORS = 128 };
+#define PORTION 4096u /* bytes, in which it has no look at the clock */
 
 /* The next region of memory; a descriptor is read once, and its length 0 stands for 64 KiB. */
 static bool next_region(struct vata *ata)
@@ -50,17 +49,14 @@ void vata_dma_go(struct vata *ata)
     struct vata_transfer *t = &ata->transfer;
     struct vata_dma *dma = &ata->dma;
     enum vata_phase phase = dma->command & TO_MEMORY ? VATA_DMA_IN : VATA_DMA_OUT;
-    uint32_t budget = MAX_BYTES;
-    unsigned descriptors = 0;
+    const uint64_t start = timers_now(ata->timers);
     while ((dma->status & ACTIVE) != 0 && dma->enabled && t->phase == phase) {
-        if (budget == 0 || descriptors == MAX_DESCRIPTORS) {
+        if (timers_work_is_over(ata->timers, start)) {
             timers_arm(ata->timers, &dma->timer, timers_now(ata->timers));
             return;
         }
         uint32_t bytes = t->left < dma->region_left ? t->left : dma->region_left;
-        bytes = bytes < budget ? bytes : budget;
-        budget -= bytes;
-        descriptors += dma->region_left == 0;
+        bytes = bytes < PORTION ? bytes : PORTION;
         if (!(dma->region_left == 0 ? next_region(ata) : move(ata, bytes))) {
             dma->status = (uint8_t)((dma->status & ~ACTIVE) | FAILED);
             return;

@@ -9,8 +9,7 @@ enum { FEATURE_PORTS = 1, FEATURE_DMA = 2 };
 /* A descriptor: these three, big-endian. */
 enum { DMA_CONTROL = 4, DMA_LENGTH = 4, DMA_ADDRESS = 8, DMA_BYTES = 16 };
 enum { CONTROL_ERROR = 1, CONTROL_READ = 2, CONTROL_SELECT = 8, CONTROL_WRITE = 16 };
-/* Reads past an item's end give zeros; by DMA so many, lest a guest keep its host CPU busy. */
-#define DMA_MAX_ZEROS 0x10000u
+#define PORTION 4096u /* bytes, in which it has no look at the clock */
 
 static const struct vfwcfg_item *find(const struct vfwcfg *f, uint32_t key)
 {
@@ -53,52 +52,82 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
         select(f, value);
 }
 
-/* False: some of [to, to + bytes) is no RAM. */
-static bool write_zeros(const struct guestmem *mem, gpa_t to, uint64_t bytes)
+/* Moves on in the selected item, at most by a portion, by READ copying what is passed. False: some
+ * of the memory is no RAM. */
+static bool transfer_portion(struct vfwcfg *f)
 {
-    static const uint8_t zeros[512];
-    bool ok = true;
-    for (uint64_t n; bytes > 0 && ok; bytes -= n, to.v += n) {
-        n = bytes < sizeof(zeros) ? bytes : sizeof(zeros);
-        ok = guestmem_write(mem, to, zeros, n);
-    }
-    return ok;
-}
-
-/* Moves on in the selected item, by READ copying what is passed. False: an error. */
-static bool transfer(struct vfwcfg *f, uint32_t control, uint64_t bytes, gpa_t to)
-{
+    static const uint8_t zeros[PORTION];
     const struct vfwcfg_item *item = f->selected;
-    const uint64_t left = item != NULL ? item->bytes - f->offset : 0;
-    const uint64_t there = bytes < left ? bytes : left;
-    if ((control & CONTROL_READ) != 0) {
-        if (bytes - there > DMA_MAX_ZEROS)
-            return false;
-        if (there > 0 && !guestmem_write(f->mem, to, item_data(item) + f->offset, there))
-            return false;
-        if (!write_zeros(f->mem, gpa(to.v + there), bytes - there))
-            return false;
-    } else if ((control & CONTROL_WRITE) != 0) {
+    const uint64_t there = item != NULL ? item->bytes - f->offset : 0;
+    const uint8_t *from = there != 0 ? item_data(item) + f->offset : zeros;
+    uint64_t bytes = f->dma.left < PORTION ? f->dma.left : PORTION;
+    if (there != 0 && there < bytes)
+        bytes = there;
+    if (!guestmem_write(f->mem, f->dma.to, from, bytes))
         return false;
-    }
-    f->offset += there; /* for SKIP there is nothing else to do */
+    f->offset += there != 0 ? bytes : 0;
+    f->dma.to.v += bytes;
+    f->dma.left -= bytes;
     return true;
 }
 
-/* The descriptor is read once, and its control word says at the end how it went. */
-static void run_dma(struct vfwcfg *f, gpa_t at)
+/* The control word says how it went; where it is no RAM, there is nobody to tell. */
+static void finish_dma(struct vfwcfg *f, bool ok)
 {
-    uint8_t d[DMA_BYTES], result[DMA_CONTROL];
-    bool ok = guestmem_read(f->mem, at, d, sizeof(d));
-    if (ok) {
-        const uint32_t control = (uint32_t)get_be(d, DMA_CONTROL);
-        if ((control & CONTROL_SELECT) != 0)
-            select(f, control >> 16);
-        ok = transfer(f, control, get_be(d + DMA_CONTROL, DMA_LENGTH),
-                      gpa(get_be(d + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS)));
-    }
+    uint8_t result[DMA_CONTROL];
     put_be(result, sizeof(result), ok ? 0 : CONTROL_ERROR);
-    (void)guestmem_write(f->mem, at, result, sizeof(result)); /* no RAM: nobody to tell */
+    (void)guestmem_write(f->mem, f->dma.descriptor, result, sizeof(result));
+}
+
+/* As far as time allows. */
+static void run_dma(struct vfwcfg *f)
+{
+    const uint64_t start = timers_now(f->timers);
+    bool ok = true;
+    while (f->dma.left > 0 && (ok = transfer_portion(f)))
+        if (f->dma.left > 0 && timers_work_is_over(f->timers, start)) {
+            timers_arm(f->timers, &f->timer, timers_now(f->timers));
+            return;
+        }
+    finish_dma(f, ok);
+}
+
+static void go_on(void *dev, uint64_t now)
+{
+    struct vfwcfg *f = dev;
+    (void)now;
+    run_dma(f);
+    if (!vfwcfg_is_busy(f))
+        f->work.busy(f->work.dev, false);
+}
+
+/* What it asks for: to READ, or else to SKIP, which takes no time. False: to WRITE, an error. */
+static bool begin_dma(struct vfwcfg *f, const uint8_t descriptor[DMA_BYTES])
+{
+    const uint32_t control = (uint32_t)get_be(descriptor, DMA_CONTROL);
+    const uint64_t bytes = get_be(descriptor + DMA_CONTROL, DMA_LENGTH);
+    f->dma.to = gpa(get_be(descriptor + DMA_CONTROL + DMA_LENGTH, DMA_ADDRESS));
+    f->dma.left = (control & CONTROL_READ) != 0 ? bytes : 0;
+    if ((control & CONTROL_SELECT) != 0)
+        select(f, control >> 16);
+    if ((control & (CONTROL_READ | CONTROL_WRITE)) == 0 && f->selected != NULL) {
+        const uint64_t left = f->selected->bytes - f->offset;
+        f->offset += bytes < left ? bytes : left;
+    }
+    return (control & (CONTROL_READ | CONTROL_WRITE)) != CONTROL_WRITE;
+}
+
+/* The descriptor is read once. */
+static void start_dma(struct vfwcfg *f, gpa_t at)
+{
+    uint8_t descriptor[DMA_BYTES];
+    f->dma.descriptor = at;
+    if (guestmem_read(f->mem, at, descriptor, sizeof(descriptor)) && begin_dma(f, descriptor))
+        run_dma(f);
+    else
+        finish_dma(f, false);
+    if (vfwcfg_is_busy(f))
+        f->work.busy(f->work.dev, true);
 }
 
 /* The register reads as a signature. */
@@ -109,15 +138,16 @@ static uint32_t read_dma(void *dev, uint16_t port, unsigned bytes)
     return (uint32_t)get_le(&signature[port - DMA_HIGH], bytes);
 }
 
-/* Written in two halves, the second of which starts a transfer. */
+/* Written in two halves, the second of which starts a transfer, but during one: no CPU that waits
+ * for its own can write here. */
 static void write_dma(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 {
     struct vfwcfg *f = dev;
     const uint32_t half = __builtin_bswap32(value);
-    if (bytes != 4 || (port != DMA_HIGH && port != DMA_LOW))
+    if (bytes != 4 || (port != DMA_HIGH && port != DMA_LOW) || vfwcfg_is_busy(f))
         return;
     if (port == DMA_LOW)
-        run_dma(f, gpa((uint64_t)f->dma_high << 32 | half));
+        start_dma(f, gpa((uint64_t)f->dma_high << 32 | half));
     f->dma_high = port == DMA_HIGH ? half : 0;
 }
 
@@ -156,10 +186,13 @@ void vfwcfg_add_file_number(struct vfwcfg *f, const char *name, uint64_t value, 
     add_file(f, name, NULL, bytes)->small = value;
 }
 
-enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem *mem)
+enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem *mem,
+                        struct timers *timers, struct work_line work)
 {
     static const char signature[4] = {'Q', 'E', 'M', 'U'};
-    *f = (struct vfwcfg){.mem = mem};
+    *f = (struct vfwcfg){.mem = mem, .timers = timers, .work = work};
+    f->timer = (struct timer){.fire = go_on, .dev = f, .deadline = TIMER_NEVER};
+    timers_add(timers, &f->timer);
     add(f, VFWCFG_SIGNATURE, signature, sizeof(signature));
     vfwcfg_add_number(f, VFWCFG_FEATURES, FEATURE_PORTS | FEATURE_DMA, 4);
     add(f, VFWCFG_DIRECTORY, &f->directory, sizeof(f->directory));

@@ -6,6 +6,8 @@
 #pragma once
 
 #include "drivers/bus/bus.h"
+#include "drivers/bus/lines.h"
+#include "drivers/bus/timers.h"
 #include "mm/guestmem.h"
 
 #include <stddef.h>
@@ -51,13 +53,30 @@ struct vfwcfg {
     uint64_t offset;                    /* of the next byte in it */
     const struct guestmem *mem;
     uint32_t dma_high; /* of the next descriptor's address */
+    struct {           /* the transfer that goes on, while the timer is armed */
+        gpa_t descriptor, to;
+        uint32_t control;
+        uint64_t left; /* bytes */
+    } dma;
+    struct timers *timers;
+    struct timer timer;
+    struct work_line work;
     /* Called before a file is read from its start, for those whose text depends on what the guest
      * has set up. May be NULL. */
     void (*refresh)(void *ctx);
     void *ctx;
 };
 
-enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem *mem);
+/* A long transfer goes on by a timer; the CPU that has asked for it waits meanwhile, as nothing
+ * else is known to guests. */
+enum status vfwcfg_init(struct vfwcfg *f, struct bus *bus, const struct guestmem *mem,
+                        struct timers *timers, struct work_line work);
+
+/* Whether a transfer goes on. */
+static inline bool vfwcfg_is_busy(const struct vfwcfg *f)
+{
+    return f->timer.deadline != TIMER_NEVER;
+}
 
 /* Adds an item at start: a little-endian number of 1 to 8 bytes; a file, whose data stays where it
  * is. The caller stays below the limits; a name that is too long is cut. */

@@ -71,7 +71,8 @@ static uint32_t write_e820(uint8_t *out, uint64_t memory_bytes)
 enum status firmware_facts_init(struct pc *pc, const struct vm_config *config)
 {
     struct vfwcfg *f = &pc->fwcfg;
-    const enum status s = vfwcfg_init(f, &pc->vm.bus, &pc->vm.mem);
+    const enum status s = vfwcfg_init(f, &pc->vm.bus, &pc->vm.mem, &pc->vm.timers,
+                                      (struct work_line){pc_device_works, pc});
     if (s != OK)
         return s;
     vfwcfg_add_number(f, VFWCFG_RAM_BYTES, pc->vm.memory_bytes, 8);

@@ -68,6 +68,22 @@ static void pc_out(void *dev, uint8_t byte)
         vm_wait_for_io(&pc->vm);
 }
 
+/* A CPU that waits for a device goes on when none of them keeps it. */
+static void look_at_waiting(struct pc *pc)
+{
+    if (pc->vm.io_waits && pc->console.ready(pc->console.ctx) && !vfwcfg_is_busy(&pc->fwcfg))
+        vm_io_ready(&pc->vm);
+}
+
+void pc_device_works(void *dev, bool busy)
+{
+    struct pc *pc = dev;
+    if (busy)
+        vm_wait_for_io(&pc->vm);
+    else
+        look_at_waiting(pc);
+}
+
 /* The console's alarm: what is typed to the keyboard or COM1, and what is buffered on its way. */
 static uint64_t poll_locked(struct pc *pc, uint64_t now)
 {
@@ -82,8 +98,7 @@ static uint64_t poll_locked(struct pc *pc, uint64_t now)
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
     const uint64_t next = pc->console.poll(pc->console.ctx, now);
-    if (pc->vm.io_waits && pc->console.ready(pc->console.ctx))
-        vm_io_ready(&pc->vm);
+    look_at_waiting(pc);
     return next;
 }
 

@@ -138,6 +138,10 @@ static inline struct pc *pc_of(struct vm *vm)
     return (struct pc *)((uint8_t *)vm - offsetof(struct pc, vm));
 }
 
+/* A device of it (dev: the struct pc) works on what a CPU has asked for, or does no longer: the one
+ * whose access it is waits. With the VM's lock held. */
+void pc_device_works(void *dev, bool busy);
+
 /* Gives all memory back, but what a reset keeps where that goes to *kept; NULL: it does not. Its
  * vCPUs are loaded nowhere. */
 void pc_destroy(struct pc *pc, struct pc_kept *kept);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* INS and OUTS, in bounded pieces through the guest's page tables. */
 #include "arch/bytes.h"
+#include "arch/cpu.h"
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
 #include "guest/vm/exits.h"
 
-#define MAX_REPEATS 512 /* per exit: a guest cannot hold the hypervisor with one instruction */
 #define CHUNK_BYTES 512
 
 /* One INS or OUTS. */
@@ -14,6 +14,7 @@ struct string_io {
     struct emulate_env env;
     struct emulate_context *ctx;
     bool down;
+    uint64_t start; /* host TSC */
 };
 
 static uint64_t mask_of(unsigned bytes)
@@ -77,23 +78,25 @@ static bool move_string(struct string_io *io, const struct emulate_operand *oper
     return true;
 }
 
-/* An OUT may end the VM, or have the vCPU wait until the device takes more. */
-static bool goes_on(const struct vcpu *vcpu)
+/* An OUT may end the VM, or have the vCPU wait until the device takes more; and a guest cannot hold
+ * the hypervisor with one instruction. */
+static bool goes_on(const struct string_io *io)
 {
-    return !vm_has_ended(vcpu->vm) && vcpu->activity == ACTIVITY_ACTIVE;
+    const struct vcpu *vcpu = io->ctx->vcpu;
+    return !vm_has_ended(vcpu->vm) && vcpu->activity == ACTIVITY_ACTIVE &&
+           cpu_rdtsc() - io->start <= WORK_TICKS;
 }
 
-/* Moves the elements of one operand, in their order. Returns how many: fewer where an OUT is the
- * last for now. */
-static unsigned move_piece(struct string_io *io, const struct emulate_operand *operand,
-                           unsigned count)
+/* Moves the elements of one operand, in their order. Returns how many: at least one, and fewer than
+ * there are where that is the last for now. */
+static unsigned move_piece(struct string_io *io, struct emulate_operand *operand, unsigned count)
 {
     struct vm *vm = io->ctx->vcpu->vm;
     uint8_t chunk[CHUNK_BYTES];
     unsigned done = 0;
     if (!io->a->in)
         linear_read(io->ctx, operand, chunk);
-    while (done < count && (io->a->in || goes_on(io->ctx->vcpu))) {
+    while (done < count && (done == 0 || goes_on(io))) {
         uint8_t *element = chunk + (io->down ? count - 1 - done : done) * io->a->bytes;
         if (io->a->in)
             put_le(element, io->a->bytes, bus_port_read(&vm->bus, io->a->port, io->a->bytes));
@@ -102,8 +105,13 @@ static unsigned move_piece(struct string_io *io, const struct emulate_operand *o
                            (uint32_t)get_le(element, io->a->bytes));
         done++;
     }
-    if (io->a->in)
-        linear_write(io->ctx, operand, chunk);
+    if (io->a->in) { /* of several, which lie in one page, those that have come */
+        const unsigned skipped = io->down ? (count - done) * io->a->bytes : 0;
+        operand->at[0].v += skipped;
+        if (done < count)
+            operand->first = operand->bytes = done * io->a->bytes;
+        linear_write(io->ctx, operand, chunk + skipped);
+    }
     return done;
 }
 
@@ -121,16 +129,18 @@ enum exit_action exit_string_io(struct emulate_context *ctx, const struct string
 {
     struct vcpu *vcpu = ctx->vcpu;
     const uint64_t rflags = ctx->paging.rflags;
-    struct string_io io = {
-        .a = access, .env = linear_environment(ctx), .ctx = ctx, .down = (rflags & RFLAGS_DF) != 0};
+    struct string_io io = {.a = access,
+                           .env = linear_environment(ctx),
+                           .ctx = ctx,
+                           .down = (rflags & RFLAGS_DF) != 0,
+                           .start = cpu_rdtsc()};
     const unsigned bytes = access->bytes, addr_bytes = access->addr_bytes;
     uint64_t *gpr = vcpu->regs.gpr, *index = &gpr[access->in ? RDI : RSI];
     uint64_t count = access->rep ? gpr[RCX] & mask_of(addr_bytes) : 1;
-    /* Traps come between iterations. */
-    unsigned left = (rflags & RFLAGS_TF) != 0 || io.env.one_step ? 1 : MAX_REPEATS;
-    while (left > 0 && count > 0 && goes_on(vcpu)) {
+    const bool one = (rflags & RFLAGS_TF) != 0 || io.env.one_step; /* traps come in between */
+    const unsigned most = one ? 1 : CHUNK_BYTES / bytes;
+    do {
         struct emulate_operand operand;
-        const unsigned most = left < CHUNK_BYTES / bytes ? left : CHUNK_BYTES / bytes;
         unsigned n = find_piece(&io, *index & mask_of(addr_bytes),
                                 count < most ? (unsigned)count : most, &operand);
         if (n == 0)
@@ -144,9 +154,8 @@ enum exit_action exit_string_io(struct emulate_context *ctx, const struct string
         const uint64_t step = (uint64_t)n * bytes;
         write_register(index, io.down ? *index - step : *index + step, addr_bytes);
         count -= n;
-        left -= n;
         if (access->rep)
             write_register(&gpr[RCX], count, addr_bytes);
-    }
+    } while (count > 0 && !one && goes_on(&io));
     return count > 0 ? EXIT_ITERATION : EXIT_NEXT;
 }

@@ -78,6 +78,12 @@ static void require(bool condition)
         abort();
 }
 
+static void fwcfg_works(void *dev, bool busy)
+{
+    (void)dev;
+    require(busy == vfwcfg_is_busy(&fwcfg));
+}
+
 static void start(uint64_t hz)
 {
     memset(&bus, 0, sizeof(bus));
@@ -97,7 +103,7 @@ static void start(uint64_t hz)
     require(vvga_init(&vga, vga_memory, &bus, &timers) == OK);
     mem.count = 0;
     require(guestmem_add(&mem, gpa(0), sizeof(vga_memory), vga_memory) == OK);
-    require(vfwcfg_init(&fwcfg, &bus, &mem) == OK);
+    require(vfwcfg_init(&fwcfg, &bus, &mem, &timers, (struct work_line){fwcfg_works, NULL}) == OK);
     vfwcfg_add_file(&fwcfg, "etc/corpus", ports, sizeof(ports));
     require(vdebug_init(&debug, drop_byte, NULL, true, &bus, (struct power_line){NULL, NULL}) ==
             OK);

@@ -24,7 +24,7 @@ def section(name):
 
 
 # Those that measure time so closely that other VMs' turns on their CPU show.
-ALONE = ("smp", "timer")
+ALONE = ("budget", "smp", "timer")
 
 
 def batch_of(name, names):
