@@ -73,3 +73,22 @@ void mcheck_log(void)
             log_bank(i, status);
     }
 }
+
+bool mcheck_take(void)
+{
+    const unsigned count = read(MSR_IA32_MCG_CAP) & CAP_COUNT;
+    bool known = false, sound = true;
+    mcheck_log();
+    for (unsigned i = 0; i < count && i < MAX_BANKS; i++) {
+        const uint32_t msr = MSR_IA32_MC0_CTL + BANK_MSRS * i + BANK_STATUS;
+        const uint64_t status = read(msr);
+        if ((status & STATUS_VALID) == 0)
+            continue;
+        known = true;
+        sound = sound && (status & STATUS_CORRUPT) == 0;
+        (void)cpu_wrmsr_safe(msr, 0);
+    }
+    /* With "in progress" left on, the next one would shut the machine down. */
+    (void)cpu_wrmsr_safe(MSR_IA32_MCG_STATUS, 0);
+    return known && sound;
+}

@@ -2,6 +2,13 @@
 /* What the hardware says of a machine check (SDM, "Machine-Check Architecture"). */
 #pragma once
 
+#include <stdbool.h>
+
 /* Logs this CPU's global state and each bank that holds an error, in words as far as the codes are
  * architectural. Any CPU, in the handler of #MC too. */
 void mcheck_log(void);
+
+/* After a machine check that hit a guest on this CPU: logs it, and clears it for the next. False:
+ * the CPU's own state is damaged, or nothing tells what is; the host cannot go on. True: what was
+ * interrupted is lost, and no more than that. */
+bool mcheck_take(void);

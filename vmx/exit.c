@@ -41,9 +41,10 @@ static enum exit_action exit_unexpected(struct vcpu *vcpu)
 {
     uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
     if ((reason & REASON_FAILED_ENTRY) != 0) {
-        if ((reason & 0xffff) == REASON_ENTRY_MACHINE_CHECK) /* the host's, as in the guest */
-            panic("machine check during the VM entry of %s", vcpu->vm->name);
-        vmx_report_failed_entry(vcpu, 0);
+        if ((reason & 0xffff) == REASON_ENTRY_MACHINE_CHECK)
+            exit_machine_check(vcpu);
+        else
+            vmx_report_failed_entry(vcpu, 0);
         return EXIT_SAME;
     }
     vm_end_format(vcpu->vm, VM_CRASH, reason, "VM exit 0x%x (%s) was not asked for", reason,

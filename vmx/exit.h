@@ -98,6 +98,9 @@ exit_handler exit_cr_access;
 exit_handler exit_io;
 exit_handler exit_ept_violation, exit_ept_misconfiguration, exit_apic_access;
 exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
+/* A machine check while the guest ran or was entered: ends the VM, or panics where the host cannot
+ * go on either. */
+void exit_machine_check(struct vcpu *vcpu);
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
 
 /* The step that the vCPU is about (guest/vm/step.h), if any, is over: its instruction has been

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Exits by events: exceptions, NMIs and interrupts of the host, triple faults. */
 #include "arch/fault.h"
+#include "arch/mcheck.h"
 #include "arch/panic.h"
 #include "arch/x86.h"
 #include "vmx/exit.h"
@@ -49,6 +50,13 @@ static enum exit_action take_x87_error(struct vcpu *vcpu)
                           (blocked & BLOCKED_BY_NMI) == 0);
 }
 
+void exit_machine_check(struct vcpu *vcpu)
+{
+    if (!mcheck_take())
+        panic("machine check while VM %s ran", vcpu->vm->name);
+    vm_end_format(vcpu->vm, VM_CRASH, 0, "a machine check: the hardware failed while it ran");
+}
+
 enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
 {
     inject_again(vcpu);
@@ -59,7 +67,7 @@ enum exit_action exit_exception_or_nmi(struct vcpu *vcpu)
         exit_end_step(vcpu);
     switch (info & 0xff) {
     case VECTOR_NMI: nmi_handle(); break;
-    case VECTOR_MACHINE_CHECK: panic("machine check while VM %s ran", vcpu->vm->name);
+    case VECTOR_MACHINE_CHECK: exit_machine_check(vcpu); break;
     case VECTOR_DEBUG: reflect_debug(vcpu); break;
     case VECTOR_BREAKPOINT: reflect_breakpoint(vcpu); break;
     case VECTOR_X87_ERROR: return take_x87_error(vcpu);

@@ -2,6 +2,7 @@
 /* VT-x without VT-x. */
 #include "tests/unit/fake_vmx.h"
 
+#include "arch/mcheck.h"
 #include "arch/x86.h"
 #include "vmx/vcpu.h"
 #include "vmx/vmcs_check.h"
@@ -72,6 +73,11 @@ bool vmx_has_apicv(void)
 struct ept_caps vmx_ept_caps(void)
 {
     return (struct ept_caps){.pages_2m = true, .phys_bits = PHYS_BITS};
+}
+
+bool mcheck_take(void)
+{
+    return !fake_vmx.corrupt;
 }
 
 static void refuse(const char *what)

@@ -19,6 +19,7 @@ struct fake_vmx {
     bool on; /* between VMXON and VMXOFF */
     unsigned invepts, invvpids;
     uint16_t invvpid_of; /* the last one's VPID */
+    bool corrupt;        /* a machine check has damaged the CPU, too */
     jmp_buf *escape;     /* where a refused VMREAD or VMWRITE, or panic(), goes; NULL: abort() */
 };
 
