@@ -87,13 +87,13 @@ static bool leaf_fits(const struct ept *ept, unsigned level, uint64_t both, uint
 }
 
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
-                    enum memory_type type, bool ignore_pat)
+                    enum memory_type type)
 {
     if (!range_is_valid(guest.v, bytes, LINEAR_END) ||
         !range_is_valid(host.v, bytes, 1ull << ept->caps.phys_bits) || !perms_are_valid(perms) ||
         !type_is_valid(type))
         return ERR_BAD_INPUT;
-    uint64_t flags = perms | (uint64_t)type << TYPE_SHIFT | (ignore_pat ? IGNORE_PAT : 0);
+    uint64_t flags = perms | (uint64_t)type << TYPE_SHIFT | IGNORE_PAT;
     while (bytes > 0) {
         uint64_t *table = hpa_to_ptr(ept->root);
         unsigned level = TABLE_TOP_LEVEL;

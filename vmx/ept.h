@@ -32,13 +32,14 @@ void ept_destroy(struct ept *ept);
  */
 uint64_t ept_root_pointer(hpa_t root);
 
-/* Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type; the guest's
- * PAT is then combined with it, unless ignore_pat). All multiples of 4 KiB. ERR_BAD_INPUT:
- * misaligned, beyond 48 or phys_bits bits, perms that are a misconfiguration, or something is
- * mapped there already. After a failure part of it may be mapped. Where the EPT has been in use,
- * the caller has cached translations dropped on each CPU (INVEPT): vm_memory_changed(). */
+/* Maps bytes at guest to host with perms (enum ept_perms) and type (enum memory_type), whatever
+ * the guest's PAT says: RAM that it uses uncached would slow others down. All multiples of 4 KiB.
+ * ERR_BAD_INPUT: misaligned, beyond 48 or phys_bits bits, perms that are a misconfiguration, or
+ * something is mapped there already. After a failure part of it may be mapped. Where the EPT has
+ * been in use, the caller has cached translations dropped on each CPU (INVEPT):
+ * vm_memory_changed(). */
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
-                    enum memory_type type, bool ignore_pat);
+                    enum memory_type type);
 
 /* Changes the permissions of what is mapped at [guest, guest + bytes); perms 0: nothing is to be
  * reached there, until they are changed again. ERR_BAD_INPUT: not mapped, or an entry maps more

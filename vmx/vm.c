@@ -22,7 +22,7 @@ enum status vmx_vm_create(struct vm *vm)
         s = page_alloc(1, 1, &own->apic_access_page);
         if (s == OK)
             s = ept_map(&own->ept, gpa(VM_APIC_PAGE_GPA), own->apic_access_page, PAGE_SIZE, EPT_RW,
-                        MEMORY_WB, false);
+                        MEMORY_WB);
     }
     return s;
 }
@@ -44,7 +44,7 @@ _Static_assert((int)MAP_R == (int)EPT_R && (int)MAP_W == (int)EPT_W && (int)MAP_
 
 enum status vmx_map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
 {
-    return ept_map(&vmx_vm(vm)->ept, guest, host, bytes, perms, MEMORY_WB, false);
+    return ept_map(&vmx_vm(vm)->ept, guest, host, bytes, perms, MEMORY_WB);
 }
 
 enum status vmx_protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms)

@@ -58,7 +58,7 @@ static int teardown(void **s)
 
 static enum status map(uint64_t guest, uint64_t host, uint64_t bytes)
 {
-    return ept_map(&ept, gpa(guest), hpa(host), bytes, EPT_RWX, MEMORY_WB, false);
+    return ept_map(&ept, gpa(guest), hpa(host), bytes, EPT_RWX, MEMORY_WB);
 }
 
 static uint64_t lookup(uint64_t guest)
@@ -125,10 +125,10 @@ static void test_entry_bits(void **s)
     (void)s;
     unsigned perms = 0;
     assert_int_equal(ept_root_pointer(ept.root), ept.root.v | 0x1e);
-    assert_int_equal(ept_map(&ept, gpa(0), hpa(0x7000), 4096, EPT_R, MEMORY_UC, true), OK);
+    assert_int_equal(ept_map(&ept, gpa(0), hpa(0x7000), 4096, EPT_R, MEMORY_UC), OK);
     assert_int_equal(*raw(0, 1), 0x7000 | 1 | 0x40);
-    assert_int_equal(ept_map(&ept, gpa(GIB), hpa(GIB), GIB, EPT_RWX, MEMORY_WB, false), OK);
-    assert_int_equal(*raw(GIB, 3), GIB | 7 | 6 << 3 | 0x80);
+    assert_int_equal(ept_map(&ept, gpa(GIB), hpa(GIB), GIB, EPT_RWX, MEMORY_WB), OK);
+    assert_int_equal(*raw(GIB, 3), GIB | 7 | 6 << 3 | 0x40 | 0x80);
     assert_true(ept_lookup(&ept, gpa(5), NULL, &perms));
     assert_int_equal(perms, EPT_R);
     assert_leaves(1, 0, 1);
@@ -142,13 +142,13 @@ static void test_memory_types(void **s)
     static const unsigned bad[] = {2, 3, 7, 8};
     for (unsigned i = 0; i < 5; i++) {
         gpa_t at = gpa(i * PAGE_SIZE);
-        assert_int_equal(ept_map(&ept, at, hpa(0x7000), PAGE_SIZE, EPT_RW, good[i], false), OK);
-        assert_int_equal(*raw(at.v, 1), 0x7000 | EPT_RW | (uint64_t)good[i] << 3);
+        assert_int_equal(ept_map(&ept, at, hpa(0x7000), PAGE_SIZE, EPT_RW, good[i]), OK);
+        assert_int_equal(*raw(at.v, 1), 0x7000 | 0x40 | EPT_RW | (uint64_t)good[i] << 3);
     }
     assert_leaves(5, 0, 0);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(
-            ept_map(&ept, gpa(GIB), hpa(0), PAGE_SIZE, EPT_RW, (enum memory_type)bad[i], false),
+            ept_map(&ept, gpa(GIB), hpa(0), PAGE_SIZE, EPT_RW, (enum memory_type)bad[i]),
             ERR_BAD_INPUT);
 }
 
@@ -189,13 +189,13 @@ static void test_refusals(void **s)
     assert_int_equal(map(0, 0, ~0xfffull), ERR_BAD_INPUT);
     gpa_t g = gpa(0);
     hpa_t h = hpa(0);
-    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_W, MEMORY_WB, false), ERR_BAD_INPUT);
-    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_X, MEMORY_WB, false), ERR_BAD_INPUT);
-    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_W | EPT_X, MEMORY_WB, false), ERR_BAD_INPUT);
-    assert_int_equal(ept_map(&ept, g, h, 4096, 0, MEMORY_WB, false), ERR_BAD_INPUT);
-    assert_int_equal(ept_map(&ept, g, h, 4096, 15, MEMORY_WB, false), ERR_BAD_INPUT);
-    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_RW, (enum memory_type)2, false), ERR_BAD_INPUT);
-    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_RW, MEMORY_MIXED, false), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_W, MEMORY_WB), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_X, MEMORY_WB), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_W | EPT_X, MEMORY_WB), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, 0, MEMORY_WB), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, 15, MEMORY_WB), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_RW, (enum memory_type)2), ERR_BAD_INPUT);
+    assert_int_equal(ept_map(&ept, g, h, 4096, EPT_RW, MEMORY_MIXED), ERR_BAD_INPUT);
     assert_leaves(0, 0, 0);
     assert_int_equal(map(0, 0, 4096), OK);
     assert_int_equal(map(0, 0, 4096), ERR_BAD_INPUT); /* there already */
@@ -309,7 +309,7 @@ static void test_out_of_memory(void **s)
     assert_int_equal(map(0, 0, GIB), OK);
     assert_int_equal(map(GIB, 0, 4096), ERR_NO_MEMORY);
     assert_true(ept_check(&ept, NULL));
-    page_free_guest(rest, RAM_PAGES - 3);
+    page_free_guest(rest, RAM_PAGES - 3, NULL);
 }
 
 static void test_checker(void **s)
