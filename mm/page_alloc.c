@@ -193,8 +193,9 @@ void page_free(hpa_t base, uint64_t pages)
     give_back(base, pages, false);
 }
 
-void page_free_guest(hpa_t base, uint64_t pages)
+void page_free_guest(hpa_t base, uint64_t pages, void (*between)(void))
 {
+    zero(base, pages, between);
     give_back(base, pages, true);
 }
 

@@ -27,10 +27,10 @@ void page_free(hpa_t base, uint64_t pages);
 
 /* The same for a guest's RAM: zeroed, from the top down, not counted as the hypervisor's. Zeroing
  * many GiB takes a second: between() is called behind each MiB, with no lock held; it may be NULL.
- */
+ * What the guest has left there is zeroed when it is freed, too, in the same way. */
 enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, void (*between)(void),
                              hpa_t *out);
-void page_free_guest(hpa_t base, uint64_t pages);
+void page_free_guest(hpa_t base, uint64_t pages, void (*between)(void));
 
 /* Bytes that page_alloc() has given out (guests' page tables included), and bytes still free. */
 uint64_t page_alloc_used_by_hypervisor(void);

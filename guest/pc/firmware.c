@@ -224,5 +224,5 @@ void firmware_forget(struct firmware_kept *kept)
 void firmware_destroy(struct pc *pc)
 {
     if (pc->firmware.hidden.v != 0)
-        page_free_guest(pc->firmware.hidden, SHADOW_PAGES);
+        page_free_guest(pc->firmware.hidden, SHADOW_PAGES, NULL);
 }

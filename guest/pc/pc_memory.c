@@ -111,6 +111,6 @@ void pc_memory_free(struct pc_ram *ram, uint32_t *count)
 {
     while (*count > 0) {
         (*count)--;
-        page_free_guest(ram[*count].base, ram[*count].pages);
+        page_free_guest(ram[*count].base, ram[*count].pages, lend);
     }
 }

@@ -80,8 +80,11 @@ static void test_low_and_high(void **s)
     assert_int_equal(*(uint8_t *)hpa_to_ptr(hpa(b.v + 2 * PAGE_SIZE)), 0xcc);
     page_free(a, 1);
     page_free(b, 2);
-    page_free_guest(g, 4);
-    page_free_guest(h, 16);
+    memset(hpa_to_ptr(h), 0x5a, 16 * PAGE_SIZE); /* a secret of the guest's */
+    page_free_guest(g, 4, NULL);
+    page_free_guest(h, 16, NULL);
+    for (unsigned i = 0; i < 16 * PAGE_SIZE; i++)
+        assert_int_equal(((uint8_t *)hpa_to_ptr(h))[i], 0);
     assert_int_equal(page_alloc_used_by_hypervisor(), 0);
     /* All merged again: the whole can be had at once. */
     assert_int_equal(page_alloc(RAM_PAGES, 1, &a), OK);
@@ -174,7 +177,10 @@ static void test_random(void **s)
         if (live[i].pages > 0) {
             uint64_t first = (live[i].base.v - RAM_BASE) / PAGE_SIZE;
             memset(&owner[first], 0, live[i].pages);
-            (live[i].guest ? page_free_guest : page_free)(live[i].base, live[i].pages);
+            if (live[i].guest)
+                page_free_guest(live[i].base, live[i].pages, NULL);
+            else
+                page_free(live[i].base, live[i].pages);
             live[i].pages = 0;
             continue;
         }
