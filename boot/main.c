@@ -10,6 +10,7 @@
 #include "boot/handoff.h"
 #include "drivers/host/acpi.h"
 #include "drivers/host/console.h"
+#include "drivers/host/ioapic.h"
 #include "drivers/host/power.h"
 #include "drivers/host/report_port.h"
 #include "drivers/host/tsc.h"
@@ -195,6 +196,39 @@ static void init_console(const struct handoff *handoff)
     console_init((uint16_t)handoff->serial_port, &screen);
 }
 
+static enum status allocate_stack(uint64_t bytes, uint64_t *top)
+{
+    hpa_t base;
+    enum status s = page_alloc(bytes / PAGE_SIZE, 1, &base);
+    if (s != OK)
+        return s;
+    uint8_t *stack = host_map_stack(base, bytes / PAGE_SIZE);
+    *top = (uint64_t)(stack + bytes);
+    return stack != NULL ? OK : ERR_NO_MEMORY;
+}
+
+/* The boot CPU has begun on stacks in the image, which lie one behind the other: from here on each
+ * of its interrupt stacks has an unmapped page below it, too. */
+static enum status guard_boot_stacks(struct cpu *cpu)
+{
+    enum status s = OK;
+    for (unsigned i = 0; i < CPU_IST_COUNT && s == OK; i++)
+        s = allocate_stack(CPU_IST_STACK_BYTES, &cpu->memory.ist_top[i]);
+    for (unsigned i = 0; i < CPU_IST_COUNT && s == OK; i++)
+        cpu->tss.ist[i] = cpu->memory.ist_top[i];
+    return s;
+}
+
+/* Without a list of them, one is where chipsets have it. */
+static void mask_io_apics(const struct handoff *handoff)
+{
+    uint32_t address[16] = {0xfec00000};
+    uint32_t count = acpi_list_io_apics(hpa(handoff->rsdp), power_read_memory, address,
+                                        sizeof(address) / sizeof(address[0]));
+    for (uint32_t i = 0; i < (count > 0 ? count : 1); i++)
+        ioapic_mask(hpa(address[i]));
+}
+
 /* Firmware tables, the clock's rate, and with them the ways to end the machine. */
 static uint64_t init_platform(const struct handoff *handoff)
 {
@@ -203,6 +237,7 @@ static uint64_t init_platform(const struct handoff *handoff)
     if (!has_acpi)
         log_line("no ACPI tables from the firmware");
     power_init(handoff->reset_system, host_paging_efi_root(), has_acpi ? &acpi : NULL);
+    mask_io_apics(handoff);
     uint64_t hz = tsc_measure_hz(&acpi);
     require(hz != 0 ? OK : ERR_UNSUPPORTED, "measuring the time-stamp counter");
     console_set_tsc_hz(hz);
@@ -328,17 +363,6 @@ static enum status allocate_cpu(struct cpu **cpu)
     return s;
 }
 
-static enum status allocate_stack(uint64_t bytes, uint64_t *top)
-{
-    hpa_t base;
-    enum status s = page_alloc(bytes / PAGE_SIZE, 1, &base);
-    if (s != OK)
-        return s;
-    uint8_t *stack = host_map_stack(base, bytes / PAGE_SIZE);
-    *top = (uint64_t)(stack + bytes);
-    return stack != NULL ? OK : ERR_NO_MEMORY;
-}
-
 static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
 {
     const struct smp_env env = {
@@ -422,6 +446,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
     cpu_enable_features(); /* NX, WP, SMEP, SMAP */
     require(init_page_alloc(handoff), "taking over the memory map");
     require(init_paging(handoff), "own page tables"); /* the firmware's identity map ends here */
+    require(guard_boot_stacks(cpu_self()), "stacks for interrupts");
     handoff = hpa_to_ptr(hpa((uint64_t)handoff));
     console_move_screen(host_screen(handoff->framebuffer.base));
     require(read_config(handoff, &config), "reading nadir.cfg");

@@ -12,7 +12,8 @@ enum { FADT_X_PM1B = 184, FADT_X_PM_TIMER = 208, FADT_SLEEP = 244 };
 enum { FADT_FLAGS = 112, FLAG_RESET = 1 << 10, FLAG_REDUCED = 1 << 20 };
 enum { FADT_RESET = 116, FADT_RESET_VALUE = 128 };
 enum { GAS_SPACE = 0, GAS_ADDRESS = 4, GAS_BYTES = 12 }; /* a generic address structure */
-enum { MADT_ENTRIES = 44, MADT_APIC = 0, MADT_X2APIC = 9, MADT_ENABLED = 1, MADT_OLD_MAX = 255 };
+enum { MADT_ENTRIES = 44, MADT_APIC = 0, MADT_IO_APIC = 1, MADT_X2APIC = 9 };
+enum { MADT_ENABLED = 1, MADT_OLD_MAX = 255 };
 enum { AML_ZERO = 0, AML_ONE = 1, AML_NAME = 0x08, AML_BYTE = 0x0a, AML_PACKAGE = 0x12 };
 
 /* Returns the length of a table whose signature and checksum are right, else 0. */
@@ -161,18 +162,52 @@ static bool is_listed(const uint32_t *list, uint32_t count, uint32_t id)
     return false;
 }
 
+/* The MADT's entries in their order, as far as they are sound. */
+struct madt_walk {
+    acpi_read_fn *read;
+    hpa_t table;
+    uint32_t length, at;
+    uint32_t bytes; /* of the entry; as many as fit are in it */
+    uint8_t entry[16];
+};
+
+static struct madt_walk madt_begin(hpa_t rsdp, acpi_read_fn *read)
+{
+    struct madt_walk w = {.read = read, .at = MADT_ENTRIES};
+    w.length = find_table(rsdp, "APIC", read, &w.table);
+    return w;
+}
+
+static bool madt_next(struct madt_walk *w)
+{
+    w->at += w->bytes;
+    memset(w->entry, 0, sizeof(w->entry));
+    if (w->at + 2 > w->length || !w->read(hpa(w->table.v + w->at), w->entry, 2))
+        return false;
+    w->bytes = w->entry[1];
+    return w->bytes >= 2 && w->bytes <= w->length - w->at &&
+           w->read(hpa(w->table.v + w->at), w->entry,
+                   w->bytes < sizeof(w->entry) ? w->bytes : sizeof(w->entry));
+}
+
+uint32_t acpi_list_io_apics(hpa_t rsdp, acpi_read_fn *read, uint32_t *address, uint32_t max)
+{
+    struct madt_walk w = madt_begin(rsdp, read);
+    uint32_t count = 0;
+    while (count < max && madt_next(&w))
+        if (w.entry[0] == MADT_IO_APIC && w.bytes >= 12)
+            address[count++] = get_le32(w.entry + 4);
+    return count;
+}
+
 uint32_t acpi_list_cpus(hpa_t rsdp, acpi_read_fn *read, uint32_t *apic_id, uint32_t max)
 {
-    hpa_t madt;
+    struct madt_walk w = madt_begin(rsdp, read);
     uint32_t count = 0;
-    const uint32_t length = find_table(rsdp, "APIC", read, &madt);
-    for (uint32_t at = MADT_ENTRIES, bytes; at + 2 <= length; at += bytes) {
-        uint8_t entry[16] = {0};
-        if (!read(hpa(madt.v + at), entry, 2) || (bytes = entry[1]) < 2 || bytes > length - at ||
-            !read(hpa(madt.v + at), entry, bytes < sizeof(entry) ? bytes : sizeof(entry)))
-            break;
-        const bool old = entry[0] == MADT_APIC && bytes >= 8;
-        if (!old && !(entry[0] == MADT_X2APIC && bytes >= 16))
+    while (madt_next(&w)) {
+        const uint8_t *entry = w.entry;
+        const bool old = entry[0] == MADT_APIC && w.bytes >= 8;
+        if (!old && !(entry[0] == MADT_X2APIC && w.bytes >= 16))
             continue;
         const uint32_t id = old ? entry[3] : get_le32(entry + 4);
         const uint32_t flags = get_le32(entry + (old ? 4 : 8));

@@ -41,3 +41,6 @@ bool acpi_read_facts(hpa_t rsdp, acpi_read_fn *read, struct acpi_facts *out);
 /* The APIC IDs of the CPUs that the MADT lists as enabled, at most `max`; returns how many it
  * lists. Where an ID stands both as APIC and as x2APIC it counts once. */
 uint32_t acpi_list_cpus(hpa_t rsdp, acpi_read_fn *read, uint32_t *apic_id, uint32_t max);
+
+/* The host-physical addresses of the IO-APICs that the MADT lists, the first `max` of them. */
+uint32_t acpi_list_io_apics(hpa_t rsdp, acpi_read_fn *read, uint32_t *address, uint32_t max);

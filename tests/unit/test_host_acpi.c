@@ -192,7 +192,7 @@ static void madt_add(unsigned type, unsigned bytes, uint32_t id, uint32_t flags)
     if (type == 0) {
         memory[at + 3] = (uint8_t)id;
         put(at + 4, flags, 4);
-    } else if (type == 9) {
+    } else if (type == 9 || type == 1) {
         put(at + 4, id, 4);
         put(at + 8, flags, 4);
     }
@@ -206,7 +206,7 @@ static void cpus(void **state)
     memset(memory + DSDT, 0, END - DSDT);
     madt_end = 44;
     madt_add(0, 8, 0, 1);
-    madt_add(1, 12, 0, 0); /* an IO-APIC */
+    madt_add(1, 12, 0xfec00000, 0); /* an IO-APIC */
     madt_add(0, 8, 2, 1);
     madt_add(0, 8, 4, 2);    /* could be plugged in */
     madt_add(0, 8, 255, 1);  /* everybody's address: no CPU */
@@ -215,6 +215,7 @@ static void cpus(void **state)
     madt_add(9, 16, 301, 0);
     madt_add(9, 16, 302, 1);
     madt_add(9, 16, 303, 1);
+    madt_add(1, 12, 0xfec01000, 24);
     put(XSDT + 36, DSDT, 8);
     finish_table(XSDT, "XSDT", 60);
     finish_table(DSDT, "APIC", madt_end);
@@ -223,12 +224,16 @@ static void cpus(void **state)
     assert_int_equal(id[1], 2);
     assert_int_equal(id[2], 300);
     assert_int_equal(id[3], 302);
+    assert_int_equal(acpi_list_io_apics(hpa(RSDP), read_memory, id, 4), 2);
+    assert_true(id[0] == 0xfec00000 && id[1] == 0xfec01000);
+    assert_int_equal(acpi_list_io_apics(hpa(RSDP), read_memory, id, 1), 1);
     for (unsigned bytes = 0; bytes < 300; bytes++) { /* entries that are cut, or have no length */
         memory[DSDT + 44 + 8 + 1] = (uint8_t)bytes;
         finish_table(DSDT, "APIC", madt_end - bytes % 20);
         assert_in_range(acpi_list_cpus(hpa(RSDP), read_memory, id, 4), 1, 9);
     }
     assert_int_equal(acpi_list_cpus(hpa(0), read_memory, id, 4), 0);
+    assert_int_equal(acpi_list_io_apics(hpa(0), read_memory, id, 4), 0);
 }
 
 static void absent_or_odd_facts(void **state)
