@@ -217,7 +217,7 @@ void firmware_keep(struct pc *pc, struct firmware_kept *kept)
 void firmware_forget(struct firmware_kept *kept)
 {
     if (kept->hidden.v != 0)
-        page_free_guest(kept->hidden, SHADOW_PAGES);
+        page_free_guest(kept->hidden, SHADOW_PAGES, NULL);
     kept->hidden = hpa(0);
 }
 
