@@ -30,6 +30,7 @@ struct cpu {
     struct cpu *self; /* first: cpu_self() reads it at %gs:0 */
     uint32_t index;   /* 0 = boot CPU */
     uint32_t apic_id;
+    bool arrived; /* it runs C, and compares its TSC with the boot CPU's */
     bool online;
     struct cpu_memory memory;
 

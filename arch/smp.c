@@ -7,6 +7,7 @@
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "arch/string.h"
+#include "arch/tscsync.h"
 
 /* The end of the trampoline page: what trampoline.asm reads. */
 struct trampoline_data {
@@ -23,12 +24,15 @@ struct trampoline_data {
     uint32_t allow_nx; /* IA32_MISC_ENABLE exists, and may forbid what efer asks for */
 };
 #define TRAMPOLINE_DATA 0xf00
+#define TSC_ROUNDS      1000
 _Static_assert(sizeof(struct trampoline_data) == 64, "trampoline.asm knows the layout");
 
 extern const uint8_t trampoline_start[], trampoline_end[], trampoline_long[], trampoline_gdt[];
 
 static const struct smp_env *environment;
-static uint32_t stopper; /* index + 1 of the CPU that stops all others */
+static struct tsc_sync tsc_sync; /* of the CPU that is being started */
+static uint64_t tsc_adjust;      /* the boot CPU's */
+static uint32_t stopper;         /* index + 1 of the CPU that stops all others */
 
 static void wait_us(const struct smp_env *env, uint64_t us, const bool *until)
 {
@@ -40,12 +44,29 @@ static void wait_us(const struct smp_env *env, uint64_t us, const bool *until)
     }
 }
 
+static bool has_tsc_adjust(void)
+{
+    return cpu_cpuid(0, 0).eax >= 7 && (cpu_cpuid(7, 0).ebx & CPUID_7_EBX_TSC_ADJUST) != 0;
+}
+
+/* Firmware may have moved the counters apart, each by its own IA32_TSC_ADJUST. */
+static bool join_clock(void)
+{
+    const bool can_adjust = has_tsc_adjust();
+    if (can_adjust && cpu_rdmsr(MSR_IA32_TSC_ADJUST) != tsc_adjust)
+        cpu_wrmsr(MSR_IA32_TSC_ADJUST, tsc_adjust);
+    return tsc_sync_run(&tsc_sync, TSC_FOLLOWER, can_adjust);
+}
+
 /* The first C on a CPU that the trampoline has brought to 64-bit mode. */
 static _Noreturn void smp_main(struct cpu *cpu)
 {
     desc_init(cpu);
     cpu_enable_features();
     lapic_init();
+    __atomic_store_n(&cpu->arrived, true, __ATOMIC_RELEASE);
+    if (!join_clock())
+        cpu_stop(); /* until the boot CPU's INIT */
     void (*entry)(struct cpu *) = environment->entry;
     __atomic_store_n(&cpu->online, true, __ATOMIC_RELEASE); /* from here on *environment may go */
     entry(cpu);
@@ -74,6 +95,15 @@ static void write_trampoline(const struct smp_env *env, const struct cpu *cpu)
     memcpy(page + TRAMPOLINE_DATA, &data, sizeof(data));
 }
 
+/* By INIT: a late one must not run on the next one's trampoline. */
+static enum status leave_out(uint32_t apic_id, const char *why, enum status s)
+{
+    lapic_send(apic_id, LAPIC_INIT);
+    log_line("CPU with APIC ID %u %s: left out", apic_id, why);
+    cpu_remove_last();
+    return s;
+}
+
 enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
                           const struct cpu_memory *memory)
 {
@@ -87,22 +117,24 @@ enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
         return ERR_LIMIT;
     }
     environment = env;
+    tsc_adjust = has_tsc_adjust() ? cpu_rdmsr(MSR_IA32_TSC_ADJUST) : 0;
+    tsc_sync = (struct tsc_sync){.rounds = TSC_ROUNDS};
     write_trampoline(env, cpu);
 
     uint32_t page = (uint32_t)(env->trampoline.v / PAGE_SIZE);
     lapic_send(apic_id, LAPIC_INIT);
     wait_us(env, 10000, NULL);
     lapic_send(apic_id, LAPIC_STARTUP | page);
-    wait_us(env, 200, &cpu->online);
-    if (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE))
+    wait_us(env, 200, &cpu->arrived);
+    if (!__atomic_load_n(&cpu->arrived, __ATOMIC_ACQUIRE))
         lapic_send(apic_id, LAPIC_STARTUP | page);
-    wait_us(env, 200000, &cpu->online);
-    if (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
-        lapic_send(apic_id, LAPIC_INIT); /* a late one must not run on the next one's trampoline */
-        log_line("CPU with APIC ID %u did not start: left out", apic_id);
-        cpu_remove_last();
-        return ERR_TIMEOUT;
-    }
+    wait_us(env, 200000, &cpu->arrived);
+    if (!__atomic_load_n(&cpu->arrived, __ATOMIC_ACQUIRE))
+        return leave_out(apic_id, "did not start", ERR_TIMEOUT);
+    if (!tsc_sync_run(&tsc_sync, TSC_LEADER, false))
+        return leave_out(apic_id, "has a time-stamp counter of its own", ERR_UNSUPPORTED);
+    while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE))
+        cpu_pause();
     return OK;
 }
 

@@ -16,8 +16,8 @@ struct smp_env {
 
 /* Starts one CPU by INIT and two SIPIs and waits until it has reached entry. ERR_TIMEOUT after
  * 200 ms without an answer: the CPU is put back to waiting for SIPI, and is left out, as is one
- * that the APIC's mode cannot name (ERR_UNSUPPORTED). ERR_LIMIT: more than CPU_MAX. Boot CPU only,
- * after lapic_init(); logs what went wrong. */
+ * that the APIC's mode cannot name, or whose TSC runs apart (ERR_UNSUPPORTED). ERR_LIMIT: more than
+ * CPU_MAX. Boot CPU only, after lapic_init(); logs what went wrong. */
 enum status smp_start_cpu(const struct smp_env *env, uint32_t apic_id,
                           const struct cpu_memory *memory);
 
