@@ -176,6 +176,7 @@ struct cpuid_regs {
 #define CPUID_7_EBX_SMAP              (1u << 20)
 #define CPUID_7_EBX_HLE               (1u << 4)
 #define CPUID_7_EBX_RTM               (1u << 11)
+#define CPUID_7_EBX_AVX512BW          (1u << 30)
 #define CPUID_7_ECX_UMIP              (1u << 2)
 #define CPUID_7_ECX_PKU               (1u << 3)
 #define CPUID_7_ECX_OSPKE             (1u << 4)

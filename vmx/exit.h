@@ -104,7 +104,7 @@ void exit_machine_check(struct vcpu *vcpu);
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
 
 /* The step that the vCPU is about (guest/vm/step.h), if any, is over: its instruction has been
- * executed, has faulted, is carried out by a handler, or shall begin anew. */
+ * executed, has faulted, or is carried out by a handler. */
 void exit_end_step(struct vcpu *vcpu);
 
 /* What struct emulate_context says of RFLAGS, RSP and breakpoints back into the VMCS, after a

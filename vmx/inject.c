@@ -149,7 +149,7 @@ static void hold_back(struct vcpu *vcpu)
 
 void inject_prepare(struct vcpu *vcpu)
 {
-    if (vmx_vcpu(vcpu)->stepping && vcpu->event.info == 0) {
+    if (vcpu->step.count != 0 && vcpu->event.info == 0) {
         hold_back(vcpu);
         return;
     }

@@ -31,7 +31,7 @@ enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
     return OK;
 }
 
-/* While it steps, inject_prepare() holds interrupts back, and what is posted exits. Afterwards
+/* While pages are shown, inject_prepare() holds interrupts back, and what is posted exits. Afterwards
  * translations by the VM's own tables are what they were: the CPU keeps them by root (SDM,
  * "Information That May Be Cached"). */
 bool vmx_step(struct vcpu *vcpu, bool on)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A vCPU under VT-x: made, run from entry to exit until its turn or its VM ends, freed. The run
  * loop is vmx_run(). */
-#include "guest/vm/vcpu.h"
+#include "guest/vm/step.h"
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
@@ -17,7 +17,8 @@
 static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
 {
     vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
-    exit_end_step(vcpu); /* it goes by copies of tables that have changed: it begins anew */
+    if (vcpu->step.count != 0) /* by copies of tables that have changed */
+        step_give_up(vcpu);
     if (!invept(INVALIDATE_ALL, 0))
         panic("INVEPT failed");
 }

@@ -30,12 +30,14 @@ static bool may_have_changed(struct vcpu *vcpu)
             vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers.hz / TRYING_PER_SECOND);
 }
 
-static enum exit_action not_emulated(struct vcpu *vcpu, const uint8_t *bytes, unsigned count,
-                                     gpa_t address)
+/* The CPU executes it by itself, if that can be. Where not, a kernel's VM ends with the instruction
+ * told; a program of its must not be able to do that: it reads ones, and its writes are lost. */
+static enum exit_action not_emulated(struct emulate_context *ctx, const uint8_t *bytes,
+                                     unsigned count, gpa_t address)
 {
-    if (step_begin(vcpu, address))
-        return EXIT_SAME;
-    if (may_have_changed(vcpu))
+    struct vcpu *vcpu = ctx->vcpu;
+    if (step_begin(vcpu, address) || step_on_device(ctx, bytes, count, address) ||
+        may_have_changed(vcpu) || (ctx->paging.cpl == 3 && step_blindly(vcpu, address)))
         return EXIT_SAME;
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";
@@ -149,8 +151,10 @@ decode_and_emulate(struct emulate_context *ctx, struct fetched *code,
     case INSN_TRUNCATED: /* its page has gone since the CPU fetched it */
         vcpu_inject_page_fault(vcpu, code->fault_at.v, code->fault);
         return EXIT_SAME;
-    case INSN_UNKNOWN: return not_emulated(vcpu, code->bytes, code->count, access->address);
+    case INSN_UNKNOWN: return not_emulated(ctx, code->bytes, code->count, access->address);
     }
+    if (vcpu->step.count != 0) /* another CPU has put this one in the place of the one stepped */
+        step_give_up(vcpu);
     if (insn.op == INSN_MOV && insn.reg != RSP &&
         ((vcpu->vm->vcpu_count == 1 && !may_begin_before(access)) ||
          is_as_reported(ctx, insn, access)) &&

@@ -48,8 +48,7 @@ static unsigned piece_of(unsigned bytes)
     return bytes >= 8 ? 8 : bytes >= 4 ? 4 : bytes >= 2 ? 2 : 1;
 }
 
-/* Within one page. */
-static void physical_read(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
+void linear_read_page(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
 {
     if (guestmem_read(&vcpu->vm->mem, at, to, bytes))
         return;
@@ -59,7 +58,7 @@ static void physical_read(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
     }
 }
 
-static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes)
+void linear_write_page(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes)
 {
     if (guestmem_write(&vcpu->vm->mem, at, from, bytes))
         return;
@@ -73,19 +72,19 @@ static void physical_write(struct vcpu *vcpu, gpa_t at, const void *from, unsign
 void linear_read(void *context, const struct emulate_operand *operand, void *to)
 {
     struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
-    physical_read(vcpu, operand->at[0], to, operand->first);
+    linear_read_page(vcpu, operand->at[0], to, operand->first);
     if (operand->first < operand->bytes)
-        physical_read(vcpu, operand->at[1], (uint8_t *)to + operand->first,
-                      operand->bytes - operand->first);
+        linear_read_page(vcpu, operand->at[1], (uint8_t *)to + operand->first,
+                         operand->bytes - operand->first);
 }
 
 void linear_write(void *context, const struct emulate_operand *operand, const void *from)
 {
     struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
-    physical_write(vcpu, operand->at[0], from, operand->first);
+    linear_write_page(vcpu, operand->at[0], from, operand->first);
     if (operand->first < operand->bytes)
-        physical_write(vcpu, operand->at[1], (const uint8_t *)from + operand->first,
-                       operand->bytes - operand->first);
+        linear_write_page(vcpu, operand->at[1], (const uint8_t *)from + operand->first,
+                          operand->bytes - operand->first);
 }
 
 static void segment_read(void *context, enum insn_segment number, struct emulate_segment *out)
@@ -107,7 +106,16 @@ static void raise(void *context, unsigned vector)
 }
 
 /* vector.asm: the guest's vector registers are in the CPU. */
-enum vector_kind { MMX_READ, MMX_WRITE, XMM_READ, XMM_WRITE, YMM_READ, YMM_WRITE };
+enum vector_kind {
+    MMX_READ,
+    MMX_WRITE,
+    XMM_READ,
+    XMM_WRITE,
+    YMM_READ,
+    YMM_WRITE,
+    MASK16_READ,
+    MASK64_READ
+};
 void vector_move(void *memory, unsigned which);
 
 static unsigned kind_of(const struct insn *insn)
@@ -129,6 +137,16 @@ static void vector_write(void *context, const struct insn *insn, const uint64_t 
     uint64_t copy[4];
     memcpy(copy, value, sizeof(copy));
     vector_move(copy, (kind_of(insn) + 1) * 16 + insn->reg);
+}
+
+/* They have 64 bits where there are instructions on bytes and words. */
+uint64_t linear_read_mask(void *context, unsigned reg, unsigned element)
+{
+    const struct vcpu *vcpu = ((struct emulate_context *)context)->vcpu;
+    const bool bw = (cpuid_table_find(&vcpu->vm->cpuid, 7, 0)->ebx & CPUID_7_EBX_AVX512BW) != 0;
+    uint64_t mask = 0;
+    vector_move(&mask, (element < 4 && bw ? MASK64_READ : MASK16_READ) * 16u + reg);
+    return mask;
 }
 
 static bool x87_pending(void *context)

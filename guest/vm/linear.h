@@ -40,6 +40,14 @@ bool linear_translate(void *context, gva_t address, unsigned bytes, bool write,
 void linear_read(void *context, const struct emulate_operand *operand, void *to);
 void linear_write(void *context, const struct emulate_operand *operand, const void *from);
 
+/* The same for bytes within one page, by their guest-physical address. */
+void linear_read_page(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes);
+void linear_write_page(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes);
+
+/* The low 64 bits of the guest's opmask register, of which one of 16 bits has those alone: element
+ * says how wide the instruction's elements are. */
+uint64_t linear_read_mask(void *context, unsigned reg, unsigned element);
+
 /* Its instruction bytes at RIP: returns how many there are before a page fault (*fault is its error
  * code) or before what is not RAM (*fault is 0). */
 static inline unsigned linear_fetch(const struct emulate_context *ctx,

@@ -27,43 +27,73 @@ bool step_is_device_memory(const struct vcpu *vcpu, gpa_t address)
            memory != NULL;
 }
 
-/* What the CPU is to find at a page: a copy, or a device's own. 0: a device that is more. */
-static hpa_t page_for(struct vcpu *vcpu, gpa_t page, hpa_t copy)
+static void cannot_step(struct vcpu *vcpu)
 {
-    void *memory;
-    if (guestmem_read(&vcpu->vm->mem, page, hpa_to_ptr(copy), PAGE_SIZE))
-        return copy;
-    if (!is_plain(vcpu, page, &memory))
-        return hpa(0);
-    if (memory != NULL)
-        return ptr_to_hpa(memory);
-    memset(hpa_to_ptr(copy), 0xff, PAGE_SIZE);
-    return copy;
+    vm_end_request(vcpu->vm, VM_CRASH, 0,
+                   "an instruction that cannot be stepped: no memory is left, "
+                   "or no pages");
 }
 
-static void cannot_step(struct vcpu *vcpu, gpa_t address)
+bool step_has_copy(struct vcpu *vcpu, unsigned index)
 {
-    vm_end_format(vcpu->vm, VM_CRASH, 0, "an access to 0x%llx that cannot be stepped over",
-                  (unsigned long long)address.v);
+    hpa_t *copy = &vcpu->step.copy[index];
+    if (copy->v != 0 || page_alloc(1, 1, copy) == OK)
+        return true;
+    cannot_step(vcpu);
+    return false;
+}
+
+/* The copy for the next page that is shown; 0: the VM ends. */
+static hpa_t next_copy(struct vcpu *vcpu)
+{
+    const uint32_t count = vcpu->step.count;
+    if (count < STEP_PAGES)
+        return step_has_copy(vcpu, count) ? vcpu->step.copy[count] : hpa(0);
+    cannot_step(vcpu);
+    return hpa(0);
+}
+
+static bool show(struct vcpu *vcpu, gpa_t page, hpa_t host)
+{
+    vcpu->step.count++;
+    if (vcpu->engine->show(vcpu, page, host, MAP_RWX) == OK && vcpu->engine->step(vcpu, true))
+        return true;
+    cannot_step(vcpu);
+    return false;
+}
+
+bool step_show_ones(struct vcpu *vcpu, gpa_t page)
+{
+    const hpa_t copy = next_copy(vcpu);
+    if (copy.v == 0)
+        return false;
+    memset(hpa_to_ptr(copy), 0xff, PAGE_SIZE);
+    return show(vcpu, page, copy);
+}
+
+static void show_memory(struct vcpu *vcpu, gpa_t page)
+{
+    const hpa_t copy = next_copy(vcpu);
+    if (copy.v == 0)
+        return;
+    (void)guestmem_read(&vcpu->vm->mem, page, hpa_to_ptr(copy), PAGE_SIZE); /* it is there */
+    (void)show(vcpu, page, copy);
 }
 
 /* False: a device is there, which a step cannot be made on. */
 static bool show_page(struct vcpu *vcpu, gpa_t page)
 {
-    struct step *step = &vcpu->step;
+    void *memory;
     if (guestmem_is_writable(&vcpu->vm->mem, page)) /* by PAM, since the CPU has met it */
         return true;
-    hpa_t *copy = &step->copy[step->count % STEP_PAGES];
-    if (step->count == STEP_PAGES || (copy->v == 0 && page_alloc(1, 1, copy) != OK)) {
-        cannot_step(vcpu, page);
-        return true;
-    }
-    const hpa_t host = page_for(vcpu, page, *copy);
-    if (host.v == 0)
+    if (guestmem_slot(&vcpu->vm->mem, page) != NULL)
+        show_memory(vcpu, page);
+    else if (!is_plain(vcpu, page, &memory))
         return false;
-    step->count++;
-    if (vcpu->engine->show(vcpu, page, host, MAP_RWX) != OK || !vcpu->engine->step(vcpu, true))
-        cannot_step(vcpu, page);
+    else if (memory != NULL)
+        (void)show(vcpu, page, ptr_to_hpa(memory));
+    else
+        (void)step_show_ones(vcpu, page);
     return true;
 }
 
@@ -77,6 +107,8 @@ bool step_begin(struct vcpu *vcpu, gpa_t address)
 
 static void take_pages_away(struct vcpu *vcpu)
 {
+    if (vcpu->step.pieces != 0)
+        step_write_back(vcpu);
     vcpu->step.count = 0;
 }
 
@@ -86,4 +118,12 @@ void step_done(struct vcpu *vcpu)
         take_pages_away(vcpu);
     if (vcpu->x87.asserted)
         vcpu_x87_stepped(vcpu);
+}
+
+void step_give_up(struct vcpu *vcpu)
+{
+    (void)vcpu->engine->step(vcpu, false);
+    vcpu->step.pieces = vcpu->step.count = 0;
+    if (vcpu->x87.asserted) /* which is stepped for other reasons */
+        (void)vcpu->engine->step(vcpu, true);
 }

@@ -83,7 +83,7 @@ void vcpu_set_initial(struct vcpu *vcpu, const struct cpu_state *state)
 void vcpu_destroy(struct vcpu *vcpu)
 {
     run_vcpu_remove(&vcpu->run, cpu_rdtsc());
-    for (unsigned i = 0; i < STEP_PAGES; i++)
+    for (unsigned i = 0; i < STEP_COPIES; i++)
         if (vcpu->step.copy[i].v != 0)
             page_free(vcpu->step.copy[i], 1);
     vlapic_destroy(&vcpu->apic);

@@ -58,11 +58,28 @@ enum {
 };
 
 /* The pages on which the CPU executes one instruction by itself (step.h), which may touch a
- * descriptor, a stack and page tables at once: how many are shown, and copies for them. */
-#define STEP_PAGES 4
+ * descriptor, a stack and page tables at once. */
+#define STEP_PAGES  4
+#define STEP_COPIES (STEP_PAGES + 1)
+#define STEP_PIECES 4 /* two operands, each in two pages */
+
+/* Bytes of an operand among a device's registers. */
+struct step_piece {
+    gpa_t at;
+    uint16_t bytes, first; /* first: how many bytes of the operand lie before them */
+    uint8_t page;          /* the copy that stands for the device's page */
+    bool read, write;
+    uint8_t element; /* 0, or bytes of an element, of which bit i of chosen selects the i-th */
+    uint64_t chosen;
+};
+
 struct step {
-    uint32_t count;
-    hpa_t copy[STEP_PAGES]; /* 0: not needed yet */
+    uint32_t count; /* pages that are shown */
+    /* For them; and the last for what the pieces have held, one after another. 0: not needed yet */
+    hpa_t copy[STEP_COPIES];
+    uint32_t pieces;
+    struct step_piece piece[STEP_PIECES];
+    uint64_t next_rip; /* behind the instruction */
 };
 
 /* What vcpu_x87.c knows of an error that is pending with CR0.NE = 0. */

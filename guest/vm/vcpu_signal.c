@@ -158,8 +158,7 @@ static void take_init(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     if (vcpu->step.count != 0) { /* the step that it was about to take is off */
-        (void)vcpu->engine->step(vcpu, false);
-        step_done(vcpu);
+        step_give_up(vcpu);
     }
     struct cpu_state old, state = cpu_state_reset(vcpu_signature(vcpu));
     vcpu->engine->get_state(vcpu, STATE_CONTROL, &old);

@@ -2,7 +2,7 @@
 ; The guest's vector registers, which stay in the CPU while the host runs: one read or written by number (guest/vm/linear.c).
 ;
 ; void vector_move(void *memory, unsigned which)
-;   which = kind (enum vector_kind) * 16 + register. Moves between 8 (MMX), 16 or 32 bytes of memory, at any address,
+;   which = kind (enum vector_kind) * 16 + register. Moves between 8 (MMX), 16 or 32 bytes of memory (of an opmask: 2 or 8), at any address,
 ;   and the register. Writing XMM keeps the upper part of the YMM register; writing YMM clears what is above it.
 
 bits 64
@@ -41,3 +41,6 @@ stubs:
     KIND    movups, xmm, 1
     KIND    vmovups, ymm, 0
     KIND    vmovups, ymm, 1
+%define MASK 7
+    KIND    kmovw, k, 0
+    KIND    kmovq, k, 0

@@ -1,9 +1,9 @@
-// link: guest/cpu/emulate.c guest/cpu/decode.c
+// link: guest/cpu/emulate.c guest/cpu/decode.c guest/cpu/operands.c guest/cpu/operand_table.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as an instruction on device memory, in any mode, with any registers and segments: what
  * faults has changed nothing, and what does not has touched only what was translated. */
 #include "arch/x86.h"
-#include "guest/cpu/emulate.h"
+#include "guest/cpu/operands.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,13 +101,21 @@ static bool x87_pending(void *ctx)
     return (((struct world *)ctx)->in->flags & 1) != 0;
 }
 
-static void emulate(const struct insn *insn, const struct input *in, enum insn_mode mode)
+static uint64_t mask_read(void *ctx, unsigned reg, unsigned element)
 {
-    uint64_t gpr[16], rflags = in->rflags;
-    memcpy(gpr, in->gpr, sizeof(gpr));
-    const struct emulate_env env = {
+    require(reg >= 1 && reg < 8 && (element & (element - 1)) == 0 && element <= 8);
+    require((((struct world *)ctx)->in->flags >> 1 & XCR0_AVX512) != 0);
+    return ((struct world *)ctx)->vectors[reg][0];
+}
+
+static struct emulate_env environment(const struct input *in, enum insn_mode mode, uint64_t gpr[16],
+                                      uint64_t *rflags)
+{
+    memcpy(gpr, in->gpr, sizeof(in->gpr));
+    *rflags = in->rflags;
+    return (struct emulate_env){
         .gpr = gpr,
-        .rflags = &rflags,
+        .rflags = rflags,
         .rip = 0x1000,
         .cr0 = in->cr,
         .cr4 = in->cr >> 1,
@@ -124,6 +132,36 @@ static void emulate(const struct insn *insn, const struct input *in, enum insn_m
         .vector_write = vector_write,
         .x87_pending = x87_pending,
     };
+}
+
+/* Which memory it touches: never more than an image of FXSAVE, and all of it within the address
+ * space of the mode. */
+static void find_operands(const uint8_t *code, unsigned count, const struct input *in,
+                          enum insn_mode mode)
+{
+    struct insn_operands operands;
+    struct insn_range range[INSN_MAX_RANGES];
+    uint64_t gpr[16], rflags;
+    const struct emulate_env env = environment(in, mode, gpr, &rflags);
+    world = (struct world){.in = in};
+    memset(world.vectors, in->flags, sizeof(world.vectors));
+    if (insn_decode_operands(&operands, code, count, mode) != INSN_OK)
+        return;
+    require(operands.insn.length >= 1 && operands.insn.length <= count);
+    require(operands.insn.length <= INSN_MAX_BYTES && operands.bytes <= 512);
+    const unsigned ranges = insn_find_ranges(&operands, &env, mask_read, range);
+    require(ranges <= INSN_MAX_RANGES);
+    for (unsigned i = 0; i < ranges; i++) {
+        require(range[i].bytes >= 1 && range[i].bytes <= 512);
+        require(mode == INSN_64 || range[i].linear.v <= UINT32_MAX);
+        require(range[i].element == 0 || range[i].bytes / range[i].element <= 64);
+    }
+}
+
+static void emulate(const struct insn *insn, const struct input *in, enum insn_mode mode)
+{
+    uint64_t gpr[16], rflags;
+    const struct emulate_env env = environment(in, mode, gpr, &rflags);
     static struct world before;
     world = (struct world){.in = in};
     for (unsigned i = 0; i < MEMORY; i++)
@@ -155,6 +193,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(code != NULL);
     memcpy(code, data + sizeof(in), count);
     enum insn_mode mode = (enum insn_mode)(in.mode % 3);
+    find_operands(code, count, &in, mode);
     if (insn_decode(&insn, code, count, mode) == INSN_OK) {
         require(insn.length >= 1 && insn.length <= INSN_MAX_BYTES && insn.length <= count);
         require(insn.op < INSN_OPS && insn.segment <= SEG_GS && insn.scale <= 3);

@@ -85,7 +85,7 @@ struct cpuid_regs fake_host_cpuid(uint32_t leaf, uint32_t subleaf)
 }
 
 /* Nobody steps here. */
-void step_done(struct vcpu *vcpu)
+void step_give_up(struct vcpu *vcpu)
 {
     vcpu->step.count = 0;
 }

@@ -2,6 +2,7 @@
 // link: guest/vm/vcpu_inject.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/event.c
 // link: guest/cpu/guestwalk.c drivers/bus/bus.c mm/guestmem.c mm/page_alloc.c
 // link: tests/unit/fake_engine.c
+// link: guest/vm/step_device.c guest/cpu/operands.c guest/cpu/operand_table.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Instructions on device memory, from the exit to the device's registers: operands that lie in two
  * pages, of which either may be RAM, read-only, a device, nothing, or not present. */
@@ -555,6 +556,180 @@ static void test_step_of_too_much(void **state)
     assert_int_equal(vm.end, VM_CRASH);
 }
 
+/*
+ * What the CPU executes on what a device's registers have answered.
+ */
+
+#define SETNZ      "\x0f\x95\x06"
+#define ROL_4      "\xc1\x06\x03"
+#define CLFLUSH    "\x0f\xae\x3e"
+#define CALL_RAM   "\xff\x17" /* CALL [RDI] */
+#define ENTER      "\xc8\x08\x00\x02"
+#define VMASKMOVPS "\xc4\xe2\x6d\x2e\x0e" /* VMASKMOVPS [RSI], YMM2, YMM1 */
+
+static uint8_t *shown(unsigned i, uint64_t page)
+{
+    const struct fake_vcpu *fake = &vcpus[0];
+    assert_true(fake->stepping);
+    assert_true(i < fake->shown_count);
+    assert_int_equal(fake->shown[i].page.v, page);
+    return hpa_to_ptr(fake->shown[i].host);
+}
+
+/* The CPU is done, with RIP so far behind CODE; then what it has read and written is counted. */
+static void executed(uint64_t length)
+{
+    vcpus[0].state.rip = CODE + length;
+    device.count = 0;
+    end_step();
+    vcpus[0].state.rip = CODE;
+}
+
+static void test_step_reads_once(void **state)
+{
+    (void)state;
+    const uint8_t answer[6] = {0xff, 0x11, 0x12, 0x13, 0x14, 0xff};
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = WINDOW + 0x10;
+    assert_int_equal(TAKE(IMUL_LOAD, WINDOW + 0x10, DEVICE + 0x10, false), EXIT_SAME);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0x10, 4, false, 0x14131211);
+    assert_int_equal(vcpus[0].shown_count, 1);
+    assert_memory_equal(shown(0, DEVICE) + 0xf, answer, 6);
+    executed(3);
+    assert_int_equal(device.count, 0);
+    assert_int_equal(vcpus[0].shown_count, 0);
+}
+
+static void test_step_writes(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = WINDOW + 0x10;
+    assert_int_equal(TAKE(SETNZ, WINDOW + 0x10, DEVICE + 0x10, true), EXIT_SAME);
+    assert_int_equal(device.count, 0); /* what is only written is not read */
+    shown(0, DEVICE)[0x10] = 0xff;     /* which it was before */
+    executed(3);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0x10, 1, true, 0xff);
+    assert_int_equal(TAKE(ROL_4, WINDOW + 0x10, DEVICE + 0x10, true), EXIT_SAME);
+    EXPECT_ACCESS(0, DEVICE + 0x10, 4, false, 0x14131211);
+    shown(0, DEVICE)[0x13] = 0x77;
+    shown(0, DEVICE)[0x14] = 0x99; /* not the operand's */
+    executed(3);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0x10, 4, true, 0x77131211);
+    /* A fault, or an instruction that shall begin anew: nothing has been written. */
+    assert_int_equal(TAKE(ROL_4, WINDOW + 0x10, DEVICE + 0x10, true), EXIT_SAME);
+    executed(0);
+    assert_int_equal(device.count, 0);
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+static void test_step_on_two_devices(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = BORDER - 2;
+    assert_int_equal(TAKE(ROL_4, BORDER - 2, DEVICE + 0xffe, true), EXIT_SAME);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(1, DEVICE_2, 2, false, 0x0201);
+    shown(1, DEVICE_2)[1] = 0x66;
+    executed(3);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(0, DEVICE + 0xffe, 2, true, 0x00ff);
+    EXPECT_ACCESS(1, DEVICE_2, 2, true, 0x6601);
+    pair(BUFFER, DEVICE); /* RAM's part is the CPU's own affair */
+    assert_int_equal(TAKE(ROL_4, BORDER, DEVICE, true), EXIT_SAME);
+    assert_int_equal(vcpus[0].shown_count, 1);
+    executed(3);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE, 2, true, 0x0201);
+}
+
+/* A CALL that pushes there jumps: what it has written shows that it has been executed. */
+static void test_step_of_a_call(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpus[0].state.rsp = WINDOW + 0x108;
+    vcpu->regs.gpr[RDI] = BUFFER;
+    assert_int_equal(TAKE(CALL_RAM, WINDOW + 0x100, DEVICE + 0x100, true), EXIT_SAME);
+    assert_int_equal(device.count, 0);
+    memcpy(shown(0, DEVICE) + 0x100, "\2\x50\0\0\0\0\0\0", 8);
+    executed(0x123);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0x100, 8, true, CODE + 2);
+}
+
+static void test_step_of_masked_store(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpus[0].state.cr4 |= CR4_OSFXSR | CR4_OSXSAVE;
+    vcpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    vector_register[0] = 1ull << 63; /* of eight elements the second, the third and the last */
+    vector_register[1] = 1ull << 31;
+    vector_register[3] = 1ull << 63;
+    vcpu->regs.gpr[RSI] = WINDOW;
+    assert_int_equal(TAKE(VMASKMOVPS, WINDOW, DEVICE, true), EXIT_SAME);
+    memset(shown(0, DEVICE), 0x11, 32);
+    executed(5);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(0, DEVICE + 4, 8, true, 0x1111111111111111);
+    EXPECT_ACCESS(1, DEVICE + 28, 4, true, 0x11111111);
+}
+
+static void test_step_without_data(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = WINDOW;
+    assert_int_equal(TAKE(CLFLUSH, WINDOW, DEVICE, false), EXIT_SAME);
+    (void)shown(0, DEVICE);
+    executed(3);
+    assert_int_equal(device.count, 0);
+}
+
+/* Neither emulated nor stepped: the end for a kernel, and nothing for a program of it. */
+static void test_what_cannot_be_done(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpus[0].state.rsp = WINDOW + 0x108;
+    vcpus[0].state.ss.access |= 3 << 5; /* CPL 3 */
+    assert_int_equal(TAKE(ENTER, WINDOW + 0x100, DEVICE + 0x100, true), EXIT_SAME);
+    assert_int_equal(shown(0, DEVICE)[0x100], 0xff);
+    executed(4);
+    assert_int_equal(device.count, 0);
+    assert_int_equal(vm.end, VM_RUNS);
+    vcpus[0].state.ss.access &= ~(3u << 5);
+    assert_int_equal(TAKE(ENTER, WINDOW + 0x100, DEVICE + 0x100, true), EXIT_SAME);
+    assert_false(vcpus[0].stepping);
+    assert_int_equal(vm.end, VM_CRASH);
+    assert_string_equal(vm.end_why, "an instruction on device memory at 0x10100 is not emulated: "
+                                    "c8 08 00 02 90 90 90 90 90 90 90 90 90 90 90");
+}
+
+/* Another vCPU has put an instruction there since, which is about another place, or is known. */
+static void test_instruction_has_changed(void **state)
+{
+    (void)state;
+    vm.vcpu_count = 2;
+    pair(DEVICE, BUFFER);
+    vcpu->regs.gpr[RSI] = BORDER;
+    assert_int_equal(TAKE(ROL_4, WINDOW, DEVICE, true), EXIT_SAME);
+    assert_false(vcpus[0].stepping);
+    assert_int_equal(device.count, 0);
+    vcpu->regs.gpr[RSI] = WINDOW;
+    assert_int_equal(TAKE(ROL_4, WINDOW, DEVICE, true), EXIT_SAME);
+    assert_true(vcpus[0].stepping);
+    assert_int_equal(TAKE(MOV_STORE_8, WINDOW, DEVICE, true), EXIT_NEXT_DECODED);
+    assert_false(vcpus[0].stepping);
+    assert_int_equal(device.count, 1);
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -574,6 +749,14 @@ int main(void)
         TEST(test_step_on_read_only_memory),
         TEST(test_step_on_a_device),
         TEST(test_step_of_too_much),
+        TEST(test_step_reads_once),
+        TEST(test_step_writes),
+        TEST(test_step_on_two_devices),
+        TEST(test_step_of_a_call),
+        TEST(test_step_of_masked_store),
+        TEST(test_step_without_data),
+        TEST(test_what_cannot_be_done),
+        TEST(test_instruction_has_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -507,6 +507,7 @@ static void test_stepping(void **state)
         assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x2140);
     }
     fixture_vcpu()->nmis_pending = 1;
+    fixture_vcpu()->step.count = 1;
     assert_true(vmx_step(fixture_vcpu(), true));
     assert_true(fixture_vcpu()->attention);
     assert_int_equal(enter(), 0);
@@ -517,6 +518,7 @@ static void test_stepping(void **state)
     fixture_vcpu()->event = (struct event){.info = EVENT_VALID | EVENT_EXCEPTION | 6};
     assert_int_equal(enter(), EVENT_VALID | EVENT_EXCEPTION | 6);
     fixture_vcpu()->attention = false;
+    fixture_vcpu()->step.count = 0;
     assert_true(vmx_step(fixture_vcpu(), false));
     assert_true(fixture_vcpu()->attention);
     assert_int_equal((vmread(VMCS_CTRL_PIN) & PIN_POSTED_INTERRUPTS) != 0, fixture_vcpu()->posting);

@@ -758,7 +758,7 @@ static const char *find_loss(uint32_t reason)
         return "an event whose delivery was interrupted is lost";
     if (vcpu->event.info != 0)
         return "an event is left behind";
-    if (fixture.v.stepping && !injects) /* one instruction first, and then all that waits */
+    if (vcpu->step.count != 0 && !injects) /* one instruction first, and then all that waits */
         return (windows & PROC_MONITOR_TRAP) == 0 ||
                        (windows & (PROC_NMI_WINDOW | PROC_INTERRUPT_WINDOW)) != 0 ||
                        (vcpu->assisted && (field(VMCS_GUEST_INTERRUPT_STATUS) & 0xff) != 0)

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What differs from the rule: the operand of a vector instruction is as long as its registers, and
+ * is read. Integer and x87 instructions are here one by one (SDM, the appendix "Opcode Map"). The
+ * first row that fits counts.
+ */
+#include "guest/cpu/operand_table.h"
+
+static const struct operand_row rows[] = {
+    {LEGACY, 0, 0x62, 0x62, ALL, 0xff, BOUNDS, R | NO64},    /* BOUND */
+    {LEGACY, 0, 0x63, 0x63, ALL, 0xff, 2, RW | NO64},        /* ARPL */
+    {LEGACY, 0, 0x69, 0x69, ALL, 0xff, OPSIZE, R | IMMZ},    /* IMUL */
+    {LEGACY, 0, 0x6b, 0x6b, ALL, 0xff, OPSIZE, R | IMM8},    /* IMUL */
+    {LEGACY, 0, 0x82, 0x82, ALL, 0x7f, 1, RW | IMM8 | NO64}, /* 80 again */
+    {LEGACY, 0, 0x82, 0x82, ALL, 0x80, 1, R | IMM8 | NO64},
+    {LEGACY, 0, 0x8c, 0x8c, ALL, 0xff, 2, W}, /* MOV of segment registers */
+    {LEGACY, 0, 0x8e, 0x8e, ALL, 0xff, 2, R},
+    {LEGACY, 0, 0xc0, 0xc0, ALL, 0xff, 1, RW | IMM8}, /* shifts and rotates */
+    {LEGACY, 0, 0xc1, 0xc1, ALL, 0xff, OPSIZE, RW | IMM8},
+    {LEGACY, 0, 0xc4, 0xc5, ALL, 0xff, FAR, R | NO64}, /* LES, LDS */
+    {LEGACY, 0, 0xd0, 0xd0, ALL, 0xff, 1, RW},
+    {LEGACY, 0, 0xd1, 0xd1, ALL, 0xff, OPSIZE, RW},
+    {LEGACY, 0, 0xd2, 0xd2, ALL, 0xff, 1, RW},
+    {LEGACY, 0, 0xd3, 0xd3, ALL, 0xff, OPSIZE, RW},
+    {LEGACY, 0, 0xd8, 0xd8, ALL, 0xff, 4, R}, /* x87 */
+    {LEGACY, 0, 0xd9, 0xd9, ALL, 0x01, 4, R},
+    {LEGACY, 0, 0xd9, 0xd9, ALL, 0x0c, 4, W},
+    {LEGACY, 0, 0xd9, 0xd9, ALL, 0x10, FENV, R},
+    {LEGACY, 0, 0xd9, 0xd9, ALL, 0x20, 2, R},
+    {LEGACY, 0, 0xd9, 0xd9, ALL, 0x40, FENV, W},
+    {LEGACY, 0, 0xd9, 0xd9, ALL, 0x80, 2, W},
+    {LEGACY, 0, 0xda, 0xda, ALL, 0xff, 4, R},
+    {LEGACY, 0, 0xdb, 0xdb, ALL, 0x01, 4, R},
+    {LEGACY, 0, 0xdb, 0xdb, ALL, 0x0e, 4, W},
+    {LEGACY, 0, 0xdb, 0xdb, ALL, 0x20, 10, R},
+    {LEGACY, 0, 0xdb, 0xdb, ALL, 0x80, 10, W},
+    {LEGACY, 0, 0xdc, 0xdc, ALL, 0xff, 8, R},
+    {LEGACY, 0, 0xdd, 0xdd, ALL, 0x01, 8, R},
+    {LEGACY, 0, 0xdd, 0xdd, ALL, 0x0e, 8, W},
+    {LEGACY, 0, 0xdd, 0xdd, ALL, 0x10, FSAVE, R},
+    {LEGACY, 0, 0xdd, 0xdd, ALL, 0x40, FSAVE, W},
+    {LEGACY, 0, 0xdd, 0xdd, ALL, 0x80, 2, W},
+    {LEGACY, 0, 0xde, 0xde, ALL, 0xff, 2, R},
+    {LEGACY, 0, 0xdf, 0xdf, ALL, 0x01, 2, R},
+    {LEGACY, 0, 0xdf, 0xdf, ALL, 0x0e, 2, W},
+    {LEGACY, 0, 0xdf, 0xdf, ALL, 0x10, 10, R},
+    {LEGACY, 0, 0xdf, 0xdf, ALL, 0x20, 8, R},
+    {LEGACY, 0, 0xdf, 0xdf, ALL, 0x40, 10, W},
+    {LEGACY, 0, 0xdf, 0xdf, ALL, 0x80, 8, W},
+    {LEGACY, 0, 0xf6, 0xf6, ALL, 0xf0, 1, R}, /* MUL to IDIV */
+    {LEGACY, 0, 0xf7, 0xf7, ALL, 0xf0, OPSIZE, R},
+    {LEGACY, 0, 0xff, 0xff, ALL, 0x04, BRANCH, R | PUSH}, /* CALL, JMP */
+    {LEGACY, 0, 0xff, 0xff, ALL, 0x08, FAR, R | PUSH},
+    {LEGACY, 0, 0xff, 0xff, ALL, 0x10, BRANCH, R},
+    {LEGACY, 0, 0xff, 0xff, ALL, 0x20, FAR, R},
+    {LEGACY, 1, 0x00, 0x00, ALL, 0x03, 2, W}, /* SLDT, STR */
+    {LEGACY, 1, 0x00, 0x00, ALL, 0x3c, 2, R}, /* LLDT, LTR, VERR, VERW */
+    {LEGACY, 1, 0x01, 0x01, ALL, 0x03, TABLE, W},
+    {LEGACY, 1, 0x01, 0x01, ALL, 0x0c, TABLE, R},
+    {LEGACY, 1, 0x01, 0x01, ALL, 0x10, 2, W},  /* SMSW */
+    {LEGACY, 1, 0x01, 0x01, PF3, 0x20, 8, RW}, /* RSTORSSP */
+    {LEGACY, 1, 0x01, 0x01, ALL, 0x40, 2, R},  /* LMSW */
+    {LEGACY, 1, 0x01, 0x01, ALL, 0x80, 0, 0},  /* INVLPG */
+    {LEGACY, 1, 0x02, 0x03, ALL, 0xff, 2, R},  /* LAR, LSL */
+    {LEGACY, 1, 0x0d, 0x0d, ALL, 0xff, 0, 0},  /* PREFETCHW */
+    {LEGACY, 1, 0x18, 0x19, ALL, 0xff, 0, 0},  /* PREFETCH, NOP */
+    {LEGACY, 1, 0x1c, 0x1f, ALL, 0xff, 0, 0},
+    {LEGACY, 1, 0x40, 0x4f, ALL, 0xff, OPSIZE, R}, /* CMOVcc */
+    {LEGACY, 1, 0x90, 0x9f, ALL, 0xff, 1, W},      /* SETcc */
+    {LEGACY, 1, 0xa4, 0xa4, ALL, 0xff, OPSIZE, RW | IMM8},
+    {LEGACY, 1, 0xa5, 0xa5, ALL, 0xff, OPSIZE, RW},
+    {LEGACY, 1, 0xac, 0xac, ALL, 0xff, OPSIZE, RW | IMM8},
+    {LEGACY, 1, 0xad, 0xad, ALL, 0xff, OPSIZE, RW},
+    {LEGACY, 1, 0xae, 0xae, NP, 0x01, FXSAVE, W},
+    {LEGACY, 1, 0xae, 0xae, NP, 0x02, FXSAVE, R},
+    {VECTOR, 1, 0xae, 0xae, NP, 0x04, 4, R}, /* LDMXCSR */
+    {VECTOR, 1, 0xae, 0xae, NP, 0x08, 4, W},
+    {LEGACY, 1, 0xae, 0xae, PF3, 0x10, GENERAL, R}, /* PTWRITE */
+    {LEGACY, 1, 0xae, 0xae, P66, 0x40, 0, 0},       /* CLWB */
+    {LEGACY, 1, 0xae, 0xae, PF3, 0x40, 8, RW},      /* CLRSSBSY */
+    {LEGACY, 1, 0xae, 0xae, NP | P66, 0x80, 0, 0},  /* CLFLUSH, CLFLUSHOPT */
+    {VECTOR, 1, 0xae, 0xae, ALL, 0xff, HIDDEN, 0},  /* XSAVE and its like */
+    {LEGACY, 1, 0xaf, 0xaf, ALL, 0xff, OPSIZE, R},  /* IMUL */
+    {LEGACY, 1, 0xb2, 0xb2, ALL, 0xff, FAR, R},     /* LSS, LFS, LGS */
+    {LEGACY, 1, 0xb4, 0xb5, ALL, 0xff, FAR, R},
+    {LEGACY, 1, 0xb8, 0xb8, PF3, 0xff, OPSIZE, R}, /* POPCNT, bit scans */
+    {LEGACY, 1, 0xbc, 0xbd, ALL, 0xff, OPSIZE, R},
+    {LEGACY, 1, 0xc7, 0xc7, ALL, 0xff, HIDDEN, 0},
+    {LEGACY, 2, 0x82, 0x82, P66, 0xff, 16, R}, /* INVPCID */
+    {LEGACY, 2, 0xc8, 0xcd, NP, 0xff, 16, R},  /* SHA */
+    {LEGACY, 2, 0xf0, 0xf0, PF2, 0xff, 1, R},  /* CRC32 */
+    {LEGACY, 2, 0xf1, 0xf1, PF2, 0xff, OPSIZE, R},
+    {LEGACY, 2, 0xf5, 0xf5, P66, 0xff, GENERAL, W}, /* WRUSS, WRSS */
+    {LEGACY, 2, 0xf6, 0xf6, NP, 0xff, GENERAL, W},
+    {LEGACY, 2, 0xf6, 0xf6, P66 | PF3, 0xff, GENERAL, R}, /* ADCX, ADOX */
+    {LEGACY, 2, 0xf8, 0xf8, P66, 0xff, 64, R},            /* MOVDIR64B */
+    {LEGACY, 2, 0xf9, 0xf9, NP, 0xff, GENERAL, W},        /* MOVDIRI */
+    {LEGACY, 3, 0xcc, 0xcc, NP, 0xff, 16, R},             /* SHA1RNDS4 */
+    {LEGACY, 2, 0xd8, 0xdf, PF3, 0xff, HIDDEN, 0},        /* Key Locker */
+    {LEGACY, 2, 0xf0, 0xff, ALL, 0xff, HIDDEN, 0},
+    {LEGACY, 2, 0x80, 0x81, ALL, 0xff, HIDDEN, 0},
+    {VEX, 2, 0xf2, 0xf7, ALL, 0xff, GENERAL, R}, /* BMI */
+    {VEX, 3, 0xf0, 0xf0, PF2, 0xff, GENERAL, R},
+    {VEX, 1, 0x90, 0x90, ALL, 0xff, KMASK, R}, /* KMOV */
+    {VEX, 1, 0x91, 0x91, ALL, 0xff, KMASK, W},
+    {VEX, 2, 0x49, 0x49, NP, 0xff, 64, R}, /* tile configuration; tiles */
+    {VEX, 2, 0x49, 0x49, P66, 0xff, 64, W},
+    {VEX, 2, 0x4b, 0x4b, ALL, 0xff, HIDDEN, 0},
+    {VEX | EVEX, 2, 0x90, 0x93, ALL, 0xff, HIDDEN, 0}, /* gathers, scatters */
+    {EVEX, 2, 0xa0, 0xa3, ALL, 0xff, HIDDEN, 0},
+    {EVEX, 2, 0xc6, 0xc7, ALL, 0xff, HIDDEN, 0},
+
+    /* Map 1 of vectors. */
+    {VECTOR, 1, 0x10, 0x10, NP | P66, 0xff, VL, R | ELEMENTS},
+    {VECTOR, 1, 0x10, 0x10, PF3, 0xff, 4, R | ELEMENTS},
+    {VECTOR, 1, 0x10, 0x10, PF2, 0xff, 8, R | ELEMENTS},
+    {VECTOR, 1, 0x11, 0x11, NP | P66, 0xff, VL, W | ELEMENTS},
+    {VECTOR, 1, 0x11, 0x11, PF3, 0xff, 4, W | ELEMENTS},
+    {VECTOR, 1, 0x11, 0x11, PF2, 0xff, 8, W | ELEMENTS},
+    {VECTOR, 1, 0x12, 0x12, NP | P66, 0xff, 8, R},
+    {VECTOR, 1, 0x12, 0x12, PF2, 0xff, DUP, R},
+    {VECTOR, 1, 0x13, 0x13, ALL, 0xff, 8, W},
+    {VECTOR, 1, 0x16, 0x16, NP | P66, 0xff, 8, R},
+    {VECTOR, 1, 0x17, 0x17, ALL, 0xff, 8, W},
+    {VECTOR, 1, 0x28, 0x28, ALL, 0xff, VL, R | ELEMENTS},
+    {VECTOR, 1, 0x29, 0x29, ALL, 0xff, VL, W | ELEMENTS},
+    {VECTOR, 1, 0x2a, 0x2a, NP | P66, 0xff, 8, R},
+    {VECTOR, 1, 0x2a, 0x2a, PF3 | PF2, 0xff, GENERAL, R},
+    {VECTOR, 1, 0x2b, 0x2b, ALL, 0xff, VL, W},
+    {VECTOR, 1, 0x2c, 0x2d, NP | PF2, 0xff, 8, R},
+    {VECTOR, 1, 0x2c, 0x2d, PF3, 0xff, 4, R},
+    {VECTOR, 1, 0x2e, 0x2f, NP, 0xff, 4, R},
+    {VECTOR, 1, 0x2e, 0x2f, P66, 0xff, 8, R},
+    {VECTOR, 1, 0x5a, 0x5a, NP, 0xff, VL2, R},
+    {VECTOR, 1, 0x51, 0x5a, PF3, 0xff, 4, R}, /* scalars */
+    {VECTOR, 1, 0x5c, 0x5f, PF3, 0xff, 4, R},
+    {VECTOR, 1, 0x51, 0x5a, PF2, 0xff, 8, R},
+    {VECTOR, 1, 0x5c, 0x5f, PF2, 0xff, 8, R},
+    {LEGACY, 1, 0x60, 0x62, NP, 0xff, 4, R}, /* PUNPCKL of MMX */
+    {VECTOR, 1, 0x6e, 0x6e, ALL, 0xff, GENERAL, R},
+    {VECTOR, 1, 0x6f, 0x6f, ALL, 0xff, VL, R | ELEMENTS},
+    {VECTOR, 1, 0x70, 0x73, ALL, 0xff, VL, R | IMM8},
+    {EVEX, 1, 0x78, 0x79, PF3, 0xff, 4, R},
+    {EVEX, 1, 0x78, 0x79, PF2, 0xff, 8, R},
+    {EVEX, 1, 0x78, 0x7b, P66, 0xff, VL_W, R},
+    {EVEX, 1, 0x7a, 0x7a, PF3, 0xff, VL_W, R},
+    {EVEX, 1, 0x7b, 0x7b, PF3 | PF2, 0xff, GENERAL, R},
+    {VECTOR, 1, 0x7e, 0x7e, NP | P66, 0xff, GENERAL, W},
+    {VECTOR, 1, 0x7e, 0x7e, PF3, 0xff, 8, R},
+    {VECTOR, 1, 0x7f, 0x7f, ALL, 0xff, VL, W | ELEMENTS},
+    {VECTOR, 1, 0xc2, 0xc2, PF3, 0xff, 4, R | IMM8},
+    {VECTOR, 1, 0xc2, 0xc2, PF2, 0xff, 8, R | IMM8},
+    {VECTOR, 1, 0xc2, 0xc2, ALL, 0xff, VL, R | IMM8},
+    {VECTOR, 1, 0xc4, 0xc4, ALL, 0xff, 2, R | IMM8},
+    {VECTOR, 1, 0xc6, 0xc6, ALL, 0xff, VL, R | IMM8},
+    {VECTOR, 1, 0xd1, 0xd3, P66, 0xff, 16, R}, /* shifts by one count for all elements */
+    {VECTOR, 1, 0xd6, 0xd6, ALL, 0xff, 8, W},
+    {VECTOR, 1, 0xe1, 0xe2, P66, 0xff, 16, R},
+    {LEGACY | VEX, 1, 0xe6, 0xe6, PF3, 0xff, VL2, R},
+    {EVEX, 1, 0xe6, 0xe6, PF3, 0xff, VL_W, R},
+    {VECTOR, 1, 0xe7, 0xe7, ALL, 0xff, VL, W},
+    {VECTOR, 1, 0xf1, 0xf3, P66, 0xff, 16, R},
+
+    /* Map 2. */
+    {EVEX, 2, 0x10, 0x10, PF3, 0xff, VL2, W | ELEMENTS}, /* VPMOV to narrower elements */
+    {EVEX, 2, 0x11, 0x11, PF3, 0xff, VL4, W | ELEMENTS},
+    {EVEX, 2, 0x12, 0x12, PF3, 0xff, VL8, W | ELEMENTS},
+    {EVEX, 2, 0x13, 0x13, PF3, 0xff, VL2, W | ELEMENTS},
+    {EVEX, 2, 0x14, 0x14, PF3, 0xff, VL4, W | ELEMENTS},
+    {EVEX, 2, 0x15, 0x15, PF3, 0xff, VL2, W | ELEMENTS},
+    {VECTOR, 2, 0x13, 0x13, P66, 0xff, VL2, R},
+    {VECTOR, 2, 0x18, 0x18, ALL, 0xff, 4, R}, /* broadcasts */
+    {VECTOR, 2, 0x19, 0x19, ALL, 0xff, 8, R},
+    {VECTOR, 2, 0x1a, 0x1a, ALL, 0xff, 16, R},
+    {VECTOR, 2, 0x1b, 0x1b, ALL, 0xff, 32, R},
+    {VECTOR, 2, 0x20, 0x20, P66, 0xff, VL2, R}, /* PMOVSX */
+    {VECTOR, 2, 0x21, 0x21, P66, 0xff, VL4, R},
+    {VECTOR, 2, 0x22, 0x22, P66, 0xff, VL8, R},
+    {VECTOR, 2, 0x23, 0x23, P66, 0xff, VL2, R},
+    {VECTOR, 2, 0x24, 0x24, P66, 0xff, VL4, R},
+    {VECTOR, 2, 0x25, 0x25, P66, 0xff, VL2, R},
+    {EVEX, 2, 0x20, 0x20, PF3, 0xff, VL2, W | ELEMENTS},
+    {EVEX, 2, 0x21, 0x21, PF3, 0xff, VL4, W | ELEMENTS},
+    {EVEX, 2, 0x22, 0x22, PF3, 0xff, VL8, W | ELEMENTS},
+    {EVEX, 2, 0x23, 0x23, PF3, 0xff, VL2, W | ELEMENTS},
+    {EVEX, 2, 0x24, 0x24, PF3, 0xff, VL4, W | ELEMENTS},
+    {EVEX, 2, 0x25, 0x25, PF3, 0xff, VL2, W | ELEMENTS},
+    {VEX, 2, 0x2c, 0x2d, P66, 0xff, VL, R | ELEMENTS}, /* VMASKMOV */
+    {VEX, 2, 0x2e, 0x2f, P66, 0xff, VL, W | ELEMENTS},
+    {EVEX, 2, 0x2d, 0x2d, P66, 0xff, BY_W, R},
+    {VECTOR, 2, 0x30, 0x30, P66, 0xff, VL2, R}, /* PMOVZX */
+    {VECTOR, 2, 0x31, 0x31, P66, 0xff, VL4, R},
+    {VECTOR, 2, 0x32, 0x32, P66, 0xff, VL8, R},
+    {VECTOR, 2, 0x33, 0x33, P66, 0xff, VL2, R},
+    {VECTOR, 2, 0x34, 0x34, P66, 0xff, VL4, R},
+    {VECTOR, 2, 0x35, 0x35, P66, 0xff, VL2, R},
+    {EVEX, 2, 0x30, 0x30, PF3, 0xff, VL2, W | ELEMENTS},
+    {EVEX, 2, 0x31, 0x31, PF3, 0xff, VL4, W | ELEMENTS},
+    {EVEX, 2, 0x32, 0x32, PF3, 0xff, VL8, W | ELEMENTS},
+    {EVEX, 2, 0x33, 0x33, PF3, 0xff, VL2, W | ELEMENTS},
+    {EVEX, 2, 0x34, 0x34, PF3, 0xff, VL4, W | ELEMENTS},
+    {EVEX, 2, 0x35, 0x35, PF3, 0xff, VL2, W | ELEMENTS},
+    {EVEX, 2, 0x43, 0x43, P66, 0xff, BY_W, R}, /* scalars */
+    {EVEX, 2, 0x4d, 0x4d, P66, 0xff, BY_W, R},
+    {EVEX, 2, 0x4f, 0x4f, P66, 0xff, BY_W, R},
+    {EVEX, 2, 0xcb, 0xcb, P66, 0xff, BY_W, R},
+    {EVEX, 2, 0xcd, 0xcd, P66, 0xff, BY_W, R},
+    {EVEX, 2, 0x52, 0x53, PF2, 0xff, 16, R},
+    {EVEX, 2, 0x9a, 0x9b, PF2, 0xff, 16, R},
+    {EVEX, 2, 0xaa, 0xab, PF2, 0xff, 16, R},
+    {VECTOR, 2, 0x58, 0x58, ALL, 0xff, 4, R}, /* broadcasts */
+    {VECTOR, 2, 0x59, 0x59, ALL, 0xff, 8, R},
+    {VECTOR, 2, 0x5a, 0x5a, ALL, 0xff, 16, R},
+    {VECTOR, 2, 0x5b, 0x5b, ALL, 0xff, 32, R},
+    {VECTOR, 2, 0x78, 0x78, ALL, 0xff, 1, R},
+    {VECTOR, 2, 0x79, 0x79, ALL, 0xff, 2, R},
+    {EVEX, 2, 0x62, 0x62, P66, 0xff, VL, R | ELEMENTS}, /* expand, compress */
+    {EVEX, 2, 0x63, 0x63, P66, 0xff, VL, W | ELEMENTS},
+    {EVEX, 2, 0x88, 0x89, P66, 0xff, VL, R | ELEMENTS},
+    {EVEX, 2, 0x8a, 0x8b, P66, 0xff, VL, W | ELEMENTS},
+    {VEX, 2, 0x8c, 0x8c, P66, 0xff, VL, R | ELEMENTS}, /* VPMASKMOV */
+    {VEX, 2, 0x8e, 0x8e, P66, 0xff, VL, W | ELEMENTS},
+
+    /* Map 3: each has an immediate byte. */
+    {EVEX, 3, 0x0a, 0x0a, NP, 0xff, 2, R}, /* scalars */
+    {VECTOR, 3, 0x0a, 0x0a, P66, 0xff, 4, R},
+    {VECTOR, 3, 0x0b, 0x0b, P66, 0xff, 8, R},
+    {VECTOR, 3, 0x14, 0x14, ALL, 0xff, 1, W},
+    {VECTOR, 3, 0x15, 0x15, ALL, 0xff, 2, W},
+    {VECTOR, 3, 0x16, 0x16, ALL, 0xff, GENERAL, W},
+    {VECTOR, 3, 0x17, 0x17, ALL, 0xff, 4, W},
+    {VECTOR, 3, 0x18, 0x18, ALL, 0xff, 16, R}, /* insert, extract */
+    {VECTOR, 3, 0x19, 0x19, ALL, 0xff, 16, W | ELEMENTS},
+    {VECTOR, 3, 0x1a, 0x1a, ALL, 0xff, 32, R},
+    {VECTOR, 3, 0x1b, 0x1b, ALL, 0xff, 32, W | ELEMENTS},
+    {VECTOR, 3, 0x1d, 0x1d, ALL, 0xff, VL2, W | ELEMENTS},
+    {VECTOR, 3, 0x20, 0x20, ALL, 0xff, 1, R},
+    {VECTOR, 3, 0x21, 0x21, ALL, 0xff, 4, R},
+    {VECTOR, 3, 0x22, 0x22, ALL, 0xff, GENERAL, R},
+    {VECTOR, 3, 0x38, 0x38, ALL, 0xff, 16, R},
+    {VECTOR, 3, 0x39, 0x39, ALL, 0xff, 16, W | ELEMENTS},
+    {VECTOR, 3, 0x3a, 0x3a, ALL, 0xff, 32, R},
+    {VECTOR, 3, 0x3b, 0x3b, ALL, 0xff, 32, W | ELEMENTS},
+    {EVEX, 3, 0x27, 0x27, P66, 0xff, BY_W, R}, /* scalars */
+    {EVEX, 3, 0x27, 0x27, NP, 0xff, 2, R},
+    {EVEX, 3, 0x51, 0x51, ALL, 0xff, BY_W, R},
+    {EVEX, 3, 0x55, 0x55, ALL, 0xff, BY_W, R},
+    {EVEX, 3, 0x57, 0x57, P66, 0xff, BY_W, R},
+    {EVEX, 3, 0x57, 0x57, NP, 0xff, 2, R},
+    {EVEX, 3, 0x67, 0x67, P66, 0xff, BY_W, R},
+    {EVEX, 3, 0x67, 0x67, NP, 0xff, 2, R},
+    {EVEX, 3, 0xc2, 0xc2, PF3, 0xff, 2, R},
+
+    /* Maps 5 and 6: numbers of 16 bits. */
+    {EVEX, 5, 0x10, 0x10, PF3, 0xff, 2, R | ELEMENTS},
+    {EVEX, 5, 0x11, 0x11, PF3, 0xff, 2, W | ELEMENTS},
+    {EVEX, 5, 0x1d, 0x1d, NP, 0xff, 4, R},
+    {EVEX, 5, 0x1d, 0x1d, P66, 0xff, VL, R | ELEMENT_W},
+    {EVEX, 5, 0x2a, 0x2a, PF3, 0xff, GENERAL, R},
+    {EVEX, 5, 0x2c, 0x2d, PF3, 0xff, 2, R},
+    {EVEX, 5, 0x2e, 0x2f, NP, 0xff, 2, R},
+    {EVEX, 5, 0x5a, 0x5a, NP, 0xff, VL4, R},
+    {EVEX, 5, 0x5a, 0x5a, P66, 0xff, VL, R | ELEMENT_W},
+    {EVEX, 5, 0x5a, 0x5a, PF2, 0xff, 8, R},
+    {EVEX, 5, 0x5b, 0x5b, NP, 0xff, VL, R | ELEMENT_W},
+    {EVEX, 5, 0x5b, 0x5b, P66 | PF3, 0xff, VL2, R},
+    {EVEX, 5, 0x51, 0x5f, PF3, 0xff, 2, R},
+    {EVEX, 5, 0x6e, 0x6e, P66, 0xff, 2, R},
+    {EVEX, 5, 0x78, 0x79, NP, 0xff, VL2, R},
+    {EVEX, 5, 0x78, 0x7b, P66, 0xff, VL4, R},
+    {EVEX, 5, 0x78, 0x79, PF3, 0xff, 2, R},
+    {EVEX, 5, 0x7a, 0x7a, PF2, 0xff, VL, R | ELEMENT_W},
+    {EVEX, 5, 0x7b, 0x7b, PF3, 0xff, GENERAL, R},
+    {EVEX, 5, 0x7e, 0x7e, P66, 0xff, 2, W},
+    {EVEX, 6, 0x13, 0x13, NP, 0xff, 2, R},
+    {EVEX, 6, 0x13, 0x13, P66, 0xff, VL2, R},
+    {EVEX, 6, 0x2d, 0x2d, ALL, 0xff, 2, R},
+    {EVEX, 6, 0x43, 0x43, ALL, 0xff, 2, R},
+    {EVEX, 6, 0x4d, 0x4d, ALL, 0xff, 2, R},
+    {EVEX, 6, 0x4f, 0x4f, ALL, 0xff, 2, R},
+    {EVEX, 6, 0x56, 0x56, ALL, 0xff, VL, R | ELEMENT_W},
+    {EVEX, 6, 0xd6, 0xd6, ALL, 0xff, VL, R | ELEMENT_W},
+    {EVEX, 6, 0x57, 0x57, ALL, 0xff, 4, R},
+    {EVEX, 6, 0xd7, 0xd7, ALL, 0xff, 4, R},
+};
+
+static const struct operand_row *find_row(const struct opcode_at *o, unsigned reg)
+{
+    for (const struct operand_row *r = rows; r < rows + sizeof(rows) / sizeof(rows[0]); r++)
+        if (r->map == o->map && r->first <= o->opcode && o->opcode <= r->last &&
+            (r->encodings & o->encoding) != 0 && (r->prefixes & o->prefix) != 0 &&
+            (r->regs >> reg & 1) != 0)
+            return r;
+    return NULL;
+}
+
+/* What is in no row: vectors, and the scalars among the fused multiplications. */
+static struct operand_row rule(const struct opcode_at *o)
+{
+    const bool scalar = (o->map == 2 || o->map == 6) && o->encoding != LEGACY &&
+                        o->opcode >= 0x90 && o->opcode < 0xc0 && (o->opcode & 9) == 9;
+    struct operand_row row = {.size = HIDDEN};
+    if (o->map == 0 || (o->map == 1 && o->encoding == LEGACY && o->opcode < 0x10))
+        return row;
+    row.size = !scalar ? VL : o->map == 2 ? BY_W : 2;
+    row.flags = R;
+    return row;
+}
+
+struct operand_row operand_row(const struct opcode_at *o, unsigned reg)
+{
+    const struct operand_row *found = find_row(o, reg);
+    return found != NULL ? *found : rule(o);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which bytes of memory an instruction reads and writes, without knowing what it does with them:
+ * for those that the CPU executes by itself, while what a device has said stands in a page. Pure.
+ */
+#pragma once
+
+#include "guest/cpu/emulate.h"
+
+enum insn_stack {
+    STACK_UNUSED,
+    STACK_PUSH,
+    STACK_POP,
+    STACK_LEAVE, /* a POP at RBP */
+};
+
+/* What chooses the elements of an operand that are touched. */
+enum insn_mask {
+    MASK_NONE,     /* all are */
+    MASK_K,        /* opmask register mask_reg; the elements chosen stand where they are */
+    MASK_COMPRESS, /* likewise, and they stand side by side */
+    MASK_SIGNS,    /* the elements' highest bits of vector register mask_reg */
+};
+
+struct insn_operands {
+    struct insn insn; /* length, sizes of addresses, and the address that ModRM names */
+    uint16_t bytes;   /* at that address; 0: no operand, or its content does not matter */
+    bool reads, writes;
+    bool implicit; /* the address is in registers that go without saying, and stands in insn */
+    bool to_es;    /* MOVDIR64B: as many bytes are written at ES:register */
+    uint8_t element, mask, mask_reg;
+    uint8_t stack, stack_bytes; /* enum insn_stack */
+};
+
+/* Decodes one instruction from count bytes (15 at most count). INSN_UNKNOWN: not one that touches
+ * memory, one with many addresses (gathers), or one whose operand's size is not known (XSAVE). What
+ * the CPU refuses before it touches memory may be decoded as if it were right, as may what
+ * insn_decode() knows. */
+enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *bytes,
+                                      unsigned count, enum insn_mode mode);
+
+/* Bytes at a linear address, which may be in two pages. */
+struct insn_range {
+    gva_t linear;
+    unsigned bytes;
+    bool read, write;
+    unsigned element; /* 0, or bytes of an element, of which bit i of chosen selects the i-th */
+    uint64_t chosen;
+};
+#define INSN_MAX_RANGES 2
+
+/* The ranges that an instruction is about to touch, at env's registers; returns how many. What
+ * fails the checks of segments is left out: the CPU has found, or will find, the same. mask_read:
+ * the low 64 bits of an opmask register. */
+unsigned insn_find_ranges(const struct insn_operands *operands, const struct emulate_env *env,
+                          uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
+                          struct insn_range out[INSN_MAX_RANGES]);

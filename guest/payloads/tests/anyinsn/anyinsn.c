@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Any instruction on device memory: each row runs on a copy of what the device says, in RAM, and on
+ * the device, here an IO-APIC. Registers, flags, x87 and vector state have to be the same after
+ * both; and the device what it is when the bytes that the row has written to RAM are moved to it.
+ */
+#include "rows.h"
+
+#include "guest/lib/apic.h"
+#include "guest/lib/cpu.h"
+#include "guest/lib/lib.h"
+#include "guest/lib/test.h"
+#include "guest/lib/user.h"
+
+#include <stddef.h>
+
+#define BYTES       64u  /* of the device that are looked at */
+#define AREA        4096 /* of XSAVE */
+#define CPUID_XSAVE (1u << 26)
+#define X87_POINTERS \
+    8 /* where the image has the last operand's address, 16 bytes with the code's */
+
+static uint8_t ram[4096] __attribute__((aligned(4096)));
+static uint8_t start[AREA] __attribute__((aligned(64))), area[2][AREA] __attribute__((aligned(64)));
+static bool has_xsave, wide;
+static unsigned executed;
+
+static volatile uint32_t *index_register(void)
+{
+    return (volatile uint32_t *)(uintptr_t)IOAPIC_ADDRESS;
+}
+
+static volatile uint32_t *window(void)
+{
+    return (volatile uint32_t *)(uintptr_t)(IOAPIC_ADDRESS + 0x10);
+}
+
+/* Entry 10 is masked, and its low half selected. */
+static void reset_device(void)
+{
+    for (uint32_t i = 0x10; i < 0x40; i++) {
+        *index_register() = i;
+        *window() = i & 1 ? 0x55000000 : 0x103a5;
+    }
+    *index_register() = 0x24;
+}
+
+static void save_state(uint8_t *to)
+{
+    memset(to, 0, AREA);
+    if (has_xsave)
+        __asm__ volatile("xsave64 (%0)" : : "r"(to), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxsave64 (%0)" : : "r"(to) : "memory");
+    memset(to + X87_POINTERS, 0, 16);
+}
+
+static void load_state(const uint8_t *from)
+{
+    if (has_xsave)
+        __asm__ volatile("xrstor64 (%0)" : : "r"(from), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(from) : "memory");
+}
+
+/* Registers with something in each, in the initial configuration else. */
+static void make_start(void)
+{
+    uint64_t xcr0 = 3;
+    write_cr4(read_cr4() | CR4_OSFXSR | 1u << 10);
+    has_xsave = (cpuid(1, 0).ecx & CPUID_XSAVE) != 0;
+    if (has_xsave) {
+        const struct cpuid supported = cpuid(0xd, 0);
+        write_cr4(read_cr4() | CR4_OSXSAVE);
+        xcr0 = supported.eax & 0xe7;
+        __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)xcr0), "d"(0));
+    }
+    __asm__ volatile("fninit; fldpi; fld1");
+    save_state(start);
+    for (unsigned i = 0; i < 256; i++) /* XMM: numbers near one */
+        start[160 + i] = i % 4 == 3 ? 0x3f : (uint8_t)(0x80 + 7 * i);
+    if (!has_xsave)
+        return;
+    memset(start + 512, 0, AREA - 512);
+    start[512] = (uint8_t)xcr0;
+    for (unsigned bit = 2; bit < 8; bit++) { /* YMM, opmasks, ZMM */
+        const struct cpuid part = cpuid(0xd, bit);
+        for (unsigned i = 0; (xcr0 >> bit & 1) != 0 && i < part.eax; i++)
+            start[part.ebx + i] = bit == 5 ? (uint8_t)(0x35 + 11 * i) : (uint8_t)(0x3f - 5 * i);
+    }
+}
+
+struct result {
+    struct code code;
+    struct probe probe;
+};
+
+static struct result run(const struct row *row, uint64_t at, uint8_t *state)
+{
+    struct result r = {.code = {.rax = 0x1122334400000105,
+                                .rbx = 0,
+                                .rcx = 0x305,
+                                .rdx = 7,
+                                .rsi = at,
+                                .rdi = at,
+                                .length = row->length}};
+    memcpy(r.code.bytes, row->bytes, row->length);
+    if (r.code.length + 2u <= sizeof(r.code.bytes)) { /* PUSHF; POP RBX */
+        r.code.bytes[r.code.length++] = 0x9c;
+        r.code.bytes[r.code.length++] = 0x5b;
+    }
+    load_state(start);
+    const uint64_t cr0 = read_cr0();
+    r.probe = code_probe(&r.code);
+    write_cr0(cr0);
+    save_state(state);
+    r.code.rsi -= at;
+    r.code.rdi -= at;
+    return r;
+}
+
+/* A real IO-APIC takes 4 bytes at its two registers, and nothing else. */
+static void snapshot(uint64_t to[BYTES / 8])
+{
+    memset(to, 0, BYTES);
+    to[0] = *index_register();
+    to[2] = *window();
+    for (unsigned i = 0; i < BYTES / 8 && wide; i++)
+        to[i] = *(volatile uint64_t *)(uintptr_t)(IOAPIC_ADDRESS + 8 * i);
+}
+
+/* What a row has written to RAM, to the device, in the pieces that the CPU would make of it. */
+static void move_to_device(const struct row *row, const uint8_t *before)
+{
+    const unsigned most = row->masked != 0 ? row->masked : 8;
+    for (unsigned i = 0, n; i < row->writes; i += n) {
+        volatile uint8_t *to = (volatile uint8_t *)(uintptr_t)(IOAPIC_ADDRESS + i);
+        for (n = most; n > row->writes - i; n /= 2) {}
+        if (row->masked != 0 && memcmp(ram + i, before + i, n) == 0)
+            continue;
+        if (n == 8)
+            *(volatile uint64_t *)to = *(uint64_t *)(ram + i);
+        else if (n == 4)
+            *(volatile uint32_t *)to = *(uint32_t *)(ram + i);
+        else if (n == 2)
+            *(volatile uint16_t *)to = *(uint16_t *)(ram + i);
+        else
+            *to = ram[i];
+    }
+}
+
+static bool same_registers(const struct result *a, const struct result *b)
+{
+    return a->probe.vector == b->probe.vector && a->probe.error == b->probe.error &&
+           a->code.rax == b->code.rax && a->code.rbx == b->code.rbx && a->code.rcx == b->code.rcx &&
+           a->code.rdx == b->code.rdx && a->code.rsi == b->code.rsi && a->code.rdi == b->code.rdi;
+}
+
+static void check_row(const struct row *row)
+{
+    uint64_t before[BYTES / 8], want[BYTES / 8], got[BYTES / 8];
+    reset_device();
+    snapshot(before);
+    memcpy(ram, before, BYTES);
+    const struct result on_ram = run(row, (uint64_t)ram, area[0]);
+    move_to_device(row, (const uint8_t *)before);
+    snapshot(want);
+    reset_device();
+    const struct result on_device = run(row, IOAPIC_ADDRESS, area[1]);
+    snapshot(got);
+    executed += on_ram.probe.vector == PROBE_NONE;
+    const bool registers = same_registers(&on_ram, &on_device);
+    const bool state = memcmp(area[0], area[1], AREA) == 0, device = memcmp(want, got, BYTES) == 0;
+    if (!test_check(registers && state && device, row->what, "as on RAM"))
+        print("  vector %u rax %lx flags %lx, not %u %lx %lx; device %lx %lx, not %lx %lx; %s\n",
+              on_device.probe.vector, on_device.code.rax, on_device.code.rbx, on_ram.probe.vector,
+              on_ram.code.rax, on_ram.code.rbx, got[0], got[2], want[0], want[2],
+              state ? "" : "state");
+}
+
+/* What a program must not be able to do: instructions that nobody carries out on registers. */
+static void check_programs(void)
+{
+    static const struct row rows[] = {
+        READS("SETNZ", "\x0f\x95\x06"),
+        READS("FLD m32", "\xd9\x06"),
+        READS("VPGATHERDD", "\xc4\xe2\x75\x90\x14\x26"),
+        READS("XSAVE", "\x0f\xae\x26"),
+        READS("LSL of a selector there", "\x0f\x03\x06"),
+        READS("ENTER on it as a stack", "\x48\x87\xe7\xc8\x08\x00\x02\x48\x87\xe7"),
+        READS("PUSH on it as a stack", "\x48\x87\xe7\x50\x58\x48\x87\xe7"),
+        READS("AND of nothing that there is", "\x0f\xff\x06"),
+    };
+    user_init();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct code code = {.rax = 0x41,
+                            .rdx = 0,
+                            .rsi = IOAPIC_ADDRESS,
+                            .rdi = IOAPIC_ADDRESS + 0x800,
+                            .length = rows[i].length};
+        memcpy(code.bytes, rows[i].bytes, rows[i].length);
+        load_state(start);
+        const struct probe p = user_probe(&code, 0);
+        if (!test_check(p.vector == PROBE_NONE || p.vector == VECTOR_UD || p.vector == VECTOR_GP,
+                        rows[i].what, "at CPL 3, and all goes on"))
+            print("  vector %u\n", p.vector);
+    }
+}
+
+int main(void)
+{
+    test_begin("anyinsn", "any instruction on device memory");
+    apic_enable(false);
+    make_start();
+    for (const struct row *row = narrow_rows; row->what != NULL; row++)
+        check_row(row);
+    test_check(executed > 70, "most of them do not fault", "or nothing is said by this");
+    if (test_only(TEST_VM)) {
+        wide = true;
+        for (const struct row *row = wide_rows; row->what != NULL; row++)
+            check_row(row);
+        test_check(executed > 100, "most of all of them do not fault",
+                   "or nothing is said by this");
+        check_programs();
+    }
+    test_both();
+    return test_end();
+}

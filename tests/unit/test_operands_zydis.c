@@ -1,0 +1,271 @@
+// link: guest/cpu/operands.c guest/cpu/operand_table.c guest/cpu/decode.c guest/cpu/emulate.c
+// libs: -lZydis
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which memory an instruction touches, beside a foreign decoder, Zydis: every opcode of every map
+ * in each encoding, with each prefix, ModRM.reg, length and width, in all three modes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <Zydis/Zydis.h>
+
+#include "guest/cpu/operands.h"
+
+#define M(name) ZYDIS_MNEMONIC_##name
+
+enum { MAX_SHOWN = 40, MIN_COMPARED = 20000 };
+
+struct sample {
+    uint8_t bytes[INSN_MAX_BYTES];
+    enum insn_mode mode;
+    struct insn_operands ours;
+    enum insn_result result;
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+static ZydisDecoder decoders[3];
+static struct {
+    unsigned compared, vectors, stacks, left_out, differences;
+} tally;
+
+/* Not instructions of Intel's CPUs, or of none that has VT-x; or those that fault or exit before
+ * they touch memory. */
+static bool is_foreign(const ZydisDecodedInstruction *z)
+{
+    if (z->mnemonic == M(UD0) || z->mnemonic == M(UD1) || z->mnemonic == M(MOVNTSS) ||
+        z->mnemonic == M(MOVNTSD) || z->meta.category == ZYDIS_CATEGORY_VTX)
+        return true;
+    switch (z->meta.isa_ext) {
+    case ZYDIS_ISA_EXT_XOP:
+    case ZYDIS_ISA_EXT_FMA4:
+    case ZYDIS_ISA_EXT_AMD3DNOW:
+    case ZYDIS_ISA_EXT_MPX:
+    case ZYDIS_ISA_EXT_KNC:
+    case ZYDIS_ISA_EXT_SVM: return true;
+    default: return z->encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX;
+    }
+}
+
+/* Of many addresses, or of a size that no decoder tells. */
+static bool is_left_out(const ZydisDecodedInstruction *z)
+{
+    switch (z->meta.category) {
+    case ZYDIS_CATEGORY_GATHER:
+    case ZYDIS_CATEGORY_SCATTER:
+    case ZYDIS_CATEGORY_XSAVE:
+    case ZYDIS_CATEGORY_XSAVEOPT: return true;
+    default: break;
+    }
+    switch (z->mnemonic) {
+    case M(ENTER):
+    case M(TILELOADD):
+    case M(TILELOADDT1):
+    case M(TILESTORED):
+    case M(ENQCMD):
+    case M(ENQCMDS):
+    case M(AESENC128KL):
+    case M(AESENC256KL):
+    case M(AESDEC128KL):
+    case M(AESDEC256KL):
+    case M(AESENCWIDE128KL):
+    case M(AESENCWIDE256KL):
+    case M(AESDECWIDE128KL):
+    case M(AESDECWIDE256KL): return true;
+    default: return false;
+    }
+}
+
+static void show(const struct sample *s, const char *field, long long ours, long long theirs)
+{
+    static const char *const modes[] = {"16", "32", "64"};
+    static ZydisMnemonic shown[MAX_SHOWN];
+    unsigned i = 0;
+    tally.differences++;
+    while (i < MAX_SHOWN && shown[i] != 0 && shown[i] != s->z.mnemonic) /* each once */
+        i++;
+    if (i == MAX_SHOWN || shown[i] != 0)
+        return;
+    shown[i] = s->z.mnemonic;
+    fprintf(stderr, "%s-bit code,", modes[s->mode]);
+    for (i = 0; i < 10; i++)
+        fprintf(stderr, " %02x", s->bytes[i]);
+    fprintf(stderr, " (%s): %s is %lld, should be %lld\n", ZydisMnemonicGetString(s->z.mnemonic),
+            field, ours, theirs);
+}
+
+static bool same(const struct sample *s, const char *field, long long ours, long long theirs)
+{
+    if (ours == theirs)
+        return true;
+    show(s, field, ours, theirs);
+    return false;
+}
+
+static bool is_memory(const ZydisDecodedOperand *operand)
+{
+    return operand->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           operand->mem.type != ZYDIS_MEMOP_TYPE_INVALID;
+}
+
+/* Hints and the like name an address, and no data. */
+static bool has_no_data(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *operand)
+{
+    return operand->mem.type == ZYDIS_MEMOP_TYPE_AGEN ||
+           z->meta.category == ZYDIS_CATEGORY_PREFETCH || z->meta.category == ZYDIS_CATEGORY_NOP ||
+           z->meta.category == ZYDIS_CATEGORY_WIDENOP || z->mnemonic == M(CLFLUSH) ||
+           z->mnemonic == M(CLFLUSHOPT) || z->mnemonic == M(CLWB) || z->mnemonic == M(CLDEMOTE) ||
+           z->mnemonic == M(INVLPG) || z->mnemonic == M(PREFETCHW) ||
+           z->mnemonic == M(PREFETCHWT1) || z->mnemonic == M(PREFETCH);
+}
+
+static void compare_operand(struct sample *s, const ZydisDecodedOperand *operand)
+{
+    const bool data = !has_no_data(&s->z, operand);
+    const unsigned bytes = data ? operand->size / 8 : 0;
+    const bool reads = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
+    const bool writes = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    (void)(same(s, "bytes", s->ours.bytes, bytes) &&
+           (!data ||
+            (same(s, "reads", s->ours.reads, reads) && same(s, "writes", s->ours.writes, writes))));
+    if (operand->mem.disp.has_displacement && s->ours.insn.addr_bytes == 8)
+        (void)same(s, "displacement", s->ours.insn.disp, operand->mem.disp.value);
+}
+
+static void compare(struct sample *s)
+{
+    struct insn known;
+    const ZydisDecodedOperand *operand = NULL, *stack = NULL;
+    s->result = insn_decode_operands(&s->ours, s->bytes, INSN_MAX_BYTES, s->mode);
+    if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoders[s->mode], s->bytes, INSN_MAX_BYTES, &s->z,
+                                           s->operands)) ||
+        is_foreign(&s->z) || insn_decode(&known, s->bytes, INSN_MAX_BYTES, s->mode) != INSN_UNKNOWN)
+        return;
+    for (unsigned i = 0; i < s->z.operand_count; i++) {
+        const ZydisDecodedOperand *o = &s->operands[i];
+        if (is_memory(o) && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
+            operand = o;
+        else if (is_memory(o) && o->mem.segment == ZYDIS_REGISTER_SS &&
+                 s->z.mnemonic != M(MOVDIR64B))
+            stack = o;
+    }
+    if ((operand == NULL && stack == NULL) || s->z.mnemonic == M(LEA))
+        return;
+    if (is_left_out(&s->z)) {
+        tally.left_out++;
+        (void)same(s, "result", s->result, INSN_UNKNOWN);
+        return;
+    }
+    if (!same(s, "result", s->result, INSN_OK) ||
+        !same(s, "length", s->ours.insn.length, s->z.length))
+        return;
+    tally.compared++;
+    tally.vectors += s->z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+    tally.stacks += stack != NULL;
+    if (operand != NULL)
+        compare_operand(s, operand);
+    /* An IRET may take two parts more: what it returns to says so. */
+    const bool may_be_more =
+        s->mode != INSN_64 && s->z.meta.category == ZYDIS_CATEGORY_RET && s->z.opcode == 0xcf;
+    if (same(s, "the stack", s->ours.stack != STACK_UNUSED, stack != NULL) && stack != NULL &&
+        !may_be_more)
+        (void)same(s, "bytes of the stack", s->ours.stack_bytes, stack->size / 8);
+}
+
+/* Every opcode with every ModRM.reg behind what is there already; a displacement and more. */
+static void try_opcodes(struct sample *s, unsigned at)
+{
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        for (unsigned reg = 0; reg < 8; reg++) {
+            for (unsigned i = at; i < INSN_MAX_BYTES; i++)
+                s->bytes[i] = (uint8_t)(0x11 * i);
+            s->bytes[at] = (uint8_t)opcode;
+            s->bytes[at + 1] = (uint8_t)(0x43 | reg << 3); /* [RBX + displacement of 8 bits] */
+            s->bytes[at + 2] = 0x02;
+            compare(s);
+        }
+    }
+}
+
+static void test_legacy(void **state)
+{
+    (void)state;
+    static const char *const prefixes[] = {"",     "\x66",     "\xf2",     "\xf3",    "\x66\xf2",
+                                           "\x48", "\x66\x48", "\xf3\x48", "\xf2\x48"};
+    static const char *const maps[] = {"", "\x0f", "\x0f\x38", "\x0f\x3a"};
+    static struct sample s;
+    for (unsigned mode = 0; mode < 3; mode++)
+        for (unsigned i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+            for (unsigned map = 0; map < 4; map++) {
+                const size_t n = strlen(prefixes[i]), m = strlen(maps[map]);
+                s.mode = (enum insn_mode)mode;
+                memcpy(s.bytes, prefixes[i], n);
+                memcpy(s.bytes + n, maps[map], m);
+                try_opcodes(&s, (unsigned)(n + m));
+            }
+    assert_int_equal(tally.differences, 0);
+}
+
+static void test_vex(void **state)
+{
+    (void)state;
+    static struct sample s;
+    for (unsigned mode = 0; mode < 3; mode++)
+        for (unsigned map = 1; map < 4; map++)
+            for (unsigned last = 0; last < 256; last++) {
+                if ((last & 0x78) != 0x78 && (last & 0x78) != 0x50)
+                    continue;
+                s.mode = (enum insn_mode)mode;
+                s.bytes[0] = 0xc4;
+                s.bytes[1] = (uint8_t)(0xe0 | map);
+                s.bytes[2] = (uint8_t)last;
+                try_opcodes(&s, 3);
+            }
+    assert_int_equal(tally.differences, 0);
+}
+
+static void test_evex(void **state)
+{
+    (void)state;
+    static struct sample s;
+    static const uint8_t masks[] = {0x08, 0x09, 0x18, 0x19}; /* V', b and the mask */
+    for (unsigned map = 1; map < 7; map++)
+        for (unsigned w = 0; w < 2; w++)
+            for (unsigned vvvv = 0; vvvv < 2; vvvv++)
+                for (unsigned i = 0; i < 48; i++) {
+                    s.mode = INSN_64;
+                    s.bytes[0] = 0x62;
+                    s.bytes[1] = (uint8_t)(0xf0 | map);
+                    s.bytes[2] = (uint8_t)(w << 7 | (vvvv ? 0x78 : 0x50) | 4 | (i & 3));
+                    s.bytes[3] = (uint8_t)(masks[i >> 2 & 3] | (i >> 4) << 5);
+                    try_opcodes(&s, 4);
+                }
+    assert_int_equal(tally.differences, 0);
+}
+
+static void test_compared_enough(void **state)
+{
+    (void)state;
+    assert_true(tally.compared >= MIN_COMPARED);
+    assert_true(tally.vectors >= MIN_COMPARED / 2);
+    assert_true(tally.stacks > 100 && tally.left_out > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_vex),
+        cmocka_unit_test(test_evex),
+        cmocka_unit_test(test_compared_enough),
+    };
+    ZydisDecoderInit(&decoders[INSN_16], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+    ZydisDecoderInit(&decoders[INSN_32], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+    ZydisDecoderInit(&decoders[INSN_64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
