@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 
+import pexpect
 import pytest
 from conftest import TOOL, TOP
 
@@ -119,6 +120,40 @@ def test_run_of_a_kernel(payload, tmp_path):
     assert done.returncode == 0 and "hello: from long mode" in done.stdout and not done.stderr, done
     vm, = json.loads(stats.read_text())
     assert (vm["vm"], vm["vcpus"], vm["memory_bytes"]) == ("hello", 2, 24 << 20), vm
+
+
+@pytest.fixture
+def bochsrc(tmp_path, write_config, payload, monkeypatch):
+    """What Bochs is told: another program in its place keeps its configuration."""
+    fake, kept = tmp_path / "bochs", tmp_path / "kept"
+    fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] || cp "$3" {kept}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("BOCHS", str(fake))
+
+    def run(more="", *arguments, terminal=False):
+        cfg = write_config(f"[vm a]\nkernel = hello.bin\nmemory = 16\n{more}", {"hello.bin": payload("hello")})
+        command = [str(TOOL), "run", str(cfg), "--on", "bochs", *arguments]
+        if terminal:
+            pexpect.run(" ".join([sys.executable, *command]), timeout=30)
+        else:
+            subprocess.run([sys.executable, *command], stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+        return kept.read_text()
+
+    return run
+
+
+@pytest.mark.parametrize("more, arguments, terminal, real", [
+    ("console = vga\n", [], True, True), ("console = vga\n", [], False, False), ("", [], True, False),
+    ("console = vga\n", ["--no-real-time"], True, False), ("", ["--real-time"], False, True)])
+def test_time_is_real_where_somebody_looks(bochsrc, more, arguments, terminal, real):
+    """A menu on a screen that waits five seconds is to wait five seconds."""
+    assert ("sync=slowdown" in bochsrc(more, *arguments, terminal=terminal)) == real
+
+
+def test_how_bochs_starts(bochsrc):
+    warm, firmware = bochsrc(), bochsrc("", "--boot", "firmware")
+    assert "warm.rom" in warm and "ata0-master" not in warm
+    assert "OVMF" in firmware and "ata0-master" in firmware and "optramimage" not in firmware
 
 
 def words_of_help(*command):
