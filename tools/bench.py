@@ -82,6 +82,13 @@ def switches(console):
     return {name: [min(own), statistics.median_low(own), max(own)] for name, own in rows.items()}
 
 
+def check_build():
+    """Without link-time optimisation each exit costs a little more."""
+    variant = TOP / "build" / ".variant"
+    if variant.exists() and variant.read_text().strip().endswith("/dev"):
+        sys.exit("bench: build/ is of `make DEV=1`; run make")
+
+
 def measure():
     """{row: [minimum, median, maximum]} of a run of each."""
     rows = {name: [int(n) for n in figures]
@@ -125,6 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true", help=f"write {TABLE.relative_to(TOP)}")
     options = parser.parse_args()
+    check_build()
     committed = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     judged_compiler = committed.pop("compiler", None)
     rows = measure()

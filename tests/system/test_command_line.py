@@ -56,7 +56,7 @@ def test_configuration_of_a_kernel(tmp_path, monkeypatch, arguments, lines):
     cfg = config.read(as_said("my kernel.elf", *arguments))
     assert cfg.text.decode().splitlines() == ["[vm my-kernel]", 'kernel = "my kernel.elf"', *lines]
     assert cfg.where(2) == "my kernel.elf"  # there are no lines that the user has seen
-    assert cfg.has_vga() == ("--vga" in arguments)
+    assert config.has_vga(cfg.text) == ("--vga" in arguments)
 
 
 def test_both_quotes(tmp_path):
@@ -130,8 +130,8 @@ def bochsrc(tmp_path, write_config, payload, monkeypatch):
     fake.chmod(0o755)
     monkeypatch.setenv("BOCHS", str(fake))
 
-    def run(more="", *arguments, terminal=False):
-        cfg = write_config(f"[vm a]\nkernel = hello.bin\nmemory = 16\n{more}", {"hello.bin": payload("hello")})
+    def run(more="", *arguments, terminal=False, file=None):
+        cfg = file or write_config(f"[vm a]\nkernel = hello.bin\nmemory = 16\n{more}", {"hello.bin": payload("hello")})
         command = [str(TOOL), "run", str(cfg), "--on", "bochs", *arguments]
         if terminal:
             pexpect.run(" ".join([sys.executable, *command]), timeout=30)
@@ -148,6 +148,14 @@ def bochsrc(tmp_path, write_config, payload, monkeypatch):
 def test_time_is_real_where_somebody_looks(bochsrc, more, arguments, terminal, real):
     """A menu on a screen that waits five seconds is to wait five seconds."""
     assert ("sync=slowdown" in bochsrc(more, *arguments, terminal=terminal)) == real
+
+
+def test_screens_of_an_image(bochsrc, write_config, payload, tmp_path):
+    """Its own nadir.cfg tells whether a VM has a screen."""
+    for console, real in (("vga", True), ("serial", False)):
+        cfg = write_config(f"[vm a]\nkernel = k\nconsole = {console}\n", {"k": payload("hello")})
+        assert tool("image", cfg, "-o", tmp_path / "x.img").returncode == 0
+        assert ("sync=slowdown" in bochsrc(file=tmp_path / "x.img", terminal=True)) == real
 
 
 def test_how_bochs_starts(bochsrc):

@@ -21,8 +21,10 @@ class Config:
         """Where something is wrong, for a message; line 0 is the whole."""
         return f"{self.name}:{line}" if self._has_lines and int(line) else self.name
 
-    def has_vga(self):
-        return VGA.search(self.text) is not None
+
+def has_vga(text):
+    """Whether a VM's screen may be shown."""
+    return VGA.search(text) is not None
 
 
 def quoted(what, text):

@@ -92,16 +92,18 @@ def run(*command, data=None):
         raise ToolError(f"{command[0]} failed:\n" + done.stdout.decode(errors="replace").strip())
 
 
+def text_of(image):
+    """The nadir.cfg of an image, empty where it has none."""
+    return subprocess.run(["mtype", "-i", f"{image}@@{FIRST_MIB}M", CFG_THERE], stdin=subprocess.DEVNULL,
+                          capture_output=True).stdout
+
+
 def copy(image, out, report):
     """Takes an image that is there already; a machine may write to its disk, so not itself."""
-    if not Path(image).is_file():
-        raise ToolError(f"{image}: no such image")
     shutil.copyfile(image, out)
-    where = ("-i", f"{out}@@{FIRST_MIB}M")
-    cfg = subprocess.run(["mtype", *where, CFG_THERE], stdin=subprocess.DEVNULL,
-                         capture_output=True)
-    if cfg.returncode == 0:
-        run("mcopy", "-o", *where, "-", CFG_THERE, data=with_reports(cfg.stdout, report))
+    text = text_of(out)
+    if text:
+        run("mcopy", "-o", "-i", f"{out}@@{FIRST_MIB}M", "-", CFG_THERE, data=with_reports(text, report))
 
 
 def find_built(*names):
