@@ -4,9 +4,12 @@
 #include "drivers/virt/vps2kbd.h"
 
 enum { ACK = 0xfa, RESEND = 0xfe, SELF_TEST_PASSED = 0xaa, ID_1 = 0xab, ID_2 = 0x83 };
-enum { BREAK = 0xf0, EXTENSION = 0xe0 };
+enum { BREAK = 0xf0, EXTENSION = 0xe0, SET3_LAST = 0x8f };
 enum { SET_LEDS = 0xed, ECHO = 0xee, SCAN_SET = 0xf0, IDENTIFY = 0xf2, TYPEMATIC = 0xf3 };
 enum { ENABLE = 0xf4, DISABLE = 0xf5, DEFAULTS = 0xf6, RESET = 0xff };
+/* Of set 3, which may be given in any: how all keys speak, and how single ones do. */
+enum { ALL_REPEAT = 0xf7, ALL_RELEASE = 0xf8, ALL_MAKE = 0xf9, ALL_REPEAT_RELEASE = 0xfa };
+enum { KEYS_REPEAT = 0xfb, KEYS_RELEASE = 0xfc, KEYS_MAKE = 0xfd };
 
 const uint8_t vps2kbd_set1_of[128] = {
     0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59,
@@ -19,10 +22,56 @@ const uint8_t vps2kbd_set1_of[128] = {
     0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
 };
 
+/* The code in set 3 of a key, by its code in set 1, without and with E0 before it; 0: it has none.
+ */
+static uint8_t set3_of(unsigned key)
+{
+    static const uint8_t plain[128] = {
+        0x00, 0x08, 0x16, 0x1e, 0x26, 0x25, 0x2e, 0x36, 0x3d, 0x3e, 0x46, 0x45, 0x4e, 0x55, 0x66,
+        0x0d, 0x15, 0x1d, 0x24, 0x2d, 0x2c, 0x35, 0x3c, 0x43, 0x44, 0x4d, 0x54, 0x5b, 0x5a, 0x11,
+        0x1c, 0x1b, 0x23, 0x2b, 0x34, 0x33, 0x3b, 0x42, 0x4b, 0x4c, 0x52, 0x0e, 0x12, 0x5c, 0x1a,
+        0x22, 0x21, 0x2a, 0x32, 0x31, 0x3a, 0x41, 0x49, 0x4a, 0x59, 0x7e, 0x19, 0x29, 0x14, 0x07,
+        0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0x76, 0x5f, 0x6c, 0x75, 0x7d, 0x84,
+        0x6b, 0x73, 0x74, 0x7c, 0x69, 0x72, 0x7a, 0x70, 0x71, 0x57, 0x00, 0x13, 0x56, 0x5e,
+    };
+    static const uint8_t extended[128] = {
+        [0x1c] = 0x79, [0x1d] = 0x58, [0x35] = 0x77, [0x37] = 0x57, [0x38] = 0x39,
+        [0x46] = 0x62, [0x47] = 0x6e, [0x48] = 0x63, [0x49] = 0x6f, [0x4b] = 0x61,
+        [0x4d] = 0x6a, [0x4f] = 0x65, [0x50] = 0x60, [0x51] = 0x6d, [0x52] = 0x67,
+        [0x53] = 0x64, [0x5b] = 0x8b, [0x5c] = 0x8c, [0x5d] = 0x8d,
+    };
+    return (key & KEY_EXTENDED) != 0 ? extended[key & 0x7f] : plain[key & 0x7f];
+}
+
+/* Whether a key of set 3 tells that it is released. (Whether it repeats makes no difference: none
+ * is held.) */
+static bool tells_release(const struct vps2kbd *kbd, uint8_t set3)
+{
+    return (kbd->releases[set3 / 8] >> set3 % 8 & 1) != 0;
+}
+
+static void set_release(struct vps2kbd *kbd, uint8_t set3, bool on)
+{
+    const uint8_t bit = (uint8_t)(1u << set3 % 8);
+    uint8_t *byte = &kbd->releases[set3 / 8];
+    *byte = (uint8_t)(on ? *byte | bit : *byte & ~bit);
+}
+
+static void set_all_releases(struct vps2kbd *kbd, bool on)
+{
+    for (unsigned i = 0; i < sizeof(kbd->releases); i++)
+        kbd->releases[i] = on ? 0xff : 0;
+}
+
+/* In set 3 Caps Lock, both Shifts, the left Ctrl and the left Alt tell that they are released. */
 static void set_defaults(struct vps2kbd *kbd)
 {
+    static const uint8_t held[] = {0x14, 0x12, 0x59, 0x11, 0x19};
     kbd->set = 2;
     kbd->key_count = 0;
+    set_all_releases(kbd, false);
+    for (unsigned i = 0; i < sizeof(held); i++)
+        set_release(kbd, held[i], true);
 }
 
 void vps2kbd_reset(struct vps2kbd *kbd)
@@ -38,11 +87,17 @@ static void reply(struct vps2kbd *kbd, uint8_t byte)
 
 static void write_argument(struct vps2kbd *kbd, uint8_t command, uint8_t value)
 {
-    if (command == SCAN_SET && value > 2) { /* set 3, which few keyboards have and nobody needs */
+    const bool of_keys = command >= KEYS_REPEAT && command <= KEYS_MAKE;
+    if ((command == SCAN_SET && value > 3) || (of_keys && (value == 0 || value > SET3_LAST))) {
         reply(kbd, RESEND);
         return;
     }
     reply(kbd, ACK);
+    if (of_keys) {
+        set_release(kbd, value, command == KEYS_RELEASE);
+        kbd->command = command; /* more keys may follow, until the next command */
+        return;
+    }
     if (command == SET_LEDS) {
         kbd->leds = value & 7;
     } else if (command == SCAN_SET && value == 0) {
@@ -59,6 +114,11 @@ static void write_command(struct vps2kbd *kbd, uint8_t byte)
     case SET_LEDS:
     case SCAN_SET:
     case TYPEMATIC:
+    case KEYS_REPEAT:
+    case KEYS_RELEASE:
+    case KEYS_MAKE:
+        if (byte >= KEYS_REPEAT)
+            kbd->key_count = 0;
         kbd->command = byte;
         reply(kbd, ACK);
         break;
@@ -84,10 +144,15 @@ static void write_command(struct vps2kbd *kbd, uint8_t byte)
         reply(kbd, SELF_TEST_PASSED);
         break;
     case RESEND: reply(kbd, kbd->last); break;
-    default:
-        /* F7 to FD set key types, for set 3 only, and are taken without effect. */
-        reply(kbd, byte >= 0xf7 && byte <= 0xfd ? ACK : RESEND);
+    case ALL_REPEAT:
+    case ALL_RELEASE:
+    case ALL_MAKE:
+    case ALL_REPEAT_RELEASE:
+        set_all_releases(kbd, byte == ALL_RELEASE || byte == ALL_REPEAT_RELEASE);
+        kbd->key_count = 0;
+        reply(kbd, ACK);
         break;
+    default: reply(kbd, RESEND); break;
     }
 }
 
@@ -112,10 +177,26 @@ static void put(struct vps2kbd *kbd, uint8_t byte)
     kbd->keys[(kbd->key_head + kbd->key_count++) % VPS2KBD_KEY_BYTES] = byte;
 }
 
+/* One code for each key, without E0; most say nothing when they are released. */
+static void put_set3(struct vps2kbd *kbd, unsigned key)
+{
+    const uint8_t code = set3_of(key);
+    const bool released = (key & KEY_RELEASED) != 0;
+    if (code == 0 || (released && !tells_release(kbd, code)))
+        return;
+    if (released)
+        put(kbd, BREAK);
+    put(kbd, code);
+}
+
 bool vps2kbd_key(struct vps2kbd *kbd, unsigned key)
 {
     if (!vps2kbd_has_room(kbd))
         return false;
+    if (kbd->set == 3) {
+        put_set3(kbd, key);
+        return true;
+    }
     uint8_t code = key & 0x7f;
     if ((key & KEY_EXTENDED) != 0)
         put(kbd, EXTENSION);

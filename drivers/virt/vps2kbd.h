@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A PS/2 keyboard: its commands, scan-code sets 1 and 2, and the bytes that wait for the 8042. It
- * hides how a key is said in a set. Pure state, no wires: those are vi8042's. */
+/* A PS/2 keyboard: its commands, scan-code sets 1, 2 and 3, and the bytes that wait for the 8042.
+ * It hides how a key is said in a set. Pure state, no wires: those are vi8042's. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,13 +16,14 @@ enum { KEY_RELEASED = 0x80, KEY_EXTENDED = 0x100 /* E0 before it */ };
 extern const uint8_t vps2kbd_set1_of[128];
 
 struct vps2kbd {
-    uint8_t set; /* scan-code set, 1 or 2 */
+    uint8_t set; /* scan-code set, 1 to 3 */
     bool scanning;
     uint8_t leds;    /* bits: scroll lock, num lock, caps lock */
     uint8_t command; /* whose argument is due; 0: none */
     uint8_t last;    /* what was sent last, for "resend" */
     uint8_t reply_count;
     uint8_t reply[4];
+    uint8_t releases[0x90 / 8]; /* by codes of set 3: keys that tell that they are released */
     uint8_t key_head, key_count;
     uint8_t keys[VPS2KBD_KEY_BYTES];
 };

@@ -103,7 +103,13 @@ static void keyboard_commands(void **state)
     keyboard(0xf0, "fa");
     keyboard(0x00, "fa 01");
     keyboard(0xf0, "fa");
-    keyboard(0x03, "fe"); /* set 3 is refused */
+    keyboard(0x03, "fa");
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 03");
+    keyboard(0xf0, "fa");
+    keyboard(0x04, "fe"); /* there is none */
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 03");
     keyboard(0xed, "fa");
     keyboard(0xf4, "fa"); /* a command instead of the argument */
     assert_int_equal(kbc.kbd.leds, 5);
@@ -143,6 +149,97 @@ static void scan_codes(void **state)
     press(0x1e);
     press(0x48 | KEY_EXTENDED);
     expect("1e 9e e0 48 e0 c8");
+}
+
+static void scan_code_set_3(void **state)
+{
+    (void)state;
+    set_config(0x05);
+    keyboard(0xf0, "fa");
+    keyboard(0x03, "fa");
+    press(0x1e); /* A: nothing at its release */
+    press(0x2a); /* the left Shift */
+    press(0x1d | KEY_EXTENDED);
+    press(0x48 | KEY_EXTENDED); /* Up */
+    press(0x48);                /* 8 of the number pad */
+    press(0x41);                /* F7 */
+    press(0x4a);                /* - of the number pad */
+    press(0x5b | KEY_EXTENDED); /* beyond 0x7f, too */
+    press(0x2a | KEY_EXTENDED); /* no key of set 3 */
+    expect("1c 12 f0 12 58 63 75 37 84 8b");
+    keyboard(0xf8, "fa"); /* all tell their release, then none, then all again */
+    press(0x1e);
+    press(0x5b | KEY_EXTENDED);
+    expect("1c f0 1c 8b f0 8b");
+    keyboard(0xf9, "fa");
+    press(0x2a);
+    expect("12");
+    keyboard(0xfa, "fa");
+    press(0x2a);
+    expect("12 f0 12");
+    keyboard(0xf7, "fa");
+    press(0x2a);
+    expect("12");
+    keyboard(0xfc, "fa"); /* single ones */
+    keyboard(0x1c, "fa");
+    keyboard(0x8b, "fa");
+    keyboard(0x90, "fe"); /* no key of set 3 ends it */
+    keyboard(0x32, "fe");
+    press(0x1e);
+    press(0x5b | KEY_EXTENDED);
+    press(0x30); /* B */
+    expect("1c f0 1c 8b f0 8b 32");
+    keyboard(0xfd, "fa");
+    keyboard(0x1c, "fa");
+    keyboard(0xfb, "fa");
+    keyboard(0x8b, "fa");
+    press(0x1e);
+    press(0x5b | KEY_EXTENDED);
+    expect("1c 8b");
+    keyboard(0xf0, "fa"); /* they are set 3's alone, and stay */
+    keyboard(0x02, "fa");
+    press(0x1e);
+    expect("1c f0 1c");
+    keyboard(0xf6, "fa"); /* but for this: set 2 and its defaults */
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 02");
+    keyboard(0xf0, "fa");
+    keyboard(0x03, "fa");
+    press(0x1e);
+    press(0x3a); /* Caps Lock */
+    expect("1c 14 f0 14");
+    set_config(0x45); /* the 8042 takes all for set 2 */
+    press(0x1e);
+    press(0x2a);
+    expect("1e 2a aa");
+    keyboard(0xf0, "fa");
+    keyboard(0x00, "fa 3f");
+}
+
+/* Each key but one has a code of its own in set 3. */
+static void set_3_is_whole(void **state)
+{
+    (void)state;
+    uint8_t seen[256] = {0};
+    unsigned keys = 0;
+    set_config(0x05);
+    keyboard(0xf0, "fa");
+    keyboard(0x03, "fa");
+    for (unsigned key = 1; key <= (KEY_EXTENDED | 0x5d); key++) {
+        if ((key & KEY_RELEASED) != 0)
+            continue;
+        assert_true(vi8042_key(&kbc, key));
+        while ((in(0x64) & 1) != 0) {
+            const uint8_t code = in(0x60);
+            assert_true(code != 0 && code < 0x90);
+            seen[code]++;
+            keys++;
+            wait_ticks(SECOND / 100);
+        }
+    }
+    assert_int_equal(keys, 87 + 19);
+    for (unsigned i = 0; i < 256; i++) /* Print Screen is two keys of set 1 */
+        assert_true(seen[i] <= (i == 0x57 ? 2 : 1));
 }
 
 /* Each key of set 1 comes out as itself, whatever it was on the wire. */
@@ -258,6 +355,8 @@ int main(void)
         cmocka_unit_test_setup(configuration_byte, setup),
         cmocka_unit_test_setup(keyboard_commands, setup),
         cmocka_unit_test_setup(scan_codes, setup),
+        cmocka_unit_test_setup(scan_code_set_3, setup),
+        cmocka_unit_test_setup(set_3_is_whole, setup),
         cmocka_unit_test_setup(translation_is_whole, setup),
         cmocka_unit_test_setup(key_interrupts, setup),
         cmocka_unit_test_setup(nothing_is_lost, setup),

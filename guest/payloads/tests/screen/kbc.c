@@ -96,6 +96,20 @@ static void check_keyboard(void)
     test_equal(keyboard(0x01, 1), 0xfa, "set 1", KEYBOARD_RULE);
     test_equal(keyboard(0xf0, 1), 0xfa, "scan-code set", KEYBOARD_RULE);
     test_equal(keyboard(0x00, 2), 0xfa01, "it is set 1", KEYBOARD_RULE);
+    test_equal(keyboard(0xf0, 1), 0xfa, "scan-code set", KEYBOARD_RULE);
+    test_equal(keyboard(0x03, 1), 0xfa, "set 3", KEYBOARD_RULE);
+    test_equal(keyboard(0xf0, 1), 0xfa, "scan-code set", KEYBOARD_RULE);
+    test_equal(keyboard(0x00, 2), 0xfa03, "it is set 3", KEYBOARD_RULE);
+    test_equal(keyboard(0xf0, 1), 0xfa, "scan-code set", KEYBOARD_RULE);
+    test_equal(keyboard(0x04, 1), 0xfe, "there is no set 4", KEYBOARD_RULE);
+    if (test_only(TEST_VM)) { /* Bochs knows no key types */
+        test_equal(keyboard(0xfa, 1), 0xfa, "all keys repeat and tell their release",
+                   KEYBOARD_RULE);
+        test_equal(keyboard(0xfc, 1), 0xfa, "some keys do not repeat", KEYBOARD_RULE);
+        test_equal(keyboard(0x1c, 1), 0xfa, "namely A", KEYBOARD_RULE);
+        test_equal(keyboard(0x32, 1), 0xfa, "and B", KEYBOARD_RULE);
+    }
+    test_both();
     test_equal(keyboard(0xf6, 1), 0xfa, "defaults", KEYBOARD_RULE);
     test_equal(keyboard(0xf0, 1), 0xfa, "scan-code set", KEYBOARD_RULE);
     test_equal(keyboard(0x00, 2), 0xfa02, "it is set 2 again", KEYBOARD_RULE);
