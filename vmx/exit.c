@@ -119,11 +119,14 @@ void exit_end_step(struct vcpu *vcpu)
     step_done(vcpu);
 }
 
-/* An instruction has been executed on pages of its own, or is one that a debugger steps by. */
+/* An instruction has been executed on pages of its own, or is one that a debugger steps by, or one
+ * behind an x87 error. */
 static enum exit_action exit_monitor_trap(struct vcpu *vcpu)
 {
     const struct vmx_vcpu *v = vmx_vcpu(vcpu);
     exit_end_step(vcpu);
+    if (v->watched)
+        vcpu_x87_stepped(vcpu);
     if ((v->debug_stops & DEBUG_STEP) != 0 && vcpu->vm->debug_stop != NULL)
         (void)vcpu->vm->debug_stop(vcpu, DEBUG_STEP);
     return EXIT_SAME;

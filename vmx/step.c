@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One instruction at a time: by the monitor trap flag, for a debugger, and for guest/vm/step.h on
- * pages that this vCPU alone sees meanwhile. */
+/* One instruction at a time: by the monitor trap flag, for a debugger, for x87 errors, and for
+ * guest/vm/step.h on pages that this vCPU alone sees meanwhile. */
 #include "arch/panic.h"
 #include "arch/x86.h"
 #include "vmx/caps.h"
@@ -8,10 +8,10 @@
 #include "vmx/vcpu.h"
 #include "vmx/vmx.h"
 
-/* The monitor trap flag, for either. */
+/* The monitor trap flag, for any of them. */
 static bool update_monitor_trap(struct vmx_vcpu *v)
 {
-    const bool on = v->stepping || (v->debug_stops & DEBUG_STEP) != 0;
+    const bool on = v->stepping || v->watched || (v->debug_stops & DEBUG_STEP) != 0;
     if (!control_allowed(vmx_caps()->proc, PROC_MONITOR_TRAP))
         return !on;
     v->proc = on ? v->proc | PROC_MONITOR_TRAP : v->proc & ~PROC_MONITOR_TRAP;
@@ -48,6 +48,12 @@ bool vmx_step(struct vcpu *vcpu, bool on)
         ept_overlay_drop(&v->overlay);
     }
     return update_monitor_trap(v);
+}
+
+bool vmx_watch(struct vcpu *vcpu, bool on)
+{
+    vmx_vcpu(vcpu)->watched = on;
+    return update_monitor_trap(vmx_vcpu(vcpu));
 }
 
 bool vmx_set_debug(struct vcpu *vcpu, unsigned stops)

@@ -24,8 +24,9 @@ struct vmx_vcpu {
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t exceptions;  /* the exception bitmap there */
     uint32_t tpr_threshold;
-    uint64_t eoi_exit[4];       /* the EOI-exit bitmap there */
+    uint64_t eoi_exit[4]; /* the EOI-exit bitmap there */
     enum debug_stop debug_stops;
+    bool watched;               /* it is on for vcpu_x87_stepped() */
     bool stepping;              /* the monitor trap flag is on for step_begin() */
     struct ept_overlay overlay; /* what it alone sees for that */
     struct cpu *last_cpu; /* where it was loaded last: others may have cached old translations */
@@ -98,6 +99,7 @@ void vmx_tsc_changed(struct vcpu *vcpu);
 /* step.c: */
 enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms);
 bool vmx_step(struct vcpu *vcpu, bool on);
+bool vmx_watch(struct vcpu *vcpu, bool on);
 bool vmx_set_debug(struct vcpu *vcpu, unsigned stops);
 /* retrial.c: after a triple fault's exit, executes the instruction at RIP once more, to see which
  * exception or interrupt came first. *first is all zero where that cannot be found; the vCPU's

@@ -182,6 +182,7 @@ const struct engine vmx_engine = {
     .tsc_changed = vmx_tsc_changed,
     .show = vmx_show,
     .step = vmx_step,
+    .watch = vmx_watch,
     .set_debug = vmx_set_debug,
     .event_count = EXIT_REASON_COUNT,
     .event_name = exit_reason_name,

@@ -111,6 +111,9 @@ struct engine {
      * step_done() (guest/vm/step.h) then, or when it has to begin anew; off again without a call.
      * False: it cannot. Loaded. */
     bool (*step)(struct vcpu *vcpu, bool on);
+    /* From now on vcpu_x87_stepped() is called behind each instruction and each delivery of an
+     * event; interrupts come as ever. Or no more. False: it cannot. Loaded. */
+    bool (*watch)(struct vcpu *vcpu, bool on);
     /* From now on vm->debug_stop is called for what stops (enum debug_stop) names, and for nothing
      * else. False: the engine cannot. Loaded. */
     bool (*set_debug)(struct vcpu *vcpu, unsigned stops);

@@ -105,25 +105,15 @@ bool step_begin(struct vcpu *vcpu, gpa_t address)
     return possible;
 }
 
-static void take_pages_away(struct vcpu *vcpu)
+void step_done(struct vcpu *vcpu)
 {
     if (vcpu->step.pieces != 0)
         step_write_back(vcpu);
     vcpu->step.count = 0;
 }
 
-void step_done(struct vcpu *vcpu)
-{
-    if (vcpu->step.count != 0)
-        take_pages_away(vcpu);
-    if (vcpu->x87.asserted)
-        vcpu_x87_stepped(vcpu);
-}
-
 void step_give_up(struct vcpu *vcpu)
 {
     (void)vcpu->engine->step(vcpu, false);
     vcpu->step.pieces = vcpu->step.count = 0;
-    if (vcpu->x87.asserted) /* which is stepped for other reasons */
-        (void)vcpu->engine->step(vcpu, true);
 }

@@ -311,7 +311,7 @@ static inline enum exit_action vcpu_halt(struct vcpu *vcpu, bool open, bool nmi,
  * freezes it until an interrupt, or lets it pass where IGNNE# says so. open, nmi: RFLAGS.IF is set,
  * NMIs are not blocked. */
 enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi);
-/* Behind each step of the guest while vcpu->x87.asserted: for step_done(). */
+/* Behind each step of the guest, from engine->watch() on. */
 void vcpu_x87_stepped(struct vcpu *vcpu);
 /* VMCALL. cpl: of the caller, 0 to 3. */
 enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl);

@@ -26,7 +26,7 @@ static bool set_ferr(struct vcpu *vcpu, bool asserted)
 
 enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi)
 {
-    if (!vcpu->engine->step(vcpu, true)) /* then when FERR# goes is not seen: at the next error */
+    if (!vcpu->engine->watch(vcpu, true)) /* then when FERR# goes is not seen: at the next error */
         (void)set_ferr(vcpu, false);
     if (!set_ferr(vcpu, true)) {
         vcpu_wait_for_interrupt(vcpu, ACTIVITY_FROZEN, open, nmi, false);
@@ -45,8 +45,8 @@ void vcpu_x87_stepped(struct vcpu *vcpu)
     if (x87->masked && cpu_fnstcw() == (x87->control | CONTROL_MASKS))
         cpu_fldcw(x87->control);
     x87->masked = false;
-    if ((cpu_fnstsw() & STATUS_ERROR) == 0)
-        (void)set_ferr(vcpu, false);
-    else
-        (void)vcpu->engine->step(vcpu, true);
+    if ((cpu_fnstsw() & STATUS_ERROR) != 0)
+        return;
+    (void)set_ferr(vcpu, false);
+    (void)vcpu->engine->watch(vcpu, false);
 }

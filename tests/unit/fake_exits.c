@@ -39,6 +39,11 @@ enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi)
     return note(vcpu, "x87_error");
 }
 
+void vcpu_x87_stepped(struct vcpu *vcpu)
+{
+    (void)note(vcpu, "x87_stepped");
+}
+
 enum exit_action vcpu_rdmsr(struct vcpu *vcpu)
 {
     return note(vcpu, "rdmsr");

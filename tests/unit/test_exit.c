@@ -871,6 +871,18 @@ static void test_monitor_trap(void **state)
     assert_int_equal(fake_exits.steps_done, 2);
     assert_int_equal(stops, DEBUG_STEP << 4 | DEBUG_STEP);
     assert_int_equal(rip(), 0x1000);
+    assert_true(vmx_set_debug(vcpu, 0));
+    assert_int_equal(vmread(VMCS_CTRL_PROC) & PROC_MONITOR_TRAP, 0);
+    assert_true(vmx_watch(vcpu, true)); /* an x87 error: until it is switched off */
+    for (unsigned i = 0; i < 2; i++) {
+        fake_exits_reset();
+        take_exit(REASON_MONITOR_TRAP_FLAG, 0, 0);
+        assert_string_equal(fake_exits.last, "x87_stepped");
+        assert_int_equal(fake_exits.calls, 1);
+        assert_int_not_equal(vmread(VMCS_CTRL_PROC) & PROC_MONITOR_TRAP, 0);
+    }
+    assert_true(vmx_watch(vcpu, false));
+    assert_int_equal(vmread(VMCS_CTRL_PROC) & PROC_MONITOR_TRAP, 0);
 }
 
 static void test_alignment_check(void **state)

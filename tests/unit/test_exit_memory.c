@@ -1,4 +1,4 @@
-// link: guest/vm/exit_memory.c guest/vm/linear.c guest/vm/step.c guest/vm/vcpu_x87.c guest/vm/breakpoint.c
+// link: guest/vm/exit_memory.c guest/vm/linear.c guest/vm/step.c guest/vm/breakpoint.c
 // link: guest/vm/vcpu_inject.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/event.c
 // link: guest/cpu/guestwalk.c drivers/bus/bus.c mm/guestmem.c mm/page_alloc.c
 // link: tests/unit/fake_engine.c

@@ -12,16 +12,16 @@
 static struct vm vm;
 static struct vcpu vcpu;
 static struct vferr ferr;
-static bool can_step, stepping;
+static bool can_watch, watched;
 
-static bool step(struct vcpu *which, bool on)
+static bool watch(struct vcpu *which, bool on)
 {
     assert_ptr_equal(which, &vcpu);
-    stepping = on && can_step;
-    return can_step;
+    watched = on && can_watch;
+    return can_watch;
 }
 
-static const struct engine engine = {.step = step};
+static const struct engine engine = {.watch = watch};
 
 void vm_arm_alarm(struct vm *which)
 {
@@ -44,8 +44,7 @@ void vm_unlock_shared(struct vm *which)
 /* The engine: a step is over. */
 static void step_over(void)
 {
-    assert_true(stepping);
-    stepping = false;
+    assert_true(watched);
     assert_true(vcpu.x87.asserted);
     vcpu_x87_stepped(&vcpu);
 }
@@ -64,8 +63,8 @@ static int setup(void **state)
     vm = (struct vm){.vcpu_count = 1, .engine = &engine, .ferr = {vferr_set, &ferr}};
     vm.timers.next = vm.alarm_armed = TIMER_NEVER;
     vcpu = (struct vcpu){.vm = &vm, .engine = &engine};
-    can_step = true;
-    stepping = false;
+    can_watch = true;
+    watched = false;
     assert_int_equal(vferr_init(&ferr, &bus, pin_line(13)), OK);
     __asm__ volatile("fninit");
     return 0;
@@ -102,12 +101,12 @@ static void cleared_error_ends_it(void **state)
     (void)vcpu_x87_error(&vcpu, true, true);
     step_over(); /* of the handler's instructions */
     step_over();
-    assert_true(stepping);
+    assert_true(watched);
     out(0xf0, 0);
     step_over();
     __asm__ volatile("fnclex");
     step_over();
-    assert_false(stepping || vcpu.x87.asserted || ferr.asserted || ferr.ignored);
+    assert_false(watched || vcpu.x87.asserted || ferr.asserted || ferr.ignored);
     vcpu.activity = ACTIVITY_ACTIVE;
     divide_by_zero();
     (void)vcpu_x87_error(&vcpu, true, true);
@@ -143,7 +142,7 @@ static void ignored_error_lets_one_pass(void **state)
 static void without_steps_all_freeze(void **state)
 {
     (void)state;
-    can_step = false;
+    can_watch = false;
     for (unsigned i = 1; i <= 3; i++) {
         divide_by_zero();
         (void)vcpu_x87_error(&vcpu, true, true);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* One of many lives, as its disk says: with or without other CPUs started, until nobody has taken
  * this one for a while; then it counts itself on the disk, which outlives it, and asks for a reset.
- * Each eighth ends by a triple fault instead, the last one by power-off. What a reset keeps, RAM and
- * CMOS memory, has to be what the life before has left. */
+ * Each eighth ends by a triple fault instead, the last one by power-off. What a reset keeps, RAM
+ * and CMOS memory, has to be what the life before has left. */
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/irq.h"
