@@ -13,6 +13,12 @@
 /* A VM that fails at once, so often in a row, is not started again. */
 #define MAX_QUICK_FAILURES 5
 
+/* What an end and a beginning cost is more than a guest's time: the CPU's, and the console's. So
+ * behind some lives of less than a second in a row, of whatever end, the next one waits, twice as
+ * long each time. */
+#define FREE_LIVES      8
+#define LONGEST_WAIT_MS 2000u
+
 /*
  * A section, from nadir.cfg or added since, and the VM that it stands for now.
  *
@@ -40,6 +46,7 @@ struct section {
     hpa_t memory;  /* of an added one: vms_remove() gives it back */
     uint64_t pages;
     unsigned quick_failures; /* in a row */
+    unsigned short_lives;    /* likewise, with good ends, too */
     uint64_t tsc_limit;      /* when it is to end, with all its lives; TIMER_NEVER: it is not */
     uint64_t tsc_end;        /* of the life before; 0: none */
     uint64_t used_time;      /* virtual, that one's at its end: struct run_share */
@@ -207,6 +214,15 @@ static void inherit_time(const struct section *section, struct vm *vm)
     run_share_charge(&vm->share, cpu_rdtsc() - section->tsc_end);
 }
 
+/* Milliseconds until the next life may begin. */
+static uint32_t wait_of(const struct section *section)
+{
+    uint32_t wait = section->short_lives > FREE_LIVES;
+    for (unsigned i = section->short_lives; i > FREE_LIVES + 1 && wait < LONGEST_WAIT_MS; i--)
+        wait *= 2;
+    return wait < LONGEST_WAIT_MS ? wait : LONGEST_WAIT_MS;
+}
+
 /* One more life of a section that is BUSY. ERR_DENIED: it has been destroyed before it ran. */
 static enum status begin(struct section *section)
 {
@@ -228,7 +244,7 @@ static enum status begin(struct section *section)
         pc_destroy(pc, NULL);
         return ERR_DENIED;
     }
-    pc_start(pc);
+    pc_start(pc, cpu_rdtsc() + vms.host->tsc_hz / 1000 * wait_of(section));
     return OK;
 }
 
@@ -239,6 +255,7 @@ static bool restarts(struct section *section, const struct vm *vm)
     const uint64_t lived = vm->tsc_end - vm->tsc_first_entry;
     const bool quick = !ended_well(vm) && lived < vms.host->tsc_hz;
     section->quick_failures = quick ? section->quick_failures + 1 : 0;
+    section->short_lives = lived < vms.host->tsc_hz ? section->short_lives + 1 : 0;
     if (vm->end == VM_LIMIT || action_after(config, vm) != ACTION_RESTART)
         return false;
     if (section->quick_failures == MAX_QUICK_FAILURES) {
@@ -246,7 +263,11 @@ static bool restarts(struct section *section, const struct vm *vm)
                  section->quick_failures);
         return false;
     }
-    log_line("%s: restarts", config->name);
+    if (wait_of(section) == 0)
+        log_line("%s: restarts", config->name);
+    else
+        log_line("%s: restarts in %u ms, after %u ends within a second each", config->name,
+                 wait_of(section), section->short_lives);
     return true;
 }
 
@@ -292,6 +313,7 @@ static enum status claim(uint32_t index)
         section->state = SECTION_BUSY;
         section->destroyed = false;
         section->quick_failures = 0;
+        section->short_lives = 0;
         section->tsc_end = 0;
         section->tsc_limit = TIMER_NEVER;
         if (section->config->limit != 0)
@@ -325,6 +347,8 @@ enum status vms_destroy(uint32_t index)
         section->destroyed = true;
         if (section->vm != NULL) /* it may have asked for its end by itself: the first one counts */
             vm_end_request(section->vm, VM_DESTROYED, 0, "destroyed");
+        if (section->vm != NULL) /* which it comes to by running */
+            pc_start_now(pc_of(section->vm));
         s = OK;
     }
     spinlock_unlock(&vms.lock);

@@ -3,6 +3,7 @@
 #include "guest/pc/pc.h"
 #include "guest/hypercall.h"
 
+#include "arch/cpu.h"
 #include "arch/log.h"
 #include "arch/string.h"
 #include "guest/cpu/control.h"
@@ -152,6 +153,20 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz);
 }
 
+/* Once, whoever comes first: the alarm, or pc_start_now(). */
+static uint64_t start(void *dev, uint64_t now)
+{
+    struct pc *pc = dev;
+    (void)now;
+    if (!__atomic_exchange_n(&pc->started, true, __ATOMIC_ACQ_REL)) {
+        vm_lock(&pc->vm); /* the console's alarm may fire */
+        vm_arm_alarm(&pc->vm);
+        vm_unlock(&pc->vm);
+        vm_start(&pc->vm);
+    }
+    return RUN_NEVER;
+}
+
 static enum status make_cpu(struct pc *pc, uint32_t index)
 {
     struct vm *vm = &pc->vm;
@@ -163,6 +178,8 @@ static enum status make_cpu(struct pc *pc, uint32_t index)
     if (index == 0) {
         pc->console_alarm = (struct run_alarm){.fire = poll_console, .dev = pc};
         run_alarm_add(&vcpu->run, &pc->console_alarm);
+        pc->start_alarm = (struct run_alarm){.fire = start, .dev = pc};
+        run_alarm_add(&vcpu->run, &pc->start_alarm);
     }
     /* The 8259 leads to the first alone. */
     return vlapic_init(&vcpu->apic, index == 0 ? pic_acknowledge : NULL, pc);
@@ -431,12 +448,19 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
     return s;
 }
 
-void pc_start(struct pc *pc)
+void pc_start(struct pc *pc, uint64_t tsc)
 {
     /* The home CPU fires alarms from here on, and the devices are its own (vm_lock()). */
-    vm_arm_alarm(&pc->vm);
     sched_interrupt(run_alarm_arm(&pc->console_alarm, 0));
-    vm_start(&pc->vm);
+    if (tsc > cpu_rdtsc())
+        sched_interrupt(run_alarm_arm(&pc->start_alarm, tsc));
+    else
+        (void)start(pc, tsc);
+}
+
+void pc_start_now(struct pc *pc)
+{
+    sched_interrupt(run_alarm_arm(&pc->start_alarm, 0));
 }
 
 static void keep(struct pc *pc, struct pc_kept *kept)

@@ -73,6 +73,8 @@ struct pc {
     struct vm vm;
     struct cpu_state boot;
     struct pc_console console;
+    struct run_alarm start_alarm;
+    bool started;
     struct run_alarm console_alarm; /* by itself, as it comes more often than any device's timer */
     struct timer screen_timer;
     struct timer limit_timer;
@@ -130,8 +132,12 @@ void pc_dump(struct vm *vm, const struct cpu_state *state);
 /* Before pc_start(): at this host TSC the VM is ended (VM_LIMIT); TIMER_NEVER: it is not. */
 void pc_set_limit(struct pc *pc, uint64_t tsc);
 
-/* Lets it run; pc->vm.stopped is set. From any CPU. */
-void pc_start(struct pc *pc);
+/* Lets it run from a time of the host's TSC on, or at once, if that has passed; pc->vm.stopped is
+ * set. From any CPU. */
+void pc_start(struct pc *pc, uint64_t tsc);
+
+/* Has one that pc_start() has let wait run now. As long as it cannot be destroyed; any CPU. */
+void pc_start_now(struct pc *pc);
 
 static inline struct pc *pc_of(struct vm *vm)
 {
