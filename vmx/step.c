@@ -31,9 +31,9 @@ enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
     return OK;
 }
 
-/* While pages are shown, inject_prepare() holds interrupts back, and what is posted exits. Afterwards
- * translations by the VM's own tables are what they were: the CPU keeps them by root (SDM,
- * "Information That May Be Cached"). */
+/* While pages are shown, inject_prepare() holds interrupts back, and what is posted exits.
+ * Afterwards translations by the VM's own tables are what they were: the CPU keeps them by root
+ * (SDM, "Information That May Be Cached"). */
 bool vmx_step(struct vcpu *vcpu, bool on)
 {
     struct vmx_vcpu *v = vmx_vcpu(vcpu);

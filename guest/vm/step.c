@@ -43,12 +43,15 @@ bool step_has_copy(struct vcpu *vcpu, unsigned index)
     return false;
 }
 
-/* The copy for the next page that is shown; 0: the VM ends. */
+/* The copy for the next page that is shown; 0: the VM ends. More pages than there are copies belong
+ * to a gather, which goes on where it has been interrupted: what it has met before is over. */
 static hpa_t next_copy(struct vcpu *vcpu)
 {
-    const uint32_t count = vcpu->step.count;
-    if (count < STEP_PAGES)
-        return step_has_copy(vcpu, count) ? vcpu->step.copy[count] : hpa(0);
+    struct step *step = &vcpu->step;
+    if (step->count == STEP_PAGES && step->pieces == 0)
+        step_give_up(vcpu);
+    if (step->count < STEP_PAGES)
+        return step_has_copy(vcpu, step->count) ? step->copy[step->count] : hpa(0);
     cannot_step(vcpu);
     return hpa(0);
 }

@@ -546,14 +546,19 @@ static void test_step_on_a_device(void **state)
     assert_int_equal(vm.end, VM_CRASH);
 }
 
-static void test_step_of_too_much(void **state)
+/* A gather's elements, say: the last of them is met alone, for the others are there by then. */
+static void test_step_of_many_pages(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < STEP_PAGES; i++)
         assert_true(step_begin(vcpu, gpa(NOTHING + i * PAGE_SIZE)));
     assert_int_equal(vm.end, VM_RUNS);
+    assert_int_equal(vcpus[0].shown_count, STEP_PAGES);
     assert_true(step_begin(vcpu, gpa(NOTHING + STEP_PAGES * PAGE_SIZE)));
-    assert_int_equal(vm.end, VM_CRASH);
+    assert_int_equal(vcpus[0].shown_count, 1);
+    assert_int_equal(vcpus[0].shown[0].page.v, NOTHING + STEP_PAGES * PAGE_SIZE);
+    assert_true(vcpus[0].stepping);
+    assert_int_equal(vm.end, VM_RUNS);
 }
 
 /*
@@ -748,7 +753,7 @@ int main(void)
         TEST(test_step_where_nothing_is),
         TEST(test_step_on_read_only_memory),
         TEST(test_step_on_a_device),
-        TEST(test_step_of_too_much),
+        TEST(test_step_of_many_pages),
         TEST(test_step_reads_once),
         TEST(test_step_writes),
         TEST(test_step_on_two_devices),

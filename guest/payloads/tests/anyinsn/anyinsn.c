@@ -190,7 +190,19 @@ static void check_programs(void)
         READS("PUSH on it as a stack", "\x48\x87\xe7\x50\x58\x48\x87\xe7"),
         READS("AND of nothing that there is", "\x0f\xff\x06"),
     };
+    static const uint32_t far_apart[8] = {0,         0x1000000, 0x2000000, 0x3000000,
+                                          0x4000000, 0x5000000, 0x6000000, 0x7000000};
+    /* VMOVDQU YMM2, [RAX]; VPCMPEQD YMM1, YMM1, YMM1; VPGATHERDD YMM0, [RSI + YMM2], YMM1 */
+    struct code gather = {.rax = (uint64_t)far_apart,
+                          .rsi = 0xc0000000,
+                          .length = 14,
+                          .bytes = {0xc5, 0xfe, 0x6f, 0x10, 0xc5, 0xf5, 0x76, 0xc9, 0xc4, 0xe2,
+                                    0x75, 0x90, 0x04, 0x16}};
     user_init();
+    load_state(start);
+    const uint32_t vector = user_probe(&gather, 0).vector;
+    test_check(vector == PROBE_NONE || vector == VECTOR_UD, "VPGATHERDD of eight pages of nothing",
+               "at CPL 3, and all goes on");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct code code = {.rax = 0x41,
                             .rdx = 0,

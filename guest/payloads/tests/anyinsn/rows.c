@@ -123,6 +123,9 @@ const struct row narrow_rows[] = {
 };
 
 const struct row wide_rows[] = {
+    WRITES(8, "PUSH RAX on it", "\x48\x89\xe3\x48\x8d\x67\x08\x50\x48\x89\xdc"),
+    READS("POP RAX of it", "\x48\x89\xe3\x48\x89\xfc\x58\x48\x89\xdc"),
+    WRITES(8, "CALL on it", "\x48\x89\xe3\x48\x8d\x67\x08\xe8\x00\x00\x00\x00\x48\x89\xdc"),
     READS("CMOVB RAX, flag clear", "\xf8\x48\x0f\x42\x06"),
     READS("CALL m64: what it raises", "\xff\x16"),
     READS("JMP m64: what it raises", "\xff\x26"),
