@@ -82,10 +82,17 @@ static bool all_stuck(const struct vm *vm)
     return before == __atomic_load_n(&vm->request_count, __ATOMIC_SEQ_CST);
 }
 
-static void end_if_stuck(struct vcpu *vcpu)
+/* Whether nothing can wake it; end_if_stuck() looks whether another vCPU could. */
+static inline bool may_be_stuck(const struct vcpu *vcpu)
 {
-    const bool closed = !vcpu->halted_open || vcpu->activity == ACTIVITY_WAIT_FOR_SIPI;
-    if (!closed || vm_has_ended(vcpu->vm) || !all_stuck(vcpu->vm))
+    return (!vcpu->halted_open || vcpu->activity == ACTIVITY_WAIT_FOR_SIPI) &&
+           !vm_has_ended(vcpu->vm);
+}
+
+/* Apart from the usual way to sleep, which is short. */
+static void __attribute__((noinline)) end_if_stuck(struct vcpu *vcpu)
+{
+    if (!all_stuck(vcpu->vm))
         return;
     vm_end_request(vcpu->vm, VM_CRASH, 0,
                    vcpu->activity == ACTIVITY_FROZEN
@@ -98,7 +105,8 @@ uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps)
 {
     struct run_queue *queue = own_queue();
     *sleeps = !sched_turn_is_over(vcpu);
-    end_if_stuck(vcpu);
+    if (may_be_stuck(vcpu))
+        end_if_stuck(vcpu);
     const uint64_t before = cpu_rdtsc();
     *sleeps = *sleeps && run_queue_sleep(queue, before);
     if (!*sleeps)
@@ -132,7 +140,8 @@ static enum vcpu_state state_of(const struct vcpu *vcpu)
 bool sched_block(struct vcpu *vcpu)
 {
     const uint64_t now = cpu_rdtsc();
-    end_if_stuck(vcpu);
+    if (may_be_stuck(vcpu))
+        end_if_stuck(vcpu);
     vcpu->tsc_blocked = now;
     if (!run_queue_block(own_queue(), state_of(vcpu), now)) {
         vcpu->tsc_blocked = 0;
