@@ -323,6 +323,17 @@ static const struct {
     [WEAKNESS_PAGE_SIZE] = {"iTLB multihit", judge_page_size},
 };
 
+uint64_t weakness_told_to_guests(const struct weakness_cpu *cpu)
+{
+    const uint64_t told =
+        ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_IBRS_ALL | ARCH_CAPABILITIES_RSBA |
+        ARCH_CAPABILITIES_SSB_NO | ARCH_CAPABILITIES_MDS_NO | ARCH_CAPABILITIES_TAA_NO |
+        ARCH_CAPABILITIES_SBDR_SSDP_NO | ARCH_CAPABILITIES_FBSDP_NO | ARCH_CAPABILITIES_PSDP_NO |
+        ARCH_CAPABILITIES_RRSBA | ARCH_CAPABILITIES_BHI_NO | ARCH_CAPABILITIES_PBRSB_NO |
+        ARCH_CAPABILITIES_GDS_NO | ARCH_CAPABILITIES_RFDS_NO | ARCH_CAPABILITIES_RFDS_CLEAR;
+    return (cpu->known & told) | ARCH_CAPABILITIES_PSCHANGE_MC_NO;
+}
+
 const char *weakness_name(enum weakness weakness)
 {
     return rows[weakness].name;

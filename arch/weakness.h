@@ -65,5 +65,9 @@ void weakness_decide(const struct weakness_cpu *cpu,
                      struct weakness_verdict verdict[WEAKNESS_COUNT],
                      struct weakness_measures *measures);
 
+/* What IA32_ARCH_CAPABILITIES may tell a guest: weaknesses, but no switch that is the host's. The
+ * page sizes of a guest harm nobody once Nadir has seen to that. */
+uint64_t weakness_told_to_guests(const struct weakness_cpu *cpu);
+
 /* For a message: "L1TF", and the like. */
 const char *weakness_name(enum weakness weakness);

@@ -24,6 +24,12 @@ extern void vmx_enter_guest(void), vmx_enter_hardened(void), vmx_exit_point(void
     vmx_exit_hardened(void);
 
 static struct weakness_measures measures;
+static uint64_t told_to_guests;
+
+uint64_t hardening_told_to_guests(void)
+{
+    return told_to_guests;
+}
 
 const struct weakness_measures *hardening_measures(void)
 {
@@ -74,6 +80,7 @@ void hardening_init(bool threads_shared)
     look(&cpu);
     weakness_decide(&cpu, verdict, &measures);
     print(&cpu, verdict);
+    told_to_guests = weakness_told_to_guests(&cpu);
     if (measures.thunks)
         thunks_harden();
     if (!measures.own_entry)

@@ -12,5 +12,8 @@ void hardening_init(bool threads_shared);
 /* On each CPU, before it runs guests: sets the MSRs that stay. */
 void hardening_cpu_on(void);
 
+/* IA32_ARCH_CAPABILITIES for guests. */
+uint64_t hardening_told_to_guests(void);
+
 /* What hardening_init() has decided. */
 const struct weakness_measures *hardening_measures(void);

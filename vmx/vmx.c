@@ -91,6 +91,8 @@ static enum status vmx_probe(struct engine_facts *facts)
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),
         .xsaves = control_allowed(caps.proc2, PROC2_XSAVES),
+        .spec_control = hardening_measures()->barrier,
+        .arch_capabilities = hardening_told_to_guests(),
         .la57 = (caps.cr4_fixed1 & CR4_LA57) != 0,
         .pages_1g = vmx_ept_caps().pages_1g,
         .cr4_allowed = caps.cr4_fixed1,

@@ -11,6 +11,10 @@ enum { MAX_BASIC = 0x16, MAX_HYPERVISOR = 0x40000010, MAX_EXTENDED = 0x80000008u
  * (needs IA32_XFD), no supervisor state. */
 #define XCR0_ALLOWED ((uint32_t)(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU))
 
+/* The MSRs IA32_SPEC_CTRL and IA32_PRED_CMD, and IA32_ARCH_CAPABILITIES. */
+#define SPECULATION_CONTROLS \
+    (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_ARCH_CAPABILITIES | CPUID_7_EDX_SSBD)
+
 /* A row: what of the host's register passes, and what is set whatever the host has. */
 struct feature_rule {
     uint32_t leaf, subleaf;
@@ -44,14 +48,16 @@ static const struct feature_rule rules[] = {
      * TSX as the host has it. Set: TSC_ADJUST, emulated. Withheld in EBX: SGX, PQM and PQE
      * (resource MSRs), MPX, PT. In ECX: WAITPKG (VM-execution control left off), SHSTK, TME, KL,
      * bus-lock detection, ENQCMD, SGX_LC, PKS, OSPKE (dynamic). In EDX: what stands for a closed
-     * MSR (IBRS and STIBP, SSBD, L1D_FLUSH, ARCH_CAPABILITIES, CORE_CAPABILITIES, SRBDS, TSX
-     * aborts), UINTR, hybrid, PCONFIG, LBR, IBT, AMX. MD_CLEAR passes: VERW is an instruction. */
+     * MSR (L1D_FLUSH, CORE_CAPABILITIES, SRBDS, TSX aborts), UINTR, hybrid, PCONFIG, LBR, IBT,
+     * AMX. MD_CLEAR passes: VERW is an instruction. What an engine has to switch passes where it
+     * does (below). */
     {.leaf = 7,
      .pass = {.ebx = 0xfdbf2ff9,
               .ecx = BIT(0) | BIT(1) | BIT(2) | CPUID_7_ECX_PKU | BIT(6) | BIT(8) | BIT(9) |
                      BIT(10) | BIT(11) | BIT(12) | BIT(14) | CPUID_7_ECX_LA57 | CPUID_7_ECX_RDPID |
                      BIT(25) | BIT(27) | BIT(28),
-              .edx = BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(16) | BIT(23)},
+              .edx = BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(16) | BIT(23) |
+                     SPECULATION_CONTROLS},
      .set = {.ebx = CPUID_7_EBX_TSC_ADJUST},
      .dynamic = CPUID_SUBLEAVES | CPUID_OSPKE},
     /* Leaf 7.1: vector, string and atomic instructions; not LAM and FRED (control registers). */
@@ -127,6 +133,7 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
             r.ebx &= facts->invpcid ? ~0u : ~CPUID_7_EBX_INVPCID;
             r.ecx &= facts->rdtscp ? ~0u : ~CPUID_7_ECX_RDPID; /* the same control */
             r.ecx &= facts->la57 ? ~0u : ~CPUID_7_ECX_LA57;
+            r.edx &= facts->spec_control ? ~0u : ~SPECULATION_CONTROLS;
         }
         if (rule->leaf == 0x80000001u && !facts->rdtscp)
             r.edx &= ~CPUID_80000001_EDX_RDTSCP;

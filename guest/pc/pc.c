@@ -144,10 +144,12 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
         .invpcid = engine->invpcid,
         .xsaves = engine->xsaves,
         .la57 = engine->la57,
+        .spec_control = engine->spec_control,
     };
     const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
     if (s != OK)
         return s;
+    vm->arch_capabilities = engine->arch_capabilities;
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
     vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & engine->cr4_allowed;
     return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz);

@@ -30,6 +30,10 @@ enum map_perms { MAP_R = 1, MAP_W = 2, MAP_X = 4, MAP_RW = 3, MAP_RX = 5, MAP_RW
 /* What an engine can let a guest use on this machine, beside what its CPUID tells. */
 struct engine_facts {
     bool rdtscp, invpcid, xsaves, la57;
+    /* IA32_SPEC_CTRL is switched between guest and host, and IA32_PRED_CMD takes orders; what
+     * IA32_ARCH_CAPABILITIES tells a guest. */
+    bool spec_control;
+    uint64_t arch_capabilities;
     bool pages_1g;        /* RAM is worth being aligned for pages of 1 GiB */
     uint64_t cr4_allowed; /* bits that a guest's CR4 can have at all */
 };

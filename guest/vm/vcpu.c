@@ -56,6 +56,7 @@ void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t index)
     vcpu->activity = ACTIVITY_WAIT_FOR_SIPI;
     vcpu->xcr0 = 1;
     vcpu->misc_enable = MISC_ENABLE_RESET;
+    vcpu->spec_control = 0;
     vcpu->tsc_offset = vm->tsc_offset;
     vcpu->phys_bits = (uint8_t)cpuid_table_find(&vm->cpuid, 0x80000008, 0)->eax;
     vcpu_mtrr_set_up(vcpu);

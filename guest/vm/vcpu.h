@@ -183,6 +183,8 @@ void vcpu_mtrr_set_up(struct vcpu *vcpu);
 void vcpu_mtrr_power_on(struct vcpu *vcpu);
 /* Their part of vcpu_msr_open(). */
 enum status vcpu_mtrr_open(struct vm *vm);
+/* Likewise those about speculation, as CPUID shows them. */
+enum status vcpu_speculation_open(struct vm *vm);
 
 /* Frees its memory. It is loaded nowhere. */
 void vcpu_destroy(struct vcpu *vcpu);

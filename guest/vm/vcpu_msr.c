@@ -256,7 +256,8 @@ enum status vcpu_msr_open(struct vm *vm)
         if (s != OK)
             return s;
     }
-    return vcpu_mtrr_open(vm);
+    const enum status s = vcpu_speculation_open(vm);
+    return s == OK ? vcpu_mtrr_open(vm) : s;
 }
 
 /* SDM, "XSETBV—Set Extended Control Register". */

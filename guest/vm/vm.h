@@ -52,6 +52,7 @@ struct vm {
     struct msr_table msrs;
     uint64_t xcr0_allowed; /* what XSETBV may set; 0 without XSAVE. Agrees with CPUID leaf 0xd. */
     uint64_t cr4_allowed;  /* what CR4 may have, by CPUID and engine */
+    uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, where CPUID shows it */
     uint64_t memory_bytes;
     uint32_t request_count;  /* of NMI, INIT and SIPI; atomic */
     uint32_t memory_changes; /* how often vm_memory_changed() was called; atomic */

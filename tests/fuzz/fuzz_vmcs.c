@@ -1,3 +1,4 @@
+// link: guest/vm/vcpu_speculation.c
 // link: tests/unit/vmcs_model.c tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c
 // link: vmx/exit.c vmx/exit_apic.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_event.c vmx/exit_io.c
 // link: vmx/step.c vmx/ept_overlay.c

@@ -26,6 +26,12 @@ uint64_t cpu_rdtsc(void)
     return fake_host.now;
 }
 
+/* No CPU that runs a unit test keeps a predictor for a guest. */
+void cpu_wrmsr(uint32_t msr, uint64_t value)
+{
+    (void)msr, (void)value;
+}
+
 void cpu_xsetbv(uint32_t xcr, uint64_t value)
 {
     (void)xcr;

@@ -64,7 +64,7 @@ static struct cpuid_regs empty_host(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid_regs){leaf == 0 ? 0x20 : leaf == 0x80000000u ? 0x80000008u : 0, 0, 0, 0};
 }
 
-static const struct cpuid_facts all = {1, 3000000000u, true, true, true, true};
+static const struct cpuid_facts all = {1, 3000000000u, true, true, true, true, true};
 static struct cpuid_table t;
 
 static const struct cpuid_entry *find(uint32_t leaf, uint32_t subleaf)
@@ -101,9 +101,15 @@ static void test_hidden_and_shown(void **state)
     assert_int_equal(e->ecx & (1u << 4 | 1u << 5 | 1u << 7 | 1u << 13 | 1u << 23 | 1u << 24 |
                                1u << 29 | 1u << 30 | 1u << 31),
                      0);
-    /* UINTR, TSX aborts, PCONFIG, LBR, IBT, AMX, IBRS, STIBP, L1D_FLUSH, capabilities, SSBD */
+    /* no UINTR, TSX aborts, PCONFIG, LBR, IBT, AMX, L1D_FLUSH */
     assert_int_equal(e->edx, 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8 | 1u << 10 | 1u << 14 |
-                                 1u << 16 | 1u << 23);
+                                 1u << 16 | 1u << 23 | 1u << 26 | 1u << 27 | 1u << 29 | 1u << 31);
+    /* IBRS, STIBP, ARCH_CAPABILITIES and SSBD want an engine that switches IA32_SPEC_CTRL. */
+    struct cpuid_facts without = all;
+    without.spec_control = false;
+    build(full_host, &without);
+    assert_int_equal(find(7, 0)->edx & 0xfc000000, 0);
+    build(full_host, &all);
     assert_int_equal(find(7, 1)->eax & 1u << 26, 0);
     assert_int_equal(find(7, 1)->ebx, 0);
     assert_int_equal(find(7, 2)->eax | find(7, 2)->edx, 0);

@@ -1,3 +1,4 @@
+// link: guest/vm/vcpu_speculation.c
 // link: guest/monitor/vms.c guest/monitor/vm_console.c guest/monitor/ansi.c
 // link: guest/config.c guest/config_keys.c
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c

@@ -110,6 +110,17 @@ static void test_threads(void **state)
     assert_int_equal(verdict[WEAKNESS_TARGETS].state, WEAKNESS_MENDED);
 }
 
+/* A guest is told of weaknesses, not of switches (TSX_CTRL, GDS_CTRL), nor to flush for others. */
+static void test_told(void **state)
+{
+    (void)state;
+    struct weakness_cpu cpu = {.known = UINT64_MAX};
+    assert_int_equal(weakness_told_to_guests(&cpu) & (1 << 3 | 1 << 7 | 1 << 25), 0);
+    assert_true((weakness_told_to_guests(&cpu) & 0xe177) == 0xe177);
+    cpu.known = 0;
+    assert_int_equal(weakness_told_to_guests(&cpu), 1 << 6);
+}
+
 /* Extended models, families, and other makers: no list of Intel's is asked for those. */
 static void test_identity(void **state)
 {
@@ -138,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_cpus),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,7 +153,7 @@ void vmcs_model_start(bool assisted)
     const struct mmio_range ioapic = {
         gpa(IOAPIC), gpa(IOAPIC + PAGE_SIZE - 1), NULL, read_mmio, write_mmio, NULL};
     const struct port_range ports = {0x10, 0xff0, 4, NULL, read_port, NULL};
-    const struct cpuid_facts facts = {1, 2000000000, true, true, true, false};
+    const struct cpuid_facts facts = {1, 2000000000, true, true, true, false, false};
     fake_vmx_reset();
     fixture_make(assisted);
     demand(bus_add_mmio(&vm->bus, &mmio) == OK && bus_add_mmio(&vm->bus, &ioapic) == OK &&
