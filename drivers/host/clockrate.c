@@ -90,7 +90,7 @@ static uint64_t run(const struct rate_timer *t)
     from = t->counts_down ? from - passed : from + passed;
     for (passed = 0; now - begin < RUN_DEAD && passed < goal; now = cpu_rdtsc())
         passed = passed_since(t, from);
-    return passed >= goal ? (now - start) * t->hz / passed : 0;
+    return passed != 0 && passed >= goal ? (now - start) * t->hz / passed : 0;
 }
 
 uint64_t clock_rate_measure(const struct rate_timer *timer)
