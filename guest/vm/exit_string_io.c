@@ -139,6 +139,8 @@ enum exit_action exit_string_io(struct emulate_context *ctx, const struct string
     uint64_t count = access->rep ? gpr[RCX] & mask_of(addr_bytes) : 1;
     const bool one = (rflags & RFLAGS_TF) != 0 || io.env.one_step; /* traps come in between */
     const unsigned most = one ? 1 : CHUNK_BYTES / bytes;
+    if (count == 0) /* nothing is checked of an operand that is not there */
+        return EXIT_NEXT;
     do {
         struct emulate_operand operand;
         unsigned n = find_piece(&io, *index & mask_of(addr_bytes),
