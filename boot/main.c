@@ -267,6 +267,7 @@ static const struct host_console host_console = {
     .log_count = console_log_count,
     .read = console_read,
     .read_key = console_read_key,
+    .forget_keys = console_forget_keys,
     .dump_requests = console_dump_requests,
     .dump_is_read = console_dump_is_read,
     .asked = report_port_requests,

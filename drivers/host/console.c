@@ -215,6 +215,15 @@ int console_read_key(uint64_t now)
     return key;
 }
 
+void console_forget_keys(void)
+{
+    uint64_t flags = console_lock();
+    poll_locked(); /* what the port and the keyboard still have was typed before, too */
+    ring_drop(&in, ring_held(&in));
+    typing = (struct typing){0};
+    console_unlock(flags);
+}
+
 void console_write_serial(const char *text, size_t length)
 {
     uint64_t flags = console_lock();

@@ -36,6 +36,9 @@ int console_read(void);
  * is `now` (host TSC): an escape that nothing has followed for a while is a key of its own. */
 int console_read_key(uint64_t now);
 
+/* Drops all that has been typed up to now. */
+void console_forget_keys(void);
+
 /* The same, if the log has not written since console_log_count() was `count`; else false, and
  * nothing is written. Any CPU. */
 bool console_write_behind(uint32_t count, const char *text, size_t length);

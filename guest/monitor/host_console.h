@@ -28,6 +28,7 @@ struct host_console {
      * 1 codes with KEY_RELEASED and KEY_EXTENDED, vps2kbd.h); -1: nothing more for now. */
     int (*read)(void);
     int (*read_key)(uint64_t now);
+    void (*forget_keys)(void); /* all that have been typed up to now */
 
     /* How often the user has asked where the VMs stand; and whether the answer is to stay on the
      * screen for now. */

@@ -7,6 +7,7 @@
 #include "arch/string.h"
 #include "guest/config.h"
 #include "guest/monitor/ansi.h"
+#include "guest/monitor/plain_text.h"
 #include "guest/vm/sched.h"
 
 #define LINE_MAX 200
@@ -32,6 +33,7 @@ struct guest_line {
     uint32_t answered;       /* of host_console.dump_requests() */
     uint32_t told;           /* of host_console.asked() */
     struct vm *vm;
+    struct plain_text plain; /* what is to stand among other VMs' lines */
     char text[LINE_MAX + sizeof("\r\n")];
 };
 
@@ -118,9 +120,13 @@ static void line_out(struct guest_line *line, bool whole)
 static void out(void *ctx, uint8_t byte)
 {
     struct guest_line *line = ctx;
-    if (count() == 1 || (byte != '\r' && byte != '\n'))
+    if (count() == 1)
         line->text[line->length++] = (char)byte;
-    if (byte == '\n' || line->length == LINE_MAX)
+    else if (byte == '\n')
+        plain_text_end(&line->plain);
+    else
+        line->length += plain_text_byte(&line->plain, byte, line->text + line->length);
+    if (byte == '\n' || line->length > LINE_MAX - PLAIN_TEXT_MAX)
         line_out(line, byte == '\n');
 }
 
@@ -139,6 +145,13 @@ static bool has_keyboard(const struct guest_line *line)
     while (first != line && !__atomic_load_n(&first->open, __ATOMIC_ACQUIRE))
         first++;
     return line == first;
+}
+
+/* What was typed for a VM is not for the next one. */
+static void forget_keys(const struct guest_line *line)
+{
+    if (has_keyboard(line))
+        host->forget_keys();
 }
 
 static int in(void *ctx)
@@ -287,6 +300,9 @@ void vm_console_end(uint32_t index, struct pc *pc)
 {
     struct guest_line *line = &lines[index];
     line_out(line, true);
+    plain_text_end(&line->plain);
+    if (pc->vm.end != VM_RESET)
+        forget_keys(line);
     if (line->vga) {
         (void)screen_take(&pc->picture, &pc->vga);
         print_screen(line, &pc->picture, " at the end");
@@ -304,5 +320,6 @@ void vm_console_open(uint32_t index)
 
 void vm_console_close(uint32_t index)
 {
+    forget_keys(&lines[index]);
     __atomic_store_n(&lines[index].open, false, __ATOMIC_RELEASE);
 }

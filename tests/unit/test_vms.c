@@ -1,5 +1,6 @@
 // link: guest/vm/vcpu_speculation.c
 // link: guest/monitor/vms.c guest/monitor/vm_console.c guest/monitor/ansi.c
+// link: guest/monitor/plain_text.c
 // link: guest/config.c guest/config_keys.c
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
 // link: guest/pc/pc.c guest/pc/pc_dump.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
@@ -147,6 +148,15 @@ static int read_byte(void)
     return *typed != 0 ? *typed++ : -1;
 }
 
+static bool forgets; /* forget_keys() leaves nothing */
+
+static void forget_keys(void)
+{
+    if (*typed != 0)
+        forgets = true;
+    typed = "";
+}
+
 static const struct host_console host_console = {.out_bytes = 1000,
                                                  .write = write_text,
                                                  .write_behind = write_behind,
@@ -154,6 +164,7 @@ static const struct host_console host_console = {.out_bytes = 1000,
                                                  .held = held,
                                                  .pending = pending,
                                                  .read = read_byte,
+                                                 .forget_keys = forget_keys,
                                                  .dump_requests = zero,
                                                  .asked = asked,
                                                  .may_report = yes,
@@ -425,7 +436,7 @@ static enum exit_action talker(struct fake_vcpu *fake)
         break;
     case 20000:
         assert_string_equal(said, "alone\r\n[first] prompt: ");
-        text = "answer\r\n";
+        text = "an\033[2Kswer\r\n";
         break;
     case 20001: text = "more"; break;
     case 45000:
@@ -435,7 +446,7 @@ static enum exit_action talker(struct fake_vcpu *fake)
         break;
     case 45001:
         (void)power_off(fake);
-        typed = "x"; /* for the listener: this one has ended */
+        typed = "left"; /* for nobody: this one has ended */
         break;
     default: break;
     }
@@ -445,13 +456,18 @@ static enum exit_action talker(struct fake_vcpu *fake)
     return EXIT_NEXT;
 }
 
-/* The keyboard goes to it when the first has ended: talker() types then. */
+/* The keyboard goes to it when the first has ended, and nothing that was typed before. */
 static enum exit_action listener(struct fake_vcpu *fake)
 {
     struct pc *pc = pc_of(fake->vcpu.vm);
     tick();
+    if (forgets) /* for this one */
+        typed = "x";
+    forgets = false;
     vm_lock(&pc->vm);
     const bool came = (bus_port_read(&pc->vm.bus, PC_COM1_PORT + 5, 1) & 1) != 0;
+    if (came)
+        assert_int_equal(bus_port_read(&pc->vm.bus, PC_COM1_PORT, 1), 'x');
     vm_unlock(&pc->vm);
     assert_true(fake->entries < 100000);
     return came ? power_off(fake) : EXIT_NEXT;
