@@ -27,7 +27,8 @@ HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
 	guest guest/cpu guest/vm guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$(HV)/%.o)
-EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c) drivers/host/acpi.c vmx/caps.c)
+EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c) $(wildcard guest/load/*.c) mm/guestmem.c arch/format.c \
+	drivers/host/acpi.c vmx/caps.c)
 UNIT := $(patsubst tests/%.c,$B/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 MANUAL := $B/man/man1/nadir.1 $B/man/man5/nadir.cfg.5 $B/nadir.bash

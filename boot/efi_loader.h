@@ -57,6 +57,10 @@ bool machine_has_serial(uint32_t port);
  * locked off or too old; others that cannot are only named. */
 bool cpus_check(struct handoff *h);
 
+/* efi_kernels.c */
+/* Whether each VM's kernel is one, and fits. */
+bool kernels_check(struct loader *l);
+
 /* efi_screen.c */
 /* May change the screen's mode, where the present one has no framebuffer. */
 void machine_find_framebuffer(struct handoff *h);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the firmware knows of the machine: the time, the ACPI root, the CPUs. */
-#include "arch/string.h"
 #include "boot/efi_loader.h"
 #include "boot/efi_mp.h"
 #include "drivers/host/acpi.h"
@@ -78,12 +77,6 @@ static UINTN list_by_services(struct handoff *h)
         listed++;
     }
     return boot_cpu_seen ? listed : 0;
-}
-
-/* acpi.c's; GNU-EFI has it under another name. */
-int memcmp(const void *a, const void *b, size_t n)
-{
-    return (int)CompareMem(a, b, n);
 }
 
 static bool read_memory(hpa_t address, void *to, size_t length)

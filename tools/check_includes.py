@@ -27,7 +27,7 @@ PURE = ("arch/x86.h", "arch/bytes.h", "arch/addr.h")
 RULES = (
     (r"boot/efi_.*|boot/handoff\.h|tests/late/.*",
      (*PURE, "boot/efi_", "boot/handoff.h", "guest/config.h", "drivers/host/acpi.h", "vmx/caps.h",
-      "arch/string.h")),
+      "arch/string.h", "guest/load/kernel.h")),
     (r"guest/config(_keys|_parser)?\.[ch]", ("arch/bytes.h", "guest/config.h", "guest/config_parser.h")),
     (r"boot/.*", ("arch/", "mm/", "vmx/", "drivers/", "guest/", "boot/")),
     (r"arch/.*", ("arch/",)),

@@ -5,6 +5,7 @@ about what comes before and around the refusal."""
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import TOOL, TOP
@@ -22,8 +23,8 @@ def boot(write_config, payload, tmp_path):
     """Boots a configuration on a PC of QEMU's that has these devices."""
     machines = []
 
-    def start(cfg, *arguments, efi="nadir", **options):
-        path = write_config(cfg, {"hello.bin": payload("hello")})
+    def start(cfg, *arguments, efi="nadir", files=None, **options):
+        path = write_config(cfg, {"hello.bin": payload("hello"), **(files or {})})
         image = tmp_path / "boot.img"
         subprocess.run([sys.executable, TOOL, "image", path, "-o", image], check=True,
                        env={**os.environ, "NADIR_EFI": str(TOP / "build" / f"{efi}.efi")})
@@ -79,6 +80,14 @@ def test_no_execute_disable(boot):
 def test_more_memory_than_there_is(boot):
     machine = boot(VM.replace("64", "4096"), efi="late")
     machine.wait_for(r"error: nadir\.cfg:1: .* 4096 MiB of memory, and this machine has \d+ MiB")
+
+
+def test_kernel_that_is_none(boot):
+    """Told by the loader, in the words of the hypervisor's own loaders."""
+    machine = boot(VM + "[vm b]\nkernel = program\nmemory = 32\n", files={"program": Path("/bin/true")})
+    machine.wait_for(r"error: nadir\.cfg:5: program: a program that runs in an operating system")
+    machine.wait_for("nadir-end: config-error")
+    assert "leaving the firmware" not in machine.serial()
 
 
 def test_screen_that_can_only_be_copied_to(boot):
