@@ -102,11 +102,11 @@ $B/%.efi: $B/%.efi.so
 	$Qobjcopy -j .text -j .sdata -j .data -j .dynamic -j .rodata -j .dynsym -j '.rel*' -j '.rela*' -j .reloc \
 		--output-target=efi-app-x86_64 --subsystem=10 $< $@
 
-# --- the same parser for tools/nadir, which reads a configuration before the loader does ---
-$B/check_config: tools/check_config.c guest/config.c guest/config_keys.c | $B/.deps
+# --- parser and loaders of kernels for tools/nadir, which looks at a configuration before the machine does ---
+$B/check_config: tools/check_config.c $(wildcard guest/config*.c guest/load/*.c) mm/guestmem.c arch/format.c | $B/.deps
 	$(call say,HOST )
-	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
-	$Q$(call deps_of_many,-std=c11 -O1 -Wall -Wextra -Werror -I.)
+	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
+	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- manual pages (man -M build/man nadir) and bash's completion, of what --help and the parser say ---
 $(MANUAL): tools/manual.py tools/nadirlib/options.py boot/handoff.h $B/check_config

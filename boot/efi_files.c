@@ -112,8 +112,13 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
     CHAR16 path[CONFIG_MAX_PATH];
     EFI_FILE_HANDLE handle;
     UINTN i;
-    for (i = 0; file->path[i] != '\0' && i < CONFIG_MAX_PATH - 1; i++)
-        path[i] = file->path[i] == '/' ? L'\\' : (CHAR16)file->path[i];
+    const char *name = file->stored != NULL ? file->stored : file->path;
+    for (i = 0; name[i] != '\0' && i < CONFIG_MAX_PATH - 1; i++) {
+        if (name[i] < ' ' || name[i] > '~')
+            return loader_config_error(l, file->line, L"%a: only ASCII file names are supported",
+                                       file->path);
+        path[i] = name[i] == '/' ? L'\\' : (CHAR16)name[i];
+    }
     path[i] = 0;
     EFI_STATUS status = l->directory->Open(l->directory, &handle, path, EFI_FILE_MODE_READ, 0);
     if (status == EFI_NOT_FOUND)

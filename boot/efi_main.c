@@ -3,7 +3,6 @@
 #include "boot/efi_loader.h"
 
 #define READER_PATIENCE (300ull * 10000000) /* of 100 ns: five minutes */
-#define DISK_SECTOR     512
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
 
@@ -49,6 +48,7 @@ static bool sections_load(struct loader *l)
 {
     struct config_files walk = {.config = &l->config}, again = walk;
     struct handoff *h = l->handoff;
+    struct config_error error;
     while (config_next_file(&walk) != NULL)
         h->file_count++;
     struct handoff_file *list = loader_alloc(l, h->file_count * sizeof(*list), LOADER_ANYWHERE);
@@ -59,10 +59,8 @@ static bool sections_load(struct loader *l)
         struct loaded_file *file = config_next_file(&again);
         if (!files_load(l, again.what, file))
             return false;
-        if (again.is_disk && file->size % DISK_SECTOR != 0)
-            return loader_config_error(l, file->line,
-                                       L"%a has %ld bytes, and a disk is a multiple of %d",
-                                       file->path, file->size, DISK_SECTOR);
+        if (!config_check_size(&again, file, &error))
+            return loader_config_error(l, error.line, L"%a", error.text);
         list[i] = (struct handoff_file){file->base, file->size};
     }
     return true;

@@ -67,11 +67,31 @@ static bool fail_unknown(struct config_parser *p, const char *name)
     return false;
 }
 
-static bool parse_key(struct config_parser *p, const char *name, const char *value)
+/* `stored = NAME PATH`: the file that sections call PATH lies beside nadir.cfg as NAME, as its path
+ * leads out of there. So a VM and all messages have the names that the user has given. */
+static bool parse_stored(struct config_parser *p, const char *name, char *value)
+{
+    char *path = value;
+    while (*path != '\0' && !is_space(*path))
+        path++;
+    if (!text_equal(name, "stored") || *path == '\0')
+        return config_fail(p, "[image] has lines `stored = NAME PATH` only", NULL);
+    *path++ = '\0';
+    struct config_files walk = {.config = p->out};
+    struct loaded_file *file;
+    while ((file = config_next_file(&walk)) != NULL)
+        if (text_equal(file->path, path))
+            file->stored = value;
+    return true;
+}
+
+static bool parse_key(struct config_parser *p, const char *name, char *value)
 {
     const struct config_key *key;
     if (p->section == NULL)
         return config_fail(p, "key ", name, " stands before the first [vm NAME] or [nadir]", NULL);
+    if (p->in_image)
+        return parse_stored(p, name, value);
     for (uint32_t i = 0; (key = config_key(i)) != NULL; i++) {
         if (key->of_nadir != (p->vm == NULL) || !text_equal(name, key->name))
             continue;
@@ -154,14 +174,16 @@ static bool parse_section(struct config_parser *p, char *s)
         return false;
     p->seen = 0;
     p->needs = 0;
+    p->in_image = false;
     const bool is_vm = s[0] == 'v' && s[1] == 'm' && (s[2] == '\0' || is_space(s[2]));
     if (p->alone && (!is_vm || p->vm != NULL))
         return config_fail(p, "[", s, "]: one [vm NAME] is expected here, and nothing else", NULL);
     if (is_vm)
         return start_vm(p, skip_space(s + 2));
-    if (!text_equal(s, "nadir"))
+    p->in_image = text_equal(s, "image");
+    if (!p->in_image && !text_equal(s, "nadir"))
         return config_fail(p, "unknown section [", s, "]; there are [nadir] and [vm NAME]", NULL);
-    p->section = "nadir";
+    p->section = p->in_image ? "image" : "nadir";
     p->vm = NULL;
     return true;
 }
@@ -333,6 +355,7 @@ struct loaded_file *config_next_file(struct config_files *walk)
         while (walk->next < disks + vm->disk_count) {
             const uint32_t i = walk->next++;
             walk->is_disk = i >= disks;
+            walk->is_firmware = i == 1;
             walk->what = i < SINGLE ? names[i] : walk->is_disk ? "disk" : "module";
             struct loaded_file *file = i < SINGLE      ? single[i]
                                        : walk->is_disk ? &vm->disk[i - disks]
@@ -343,3 +366,24 @@ struct loaded_file *config_next_file(struct config_files *walk)
     }
     return NULL;
 }
+
+bool config_check_size(const struct config_files *walk, const struct loaded_file *file,
+                       struct config_error *error)
+{
+    struct config_parser p = {.number = file->line, .error = error};
+    char bytes[CONFIG_DIGITS];
+    if (file->size == 0)
+        return config_fail(&p, file->path, " is empty", NULL);
+    if (walk->is_disk && file->size % CONFIG_DISK_SECTOR != 0)
+        return config_fail(&p, file->path, " has ", config_digits(bytes, file->size),
+                           " bytes, and a disk is a multiple of 512", NULL);
+    if (walk->is_firmware && (file->size % CONFIG_ROM_UNIT != 0 || file->size > CONFIG_MAX_ROM))
+        return config_fail(&p, file->path, " has ", config_digits(bytes, file->size),
+                           " bytes: a firmware image has a multiple of 64 KiB, 16 MiB at most",
+                           NULL);
+    return true;
+}
+
+_Static_assert(CONFIG_DISK_SECTOR == 512 && CONFIG_ROM_UNIT == 64 << 10 &&
+                   CONFIG_MAX_ROM == 16 << 20,
+               "numbers in the messages");

@@ -15,6 +15,9 @@
 #define CONFIG_MAX_CMDLINE 2048 /* with the terminator: what Linux takes on x86 */
 #define CONFIG_MAX_PATH    256
 #define CONFIG_MAX_NAME    32
+#define CONFIG_DISK_SECTOR 512
+#define CONFIG_ROM_UNIT    0x10000   /* a firmware image is so many bytes, or a multiple */
+#define CONFIG_MAX_ROM     0x1000000 /* 16 MiB: more would reach the IO-APIC */
 
 /* What executes the VM: the words of `engine` in this order, which boot/main.c has a table for.
  * CONFIG_ENGINE_AUTO: the first of the others that the machine has. */
@@ -36,10 +39,11 @@ enum guest_console { CONSOLE_SERIAL, CONSOLE_VGA };
 /* A file that a section names. The parser knows path and line only; where the loader has read it to
  * (page-aligned, kept memory) is filled in afterwards. */
 struct loaded_file {
-    const char *path; /* NULL: none is named */
-    uint64_t base;    /* host-physical; 0: not loaded */
-    uint64_t size;    /* bytes */
-    uint32_t line;    /* of nadir.cfg, for messages */
+    const char *path;   /* as the user has written it; NULL: none is named */
+    const char *stored; /* the name that it has beside nadir.cfg instead; NULL: the path is one */
+    uint64_t base;      /* host-physical; 0: not loaded */
+    uint64_t size;      /* bytes */
+    uint32_t line;      /* of nadir.cfg, for messages */
 };
 
 struct config_module {
@@ -126,10 +130,15 @@ struct config_files {
     uint32_t vm, next;
     const char *what; /* the last one, for messages */
     bool is_disk;
+    bool is_firmware;
 };
 
 /* The next file, NULL behind the last. Begins with *walk all zero but for the configuration. */
 struct loaded_file *config_next_file(struct config_files *walk);
+
+/* Whether a file's size is one that can be: the loader and tools know it. walk: at that file. */
+bool config_check_size(const struct config_files *walk, const struct loaded_file *file,
+                       struct config_error *error);
 
 struct config_parser;
 

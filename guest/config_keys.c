@@ -132,9 +132,6 @@ static bool name_file(struct config_parser *p, const char *key, const char *path
 {
     if (*path == '\0')
         return config_fail(p, key, " names no file", NULL);
-    for (const char *s = path; *s != '\0'; s++)
-        if (*s < ' ' || *s > '~')
-            return config_fail(p, key, " = ", path, ": only ASCII file names are supported", NULL);
     *file = (struct loaded_file){.path = path, .line = p->number};
     return check_length(p, key, path, CONFIG_MAX_PATH);
 }

@@ -22,6 +22,7 @@ struct config_parser {
     uint64_t seen;        /* bit i: key number i was met in this section */
     uint32_t needs;       /* of all of them */
     uint64_t nadir_seen;  /* likewise, in all sections [nadir] together */
+    bool in_image;        /* [image], which tools/nadir writes behind what the user has written */
     bool alone;           /* nothing but one [vm NAME] is expected */
     struct nadir_config *out;
     struct config_error *error;
@@ -30,8 +31,8 @@ struct config_parser {
 /* The texts up to a NULL are the message about the line; returns false. */
 bool config_fail(struct config_parser *p, const char *first, ...);
 
-/* A number below 10 million as text, which lies in `out`. */
-#define CONFIG_DIGITS 8
+/* A number as text, which lies in `out`. */
+#define CONFIG_DIGITS 21
 static inline const char *config_digits(char out[CONFIG_DIGITS], size_t n)
 {
     size_t at = CONFIG_DIGITS - 1;

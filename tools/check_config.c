@@ -1,12 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The loader's parser of nadir.cfg as a program, for tools/nadir: reads stdin; where something is
- * wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with status 1. --cpus N: that is
- * how many CPUs the machine has. With --table it prints the keys, as README.md has them. */
+/* What the loader and the hypervisor will say of a nadir.cfg, said beforehand by their own code:
+ * the parser, and the loaders of kernels, which are pure. For tools/nadir: reads the text from
+ * stdin; where something is wrong prints `LINE TEXT` (line 0: the file as a whole) and ends with
+ * status 1.
+ * --folder DIR: its files are there, and are looked at (those that are missing are left to the
+ * caller). --cpus N, --memory MIB: what the machine has. A kernel that is none ends it with status
+ * 3. --tell: with status 0, what each VM's kernel is. With --table it prints the keys, as README.md
+ * has them. */
 #include "guest/config.h"
+#include "guest/load/kernel.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define KERNEL_REFUSED 3
+#define NADIR_MIB      6 /* what hypervisor and firmware keep for themselves, at least */
+
+uint64_t physmap_base; /* a "physical" address is a pointer here */
 
 static void print_table(void)
 {
@@ -25,19 +40,143 @@ static void print_table(void)
     }
 }
 
-int main(int argc, char **argv)
+/* Maps a file. False: it cannot be read, and *error says so. */
+static bool map_file(struct loaded_file *file, int fd, struct config_error *error)
+{
+    struct stat s;
+    error->line = file->line;
+    if (fd < 0 || fstat(fd, &s) != 0 || !S_ISREG(s.st_mode)) {
+        snprintf(error->text, sizeof(error->text), "%s is %s", file->path,
+                 fd >= 0 && S_ISDIR(s.st_mode) ? "a directory" : "no file that can be read");
+        return false;
+    }
+    file->size = (uint64_t)s.st_size;
+    if (file->size == 0)
+        return true;
+    void *data = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    file->base = data != MAP_FAILED ? (uint64_t)data : 0;
+    return true;
+}
+
+/* All files of all sections; their sizes are added to *bytes. */
+static bool check_files(const struct nadir_config *config, struct config_error *error,
+                        uint64_t *bytes)
+{
+    struct config_files walk = {.config = config};
+    struct loaded_file *file;
+    while ((file = config_next_file(&walk)) != NULL) {
+        if (access(file->path, F_OK) != 0)
+            continue;
+        const int fd = open(file->path, O_RDONLY);
+        const bool good = map_file(file, fd, error) && config_check_size(&walk, file, error);
+        if (fd >= 0)
+            close(fd);
+        if (!good)
+            return false;
+        *bytes += file->size;
+    }
+    return true;
+}
+
+/* Has the VM's kernel loaded, into memory that costs nothing where nothing is put. */
+static bool check_kernel(const struct vm_config *vm, struct config_error *error, bool tell)
+{
+    const uint64_t bytes = vm->memory_mib << 20, below = layout_below_4g(bytes);
+    const struct kernel_kind *kind;
+    struct cpu_state state;
+    struct guestmem mem = {0};
+    void *ram = mmap(NULL, below, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (ram == MAP_FAILED || guestmem_add(&mem, gpa(0), below, ram) != OK)
+        return true;
+    struct program program = kernel_program(vm, &mem, bytes);
+    const bool good = kernel_load(&program, vm->type, &state, &kind) == OK;
+    munmap(ram, below);
+    error->line = vm->kernel.line;
+    if (!good)
+        snprintf(error->text, sizeof(error->text), "%s: %s", vm->kernel.path, program.why);
+    else if (tell)
+        printf("%u %s: %s, entry 0x%llx\n", vm->kernel.line, vm->kernel.path, kind->name,
+               (unsigned long long)(state.cs.base + state.rip));
+    return good;
+}
+
+/* Whether a machine of so many MiB has room for the files and for what starts. */
+static bool check_memory(const struct nadir_config *config, uint64_t memory, uint64_t file_bytes,
+                         struct config_error *error)
+{
+    uint64_t needed = NADIR_MIB + (file_bytes >> 20);
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        const struct vm_config *vm = &config->vm[i];
+        if (!vm->start)
+            continue;
+        needed += vm->memory_mib;
+        if (needed <= memory)
+            continue;
+        error->line = vm->line;
+        snprintf(error->text, sizeof(error->text),
+                 "[vm %s] has memory = %llu (MiB): with all before it, files and Nadir's own that "
+                 "makes %llu, and the machine has %llu (--memory)",
+                 vm->name, (unsigned long long)vm->memory_mib, (unsigned long long)needed,
+                 (unsigned long long)memory);
+        return false;
+    }
+    return true;
+}
+
+struct options {
+    const char *folder;
+    uint64_t cpus, memory;
+    bool tell;
+};
+
+/* The status to end with. */
+static int check(const char *text, size_t length, void *memory, const struct options *o,
+                 struct config_error *error)
 {
     struct nadir_config config;
-    struct config_error error;
+    uint64_t bytes = 0;
+    if (!config_parse(text, length, memory, &config, error) ||
+        !config_check_cpus(&config, (uint32_t)o->cpus, error))
+        return 1;
+    if (o->folder == NULL)
+        return 0;
+    if (!check_files(&config, error, &bytes) ||
+        (o->memory != 0 && !check_memory(&config, o->memory, bytes, error)))
+        return 1;
+    for (uint32_t i = 0; i < config.vm_count; i++)
+        if (config.vm[i].kernel.base != 0 && !check_kernel(&config.vm[i], error, o->tell))
+            return KERNEL_REFUSED;
+    return 0;
+}
+
+static bool parse_options(int argc, char **argv, struct options *o)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        o->tell = o->tell || strcmp(argv[i], "--tell") == 0;
+        if (strcmp(argv[i], "--cpus") == 0)
+            o->cpus = strtoul(value, NULL, 10);
+        if (strcmp(argv[i], "--memory") == 0)
+            o->memory = strtoul(value, NULL, 10);
+        if (strcmp(argv[i], "--folder") == 0)
+            o->folder = value;
+    }
+    return o->folder == NULL || chdir(o->folder) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.cpus = CONFIG_MAX_CPUS};
+    struct config_error error = {0};
     char *text = NULL;
     size_t length = 0, room = 0;
-    uint32_t cpus = CONFIG_MAX_CPUS;
     if (argc == 2 && strcmp(argv[1], "--table") == 0) {
         print_table();
         return 0;
     }
-    if (argc == 3 && strcmp(argv[1], "--cpus") == 0)
-        cpus = (uint32_t)strtoul(argv[2], NULL, 10);
+    if (!parse_options(argc, argv, &options))
+        return 2;
     for (size_t got = 1; got != 0; length += got) {
         if (length == room)
             text = realloc(text, room = 2 * room + 4096);
@@ -48,11 +187,10 @@ int main(int argc, char **argv)
     void *memory = malloc(config_memory(text, length));
     if (memory == NULL)
         return 2;
-    bool good = config_parse(text, length, memory, &config, &error) &&
-                config_check_cpus(&config, cpus, &error);
-    if (!good)
+    const int status = check(text, length, memory, &options, &error);
+    if (status != 0)
         printf("%u %s\n", error.line, error.text);
     free(memory);
     free(text);
-    return good ? 0 : 1;
+    return status;
 }

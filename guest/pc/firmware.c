@@ -11,9 +11,7 @@
 #include "guest/pc/layout.h"
 #include "mm/page_alloc.h"
 
-#define ROM_UNIT     0x10000ull   /* an image is so many bytes, or a multiple */
-#define ROM_MAX      0x1000000ull /* 16 MiB: more would reach the IO-APIC */
-#define LOW_ROM      0x20000ull   /* of it appears below 1 MiB */
+#define LOW_ROM      0x20000ull /* of it appears below 1 MiB */
 #define SHADOW_BYTES (LAYOUT_MIB - LAYOUT_SHADOW)
 #define SHADOW_PAGES (SHADOW_BYTES / PAGE_SIZE)
 #define PIECE_BYTES  0x4000u /* vchipset's, but for the last */
@@ -183,12 +181,11 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
 
 enum status firmware_load(struct pc *pc, const struct vm_config *config, struct firmware_kept *kept)
 {
+    const struct config_files firmware = {.is_firmware = true};
     const struct loaded_file *file = &config->firmware;
-    if (file->size % ROM_UNIT != 0 || file->size == 0 || file->size > ROM_MAX) {
-        log_line(
-            "error: nadir.cfg:%u: %s has %llu bytes: a firmware image has a multiple of 64 KiB, "
-            "16 MiB at most",
-            file->line, file->path, (unsigned long long)file->size);
+    struct config_error error;
+    if (!config_check_size(&firmware, file, &error)) {
+        log_line("error: nadir.cfg:%u: %s", error.line, error.text);
         return ERR_BAD_INPUT;
     }
     enum status s = map_rom(pc, hpa(file->base), file->size);

@@ -117,7 +117,7 @@ def test_more_memory_than_there_is(nadir, debian):
     folder = debian()
     result = nadir(ONE_VM.replace("64", "65536"), {"vmlinuz": folder / "vmlinuz"}, timeout=60)
     assert result.status == 2, result
-    assert re.search(r"nadir\.cfg:\d+:.*memory", result.console), result
+    assert re.search(r"nadir\.cfg:\d+:.*memory", result.messages), result
 
 
 @pytest.mark.parametrize("boot", ["warm", "firmware"])
@@ -135,9 +135,9 @@ def test_odd_disk(nadir, debian, boot):
 
 
 def says_of_kernel(result, *words):
-    """A kernel that is no good is Nadir's to refuse, by name, with the status of a wrong config."""
+    """A kernel that is no good is refused by name, with the status of a wrong config."""
     assert result.status == 2, result
-    said = [text for text in result.console.splitlines() if "vmlinuz" in text]
+    said = [text for text in (result.console + result.messages).splitlines() if "vmlinuz" in text]
     assert any(all(re.search(word, text, re.I) for word in words) for text in said), result
 
 
@@ -145,6 +145,18 @@ def test_truncated_kernel(nadir, debian):
     image = (debian() / "vmlinuz").read_bytes()
     says_of_kernel(nadir(ONE_VM, {"vmlinuz": image[: len(image) // 2]}, timeout=60),
                    "trunc|short|end")
+
+
+def test_truncated_kernel_on_a_stick(write_config, tmp_path, debian):
+    """Nadir has the last word: of a stick, the tool only warns."""
+    image = (debian() / "vmlinuz").read_bytes()
+    cfg, stick = write_config(ONE_VM, {"vmlinuz": image[: len(image) // 2]}), tmp_path / "stick.img"
+    made = subprocess.run([sys.executable, TOOL, "image", cfg, "-o", stick], capture_output=True, text=True)
+    assert made.returncode == 0 and "vmlinuz: the kernel is truncated" in made.stderr, made
+    done = subprocess.run([sys.executable, TOOL, "run", stick, "--timeout", "60"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "error: nadir.cfg:4: vmlinuz: the kernel is truncated" in done.stdout, done
+    assert done.returncode == 2, done
 
 
 def test_kernel_cut_in_its_header(nadir, debian):

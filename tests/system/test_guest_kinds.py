@@ -192,7 +192,7 @@ def test_xen(nadir):
 def test_xen_starts_linux(runs_until):
     """With a kernel as its module it starts it as dom0, which finds the ACPI tables."""
     kernel = file_of("xen-hypervisor-4.17-amd64", "boot/xen-*.gz")
-    runs_until("[vm guest]\nkernel = kernel\nmodule = dom0 linux console=hvc0 earlyprintk=xen\n"
+    runs_until("[vm guest]\nkernel = kernel\nmodule = dom0 console=hvc0 earlyprintk=xen\n"
                "memory = 512\ncmdline = com1=115200,8n1 console=com1 dom0_mem=200M\n",
                {"kernel": kernel, "dom0": installer("amd64")}, r"\(XEN\) Xen version 4\.17",
                "Linux version 6", "Command line: console=hvc0", "ACPI: RSDP 0x0*E0000")

@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 import uuid
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from . import TOP, ToolError, gpt, say
+from .config import quoted
 
 MIB = 1 << 20
 FIRST_MIB = 1  # where the partition starts; the last MiB of the disk is for the second GPT
@@ -29,34 +31,53 @@ CFG_THERE = "::/EFI/BOOT/nadir.cfg"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
 
 
+KERNEL_REFUSED = 3  # check_config's status
+RESERVED = {"nadir.cfg", "bootx64.efi"}  # what is in the image's folder anyway
+
+
 def stays_inside(name):
     """Whether a name can be kept in the image: relative, below the configuration, fit for FAT."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and ".." not in parts and all(PLAIN_NAME.fullmatch(p) for p in parts)
+    return bool(parts) and ".." not in parts and all(
+        PLAIN_NAME.fullmatch(part) and part[-1] not in " ." for part in parts)
 
 
-def plan(cfg, cpus):
-    """The image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
-    files = {}
-    lines = []
+def store(named):
+    """What goes into the image, {name there: path here}, and {name in the configuration: name there}
+    for those that cannot keep theirs. FAT takes Kernel and kernel for one name."""
+    files, aliases = {}, {}
+    taken = {name: None for name in RESERVED}
+    for name, path in sorted(named.items()):
+        there = str(PurePosixPath(name))
+        if not stays_inside(name) or taken.get(there.lower(), path) != path:
+            there = next(alias for i in count(1)
+                         if (alias := f"file{i}") not in taken and alias not in named)
+            aliases[name] = there
+        taken[there.lower()] = path
+        files[there] = path
+    return files, aliases
+
+
+def plan(cfg, cpus, memory=None):
+    """Checks a configuration, for a machine of so many CPUs and MiB if they are known. Returns the
+    image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
+    named = {}
     missing = None
     for number, line in enumerate(cfg.text.split(b"\n"), 1):
         match = FILE_LINE.match(line) or MODULE_LINE.match(line)
-        value = match.group(2).decode("utf-8", "replace").strip("\"'") if match else ""
+        value = os.fsdecode(match.group(2)).strip("\"'") if match else ""
         if value:
-            path = Path(cfg.folder, value)
-            name = value
-            if not path.is_file():
+            named[value] = path = Path(cfg.folder, value)
+            if not path.exists():
                 missing = missing or f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
-            elif not stays_inside(value):
-                name = f"file{number}"
-                line = match.group(1) + name.encode() + match.group(3)
-            files[str(PurePosixPath(name))] = path
-        lines.append(line)
-    text = b"\n".join(lines)
-    check(cfg, text, cpus)
+    check(cfg, cpus, memory, files=not missing)
     if missing:
         raise ToolError(missing)
+    files, aliases = store(named)
+    text = cfg.text
+    if aliases:
+        lines = [f"stored = {quoted(name, f'{there} {name}')}\n" for name, there in aliases.items()]
+        text += os.fsencode("\n[image]  # where tools/nadir has put what lies elsewhere\n" + "".join(lines))
     return text, files
 
 
@@ -66,20 +87,32 @@ def with_reports(text, port):
     return text if own else text + b"\n[nadir]\nreport = %#x\n" % port
 
 
-def check(cfg, text, cpus):
-    """Has the loader's own parser judge the text, here, where the file still has its name."""
-    machine = ["--cpus", str(cpus)] if cpus else []
-    judge(cfg, "check_config", subprocess.run([*find_built("check_config"), *machine], input=text,
-                                              stdout=subprocess.PIPE))
+def check(cfg, cpus, memory, files):
+    """Has the loader's own parser judge the text, and the hypervisor's loaders its kernels, here,
+    before a machine starts. A stick may be for later: its kernels are only warned of."""
+    options = [*(["--cpus", str(cpus)] if cpus else []), *(["--memory", str(memory)] if memory else []),
+               *(["--folder", "."] if files else [])]
+    done = subprocess.run([*find_built("check_config"), *options], input=cfg.text,
+                          cwd=cfg.folder, stdout=subprocess.PIPE)
+    if done.returncode == KERNEL_REFUSED and not memory:
+        say(f"as it is, this VM will not start: {told(cfg, done)}")
+    else:
+        judge(cfg, "check_config", done)
+
+
+def told(cfg, done):
+    """Of `LINE TEXT`; a kernel without a configuration is not named twice."""
+    line, _, what = done.stdout.decode().strip().partition(" ")
+    where = cfg.where(line)
+    return f"{where}: {what.removeprefix(f'{where}: ')}"
 
 
 def judge(cfg, program, done):
     """What a program says of the configuration: nothing, or `LINE TEXT` with status 1."""
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1, KERNEL_REFUSED):
         raise ToolError(f"{program} failed with status {done.returncode}")
     if done.returncode:
-        line, _, what = done.stdout.decode().strip().partition(" ")
-        raise ToolError(f"{cfg.where(line)}: {what}")
+        raise ToolError(told(cfg, done))
 
 
 def run(*command, data=None):
@@ -118,17 +151,17 @@ def find_built(*names):
 def make_memory(cfg, hypervisor, out, options, epoch, report):
     """Writes what the loader would leave in memory to `out`, for a machine that starts warm."""
     program, elf = find_built("warm_ram", hypervisor)
-    plan(cfg, options.cpus)
+    plan(cfg, options.cpus, options.memory)
     done = subprocess.run([program, str(options.cpus), str(options.memory), str(epoch), elf,
                            Path(out).absolute()], input=with_reports(cfg.text, report), cwd=cfg.folder,
                           stdout=subprocess.PIPE)
     judge(cfg, "warm_ram", done)
 
 
-def make(cfg, efi, out, cpus=None, report=None):
-    """Writes the image of a configuration to `out`, for a machine of so many CPUs, if that is known,
-    with a port for reports, if there is one."""
-    text, files = plan(cfg, cpus)
+def make(cfg, efi, out, cpus=None, memory=None, report=None):
+    """Writes the image of a configuration to `out`, for a machine of so many CPUs and MiB, if they
+    are known, with a port for reports, if there is one."""
+    text, files = plan(cfg, cpus, memory)
     if report:
         text = with_reports(text, report)
     home = PurePosixPath("EFI/BOOT")

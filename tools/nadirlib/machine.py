@@ -128,13 +128,7 @@ def warm_memory(start, work):
 def bochs(start, console, reports, work, options):
     """Bochs; `console` and `reports` are the names of ptys. `start`: the disk that firmware is to
     boot, or the memory of a warm start."""
-    if options.memory > BOCHS_MEMORY_LIMIT:
-        raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
-    if options.gdb and options.cpus > 1:
-        raise ToolError("Bochs with gdb has one CPU")
-    program, debugger = find_bochs("gdb" if options.gdb else "fast")
-    if options.model_given:
-        check_model(program, options.model)
+    program, debugger = options.bochs
     warm = options.boot == "warm"
     rom = find_built("warm.rom")[0] if warm else find_rom(work)
     vga = next((path for path in VGA_ROMS if os.path.exists(path)), None)
@@ -224,7 +218,8 @@ def qemu(image, console, reports, work, options):
 
 
 def choose(options):
-    """Settles which emulator, and how it boots, where the user has left that open."""
+    """Settles which emulator, and how it boots, where the user has left that open, and whether it can
+    be that machine."""
     if options.on == "auto":
         options.on = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
     needs_firmware = (options.on == "qemu" and "QEMU" or options.cfg.endswith(".img") and "an image"
@@ -232,6 +227,14 @@ def choose(options):
     if options.boot == "warm" and needs_firmware:
         raise ToolError(f"{needs_firmware} starts by firmware, not --boot warm")
     options.boot = options.boot or ("firmware" if needs_firmware else "warm")
+    if options.on == "bochs":
+        if options.memory > BOCHS_MEMORY_LIMIT:
+            raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
+        if options.gdb and options.cpus > 1:
+            raise ToolError("Bochs with gdb has one CPU")
+        options.bochs = find_bochs("gdb" if options.gdb else "fast")
+        if options.model_given:
+            check_model(options.bochs[0], options.model)
 
 
 def start(medium, console, reports, work, options):

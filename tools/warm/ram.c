@@ -17,13 +17,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RAM_AT      0x100000ull /* where the file stands in the machine's memory */
-#define IMAGE_AT    0x200000ull
-#define TRAMPOLINE  0x8000ull
-#define LOW_END     0x9f000ull
-#define DISK_SECTOR 512
-#define MAGIC       0x6d726177u /* "warm" */
-#define MIB         (1ull << 20)
+#define RAM_AT     0x100000ull /* where the file stands in the machine's memory */
+#define IMAGE_AT   0x200000ull
+#define TRAMPOLINE 0x8000ull
+#define LOW_END    0x9f000ull
+#define MAGIC      0x6d726177u /* "warm" */
+#define MIB        (1ull << 20)
 
 /* Where rom.asm finds what it needs. */
 struct warm_start {
@@ -89,23 +88,19 @@ static void read_whole(int in, void *to, uint64_t size, const char *name)
     }
 }
 
-static void load_file(struct ram *ram, const struct loaded_file *file, bool is_disk,
+static void load_file(struct ram *ram, const struct config_files *walk, struct loaded_file *file,
                       struct handoff_file *out)
 {
     struct stat facts;
+    struct config_error error;
     const int in = open(file->path, O_RDONLY);
     if (in < 0 || fstat(in, &facts) != 0)
         fail(file->line, " cannot be read", file->path);
     if (S_ISDIR(facts.st_mode))
         fail(file->line, " is a directory", file->path);
-    if (facts.st_size == 0)
-        fail(file->line, " is empty", file->path);
-    if (is_disk && facts.st_size % DISK_SECTOR != 0) {
-        printf("%u %s has %lld bytes, and a disk is a multiple of %d\n", file->line, file->path,
-               (long long)facts.st_size, DISK_SECTOR);
-        exit(1);
-    }
-    out->size = (uint64_t)facts.st_size;
+    out->size = file->size = (uint64_t)facts.st_size;
+    if (!config_check_size(walk, file, &error))
+        fail(error.line, error.text, "");
     void *here = ram_take(ram, out->size, &out->base);
     read_whole(in, here, out->size, file->path);
     munmap(here, page_up(out->size));
@@ -166,8 +161,8 @@ static void load_config(struct ram *ram, uint32_t cpus, struct handoff *h)
         h->file_count++;
     struct handoff_file *list = ram_take(ram, h->file_count * sizeof(*list), &h->file_base);
     for (uint32_t i = 0; i < h->file_count; i++) {
-        const struct loaded_file *file = config_next_file(&again);
-        load_file(ram, file, again.is_disk, &list[i]);
+        struct loaded_file *file = config_next_file(&again);
+        load_file(ram, &again, file, &list[i]);
     }
     free(memory);
     free(text);

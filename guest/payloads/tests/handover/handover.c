@@ -155,6 +155,9 @@ static void check_told(const struct told *t)
     const bool grub2 = same(t->loader, "GRUB 2 (Nadir)");
     const bool named = multiboot && !grub2;
     print("handover: started by %s\n", t->protocol);
+    print("handover: the command line is %s\n", t->cmdline);
+    for (unsigned i = 0; i < t->modules; i++)
+        print("handover: module %u is %s\n", i, t->module[i].string);
     check_loader(grub2);
     test_check(named ? ends_with(t->cmdline, " check=1") : same(t->cmdline, "check=1"),
                "the command line", "command line");
