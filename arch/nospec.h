@@ -4,12 +4,21 @@
  * choice goes through this, behind its check: as data, by which nothing is guessed. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* index, where it is below limit; else 0. */
+/* index, where it is below limit; else 0. CMOV waits for its operands, it is not predicted. */
 static inline uint64_t index_nospec(uint64_t index, uint64_t limit)
 {
-    uint64_t mask = index; /* all ones by the borrow of index - limit, else 0 */
-    __asm__("cmpq %1, %0; sbbq %0, %0" : "+r"(mask) : "rm"(limit) : "cc");
-    return index & mask;
+    __asm__("cmpq %2, %0; cmovaeq %1, %0" : "+&r"(index) : "r"(0ull), "rm"(limit) : "cc");
+    return index;
+}
+
+/* The check and the mask in one, where each instruction counts: whether *index is above last, and
+ * then it is 0. */
+static inline bool index_is_beyond(uint64_t *index, uint64_t last)
+{
+    bool beyond;
+    __asm__("cmpq %3, %0; cmovaq %2, %0" : "+&r"(*index), "=@cca"(beyond) : "r"(0ull), "rm"(last));
+    return beyond;
 }

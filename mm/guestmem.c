@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guest RAM by slots: bounds are checked here and nowhere else. */
 #include "mm/guestmem.h"
+#include "arch/nospec.h"
 #include "arch/string.h"
 
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host)
@@ -42,7 +43,7 @@ static void *part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t 
         return NULL;
     uint64_t offset = at - s->base.v;
     *length = bytes < s->size - offset ? bytes : s->size - offset;
-    return s->host + offset;
+    return s->host + index_nospec(offset, s->size);
 }
 
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch/addr.h"
+#include "arch/nospec.h"
 #include "arch/status.h"
 
 #include <stdbool.h>
@@ -64,6 +65,7 @@ static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
 static inline void *guestmem_window(const struct guestmem *mem, gpa_t base, size_t bytes)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, base);
-    return s != NULL && bytes <= s->size - (base.v - s->base.v) ? s->host + (base.v - s->base.v)
-                                                                : NULL;
+    if (s == NULL || bytes > s->size - (base.v - s->base.v))
+        return NULL;
+    return s->host + index_nospec(base.v - s->base.v, s->size);
 }

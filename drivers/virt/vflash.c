@@ -3,6 +3,8 @@
  * status is "ready" after each. */
 #include "drivers/virt/vflash.h"
 
+#include "arch/nospec.h"
+
 enum {
     PROGRAM = 0x10,
     PROGRAM_TOO = 0x40, /* the same command's other number */
@@ -27,7 +29,7 @@ static void set_command(struct vflash *f, uint8_t command)
 static uint8_t read_byte(const struct vflash *f, uint64_t offset)
 {
     if (f->command == READ_ARRAY)
-        return f->memory[offset];
+        return f->memory[index_nospec(offset, f->bytes)];
     if (f->command == READ_ID)
         return (offset & 0xff) == 0 ? MANUFACTURER : (offset & 0xff) == 1 ? DEVICE : 0;
     return f->status;

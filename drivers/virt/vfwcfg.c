@@ -3,6 +3,7 @@
 #include "drivers/virt/vfwcfg.h"
 
 #include "arch/bytes.h"
+#include "arch/nospec.h"
 
 enum { SELECTOR = 0x510, DATA = 0x511, DMA_HIGH = 0x514, DMA_LOW = 0x518, DMA_LAST = 0x51b };
 enum { FEATURE_PORTS = 1, FEATURE_DMA = 2 };
@@ -41,7 +42,7 @@ static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
     const struct vfwcfg_item *item = f->selected;
     if (item == NULL || f->offset >= item->bytes)
         return 0;
-    return item_data(item)[f->offset++];
+    return item_data(item)[index_nospec(f->offset++, item->bytes)];
 }
 
 /* The selector takes words only; data cannot be written. */

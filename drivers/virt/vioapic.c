@@ -2,6 +2,8 @@
 /* The IO-APIC: Intel 82093AA data sheet, with the EOI register of version 0x20. */
 #include "drivers/virt/vioapic.h"
 
+#include "arch/nospec.h"
+
 enum { SELECT = 0x00, WINDOW = 0x10, EOI = 0x40 };
 enum { INDEX_ID = 0x00, INDEX_VERSION = 0x01, INDEX_ARB = 0x02, INDEX_ENTRY = 0x10 };
 
@@ -88,9 +90,10 @@ static uint32_t read_index(const struct vioapic *ioapic)
     case INDEX_VERSION: return (VIOAPIC_PINS - 1) << 16 | 0x20;
     default: break;
     }
-    if (index < INDEX_ENTRY || index >= INDEX_ENTRY + 2 * VIOAPIC_PINS)
+    const unsigned pin = (index - INDEX_ENTRY) / 2; /* below the first: beyond the last */
+    if (pin >= VIOAPIC_PINS)
         return UINT32_MAX;
-    uint64_t entry = ioapic->entry[(index - INDEX_ENTRY) / 2];
+    uint64_t entry = ioapic->entry[index_nospec(pin, VIOAPIC_PINS)];
     return (uint32_t)(index % 2 == 0 ? entry : entry >> 32);
 }
 
@@ -101,7 +104,8 @@ static void write_index(struct vioapic *ioapic, uint32_t value)
         ioapic->id = value >> 24 & 0xf;
     if (index < INDEX_ENTRY || index >= INDEX_ENTRY + 2 * VIOAPIC_PINS)
         return;
-    unsigned pin = (index - INDEX_ENTRY) / 2, shift = index % 2 * 32;
+    unsigned pin = (unsigned)index_nospec((index - INDEX_ENTRY) / 2, VIOAPIC_PINS);
+    unsigned shift = index % 2 * 32;
     uint64_t mask = ENTRY_WRITABLE & (0xffffffffull << shift);
     uint64_t *entry = &ioapic->entry[pin];
     *entry = (*entry & ~mask) | ((uint64_t)value << shift & mask);

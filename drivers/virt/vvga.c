@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The VGA's registers (IBM PS/2 Technical Reference, "Video Subsystem"). */
 #include "drivers/virt/vvga.h"
+#include "arch/nospec.h"
 #include "arch/string.h"
 
 enum {
@@ -114,12 +115,17 @@ static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
     const unsigned attribute = v->attribute_index & 0x1f;
     switch (port) {
     case ATTRIBUTE: return v->attribute_index;
-    case ATTRIBUTE_READ: return attribute < sizeof(v->attribute) ? v->attribute[attribute] : 0;
+    case ATTRIBUTE_READ:
+        return attribute < sizeof(v->attribute)
+                   ? v->attribute[index_nospec(attribute, sizeof(v->attribute))]
+                   : 0;
     case MISC_STATUS_0: return 0x10; /* the sense line: a monitor is there */
     case ENABLE: return v->enable;
     case SEQUENCER: return v->sequencer_index;
     case SEQUENCER_DATA:
-        return v->sequencer_index < sizeof(v->sequencer) ? v->sequencer[v->sequencer_index] : 0;
+        return v->sequencer_index < sizeof(v->sequencer)
+                   ? v->sequencer[index_nospec(v->sequencer_index, sizeof(v->sequencer))]
+                   : 0;
     case DAC_MASK: return v->dac_mask;
     case DAC_READ_STATE: return v->dac_reading ? 3 : 0;
     case DAC_WRITE: return v->dac_write;
@@ -128,7 +134,9 @@ static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
     case MISC_READ: return v->misc;
     case GRAPHICS: return v->graphics_index;
     case GRAPHICS_DATA:
-        return v->graphics_index < sizeof(v->graphics) ? v->graphics[v->graphics_index] : 0;
+        return v->graphics_index < sizeof(v->graphics)
+                   ? v->graphics[index_nospec(v->graphics_index, sizeof(v->graphics))]
+                   : 0;
     default: return UINT32_MAX;
     }
 }
@@ -177,7 +185,8 @@ static uint32_t read_crtc_port(void *dev, uint16_t port, unsigned bytes)
         return status_1(v);
     if ((port & 1) == 0)
         return v->crtc_index;
-    return v->crtc_index < sizeof(v->crtc) ? v->crtc[v->crtc_index] : 0;
+    return v->crtc_index < sizeof(v->crtc) ? v->crtc[index_nospec(v->crtc_index, sizeof(v->crtc))]
+                                           : 0;
 }
 
 static void write_crtc_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)

@@ -51,7 +51,8 @@ static inline const struct cpuid_entry *cpuid_table_first(const struct cpuid_tab
     const uint32_t number = leaf & 0x3fffffff, class = leaf >> 30;
     if (number >= CPUID_INDEX_LEAVES)
         return &table->entry[table->out_of_range];
-    return &table->entry[table->first[class * CPUID_INDEX_LEAVES + number]];
+    /* The mask binds a CPU that guesses, too (arch/nospec.h). */
+    return &table->entry[table->first[class * CPUID_INDEX_LEAVES + number % CPUID_INDEX_LEAVES]];
 }
 
 /* What CPUID answers to EAX = leaf, ECX = subleaf, but for the dynamic bits. Never NULL. */

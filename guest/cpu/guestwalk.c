@@ -2,6 +2,7 @@
 /* The page walk of a guest in each of its paging modes (SDM, "Paging"), every entry read once. */
 #include "guest/cpu/guestwalk.h"
 
+#include "arch/nospec.h"
 #include "arch/string.h"
 #include "arch/x86.h"
 
@@ -199,7 +200,7 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
 #pragma GCC unroll 4
     for (unsigned shift = 39; shift >= 12; shift -= 9) {
         uint64_t offset = (entry & mask) + (linear >> shift) % 512 * sizeof(entry) - slot_base;
-        if (offset > last)
+        if (index_is_beyond(&offset, last))
             return false;
         entry = *(const volatile uint64_t *)(const volatile void *)(host + offset);
         all &= entry;

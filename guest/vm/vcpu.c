@@ -3,6 +3,7 @@
 #include "guest/vm/vcpu.h"
 
 #include "arch/cpu.h"
+#include "arch/nospec.h"
 #include "arch/percpu.h"
 #include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
@@ -254,5 +255,5 @@ enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl)
         return vcpu_return(vcpu, VMCALL_NOT_PERMITTED);
     if (number >= VM_MAX_HYPERCALLS || vcpu->vm->hypercall[number] == NULL)
         return vcpu_return(vcpu, VMCALL_UNKNOWN);
-    return vcpu->vm->hypercall[number](vcpu);
+    return vcpu->vm->hypercall[index_nospec(number, VM_MAX_HYPERCALLS)](vcpu);
 }

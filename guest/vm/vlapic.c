@@ -2,6 +2,8 @@
 /* The local APIC of one virtual CPU. Its registers live in the virtual-APIC page only, because the
  * CPU may change them there; SDM, chapter "Advanced Programmable Interrupt Controller (APIC)". */
 #include "guest/vm/vcpu.h"
+
+#include "arch/nospec.h"
 #include "mm/page_alloc.h"
 
 #define VERSION_VALUE 0x00050014u /* integrated APIC, last LVT entry 5, no EOI suppression */
@@ -47,7 +49,7 @@ static const uint64_t writable_bits[64] = {
 
 static uint32_t *reg(const struct vlapic *apic, unsigned offset)
 {
-    return &apic->page[offset / 4];
+    return &apic->page[offset / 4 % (PAGE_SIZE / 4)]; /* the modulo binds guesses, too: nospec.h */
 }
 
 static bool is_x2apic(const struct vlapic *apic)
@@ -378,7 +380,8 @@ bool vlapic_write(struct vlapic *apic, unsigned offset, uint64_t value)
 {
     if (!check_offset(apic, offset, XAPIC_WRITE, X2APIC_WRITE))
         return false;
-    uint64_t writable = writable_bits[offset >> 4];
+    uint64_t writable =
+        writable_bits[index_nospec(offset >> 4, sizeof(writable_bits) / sizeof(writable_bits[0]))];
     uint64_t read_only = (ALL_LVT & REG(offset)) != 0 ? APIC_LVT_PENDING : 0;
     if (offset == APIC_LVT_LINT0 || offset == APIC_LVT_LINT1)
         read_only |= APIC_LVT_REMOTE_IRR;

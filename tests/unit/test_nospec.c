@@ -19,6 +19,11 @@ static void test_edges(void **state)
         assert_true(index_nospec(end / 2, end) == end / 2);
         assert_true(index_nospec(end, end) == 0);
         assert_true(index_nospec(UINT64_MAX, end) == 0);
+        uint64_t last = end, beyond = end + 1, most = UINT64_MAX;
+        assert_false(index_is_beyond(&last, end));
+        assert_true(last == end);
+        assert_true(end == UINT64_MAX || index_is_beyond(&beyond, end));
+        assert_true(beyond == 0 && (end == UINT64_MAX || index_is_beyond(&most, end)));
     }
     assert_true(index_nospec(5, 0) == 0); /* nothing is below */
 }
