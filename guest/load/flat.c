@@ -15,6 +15,7 @@ bool flat_recognize(struct program *p)
 static struct cpu_state real_mode(uint64_t entry)
 {
     struct cpu_state state = cpu_state_real_mode((uint16_t)entry);
+    state.rflags |= RFLAGS_IF; /* a BIOS's timer ticks on */
     state.cs.base = entry & ~SEGMENT_64K;
     state.cs.selector = (uint16_t)(state.cs.base >> 4);
     if (state.cs.base != 0)

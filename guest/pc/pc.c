@@ -291,10 +291,9 @@ static enum status make_disks(struct pc *pc, const struct vm_config *config)
                      isa_irq(pc, IRQ_DISK));
 }
 
-/* How firmware leaves chip set and local APIC, for a guest that is started without: RAM from
- * 0xc0000 on, PIRQA and PIRQB to IRQ 10, C and D to 11, level-triggered like the SCI, and the ports
- * of power management. */
-static void set_up_chipset(struct pc *pc)
+/* How firmware leaves the PCI functions, for a guest that is started without: RAM from 0xc0000 on,
+ * PIRQA and PIRQB to IRQ 10, C and D to 11, and the ports of power management. */
+static void set_up_pci(struct pc *pc)
 {
     static const struct {
         uint8_t devfn, offset, bytes;
@@ -313,7 +312,23 @@ static void set_up_chipset(struct pc *pc)
     };
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
         vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
-    bus_port_write(&pc->vm.bus, VPIC_ELCR + 1, 1, 0x0e);
+}
+
+/* How SeaBIOS leaves the other chips (and vi8042_init() and vrtc_init() theirs): interrupts of
+ * timer, keyboard, cascade, clock, mouse, x87 and disk reach the vectors from 08h and 70h on, PCI's
+ * and the SCI by level; the timer ticks 18.2 times a second. */
+static void set_up_chips(struct pc *pc)
+{
+    static const struct {
+        uint16_t port;
+        uint8_t value;
+    } writes[] = {
+        {0x43, 0x34}, {0x40, 0},    {0x40, 0}, /* mode 2, by 65536; its first edge is forgotten: */
+        {0x20, 0x11}, {0x21, 0x08}, {0x21, 4}, {0x21, 1},    {0x21, 0xf8},          {0xa0, 0x11},
+        {0xa1, 0x70}, {0xa1, 2},    {0xa1, 1}, {0xa1, 0x8e}, {VPIC_ELCR + 1, 0x0e},
+    };
+    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
+        bus_port_write(&pc->vm.bus, writes[i].port, 1, writes[i].value);
     vlapic_set_virtual_wire(&pc->vm.vcpu[0]->apic);
 }
 
@@ -359,7 +374,8 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         vrtc_keep(&pc->rtc, &kept->rtc);
     if (pc->firmware.present)
         return firmware_load(pc, config, &kept->firmware);
-    set_up_chipset(pc);
+    set_up_pci(pc);
+    set_up_chips(pc);
     s = vtestdev_init(&pc->testdev, &pc->vm.bus, isa_irq(pc, 0));
     return s == OK ? pc_program_load(pc, config) : s;
 }

@@ -42,28 +42,89 @@ static const struct {
     {0x496, 1, 0x10}, /* a keyboard of 101 keys */
 };
 
-/* There is no BIOS: a call of one returns with the carry flag set, as for an unknown function, and
- * an interrupt or exception that nobody has taken just returns. */
+/* There is no BIOS: a call of one returns with the carry flag set, as for an unknown function. An
+ * interrupt that nobody has taken is ended as a BIOS ends it, so that the next one can come. */
 static const uint8_t bios_code[] = {
-    0xcf,                   /* at 0: iret */
-    0x55,                   /* at 1: push bp */
+    /* RETURN, for exceptions */
+    0xcf, /* iret */
+    /* UNKNOWN */
+    0x55,                   /* push bp */
     0x89, 0xe5,             /* mov bp, sp */
-    0x80, 0x4e, 0x06, 0x01, /* or byte [bp + 6], 1 (the caller's flags) */
+    0x80, 0x4e, 0x06, 0x01, /* or byte [bp + 6], 1: the caller's flags */
     0x5d,                   /* pop bp */
     0xcf,                   /* iret */
+    /* TICK, IRQ 0: counts, to midnight, and calls INT 1Ch */
+    0x1e, 0x50,                         /* push ds; push ax */
+    0x31, 0xc0,                         /* xor ax, ax */
+    0x8e, 0xd8,                         /* mov ds, ax */
+    0xff, 0x06, 0x6c, 0x04,             /* inc word [0x46c] */
+    0x75, 0x04,                         /* jnz same */
+    0xff, 0x06, 0x6e, 0x04,             /* inc word [0x46e] */
+    0x83, 0x3e, 0x6e, 0x04, 0x18,       /* same: cmp word [0x46e], 0x18 */
+    0x75, 0x12,                         /* jne told */
+    0x81, 0x3e, 0x6c, 0x04, 0xb0, 0x00, /* cmp word [0x46c], 0xb0 */
+    0x75, 0x0a,                         /* jne told */
+    0xa3, 0x6c, 0x04,                   /* mov [0x46c], ax */
+    0xa3, 0x6e, 0x04,                   /* mov [0x46e], ax */
+    0xfe, 0x06, 0x70, 0x04,             /* inc byte [0x470] */
+    0xcd, 0x1c,                         /* told: int 0x1c */
+    0xeb, 0x21,                         /* jmp eoi */
+    /* X87, IRQ 13: takes the error back, and calls INT 02h */
+    0x1e, 0x50, /* push ds; push ax */
+    0x30, 0xc0, /* xor al, al */
+    0xe6, 0xf0, /* out 0xf0, al */
+    0xb0, 0x20, /* mov al, 0x20 */
+    0xe6, 0xa0, /* out 0xa0, al */
+    0xe6, 0x20, /* out 0x20, al */
+    0xcd, 0x02, /* int 2 */
+    0x58, 0x1f, /* pop ax; pop ds */
+    0xcf,       /* iret */
+    /* KEY, IRQ 1: takes the code and forgets it */
+    0x1e, 0x50, /* push ds; push ax */
+    0xe4, 0x60, /* in al, 0x60 */
+    0xeb, 0x0a, /* jmp eoi */
+    /* SLAVE, IRQ 8 to 15 */
+    0x1e, 0x50, /* push ds; push ax */
+    0xb0, 0x20, /* mov al, 0x20 */
+    0xe6, 0xa0, /* out 0xa0, al */
+    0xeb, 0x02, /* jmp eoi */
+    /* MASTER, IRQ 2 to 7 */
+    0x1e, 0x50, /* push ds; push ax */
+    0xb0, 0x20, /* eoi: mov al, 0x20 */
+    0xe6, 0x20, /* out 0x20, al */
+    0x58, 0x1f, /* pop ax; pop ds */
+    0xcf,       /* iret */
 };
-enum { BIOS_CODE_RETURN = 0, BIOS_CODE_UNKNOWN = 1 };
+enum {
+    BIOS_RETURN = 0,
+    BIOS_UNKNOWN = 1,
+    BIOS_TICK = 0x0a,
+    BIOS_X87 = 0x37,
+    BIOS_KEY = 0x48,
+    BIOS_SLAVE = 0x4e,
+    BIOS_MASTER = 0x56
+};
 
-static bool is_interrupt(unsigned vector)
+static uint16_t bios_handler(unsigned vector)
 {
-    return vector < 0x10 || (vector >= 0x70 && vector < 0x78);
+    switch (vector) {
+    case 0x08: return BIOS_TICK;
+    case 0x09: return BIOS_KEY;
+    case 0x75: return BIOS_X87;
+    case 0x1c: return BIOS_RETURN; /* a user's own part of each tick */
+    default:
+        return vector < 0x08                      ? BIOS_RETURN
+               : vector < 0x10                    ? BIOS_MASTER
+               : vector >= 0x70 && vector <= 0x77 ? BIOS_SLAVE
+                                                  : BIOS_UNKNOWN;
+    }
 }
 
 static enum status write_bios_data(const struct guestmem *mem)
 {
     uint16_t vectors[256][2];
     for (unsigned i = 0; i < 256; i++) {
-        vectors[i][0] = is_interrupt(i) ? BIOS_CODE_RETURN : BIOS_CODE_UNKNOWN;
+        vectors[i][0] = bios_handler(i);
         vectors[i][1] = LAYOUT_BIOS_CODE >> 4;
     }
     bool ok = guestmem_write(mem, gpa(0), vectors, sizeof(vectors)) &&

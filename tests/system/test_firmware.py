@@ -200,6 +200,85 @@ def test_resets(nadir, tmp_path):
     assert said == ["0"] * 6 + ["B"], result
 
 
+# A boot sector that counts on the chips as a BIOS leaves them: the timer ticks with no more to do, and both
+# INT 08h and INT 09h come where it has hooked them. It leaves by port 0xf4, with a code that tells the step.
+CHIPS = """
+bits 16
+org 0x7c00
+        jmp     0:here
+here:   pushf
+        xor     bx, bx
+        mov     ds, bx
+        pop     ax
+        inc     bl                      ; 1: interrupts are on
+        test    ah, 2
+        jz      leave
+        inc     bl                      ; 2: IRQ 0 to 2 are open
+        in      al, 0x21
+        test    al, 7
+        jnz     leave
+        inc     bl                      ; 3: the BIOS counts, and calls INT 1Ch
+        mov     word [4 * 0x1c], user
+        mov     word [4 * 0x1c + 2], 0
+        mov     ecx, [0x46c]
+        add     ecx, 2
+.user:  hlt
+        cmp     byte [users], 2
+        jb      .user
+        cmp     [0x46c], ecx
+        jb      leave
+        inc     bl                      ; 4: INT 08h and INT 09h
+        cli
+        mov     word [4 * 8], tick
+        mov     word [4 * 8 + 2], 0
+        mov     word [4 * 9], key
+        mov     word [4 * 9 + 2], 0
+        sti
+.tick:  hlt
+        cmp     byte [ticks], 2
+        jb      .tick
+        mov     al, 0xd2                ; as if a key had been pressed
+        out     0x64, al
+        mov     al, 0x1e
+        out     0x60, al
+.key:   hlt
+        cmp     byte [ticks], 20
+        ja      leave
+        cmp     byte [code], 0x1e
+        jne     .key
+        xor     bl, bl
+leave:  movzx   eax, bl
+        mov     dx, 0xf4
+        out     dx, eax
+user:   inc     byte [cs:users]
+        iret
+key:    push    ax
+        in      al, 0x60
+        mov     [cs:code], al
+        jmp     eoi
+tick:   push    ax
+        inc     byte [cs:ticks]
+eoi:    mov     al, 0x20
+        out     0x20, al
+        pop     ax
+        iret
+users   db      0
+ticks   db      0
+code    db      0
+        times   510 - ($ - $$) db 0
+        dw      0xaa55
+"""
+
+
+def test_chips_as_a_bios_leaves_them(nadir, tmp_path):
+    """Without a BIOS a boot sector finds the chips as behind SeaBIOS."""
+    sector = sector_of(CHIPS, tmp_path)
+    cfg = SECTION.format("bios", 16) + "disk = disk\n[vm bare]\nkernel = sector\nmemory = 16\n"
+    files = {"bios": seabios("bios-256k.bin"), "disk": sector.ljust(1 << 20, b"\0"), "sector": sector}
+    result = nadir(cfg, files, timeout=TIMEOUT)
+    assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)] * 2, result
+
+
 def test_boot_menu(write_config, tmp_path):
     """Of two disks, neither of which need be the first: SeaBIOS offers its menu, answered by keys."""
     cfg = SECTION.format("bios", 64) + "disk = empty\ndisk = second\n"

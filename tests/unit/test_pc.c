@@ -275,7 +275,7 @@ static void test_wires(void **state)
     out(0x43, 0x34);
     out(0x40, 100);
     out(0x40, 0);
-    fake_host.now += 100 * host.tsc_hz / 1000000;
+    fake_host.now += 300 * host.tsc_hz / 1000000;
     timers_run(&pc->vm.timers, fake_host.now);
     assert_true(vlapic_extint_pending(apic));
     assert_int_equal(vlapic_extint_acknowledge(apic), 0x30);
@@ -692,7 +692,7 @@ static void test_tables(void **state)
     assert_true(has(0x40e, "\xc0\x9f\x22\x02\0\x7f\x02", 7)); /* EBDA, equipment, 639 KiB */
     assert_true(has(0x449, "\x03\x50\0\0\x10", 5));           /* mode 3, 80 columns, 4 KiB a page */
     assert_true(has(0x9fc00, "\1", 1));
-    assert_true(has(4 * 0x08, "\0\0\0\xf1", 4));
+    assert_true(has(4 * 0x06, "\0\0\0\xf1", 4));
     assert_true(has(4 * 0x13, "\1\0\0\xf1", 4));
     assert_true(has(0xf1000, "\xcf\x55", 2));
 }
@@ -714,9 +714,11 @@ static void what_the_controllers_have_is_told(void **unused)
     (void)unused;
     const struct cpu_state real = {0}, protected = {.cr0 = CR0_PE};
     assert_null(strstr(dump(&real), "IRQ"));
+    bus_port_write(&pc->vm.bus, 0xa1, 1, 0xff);
     bus_port_write(&pc->vm.bus, 0x20, 1, 0x11);
     bus_port_write(&pc->vm.bus, 0x21, 1, 8);
     bus_port_write(&pc->vm.bus, 0x21, 1, 4);
+    vpic_set(&pc->pic, 0, false);
     vpic_set(&pc->pic, 0, true);
     assert_non_null(strstr(dump(&real), "IRQ 0 waits for the rest of the 8259's initialisation"));
     bus_port_write(&pc->vm.bus, 0x21, 1, 1);
@@ -740,6 +742,30 @@ static void what_the_controllers_have_is_told(void **unused)
     for (unsigned i = 0; i < 1000; i++)
         (void)bus_port_read(&pc->vm.bus, 0x321, 1);
     assert_non_null(strstr(dump(&real), "port 0x321 was read 1000 times, and no device answers"));
+}
+
+/* Chips as SeaBIOS leaves them, for a program that takes its interrupts and does no more. */
+static void test_chips(void **state)
+{
+    (void)state;
+    struct vlapic *apic = &pc->vm.vcpu[0]->apic;
+    assert_int_equal(in(0x21), 0xf8);
+    assert_int_equal(in(0xa1), 0x8e);
+    out(0x43, 0xe2); /* the status of channel 0: mode 2, both bytes, counting */
+    assert_int_equal(in(0x40) & 0x3f, 0x34);
+    assert_int_equal(pc->boot.rflags & RFLAGS_IF, RFLAGS_IF);
+    for (unsigned tick = 0; tick < 3; tick++) {
+        assert_false(vlapic_extint_pending(apic));
+        fake_host.now += 55 * host.tsc_hz / 1000; /* 65536 / 1193182 Hz are 54.9 ms */
+        timers_run(&pc->vm.timers, fake_host.now);
+        assert_true(vlapic_extint_pending(apic));
+        assert_int_equal(vlapic_extint_acknowledge(apic), 0x08);
+        out(0x20, 0x20);
+    }
+    assert_true(vi8042_key(&pc->keyboard, 0x1e));
+    assert_int_equal(vlapic_extint_acknowledge(apic), 0x09);
+    assert_int_equal(in(0x60), 0x1e); /* set 1 */
+    out(0x20, 0x20);
 }
 
 static void reset(void)
@@ -890,6 +916,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_keeps_the_shadow, set_up_firmware,
                                         tear_down_firmware),
         cmocka_unit_test_setup_teardown(test_reset_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_chips, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

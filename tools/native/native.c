@@ -89,7 +89,8 @@ static void quiet_ioapic(void)
     }
 }
 
-/* Port by port, in this order, to where vpic, vpit, vrtc and vuart stand after a reset. */
+/* Port by port, in this order, to where a virtual PC's chips stand when its program starts. But the
+ * 8259s let nothing in: Bochs has them get past a masked LINT0, and programs would meet IRQ 0. */
 static void quiet_ports(uint16_t serial)
 {
     static const struct {
@@ -99,7 +100,8 @@ static void quiet_ports(uint16_t serial)
         {0x20, 0x11}, {0x21, 8},    {0x21, 4},    {0x21, 1}, {0x21, 0xff}, /* 8259s: as a BIOS */
         {0xa0, 0x11}, {0xa1, 0x70}, {0xa1, 2},    {0xa1, 1}, {0xa1, 0xff}, /* does, all masked */
         {0x4d0, 0},   {0x4d1, 0},                                          /* ELCR: edges */
-        {0x43, 0x30}, {0x43, 0x70}, {0x43, 0xb0}, {0x61, 0},               /* 8254: no counts */
+        {0x43, 0x34}, {0x40, 0},    {0x40, 0},                             /* 8254: 18.2 Hz */
+        {0x43, 0x70}, {0x43, 0xb0}, {0x61, 0},                             /* no other counts */
         {0x70, 0x0a}, {0x71, 0x26}, {0x70, 0x0b}, {0x71, 2}, {0x70, 12},   /* RTC: no interrupts */
         {0x92, 2},                                                         /* A20 */
     };
