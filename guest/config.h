@@ -57,6 +57,7 @@ struct vm_config {
     struct loaded_file kernel; /* either this or firmware */
     struct loaded_file firmware;
     struct loaded_file vga_rom; /* with firmware: the screen's option ROM */
+    bool debugcon;              /* port 0xe9 is there, and goes where COM1 does */
     bool firmware_log;          /* with firmware: the console shows what port 0x402 is told */
     struct loaded_file ramdisk;
     struct config_module module[CONFIG_MAX_MODULES];

@@ -46,15 +46,21 @@ static void write_shutdown(void *dev, uint16_t port, unsigned bytes, uint32_t va
 }
 
 enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
-                        bool firmware_log, struct bus *bus, struct power_line power)
+                        bool console, bool firmware_log, struct bus *bus, struct power_line power)
 {
     *debug = (struct vdebug){.out = out, .ctx = ctx, .power = power};
-    static const struct port_range ports[] = {
-        {PORT_CONSOLE, PORT_CONSOLE, 1, NULL, read_console, write_console},
-        {PORT_SHUTDOWN, PORT_SHUTDOWN, 1, NULL, NULL, write_shutdown},
-        {PORT_EXIT, PORT_EXIT + 3, 4, NULL, NULL, write_exit},
-        {PORT_LOG, PORT_LOG, 1, NULL, read_console, write_console}, /* the last: maybe not */
+    const struct {
+        bool wanted;
+        struct port_range range;
+    } ports[] = {
+        {true, {PORT_SHUTDOWN, PORT_SHUTDOWN, 1, debug, NULL, write_shutdown}},
+        {true, {PORT_EXIT, PORT_EXIT + 3, 4, debug, NULL, write_exit}},
+        {console, {PORT_CONSOLE, PORT_CONSOLE, 1, debug, read_console, write_console}},
+        {firmware_log, {PORT_LOG, PORT_LOG, 1, debug, read_console, write_console}},
     };
-    const unsigned all = sizeof(ports) / sizeof(ports[0]);
-    return bus_add_port_table(bus, debug, ports, firmware_log ? all : all - 1);
+    enum status s = OK;
+    for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]) && s == OK; i++)
+        if (ports[i].wanted)
+            s = bus_add_ports(bus, &ports[i].range);
+    return s;
 }

@@ -13,7 +13,7 @@ struct vdebug {
     uint8_t letters; /* of `Shutdown`, that have come */
 };
 
-/* out is called for each byte written to port 0xe9, and to 0x402 with firmware_log; without,
- * firmware finds that there is nobody to write to. */
+/* out is called for each byte written to port 0xe9, with console, and to 0x402, with firmware_log;
+ * without them, who asks finds that there is nobody to write to. */
 enum status vdebug_init(struct vdebug *debug, void (*out)(void *ctx, uint8_t byte), void *ctx,
-                        bool firmware_log, struct bus *bus, struct power_line power);
+                        bool console, bool firmware_log, struct bus *bus, struct power_line power);

@@ -270,7 +270,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
         vpci_init(&pc->pci, bus, power),
         vchipset_init(&pc->chipset, &pc->pci),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
-        vdebug_init(&pc->debug, pc_out, pc, config->firmware_log, bus, power),
+        vdebug_init(&pc->debug, pc_out, pc, config->debugcon, config->firmware_log, bus, power),
         make_absent_chips(bus),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {

@@ -210,7 +210,7 @@ static void test_keys(void **state)
     refuse(
         2,
         "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type loader "
-        "load entry mode console cmdline memory vcpus engine cpus weight cap limit start "
+        "load entry mode console debugcon cmdline memory vcpus engine cpus weight cap limit start "
         "on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
     refuse(2, "unknown key kernel; known in [nadir]: serial report at_end max_vms",
@@ -278,11 +278,13 @@ static void test_guest_kinds(void **state)
     accept("[vm a]\nfirmware = bios.bin\ndisk = a.img\ndisk = b.img\n");
     assert_string_equal(config.vm->firmware.path, "bios.bin");
     assert_false(config.vm->firmware_log);
+    assert_true(config.vm->debugcon);
     assert_null(config.vm->kernel.path);
     assert_int_equal(config.vm->disk_count, 2);
     assert_string_equal(config.vm->disk[1].path, "b.img");
     assert_int_equal(config.vm->disk[1].line, 4);
-    accept("[vm a]\nfirmware = b\nvga_rom = v.bin\nfirmware_log = yes\n");
+    accept("[vm a]\nfirmware = b\nvga_rom = v.bin\nfirmware_log = yes\ndebugcon = no\n");
+    assert_false(config.vm->debugcon);
     assert_string_equal(config.vm->vga_rom.path, "v.bin");
     assert_true(config.vm->firmware_log);
     refuse(1, "firmware_log need firmware", "[vm a]\nkernel = k\nfirmware_log = no\n");

@@ -124,6 +124,7 @@ static int set_up(void **state)
     assert_int_equal(page_alloc_init(&range, 1), OK);
     free_before = page_alloc_free_bytes();
     config = (struct vm_config){.name = "test",
+                                .debugcon = true,
                                 .memory_mib = 33,
                                 .vcpus = 1,
                                 .load = 0x7c00,

@@ -11,7 +11,8 @@ static int setup(void **state)
 {
     (void)state;
     start_machine();
-    assert_int_equal(vdebug_init(&debug, output_byte, NULL, false, &bus, power_recorder()), OK);
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, true, false, &bus, power_recorder()),
+                     OK);
     return 0;
 }
 
@@ -33,9 +34,13 @@ static void firmware_log(void **state)
     out(0x402, 'x');
     assert_int_equal(output_size, 0);
     start_machine();
-    assert_int_equal(vdebug_init(&debug, output_byte, NULL, true, &bus, power_recorder()), OK);
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, false, true, &bus, power_recorder()),
+                     OK);
     assert_int_equal(in(0x402), 0xe9);
     out(0x402, 'x');
+    assert_int_equal(output_size, 1);
+    assert_int_equal(in(0xe9), 0xff); /* nor is there a console now, for who asks */
+    out(0xe9, 'x');
     assert_int_equal(output_size, 1);
 }
 
@@ -74,7 +79,7 @@ static void shutdown_word(void **state)
 static void occupied_ports_are_reported(void **state)
 {
     (void)state;
-    assert_int_equal(vdebug_init(&debug, output_byte, NULL, false, &bus, power_recorder()),
+    assert_int_equal(vdebug_init(&debug, output_byte, NULL, true, false, &bus, power_recorder()),
                      ERR_BAD_INPUT);
 }
 

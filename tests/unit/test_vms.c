@@ -237,6 +237,7 @@ static int set_up(void **state)
                                          .cpus = {3},
                                          .weight = 100,
                                          .start = i == 0,
+                                         .debugcon = true,
                                          .on_reboot = ACTION_RESTART};
     config = (struct nadir_config){.max_vms = 2, .vm_count = 1, .vm = sections};
     return 0;
