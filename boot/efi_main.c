@@ -147,7 +147,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
     if (ST->ConOut->Mode->CursorColumn != 0)
         Print(L"\r\n");
     Print(L"nadir: Nadir " NADIR_VERSION ", a hypervisor for Intel VT-x\r\n");
-    if (config_load(&l) && kernels_check(&l) && handoff_fill(&l) && image_load(&l) &&
+    if (config_load(&l) && handoff_fill(&l) && kernels_check(&l) && image_load(&l) &&
         image_map(&l)) {
         files_close_directory(&l);
         Print(L"nadir: leaving the firmware\r\n");

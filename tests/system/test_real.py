@@ -84,7 +84,8 @@ def test_more_memory_than_there_is(boot):
 
 def test_kernel_that_is_none(boot):
     """Told by the loader, in the words of the hypervisor's own loaders."""
-    machine = boot(VM + "[vm b]\nkernel = program\nmemory = 32\n", files={"program": Path("/bin/true")})
+    machine = boot(VM + "[vm b]\nkernel = program\nmemory = 32\n", efi="late",
+                   files={"program": Path("/bin/true")})
     machine.wait_for(r"error: nadir\.cfg:5: program: a program that runs in an operating system")
     machine.wait_for("nadir-end: config-error")
     assert "leaving the firmware" not in machine.serial()
