@@ -34,7 +34,8 @@ enum guest_type { TYPE_AUTO, TYPE_LINUX, TYPE_MULTIBOOT, TYPE_MULTIBOOT2, TYPE_P
 enum guest_loader { LOADER_QEMU, LOADER_GRUB2 };
 
 /* Which of the guest's two the user sees and types to. */
-enum guest_console { CONSOLE_SERIAL, CONSOLE_VGA };
+/* The last: the screen and its keyboard, and COM1's lines beside it. */
+enum guest_console { CONSOLE_SERIAL, CONSOLE_VGA, CONSOLE_VGA_SERIAL };
 
 /* A file that a section names. The parser knows path and line only; where the loader has read it to
  * (page-aligned, kept memory) is filled in afterwards. */

@@ -29,6 +29,7 @@ struct guest_line {
     uint32_t part_log; /* host_console.log_count() behind that: if it is another one now, something
                         * else stands there */
     bool vga, open, counted;
+    bool named; /* beside its screen: in lines with its name, also where it is the only VM */
     struct ring_share share; /* of the console's output */
     uint32_t answered;       /* of host_console.dump_requests() */
     uint32_t told;           /* of host_console.asked() */
@@ -69,6 +70,12 @@ static uint32_t count(void)
     return __atomic_load_n(&line_count, __ATOMIC_RELAXED);
 }
 
+/* Whether what it says goes out as it is. */
+static bool is_raw(const struct guest_line *line)
+{
+    return count() == 1 && !line->named;
+}
+
 static void print_named(struct guest_line *line, const char *text, const char *end)
 {
     log_text("[%s] %s%s", line->name, text, end);
@@ -106,11 +113,11 @@ static void line_out_named(struct guest_line *line, bool whole)
  * with the VM's name. whole: its end has come. */
 static void line_out(struct guest_line *line, bool whole)
 {
-    if (count() > 1) {
-        line_out_named(line, whole);
-    } else {
+    if (is_raw(line)) {
         host->write(line->text, line->length);
         ring_share_put(&line->share, line->length);
+    } else {
+        line_out_named(line, whole);
     }
     line->length = 0;
 }
@@ -120,7 +127,7 @@ static void line_out(struct guest_line *line, bool whole)
 static void out(void *ctx, uint8_t byte)
 {
     struct guest_line *line = ctx;
-    if (count() == 1)
+    if (is_raw(line))
         line->text[line->length++] = (char)byte;
     else if (byte == '\n')
         plain_text_end(&line->plain);
@@ -131,12 +138,13 @@ static void out(void *ctx, uint8_t byte)
 }
 
 /* To each VM its part, so that what its programs have to say keeps no other VM from running. Of one
- * with a screen, COM1 goes nowhere. */
+ * that shows its screen alone, COM1 goes nowhere. */
 static bool ready(void *ctx)
 {
     struct guest_line *line = ctx;
     const uint32_t part = host->out_bytes / GUESTS_PART / count();
-    return line->vga || ring_share_most(&line->share) < part || host->held(&line->share) < part;
+    const bool drops = line->vga && !line->named;
+    return drops || ring_share_most(&line->share) < part || host->held(&line->share) < part;
 }
 
 static bool has_keyboard(const struct guest_line *line)
@@ -232,7 +240,7 @@ static bool is_to_show(struct guest_line *line)
     line->still = line->length == line->seen ? line->still + 1 : 0;
     line->seen = line->length;
     const bool follows = line->part && line->part_log == host->log_count();
-    return line->length != 0 && (count() == 1 || follows || line->still > STILL_POLLS);
+    return line->length != 0 && (is_raw(line) || follows || line->still > STILL_POLLS);
 }
 
 /* For whoever gives up on the VM: where it stands, what it shows, and what it has cost up to now.
@@ -269,14 +277,13 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 {
     struct guest_line *line = &lines[index];
     line->name = config->name;
-    line->vga = config->console == CONSOLE_VGA;
+    line->vga = config->console != CONSOLE_SERIAL;
+    line->named = config->console == CONSOLE_VGA_SERIAL;
     struct pc_console console = {.ctx = line, .ready = ready, .in = in, .poll = poll};
+    console.out = config->console == CONSOLE_VGA ? drop : out;
     if (line->vga) {
-        console.out = drop;
         console.screen = screen;
         console.key = key;
-    } else {
-        console.out = out;
     }
     return console;
 }

@@ -134,3 +134,12 @@ def test_the_log_begins_a_line(nadir):
     result = nadir("[vm a]\nkernel = k\nmemory = 16\n", {"k": code.ljust(510, b"\0") + b"\x55\xaa"})
     assert result.status == 0, result
     assert "\nx\nnadir: a: ended: debug-exit port, code 0" in result.console, result
+
+
+def test_screen_and_serial_port(nadir, payload):
+    """console = vga+serial: COM1's lines come marked, in front of the last screen."""
+    result = nadir(config("screen", console="vga+serial"), {"screen.bin": payload("screen")})
+    assert result.status == 0, result
+    assert result.console.index("\n[screen] test screen: ") < result.console.index(AT_THE_END), result
+    assert last_screen(result.console) == ("80 x 25", ["A"]), result
+    assert "\x1b" not in result.console, result

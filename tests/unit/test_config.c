@@ -272,6 +272,8 @@ static void test_guest_kinds(void **state)
     assert_int_equal(config.vm->entry, 0x100000);
     assert_int_equal(config.vm->mode, 64);
     assert_int_equal(config.vm->console, CONSOLE_VGA);
+    accept("[vm a]\nkernel = k\nconsole = vga+serial");
+    assert_int_equal(config.vm->console, CONSOLE_VGA_SERIAL);
     accept("[vm a]\nkernel = k\ntype = flat\nload = 4096\nentry = 0xffffffff\nmode = 32");
     assert_int_equal(config.vm->entry, 0xffffffff);
     assert_int_equal(config.vm->mode, 32);
@@ -298,7 +300,7 @@ static void test_guest_kinds(void **state)
            "[vm a]\nkernel = k\ntype = elf\n");
     refuse(4, "mode = 8: must be 16, 32 or 64", "[vm a]\nkernel = k\ntype = flat\nmode = 8");
     refuse(2, "load = 0x100000000: out of range", "[vm a]\nload = 0x100000000\n");
-    refuse(2, "console = tty: must be serial or vga", "[vm a]\nconsole = tty\n");
+    refuse(2, "console = tty: must be serial, vga or vga+serial", "[vm a]\nconsole = tty\n");
     refuse(4, "more than 2 disks", "[vm a]\ndisk = a\ndisk = b\ndisk = c\n");
 }
 
