@@ -263,6 +263,7 @@ static const struct host_console host_console = {
     .write_serial = console_write_serial,
     .held = console_held,
     .pending = console_pending,
+    .written = console_written,
     .draw = console_draw,
     .log_count = console_log_count,
     .read = console_read,

@@ -27,6 +27,7 @@ static struct spinlock lock;
 static struct typing typing; /* what has been read as keys */
 static struct uart uart;
 static uint32_t log_count;
+static uint32_t lost;     /* bytes that had no room, and were not told of yet */
 static bool line_is_open; /* what console_write() or the log wrote last is no end of a line */
 static uint32_t dump_presses, dump_requests;
 static bool dump_is_read;
@@ -106,11 +107,46 @@ static void write_locked(char c)
     }
 }
 
-static void write_text_locked(const char *text, size_t length)
+static bool fits(size_t length)
 {
-    for (size_t i = 0; i < length; i++)
+    return uart.port == 0 || length <= CONSOLE_OUT_BYTES - ring_held(&out);
+}
+
+/* Whoever writes may hold locks that others want: where there is no room, his text is left out, and
+ * that is said before the next. Only in a panic, and before timers run, is there nobody else: then
+ * all is waited for. */
+static bool has_room_locked(size_t length)
+{
+    char note[80];
+    if (panic_is_active() || !lapic_timer_is_ready())
+        return true;
+    if (!fits(length + sizeof(note))) {
+        lost += (uint32_t)length;
+        return false;
+    }
+    if (lost != 0) {
+        const size_t n = format_text(note, sizeof(note),
+                                     "\r\nnadir: %u bytes of text are left out here\r\n", lost);
+        for (size_t i = 0; i < n; i++)
+            write_locked(note[i]);
+    }
+    lost = 0;
+    return true;
+}
+
+/* newlines: they are to become \r\n. */
+static void write_text_locked(const char *text, size_t length, bool newlines)
+{
+    size_t bytes = length;
+    for (size_t i = 0; newlines && i < length; i++)
+        bytes += text[i] == '\n';
+    if (!has_room_locked(bytes))
+        return;
+    for (size_t i = 0; i < length; i++) {
+        if (newlines && text[i] == '\n')
+            write_locked('\r');
         write_locked(text[i]);
-    fbconsole_write(&screen, text, length);
+    }
     if (length != 0)
         line_is_open = text[length - 1] != '\n';
 }
@@ -118,7 +154,8 @@ static void write_text_locked(const char *text, size_t length)
 void console_write(const char *text, size_t length)
 {
     uint64_t flags = console_lock();
-    write_text_locked(text, length);
+    write_text_locked(text, length, false);
+    fbconsole_write(&screen, text, length);
     console_unlock(flags);
 }
 
@@ -126,8 +163,10 @@ bool console_write_behind(uint32_t count, const char *text, size_t length)
 {
     uint64_t flags = console_lock();
     const bool behind = count == log_count;
-    if (behind)
-        write_text_locked(text, length);
+    if (behind) {
+        write_text_locked(text, length, false);
+        fbconsole_write(&screen, text, length);
+    }
     console_unlock(flags);
     return behind;
 }
@@ -138,14 +177,12 @@ bool console_write_behind(uint32_t count, const char *text, size_t length)
 static void console_log(const char *text, size_t length)
 {
     uint64_t flags = console_lock();
-    if (line_is_open)
-        write_text_locked("\r\n", 2);
-    line_is_open = length == 0 || text[length - 1] != '\n';
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '\n')
-            write_locked('\r');
-        write_locked(text[i]);
+    if (line_is_open) {
+        write_text_locked("\r\n", 2, false);
+        fbconsole_write(&screen, "\r\n", 2);
     }
+    write_text_locked(text, length, true);
+    line_is_open = length == 0 || text[length - 1] != '\n';
     fbconsole_write(&screen, text, length);
     log_count++;
     poll_locked();
@@ -227,8 +264,9 @@ void console_forget_keys(void)
 void console_write_serial(const char *text, size_t length)
 {
     uint64_t flags = console_lock();
-    for (size_t i = 0; i < length; i++)
-        write_locked(text[i]);
+    const bool was_open = line_is_open;
+    write_text_locked(text, length, false);
+    line_is_open = was_open;
     console_unlock(flags);
 }
 
@@ -243,6 +281,11 @@ void console_draw(const uint16_t *cells, unsigned columns, unsigned rows, unsign
 uint32_t console_held(struct ring_share *share)
 {
     return ring_share_held(share, &out);
+}
+
+uint32_t console_written(void)
+{
+    return __atomic_load_n(&out.put, __ATOMIC_RELAXED);
 }
 
 uint32_t console_pending(void)

@@ -17,9 +17,10 @@ void console_move_screen(volatile void *pixels);
 /* The TSC's rate, once measured, for the periods below. */
 void console_set_tsc_hz(uint64_t hz);
 
-/* Queues text for output, as it is (the log's own newlines become \r\n, a guest's do not). Waits
- * only when CONSOLE_OUT_BYTES are pending: nothing is lost. Any CPU. Others wait too then: whoever
- * may write without end keeps account of his share (ring_share_put()), and waits by himself. */
+/* Queues text for output, as it is (the log's own newlines become \r\n, a guest's do not). Never
+ * waits: where CONSOLE_OUT_BYTES would be pending, the text is left out, and a line says so.
+ * Whoever may write without end keeps account of his share (ring_share_put()), and waits by
+ * himself, with no lock held. Any CPU. */
 void console_write(const char *text, size_t length);
 
 /* How much of a writer's share is still pending. */
@@ -42,6 +43,9 @@ void console_forget_keys(void);
 /* The same, if the log has not written since console_log_count() was `count`; else false, and
  * nothing is written. Any CPU. */
 bool console_write_behind(uint32_t count, const char *text, size_t length);
+
+/* Bytes that have ever been queued, counted on and on. Any CPU. */
+uint32_t console_written(void);
 
 /* Bytes that have not left yet. Any CPU. */
 uint32_t console_pending(void);

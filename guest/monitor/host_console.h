@@ -5,26 +5,27 @@
 
 #include "arch/ring.h"
 
-/* All may be called from any CPU, with a VM's lock held. Where it does not say "without waiting", a
- * function may wait for the serial port. */
+/* All may be called from any CPU, with a VM's lock held. Nothing waits. */
 struct host_console {
-    /* Output. Bytes that may be pending: a writer waits when that many are, so whoever may write
-     * without end keeps account of his share by ring_share_put(), looks at held(), and waits by
-     * himself. write() is for screen and serial port, write_serial() for the latter alone.
-     * write_behind() writes nothing, and returns false, if log_count() is not `count` any more. */
+    /* Output. Bytes that may be pending: what goes beyond is left out, so whoever may write without
+     * end keeps account of his share by ring_share_put(), looks at held(), and waits by himself,
+     * with no lock held. write() is for screen and serial port, write_serial() for the latter
+     * alone. write_behind() writes nothing, and returns false, if log_count() is not `count` any
+     * more. */
     uint32_t out_bytes;
     void (*write)(const char *text, size_t length);
     bool (*write_behind)(uint32_t count, const char *text, size_t length);
     void (*write_serial)(const char *text, size_t length);
     uint32_t (*held)(struct ring_share *share);
     uint32_t (*pending)(void);
+    uint32_t (*written)(void); /* in all, counted on and on */
 
     /* A picture for the host's screen, if there is one: cells as in the VGA's text memory. */
     void (*draw)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                  bool blinks);
     uint32_t (*log_count)(void); /* one more with each text of the log, which spoils a picture */
 
-    /* Input, without waiting, either as the bytes of a terminal or as keys that go down and up (set
+    /* Input, either as the bytes of a terminal or as keys that go down and up (set
      * 1 codes with KEY_RELEASED and KEY_EXTENDED, vps2kbd.h); -1: nothing more for now. */
     int (*read)(void);
     int (*read_key)(uint64_t now);
@@ -40,7 +41,7 @@ struct host_console {
     uint32_t (*asked)(void);
     bool (*may_report)(void);
 
-    /* Moves what is buffered, without waiting; and how often to call it, in TSC ticks. */
+    /* Moves what is buffered; and how often to call it, in TSC ticks. */
     void (*poll)(void);
     uint64_t (*period_ticks)(void);
 };

@@ -33,6 +33,8 @@ struct guest_line {
     struct ring_share share; /* of the console's output */
     uint32_t answered;       /* of host_console.dump_requests() */
     uint32_t told;           /* of host_console.asked() */
+    uint32_t written;        /* of host_console.written(), when its end was about to be told */
+    uint32_t dumps_left;     /* of its vCPUs, the last ones */
     struct vm *vm;
     struct plain_text plain; /* what is to stand among other VMs' lines */
     char text[LINE_MAX + sizeof("\r\n")];
@@ -248,12 +250,26 @@ static bool is_to_show(struct guest_line *line)
 static void tell_all(struct guest_line *line)
 {
     struct pc *pc = pc_of(line->vm);
-    vm_dump(line->vm);
+    line->dumps_left = line->vm->vcpu_count;
     if (line->vga) {
         (void)screen_take(&pc->picture, &pc->vga);
         print_screen(line, &pc->picture, "");
     }
     stats_report(line->vm);
+}
+
+/* Of all vCPUs that are to print where they stand, one at a time asks for that, when those before
+ * have left the console: there may be thousands. */
+static void dump_one(struct guest_line *line, uint64_t now)
+{
+    static uint64_t next;
+    uint64_t due = __atomic_load_n(&next, __ATOMIC_RELAXED);
+    if (line->dumps_left == 0 || now < due || host->pending() > host->out_bytes / FREE_FOR_END ||
+        !__atomic_compare_exchange_n(&next, &due, now + host->period_ticks() / 2, false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return;
+    vcpu_request_dump(line->vm->vcpu[line->vm->vcpu_count - line->dumps_left]);
+    line->dumps_left--;
 }
 
 static uint64_t poll(void *ctx, uint64_t now)
@@ -264,12 +280,13 @@ static uint64_t poll(void *ctx, uint64_t now)
     host->poll();
     if (line->answered != host->dump_requests()) {
         line->answered = host->dump_requests();
-        vm_dump(line->vm);
+        line->dumps_left = line->vm->vcpu_count;
     }
     if (line->told != host->asked() && host->may_report()) {
         line->told = host->asked();
         tell_all(line);
     }
+    dump_one(line, now);
     return now + host->period_ticks();
 }
 
@@ -291,16 +308,37 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 void vm_console_begin(uint32_t index, struct pc *pc)
 {
     lines[index].vm = &pc->vm;
+    lines[index].dumps_left = 0;
 }
 
-void vm_console_wait(void)
+/* VMs that are about to be told of, or are: each has room for that. */
+static uint32_t telling;
+
+static bool may_tell(void)
 {
-    while (host->pending() > host->out_bytes - host->out_bytes / FREE_FOR_END ||
-           !host->may_report()) {
+    const uint32_t others = __atomic_fetch_add(&telling, 1, __ATOMIC_SEQ_CST);
+    if (host->pending() + (others + 1) * (host->out_bytes / FREE_FOR_END) <= host->out_bytes &&
+        host->may_report())
+        return true;
+    __atomic_fetch_sub(&telling, 1, __ATOMIC_SEQ_CST);
+    return false;
+}
+
+void vm_console_wait(uint32_t index)
+{
+    while (!may_tell()) {
         host->poll();
         if (!sched_lend())
             cpu_idle_until(cpu_rdtsc() + host->period_ticks());
     }
+    lines[index].written = host->written();
+}
+
+/* What others have written meanwhile counts, too, which is not much. */
+void vm_console_told(uint32_t index)
+{
+    ring_share_put(&lines[index].share, host->written() - lines[index].written);
+    __atomic_fetch_sub(&telling, 1, __ATOMIC_SEQ_CST);
 }
 
 void vm_console_end(uint32_t index, struct pc *pc)

@@ -25,7 +25,10 @@ void vm_console_begin(uint32_t index, struct pc *pc);
 
 /* Waits until there is room for what the hypervisor has to say of a VM's end: others have the CPU
  * meanwhile. Within vm->stopped(). */
-void vm_console_wait(void);
+void vm_console_wait(uint32_t index);
+
+/* That has been said. */
+void vm_console_told(uint32_t index);
 
 /* Gives out what is left of a line, or the last screen as text, before the hypervisor reports the
  * end of the VM. */

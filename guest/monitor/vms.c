@@ -278,13 +278,14 @@ static void vm_stopped(struct vm *vm)
     const bool destroyed = withdraw(section);
     vm->tsc_end = section->tsc_end = cpu_rdtsc();
     section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
-    vm_console_wait();
+    vm_console_wait(section->index);
     vm_lock(vm); /* its alarms may be on their way, on another CPU */
     vm_console_end(section->index, pc);
     vm_unlock(vm);
     print_end(vm);
     stats_print(vm);
     stats_report(vm);
+    vm_console_told(section->index);
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
     const bool again = !destroyed && restarts(section, vm);
     pc_destroy(pc, again && is_reset(vm->end) ? &section->kept : NULL);

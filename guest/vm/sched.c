@@ -165,7 +165,7 @@ static void note_switch(struct vcpu *vcpu, bool slept)
     vcpu->tsc_exit = direct ? before->tsc_exit : cpu_rdtsc();
 }
 
-/* Whether a vCPU that waits has been woken for something. For a dump (vm_dump()) it has to be
+/* Whether a vCPU that waits has been woken for something. For a dump it has to be
  * loaded, though it goes on waiting then. */
 static bool has_work(struct vcpu *vcpu)
 {

@@ -226,7 +226,10 @@ bool vcpu_is_wanted(const struct vcpu *vcpu);
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
 
-/* Whether a dump of it has been asked for (vm_dump()). From any CPU. */
+/* Asks it to print its registers and what it does, soon; it goes on. From any CPU. */
+void vcpu_request_dump(struct vcpu *vcpu);
+
+/* Whether that has been asked for. From any CPU. */
 static inline bool vcpu_dump_is_wanted(const struct vcpu *vcpu)
 {
     return (__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) & REQUEST_DUMP) != 0;
@@ -277,7 +280,7 @@ static inline enum exit_action vcpu_general_protection(struct vcpu *vcpu)
 }
 
 /* Prints registers, code, stack and callers of *state, which is the vCPU's, for a bad end of the VM
- * or vm_dump(). The VM's memory is there still; the vCPU need not be loaded. */
+ * or vcpu_request_dump(). The VM's memory is there still; the vCPU need not be loaded. */
 void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state);
 
 /* Prints what led to a triple fault in *state, and why it could not be delivered; nothing where

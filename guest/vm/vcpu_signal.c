@@ -214,10 +214,9 @@ void vcpu_take_requests(struct vcpu *vcpu)
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUESTS_ARE_TAKEN, __ATOMIC_SEQ_CST);
 }
 
-void vm_dump(struct vm *vm)
+void vcpu_request_dump(struct vcpu *vcpu)
 {
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        request(vm->vcpu[i], 0, REQUEST_DUMP);
+    request(vcpu, 0, REQUEST_DUMP);
 }
 
 /* One vCPU at a time, as lines of several would mix. */

@@ -62,8 +62,8 @@ struct vm {
      * stays in front of it; false: the guest's own. NULL: there is none. Loaded. */
     bool (*debug_stop)(struct vcpu *vcpu, unsigned stop);
 
-    /* Prints how its devices stand, for vm_dump() and a bad end; NULL: there are none to tell of.
-     * *state is a vCPU's. With the lock held, or behind the end. */
+    /* Prints how its devices stand, for vcpu_request_dump() and a bad end; NULL: there are none to
+     * tell of. *state is a vCPU's. With the lock held, or behind the end. */
     void (*dump)(struct vm *vm, const struct cpu_state *state);
 
     struct vcpu *vcpu[VM_MAX_VCPUS];
@@ -141,9 +141,6 @@ void vm_io_ready(struct vm *vm);
 /* The engine's mappings have been changed: before a vCPU is entered again, what its CPU has cached
  * of them is dropped, and those that run are made to leave for that soon. From any CPU. */
 void vm_memory_changed(struct vm *vm);
-
-/* Asks each vCPU to print its registers and what it does, soon; the VM goes on. From any CPU. */
-void vm_dump(struct vm *vm);
 
 /* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
  * CPU. Fits struct power_line. */

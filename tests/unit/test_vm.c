@@ -302,12 +302,17 @@ static void end_it(struct vm *vm)
     vm_end_request(vm, VM_POWEROFF, 0, "by the monitor");
 }
 
+static void dump(struct vm *vm)
+{
+    vcpu_request_dump(vm->vcpu[0]);
+}
+
 static void show_then_end(void)
 {
     const struct vcpu *vcpu = life[0].vm.vcpu[0];
     assert_int_equal(vcpu->activity, ACTIVITY_HLT);
     assert_int_equal(fake_vcpu(life[0].vm.vcpu[0])->entries, 1);
-    elsewhere(fake_host.dumps == 0 ? vm_dump : end_it);
+    elsewhere(fake_host.dumps == 0 ? dump : end_it);
 }
 
 static enum exit_action halt_open(struct fake_vcpu *fake)
@@ -322,7 +327,7 @@ static enum exit_action shown_twice(struct fake_vcpu *fake)
     struct vm *vm = &life[0].vm;
     tick();
     if (fake->entries % 20000 == 10000)
-        vm_dump(vm);
+        dump(vm);
     if (fake->entries == 40000) {
         assert_int_equal(fake_host.dumps, 2);
         assert_int_equal(fake_vcpu(vm->vcpu[0])->entries, 1);
