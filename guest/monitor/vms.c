@@ -7,6 +7,7 @@
 #include "arch/spinlock.h"
 #include "arch/string.h"
 #include "guest/monitor/vm_console.h"
+#include "guest/pc/pc_program.h"
 #include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 
@@ -116,7 +117,7 @@ static void print_end(struct vm *vm)
     if (vm->end == VM_DEBUG_EXIT)
         log_line("%s: ended: %s, code %u", vm->name, vm->end_why, vm->end_code);
     else
-        log_line("%s: ended: %s", vm->name, vm->end_why);
+        log_line("%s: ended: %s%s", vm->name, vm->end_why, pc_program_advice(pc_of(vm)));
     if (!vm_end_is_crash(vm->end))
         return;
     vcpu_print_undelivered(vm->end_vcpu, &vm->end_state, &vm->end_event);

@@ -72,6 +72,7 @@ struct pc_ram {
 struct pc {
     struct vm vm;
     struct cpu_state boot;
+    const struct kernel_kind *kind; /* of its kernel; NULL: it has firmware */
     struct pc_console console;
     struct run_alarm start_alarm;
     bool started;

@@ -9,7 +9,8 @@
 #include "guest/pc/mptable.h"
 #include "mm/page_alloc.h"
 
-#define TABLE_PAGES 2u
+#define TABLE_PAGES    2u
+#define ADVICE_SECONDS 10 /* a kernel has its own segments by then, or will never */
 
 extern const uint8_t dsdt_aml_start[], dsdt_aml_end[]; /* dsdt_aml.asm */
 
@@ -163,18 +164,44 @@ static enum status write_tables(const struct vm *vm, uint32_t vcpus)
 enum status pc_program_load(struct pc *pc, const struct vm_config *config)
 {
     struct program program = kernel_program(config, &pc->vm.mem, pc->vm.memory_bytes);
-    const struct kernel_kind *kind = NULL;
     enum status s = write_tables(&pc->vm, config->vcpus);
     if (s != OK) {
         log_line("vm %s: cannot make its ACPI and MP tables: %s", config->name, status_text(s));
         return s;
     }
-    s = kernel_load(&program, config->type, &pc->boot, &kind);
+    s = kernel_load(&program, config->type, &pc->boot, &pc->kind);
     if (s != OK)
         log_line("error: nadir.cfg:%u: %s: %s", config->kernel.line, config->kernel.path,
                  program.why);
     else
-        log_line("%s: %s: %s, entry 0x%lx", config->name, config->kernel.path, kind->name,
+        log_line("%s: %s: %s, entry 0x%lx", config->name, config->kernel.path, pc->kind->name,
                  pc->boot.cs.base + pc->boot.rip);
     return s;
+}
+
+/* A fault that names a descriptor of the GDT in its error code (SDM, "Error Code"): not one that an
+ * interrupt raised by itself, nor one of IDT or LDT. */
+static bool names_selector(const struct event *event)
+{
+    const unsigned vector = event->info & 0xff;
+    return (event->info & EVENT_ERROR_CODE) != 0 && vector >= VECTOR_INVALID_TSS &&
+           vector <= VECTOR_GENERAL_PROTECTION && (event->error & 6) == 0 && event->error >= 8;
+}
+
+const char *pc_program_advice(const struct pc *pc)
+{
+    const struct vm *vm = &pc->vm;
+    const struct cpu_state *end = &vm->end_state, *boot = &pc->boot;
+    const bool soon = vm->tsc_end - vm->tsc_first_entry < ADVICE_SECONDS * vm->timers.hz;
+    const bool has_its_own =
+        end->gdtr.base != boot->gdtr.base &&
+        (end->idtr.base != boot->idtr.base || end->idtr.limit != boot->idtr.limit);
+    if (vm->end != VM_TRIPLE_FAULT || pc->kind == NULL || !pc->kind->has_selectors || !soon ||
+        (has_its_own && !names_selector(&vm->end_event.event)))
+        return "";
+    return boot->cs.selector == 0x08
+               ? " (a kernel that expects GRUB 2's selectors, CS 0x10 and data 0x18, needs "
+                 "loader = grub2)"
+               : " (a kernel that expects QEMU's selectors, CS 0x08 and data 0x10, needs "
+                 "loader = qemu)";
 }

@@ -8,3 +8,7 @@
 /* The PC has its memory and its CPUID table. Fills in pc->boot; a failure has its line in the log.
  */
 enum status pc_program_load(struct pc *pc, const struct vm_config *config);
+
+/* For the line about the VM's end: what may help a kernel that died of the segments that it was
+ * started with; "" where nothing speaks for that. */
+const char *pc_program_advice(const struct pc *pc);
