@@ -29,6 +29,14 @@ struct cpu *cpu_by_index(uint32_t index)
     return index < count ? cpu_table[index] : NULL;
 }
 
+unsigned cpu_thread_bits(void)
+{
+    if (cpu_cpuid(0, 0).eax < 0xb)
+        return 0;
+    const struct cpuid_regs first = cpu_cpuid(0xb, 0);
+    return (first.ecx >> 8 & 0xff) == 1 ? first.eax & 31 : 0; /* level type 1: threads */
+}
+
 struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory)
 {
     if (count == CPU_MAX)

@@ -66,6 +66,10 @@ uint32_t cpu_count(void);
 /* NULL where there is none of that index. */
 struct cpu *cpu_by_index(uint32_t index);
 
+/* How many low bits of an APIC ID tell the threads of one core from each other; 0: one each, or the
+ * CPU does not say. */
+unsigned cpu_thread_bits(void);
+
 /* Takes the next index; NULL when there is none. Boot CPU only. */
 struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
 

@@ -284,8 +284,9 @@ static bool is_usable(unsigned number)
     return engines[number].asked && engines[number].answer == OK;
 }
 
-static enum status probe_engine(unsigned number)
+static enum status probe_engine(unsigned number, bool threads_shared)
 {
+    engines[number].of_pc.facts.threads_shared = threads_shared;
     if (!engines[number].asked) /* capabilities and the checklist */
         engines[number].answer = engines[number].of_pc.engine->probe(&engines[number].of_pc.facts);
     engines[number].asked = true;
@@ -296,12 +297,13 @@ static enum status probe_engine(unsigned number)
  * for what has been found. */
 static void probe_engines(const struct nadir_config *config, struct pc_host *host)
 {
+    const bool shared = config->share_cores && config->vm_count > 1 && cpu_thread_bits() > 0;
     for (uint32_t i = 0; i < config->vm_count; i++) {
         const unsigned wanted = config->vm[i].engine;
         unsigned number = wanted == CONFIG_ENGINE_AUTO ? wanted + 1 : wanted;
-        enum status s = probe_engine(number);
+        enum status s = probe_engine(number, shared);
         while (s != OK && wanted == CONFIG_ENGINE_AUTO && number + 1 < CONFIG_ENGINES)
-            s = probe_engine(++number);
+            s = probe_engine(++number, shared);
         require(s, engines[number].title);
     }
     for (unsigned number = CONFIG_ENGINES - 1; number > CONFIG_ENGINE_AUTO; number--)
@@ -365,8 +367,25 @@ static enum status allocate_cpu(struct cpu **cpu)
     return s;
 }
 
-static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
+/* VMs that do not trust each other are not to share a core's caches and buffers at a time. */
+static bool keeps_apart(const struct nadir_config *config)
 {
+    return !config->share_cores && config->vm_count > 1;
+}
+
+/* Whether a CPU on that core has been started. */
+static bool is_core_taken(uint32_t apic_id)
+{
+    const unsigned bits = cpu_thread_bits();
+    for (uint32_t i = 0; i < cpu_count(); i++)
+        if (cpu_by_index(i)->apic_id >> bits == apic_id >> bits)
+            return true;
+    return false;
+}
+
+static void start_other_cpus(const struct handoff *handoff, bool apart, uint64_t tsc_hz)
+{
+    uint32_t idle = 0;
     const struct smp_env env = {
         .trampoline = hpa(handoff->trampoline),
         .cr3 = host_paging_root(),
@@ -378,6 +397,10 @@ static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
     for (uint32_t i = 0; i < handoff->cpu_count && handoff->trampoline != 0; i++) {
         if (handoff->cpu[i].is_boot_cpu)
             continue;
+        if (apart && is_core_taken(handoff->cpu[i].apic_id)) {
+            idle++;
+            continue;
+        }
         struct cpu_memory memory;
         enum status s = allocate_cpu(&memory.cpu);
         if (s == OK)
@@ -388,6 +411,9 @@ static void start_other_cpus(const struct handoff *handoff, uint64_t tsc_hz)
         if (smp_start_cpu(&env, handoff->cpu[i].apic_id, &memory) == ERR_LIMIT)
             break;
     }
+    if (idle > 0)
+        log_line("%u further threads of cores stay idle, since VMs are kept apart (smt = apart)",
+                 idle);
     host_unmap_low();
     cpu_write_cr3(cpu_read_cr3());
     __atomic_store_n(&all_started, true, __ATOMIC_RELEASE);
@@ -462,7 +488,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
     host.epoch = handoff->epoch - cpu_rdtsc() / host.tsc_hz;
     probe_engines(&config, &host);
     vms_init(&config, handoff->image_bytes, &host, &host_console); /* before any VM is made */
-    start_other_cpus(handoff, host.tsc_hz);
+    start_other_cpus(handoff, keeps_apart(&config), host.tsc_hz);
     init_sched(&host); /* the engines on, a run queue for each CPU */
     log_line("host page tables: %lu pages are both writable and executable",
              host_paging_check_wx());

@@ -89,6 +89,7 @@ struct nadir_config {
     uint16_t serial_port; /* I/O base of the host's 16550; 0 = none */
     uint16_t report_port; /* of another one, for reports (arch/report.h); 0 = none */
     bool reset_at_end;    /* the host, when the last VM has ended; else it is powered off */
+    bool share_cores;     /* vCPUs of two VMs may run on the threads of one core */
     uint32_t max_vms;     /* may exist at a time; at least as many as start */
     uint32_t vm_count;
     struct vm_config *vm;

@@ -229,6 +229,8 @@ static const struct config_key keys[] = {
      .set = set_uart, OF_NADIR(report_port), .low = 8, .high = MAX_PORT},
     {"at_end", "poweroff or reset", "poweroff", "what becomes of the host after the last VM",
      .set = set_word, OF_NADIR(reset_at_end)},
+    {"smt", "apart or share", "apart", "whether two VMs may share a core; apart: one thread of each is used",
+     .set = set_word, OF_NADIR(share_cores)},
     {"max_vms", "1 to " DIGITS(CONFIG_MAX_VMS), DIGITS(CONFIG_MAX_VMS),
      "how many VMs may exist at a time",
      .set = set_number, OF_NADIR(max_vms), .low = 1, .high = CONFIG_MAX_VMS},

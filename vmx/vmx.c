@@ -86,7 +86,7 @@ static enum status vmx_probe(struct engine_facts *facts)
     log_fallback(vmx_has_apicv(), "APIC virtualization", "local APIC emulated in software");
     log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
-    hardening_init(false);
+    hardening_init(facts->threads_shared);
     *facts = (struct engine_facts){
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),

@@ -149,6 +149,12 @@ static void test_at_end(void **state)
     assert_false(config.reset_at_end);
     refuse(2, "at_end = sleep: must be poweroff or reset", "[nadir]\nat_end = sleep");
     refuse(2, "unknown key at_end", "[vm a]\nat_end = reset");
+    assert_false(config.share_cores);
+    accept("[nadir]\nsmt = share\n[vm a]\nkernel = k");
+    assert_true(config.share_cores);
+    accept("[nadir]\nsmt = apart\n[vm a]\nkernel = k");
+    assert_false(config.share_cores);
+    refuse(2, "smt = on: must be apart or share", "[nadir]\nsmt = on");
 }
 
 static void test_sections(void **state)
@@ -213,7 +219,7 @@ static void test_keys(void **state)
         "load entry mode console debugcon cmdline memory vcpus engine cpus weight cap limit start "
         "on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
-    refuse(2, "unknown key kernel; known in [nadir]: serial report at_end max_vms",
+    refuse(2, "unknown key kernel; known in [nadir]: serial report at_end smt max_vms",
            "[nadir]\nkernel = k\n");
     refuse(2, "unknown key serial", "[vm a]\nserial = none\n");
     refuse(2, "unknown key Kernel", "[vm a]\nKernel = k\n");
