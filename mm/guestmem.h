@@ -21,6 +21,9 @@ struct guestmem_slot {
 /* All zero = no memory. */
 struct guestmem {
     uint32_t count;
+    /* Bits that addresses lose on the way from a CPU: A20, while it is off. Who walks a guest's
+     * page tables looks at it; copies do not, as DMA has all bits. */
+    uint64_t absent;
     struct guestmem_slot slot[GUESTMEM_MAX_SLOTS]; /* sorted by base */
 };
 

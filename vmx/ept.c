@@ -165,6 +165,32 @@ enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perm
     return OK;
 }
 
+bool ept_find(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms)
+{
+    unsigned level;
+    const uint64_t entry = *find_leaf(ept, guest.v, &level);
+    const uint64_t offset = (table_level_bytes(level) - 1) & PTE_ADDRESS;
+    *host = hpa((entry & PTE_ADDRESS & ~offset) | (guest.v & offset));
+    *perms = (unsigned)(entry & PERMS);
+    return *perms != 0;
+}
+
+static void clear_table(struct ept *ept, hpa_t base, unsigned level)
+{
+    uint64_t *entry = hpa_to_ptr(base);
+    for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
+        if (level == 1 && (entry[i] & PERMS) != 0)
+            replace_leaf(ept, &entry[i], level, 0);
+        else if (has_table(entry[i], level))
+            clear_table(ept, hpa(entry[i] & PTE_ADDRESS), level - 1);
+    }
+}
+
+void ept_clear(struct ept *ept)
+{
+    clear_table(ept, ept->root, TABLE_TOP_LEVEL);
+}
+
 /* Whether a present entry makes the CPU report an EPT misconfiguration. */
 static bool entry_is_valid(const struct ept *ept, uint64_t entry, unsigned level)
 {

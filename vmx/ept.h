@@ -50,6 +50,12 @@ enum status ept_protect(struct ept *ept, gpa_t guest, uint64_t bytes, unsigned p
  * mapped, or as part of a larger page. Translations: as for ept_map(). */
 enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perms);
 
+/* What the 4 KiB page at guest is. False: not mapped, or hidden. */
+bool ept_find(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms);
+
+/* Unmaps everything that is mapped in pages of 4 KiB; the tables stay. Translations: as above. */
+void ept_clear(struct ept *ept);
+
 /* Walks all tables by the rules of the SDM's "EPT Misconfigurations", and that the leaf counts are
  * right. False with the first wrong entry and the address it stands for (where may be NULL). */
 struct ept_error {

@@ -65,9 +65,14 @@ ended_on_memory(struct vcpu *vcpu, uint64_t qualification, gpa_t address, bool o
 enum exit_action exit_ept_violation(struct vcpu *vcpu)
 {
     const uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
-    const gpa_t address = gpa(vmread(VMCS_EXIT_GUEST_PHYSICAL));
+    gpa_t address = gpa(vmread(VMCS_EXIT_GUEST_PHYSICAL));
     if ((qualification & UNBLOCKED_BY_IRET) != 0)
         inject_iret_again();
+    if (__builtin_expect(vcpu->vm->mem.absent != 0, 0)) {
+        if (vmx_a20_fill(vcpu, address, qualification & EPT_RWX))
+            return EXIT_SAME;
+        address.v &= ~vcpu->vm->mem.absent;
+    }
     const bool of_walk =
         (qualification & VIOLATION_LINEAR_VALID) == 0 || (qualification & VIOLATION_NOT_WALK) == 0;
     if (guestmem_slot(&vcpu->vm->mem, address) != NULL &&

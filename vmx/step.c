@@ -22,7 +22,7 @@ static bool update_monitor_trap(struct vmx_vcpu *v)
 enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
 {
     struct ept_overlay *overlay = &vmx_vcpu(vcpu)->overlay;
-    const enum status s = ept_overlay_show(overlay, vmx_vm(vcpu->vm)->ept.root, page, host, perms);
+    const enum status s = ept_overlay_show(overlay, vmx_ept_root(vcpu->vm), page, host, perms);
     if (s != OK)
         return s;
     vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(overlay->table[0]));
@@ -44,7 +44,7 @@ bool vmx_step(struct vcpu *vcpu, bool on)
     v->stepping = on;
     vcpu->attention = true;
     if (!on && v->overlay.count != 0) {
-        vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(vmx_vm(vcpu->vm)->ept.root));
+        vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(vmx_ept_root(vcpu->vm)));
         ept_overlay_drop(&v->overlay);
     }
     return update_monitor_trap(v);

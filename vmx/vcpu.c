@@ -19,6 +19,7 @@ static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
     vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
     if (vcpu->step.count != 0) /* by copies of tables that have changed */
         step_give_up(vcpu);
+    vmx_use_ept(vcpu);
     if (!invept(INVALIDATE_ALL, 0))
         panic("INVEPT failed");
 }

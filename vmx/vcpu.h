@@ -40,6 +40,7 @@ struct vmx_vcpu {
 
 struct vmx_vm {
     struct ept ept;
+    struct ept a20_off; /* a20.c; no root: A20 has never been off */
     /* At VM_APIC_PAGE_GPA where the CPU virtualizes APIC accesses, as long as all vCPUs have their
      * registers there: to others it would be memory. */
     hpa_t apic_access_page;
@@ -96,6 +97,16 @@ void vmx_apic_changed(struct vcpu *vcpu);
 void vmx_inject(struct vcpu *vcpu, const struct event *event);
 /* vmcs.c: */
 void vmx_tsc_changed(struct vcpu *vcpu);
+/* a20.c: */
+/* The root that vCPUs are to run by, as A20 is now. */
+hpa_t vmx_ept_root(const struct vm *vm);
+/* Puts it into the current VMCS, which is this vCPU's. */
+void vmx_use_ept(struct vcpu *vcpu);
+/* The VM's EPT is about to change, with its lock held. */
+void vmx_a20_forget(const struct vm *vm);
+/* A violation with A20 off at this address, with all its bits. access: what it asked for, enum
+ * ept_perms. True: it goes on; false: it is about the address without those bits. */
+bool vmx_a20_fill(struct vcpu *vcpu, gpa_t at, unsigned access);
 /* step.c: */
 enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms);
 bool vmx_step(struct vcpu *vcpu, bool on);

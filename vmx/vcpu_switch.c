@@ -95,8 +95,10 @@ static void load_state(const struct vmx_vcpu *v)
  * was loaded elsewhere, or of an earlier VM's that had the same numbers. */
 static void forget_translations(struct vmx_vcpu *v)
 {
-    if (v->vcpu.step.count == 0) /* or else the step is to be given up: drop_cached_ept() */
+    if (v->vcpu.step.count == 0) { /* or else the step is to be given up: drop_cached_ept() */
         v->vcpu.memory_seen = __atomic_load_n(&v->vcpu.vm->memory_changes, __ATOMIC_SEQ_CST);
+        vmx_use_ept(&v->vcpu);
+    }
     if (!invept(INVALIDATE_ALL, 0))
         panic("INVEPT failed");
     vmx_flush_tlb(&v->vcpu);

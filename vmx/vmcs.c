@@ -215,7 +215,7 @@ void vmcs_set_controls(struct vmx_vcpu *v)
     vmwrite(VMCS_CTRL_TSC_OFFSET, v->vcpu.tsc_offset);
     vmwrite(VMCS_CTRL_VIRTUAL_APIC, ptr_to_hpa(v->vcpu.apic.page).v);
     vmwrite(VMCS_CTRL_TPR_THRESHOLD, 0);
-    vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(vmx_vm(v->vcpu.vm)->ept.root));
+    vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(vmx_ept_root(v->vcpu.vm)));
     if ((v->proc2 & PROC2_VPID) != 0)
         vmwrite(VMCS_CTRL_VPID, v->vpid);
     if ((v->proc2 & PROC2_XSAVES) != 0)

@@ -19,6 +19,19 @@ static inline void irq_line_set(const struct irq_line *line, bool high)
         line->set(line->chip, line->pin, high);
 }
 
+/* The gate of address line 20, which the keyboard controller switches: off, the CPUs' addresses
+ * lose that bit, as an 8086's wrap at 1 MiB. */
+struct a20_line {
+    void (*set)(void *vm, bool on); /* NULL: not connected */
+    void *vm;
+};
+
+static inline void a20_line_set(const struct a20_line *line, bool on)
+{
+    if (line->set != NULL)
+        line->set(line->vm, on);
+}
+
 /* FERR#, an output of the CPU, and IGNNE#, an input: how a PC hears of x87 errors where CR0.NE is
  * 0. Returns whether IGNNE# is asserted then. */
 struct ferr_line {

@@ -117,6 +117,12 @@ static void reset_guest(const struct vi8042 *k, const char *why)
     power_line_request(&k->power, VM_RESET, 0, why);
 }
 
+static void set_a20(struct vi8042 *k, bool on)
+{
+    k->a20 = on;
+    a20_line_set(&k->gate, on);
+}
+
 static void write_command(struct vi8042 *k, uint8_t command)
 {
     k->command = 0;
@@ -138,8 +144,8 @@ static void write_command(struct vi8042 *k, uint8_t command)
     case 0xd2:
     case 0xd3:
     case 0xd4: k->command = command; break;
-    case 0xdd: k->a20 = false; break; /* the gate without an argument, as many clones have it */
-    case 0xdf: k->a20 = true; break;
+    case 0xdd: set_a20(k, false); break; /* the gate without an argument, as many clones have it */
+    case 0xdf: set_a20(k, true); break;
     default:
         if (command >= 0x20 && command < 0x40) {
             reply(k, k->ram[command & 0x1f], 0);
@@ -165,7 +171,7 @@ static void write_data(struct vi8042 *k, uint8_t value)
         break;
     case 0x60: set_config(k, value); break;
     case 0xd1:
-        k->a20 = value & OUTPUT_A20;
+        set_a20(k, (value & OUTPUT_A20) != 0);
         if (!(value & OUTPUT_RUN))
             reset_guest(k, "keyboard controller");
         break;
@@ -198,7 +204,7 @@ static void write_port(void *dev, uint16_t port, unsigned bytes, uint32_t value)
     } else if (port == PORT_COMMAND) {
         write_command(k, (uint8_t)value);
     } else {
-        k->a20 = value & 2;
+        set_a20(k, (value & 2) != 0);
         if (value & 1) /* it always reads as 0, so each 1 is a rising edge */
             reset_guest(k, "port 0x92");
     }
@@ -213,7 +219,8 @@ bool vi8042_key(struct vi8042 *kbc, unsigned key)
 
 /* The configuration is what a BIOS leaves: scan codes of set 1, their interrupt on. */
 enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *timers,
-                        struct irq_line keyboard, struct irq_line mouse, struct power_line power)
+                        struct irq_line keyboard, struct irq_line mouse, struct power_line power,
+                        struct a20_line gate)
 {
     static const struct port_range ports[] = {
         {PORT_DATA, PORT_DATA, 1, NULL, read_port, write_port},
@@ -223,13 +230,14 @@ enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *time
     *kbc = (struct vi8042){
         .ram = {CONFIG_KEYBOARD_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE},
         .status = STATUS_SYSTEM | STATUS_UNLOCKED,
-        .a20 = true,
         .held = -1,
         .timers = timers,
         .keyboard = keyboard,
         .mouse = mouse,
         .power = power,
+        .gate = gate,
     };
+    set_a20(kbc, true);
     kbc->pause = (struct timer){.fire = pause_over, .dev = kbc};
     timers_add(timers, &kbc->pause);
     vps2kbd_reset(&kbc->kbd);

@@ -12,11 +12,8 @@ struct vi8042 {
     struct vps2kbd kbd;
     uint8_t ram[32]; /* the controller's memory; byte 0 is the configuration */
     uint8_t status, data;
-    uint8_t command; /* whose argument the data port expects; 0: none */
-    /* State of the A20 gate, to be read back. The address line itself is always on: so it is on the
-     * PCs of today, whose CPUs have lost the pin, and RAM that wraps at 1 MiB is for 8086 programs.
-     */
-    bool a20;
+    uint8_t command;    /* whose argument the data port expects; 0: none */
+    bool a20;           /* the gate is on */
     bool from_keyboard; /* data came over the keyboard's wire */
     bool breaking;      /* translation has swallowed the F0 before a released key's code */
     int16_t held;       /* a keyboard's byte that an answer has pushed out of data; -1: none */
@@ -24,10 +21,12 @@ struct vi8042 {
     struct timer pause; /* armed: the keyboard's next byte is still on the wire */
     struct irq_line keyboard, mouse;
     struct power_line power;
+    struct a20_line gate;
 };
 
 enum status vi8042_init(struct vi8042 *kbc, struct bus *bus, struct timers *timers,
-                        struct irq_line keyboard, struct irq_line mouse, struct power_line power);
+                        struct irq_line keyboard, struct irq_line mouse, struct power_line power,
+                        struct a20_line gate);
 
 /* A key of the keyboard goes down or up (vps2kbd.h). False: no room, try again later. */
 bool vi8042_key(struct vi8042 *kbc, unsigned key);

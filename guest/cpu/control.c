@@ -143,7 +143,7 @@ bool control_read_pdptes(const struct guestmem *mem, uint64_t cr3, unsigned phys
                          uint64_t pdpte[4])
 {
     const uint64_t reserved = ~((1ull << phys_bits) - 1) | 0x1e6;
-    if (!guestmem_read(mem, gpa(cr3 & 0xffffffe0u), pdpte, 4 * sizeof(pdpte[0])))
+    if (!guestmem_read(mem, gpa(cr3 & 0xffffffe0u & ~mem->absent), pdpte, 4 * sizeof(pdpte[0])))
         return false;
     for (unsigned i = 0; i < 4; i++)
         if ((pdpte[i] & 1) != 0 && (pdpte[i] & reserved) != 0)

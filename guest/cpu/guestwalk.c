@@ -93,7 +93,7 @@ static bool descend(struct walk *w, uint32_t *error)
     for (unsigned level = w->levels;; level--) {
         unsigned index_bits = w->entry_bytes == 8 ? 9 : 10;
         uint64_t index = w->linear >> level_shift(w, level) & ((1u << index_bits) - 1);
-        w->at[level] = gpa(table + index * w->entry_bytes);
+        w->at[level] = gpa((table + index * w->entry_bytes) & ~w->mem->absent);
         uint64_t entry = read_entry(w->mem, w->at[level], w->entry_bytes);
         w->entry[level] = entry;
         w->level = level;
@@ -187,7 +187,7 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
 {
     uint64_t entry = paging->cr3 & PTE_ADDRESS, all = UINT64_MAX;
     const struct guestmem_slot *slot = guestmem_slot(mem, gpa(entry));
-    if (slot == NULL || slot->size < PAGE_SIZE)
+    if (slot == NULL || slot->size < PAGE_SIZE || mem->absent != 0)
         return false;
     uint64_t last = slot->size - sizeof(entry), slot_base = slot->base.v;
     const uint8_t *host = slot->host;
@@ -237,7 +237,7 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
         if (!by_key && is_allowed(paging, w.perms, access, user)) {
             if (!paging->peek)
                 mark_used(&w, access);
-            *out = leaf_address(&w);
+            *out = gpa(leaf_address(&w).v & ~mem->absent);
             return true;
         }
         error |= by_key ? (uint32_t)PF_KEY : 0u;
@@ -259,7 +259,7 @@ bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *
         walk_quickly(mem, paging, linear.v, access, user, out))
         return true;
     if ((paging->cr0 & CR0_PG) == 0) {
-        *out = gpa(linear.v & 0xffffffff);
+        *out = gpa(linear.v & 0xffffffff & ~mem->absent);
         return true;
     }
     return walk_fully(mem, paging, linear.v, access, user, out, error_code);

@@ -69,8 +69,10 @@ struct engine {
     /*
      * Memory: whole pages of 4 KiB, write-back. With the VM's lock held, or before it runs. What is
      * changed behind the back of a running VM is followed by one vm_memory_changed().
-     * map(): where nothing is mapped yet. protect(): perms 0 hides the range. redirect(): another
-     * host page at one that is mapped by itself. ERR_BAD_INPUT: not so; ERR_NO_MEMORY.
+     * The bits in vm->mem.absent are not in any address that a vCPU reaches: a change of these,
+     * too, is followed by vm_memory_changed(). What is mapped at such an address waits for their
+     * return. map(): where nothing is mapped yet. protect(): perms 0 hides the range. redirect():
+     * another host page at one that is mapped by itself. ERR_BAD_INPUT: not so; ERR_NO_MEMORY.
      */
     enum status (*map)(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms);
     enum status (*protect)(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms);

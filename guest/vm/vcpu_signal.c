@@ -86,6 +86,16 @@ void vm_memory_changed(struct vm *vm)
         vcpu_kick(vm->vcpu[i]);
 }
 
+void vm_set_a20(void *dev, bool on)
+{
+    struct vm *vm = dev;
+    const uint64_t absent = on ? 0 : 1ull << 20;
+    if (vm->mem.absent == absent)
+        return;
+    __atomic_store_n(&vm->mem.absent, absent, __ATOMIC_SEQ_CST);
+    vm_memory_changed(vm);
+}
+
 static bool is_running(const struct vcpu *vcpu)
 {
     return __atomic_load_n(&vcpu->run.state, __ATOMIC_SEQ_CST) == VCPU_RUNNING;

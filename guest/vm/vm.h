@@ -142,6 +142,10 @@ void vm_io_ready(struct vm *vm);
  * of them is dropped, and those that run are made to leave for that soon. From any CPU. */
 void vm_memory_changed(struct vm *vm);
 
+/* Switches the gate of address line 20 for all vCPUs, from their next entries on. Fits struct
+ * a20_line; with the VM's lock held, or before it runs. */
+void vm_set_a20(void *vm, bool on);
+
 /* Asks for the VM's end after the current exit, of all its vCPUs; the first request wins. From any
  * CPU. Fits struct power_line. */
 void vm_end_request(void *vm, enum vm_end end, uint32_t code, const char *why);

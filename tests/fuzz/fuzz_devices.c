@@ -93,8 +93,8 @@ static void start(uint64_t hz)
     require(vuart_init(&uart, 0x3f8, drop_byte, NULL, &bus, line(4)) == OK);
     require(vpit_init(&pit, &bus, &timers, line(0)) == OK);
     require(vrtc_init(&rtc, 1800000000, 1u << 30, 0, &bus, &timers, line(8)) == OK);
-    require(vi8042_init(&kbc, &bus, &timers, line(1), line(12), (struct power_line){NULL, NULL}) ==
-            OK);
+    require(vi8042_init(&kbc, &bus, &timers, line(1), line(12), (struct power_line){NULL, NULL},
+                        (struct a20_line){NULL, NULL}) == OK);
     require(vpci_init(&pci, &bus, (struct power_line){NULL, NULL}) == OK);
     require(vchipset_init(&chipset, &pci) == OK);
     require(vpm_init(&pm, &bus, &pci, &timers, line(9), (struct power_line){NULL, NULL}) == OK);

@@ -2,7 +2,7 @@
 // link: tests/unit/vmcs_model.c tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c
 // link: vmx/exit.c vmx/exit_apic.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_event.c vmx/exit_io.c
 // link: vmx/step.c vmx/ept_overlay.c
-// link: vmx/vmcs.c vmx/vm.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
+// link: vmx/vmcs.c vmx/vm.c vmx/a20.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
 // link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/vm/vcpu_inject.c
 // link: guest/cpu/control.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/guestwalk.c
 // link: guest/cpu/task.c guest/cpu/msr_table.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c

@@ -1,7 +1,7 @@
 // link: tests/unit/fake_vmx.c tests/unit/vmx_fixture.c tests/unit/fake_exits.c vmx/state.c
 // link: vmx/exit.c vmx/exit_apic.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_event.c vmx/exit_io.c
 // link: vmx/step.c vmx/ept_overlay.c
-// link: vmx/vmcs.c vmx/vm.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
+// link: vmx/vmcs.c vmx/vm.c vmx/a20.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
 // link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/vm/vcpu_inject.c
 // link: guest/cpu/control.c guest/vm/vcpu_cpuid.c guest/vm/breakpoint.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/bus.c drivers/bus/timers.c

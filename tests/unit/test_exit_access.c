@@ -1,7 +1,7 @@
 // link: tests/unit/fake_vmx.c tests/unit/vmx_fixture.c tests/unit/fake_exits.c vmx/state.c
 // link: vmx/exit.c vmx/exit_apic.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_event.c vmx/exit_io.c
 // link: vmx/step.c vmx/ept_overlay.c
-// link: vmx/vmcs.c vmx/vm.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
+// link: vmx/vmcs.c vmx/vm.c vmx/a20.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
 // link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/vm/vcpu_inject.c
 // link: guest/cpu/control.c guest/vm/vcpu_cpuid.c guest/vm/breakpoint.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/bus.c drivers/bus/timers.c
@@ -319,6 +319,45 @@ static void test_violation_in_delivery(void **state)
     assert_string_equal(fake_exits.last, "memory_delivery");
 }
 
+/* A20 off: memory is found where the address without bit 20 leads, page by page, and what the
+ * handlers are told of has not that bit. */
+static void test_a20_off(void **state)
+{
+    (void)state;
+    struct vm *vm = &fixture.vm;
+    const struct vmx_vm *own = vmx_vm(vm);
+    const uint64_t a20 = 1ull << 20;
+    vm->mem.absent = a20;
+    vm->memory_changes++;
+    violate(0x3000, READ | LINEAR | TRANSLATED); /* it ran by the other tables still */
+    assert_int_equal(fake_exits.calls, 0);
+    assert_true(vcpu->attention);
+    vcpu->memory_seen = vm->memory_changes;
+    vmx_use_ept(vcpu);
+    assert_int_equal(vmread(VMCS_CTRL_EPTP), ept_root_pointer(own->a20_off.root));
+    hpa_t host, even;
+    unsigned perms;
+    static const uint64_t places[] = {0x3008, 0x103010, 0x5000};
+    for (size_t i = 0; i < 3; i++) {
+        const uint64_t at = places[i];
+        violate(at, WRITE | LINEAR | TRANSLATED);
+        assert_int_equal(fake_exits.calls, 0);
+        assert_true(ept_find(&own->a20_off, gpa(at), &host, &perms));
+        assert_true(ept_find(&own->ept, gpa(at & ~a20), &even, &perms));
+        assert_int_equal(host.v, even.v);
+        assert_int_equal(perms, EPT_RWX);
+    }
+    assert_int_equal(fixture.vm.end, VM_RUNS);
+    violate(DEVICE, READ | LINEAR | TRANSLATED);
+    expect_access(DEVICE & ~a20, true, false);
+    assert_true(ept_find(&own->a20_off, gpa(0x3000), &host, &perms));
+    vmx_a20_forget(vm); /* what is below has changed */
+    assert_false(ept_find(&own->a20_off, gpa(0x3000), &host, &perms));
+    vm->mem.absent = 0;
+    vmx_use_ept(vcpu);
+    assert_int_equal(vmread(VMCS_CTRL_EPTP), ept_root_pointer(own->ept.root));
+}
+
 static void test_violation_of_iret(void **state)
 {
     (void)state;
@@ -428,6 +467,7 @@ int main(void)
         TEST(test_device_memory),
         TEST(test_fetch_and_walk),
         TEST(test_violation_in_delivery),
+        TEST(test_a20_off),
         TEST(test_violation_of_iret),
         TEST(test_read_only_memory),
         TEST(test_ram),

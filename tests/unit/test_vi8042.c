@@ -11,13 +11,21 @@ enum { DATA = 0x60, CMD = 0x64, PORT_A = 0x92, KEYBOARD = 1, MOUSE = 12 };
 
 static struct vi8042 kbc;
 
+static bool gate_on;
+
+static void gate_set(void *vm, bool on)
+{
+    (void)vm;
+    gate_on = on;
+}
+
 static int setup(void **state)
 {
     (void)state;
     start_machine();
-    assert_int_equal(
-        vi8042_init(&kbc, &bus, &timers, pin_line(KEYBOARD), pin_line(MOUSE), power_recorder()),
-        OK);
+    assert_int_equal(vi8042_init(&kbc, &bus, &timers, pin_line(KEYBOARD), pin_line(MOUSE),
+                                 power_recorder(), (struct a20_line){gate_set, NULL}),
+                     OK);
     return 0;
 }
 
@@ -319,16 +327,26 @@ static void a20_gate(void **state)
 {
     (void)state;
     assert_int_equal(in(PORT_A), 2);
+    assert_true(gate_on);
     out(CMD, 0xd1);
     out(DATA, 0xdd);
     assert_int_equal(in(PORT_A), 0);
     assert_int_equal(ask(0xd0) & 3, 1);
+    assert_false(gate_on);
     out(PORT_A, 2);
     assert_int_equal(ask(0xd0) & 3, 3);
+    assert_true(gate_on);
+    out(PORT_A, 0);
+    assert_false(gate_on);
+    out(CMD, 0xd1);
+    out(DATA, 0xdf);
+    assert_true(gate_on);
     out(CMD, 0xdd);
     assert_int_equal(in(PORT_A), 0);
+    assert_false(gate_on);
     out(CMD, 0xdf);
     assert_int_equal(in(PORT_A), 2);
+    assert_true(gate_on);
     assert_int_equal(power_end, VM_RUNS);
 }
 

@@ -1,4 +1,4 @@
-// link: tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c vmx/vmcs.c vmx/vm.c vmx/ept.c
+// link: tests/unit/fake_vmx.c tests/unit/vmx_fixture.c vmx/state.c vmx/vmcs.c vmx/vm.c vmx/a20.c vmx/ept.c
 // link: vmx/step.c vmx/ept_overlay.c
 // link: vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c vmx/vmcs_check_guest.c arch/format.c
 // link: guest/cpu/event.c guest/vm/vcpu_inject.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
