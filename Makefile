@@ -105,8 +105,8 @@ $B/%.efi: $B/%.efi.so
 # --- parser and loaders of kernels for tools/nadir, which looks at a configuration before the machine does ---
 $B/check_config: tools/check_config.c $(wildcard guest/config*.c guest/load/*.c) mm/guestmem.c arch/format.c | $B/.deps
 	$(call say,HOST )
-	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
-	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)
+	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
+	$Q$(call deps_of_many,-std=c11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- manual pages (man -M build/man nadir) and bash's completion, of what --help and the parser say ---
 $(MANUAL): tools/manual.py tools/nadirlib/options.py boot/handoff.h $B/check_config
@@ -119,8 +119,8 @@ $B/warm.rom: tools/warm/rom.asm | $B/.deps
 	$Qnasm -f bin -Werror $< -o $@
 $B/warm_ram: tools/warm/ram.c boot/efi_elf.c boot/efi_regions.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
-	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
-	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)
+	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
+	$Q$(call deps_of_many,-std=c11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- running ---
 deps: $B/.deps ## install what is missing, and build the fast Bochs once

@@ -7,10 +7,12 @@
  * caller). --cpus N, --memory MIB: what the machine has. A kernel that is none ends it with status
  * 3. --tell: with status 0, what each VM's kernel is. With --table it prints the keys, as README.md
  * has them. */
+#define _DEFAULT_SOURCE /* memory without a file, which POSIX lacks */
 #include "guest/config.h"
 #include "guest/load/kernel.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,8 +98,8 @@ static bool check_kernel(const struct vm_config *vm, struct config_error *error,
     if (!good)
         snprintf(error->text, sizeof(error->text), "%s: %s", vm->kernel.path, program.why);
     else if (tell)
-        printf("%u %s: %s, entry 0x%llx\n", vm->kernel.line, vm->kernel.path, kind->name,
-               (unsigned long long)(state.cs.base + state.rip));
+        printf("%u %s: %s, entry 0x%" PRIx64 "\n", vm->kernel.line, vm->kernel.path, kind->name,
+               state.cs.base + state.rip);
     return good;
 }
 
