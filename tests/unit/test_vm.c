@@ -194,6 +194,105 @@ static enum exit_action started(struct fake_vcpu *fake)
     }
 }
 
+static const struct cpu_segment odd_segment = {
+    .selector = 0x1b, .access = 0xc0f3, .limit = 7, .base = 9};
+
+/* Leaves nothing of its CPU as INIT would have it. */
+static enum exit_action disturbed(struct fake_vcpu *fake)
+{
+    struct cpu_state *s = &fake->state;
+    struct vcpu *vcpu = &fake->vcpu;
+    tick();
+    for (unsigned i = 0; i < 16; i++)
+        vcpu->regs.gpr[i] = s->gpr[i] = 0x1111 * (i + 1);
+    s->rip = s->rsp = 0x5555;
+    s->rflags = RFLAGS_FIXED | 0x8d5;
+    s->cr0 = CR0_PG | CR0_NW | CR0_NE | CR0_ET | CR0_MP | CR0_PE;
+    s->cr2 = s->cr3 = 0x9000;
+    s->cr4 = CR4_PAE;
+    s->efer = EFER_LME | EFER_LMA;
+    for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++)
+        s->segment[i] = odd_segment;
+    s->gdtr = s->idtr = (struct cpu_table_register){0x7777, 0x77};
+    for (unsigned i = 0; i < 4; i++)
+        s->dr[i] = s->pdpte[i] = 0x3333;
+    s->dr6 = 0xffff4ff3;
+    s->dr7 = 0x7ff;
+    s->debugctl = 2;
+    s->pat = 0x0606060606060606;
+    s->sysenter_cs = s->sysenter_esp = s->sysenter_eip = 0x8888;
+    s->interruptibility = BLOCKED_BY_NMI;
+    vcpu->xcr0 = 7;
+    vcpu->tsc_offset = 0x123400;
+    vcpu->tsc_adjust = 0x123400;
+    vcpu->misc_enable = MISC_ENABLE_RESET ^ 1;
+    return EXIT_NEXT;
+}
+
+/* SDM, "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT". */
+static void expect_state_after_init(struct fake_vcpu *fake)
+{
+    const struct cpu_state *s = &fake->state;
+    const struct vcpu *vcpu = &fake->vcpu;
+    for (unsigned i = 0; i < 16; i++)
+        if (i != RSP)
+            assert_int_equal(vcpu->regs.gpr[i], i == RDX ? vcpu_signature(vcpu) : 0);
+    assert_int_equal(s->rip, 0xfff0);
+    assert_int_equal(s->rsp, 0);
+    assert_int_equal(s->rflags, RFLAGS_FIXED);
+    assert_int_equal(s->cr0, CR0_NW | CR0_ET); /* CD and NW stay */
+    assert_int_equal(s->cr2 | s->cr3 | s->cr4 | s->efer, 0);
+    for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i++) {
+        assert_int_equal(s->segment[i].selector, i == STATE_CS ? 0xf000 : 0);
+        assert_int_equal(s->segment[i].base, i == STATE_CS ? 0xffff0000 : 0);
+        assert_int_equal(s->segment[i].limit, 0xffff);
+    }
+    assert_int_equal(s->gdtr.base | s->idtr.base, 0);
+    assert_int_equal(s->gdtr.limit, 0xffff);
+    assert_int_equal(s->idtr.limit, 0xffff);
+    assert_int_equal(s->dr[0] | s->dr[1] | s->dr[2] | s->dr[3], 0);
+    assert_int_equal(s->dr6, 0xffff0ff0);
+    assert_int_equal(s->dr7, 0x400);
+    assert_int_equal(s->debugctl, 0);
+    assert_int_equal(s->interruptibility, 0);
+    assert_int_equal(s->pat, 0x0606060606060606); /* MSRs, XCR0 and the TSC stay */
+    assert_int_equal(s->sysenter_cs & s->sysenter_esp & s->sysenter_eip, 0x8888);
+    assert_int_equal(vcpu->xcr0, 7);
+    assert_int_equal(vcpu->tsc_offset, 0x123400);
+    assert_int_equal(vcpu->tsc_adjust, 0x123400);
+    assert_int_equal(vcpu->misc_enable, MISC_ENABLE_RESET ^ 1);
+}
+
+static enum exit_action resets_other(struct fake_vcpu *fake)
+{
+    struct vcpu *other = fake->vcpu.vm->vcpu[1];
+    tick();
+    assert_true(fake->entries < 100000);
+    if (fake->entries == 1) {
+        open_apic(fake);
+        write_apic(fake, APIC_ICR, TO(1) | ICR(6u, 0x9f));
+    } else if (fake_vcpu(other)->entries == 1 && other->requests == 0 &&
+               other->activity == ACTIVITY_ACTIVE) {
+        write_apic(fake, APIC_ICR, TO(1) | ICR(5u, 0) | APIC_ICR_ASSERT);
+    } else if (fake_vcpu(other)->entries != 0 && other->requests == 0 &&
+               other->activity == ACTIVITY_WAIT_FOR_SIPI) {
+        expect_state_after_init(fake_vcpu(other));
+        return power_off(fake);
+    }
+    return EXIT_NEXT;
+}
+
+static void test_state_after_init(void **state)
+{
+    (void)state;
+    cpus.count = 2;
+    set_up(NULL);
+    const struct life *l = run_vm(make_vm(0, resets_other, disturbed));
+    assert_int_equal(l->end, VM_POWEROFF);
+    tear_down(NULL);
+    cpus.count = 1;
+}
+
 static void test_start_and_stop(void **state)
 {
     (void)state;
@@ -576,6 +675,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_timer),
         cmocka_unit_test(test_start_and_stop),
+        cmocka_unit_test(test_state_after_init),
         cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_hold),
         cmocka_unit_test_setup_teardown(test_show, set_up, tear_down),
