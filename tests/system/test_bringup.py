@@ -20,7 +20,7 @@ EXITS = {"long": ("EXIT=4\nCODE=0", "debug-exit", 0), "byte": ("EXIT=1\nCODE=3",
 
 
 def section(name, kernel, vcpus):
-    return (f"[vm {name}]\nkernel = {kernel}\nramdisk = {name}.env\ncmdline = first second\n"
+    return (f"[vm {name}]\nkernel = {kernel}\ntype = multiboot\nramdisk = {name}.env\ncmdline = first second\n"
             f"memory = {MEMORY}\nvcpus = {vcpus}\n")
 
 

@@ -172,7 +172,7 @@ def installer(architecture):
 def test_gnumach(runs_until):
     """Multiboot 1: it is told its memory and command line, and finds no module to start."""
     kernel = file_of("gnumach-image-1.8-486", "boot/gnumach-*.gz")
-    runs_until("[vm guest]\nkernel = kernel\nmemory = 64\ncmdline = console=com0\n",
+    runs_until("[vm guest]\nkernel = kernel\ntype = multiboot\nmemory = 64\ncmdline = console=com0\n",
                {"kernel": kernel}, "guest: kernel: multiboot, entry 0x1000000", r"GNU Mach 1\.8",
                r"biosmem: 0+100000:0+4000000, available", "bootstrap_create: No bootstrap code")
 
