@@ -119,8 +119,8 @@ $B/warm.rom: tools/warm/rom.asm | $B/.deps
 	$Qnasm -f bin -Werror $< -o $@
 $B/warm_ram: tools/warm/ram.c boot/efi_elf.c boot/efi_regions.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
-	$Qgcc -std=c11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
-	$Q$(call deps_of_many,-std=c11 -O1 -Wall -Wextra -Werror -I.)
+	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
+	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- running ---
 deps: $B/.deps ## install what is missing, and build the fast Bochs once
