@@ -119,6 +119,7 @@ void fixture_end(void)
     for (unsigned i = 0; i < STEP_COPIES; i++)
         if (v->vcpu.step.copy[i].v != 0)
             page_free(v->vcpu.step.copy[i], 1);
+    ept_overlay_drop(&v->overlay);
     vlapic_destroy(&v->vcpu.apic);
     page_free(v->vmcs, 1);
     page_free(v->msr_bitmap, 1);
