@@ -4,6 +4,7 @@
  * working directory. warm_ram CPUS MIB EPOCH ELF OUT Hides how a machine without a firmware gets
  * its handoff. Where the configuration is wrong it prints `LINE TEXT` as tools/check_config does,
  * and ends with status 1. */
+#define _DEFAULT_SOURCE /* ftruncate(), which C lacks */
 #include "arch/addr.h"
 #include "boot/efi_elf.h"
 #include "boot/efi_regions.h"
