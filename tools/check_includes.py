@@ -21,7 +21,7 @@ VM = (*CPU, "guest/vm/")
 PC = (*VM, "drivers/virt/", "guest/config.h", "guest/hypercall.h")
 
 # Of arch, what has no instruction and no state of the host's CPU.
-PURE = ("arch/x86.h", "arch/bytes.h", "arch/addr.h")
+PURE = ("arch/x86.h", "arch/bytes.h", "arch/addr.h", "arch/nospec.h")
 
 # The first rule whose pattern a file matches is its rule: what it may include, by prefix.
 RULES = (
