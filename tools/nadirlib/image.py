@@ -100,6 +100,13 @@ def check(cfg, cpus, memory, files):
         judge(cfg, "check_config", done)
 
 
+def kernels(cfg):
+    """What each VM's kernel is, of a configuration that has been checked: lines."""
+    done = subprocess.run([*find_built("check_config"), "--folder", ".", "--tell"], input=cfg.text,
+                          cwd=cfg.folder, stdout=subprocess.PIPE)
+    return [line.partition(" ")[2] for line in done.stdout.decode(errors="replace").splitlines()]
+
+
 def told(cfg, done):
     """Of `LINE TEXT`; a kernel without a configuration is not named twice."""
     line, _, what = done.stdout.decode().strip().partition(" ")
