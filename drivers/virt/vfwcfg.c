@@ -102,6 +102,13 @@ static void go_on(void *dev, uint64_t now)
         f->work.busy(f->work.dev, false);
 }
 
+/* Whether both ends are RAM: a transfer in portions is not to find out when it has written most. */
+static bool may_write(const struct vfwcfg *f, gpa_t to, uint64_t bytes)
+{
+    return bytes == 0 || (to.v + bytes - 1 >= to.v && guestmem_is_writable(f->mem, to) &&
+                          guestmem_is_writable(f->mem, gpa(to.v + bytes - 1)));
+}
+
 /* What it asks for: to READ, or else to SKIP, which takes no time. False: to WRITE, an error. */
 static bool begin_dma(struct vfwcfg *f, const uint8_t descriptor[DMA_BYTES])
 {
@@ -114,6 +121,10 @@ static bool begin_dma(struct vfwcfg *f, const uint8_t descriptor[DMA_BYTES])
     if ((control & (CONTROL_READ | CONTROL_WRITE)) == 0 && f->selected != NULL) {
         const uint64_t left = f->selected->bytes - f->offset;
         f->offset += bytes < left ? bytes : left;
+    }
+    if (!may_write(f, f->dma.to, f->dma.left)) {
+        f->dma.left = 0;
+        return false;
     }
     return (control & (CONTROL_READ | CONTROL_WRITE)) != CONTROL_WRITE;
 }
