@@ -91,7 +91,7 @@ def test_wrong_memory_is_told(tmp_path):
     master, slave, name = console.open_pty()
     reports, reports_slave, reports_name = console.open_pty()
     options = Namespace(memory=64, cpus=1, gdb=False, strict=False, real_time=False, boot="warm", log=None,
-                        model="corei7_skylake_x", model_given=False)
+                        model="corei7_skylake_x", model_given=False, bochs=machine.find_bochs())
     process, log = machine.bochs(tmp_path / "other", name, reports_name, tmp_path, options)
     try:
         watch = console.Watch(process, log, master, reports, 60)
