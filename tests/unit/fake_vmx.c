@@ -254,7 +254,7 @@ struct cpu *cpu_self(void)
 
 uint64_t cpu_rdtsc(void)
 {
-    return fake_vmx.tsc;
+    return fake_vmx.tsc += fake_vmx.tsc_passes;
 }
 
 uint64_t cpu_rdmsr(uint32_t msr)

@@ -155,6 +155,7 @@ void vmcs_model_start(bool assisted)
     const struct port_range ports = {0x10, 0xff0, 4, NULL, read_port, NULL};
     const struct cpuid_facts facts = {1, 2000000000, true, true, true, false, false};
     fake_vmx_reset();
+    fake_vmx.tsc_passes = 1000; /* or string instructions would not end */
     fixture_make(assisted);
     demand(bus_add_mmio(&vm->bus, &mmio) == OK && bus_add_mmio(&vm->bus, &ioapic) == OK &&
            bus_add_ports(&vm->bus, &ports) == OK);
