@@ -28,8 +28,7 @@ emulate(struct vcpu *vcpu, const struct memory_access *access)
 /* Whether the exit came in an event's delivery, which is handled then. */
 static bool ended_by_delivery(struct vcpu *vcpu, gpa_t address)
 {
-    inject_again(vcpu);
-    if (vcpu->event.info == 0)
+    if (!inject_again(vcpu))
         return false;
     exit_memory_delivery(vcpu, address);
     return true;
@@ -84,13 +83,15 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
         return exit_memory_walk(vcpu, address);
     if ((qualification & VIOLATION_FETCH) != 0)
         return exit_memory_fetch(vcpu, address);
-    const struct memory_access access = {
+    struct memory_access access = {
         .address = address,
         .read = (qualification & VIOLATION_READ) != 0,
         .write = (qualification & VIOLATION_WRITE) != 0,
-        .has_linear = vcpu->vm->vcpu_count > 1,
-        .linear = gva(vcpu->vm->vcpu_count > 1 ? vmread(VMCS_EXIT_GUEST_LINEAR) : 0),
     };
+    if (vcpu->vm->vcpu_count > 1) { /* for the one question that only another CPU raises */
+        access.has_linear = true;
+        access.linear = gva(vmread(VMCS_EXIT_GUEST_LINEAR));
+    }
     return emulate(vcpu, &access);
 }
 

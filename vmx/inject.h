@@ -5,13 +5,16 @@
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 
-/* After an exit that came during the delivery of an event: queues that event again, as it was. */
+/* After an exit that came during the delivery of an event: queues that event again, as it was.
+ * False: it did not. */
 void inject_event_again(struct vcpu *vcpu, uint32_t info);
-static inline void inject_again(struct vcpu *vcpu)
+static inline bool inject_again(struct vcpu *vcpu)
 {
     const uint32_t info = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING);
-    if ((info & EVENT_VALID) != 0)
-        inject_event_again(vcpu, info);
+    if ((info & EVENT_VALID) == 0)
+        return false;
+    inject_event_again(vcpu, info);
+    return true;
 }
 
 /* In the exit's interruption information, and in the qualification of an EPT violation: undefined
