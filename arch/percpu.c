@@ -34,7 +34,9 @@ unsigned cpu_thread_bits(void)
     if (cpu_cpuid(0, 0).eax < 0xb)
         return 0;
     const struct cpuid_regs first = cpu_cpuid(0xb, 0);
-    return (first.ecx >> 8 & 0xff) == 1 ? first.eax & 31 : 0; /* level type 1: threads */
+    /* Level type 1: threads. Where a core has one (EBX), its APIC IDs are its own, whatever width
+     * EAX tells: an emulator may tell of a bit more than there is. */
+    return (first.ecx >> 8 & 0xff) == 1 && (first.ebx & 0xffff) > 1 ? first.eax & 31 : 0;
 }
 
 struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory)

@@ -236,11 +236,43 @@ static uint32_t level(struct run_queue *q, uint64_t now)
     return RUN_NO_CPU;
 }
 
+/* Where one has waited for a while, and another CPU, on which fewer wait, runs a vCPU of the same
+ * VM, it goes there, to take turns with that one. What its VM may use, that one uses all the while,
+ * so that here other VMs would always come first. */
+static uint32_t join(struct run_queue *q, uint64_t now)
+{
+    const struct run_queues *all = q->all;
+    const uint32_t looks = (uint32_t)run_min(all->count - 1, BUSY_LOOKS);
+    struct run_vcpu *v = q->waiting; /* the oldest */
+    if (v == NULL || v->share == q->running->share || now - v->since < all->turn / 2)
+        return RUN_NO_CPU;
+    for (uint32_t i = 1; i <= looks; i++) {
+        const uint32_t cpu = (q->index + i) % all->count;
+        struct run_queue *to = &all->queue[cpu];
+        if (__atomic_load_n(&to->offered, __ATOMIC_RELAXED) >= q->offered ||
+            !may_move(q, v, cpu, now) || !spinlock_try(&to->lock))
+            continue;
+        const bool same = to->running != NULL && to->running->share == v->share;
+        if (same) {
+            move(v, q, to, now);
+            (void)run_hasten(to, v, now);
+        }
+        spinlock_unlock(&to->lock);
+        if (same)
+            return cpu;
+    }
+    return RUN_NO_CPU;
+}
+
 /* Gives one that waits here to another CPU, and returns that. */
 uint32_t run_spread(struct run_queue *q, uint64_t now)
 {
     uint32_t cpu = RUN_NO_CPU;
-    if (q->all->count > 1 && some_idle(q->all))
+    if (q->all->count == 1)
+        return RUN_NO_CPU;
+    if (some_idle(q->all))
         cpu = run_offer(q, now);
-    return cpu == RUN_NO_CPU && q->all->count > 1 ? level(q, now) : cpu;
+    if (cpu == RUN_NO_CPU)
+        cpu = level(q, now);
+    return cpu != RUN_NO_CPU ? cpu : join(q, now);
 }

@@ -593,6 +593,31 @@ static void siblings_are_levelled(void **state)
         assert_in_range(guest[i].vcpu.ran, SECOND * 45 / 100, SECOND * 55 / 100);
 }
 
+/* One VM has a vCPU on each CPU, another one is beside the second: both have a CPU's time, and that
+ * is no reason for the second to wait as long as the first one runs. */
+static void siblings_take_turns(void **state)
+{
+    static const struct {
+        unsigned vm, cpu;
+    } where[] = {{0, 0}, {0, 1}, {1, 1}};
+    (void)state;
+    start(2);
+    make_vm(0, 100, 0);
+    make_vm(1, 100, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        struct guest *g = &guest[guest_count++];
+        memset(g->vcpu.allowed.bits, 0xff, sizeof(g->vcpu.allowed.bits));
+        g->share = &share[where[i].vm];
+        run_vcpu_add(&all, &g->vcpu, g->share, where[i].cpu, VCPU_HALTED);
+        interrupt(run_queue_wake(&g->vcpu, now));
+    }
+    run_until(now + SECOND);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(guest[i].longest_wait < 6 * MS);
+    assert_share(ran(1), 0.5, 2 * SECOND, 5);
+    assert_in_range(guest[1].vcpu.ran, SECOND * 45 / 100, SECOND * 55 / 100);
+}
+
 static void yields_starve_nobody(void **state)
 {
     (void)state;
@@ -1161,6 +1186,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(markets_meet),
         cmocka_unit_test(siblings_share_their_cpus),
         cmocka_unit_test(siblings_are_levelled),
+        cmocka_unit_test(siblings_take_turns),
         cmocka_unit_test(yields_starve_nobody),
         cmocka_unit_test(ping_pong),
         cmocka_unit_test(nobody_starves),
