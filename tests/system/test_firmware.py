@@ -353,7 +353,7 @@ def test_grub(write_config, tmp_path):
 def test_wrong_size(nadir, bytes_there):
     result = nadir("[nadir]\n[vm a]\nfirmware = f\n", {"f": bytes(bytes_there)}, timeout=60)
     assert result.status == 2, result
-    assert re.search(rf"nadir\.cfg:3: f has {bytes_there} bytes.*64 KiB", result.console), result
+    assert re.search(rf"nadir\.cfg:3: f has {bytes_there} bytes.*64 KiB", result.messages), result
 
 
 def test_kernel_and_firmware(nadir):

@@ -33,7 +33,8 @@ def test_kernel(nadir, debian, package, tmp_path):
     result = boot(nadir, debian(package), strict=True, log=log)
     reached_user_space(result)
     unknown = re.findall(r"(?:RD|WR)MSR: Unknown register \S+", log.read_text(errors="replace"))
-    assert not unknown, unknown
+    # Nadir itself looks once whether there is IA32_MISC_ENABLE, which each CPU of Intel's has.
+    assert set(unknown) <= {"RDMSR: Unknown register 0x1a0"}, unknown
     stats = result.stats[0]
     assert stats["ept_violations_ram"] == 0, stats
     exits = stats["exits"]
