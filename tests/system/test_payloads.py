@@ -136,8 +136,9 @@ def test_restarts(nadir, payload):
     lives = re.findall(r"^nadir: a: 32 MiB.*own memory: (.*)$", result.console, re.M)
     assert len(lives) >= 3 and len(set(lives)) == 1, lives
     assert result.console.count("a: restarts") >= 2
-    ends = [vm["end"] for vm in result.stats]  # the last life runs when time is up
-    assert len(ends) >= 3 and all(end == "reset" for end in ends[:-1]) and ends[-1] in ("reset", "runs"), ends
+    ends = [vm["end"] for vm in result.stats]  # when time is up one life is asked, and more follow
+    assert ends.count("reset") >= 3 and len(ends) - ends.count("reset") <= 1, ends[-6:]
+    assert set(ends) <= {"reset", "runs"}, ends[-6:]
 
 
 def test_gives_up_on_a_vm_that_fails_at_once(nadir, payload):

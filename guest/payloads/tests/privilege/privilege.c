@@ -53,6 +53,10 @@ static const struct row privileged[] = {
     {"OUT of four bytes to the exit device", 9, 0, 0xf4, 1, {0xef}},
     {"IN of two bytes, of which the second is denied", 0, 0, 0x61, 2, {0x66, 0xed}},
     {"OUTSB", 0, 1, 0x80, 2, {0xf3, 0x6e}},
+};
+
+/* The same, where the CPU has XSAVE; else there is none of them. */
+static const struct row privileged_xsave[] = {
     {"XSETBV of XCR0", 7, 0, 0, 3, {0x0f, 0x01, 0xd1}},
     {"XSETBV of XCR0 as it is", 1, 0, 0, 3, {0x0f, 0x01, 0xd1}},
     {"XSETBV of what is none", 1, 1, 0, 3, {0x0f, 0x01, 0xd1}},
@@ -93,9 +97,17 @@ static struct code code_of(const struct row *row)
     return code;
 }
 
+static bool has_xsave(void)
+{
+    return (cpuid(1, 0).ecx & 1u << 26) != 0;
+}
+
+/* XCR0; 0 where there is none. */
 static uint64_t xgetbv(void)
 {
     uint32_t low, high;
+    if (!has_xsave())
+        return 0;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (uint64_t)high << 32 | low;
 }
@@ -112,9 +124,12 @@ static void check_xsetbv(void)
 {
     struct code xsetbv = {.rax = 1, .length = 3, .bytes = {0x0f, 0x01, 0xd1}};
     const char *rule = "SDM, XSETBV: #UD if CR4.OSXSAVE is 0";
-    write_cr4(read_cr4() & ~CR4_OSXSAVE);
+    if (has_xsave())
+        write_cr4(read_cr4() & ~CR4_OSXSAVE);
     test_fault(code_probe(&xsetbv), undefined, "XSETBV without CR4.OSXSAVE", rule);
     test_fault(user_probe(&xsetbv, 0), undefined, "and at CPL 3, whatever the CPL", rule);
+    if (!has_xsave())
+        return;
     write_cr4(read_cr4() | CR4_OSXSAVE);
     test_fault(code_probe(&xsetbv), none, "XSETBV at CPL 0", "SDM, XSETBV");
 }
@@ -126,11 +141,12 @@ static void check_allowed(void)
         {"CPUID", 0, 0, 0, 2, {0x0f, 0xa2}},
         {"PAUSE", 0, 0, 0, 2, {0xf3, 0x90}},
         {"RDTSC", 0, 0, 0, 2, {0x0f, 0x31}},
-        {"XGETBV", 0, 0, 0, 3, {0x0f, 0x01, 0xd0}},
         {"SMSW", 0, 0, 0, 3, {0x0f, 0x01, 0xe0}},
         {"IN that the TSS permits", 0, 0, 0x61, 1, {0xec}},
     };
+    static const struct row xgetbv_row = {"XGETBV", 0, 0, 0, 3, {0x0f, 0x01, 0xd0}};
     check_rows(rows, sizeof(rows) / sizeof(rows[0]), none, "at any CPL");
+    check_rows(&xgetbv_row, 1, has_xsave() ? none : undefined, "at any CPL, with XSAVE");
     struct code vmcall = {.length = 3, .bytes = {0x0f, 0x01, 0xc1}};
     if (test_only(TEST_VM)) {
         test_fault(user_probe(&vmcall, 0), none, "VMCALL", "a hypercall: refused by its result");
@@ -147,6 +163,8 @@ int main(void)
     const uint64_t cr0 = read_cr0(), cr4 = read_cr4(), xcr0 = xgetbv();
     check_rows(privileged, sizeof(privileged) / sizeof(privileged[0]), protection,
                "#GP(0) if the CPL is not 0");
+    check_rows(privileged_xsave, sizeof(privileged_xsave) / sizeof(privileged_xsave[0]),
+               has_xsave() ? protection : undefined, "#GP(0) if the CPL is not 0");
     check_rows(absent, sizeof(absent) / sizeof(absent[0]), undefined, "#UD");
     check_allowed();
     test_equal(read_cr0(), cr0, "CR0 is as before", "nothing of it was executed");
