@@ -122,7 +122,7 @@ static const char *find_table(const struct program_file *file, struct table *t)
  * or a note says which system. */
 bool elf_explain(struct program *p)
 {
-    struct table t;
+    struct table t = {0};
     uint32_t bytes;
     if (p->kernel.size < 4 || memcmp(p->kernel.data, "\177ELF", 4) != 0)
         return false;
@@ -144,7 +144,7 @@ bool elf_explain(struct program *p)
 
 enum status elf_segments(struct program *p, struct segments *out)
 {
-    struct table t;
+    struct table t = {0};
     const char *wrong = find_table(&p->kernel, &t);
     if (wrong != NULL)
         return program_refuse(p, ERR_BAD_INPUT, "%s", wrong);
@@ -195,7 +195,7 @@ static bool include(struct elf_sections *s, const struct program_file *file, uin
 
 struct elf_sections elf_find_sections(const struct program_file *file)
 {
-    struct table t;
+    struct table t = {0};
     const struct elf_sections none = {.count = 0};
     if (find_table(file, &t) != NULL)
         return none;
@@ -261,7 +261,7 @@ static const uint8_t *find_note(const uint8_t *notes, uint64_t size, const char 
 const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
                         uint32_t *bytes)
 {
-    struct table t;
+    struct table t = {0};
     if (find_table(file, &t) != NULL)
         return NULL;
     for (uint32_t i = 0; i < t.count; i++) {

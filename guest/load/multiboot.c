@@ -120,17 +120,24 @@ enum status multiboot_segment(struct program *p, const struct multiboot_addresse
     return OK;
 }
 
+/* Without the terminator; returns where it ends. */
+static size_t append(char *out, size_t at, const char *text)
+{
+    while (*text != '\0')
+        out[at++] = *text++;
+    return at;
+}
+
 bool multiboot_line(const struct program *p, const char *name, const char *text,
                     char out[MULTIBOOT_MAX_LINE])
 {
-    const size_t rest = strlen(text);
-    size_t at = p->loader == LOADER_GRUB2 ? 0 : strlen(name);
-    if (at + 1 + rest + 1 > MULTIBOOT_MAX_LINE)
+    const char *first = p->loader == LOADER_GRUB2 ? "" : name;
+    if (strlen(first) + 1 + strlen(text) + 1 > MULTIBOOT_MAX_LINE)
         return false;
-    memcpy(out, name, at);
-    if (at != 0 && rest != 0)
+    size_t at = append(out, 0, first);
+    if (at != 0 && *text != '\0')
         out[at++] = ' ';
-    memcpy(out + at, text, rest + 1);
+    out[append(out, at, text)] = '\0';
     return true;
 }
 

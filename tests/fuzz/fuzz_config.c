@@ -43,7 +43,8 @@ static void check_vm(const struct vm_config *vm)
         demand(is_file(&vm->module[i].file) && is_text(vm->module[i].string, CONFIG_MAX_STRING));
     for (uint32_t i = 0; i < vm->disk_count; i++)
         demand(is_file(&vm->disk[i]));
-    demand(vm->type <= TYPE_FLAT && vm->loader <= LOADER_GRUB2 && vm->console <= CONSOLE_VGA_SERIAL);
+    demand(vm->type <= TYPE_FLAT && vm->loader <= LOADER_GRUB2 &&
+           vm->console <= CONSOLE_VGA_SERIAL);
     demand(vm->load <= UINT32_MAX && vm->entry <= UINT32_MAX);
     demand(vm->mode == 16 || vm->mode == 32 || vm->mode == 64);
     demand(is_text(vm->cmdline, CONFIG_MAX_CMDLINE));

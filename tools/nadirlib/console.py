@@ -25,7 +25,7 @@ KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
 SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
 UNFINISHED_CONTROL = re.compile(rb"\x1b(\[[=?]?[0-9;]*|[()])?\Z")
 ASK = b"?"  # at the port for reports: where do the VMs stand?
-SHOW_GRACE, SHOW_LIMIT = 1, 10  # seconds: of silence, in all
+SHOW_GRACE, SHOW_LIMIT = 3, 30  # seconds: of silence, in all
 QUIT_PREFIX, QUIT_KEY = b"\x01", b"x"  # Ctrl-A x, as in QEMU
 
 
