@@ -6,15 +6,16 @@
 #include "drivers/virt/vioapic.h"
 #include "drivers/virt/vpm.h"
 #include "drivers/virt/vrtc.h"
+#include "guest/pc/isa_lines.h"
 #include "guest/vm/vlapic.h"
 
-#define SCI_IRQ   9
 #define GAS_IO(b) (1u | (b) << 8) /* generic address: I/O space, width in bits */
 
 /* Where each table stands, from the base; what follows the MADT depends on the number of CPUs. */
 enum { RSDP = 0, RSDT = 0x40, XSDT = 0x80, FADT = 0xc0, FACS = 0x1c0 /* aligned */, MADT = 0x200 };
 enum { HEADER_BYTES = 36, RSDP_V1_BYTES = 20, RSDP_BYTES = ACPI_RSDP_BYTES, FACS_BYTES = 64 };
-enum { FADT_BYTES = 244 /* revision 3 */, MADT_FIXED_BYTES = 44 };
+enum { FADT_BYTES = 244 /* revision 3 */, MADT_FIXED_BYTES = 44, OVERRIDE_BYTES = 10 };
+enum { MADT_OTHER_BYTES = 12 + ISA_OVERRIDES * OVERRIDE_BYTES + 6 }; /* IO-APIC, overrides, NMI */
 
 /* A field of a table: where, how wide, and what; all others are 0. */
 struct field {
@@ -25,7 +26,7 @@ struct field {
 
 /* Pointers to FACS and DSDT are added at run time. SMI_CMD 0: ACPI mode is always on. */
 static const struct field fadt_fields[] = {
-    {46, 2, SCI_IRQ},
+    {46, 2, ISA_SCI},
     {88, 1, 4},    /* PM1_EVT_LEN */
     {89, 1, 2},    /* PM1_CNT_LEN */
     {91, 1, 4},    /* PM_TMR_LEN */
@@ -62,9 +63,6 @@ static void finish_table(uint8_t *table, const char *signature, uint8_t revision
     put_checksum(table, bytes, 9);
 }
 
-/* Level-triggered ISA interrupts: the SCI, and those that the DSDT offers to PCI. */
-static const uint8_t level_irqs[] = {5, SCI_IRQ, 10, 11};
-
 static size_t write_madt(uint8_t *table, uint32_t vcpus)
 {
     put_le(table + 36, 4, VLAPIC_DEFAULT_BASE);
@@ -78,13 +76,13 @@ static size_t write_madt(uint8_t *table, uint32_t vcpus)
     put_le(p + 4, 4, VIOAPIC_BASE);
     put_le(p + 8, 4, 0);
     p += 12;
-    put_le(p, 4, 2 | 10u << 8 | 0u << 24); /* override: the timer, ISA IRQ 0, is on pin 2 */
-    put_le(p + 4, 6, 2);
-    p += 10;
-    for (size_t i = 0; i < sizeof(level_irqs); i++, p += 10) { /* active high */
-        put_le(p, 4, 2 | 10u << 8 | (uint32_t)level_irqs[i] << 24);
-        put_le(p + 4, 4, level_irqs[i]);
-        put_le(p + 8, 2, 1 | 3u << 2);
+    for (unsigned irq = 0; irq < ISA_LINES; irq++) {
+        if (!isa_line_is_override(irq))
+            continue;
+        put_le(p, 4, 2 | OVERRIDE_BYTES << 8 | irq << 24);
+        put_le(p + 4, 4, isa_line_pin(irq));
+        put_le(p + 8, 2, isa_line_is_level(irq) ? 1 | 3u << 2 : 0); /* active high, level */
+        p += OVERRIDE_BYTES;
     }
     put_le(p, 6, 4 | 6u << 8 | 0xffu << 16 | 1ull << 40); /* NMI on LINT1 of every CPU */
     p += 6;
@@ -114,7 +112,8 @@ enum status acpi_build(uint8_t *out, size_t capacity, uint32_t base, uint16_t pm
 {
     if (vcpus == 0 || vcpus > 255 || base % 64 != 0 || dsdt_size < HEADER_BYTES)
         return ERR_BAD_INPUT;
-    const size_t dsdt_at = (MADT + MADT_FIXED_BYTES + 8 * (size_t)vcpus + 68 + 15) & ~(size_t)15;
+    const size_t madt_bytes = MADT_FIXED_BYTES + 8 * (size_t)vcpus + MADT_OTHER_BYTES;
+    const size_t dsdt_at = (MADT + madt_bytes + 15) & ~(size_t)15;
     if (capacity < dsdt_at || capacity - dsdt_at < dsdt_size)
         return ERR_LIMIT;
     *used = dsdt_at + dsdt_size;

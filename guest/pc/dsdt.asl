@@ -49,7 +49,7 @@ DefinitionBlock ("", "DSDT", 2, "NADIR ", "NADIRPC ", 1)
             }
             Name (LPRS, ResourceTemplate ()
             {
-                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 5, 10, 11 }
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 10, 11 } /* as guest/pc/isa_lines.h has them */
             })
             Device (LNKA)
             {

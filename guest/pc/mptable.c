@@ -5,16 +5,15 @@
 #include "arch/bytes.h"
 #include "arch/string.h"
 #include "drivers/virt/vioapic.h"
+#include "guest/pc/isa_lines.h"
 #include "guest/vm/vlapic.h"
 
 enum { POINTER_BYTES = 16, HEADER_BYTES = 44, CPU_BYTES = 20, ENTRY_BYTES = 8, VERSION_1_4 = 4 };
 enum { CPU, BUS, IO_APIC, IO_INTERRUPT, LOCAL_INTERRUPT }; /* kinds of entries */
 enum { INT, NMI, SMI, EXTINT };                            /* kinds of interrupts */
-enum { ISA_IRQS = 16, IRQ_TIMER = 0, IRQ_CASCADE = 2, TIMER_PIN = 2 };
-enum { LEVEL_IRQS = 7 << 9 }; /* the SCI, and two for PCI */
 enum { ACTIVE_HIGH = 1, LEVEL = 3 << 2, ALL_APICS = 0xff };
 enum { CPU_APIC_VERSION = 0x14, IO_APIC_VERSION = 0x11, ENABLED = 1, BOOT_CPU = 2 };
-enum { OTHER_ENTRIES = 1 + 1 + (ISA_IRQS - 1) + 2 }; /* bus, IO-APIC, interrupts, LINT0 and 1 */
+enum { OTHER_ENTRIES = 1 + 1 + (ISA_LINES - 1) + 2 }; /* bus, IO-APIC, interrupts, LINT0 and 1 */
 
 static uint8_t *add_interrupt(uint8_t *p, uint8_t kind, uint8_t type, uint8_t flags, uint8_t irq,
                               uint8_t apic, uint8_t pin)
@@ -26,12 +25,11 @@ static uint8_t *add_interrupt(uint8_t *p, uint8_t kind, uint8_t type, uint8_t fl
 
 static uint8_t *add_interrupts(uint8_t *p)
 {
-    for (unsigned irq = 0; irq < ISA_IRQS; irq++) {
-        if (irq == IRQ_CASCADE) /* not a device's; its pin is the timer's */
+    for (unsigned irq = 0; irq < ISA_LINES; irq++) {
+        if (irq == ISA_CASCADE)
             continue;
-        p = add_interrupt(p, IO_INTERRUPT, INT,
-                          (LEVEL_IRQS >> irq & 1) != 0 ? ACTIVE_HIGH | LEVEL : 0, (uint8_t)irq, 0,
-                          irq == IRQ_TIMER ? TIMER_PIN : (uint8_t)irq);
+        p = add_interrupt(p, IO_INTERRUPT, INT, isa_line_is_level(irq) ? ACTIVE_HIGH | LEVEL : 0,
+                          (uint8_t)irq, 0, (uint8_t)isa_line_pin(irq));
     }
     p = add_interrupt(p, LOCAL_INTERRUPT, EXTINT, 0, 0, ALL_APICS, 0);
     return add_interrupt(p, LOCAL_INTERRUPT, NMI, 0, 0, ALL_APICS, 1);

@@ -8,6 +8,7 @@
 #include "arch/string.h"
 #include "guest/cpu/control.h"
 #include "guest/pc/firmware_files.h"
+#include "guest/pc/isa_lines.h"
 #include "guest/pc/layout.h"
 #include "guest/pc/pc_memory.h"
 #include "guest/pc/pc_program.h"
@@ -16,17 +17,16 @@
 
 #include <stddef.h>
 
-#define SCREEN_HZ     15
-#define IDE_BASE      0xc000 /* where the disks' bus master does */
-#define IRQ_TIMER_PIN 2      /* ISA IRQ 0 at the IO-APIC, as the MADT says */
+#define SCREEN_HZ 15
+#define IDE_BASE  0xc000 /* where the disks' bus master does */
 
 /* ISA interrupt lines. */
 enum {
-    IRQ_TIMER = 0,
+    IRQ_TIMER = ISA_TIMER,
     IRQ_KEYBOARD = 1,
     IRQ_COM1 = 4,
     IRQ_RTC = 8,
-    IRQ_SCI = 9,
+    IRQ_SCI = ISA_SCI,
     IRQ_MOUSE = 12,
     IRQ_X87 = 13,
     IRQ_DISK = 14,
@@ -37,7 +37,7 @@ static void isa_irq_set(void *dev, unsigned irq, bool high)
 {
     struct pc *pc = dev;
     vpic_set(&pc->pic, irq, high);
-    vioapic_set(&pc->ioapic, irq == IRQ_TIMER ? IRQ_TIMER_PIN : irq, high);
+    vioapic_set(&pc->ioapic, isa_line_pin(irq), high);
 }
 
 static struct irq_line isa_irq(struct pc *pc, unsigned irq)
@@ -302,7 +302,7 @@ static void set_up_pci(struct pc *pc)
         {VCHIPSET_HOST, VCHIPSET_PAM0, 1, 0x30},
         {VCHIPSET_HOST, VCHIPSET_PAM0 + 1, 2, 0x3333},
         {VCHIPSET_HOST, VCHIPSET_PAM0 + 3, 4, 0x33333333},
-        {VCHIPSET_ISA, VCHIPSET_PIRQA, 4, 0x0b0b0a0a},
+        {VCHIPSET_ISA, VCHIPSET_PIRQA, 4, ISA_PCI_FIRST * 0x101 + ISA_PCI_SECOND * 0x1010000},
         {VIDE_DEVFN, VIDE_BMIBA, 4, IDE_BASE},
         {VIDE_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO | VPCI_COMMAND_MASTER},
         {VPM_DEVFN, VPM_PMBASE, 4, PC_PM_BASE},
@@ -323,9 +323,21 @@ static void set_up_chips(struct pc *pc)
         uint16_t port;
         uint8_t value;
     } writes[] = {
-        {0x43, 0x34}, {0x40, 0},    {0x40, 0}, /* mode 2, by 65536; its first edge is forgotten: */
-        {0x20, 0x11}, {0x21, 0x08}, {0x21, 4}, {0x21, 1},    {0x21, 0xf8},          {0xa0, 0x11},
-        {0xa1, 0x70}, {0xa1, 2},    {0xa1, 1}, {0xa1, 0x8e}, {VPIC_ELCR + 1, 0x0e},
+        {0x43, 0x34},
+        {0x40, 0},
+        {0x40, 0}, /* mode 2, by 65536; its first edge is forgotten: */
+        {0x20, 0x11},
+        {0x21, 0x08},
+        {0x21, 4},
+        {0x21, 1},
+        {0x21, 0xf8},
+        {0xa0, 0x11},
+        {0xa1, 0x70},
+        {0xa1, 2},
+        {0xa1, 1},
+        {0xa1, 0x8e},
+        {VPIC_ELCR, ISA_LEVEL_LINES & 0xff},
+        {VPIC_ELCR + 1, ISA_LEVEL_LINES >> 8},
     };
     for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
         bus_port_write(&pc->vm.bus, writes[i].port, 1, writes[i].value);

@@ -2,6 +2,7 @@
 """What `make` makes anew, and what it leaves alone. Nothing is built or run in an emulator here."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -63,3 +64,11 @@ def test_switch_links_anew(tmp_path):
         before = variant.stat().st_mtime_ns
         assert make(*words, f"B={tmp_path}", variant).returncode == 0
         assert variant.stat().st_mtime_ns == before
+
+
+def test_pci_lines_of_the_dsdt():
+    """The one teller of interrupt lines that is not made of guest/pc/isa_lines.h offers PCI the same."""
+    header = (TOP / "guest/pc/isa_lines.h").read_text()
+    lines = [int(number) for number in re.findall(r"ISA_PCI_\w+ = (\d+)", header)]
+    offered = re.search(r"Name \(LPRS.*?\{ ([\d, ]+) \}", (TOP / "guest/pc/dsdt.asl").read_text(), re.S)
+    assert [int(number) for number in offered[1].split(",")] == lines == [10, 11]

@@ -685,6 +685,64 @@ static bool has(uint64_t at, const void *bytes, size_t count)
 }
 
 /* What a BIOS would have left, where kernels look for it. */
+/* Where the line leads to and whether it is level-triggered, by each who tells of it. */
+struct told {
+    unsigned pin;
+    bool level;
+};
+
+static const uint8_t *find_in_bios(const char *signature)
+{
+    const uint8_t *area = guestmem_window(&pc->vm.mem, gpa(LAYOUT_ACPI), 0x20000);
+    for (size_t at = 0; at < 0x20000 - 4; at += 4)
+        if (memcmp(area + at, signature, 4) == 0)
+            return area + at;
+    fail_msg("there is no %s", signature);
+    return NULL;
+}
+
+static struct told told_by_madt(unsigned irq)
+{
+    const uint8_t *madt = find_in_bios("APIC");
+    for (unsigned at = 44; at < madt[4]; at += madt[at + 1])
+        if (madt[at] == 2 && madt[at + 3] == irq)
+            return (struct told){madt[at + 4], madt[at + 8] == 0x0d};
+    return (struct told){irq, false};
+}
+
+static struct told told_by_mp_table(unsigned irq)
+{
+    const uint8_t *table = find_in_bios("PCMP"), *entry = table + 44;
+    for (unsigned left = table[34]; left > 0; left--, entry += entry[0] == 0 ? 20 : 8)
+        if (entry[0] == 3 && entry[5] == irq)
+            return (struct told){entry[7], entry[2] == 0x0d};
+    fail_msg("the MP table knows no IRQ %u", irq);
+    return (struct told){0, false};
+}
+
+static void lines_are_the_same_to_all(void **state)
+{
+    (void)state;
+    const uint32_t elcr =
+        bus_port_read(&pc->vm.bus, 0x4d0, 1) | bus_port_read(&pc->vm.bus, 0x4d1, 1) << 8;
+    unsigned level = 0;
+    for (unsigned irq = 0; irq < 16; irq++) {
+        if (irq == 2) /* the second 8259 */
+            continue;
+        const struct told madt = told_by_madt(irq), mp = told_by_mp_table(irq);
+        assert_int_equal(madt.pin, mp.pin);
+        assert_int_equal(madt.level, mp.level);
+        assert_int_equal(madt.level, elcr >> irq & 1);
+        level += madt.level;
+    }
+    assert_int_equal(level, 3);
+    assert_true(told_by_madt(9).level); /* the SCI, as the FADT has it */
+    for (unsigned i = 0; i < 4; i++) {  /* and whatever PCI is routed to */
+        const unsigned irq = pc->chipset.isa.config[VCHIPSET_PIRQA + i];
+        assert_true(irq < 16 && told_by_madt(irq).level);
+    }
+}
+
 static void test_tables(void **state)
 {
     (void)state;
@@ -919,6 +977,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_chips, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tables, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lines_are_the_same_to_all, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
