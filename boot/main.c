@@ -447,6 +447,11 @@ static enum status read_config(const struct handoff *handoff, struct nadir_confi
         named->base = file[i].base;
         named->size = file[i].size;
     }
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        struct vm_config *vm = &config->vm[i];
+        vm->firmware_variables =
+            firmware_variable_bytes(hpa_to_ptr(hpa(vm->firmware.base)), vm->firmware.size);
+    }
     return OK;
 }
 

@@ -57,6 +57,8 @@ struct vm_config {
     const char *name;
     struct loaded_file kernel; /* either this or firmware */
     struct loaded_file firmware;
+    uint64_t
+        firmware_variables; /* bytes from its start: firmware_variable_bytes(), filled in once */
     struct loaded_file vga_rom; /* with firmware: the screen's option ROM */
     bool debugcon;              /* port 0xe9 is there, and goes where COM1 does */
     bool firmware_log;          /* with firmware: the console shows what port 0x402 is told */

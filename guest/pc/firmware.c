@@ -17,7 +17,7 @@
 #define PIECE_BYTES  0x4000u /* vchipset's, but for the last */
 
 /* UEFI Platform Initialization Specification, "Firmware Volume Header". */
-enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40 };
+enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER_BYTES = 56 };
 static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
@@ -135,9 +135,10 @@ static void flash_mode_changed(void *ctx, bool array)
     vm_memory_changed(&pc->vm);
 }
 
-/* How many bytes of the image, from its start, are a volume for UEFI variables. */
-static uint64_t variable_bytes(const uint8_t *rom, uint64_t size)
+uint64_t firmware_variable_bytes(const uint8_t *rom, uint64_t size)
 {
+    if (size < FV_HEADER_BYTES)
+        return 0;
     const uint64_t length = get_le64(rom + FV_LENGTH);
     if (memcmp(rom + FV_GUID, variable_guid, sizeof(variable_guid)) != 0 ||
         memcmp(rom + FV_SIGNATURE, "_FVH", 4) != 0)
@@ -145,12 +146,12 @@ static uint64_t variable_bytes(const uint8_t *rom, uint64_t size)
     return length < size && length % VFLASH_BLOCK == 0 ? length : 0;
 }
 
-static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size)
+/* flash: bytes at its start that can be written. */
+static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size, uint64_t flash)
 {
     struct vm *vm = &pc->vm;
     uint8_t *rom = hpa_to_ptr(image);
     const gpa_t base = gpa(LAYOUT_4GIB - size);
-    const uint64_t flash = variable_bytes(rom, size);
     enum status s = OK;
     for (uint64_t at = flash; at < size && s == OK;
          at += PAGE_SIZE) /* for step.c, no larger pages */
@@ -188,7 +189,7 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config, struct 
         log_line("error: nadir.cfg:%u: %s", error.line, error.text);
         return ERR_BAD_INPUT;
     }
-    enum status s = map_rom(pc, hpa(file->base), file->size);
+    enum status s = map_rom(pc, hpa(file->base), file->size, config->firmware_variables);
     if (s == OK)
         s = make_shadow(pc, hpa_to_ptr(hpa(file->base)), file->size, kept);
     if (s == OK)

@@ -52,6 +52,11 @@ struct firmware_kept {
     uint8_t pam[VCHIPSET_PAMS];
 };
 
+/* How many bytes of a firmware image, from its start, are a volume for UEFI variables. Asked once,
+ * of the image as the loader has read it: behind that the guest writes there, to the volume's
+ * header, too, and would decide with each life what of its firmware is flash. Pure. */
+uint64_t firmware_variable_bytes(const uint8_t *rom, uint64_t size);
+
 /* Maps the image, puts the PC's devices and MTRRs into their state at power-on, fills in fw_cfg and
  * pc->boot. The PC has all its devices. *kept is taken over. A failure has its line in the log. */
 enum status firmware_load(struct pc *pc, const struct vm_config *config,

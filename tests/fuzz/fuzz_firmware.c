@@ -127,6 +127,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(rom, data + 2, size - 2 < rom_bytes ? size - 2 : rom_bytes);
     config.firmware =
         (struct loaded_file){.path = "f", .base = (uint64_t)(uintptr_t)rom, .size = rom_bytes};
+    config.firmware_variables = firmware_variable_bytes(
+        (const uint8_t *)(uintptr_t)config.firmware.base, config.firmware.size);
     logged = false;
     fake_host_reset(0);
     run_queues_init(&queues, &queue, 1, host.tsc_hz);

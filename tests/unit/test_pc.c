@@ -460,6 +460,8 @@ static int set_up_firmware(void **state)
     config.kernel = (struct loaded_file){.base = 0};
     config.firmware =
         (struct loaded_file){.path = "rom", .base = (uint64_t)(uintptr_t)rom, .size = ROM_BYTES};
+    config.firmware_variables = firmware_variable_bytes(rom, ROM_BYTES);
+    assert_int_equal(config.firmware_variables, VARIABLES);
     make();
     return 0;
 }
@@ -590,6 +592,18 @@ static void test_variables(void **state)
     make(); /* a reset */
     assert_int_equal(peek(at), 0x5a);
     assert_int_equal(rom[0x1800], 0x5a);
+    poke(base, 0x20); /* erases the volume's header: it stays what it has been */
+    poke(base, 0xd0);
+    poke(base, 0xff);
+    assert_int_equal(peek(base + 40), 0xff);
+    pc_destroy(pc, NULL);
+    make();
+    assert_true(fake_lookup(&pc->vm, gpa(at), NULL, &perms));
+    assert_int_equal(perms, MAP_R); /* flash; ROM is MAP_RX */
+    poke(at, 0x10);
+    poke(at, 0x4a);
+    poke(at, 0xff);
+    assert_int_equal(peek(at), 0x4a);
 }
 
 static void refuse(enum status expected, const char *text)
