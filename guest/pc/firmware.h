@@ -14,9 +14,7 @@
  *
  * Where the image begins with a UEFI firmware volume for variables, that volume is flash: what is
  * written stays for all lives of the VM, as the loader's copy is written to. The rest cannot be
- * written. A20 is always open, as on CPUs of today, which have no A20M# pin: the gate's bits in
- * vi8042 only keep their values, and a kernel that tests whether addresses wrap finds that they do
- * not, which is what it wants. */
+ * written. */
 #pragma once
 
 #include "arch/addr.h"
