@@ -60,7 +60,8 @@ struct vm_config {
     uint64_t
         firmware_variables; /* bytes from its start: firmware_variable_bytes(), filled in once */
     struct loaded_file vga_rom; /* with firmware: the screen's option ROM */
-    bool debugcon;              /* port 0xe9 is there, and goes where COM1 does */
+    bool debugcon;              /* port 0xe9 is there, and goes where COM1 does, or to: */
+    const char *debugcon_file;  /* a file of whoever has started the machine; NULL: none */
     bool firmware_log;          /* with firmware: the console shows what port 0x402 is told */
     struct loaded_file ramdisk;
     struct config_module module[CONFIG_MAX_MODULES];

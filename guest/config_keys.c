@@ -141,6 +141,17 @@ static bool set_file(struct config_parser *p, const struct config_key *key, cons
     return name_file(p, key->name, value, field_of(p, key));
 }
 
+static bool set_debugcon(struct config_parser *p, const struct config_key *key, const char *value)
+{
+    struct loaded_file file;
+    p->vm->debugcon = !text_equal(value, "no");
+    p->vm->debugcon_file = NULL;
+    if (!p->vm->debugcon || text_equal(value, "yes"))
+        return true;
+    p->vm->debugcon_file = value;
+    return name_file(p, key->name, value, &file);
+}
+
 /* FILE [STRING]: the name ends at the first white space. */
 static bool set_module(struct config_parser *p, const struct config_key *key, const char *value)
 {
@@ -265,9 +276,9 @@ static const struct config_key keys[] = {
     {"console", "serial, vga or vga+serial", "serial",
      "which of the guest's two you see, and type to; the last: the screen, and COM1's lines",
      .set = set_word, OF_VM(console)},
-    {"debugcon", "no or yes", "yes",
-     "whether port 0xe9 goes where COM1 goes; `no` for kernels that write to both",
-     .set = set_word, OF_VM(debugcon)},
+    {"debugcon", "no, yes or FILE", "yes",
+     "whether port 0xe9 goes where COM1 goes, or to a file that `tools/nadir run` writes",
+     .set = set_debugcon},
     {"cmdline", "text", "", "at most 2047 characters",
      .set = set_text, OF_VM(cmdline), .high = CONFIG_MAX_CMDLINE, .needs = NEEDS_KERNEL},
     {"memory", DIGITS(MIN_MEMORY) " to " DIGITS(MAX_MEMORY) " (MiB)", "256",

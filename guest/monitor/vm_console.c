@@ -4,6 +4,7 @@
 #include "arch/cpu.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
+#include "arch/report.h"
 #include "arch/string.h"
 #include "guest/config.h"
 #include "guest/monitor/ansi.h"
@@ -23,6 +24,7 @@
 
 struct guest_line {
     const char *name;
+    const char *debug_file; /* of the debug console, or NULL */
     uint32_t length;
     uint32_t seen, still; /* the length at the last poll, and for how many polls so */
     bool part;            /* a part of a line stands on the console, without its end */
@@ -174,6 +176,23 @@ static int key(void *ctx, uint64_t now)
     return has_keyboard(ctx) ? host->read_key(now) : -1;
 }
 
+/* To the program that has started the machine, for the file that nadir.cfg names. Where there is
+ * none, nobody keeps it. */
+static bool debug(void *ctx, const char *text, size_t length)
+{
+    const struct guest_line *line = ctx;
+    char quoted[6 * PC_DEBUG_TEXT + 1], name[6 * CONFIG_MAX_PATH + 1];
+    char report[sizeof(quoted) + sizeof(name) + 64];
+    if (!host->may_report())
+        return false;
+    (void)report_string(name, line->debug_file, strlen(line->debug_file));
+    (void)report_string(quoted, text, length);
+    const size_t bytes =
+        format_text(report, sizeof(report),
+                    "{\"nadir-debugcon\": {\"file\": \"%s\", \"text\": \"%s\"}}\n", name, quoted);
+    return report_line(report, bytes);
+}
+
 static void drop(void *ctx, uint8_t byte)
 {
     (void)ctx;
@@ -294,9 +313,11 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 {
     struct guest_line *line = &lines[index];
     line->name = config->name;
+    line->debug_file = config->debugcon_file;
     line->vga = config->console != CONSOLE_SERIAL;
     line->named = config->console == CONSOLE_VGA_SERIAL;
-    struct pc_console console = {.ctx = line, .ready = ready, .in = in, .poll = poll};
+    struct pc_console console = {
+        .ctx = line, .ready = ready, .in = in, .debug = debug, .poll = poll};
     console.out = config->console == CONSOLE_VGA ? drop : out;
     if (line->vga) {
         console.screen = screen;
@@ -344,6 +365,7 @@ void vm_console_told(uint32_t index)
 void vm_console_end(uint32_t index, struct pc *pc)
 {
     struct guest_line *line = &lines[index];
+    pc_flush_debug(pc);
     line_out(line, true);
     plain_text_end(&line->plain);
     if (pc->vm.end != VM_RESET)

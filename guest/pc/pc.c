@@ -69,10 +69,31 @@ static void pc_out(void *dev, uint8_t byte)
         vm_wait_for_io(&pc->vm);
 }
 
+void pc_flush_debug(struct pc *pc)
+{
+    if (pc->debug_length != 0 &&
+        pc->console.debug(pc->console.ctx, pc->debug_text, pc->debug_length))
+        pc->debug_length = 0;
+}
+
+/* A byte for the debug console's own file. Each vCPU stops behind the one with which it finds the
+ * line full, so that there is room for all of them. */
+static void debug_out(void *dev, uint8_t byte)
+{
+    struct pc *pc = dev;
+    if (pc->debug_length < PC_DEBUG_TEXT)
+        pc->debug_text[pc->debug_length++] = (char)byte;
+    if (byte == '\n' || pc->debug_length >= PC_DEBUG_LINE)
+        pc_flush_debug(pc);
+    if (pc->debug_length >= PC_DEBUG_LINE)
+        vm_wait_for_io(&pc->vm);
+}
+
 /* A CPU that waits for a device goes on when none of them keeps it. */
 static void look_at_waiting(struct pc *pc)
 {
-    if (pc->vm.io_waits && pc->console.ready(pc->console.ctx) && !vfwcfg_is_busy(&pc->fwcfg))
+    if (pc->vm.io_waits && pc->console.ready(pc->console.ctx) && pc->debug_length < PC_DEBUG_LINE &&
+        !vfwcfg_is_busy(&pc->fwcfg))
         vm_io_ready(&pc->vm);
 }
 
@@ -99,6 +120,7 @@ static uint64_t poll_locked(struct pc *pc, uint64_t now)
         vuart_receive(&pc->com1, (uint8_t)byte);
     }
     const uint64_t next = pc->console.poll(pc->console.ctx, now);
+    pc_flush_debug(pc);
     look_at_waiting(pc);
     return next;
 }
@@ -270,7 +292,8 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
         vpci_init(&pc->pci, bus, power),
         vchipset_init(&pc->chipset, &pc->pci),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
-        vdebug_init(&pc->debug, pc_out, pc, config->debugcon, config->firmware_log, bus, power),
+        vdebug_init(&pc->debug, config->debugcon_file != NULL ? debug_out : pc_out, pc,
+                    config->debugcon, config->firmware_log, bus, power),
         make_absent_chips(bus),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {

@@ -40,11 +40,19 @@ struct pc_console {
      * -1. Then `in` is not used. */
     void (*screen)(void *ctx, struct screen *picture, const struct vvga *vga);
     int (*key)(void *ctx, uint64_t now);
+    /* What the guest has written to a debug console that has a file of its own, up to
+     * PC_DEBUG_TEXT bytes. False: no room now, try again. */
+    bool (*debug)(void *ctx, const char *text, size_t length);
     /* Moves what is buffered; returns the host TSC at which it wants to be called again. */
     uint64_t (*poll)(void *ctx, uint64_t now);
 };
 
 #define PC_COM1_PORT 0x3f8
+
+/* A line of the debug console, collected: behind so many bytes the vCPU waits for room, and there
+ * is space for a byte of each other one. */
+#define PC_DEBUG_LINE 128
+#define PC_DEBUG_TEXT (PC_DEBUG_LINE + VM_MAX_VCPUS)
 
 /* An engine, and what this machine lets it do. */
 struct pc_engine {
@@ -94,6 +102,8 @@ struct pc {
     struct vchipset chipset;
     struct vide ide;
     struct vdebug debug;
+    char debug_text[PC_DEBUG_TEXT]; /* where that has a file */
+    uint32_t debug_length;
     struct vtestdev testdev; /* where there is no firmware, which may have its ROM there */
     struct vfwcfg fwcfg;
     struct vioapic ioapic;
@@ -129,6 +139,10 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
  * guest reads again and again though nothing answers there. *state: of a vCPU. With the VM's lock
  * held, or behind its end. */
 void pc_dump(struct vm *vm, const struct cpu_state *state);
+
+/* Gives what its debug console has collected to its file, as far as there is room. With the VM's
+ * lock held. */
+void pc_flush_debug(struct pc *pc);
 
 /* Before pc_start(): at this host TSC the VM is ended (VM_LIMIT); TIMER_NEVER: it is not. */
 void pc_set_limit(struct pc *pc, uint64_t tsc);

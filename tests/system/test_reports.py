@@ -66,3 +66,42 @@ def test_first_kernels(nadir, tmp_path):
     assert {name: vm["end"] for name, vm in stats.items()} == {
         "noidt": "crash", "irq8": "crash", "paging": "crash", "noeoi": "limit"}, result
     assert 0.95e8 < stats["noeoi"]["tsc_end"] - stats["noeoi"]["tsc_first_entry"] < 1.02e8, result
+
+
+SAYS = """bits 16
+org 0x7c00
+cli
+xor ax, ax
+mov ds, ax
+mov bp, 300
+again:
+mov si, text
+mov cx, end - text
+mov dx, 0xe9
+rep outsb
+mov si, text
+mov cx, end - text
+mov dx, 0x3f8
+rep outsb
+dec bp
+jnz again
+mov al, 0
+out 0xf4, al
+text: db "a line with ", 0x22, 0xff, 0x5c, 10
+end:
+times 510 - ($ - $$) db 0
+dw 0xaa55
+"""
+
+
+def test_debug_console_has_a_file(nadir, tmp_path):
+    """What a kernel writes to port 0xe9 and to COM1 alike is seen once, and is in the file, byte by byte."""
+    source, image = tmp_path / "says.asm", tmp_path / "says.bin"
+    source.write_text(SAYS)
+    subprocess.run(["nasm", "-f", "bin", "-o", image, source], check=True)
+    (tmp_path / "said.txt").write_text("of the run before")
+    result = nadir("[vm says]\nkernel = says\nmemory = 16\ndebugcon = said.txt\n",
+                   {"says": image.read_bytes()})
+    assert result.status == 0, result
+    assert (tmp_path / "said.txt").read_bytes() == b'a line with "\xff\\\n' * 300
+    assert result.console.count("a line with") == 300, result

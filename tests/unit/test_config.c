@@ -293,8 +293,14 @@ static void test_guest_kinds(void **state)
     assert_int_equal(config.vm->disk[1].line, 4);
     accept("[vm a]\nfirmware = b\nvga_rom = v.bin\nfirmware_log = yes\ndebugcon = no\n");
     assert_false(config.vm->debugcon);
+    assert_null(config.vm->debugcon_file);
     assert_string_equal(config.vm->vga_rom.path, "v.bin");
     assert_true(config.vm->firmware_log);
+    accept("[vm a]\nkernel = k\ndebugcon = said.txt\n");
+    assert_true(config.vm->debugcon);
+    assert_string_equal(config.vm->debugcon_file, "said.txt");
+    accept("[vm a]\nkernel = k\ndebugcon = yes\n");
+    assert_true(config.vm->debugcon && config.vm->debugcon_file == NULL);
     refuse(1, "firmware_log need firmware", "[vm a]\nkernel = k\nfirmware_log = no\n");
     refuse(1, "need firmware", "[vm a]\nkernel = k\nvga_rom = v\n");
     refuse(1, "cmdline need kernel", "[vm a]\nfirmware = f\ncmdline = x\n");

@@ -101,8 +101,22 @@ static struct pc_host host = {.cpuid = fake_host_cpuid,
                               .microcode = 7ull << 32,
                               .engine = {&engine},
                               .queues = &queues};
-static const struct pc_console console = {
-    .out = console_out, .ready = console_ready, .in = console_in, .poll = console_poll};
+static char debug_text[512];
+static bool debug_is_taken = true;
+
+static bool console_debug(void *ctx, const char *text, size_t length)
+{
+    (void)ctx;
+    if (debug_is_taken)
+        strncat(debug_text, text, length);
+    return debug_is_taken;
+}
+
+static const struct pc_console console = {.out = console_out,
+                                          .ready = console_ready,
+                                          .in = console_in,
+                                          .debug = console_debug,
+                                          .poll = console_poll};
 static struct pc_kept kept;
 static struct pc *pc;
 static uint8_t *arena;
@@ -782,6 +796,36 @@ static const char *dump(const struct cpu_state *state)
     return dumped;
 }
 
+static void debug_console_with_a_file(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = pc->vm.vcpu[0];
+    pc_destroy(pc, NULL);
+    config.debugcon_file = "f";
+    make();
+    vcpu = pc->vm.vcpu[0];
+    debug_text[0] = 0;
+    for (const char *s = "one\ntwo"; *s != 0; s++)
+        bus_port_write(&pc->vm.bus, 0xe9, 1, (uint8_t)*s);
+    assert_string_equal(debug_text, "one\n");
+    assert_string_equal(console_text, "");
+    pc_flush_debug(pc);
+    assert_string_equal(debug_text, "one\ntwo");
+    debug_is_taken = false; /* nothing is lost: the vCPU waits */
+    for (unsigned i = 0; i < PC_DEBUG_LINE; i++) {
+        assert_int_equal(vcpu->activity, ACTIVITY_ACTIVE);
+        bus_port_write(&pc->vm.bus, 0xe9, 1, 'x');
+    }
+    assert_int_equal(vcpu->activity, ACTIVITY_WAIT_FOR_IO);
+    for (unsigned i = 0; i < 2 * PC_DEBUG_TEXT; i++) /* whatever others do meanwhile */
+        bus_port_write(&pc->vm.bus, 0xe9, 1, 'y');
+    debug_is_taken = true;
+    debug_text[0] = 0;
+    pc_flush_debug(pc);
+    assert_int_equal(strlen(debug_text), PC_DEBUG_TEXT);
+    assert_int_equal(pc->debug_length, 0);
+}
+
 static void what_the_controllers_have_is_told(void **unused)
 {
     (void)unused;
@@ -968,6 +1012,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_engine, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_the_controllers_have_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(debug_console_with_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console_is_slow, set_up, tear_down),

@@ -33,11 +33,13 @@ class Reports:
     """The lines of JSON that Nadir sends to a port which its guests have no way to. Between them may
     stand what firmware says to each port that it finds."""
 
-    def __init__(self):
+    def __init__(self, folder=None):
         self.started = False  # Nadir runs
         self.end = None
         self.stats = []  # of each VM that has ended, or as asked for
         self._line = b""
+        self._folder = folder  # what nadir.cfg's debugcon files are relative to
+        self._files = {}
 
     def feed(self, data):
         *lines, self._line = (self._line + data).split(b"\n")
@@ -58,6 +60,20 @@ class Reports:
             self.end = value
         elif kind == "nadir-stats":
             self.stats.append(value)
+        elif kind == "nadir-debugcon" and self._folder:
+            self._write(value["file"], value["text"].encode("latin-1"))
+
+    def _write(self, name, text):
+        """What a VM has written to its debug console; each run begins the file anew."""
+        name = name.encode("latin-1").decode("utf-8", "replace")
+        if name not in self._files:
+            try:
+                self._files[name] = open(self._folder / name, "wb", buffering=0)
+            except OSError as error:
+                self._files[name] = None
+                say(f"debugcon = {name}: {error.strerror}")
+        if self._files[name]:
+            self._files[name].write(text)
 
 
 class Transcript:
@@ -148,9 +164,10 @@ class Watch:
     """Copies between machine and terminal until one of them has ended. `master` is our side of its
     console, `reports` of its port for reports."""
 
-    def __init__(self, process, log, master, reports, timeout, native=False, output=None):
+    def __init__(self, process, log, master, reports, timeout, native=False, output=None,
+                 folder=None):
         self.process, self.log, self.master, self._port = process, log, master, reports
-        self.transcript, self.reports = Transcript(native), Reports()
+        self.transcript, self.reports = Transcript(native), Reports(folder)
         self._output = output or Output(False)
         self.deadline = time.monotonic() + timeout
         self.last_output = time.monotonic()
