@@ -13,6 +13,9 @@ TOP = Path(__file__).resolve().parents[2]
 TOOL = TOP / "tools" / "nadir"
 PAYLOADS = TOP / "build" / "payloads"
 
+# What tools/nadir prints on a test's pseudo-terminal does not depend on whose terminal the tests run in.
+os.environ.update(TERM="xterm", NO_COLOR="1")
+
 
 def pytest_addoption(parser):
     parser.addoption("--boot", choices=("warm", "firmware"), help="for the tests that do not say")
