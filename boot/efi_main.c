@@ -92,9 +92,6 @@ static bool handoff_fill(struct loader *l)
 {
     struct handoff *h = l->handoff;
     struct config_error error;
-    h->magic = HANDOFF_MAGIC;
-    h->version = HANDOFF_VERSION;
-    h->size = sizeof(*h);
     h->reset_system = (uint64_t)RT->ResetSystem;
     h->epoch = machine_time();
     machine_find_acpi(h);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The one struct that crosses from the UEFI loader to the hypervisor: plain data, no EFI types. */
+/* The one struct that crosses from the UEFI loader to the hypervisor: plain data, no EFI types.
+ * They are parts of one file, so neither needs to ask whether the other is of its version. */
 #pragma once
 
 #include <stdint.h>
 
 #define NADIR_VERSION       "0.1"
-#define HANDOFF_MAGIC       0x526964614eull /* "Nadir" */
-#define HANDOFF_VERSION     4u
 #define HANDOFF_MAX_REGIONS 256
 #define HANDOFF_MAX_CPUS    256
 
@@ -53,10 +52,6 @@ struct handoff_framebuffer {
  * its link address, everything writable and executable. Stack, GDT and IDT are still the firmware's
  * and lie in memory that is listed as free: replace them before any of it is given out. */
 struct handoff {
-    uint64_t magic;
-    uint32_t version;
-    uint32_t size; /* of this struct in bytes */
-
     uint64_t
         image_base; /* host-physical, 2 MiB-aligned: where link address 0xffffffff80200000 is */
     uint64_t image_bytes;  /* to the end of .bss, page multiple */

@@ -91,13 +91,6 @@ static void require(enum status s, const char *step)
     finish("refused", LINGER_FAILED_SECONDS, false);
 }
 
-static void check_handoff(const struct handoff *handoff)
-{
-    if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION ||
-        handoff->size != sizeof(*handoff))
-        panic("the loader and the hypervisor are not of one build");
-}
-
 /* The parts of a region that are cached as RAM should be: firmware has been seen to leave some that
  * the MTRRs do not cover, and a VM there would run a hundred times slower. */
 static size_t add_cached(const struct handoff_region *region, struct page_range *out, size_t room)
@@ -470,7 +463,6 @@ _Noreturn void nadir_main(struct handoff *handoff)
 {
     static struct pc_host host;
     static struct nadir_config config;
-    check_handoff(handoff);
     init_console(handoff); /* from here on one can see */
     init_reports(handoff);
     panic_set_final(finish_panic);

@@ -188,9 +188,6 @@ int main(int argc, char **argv)
     struct boot_map map = {.ram_end = ram_end, .image_base = IMAGE_AT};
     uint64_t *tables = ram_take(&ram, boot_tables_pages(&map) * PAGE_SIZE, &tables_at);
     *h = (struct handoff){
-        .magic = HANDOFF_MAGIC,
-        .version = HANDOFF_VERSION,
-        .size = sizeof(*h),
         .trampoline = TRAMPOLINE,
         .epoch = strtoull(argv[3], NULL, 10),
         .cpu_count = cpus,
