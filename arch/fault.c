@@ -19,6 +19,7 @@ extern const struct fixup fixup_table[], fixup_table_end[]; /* vectors.asm */
 extern const char __text_start[], __text_end[];             /* boot/nadir.ld */
 
 static void (*escape_function)(void);
+static uint64_t escape_deadline; /* 0: none */
 
 static const char *const vector_names[32] = {
     "divide error",
@@ -107,6 +108,33 @@ static _Noreturn void report(const struct fault_frame *f)
 void fault_set_escape(void (*escape)(void))
 {
     escape_function = escape;
+    escape_deadline = 0;
+}
+
+void fault_set_escape_time(uint64_t tsc_deadline)
+{
+    escape_deadline = tsc_deadline;
+    lapic_timer_arm(tsc_deadline);
+    cpu_sti();
+}
+
+static void take_escape(void)
+{
+    void (*escape)(void) = escape_function;
+    escape_function = NULL;
+    if (escape != NULL)
+        escape();
+}
+
+/* The one-shot timer cannot count so far in one go. */
+static void look_at_escape_time(void)
+{
+    if (escape_deadline == 0)
+        return;
+    if (cpu_rdtsc() >= escape_deadline)
+        take_escape();
+    else
+        lapic_timer_arm(escape_deadline);
 }
 
 void interrupt_handle(uint8_t vector)
@@ -140,13 +168,11 @@ void fault_handle(struct fault_frame *f)
 {
     if (f->vector >= VECTOR_FIRST_EXTERNAL) {
         interrupt_handle((uint8_t)f->vector);
+        look_at_escape_time();
     } else if (f->vector == VECTOR_NMI) {
         nmi_handle();
     } else if (!apply_fixup(f)) {
-        void (*escape)(void) = escape_function;
-        escape_function = NULL;
-        if (escape != NULL)
-            escape();
+        take_escape();
         report(f);
     }
 }

@@ -26,8 +26,12 @@ void interrupt_handle(uint8_t vector);
 void nmi_handle(void);
 
 /* Where to go, once, on the next fault of any kind instead of panicking: for calling firmware that
- * may be broken. NULL takes it back. Must not return. */
+ * may be broken. Must not return. */
 void fault_set_escape(void (*escape)(void));
+
+/* Goes there, too, once this CPU's TSC has passed the deadline: for firmware that hangs. Turns
+ * interrupts on, so that the timer's is taken, which has been initialised. */
+void fault_set_escape_time(uint64_t tsc_deadline);
 
 /* Logs an address of code as nadir.sym can resolve it, and the callers' by the chain of RBP. */
 void fault_log_backtrace(uint64_t rip, uint64_t rbp);

@@ -235,6 +235,7 @@ static uint64_t init_platform(const struct handoff *handoff)
     require(hz != 0 ? OK : ERR_UNSUPPORTED, "measuring the time-stamp counter");
     console_set_tsc_hz(hz);
     lapic_timer_init(hz);
+    power_set_tsc_hz(hz);
     return hz;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Tries every way to power off or reset, firmware's first; one that faults leads to the next. */
+/* Tries every way to power off or reset, firmware's first; one that faults or hangs leads to the
+ * next. */
 #include "drivers/host/power.h"
 #include "arch/cpu.h"
 #include "arch/fault.h"
@@ -16,12 +17,14 @@ enum { SLEEP_TYPE_SHIFT = 2, SLEEP_ENABLE = 1 << 5 };
 #define DELAY_READS    50000 /* about a microsecond each on a real machine */
 #define FIRMWARE_STACK 16384
 
+enum { FIRMWARE_SECONDS = 10 }; /* that ResetSystem may take */
+
 enum efi_reset { EFI_RESET_COLD = 0, EFI_RESET_SHUTDOWN = 2 };
 
 typedef void __attribute__((ms_abi))
 efi_reset_fn(uint32_t type, uint64_t status, uint64_t size, void *data);
 
-static uint64_t reset_system;
+static uint64_t reset_system, tsc_hz;
 static hpa_t efi_cr3;
 static uint64_t host_cr3;
 static struct acpi_facts facts;
@@ -36,6 +39,11 @@ void power_init(uint64_t reset_system_hpa, hpa_t cr3, const struct acpi_facts *a
         facts = *acpi;
     efi_cr3 = cr3;
     reset_system = reset_system_hpa;
+}
+
+void power_set_tsc_hz(uint64_t hz)
+{
+    tsc_hz = hz;
 }
 
 bool power_read_memory(hpa_t address, void *to, size_t length)
@@ -140,6 +148,7 @@ static _Noreturn void without_firmware(void)
 
 static _Noreturn void back_from_firmware(void)
 {
+    cpu_cli();
     cpu_write_cr3(host_cr3);
     without_firmware();
 }
@@ -152,6 +161,8 @@ static _Noreturn void ask_firmware(void)
     host_cr3 = cpu_read_cr3();
     fault_set_escape(back_from_firmware);
     cpu_write_cr3(efi_cr3.v);
+    if (tsc_hz != 0)
+        fault_set_escape_time(cpu_rdtsc() + FIRMWARE_SECONDS * tsc_hz);
     ((efi_reset_fn *)(uintptr_t)entry)(wanted, 0, 0, NULL); /* NOLINT(performance-no-int-to-ptr) */
     back_from_firmware();
 }

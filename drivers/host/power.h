@@ -11,6 +11,10 @@
  * power_reset() do without. */
 void power_init(uint64_t reset_system, hpa_t efi_cr3, const struct acpi_facts *acpi);
 
+/* The rate of the clock by which ResetSystem is given up, if it hangs. Boot CPU, after
+ * lapic_timer_init(). */
+void power_set_tsc_hz(uint64_t hz);
+
 /* Reads memory for acpi_read_facts(); false where the physmap has none. */
 bool power_read_memory(hpa_t address, void *to, size_t length);
 

@@ -62,12 +62,21 @@ def test_refused_by_the_loader(boot):
 
 
 def test_cpus_by_the_madt(boot):
-    """Without MP services; and the clock's rate is what two timers agree about. Nor is there a
-    ResetSystem: off by ACPI."""
+    """Without MP services; and the clock's rate is what two timers agree about. ResetSystem hangs:
+    off by ACPI."""
     machine = boot(VM, "-smp", "3", efi="bare")
     machine.wait_for(r"no MP services: CPUs by the MADT\s+nadir: 3 CPUs")
     machine.wait_for(r"TSC: \d+ kHz by the ACPI PM timer, and the HPET agrees")
     assert machine.wait_for_end() == "guest-shutdown"
+
+
+def test_no_way_to_power_off(boot):
+    """ResetSystem hangs, and there are no ACPI tables: who sits there is asked to do it."""
+    machine = boot(VM, "-no-acpi", "-device", "VGA", efi="bare")
+    machine.wait_for_screen("Power-off in")
+    machine.press("ret")
+    machine.wait_for_screen("you may switch the machine off now")
+    assert "no ACPI tables" in machine.serial()
 
 
 def test_no_execute_disable(boot):
