@@ -105,6 +105,25 @@ def test_check(write_config, payload, tmp_path, text, status, words):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # seconds; 0.06 here
 
 
+@pytest.mark.parametrize("command, more, what", [
+    ("check", "debugcon = hello.bin\n", "my.cfg:4: debugcon = hello.bin"),
+    ("run", "debugcon = './my.cfg' # itself\n", "my.cfg:4: debugcon = ./my.cfg"),
+    ("check", "debugcon = other\n", "my.cfg:4: debugcon = other"),
+    ("run", "disk = disk.img\ndebugcon = disk.img\n", "my.cfg:5: debugcon = disk.img"),
+    ("run --serial hello.bin", "", "--serial hello.bin"), ("run --stats ./my.cfg", "", "--stats ./my.cfg"),
+    ("run --log other", "", "--log other"), ("image -o hello.bin", "", "-o hello.bin")])
+def test_inputs_are_not_written(write_config, payload, tmp_path, command, more, what):
+    """By whatever name: "other" is a link to the kernel."""
+    write_config(f"[vm a]\nkernel = hello.bin\nmemory = 16\n{more}", {"disk.img": bytes(512)}).rename(
+        tmp_path / "my.cfg")
+    (tmp_path / "hello.bin").write_bytes(payload("hello").read_bytes())
+    (tmp_path / "other").symlink_to("hello.bin")
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = tool(*command.split(), "my.cfg", folder=tmp_path)
+    assert done.returncode == 2 and f"{what} would overwrite" in done.stderr, done
+    assert kept == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
 def test_check_of_a_kernel(payload, tmp_path):
     done = tool("check", payload("hello"), "--vcpus", "2")
     assert done.returncode == 0 and "nothing is wrong" in done.stdout, done

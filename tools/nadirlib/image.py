@@ -26,6 +26,7 @@ FILE_LINE = re.compile(
     rb"""^(\s*(?:kernel|firmware|vga_rom|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
     re.S)
 MODULE_LINE = re.compile(rb"""^(\s*module\s*=\s*["']?)([^\s"']+)(.*)$""", re.S)  # FILE [STRING]
+DEBUGCON_LINE = re.compile(rb"""^\s*debugcon\s*=\s*("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)""", re.S)
 REPORT_LINE = re.compile(rb"^(\s*report\s*=\s*)[^#\r\n]*", re.M)
 CFG_THERE = "::/EFI/BOOT/nadir.cfg"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
@@ -58,21 +59,47 @@ def store(named):
     return files, aliases
 
 
+def files_of(cfg):
+    """The files that a configuration has its VMs read: (line, name)."""
+    for number, line in enumerate(cfg.text.split(b"\n"), 1):
+        match = FILE_LINE.match(line) or MODULE_LINE.match(line)
+        value = os.fsdecode(match.group(2)).strip("\"'") if match else ""
+        if value:
+            yield number, value
+
+
+def debugcons_of(cfg):
+    """Those that their debug consoles write: (line, name)."""
+    for number, line in enumerate(cfg.text.split(b"\n"), 1):
+        match = DEBUGCON_LINE.match(line)
+        value = os.fsdecode(match.group(1)).strip("\"'") if match else ""
+        if value not in ("", "no", "yes"):
+            yield number, value
+
+
+def refuse_overwriting(cfg, outputs):
+    """What is written is none of the files that are read, by whatever name. outputs: (what says that it
+    is written, path)."""
+    inputs = [Path(cfg.name), *(Path(cfg.folder, name) for _, name in files_of(cfg))]
+    for said, path in outputs:
+        if any(path.exists() and each.exists() and path.samefile(each) for each in inputs):
+            raise ToolError(f"{said} would overwrite a file that the machine is made of")
+
+
 def plan(cfg, cpus, memory=None):
     """Checks a configuration, for a machine of so many CPUs and MiB if they are known. Returns the
     image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
     named = {}
     missing = None
-    for number, line in enumerate(cfg.text.split(b"\n"), 1):
-        match = FILE_LINE.match(line) or MODULE_LINE.match(line)
-        value = os.fsdecode(match.group(2)).strip("\"'") if match else ""
-        if value:
-            named[value] = path = Path(cfg.folder, value)
-            if not path.exists():
-                missing = missing or f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
+    for number, value in files_of(cfg):
+        named[value] = path = Path(cfg.folder, value)
+        if not path.exists():
+            missing = missing or f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
     check(cfg, cpus, memory, files=not missing)
     if missing:
         raise ToolError(missing)
+    refuse_overwriting(cfg, [(f"{cfg.where(number)}: debugcon = {name}", Path(cfg.folder, name))
+                             for number, name in debugcons_of(cfg)])
     files, aliases = store(named)
     text = cfg.text
     if aliases:
