@@ -52,7 +52,7 @@ static const struct format {
     {0, 2, "#!", "a script, no kernel"},
 };
 
-enum { PE_POINTER = 0x3c };
+enum { PE_POINTER = 0x3c, SECTOR = 512 };
 
 /* A UEFI program is a PE file; so is a Linux kernel, but that is recognised before. */
 static const char *name_pe(const struct program_file *file)
@@ -63,6 +63,46 @@ static const char *name_pe(const struct program_file *file)
     if (at > file->size - 4 || memcmp(file->data + at, "PE\0\0", 4) != 0)
         return "a program for DOS";
     return "a UEFI program (PE); let firmware (OVMF) start it, or take the kernel that is in it";
+}
+
+/* Whether a boot sector has a partition table (the MBR's), of which each entry is empty or names a
+ * part of the file. The code of another one that looks like that can be given `type = flat`. */
+static bool has_partitions(const struct program_file *file)
+{
+    enum { TABLE = 446, ENTRIES = 4, BYTES = 16, ACTIVE = 0x80 };
+    static const uint8_t empty[BYTES];
+    unsigned used = 0;
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        const uint8_t *entry = file->data + TABLE + i * BYTES;
+        const uint64_t first = get_le32(entry + 8), sectors = get_le32(entry + 12);
+        if (memcmp(entry, empty, BYTES) == 0)
+            continue;
+        if ((entry[0] & ~ACTIVE) != 0 || entry[4] == 0 || first == 0 || sectors == 0 ||
+            first + sectors > file->size / SECTOR)
+            return false;
+        used++;
+    }
+    return used != 0;
+}
+
+/* Whether it is the boot sector of a FAT file system, all of which is in the file. */
+static bool has_fat(const struct program_file *file)
+{
+    const uint8_t *sector = file->data;
+    uint64_t sectors = get_le16(sector + 19);
+    if (sectors == 0)
+        sectors = get_le32(sector + 32);
+    return get_le16(sector + 11) == SECTOR && sectors != 0 && sectors <= file->size / SECTOR &&
+           (memcmp(sector + 54, "FAT1", 4) == 0 || memcmp(sector + 82, "FAT32", 5) == 0);
+}
+
+static const char *name_disk(const struct program_file *file)
+{
+    if (file->size <= SECTOR || file->data[510] != 0x55 || file->data[511] != 0xaa)
+        return NULL;
+    if (has_partitions(file))
+        return "a disk image with partitions;" FOR_BIOS;
+    return has_fat(file) ? "a disk or floppy image with a FAT file system;" FOR_BIOS : NULL;
 }
 
 bool foreign_explain(struct program *p)
@@ -76,6 +116,8 @@ bool foreign_explain(struct program *p)
     }
     if (what == NULL)
         what = name_pe(file);
+    if (what == NULL)
+        what = name_disk(file);
     if (what != NULL)
         (void)program_refuse(p, ERR_BAD_INPUT, "%s", what);
     return what != NULL;

@@ -54,6 +54,8 @@ def bzimage(version, code32_start, flags=1):
 
 ISO = (bytes(510) + b"\x55\xaa").ljust(0x8001, b"\0") + b"CD001".ljust(0x8000, b"\0")
 
+MBR = bytes(446) + struct.pack("<8B2I", 0x80, 0, 2, 0, 0x83, 0, 0, 0, 2048, 2048) + bytes(48) + b"\x55\xaa"
+
 # The file, more lines for its section, and what is said.
 FILES = {
     "empty": (b"", "", "k is empty"),
@@ -61,6 +63,7 @@ FILES = {
     "xz": (lzma.compress(b"kernel" * 100), "", "compressed by xz"),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(600), "", "compressed by zstd"),
     "iso": (ISO, "", "an ISO image"),
+    "disk": (MBR.ljust(4096 * 512, b"\0"), "", "a disk image with partitions; wants a BIOS"),
     "qcow2": (b"QFI\xfb" + bytes(600), "", "qcow2"),
     "pe": (b"MZ".ljust(0x3c, b"\0") + struct.pack("<I", 0x80) + bytes(0x40) + b"PE\0\0" + bytes(600), "",
            "a UEFI program"),

@@ -108,6 +108,51 @@ static void test_formats(void **state)
     says("an ISO image");
 }
 
+/* What begins with a boot sector, and is more than a flat program. */
+static void test_disks(void **state)
+{
+    (void)state;
+    static uint8_t disk[0x4000];
+    memset(disk, 0, sizeof(disk));
+    disk[510] = 0x55;
+    disk[511] = 0xaa;
+    program_set_up(disk, sizeof(disk));
+    program.load = program.entry = 0x7c00;
+    program.mode = 16;
+    is("flat");
+    disk[446 + 16] = 0x80; /* the second entry: 4 sectors at 28 */
+    disk[446 + 16 + 4] = 0x83;
+    put(disk + 446 + 16 + 8, 4, 28);
+    put(disk + 446 + 16 + 12, 4, 4);
+    says("a disk image with partitions; wants a BIOS");
+    put(disk + 446 + 16 + 12, 4, 5);
+    is("flat"); /* not all of it is there: bytes of code */
+    put(disk + 446 + 16 + 12, 4, 4);
+    disk[446] = 0x12;
+    is("flat");
+    disk[446] = 0;
+    assert_int_equal(kernel_load(&program, TYPE_FLAT, &boot, &kind), OK);
+    memset(disk + 446, 0, 64);
+
+    put(disk + 11, 2, 512);
+    put(disk + 19, 2, 32);
+    memcpy(disk + 54, "FAT12   ", 8);
+    says("a disk or floppy image with a FAT file system; wants a BIOS");
+    put(disk + 19, 2, 33);
+    is("flat");
+    put(disk + 19, 2, 0);
+    put(disk + 32, 4, 32);
+    memcpy(disk + 54, "        ", 8);
+    is("flat");
+    memcpy(disk + 82, "FAT32   ", 8);
+    says("a FAT file system");
+    put(disk + 32, 4, 1);
+    program_set_up(disk, 512); /* a boot sector and nothing else */
+    program.load = program.entry = 0x7c00;
+    program.mode = 16;
+    is("flat");
+}
+
 static void test_uefi_program(void **state)
 {
     (void)state;
@@ -218,9 +263,10 @@ static void test_16_bit_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_uefi_program), cmocka_unit_test(test_elf_files),
-        cmocka_unit_test(test_headers),      cmocka_unit_test(test_16_bit_only),
+        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_disks),       cmocka_unit_test(test_uefi_program),
+        cmocka_unit_test(test_elf_files),   cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_16_bit_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
