@@ -52,17 +52,19 @@ static void save_extended(const struct vmx_vcpu *v)
 /* As after a reset, with nothing of an earlier VM, but for what set_state() is to write. */
 static void load_initial_state(const struct vmx_vcpu *v)
 {
-    /* XRSTOR of a header that names no component puts each into its initial state; FXRSTOR likewise
-     * has x87 and SSE. */
-    static const uint8_t initial[832] __attribute__((aligned(64))) = {
-        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; /* FCW 0x37f, MXCSR 0x1f80 */
+    /* XRSTOR puts each component that the header, at 512, does not name into its initial state,
+     * which is FNINIT's; FXRSTOR takes x87 and SSE from the bytes before. MXCSR: 0x1f80 */
+    static const uint8_t after_fninit[832] __attribute__((aligned(64))) = {
+        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; /* FCW 0x37f, all registers empty */
+    static const uint8_t after_reset[832] __attribute__((aligned(64))) = {
+        [0] = 0x40, [4] = 0xff, [24] = 0x80, [25] = 0x1f, [512] = 1}; /* FCW 0x40, all of them +0 */
     for (uint32_t i = 0; i < MOVED_MSRS; i++)
         cpu_wrmsr(moved_msrs[i], 0);
     if ((v->proc2 & PROC2_RDTSCP) != 0)
         cpu_wrmsr(MSR_IA32_TSC_AUX, 0);
     if ((v->proc2 & PROC2_XSAVES) != 0)
         cpu_wrmsr(MSR_IA32_XSS, 0); /* what the guest is told; XSAVES goes by the CPU's own */
-    restore_extended(v, initial);
+    restore_extended(v, v->vcpu.vm->from_reset ? after_reset : after_fninit);
 }
 
 static void save_state(struct vmx_vcpu *v)

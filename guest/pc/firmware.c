@@ -200,6 +200,7 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config, struct 
     }
     for (uint32_t i = 0; i < pc->vm.vcpu_count; i++)
         vcpu_mtrr_power_on(pc->vm.vcpu[i]);
+    pc->vm.from_reset = true;
     pc->boot = cpu_state_reset(cpuid_table_find(&pc->vm.cpuid, 1, 0)->eax);
     return OK;
 }

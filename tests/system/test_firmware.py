@@ -112,6 +112,69 @@ def test_disk_geometry(nadir, tmp_path):
     assert "263F 0F02" in result.console, result
 
 
+# A program that prints FCW, FSW and FTW as they are at its start. As a BIOS it sends INIT to its own processor
+# by the x2APIC then, and prints them again; meanwhile there is a one in the x87 unit. RAM tells which.
+X87 = """
+bits 16
+start:  xor     ax, ax
+        mov     ds, ax
+        fnstenv [0x500]
+        mov     si, 0x500
+        mov     di, 3
+.word:  lodsw
+        mov     dx, ax
+        mov     cx, 4
+.digit: rol     dx, 4
+        mov     al, dl
+        and     al, 15
+        cmp     al, 10
+        sbb     al, 0x69
+        das
+        out     0xe9, al
+        loop    .digit
+        mov     al, ' '
+        out     0xe9, al
+        dec     di
+        jnz     .word
+        mov     al, 10
+        out     0xe9, al
+        inc     byte [0x600]
+        cmp     byte [0x600], STARTS
+        je      .done
+        fninit
+        fld1
+        mov     ecx, 0x1b
+        rdmsr
+        or      ax, 0xc00
+        wrmsr
+        mov     ecx, 0x830
+        xor     edx, edx
+        mov     eax, 0x4500
+        wrmsr
+        hlt
+.done:  xor     eax, eax
+        mov     dx, 0xf4
+        out     dx, eax
+"""
+BIOS_END = """
+        times   0xfff0 - ($ - $$) db 0
+        jmp     0xf000:start
+        times   0x10000 - ($ - $$) db 0
+"""
+
+
+def test_x87_after_reset_and_init(nadir, tmp_path):
+    """SDM, "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT": 0040h, 0, 5555h; INIT
+    leaves the x87 unit alone. A kernel without firmware finds what FNINIT leaves, as behind a PC's."""
+    bios = sector_of(X87.replace("STARTS", "2") + BIOS_END, tmp_path)
+    sector = sector_of(X87.replace("STARTS", "1") + "times 510 - ($ - $$) db 0\ndw 0xaa55\n", tmp_path)
+    cfg = SECTION.format("bios", 16) + "[vm sector]\nkernel = sector\nmemory = 16\n"
+    result = nadir(cfg, {"bios": bios, "sector": sector}, timeout=TIMEOUT)
+    assert result.status == 0, result
+    said = {name: re.findall(rf"^\[{name}\] (.*?) *$", result.console, re.M) for name in ("bios", "sector")}
+    assert said == {"bios": ["0040 0000 5555", "037F 3800 3FFF"], "sector": ["037F 0000 FFFF"]}, result
+
+
 # A boot sector that has itself reset by each way there is, with the shutdown status 0Ah or 05h: it goes on
 # where 40:67 says. Then without one: the BIOS starts it anew. It counts in RAM, and says on COM1 how far it is.
 RESETS = """
