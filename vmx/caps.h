@@ -57,6 +57,8 @@ struct vmx_caps {
 #define PROC2_INVPCID                      (1u << 12)
 #define PROC2_ENCLS_EXITING                (1u << 15)
 #define PROC2_XSAVES                       (1u << 20)
+#define PROC2_BUS_LOCK_DETECTION           (1u << 30)
+#define PROC2_INSTRUCTION_TIMEOUT          (1u << 31)
 
 /* Primary VM-exit controls. */
 #define EXIT_SAVE_DEBUG            (1u << 2)

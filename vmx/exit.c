@@ -12,6 +12,8 @@
 
 #define REASON_FAILED_ENTRY (1u << 31)
 #define EXIT_REASON_MASK    127u
+/* Of any exit: a bus lock was asserted, too (SDM, "Basic VM-Exit Information"). */
+#define REASON_WITH_BUS_LOCK (1u << 26)
 
 /* Nothing to do: inject_prepare() looks at what the guest now can take. */
 static enum exit_action exit_look_again(struct vcpu *vcpu)
@@ -27,8 +29,8 @@ static enum exit_action exit_nothing(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
-/* What only says that something has happened to the CPU (an SMI, an INIT, a bus lock) asks nothing
- * of us: a hypervisor below may show it unasked. An event in whose delivery it came comes again. */
+/* What only says that something has happened to the CPU (an SMI, an INIT) asks nothing of us: a
+ * hypervisor below may show it unasked. An event in whose delivery it came comes again. */
 static enum exit_action exit_unasked(struct vcpu *vcpu)
 {
     inject_again(vcpu);
@@ -248,8 +250,8 @@ static enum exit_action exit_xsetbv(struct vcpu *vcpu)
     X(71, exit_unexpected, "reserved_71") \
     X(REASON_ENQCMD_PASID, exit_unexpected, "enqcmd_pasid_translation_failure") \
     X(REASON_ENQCMDS_PASID, exit_unexpected, "enqcmds_pasid_translation_failure") \
-    X(REASON_BUS_LOCK, exit_unasked, "bus_lock") \
-    X(REASON_INSTRUCTION_TIMEOUT, exit_unasked, "instruction_timeout") \
+    X(REASON_BUS_LOCK, exit_bus_lock, "bus_lock") \
+    X(REASON_INSTRUCTION_TIMEOUT, exit_instruction_timeout, "instruction_timeout") \
     X(REASON_SEAMCALL, exit_undefined, "seamcall") \
     X(REASON_TDCALL, exit_undefined, "tdcall")
 /* clang-format on */
@@ -320,8 +322,11 @@ void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
     /* The mask, not a branch, bounds the index: also for a CPU that guesses. */
     const uint32_t index = reason & EXIT_REASON_MASK;
     if (index != reason) {
-        exit_unexpected(vcpu);
-        return;
+        if ((reason & ~REASON_WITH_BUS_LOCK) != index) {
+            exit_unexpected(vcpu);
+            return;
+        }
+        exit_note_bus_lock(vcpu);
     }
     const enum exit_action action = handlers[index](vcpu);
     if (action == EXIT_NEXT)

@@ -102,6 +102,9 @@ exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
  * go on either. */
 void exit_machine_check(struct vcpu *vcpu);
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
+exit_handler exit_bus_lock, exit_instruction_timeout;
+/* The guest has locked the bus, which stops all CPUs for a while: another vCPU gets the turn. */
+void exit_note_bus_lock(struct vcpu *vcpu);
 
 /* The step that the vCPU is about (guest/vm/step.h), if any, is over: its instruction has been
  * executed, has faulted, or is carried out by a handler. */

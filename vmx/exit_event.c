@@ -89,6 +89,40 @@ enum exit_action exit_external_interrupt(struct vcpu *vcpu)
     return EXIT_SAME;
 }
 
+void exit_note_bus_lock(struct vcpu *vcpu)
+{
+    vcpu->yields = true;
+    vcpu->attention = true;
+}
+
+/* The instruction that has locked it is over. An event in whose delivery it came is not, perhaps.
+ */
+enum exit_action exit_bus_lock(struct vcpu *vcpu)
+{
+    inject_again(vcpu);
+    exit_note_bus_lock(vcpu);
+    return EXIT_SAME;
+}
+
+/* The CPU did not come to the end of an instruction in time, and has dropped what it had done of
+ * it: the host has had its look, and the guest goes on (SDM, "Exit Qualification for Instruction
+ * Timeout"). */
+enum exit_action exit_instruction_timeout(struct vcpu *vcpu)
+{
+    const uint64_t context_invalid = 1;
+    const uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION);
+    if ((qualification & context_invalid) != 0) {
+        vm_end_format(vcpu->vm, VM_CRASH, 0,
+                      "an instruction that does not end: the CPU gave it up, and with it the "
+                      "vCPU's state");
+        return EXIT_SAME;
+    }
+    if ((qualification & UNBLOCKED_BY_IRET) != 0)
+        inject_iret_again();
+    inject_again(vcpu);
+    return EXIT_SAME;
+}
+
 enum exit_action exit_triple_fault(struct vcpu *vcpu)
 {
     vmx_retry(vcpu, &vcpu->vm->end_event);

@@ -64,6 +64,7 @@
     X(CTRL_PROC2, 0x401e, "control proc2") \
     X(CTRL_PLE_GAP, 0x4020, "control PLE gap") \
     X(CTRL_PLE_WINDOW, 0x4022, "control PLE window") \
+    X(CTRL_INSTRUCTION_TIMEOUT, 0x4024, "control instruction timeout") \
     X(EXIT_INSTRUCTION_ERROR, 0x4400, "exit instruction error") \
     X(EXIT_REASON, 0x4402, "exit reason") \
     X(EXIT_EVENT, 0x4404, "exit event") \

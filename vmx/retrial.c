@@ -30,7 +30,7 @@ static bool is_hosts(uint32_t reason)
         nmi_handle();
         return true;
     }
-    return reason == REASON_PREEMPTION_TIMER;
+    return reason == REASON_PREEMPTION_TIMER || reason == REASON_INSTRUCTION_TIMEOUT;
 }
 
 /* Until something of the guest's own ends the instruction: its exit reason, or -1. */
@@ -41,7 +41,7 @@ static int64_t enter_once(struct vcpu *vcpu)
             vmwrite(VMCS_GUEST_PREEMPTION_TIMER, UINT32_MAX);
         if (vmx_enter(&vcpu->regs, LAUNCH_DONE_STACK_MOVED) != 0)
             return -1;
-        const uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
+        const uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON) & 0xffff;
         if (!is_hosts(reason))
             return reason;
     }

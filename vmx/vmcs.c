@@ -130,6 +130,9 @@ static uint32_t secondary_controls(const struct vmx_vcpu *v)
     word |= optional(caps->proc2, PROC2_WBINVD_EXITING);
     /* SGX is hidden: without this its leaf functions would run natively. */
     word |= optional(caps->proc2, PROC2_ENCLS_EXITING);
+    /* What would hold up the host, or all CPUs: microcode that comes to no end of an instruction,
+     * and accesses with the bus locked. */
+    word |= optional(caps->proc2, PROC2_BUS_LOCK_DETECTION | PROC2_INSTRUCTION_TIMEOUT);
     if ((caps->ept_vpid & EPTCAP_INVVPID_SINGLE) != 0)
         word |= optional(caps->proc2, PROC2_VPID);
     /* A vCPU that spins may wait for one that has no turn now. Or for a lock that it gives away for
@@ -224,6 +227,8 @@ void vmcs_set_controls(struct vmx_vcpu *v)
         vmwrite(VMCS_CTRL_PLE_GAP, 128);     /* TSC ticks between two PAUSEs of one loop, at most */
         vmwrite(VMCS_CTRL_PLE_WINDOW, 4096); /* how long the loop may be */
     }
+    if ((v->proc2 & PROC2_INSTRUCTION_TIMEOUT) != 0) /* in ticks of the crystal, 19 to 38 MHz */
+        vmwrite(VMCS_CTRL_INSTRUCTION_TIMEOUT, 25000);
     if ((v->proc2 & PROC2_ENCLS_EXITING) != 0)
         vmwrite(VMCS_CTRL_ENCLS_EXITING, UINT64_MAX);
     if (v->vcpu.assisted)

@@ -106,6 +106,8 @@ static bool exists(uint32_t field)
     case VMCS_CTRL_EOI_EXIT0 + 6:
         return control_allowed(caps->proc2, PROC2_VIRTUAL_INTERRUPT_DELIVERY);
     case VMCS_CTRL_XSS_EXITING: return control_allowed(caps->proc2, PROC2_XSAVES);
+    case VMCS_CTRL_INSTRUCTION_TIMEOUT:
+        return control_allowed(caps->proc2, PROC2_INSTRUCTION_TIMEOUT);
     case VMCS_CTRL_ENCLS_EXITING: return control_allowed(caps->proc2, PROC2_ENCLS_EXITING);
     case VMCS_CTRL_PLE_GAP:
     case VMCS_CTRL_PLE_WINDOW: return control_allowed(caps->proc2, PROC2_PAUSE_LOOP_EXITING);

@@ -178,6 +178,22 @@ static void test_cores_that_differ(void **state)
     }
 }
 
+/* What the boot CPU's later model has, and is used there. */
+static void test_cores_that_lack(void **state)
+{
+    static const uint32_t bits[] = {PROC2_BUS_LOCK_DETECTION, PROC2_INSTRUCTION_TIMEOUT};
+    struct vmx_caps boot, own;
+    (void)state;
+    for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+        renew(state);
+        vmx_caps_read(&own, read);
+        msr[PROCBASED2] |= (uint64_t)bits[i] << 32;
+        vmx_caps_read(&boot, read);
+        assert_false(vmx_caps_cover(&own, &boot));
+        assert_true(vmx_caps_cover(&boot, &own));
+    }
+}
+
 static void test_old_cpus(void **state)
 {
     (void)state;
@@ -219,6 +235,7 @@ int main(void)
         cmocka_unit_test_setup(test_each_lack_is_named, renew),
         cmocka_unit_test_setup(test_timers_that_count_wrong, renew),
         cmocka_unit_test_setup(test_cores_that_differ, renew),
+        cmocka_unit_test_setup(test_cores_that_lack, renew),
         cmocka_unit_test_setup(test_old_cpus, renew),
         cmocka_unit_test_setup(test_without_true_msrs, renew),
         cmocka_unit_test(test_control_word),

@@ -922,7 +922,7 @@ static void test_host_events(void **state)
     take_exit(REASON_EXTERNAL_INTERRUPT, 0, 0);
     assert_int_equal(fixture.interrupts, 1);
     /* What nobody asked for, and means nothing to the guest, does nothing to it. */
-    const uint32_t harmless[] = {REASON_INIT, 5, 6, REASON_BUS_LOCK, REASON_INSTRUCTION_TIMEOUT};
+    const uint32_t harmless[] = {REASON_INIT, 5, 6};
     for (unsigned i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
         fake_vmx_set(VMCS_EXIT_IDT_VECTORING, EVENT_VALID | EVENT_INTERRUPT | 0x31);
         take_exit(harmless[i], 0, 0);
@@ -939,6 +939,61 @@ static void test_host_events(void **state)
     vcpu->event.info = 0;
     take_event_exit(EVENT_VALID | EVENT_NMI | VECTOR_NMI, 0, 0);
     expect_event(EVENT_VALID | EVENT_INTERRUPT | 0x44, 0);
+}
+
+/* A guest that locks the bus gives its turn to another one, whether that is why it has left or not;
+ * the other exit is what it is without. */
+static void test_bus_locks(void **state)
+{
+    (void)state;
+    set_long_mode();
+    take_exit(REASON_CPUID, 0, 2);
+    assert_false(vcpu->yields || vcpu->attention);
+    take_exit(REASON_CPUID | 1u << 26, 0, 2);
+    assert_int_equal(rip(), 0x1004);
+    assert_true(vcpu->yields && vcpu->attention);
+    vcpu->yields = vcpu->attention = false;
+    fake_vmx_set(VMCS_EXIT_IDT_VECTORING, EVENT_VALID | EVENT_INTERRUPT | 0x31);
+    take_exit(REASON_BUS_LOCK, 0, 0);
+    expect_event(EVENT_VALID | EVENT_INTERRUPT | 0x31, 0);
+    assert_int_equal(rip(), 0x1004);
+    assert_true(vcpu->yields && vcpu->attention);
+    assert_false(vm_has_ended(vcpu->vm));
+    take_exit(REASON_SIPI | 1u << 26, 0, 0);
+    expect_end(VM_CRASH, "was not asked for");
+}
+
+static void test_instruction_timeouts(void **state)
+{
+    (void)state;
+    set_long_mode();
+    fake_vmx_set(VMCS_EXIT_IDT_VECTORING, EVENT_VALID | EVENT_INTERRUPT | 0x31);
+    take_exit(REASON_INSTRUCTION_TIMEOUT, 1u << 12, 0); /* bit 12 means nothing then */
+    expect_event(EVENT_VALID | EVENT_INTERRUPT | 0x31, 0);
+    assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), 0);
+    fake_vmx_set(VMCS_EXIT_IDT_VECTORING, 0);
+    vcpu->event.info = 0;
+    take_exit(REASON_INSTRUCTION_TIMEOUT, 1u << 12, 0); /* in an IRET */
+    assert_int_equal(vmread(VMCS_GUEST_INTERRUPTIBILITY), BLOCKED_BY_NMI);
+    assert_int_equal(vcpu->event.info, 0);
+    assert_int_equal(rip(), 0x1000);
+    assert_false(vm_has_ended(vcpu->vm));
+    take_exit(REASON_INSTRUCTION_TIMEOUT, 1, 0);
+    expect_end(VM_CRASH, "an instruction that does not end");
+}
+
+/* Controls of newer CPUs are on where there are any, and pass the entry checks. */
+static void test_newer_controls(void **state)
+{
+    (void)state;
+    const uint32_t newer = PROC2_BUS_LOCK_DETECTION | PROC2_INSTRUCTION_TIMEOUT;
+    assert_int_equal(vmread(VMCS_CTRL_PROC2) & newer, 0);
+    fake_vmx.caps.proc2.may_be_1 |= newer;
+    vmcs_set_controls(&fixture.v);
+    set_long_mode();
+    assert_int_equal(vmread(VMCS_CTRL_PROC2) & newer, newer);
+    assert_in_range(vmread(VMCS_CTRL_INSTRUCTION_TIMEOUT), 1, 100000);
+    expect_enterable();
 }
 
 /* An exception in a delivery takes its place: those that exit make no double fault. */
@@ -1036,6 +1091,9 @@ int main(void)
         TEST(test_alignment_check),
         TEST(test_exception_in_iret),
         TEST(test_host_events),
+        TEST(test_bus_locks),
+        TEST(test_instruction_timeouts),
+        TEST(test_newer_controls),
         TEST(test_exception_in_delivery),
         TEST(test_windows),
         TEST(test_virtualized_apic),

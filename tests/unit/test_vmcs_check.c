@@ -161,6 +161,9 @@ static void test_valid(void **state)
     setup(state);
     vmcs[VMCS_GUEST_LINK_POINTER] = 0x5000;
     expect_valid();
+    caps.proc2.may_be_1 |= 3u << 30; /* a newer CPU: bus locks and instruction timeouts exit */
+    vmcs[VMCS_CTRL_PROC2] |= 3u << 30;
+    expect_valid();
 }
 
 static void test_valid_events(void **state)

@@ -156,6 +156,7 @@ void vmcs_model_start(bool assisted)
     const struct cpuid_facts facts = {1, 2000000000, true, true, true, false, false};
     fake_vmx_reset();
     fake_vmx.tsc_passes = 1000; /* or string instructions would not end */
+    fake_vmx.caps.proc2.may_be_1 |= PROC2_BUS_LOCK_DETECTION | PROC2_INSTRUCTION_TIMEOUT;
     fixture_make(assisted);
     demand(bus_add_mmio(&vm->bus, &mmio) == OK && bus_add_mmio(&vm->bus, &ioapic) == OK &&
            bus_add_ports(&vm->bus, &ports) == OK);
@@ -510,6 +511,13 @@ static uint32_t make_nothing(void)
     return reasons[below(4)];
 }
 
+static uint32_t make_hold_up(void)
+{
+    in_delivery_sometimes();
+    fake_vmx_set(VMCS_EXIT_QUALIFICATION, undefined_bit_of_iret());
+    return once_in(2) ? REASON_BUS_LOCK : REASON_INSTRUCTION_TIMEOUT;
+}
+
 static uint32_t make_simple(void)
 {
     static const uint32_t reasons[] = {REASON_RSM,   REASON_VMXON,  REASON_MWAIT,  REASON_MONITOR,
@@ -717,6 +725,7 @@ static uint32_t choose_exit(void)
         {make_breakpoint, "INT3"},
         {make_host_event, "host event"},
         {make_nothing, "no instruction"},
+        {make_hold_up, "bus lock or timeout"},
         {make_simple, "simple instruction"},
         {make_cpuid, "CPUID"},
         {make_hlt, "HLT"},
