@@ -258,10 +258,13 @@ static const uint8_t *find_note(const uint8_t *notes, uint64_t size, const char 
     return NULL;
 }
 
+/* No more is searched than the file is long: in one that was made to keep its loader busy, each of
+ * 65535 segments may name all of it. */
 const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
                         uint32_t *bytes)
 {
     struct table t = {0};
+    uint64_t left = file->size;
     if (find_table(file, &t) != NULL)
         return NULL;
     for (uint32_t i = 0; i < t.count; i++) {
@@ -270,6 +273,9 @@ const uint8_t *elf_note(const struct program_file *file, const char *name, uint3
         if (get(h, &p_type, t.is64) != SEGMENT_NOTE || offset > file->size ||
             size > file->size - offset)
             continue;
+        if (size > left)
+            return NULL;
+        left -= size;
         const uint8_t *found = find_note(file->data + offset, size, name, type, bytes);
         if (found != NULL)
             return found;

@@ -4,6 +4,7 @@
 /* The PVH entry: notes of every length, and struct hvm_start_info. */
 #include "tests/unit/elf_build.h"
 
+#include "guest/load/elf.h"
 #include "guest/load/pvh.h"
 
 #define LOAD 0x1000000u
@@ -120,11 +121,29 @@ static void test_too_much(void **state)
     program_refused(pvh_load, ERR_NO_MEMORY, "do not fit beside the kernel");
 }
 
+/* Segments that each name half of the file, before the one with the entry: all of it is searched
+ * once, and no more. */
+static void test_notes_that_overlap(void **state)
+{
+    (void)state;
+    for (unsigned halves = 0; halves <= 2; halves++) {
+        uint32_t bytes;
+        make(false, LOAD, 4);
+        put(elf + 44, 2, 4); /* as many program headers */
+        for (unsigned i = 1; i <= halves; i++)
+            elf_set_part(i, (struct elf_part){4, 0x800, 0, 0, ELF_BYTES / 2, 0});
+        elf_set_part(3, (struct elf_part){4, NOTE, 0, 0, notes_bytes, notes_bytes});
+        const bool found = elf_note(&program.kernel, "Xen", 18, &bytes) != NULL;
+        assert_int_equal(found, halves < 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_start_info),
         cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_notes_that_overlap),
         cmocka_unit_test(test_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
