@@ -9,6 +9,7 @@
 #define PERMS      7ull
 #define LARGE      (1ull << 7)
 #define TYPE_SHIFT 3
+#define IGNORE_PAT (1ull << 6)
 
 static bool is_own(const struct ept_overlay *overlay, uint64_t entry)
 {
@@ -47,7 +48,7 @@ enum status ept_overlay_show(struct ept_overlay *overlay, hpa_t root, gpa_t gues
         if (level > 1 && (*entry & PERMS) != 0 && (*entry & LARGE) != 0)
             return ERR_BAD_INPUT;
     }
-    *entry = host.v | perms | (uint64_t)MEMORY_WB << TYPE_SHIFT;
+    *entry = host.v | perms | (uint64_t)MEMORY_WB << TYPE_SHIFT | IGNORE_PAT;
     return OK;
 }
 

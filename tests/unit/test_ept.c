@@ -276,6 +276,8 @@ static void test_overlay(void **s)
     assert_int_equal(show(&overlay, 2 * MIB - 0x1000, 0x9000), OK);
     assert_int_equal(overlay.count, 4);
     assert_int_equal(seen(&overlay, 2 * MIB - 0x1000, &perms), 0x9000);
+    const uint64_t *table = hpa_to_ptr(overlay.table[3]); /* of the type that the host has, too */
+    assert_int_equal(table[511], 0x9000 | EPT_RWX | MEMORY_WB << 3 | 1 << 6);
     assert_int_equal(perms, EPT_RWX);
     assert_int_equal(seen(&overlay, 2 * MIB - 0x2000, &perms), 0x5000);
     assert_int_equal(perms, EPT_R);
