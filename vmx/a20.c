@@ -3,7 +3,8 @@
  * A20 off: the CPU's addresses lose bit 20, so that each odd MiB is the even one below. The VM's
  * EPT is as it is, in its large pages. Beside it there is a second one, which begins empty and
  * takes each page, 4 KiB of it, as it is touched, from where the address without that bit leads.
- * The VMCS names the one or the other: with A20 on none of this costs anything.
+ * The VMCS names the one or the other: with A20 on none of this costs anything. A vCPU that is
+ * about a step (step.c) has copies of some tables, which take the page, too.
  */
 #include "arch/panic.h"
 #include "guest/vm/vcpu.h"
@@ -49,8 +50,9 @@ bool vmx_a20_fill(struct vcpu *vcpu, gpa_t at, unsigned access)
     if (!retry && ept_find(&own->ept, gpa(page.v & ~vm->mem.absent), &host, &perms) &&
         (access & ~perms) == 0) {
         retry = true;
-        if (!ept_find(&own->a20_off, page, &old, &old_perms) &&
-            ept_map(&own->a20_off, page, host, PAGE_SIZE, perms, MEMORY_WB) != OK)
+        if ((!ept_find(&own->a20_off, page, &old, &old_perms) &&
+             ept_map(&own->a20_off, page, host, PAGE_SIZE, perms, MEMORY_WB) != OK) ||
+            (vmx_vcpu(vcpu)->overlay.count != 0 && vmx_show(vcpu, page, host, perms) != OK))
             vm_end_format(vm, VM_CRASH, 0, "no memory for its page tables with A20 off");
     }
     vm_unlock(vm);

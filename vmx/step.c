@@ -19,10 +19,15 @@ static bool update_monitor_trap(struct vmx_vcpu *v)
     return true;
 }
 
+/* With A20 off the CPU reaches the page by two addresses, which share all tables. */
 enum status vmx_show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
 {
     struct ept_overlay *overlay = &vmx_vcpu(vcpu)->overlay;
-    const enum status s = ept_overlay_show(overlay, vmx_ept_root(vcpu->vm), page, host, perms);
+    const hpa_t root = vmx_ept_root(vcpu->vm);
+    const bool wraps = root.v == vmx_vm(vcpu->vm)->a20_off.root.v;
+    enum status s = ept_overlay_show(overlay, root, page, host, perms);
+    if (s == OK && wraps)
+        s = ept_overlay_show(overlay, root, gpa(page.v | vcpu->vm->mem.absent), host, perms);
     if (s != OK)
         return s;
     vmwrite(VMCS_CTRL_EPTP, ept_root_pointer(overlay->table[0]));

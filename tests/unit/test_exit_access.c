@@ -319,6 +319,32 @@ static void test_violation_in_delivery(void **state)
     assert_string_equal(fake_exits.last, "memory_delivery");
 }
 
+/* A20 off: a step's page is there by both addresses, and what its instruction touches next, too. */
+static void test_a20_off_step(void **state)
+{
+    (void)state;
+    struct vm *vm = &fixture.vm;
+    const struct vmx_vm *own = vmx_vm(vm);
+    const uint64_t a20 = 1ull << 20, page = 0x8000, next = 0x9000;
+    hpa_t host, copy = ptr_to_hpa(fixture.ram);
+    unsigned perms;
+    vm->mem.absent = a20;
+    vmx_use_ept(vcpu);
+    assert_int_equal(vmx_show(vcpu, gpa(page), copy, EPT_RWX), OK);
+    const struct ept view = {.root = fixture.v.overlay.table[0], .caps = own->ept.caps};
+    assert_true(ept_find(&view, gpa(page), &host, &perms));
+    assert_int_equal(host.v, copy.v);
+    assert_true(ept_find(&view, gpa(page | a20), &host, &perms));
+    assert_int_equal(host.v, copy.v);
+    assert_false(ept_find(&view, gpa(next | a20), &host, &perms));
+    violate(next | a20, READ | LINEAR | TRANSLATED);
+    assert_int_equal(fake_exits.calls, 0);
+    assert_true(ept_find(&view, gpa(next | a20), &host, &perms));
+    assert_int_equal(host.v, copy.v + next);
+    assert_true(ept_find(&own->a20_off, gpa(next | a20), &host, &perms));
+    assert_false(ept_find(&own->a20_off, gpa(page | a20), &host, &perms));
+}
+
 /* A20 off: memory is found where the address without bit 20 leads, page by page, and what the
  * handlers are told of has not that bit. */
 static void test_a20_off(void **state)
@@ -468,6 +494,7 @@ int main(void)
         TEST(test_fetch_and_walk),
         TEST(test_violation_in_delivery),
         TEST(test_a20_off),
+        TEST(test_a20_off_step),
         TEST(test_violation_of_iret),
         TEST(test_read_only_memory),
         TEST(test_ram),

@@ -128,6 +128,25 @@ static void check_device(void)
     *word(ioapic + 0x10) = 0;
 }
 
+/* Instructions that no emulator knows, and the CPU itself executes: ROL and POPCNT. */
+static void check_stepped(void)
+{
+    const uint64_t memory = 0xff000000, ioapic = IOAPIC_ADDRESS; /* drivers/virt/vtestdev.h */
+    struct code rotate = {.rdi = memory + MIB, .length = 2, .bytes = {0xd1, 0x07}};
+    struct code count = {
+        .rsi = ioapic + MIB + 0x10, .length = 4, .bytes = {0xf3, 0x0f, 0xb8, 0x06}};
+    *word(memory) = 0x40000001;
+    *word(ioapic) = 0;
+    *word(ioapic + 0x10) = 0x05000000;
+    by_port_92(false);
+    struct probe rotated = code_probe(&rotate), counted = code_probe(&count);
+    by_port_92(true);
+    test_check(rotated.vector == PROBE_NONE && *word(memory) == 0x80000002,
+               "ROL of a device's memory", RULE);
+    test_check(counted.vector == PROBE_NONE && count.rax == 2, "POPCNT of its registers", RULE);
+    *word(ioapic + 0x10) = 0;
+}
+
 int main(void)
 {
     test_begin("a20", "the A20 gate");
@@ -139,5 +158,8 @@ int main(void)
     check_addresses();
     check_fetch();
     check_device();
+    if (test_only(TEST_VM))
+        check_stepped();
+    test_both();
     return test_end();
 }
