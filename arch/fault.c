@@ -171,7 +171,7 @@ void fault_handle(struct fault_frame *f)
         look_at_escape_time();
     } else if (f->vector == VECTOR_NMI) {
         nmi_handle();
-    } else if (!apply_fixup(f)) {
+    } else if (!apply_fixup(f) && (f->vector != VECTOR_MACHINE_CHECK || !mcheck_is_elsewhere())) {
         take_escape();
         report(f);
     }

@@ -11,6 +11,8 @@
 enum { CAP_COUNT = 0xff };
 enum { BANK_MSRS = 4, BANK_STATUS = 1, BANK_ADDRESS = 2, BANK_MISC = 3 };
 
+#define GLOBAL_RESTARTABLE (1ull << 0) /* RIPV */
+#define GLOBAL_HERE        (1ull << 1) /* EIPV: the instruction that was interrupted is involved */
 #define STATUS_VALID       (1ull << 63)
 #define STATUS_OVERFLOW    (1ull << 62)
 #define STATUS_UNCORRECTED (1ull << 61)
@@ -74,6 +76,29 @@ void mcheck_log(void)
     }
 }
 
+/* With "in progress" left on, the next one would shut the machine down. */
+static void clear_global(void)
+{
+    (void)cpu_wrmsr_safe(MSR_IA32_MCG_STATUS, 0);
+}
+
+/* SDM, "Machine-Check Error Handling": by the flags of CPUs that are affected and of those that are
+ * not. Banks are left alone, since CPUs share some: what they hold is the affected one's to see. */
+bool mcheck_is_elsewhere(void)
+{
+    const uint64_t global = read(MSR_IA32_MCG_STATUS);
+    const unsigned count = read(MSR_IA32_MCG_CAP) & CAP_COUNT;
+    if ((global & (GLOBAL_RESTARTABLE | GLOBAL_HERE)) != GLOBAL_RESTARTABLE)
+        return false;
+    for (unsigned i = 0; i < count && i < MAX_BANKS; i++) {
+        const uint64_t status = read(MSR_IA32_MC0_CTL + BANK_MSRS * i + BANK_STATUS);
+        if ((status & STATUS_VALID) != 0 && (status & STATUS_CORRUPT) != 0)
+            return false;
+    }
+    clear_global();
+    return true;
+}
+
 bool mcheck_take(void)
 {
     const unsigned count = read(MSR_IA32_MCG_CAP) & CAP_COUNT;
@@ -88,7 +113,6 @@ bool mcheck_take(void)
         sound = sound && (status & STATUS_CORRUPT) == 0;
         (void)cpu_wrmsr_safe(msr, 0);
     }
-    /* With "in progress" left on, the next one would shut the machine down. */
-    (void)cpu_wrmsr_safe(MSR_IA32_MCG_STATUS, 0);
+    clear_global();
     return known && sound;
 }

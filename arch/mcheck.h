@@ -8,7 +8,13 @@
  * architectural. Any CPU, in the handler of #MC too. */
 void mcheck_log(void);
 
-/* After a machine check that hit a guest on this CPU: logs it, and clears it for the next. False:
- * the CPU's own state is damaged, or nothing tells what is; the host cannot go on. True: what was
- * interrupted is lost, and no more than that. */
+/* In the handler of #MC, or after an exit by it, on any CPU: whether it is another CPU's, as many
+ * CPUs are told of each that could not be corrected. Then it is over for this one, which goes on
+ * where it was. Nothing is logged, since the handler may have interrupted that: the CPU that it is
+ * about, or a panic, tells of it. */
+bool mcheck_is_elsewhere(void);
+
+/* After any other machine check that hit a guest on this CPU: logs it, and clears it for the next.
+ * False: the CPU's own state is damaged, or nothing tells what is; the host cannot go on. True:
+ * what was interrupted is lost, and no more than that. */
 bool mcheck_take(void);

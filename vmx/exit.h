@@ -98,8 +98,8 @@ exit_handler exit_cr_access;
 exit_handler exit_io;
 exit_handler exit_ept_violation, exit_ept_misconfiguration, exit_apic_access;
 exit_handler exit_apic_write, exit_virtualized_eoi, exit_tpr_below_threshold;
-/* A machine check while the guest ran or was entered: ends the VM, or panics where the host cannot
- * go on either. */
+/* A machine check while the guest ran or was entered: ends the VM, unless it is another CPU's, or
+ * panics where the host cannot go on either. */
 void exit_machine_check(struct vcpu *vcpu);
 exit_handler exit_exception_or_nmi, exit_external_interrupt, exit_triple_fault;
 exit_handler exit_bus_lock, exit_instruction_timeout;

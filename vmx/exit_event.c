@@ -52,6 +52,8 @@ static enum exit_action take_x87_error(struct vcpu *vcpu)
 
 void exit_machine_check(struct vcpu *vcpu)
 {
+    if (mcheck_is_elsewhere())
+        return;
     if (!mcheck_take())
         panic("machine check while VM %s ran", vcpu->vm->name);
     vm_end_format(vcpu->vm, VM_CRASH, 0, "a machine check: the hardware failed while it ran");

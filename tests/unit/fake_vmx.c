@@ -75,6 +75,11 @@ struct ept_caps vmx_ept_caps(void)
     return (struct ept_caps){.pages_2m = true, .phys_bits = PHYS_BITS};
 }
 
+bool mcheck_is_elsewhere(void)
+{
+    return fake_vmx.elsewhere;
+}
+
 bool mcheck_take(void)
 {
     return !fake_vmx.corrupt;

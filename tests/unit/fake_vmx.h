@@ -21,6 +21,7 @@ struct fake_vmx {
     unsigned invepts, invvpids;
     uint16_t invvpid_of; /* the last one's VPID */
     bool corrupt;        /* a machine check has damaged the CPU, too */
+    bool elsewhere;      /* a machine check is another CPU's */
     jmp_buf *escape;     /* where a refused VMREAD or VMWRITE, or panic(), goes; NULL: abort() */
 };
 

@@ -314,6 +314,10 @@ static void test_machine_checks(void **state)
 {
     (void)state;
     set_long_mode();
+    fake_vmx.elsewhere = true; /* another CPU's: this one goes on */
+    take_machine_check();
+    assert_int_equal(fixture.vm.end, VM_RUNS);
+    fake_vmx.elsewhere = false;
     take_machine_check();
     expect_end(VM_CRASH, "a machine check");
     fixture.vm.end = VM_RUNS;

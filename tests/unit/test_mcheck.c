@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 static char text[4096];
-static uint64_t cap, status[64];
+static uint64_t cap, mcg_status, status[64];
 
 void log_line(const char *format, ...)
 {
@@ -30,7 +30,7 @@ void log_line(const char *format, ...)
 bool cpu_rdmsr_safe(uint32_t msr, uint64_t *value)
 {
     if (msr == MSR_IA32_MCG_CAP || msr == MSR_IA32_MCG_STATUS) {
-        *value = msr == MSR_IA32_MCG_CAP ? cap : 5;
+        *value = msr == MSR_IA32_MCG_CAP ? cap : mcg_status;
         return true;
     }
     const unsigned bank = (msr - 0x400) / 4, which = (msr - 0x400) % 4;
@@ -41,8 +41,6 @@ bool cpu_rdmsr_safe(uint32_t msr, uint64_t *value)
     *value = which == 1 ? status[bank] : which == 2 ? 0x123456780 : 0x86;
     return true;
 }
-
-static uint64_t mcg_status;
 
 bool cpu_wrmsr_safe(uint32_t msr, uint64_t value)
 {
@@ -64,6 +62,7 @@ static void banks(void **state)
     (void)state;
     memset(text, 0, sizeof(text));
     cap = 0xc07;
+    mcg_status = 5;
     status[0] = 0x7fffffffffffffff;  /* not valid */
     status[1] = 0xbe00000000800400;  /* an internal timer: uncorrected, context corrupt */
     status[4] = 0x8c00004000010090;  /* a corrected error of memory, with address and misc */
@@ -125,9 +124,38 @@ static void taken(void **state)
     assert_false(mcheck_take());
 }
 
+/* Of one that all CPUs are told of, those that it is not about go on, and leave shared banks to the
+ * one that it is about. */
+static void elsewhere(void **state)
+{
+    static const struct {
+        uint64_t global, bank;
+        bool elsewhere;
+    } rows[] = {
+        {5, 0, true}, /* can go on, its instruction is not involved; "in progress" */
+        {5, 0xb40000000000009f, true},
+        {5, 0x320000000000009f, true},  /* not valid */
+        {5, 0xb20000000000009f, false}, /* some CPU's context is corrupt */
+        {4, 0xb40000000000009f, false}, /* cannot go on */
+        {7, 0xb40000000000009f, false}, /* its instruction is involved */
+        {6, 0, false},
+    };
+    (void)state;
+    cap = 4;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        memset(status, 0, sizeof(status));
+        text[0] = 0;
+        status[3] = rows[i].bank;
+        mcg_status = rows[i].global;
+        assert_int_equal(mcheck_is_elsewhere(), rows[i].elsewhere);
+        assert_int_equal(mcg_status, rows[i].elsewhere ? 0 : rows[i].global);
+        assert_true(status[3] == rows[i].bank && text[0] == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(banks), cmocka_unit_test(codes),
-                                       cmocka_unit_test(taken)};
+                                       cmocka_unit_test(taken), cmocka_unit_test(elsewhere)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
