@@ -31,6 +31,23 @@ static uint64_t gdt[13];
 static struct tss64 tss;
 static uint8_t kernel_stack[4096] __attribute__((aligned(16)));
 
+void user_permit(unsigned first, unsigned count)
+{
+    memset(tss.bitmap, 0xff, sizeof(tss.bitmap));
+    for (unsigned port = first; port < first + count; port++)
+        tss.bitmap[port / 8] &= (uint8_t) ~(1u << port % 8);
+}
+
+void user_move_map(int bytes)
+{
+    tss.bitmap_at = (uint16_t)(__builtin_offsetof(struct tss64, bitmap) + (unsigned)bytes);
+}
+
+void user_hide_map(void)
+{
+    tss.bitmap_at = UINT16_MAX;
+}
+
 void user_init(void)
 {
     memcpy(gdt, gdt_start, sizeof(gdt_start));
@@ -44,9 +61,8 @@ void user_init(void)
         (sizeof(tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
     gdt[USER_TSS / 8 + 1] = base >> 32;
     tss.rsp[0] = (uint64_t)(kernel_stack + sizeof(kernel_stack));
-    tss.bitmap_at = __builtin_offsetof(struct tss64, bitmap);
-    memset(tss.bitmap, 0xff, sizeof(tss.bitmap));
-    tss.bitmap[PORT / 8] &= (uint8_t) ~(1u << PORT % 8);
+    user_move_map(0);
+    user_permit(PORT, 1);
     struct {
         uint16_t limit;
         uint64_t base;

@@ -18,6 +18,13 @@ enum {
  * 0x61 and no other. */
 void user_init(void);
 
+/* From now on it permits count ports from first on, below 0x100, and no other. */
+void user_permit(unsigned first, unsigned count);
+
+/* How far the map of ports begins from where it was, and in the TSS at all. */
+void user_move_map(int bytes);
+void user_hide_map(void);
+
 /* code_probe() at CPL 3, in 64-bit mode, with these bits of RFLAGS set. */
 struct probe user_probe(struct code *code, uint64_t rflags);
 

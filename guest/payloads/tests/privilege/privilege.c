@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Instructions that a program at CPL 3 may not execute: each faults as the manual says, whether a
  * hypervisor below intercepts it or not, and leaves nothing changed. */
+#include "ports.h"
+
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
 #include "guest/lib/user.h"
@@ -167,6 +169,7 @@ int main(void)
                has_xsave() ? protection : undefined, "#GP(0) if the CPL is not 0");
     check_rows(absent, sizeof(absent) / sizeof(absent[0]), undefined, "#UD");
     check_allowed();
+    check_ports();
     test_equal(read_cr0(), cr0, "CR0 is as before", "nothing of it was executed");
     test_equal(read_cr4(), cr4, "and CR4", "nothing of it was executed");
     test_equal(xgetbv(), xcr0, "and XCR0", "nothing of it was executed");
