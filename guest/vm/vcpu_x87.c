@@ -12,8 +12,12 @@
 #include "arch/cpu.h"
 #include "guest/vm/vcpu.h"
 
-#define CONTROL_MASKS 0x3fu /* x87 control word: no error is reported */
-#define STATUS_ERROR  0x80u /* x87 status word: an unmasked one is pending */
+/* The x87 control word. While errors are masked for one instruction, its infinity control is turned
+ * over: that does nothing since the 80387, and tells a word that the instruction has loaded. */
+#define CONTROL_MASKS    0x3fu /* no error is reported */
+#define CONTROL_INFINITY 0x1000u
+
+#define STATUS_ERROR 0x80u /* x87 status word: an unmasked one is pending */
 
 static bool set_ferr(struct vcpu *vcpu, bool asserted)
 {
@@ -22,6 +26,11 @@ static bool set_ferr(struct vcpu *vcpu, bool asserted)
     const bool ignored = ferr_line_set(&vcpu->vm->ferr, asserted);
     vm_unlock(vcpu->vm);
     return ignored;
+}
+
+static uint16_t masked(uint16_t control)
+{
+    return (uint16_t)((control | CONTROL_MASKS) ^ CONTROL_INFINITY);
 }
 
 enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi)
@@ -35,14 +44,14 @@ enum exit_action vcpu_x87_error(struct vcpu *vcpu, bool open, bool nmi)
     vcpu->x87.masked = true;
     vcpu->x87.control = cpu_fnstcw();
     cpu_mask_x87_errors();
+    cpu_fldcw(masked(vcpu->x87.control));
     return EXIT_SAME;
 }
 
 void vcpu_x87_stepped(struct vcpu *vcpu)
 {
     struct vcpu_x87 *x87 = &vcpu->x87;
-    /* Unless the instruction has loaded another control word. */
-    if (x87->masked && cpu_fnstcw() == (x87->control | CONTROL_MASKS))
+    if (x87->masked && cpu_fnstcw() == masked(x87->control))
         cpu_fldcw(x87->control);
     x87->masked = false;
     if ((cpu_fnstsw() & STATUS_ERROR) != 0)
