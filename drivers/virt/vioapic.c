@@ -121,7 +121,7 @@ uint64_t vioapic_read(void *chip, gpa_t at, unsigned bytes)
     switch (at.v % VIOAPIC_SIZE) {
     case SELECT: return ioapic->select;
     case WINDOW: return read_index(ioapic);
-    default: return UINT64_MAX;
+    default: return 0; /* as QEMU's: so the two halves of a wide read are what each is alone */
     }
 }
 
