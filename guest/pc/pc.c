@@ -246,6 +246,8 @@ static uint32_t read_at_rest(void *value, uint16_t port, unsigned bytes)
  * a bit of their status. All ones, as where nobody answers, would hold them for ever: these read as
  * a chip at rest. Elsewhere all ones are what lets a program go on: a serial port whose transmitter
  * is empty, a printer that is not busy, a DMA channel at its end, a mouse card's wrong signature.
+ * Who reads from an absent serial port until it has nothing more is held here as in QEMU: the same
+ * register tells others, by FFh, that there is none, so that it cannot have that one bit clear.
  */
 static enum status make_absent_chips(struct bus *bus)
 {
