@@ -7,7 +7,7 @@ from conftest import TOP
 AT_ONCE = 8  # that share one boot
 
 # CPUs of those that need more than one.
-CPUS = {"races": 2, "smp": 2, "stepsmp": 2, "stormsmp": 4}
+CPUS = {"a20": 2, "races": 2, "smp": 2, "stepsmp": 2, "stormsmp": 4}
 
 # CPU models of those that say little on others.
 MODELS = {"paging5": "sapphire_rapids"}

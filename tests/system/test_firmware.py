@@ -112,6 +112,66 @@ def test_disk_geometry(nadir, tmp_path):
     assert "263F 0F02" in result.console, result
 
 
+# A boot sector that asks INT 15h for the A20 gate: AH and AL of AX = 2402h, then what FFFF:0510 is while
+# 0:0500 holds 5Ah and 10:0500 A5h; on, off, and on again. Last, AH and BX of AX = 2403h.
+A20 = """
+bits 16
+org 0x7c00
+        xor     ax, ax
+        mov     ds, ax
+        mov     ss, ax
+        mov     sp, 0x7c00
+        dec     ax
+        mov     es, ax
+        mov     byte [0x500], 0x5a
+        mov     byte [es:0x510], 0xa5
+        call    state
+        mov     ax, 0x2400
+        int     0x15
+        call    state
+        mov     ax, 0x2401
+        int     0x15
+        call    state
+        mov     ax, 0x2403
+        int     0x15
+        xchg    ax, dx
+        mov     dl, bl
+        call    print
+        mov     dx, 0xf4
+        xor     eax, eax
+        out     dx, eax
+state:  mov     ax, 0x2402
+        int     0x15
+        xchg    ax, dx
+        call    print
+        mov     dl, [es:0x510]
+print:  mov     cx, 4
+.digit: rol     dx, 4
+        mov     al, dl
+        and     al, 15
+        cmp     al, 10
+        sbb     al, 0x69
+        das
+        mov     ah, 0x0e
+        int     0x10
+        loop    .digit
+        mov     ax, 0x0e20
+        int     0x10
+        ret
+        times   510 - ($ - $$) db 0
+        dw      0xaa55
+"""
+
+
+def test_a20_by_int15(nadir, tmp_path):
+    """SeaBIOS runs with the gate off, and so does its caller, in real mode."""
+    cfg = SECTION.format("bios", 16) + "disk = disk\n"
+    disk = sector_of(A20, tmp_path).ljust(1 << 20, b"\0")
+    result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "disk": disk}, timeout=TIMEOUT)
+    assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)], result
+    assert "0001 00A5 0000 005A 0001 00A5 0003" in result.console, result
+
+
 # A program that prints FCW, FSW and FTW as they are at its start. As a BIOS it sends INIT to its own processor
 # by the x2APIC then, and prints them again; meanwhile there is a one in the x87 unit. RAM tells which.
 X87 = """

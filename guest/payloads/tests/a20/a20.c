@@ -4,6 +4,7 @@
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
+#include "guest/lib/smp.h"
 #include "guest/lib/test.h"
 
 #define MIB 0x100000ull
@@ -147,6 +148,47 @@ static void check_stepped(void)
     *word(ioapic + 0x10) = 0;
 }
 
+static volatile uint32_t asked, answered;
+
+/* Another CPU, which looks when it is asked. */
+static _Noreturn void look(unsigned index)
+{
+    (void)index;
+    for (uint32_t seen = 0;;) {
+        const uint32_t now = asked;
+        if (now == seen)
+            continue;
+        seen = now;
+        answered = *word(LOW + MIB) << 8 | now;
+    }
+}
+
+static uint32_t seen_elsewhere(void)
+{
+    const uint32_t number = ++asked;
+    while ((answered & 0xff) != number) {}
+    return answered >> 8;
+}
+
+/* The gate is the machine's. */
+static void check_cpus(void)
+{
+    bool off = true, on = true;
+    apic_enable(false);
+    if (!test_equal(smp_start(look), 2, "there are two CPUs", "the test wants that"))
+        return;
+    *word(LOW) = 0x11;
+    *word(LOW + MIB) = 0x22;
+    for (unsigned i = 0; i < 50; i++) {
+        by_port_92(false);
+        off = off && seen_elsewhere() == 0x11;
+        by_port_92(true);
+        on = on && seen_elsewhere() == 0x22;
+    }
+    test_check(off, "off for another CPU, too", RULE);
+    test_check(on, "and on again", RULE);
+}
+
 int main(void)
 {
     test_begin("a20", "the A20 gate");
@@ -161,5 +203,6 @@ int main(void)
     if (test_only(TEST_VM))
         check_stepped();
     test_both();
+    check_cpus();
     return test_end();
 }

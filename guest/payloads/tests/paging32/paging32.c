@@ -160,11 +160,32 @@ static void check_pdptes(void)
     expect(act_load_cr3, ALLOWED, "not if the PDPTE is absent", rule);
 }
 
+/* The tables and the page by addresses that lose bit 20. */
+static void check_a20(bool pae)
+{
+    enum { PORT_A = 0x92, A20 = 2, MIB = 1 << 20 };
+    setup(pae);
+    trip.cr3 |= MIB;
+    directory[AREA >> 22] |= MIB;
+    table[0] |= MIB;
+    for (unsigned i = 0; i < 4; i++)
+        pointers[i] |= MIB;
+    pae_directory[AREA >> 30][0] |= MIB;
+    pae_table[0] |= MIB;
+    port_out8(PORT_A, 0);
+    both(ALLOWED, ALLOWED, "a writable page with A20 off", pae ? "PAE paging" : "32-bit paging");
+    port_out8(PORT_A, A20);
+    test_equal((pae ? pae_table[0] : table[0]) & (A | D), A | D, "accessed and dirty flags then",
+               pae ? "PAE paging" : "32-bit paging");
+}
+
 int main(void)
 {
     test_begin("paging32", "32-bit and PAE paging, through devices too");
     check_32();
     check_pae();
     check_pdptes();
+    check_a20(false);
+    check_a20(true);
     return test_end();
 }
