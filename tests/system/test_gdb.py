@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""gdb on the machine that runs a guest (tools/gdb.sh, tools/gdb_modes.py): it follows the guest from real
+mode to 64-bit mode, and Nadir behind it."""
+
+import os
+
+import pexpect
+import pytest
+from conftest import PAYLOADS, TOP
+
+PROMPT = r"\(gdb\) $"
+BUILDING = 900  # seconds: this Bochs is another one, which the first run builds
+
+
+@pytest.fixture
+def gdb(write_config, payload):
+    """Commands to a gdb that has stopped at Nadir's first instruction: gdb("command") -> its answer."""
+    cfg = write_config("[vm a]\nkernel = hello.bin\nmemory = 64\n", {"hello.bin": payload("hello")})
+    child = pexpect.spawn("tools/gdb.sh", [str(cfg)], cwd=TOP, timeout=BUILDING, encoding="utf-8",
+                          codec_errors="replace", dimensions=(500, 200), echo=False,
+                          env={**os.environ, "TERM": "dumb"})
+    child.expect(PROMPT)
+    child.timeout = 240
+    assert "nadir_entry () at boot/entry.asm" in child.before, child.before
+
+    def command(text):
+        child.sendline(text)
+        child.expect(PROMPT)
+        return child.before.replace("\r", "")
+
+    yield command
+    child.sendline("quit")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+
+
+@pytest.mark.slow
+def test_modes(gdb):
+    """What is disassembled is 16-, 32- and 64-bit code, wherever the CPU stops; the control registers are
+    those of that moment."""
+    assert "cli" in gdb("x/i $pc")
+    gdb("delete")
+    gdb("break *0x7c00")
+    stop = gdb("continue")
+    assert "16-bit code of a guest, at linear address 0x7c00" in stop, stop
+    code = gdb("x/12i $pc")
+    # In 32- and 64-bit code these bytes are other instructions, of other lengths.
+    for line in ("0x7c00:\tljmp   $0x0,$0x7c05", "0x7c07:\txor    %ax,%ax", "0x7c0f:\tmov    $0x7c00,%sp",
+                 "0x7c12:\tcmpl   $0x6469614e,"):
+        assert line in code, code
+    assert int(gdb("output $cr0"), 0) & 1 == 0
+    stop = gdb("stepi")
+    assert "16-bit code of a guest, at linear address 0x7c05" in stop, stop
+
+    gdb("delete")
+    gdb(f"add-symbol-file {PAYLOADS}/hello.elf")
+    gdb("break start32")
+    stop = gdb("continue")
+    assert "start32 ()" in stop and "32-bit code of a guest" in stop, stop
+    assert "<start32>:\tmov    $0x10,%eax" in gdb("x/i $pc")
+    assert int(gdb("output $cr0"), 0) & 1 == 1
+    assert int(gdb("output $efer"), 0) & 0x400 == 0
+
+    gdb("delete")
+    gdb("break start64")
+    stop = gdb("continue")
+    assert "64-bit code of a guest" in stop, stop
+    assert int(gdb("output $efer"), 0) & 0x400 != 0
+    assert int(gdb("output $cr3"), 0) == int(gdb("output (unsigned long)&page_tables"), 0)
+    assert "rip" in gdb("info registers rip")
+
+    gdb("delete")
+    gdb("break vmx_exit_point")
+    stop = gdb("continue")
+    assert "vmx_exit_point () at vmx/vmenter.asm" in stop and "guest" not in stop.split("at vmx")[1], stop
+    assert "<vmx_exit_point>:\txchg" in gdb("x/i $pc")
