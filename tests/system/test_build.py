@@ -4,6 +4,8 @@
 import os
 import re
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +22,17 @@ def up_to_date(*arguments, **environment):
 
 
 @pytest.fixture
-def stamp(tmp_path):
-    """The stamp of the packages, in a build folder of its own, made a moment ago."""
-    assert make(f"B={tmp_path}", tmp_path / ".deps").returncode == 0
-    return f"B={tmp_path}", tmp_path / ".deps"
+def folder():
+    """A build folder of a test's own. A relative one, since make knows no names with blanks."""
+    with tempfile.TemporaryDirectory(dir=TOP / "build", prefix="test-") as name:
+        yield Path(name).relative_to(TOP)
+
+
+@pytest.fixture
+def stamp(folder):
+    """The stamp of the packages, made a moment ago."""
+    assert make(f"B={folder}", folder / ".deps").returncode == 0
+    return f"B={folder}", folder / ".deps"
 
 
 def test_packages_are_not_looked_at_each_time(stamp):
@@ -46,24 +55,24 @@ def test_packages_are_looked_at_when_a_tool_is_missing(stamp, tmp_path):
     assert up_to_date(*stamp, PATH=str(programs))
 
 
-@pytest.mark.parametrize("words, folder, optimised", [((), "hv", True), (("DEV=1",), "dev", False)])
-def test_edit_loop_has_objects_of_its_own(tmp_path, words, folder, optimised):
+@pytest.mark.parametrize("words, objects, optimised", [((), "hv", True), (("DEV=1",), "dev", False)])
+def test_edit_loop_has_objects_of_its_own(folder, words, objects, optimised):
     """Both link build/nadir.elf, so a switch links anew, from objects that were never mixed."""
-    commands = make("-n", "V=1", *words, f"B={tmp_path}", tmp_path / "nadir.elf").stdout
+    commands = make("-n", "V=1", *words, f"B={folder}", folder / "nadir.elf").stdout
     compiled = [line for line in commands.splitlines() if "-mcmodel=kernel" in line]
     assert len(compiled) > 100
     assert all(("-flto" in line) == optimised for line in compiled)
-    assert all(f"{tmp_path}/{folder}/" in line for line in compiled)
+    assert all(f"{folder}/{objects}/" in line for line in compiled)
 
 
-def test_switch_links_anew(tmp_path):
-    variant = tmp_path / ".variant"
+def test_switch_links_anew(folder):
+    variant = folder / ".variant"
     for words, written in [((), "hv"), (("DEV=1",), "dev"), ((), "hv")]:
-        assert make(*words, f"B={tmp_path}", variant).returncode == 0
-        assert variant.read_text().strip() == f"{tmp_path}/{written}"
-        before = variant.stat().st_mtime_ns
-        assert make(*words, f"B={tmp_path}", variant).returncode == 0
-        assert variant.stat().st_mtime_ns == before
+        assert make(*words, f"B={folder}", variant).returncode == 0
+        assert (TOP / variant).read_text().strip() == f"{folder}/{written}"
+        before = (TOP / variant).stat().st_mtime_ns
+        assert make(*words, f"B={folder}", variant).returncode == 0
+        assert (TOP / variant).stat().st_mtime_ns == before
 
 
 def test_pci_lines_of_the_dsdt():

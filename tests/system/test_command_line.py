@@ -133,8 +133,10 @@ def test_check_of_a_kernel(payload, tmp_path):
     assert done.returncode == 2 and "not a file" in done.stderr, done
 
 
-def test_run_of_a_kernel(payload, tmp_path):
-    """With -q the machine alone is heard."""
+def test_run_of_a_kernel(payload, tmp_path, monkeypatch):
+    """With -q the machine alone is heard. The folder for temporary files may have any name."""
+    (tmp_path / "a b, c").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "a b, c"))
     stats = tmp_path / "stats.json"
     done = tool("run", payload("hello"), "-m", "24", "--vcpus", "2", "--stats", stats, "-q")
     assert done.returncode == 0 and "hello: from long mode" in done.stdout and not done.stderr, done
@@ -146,7 +148,7 @@ def test_run_of_a_kernel(payload, tmp_path):
 def bochsrc(tmp_path, write_config, payload, monkeypatch):
     """What Bochs is told: another program in its place keeps its configuration."""
     fake, kept = tmp_path / "bochs", tmp_path / "kept"
-    fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] || cp "$3" {kept}\n')
+    fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] || cp "$3" "{kept}"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("BOCHS", str(fake))
 
@@ -154,7 +156,9 @@ def bochsrc(tmp_path, write_config, payload, monkeypatch):
         cfg = file or write_config(f"[vm a]\nkernel = hello.bin\nmemory = 16\n{more}", {"hello.bin": payload("hello")})
         command = [str(TOOL), "run", str(cfg), "--on", "bochs", *arguments]
         if terminal:
-            pexpect.run(" ".join([sys.executable, *command]), timeout=30)
+            child = pexpect.spawn(sys.executable, command, timeout=30)
+            child.expect(pexpect.EOF)
+            child.close()
         else:
             subprocess.run([sys.executable, *command], stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
         return kept.read_text()

@@ -112,17 +112,24 @@ KNOWN_MSRS = (0x17, 0x8b)
 
 def strict_msrs(work):
     """The part of Bochs's cpu line that makes all other unknown MSRs fault."""
-    table = work / "msrs.def"
-    table.write_text("".join(f"{msr:#x} 0{' 00000000' * 6}\n" for msr in KNOWN_MSRS))
-    return f", ignore_bad_msrs=0, msrs={table}"
+    (work / "msrs.def").write_text("".join(f"{msr:#x} 0{' 00000000' * 6}\n" for msr in KNOWN_MSRS))
+    return ", ignore_bad_msrs=0, msrs=msrs.def"
+
+
+def name_in(work, path):
+    """The file's name for Bochs, which starts in `work`: of a path, its configuration would lose the
+    blanks, and take commas and dollar signs for its own."""
+    if path.parent != work:
+        (work / path.name).symlink_to(path.absolute())
+    return path.name
 
 
 def warm_memory(start, work):
     """Bochs's lines for the memory of a warm start. A block of RAM exists in Bochs once it is touched,
     and the file must be the next to come (tools/warm/rom.asm): gdb looks at the first block before."""
-    nothing = work / "nothing"
-    nothing.write_bytes(bytes(4096))
-    return [f"optramimage1: file={nothing}, address=0", f"optramimage2: file={start}, address=0x100000"]
+    (work / "nothing").write_bytes(bytes(4096))
+    return ["optramimage1: file=nothing, address=0",
+            f"optramimage2: file={name_in(work, start)}, address=0x100000"]
 
 
 def bochs(start, console, reports, work, options):
@@ -137,7 +144,7 @@ def bochs(start, console, reports, work, options):
     display = "rfb, options=\"timeout=0\"" if debugger else "nogui"
     lines = [
         f"display_library: {display}",
-        f"romimage: file={rom}, address={(1 << 32) - rom.stat().st_size:#x}",
+        f"romimage: file={name_in(work, rom)}, address={(1 << 32) - rom.stat().st_size:#x}",
         f"vgaromimage: file={vga}",
         # Where there are several CPUs, a round of Bochs runs a few instructions (a trace, of at most
         # `quantum`) on each, a CPU that sleeps counts as `quantum`, and the average is the time that
@@ -151,7 +158,8 @@ def bochs(start, console, reports, work, options):
         "pci: enabled=1, chipset=i440fx",
         f"com1: enabled=1, mode=term, dev={console}",
         f"com3: enabled=1, mode=term, dev={reports}",
-        *(warm_memory(start, work) if warm else [f"ata0-master: type=disk, path={start}, mode=flat"]),
+        *(warm_memory(start, work) if warm
+          else [f"ata0-master: type=disk, path={name_in(work, start)}, mode=flat"]),
         "boot: disk",
         "log: /dev/stdout",
         "error: action=report",
