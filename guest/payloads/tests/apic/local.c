@@ -87,15 +87,32 @@ static void check_count_timer(void)
 /* Ticks to a deadline: more than some exits take, also where KVM runs Nadir. */
 #define AHEAD 1000000
 
+/* Arms a deadline and returns what the MSR then says; `disarm`: writes 0 behind it. All that before
+ * the deadline comes: another VM may get the CPU in between, and then it is done once more. */
+static uint64_t arm(bool disarm, uint64_t *deadline)
+{
+    uint64_t read_back;
+    for (;;) {
+        *deadline = rdtsc() + AHEAD;
+        wrmsr(MSR_TSC_DEADLINE, *deadline);
+        read_back = rdmsr(MSR_TSC_DEADLINE);
+        if (disarm)
+            wrmsr(MSR_TSC_DEADLINE, 0);
+        if (rdtsc() < *deadline)
+            return read_back;
+        interrupts_let_in();
+        irq_forget();
+    }
+}
+
 static void check_deadline_timer(void)
 {
     if (!apic_has_tsc_deadline())
         return;
     irq_forget();
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_TSC_DEADLINE);
-    uint64_t deadline = rdtsc() + AHEAD;
-    wrmsr(MSR_TSC_DEADLINE, deadline);
-    uint64_t read_back = rdmsr(MSR_TSC_DEADLINE);
+    uint64_t deadline;
+    uint64_t read_back = arm(false, &deadline);
     irq_wait(VECTOR_TIMER, 1);
     test_equal(read_back, deadline, "the deadline can be read", "TSC-deadline mode");
     irq_forget();
@@ -106,9 +123,7 @@ static void check_deadline_timer(void)
     wrmsr(MSR_TSC_DEADLINE, rdtsc());
     test_check(irq_wait(VECTOR_TIMER, 1), "a deadline that has passed", "TSC-deadline mode");
     irq_forget();
-    deadline = rdtsc() + AHEAD;
-    wrmsr(MSR_TSC_DEADLINE, deadline);
-    wrmsr(MSR_TSC_DEADLINE, 0);
+    arm(true, &deadline);
     while (rdtsc() < deadline)
         interrupts_let_in();
     irq_wait_some();
