@@ -162,9 +162,9 @@ $B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
 	$(call say,UNIT )
 	$Qgcc $(UNIT_CFLAGS) $(filter %.c,$^) -lcmocka $(call libs,$<) -o $@
 	$Q$(call deps_of_many,$(UNIT_CFLAGS))
-fuzz: $(FUZZ) ## each fuzzer for 20 seconds
+fuzz: $(FUZZ) ## each fuzzer for 20 seconds (S=N: for N)
 	@s=0; for f in $(FUZZ); do echo "$$f"; new=$$f.corpus; mkdir -p $$new; \
-		$$f -max_total_time=20 -verbosity=0 $$new $$(ls -d tests/fuzz/corpus/$${f##*/fuzz_} 2>/dev/null) || s=1; done; exit $$s
+		$$f -max_total_time=$(or $(S),20) -timeout=60 -verbosity=0 -artifact_prefix=$B/fuzz/ $$new $$(ls -d tests/fuzz/corpus/$${f##*/fuzz_} 2>/dev/null) || s=1; done; exit $$s
 $B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
 	$(call say,FUZZ )
 	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@

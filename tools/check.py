@@ -12,6 +12,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 JOBS = str(os.cpu_count() or 1)
 PYTEST = ["/usr/bin/python3", "-m", "pytest", "-v", "-n", JOBS, "--durations=5", "tests/system"]
+FUZZ_SECONDS = 3
 STAGE_LIMIT = 2400  # seconds; the longest takes a third of it on an idle machine
 
 
@@ -65,6 +66,14 @@ def unit():
     return passed, failed
 
 
+def fuzz():
+    """Each fuzzer for a moment: that it still is one, and that nothing breaks at once."""
+    programs = [f"build/fuzz/{source.stem}" for source in sorted((TOP / "tests" / "fuzz").glob("fuzz_*.c"))]
+    run(["make", "-k", "-j", JOBS, *programs])
+    statuses = [run(["make", "fuzz", f"FUZZ={program}", f"S={FUZZ_SECONDS}"])[0] for program in programs]
+    return statuses.count(0), len(statuses) - statuses.count(0)
+
+
 def count_pytest(status, output):
     summary = output.strip().rpartition("\n")[2]
     count = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)}
@@ -80,6 +89,7 @@ STAGES = (
     ("build", lambda: whole(["make", "-k", "-j", JOBS, "all"])),
     ("lint", lint),
     ("unit", unit),
+    ("fuzz", fuzz),
     ("bench", lambda: whole(["tools/bench.py"])),
     ("system", lambda: count_pytest(*run(PYTEST))),
 )

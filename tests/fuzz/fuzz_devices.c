@@ -1,12 +1,13 @@
 // link: drivers/virt/vuart.c drivers/virt/vpic.c drivers/virt/vpit.c drivers/virt/vrtc.c
 // link: drivers/virt/vi8042.c drivers/virt/vps2kbd.c drivers/virt/vpm.c drivers/virt/vpci.c
-// link: drivers/virt/vdebug.c drivers/virt/vchipset.c drivers/virt/vvga.c guest/pc/screen.c
+// link: drivers/virt/vferr.c drivers/virt/vtestdev.c drivers/virt/vdebug.c drivers/virt/vchipset.c drivers/virt/vvga.c guest/pc/screen.c
 // link: guest/monitor/ansi.c arch/format.c
 // link: drivers/virt/vfwcfg.c mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to any port of the old devices, in any order, with jumps in time. */
 #include "drivers/virt/vchipset.h"
 #include "drivers/virt/vdebug.h"
+#include "drivers/virt/vferr.h"
 #include "drivers/virt/vfwcfg.h"
 #include "drivers/virt/vi8042.h"
 #include "drivers/virt/vpci.h"
@@ -14,6 +15,7 @@
 #include "drivers/virt/vpit.h"
 #include "drivers/virt/vpm.h"
 #include "drivers/virt/vrtc.h"
+#include "drivers/virt/vtestdev.h"
 #include "drivers/virt/vuart.h"
 #include "drivers/virt/vvga.h"
 #include "guest/monitor/ansi.h"
@@ -32,6 +34,8 @@ static struct vpm pm;
 static struct vpci pci;
 static struct vchipset chipset;
 static struct vdebug debug;
+static struct vferr ferr;
+static struct vtestdev testdev;
 static struct vfwcfg fwcfg;
 static struct guestmem mem; /* the VGA's, at 0 */
 static struct vvga vga;
@@ -41,12 +45,12 @@ static struct ansi ansi;
 static uint64_t clock_now;
 
 static const uint16_t ports[] = {
-    0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,   0x41,  0x42,  0x43,  0x61,
-    0x70,  0x71,  0x60,  0x64,  0x92,  0x3f8, 0x3f9,  0x3fa, 0x3fb, 0x3fc, 0x3fd,
-    0x3fe, 0x3ff, 0x600, 0x601, 0x602, 0x603, 0x604,  0x605, 0x608, 0x60a, 0xcf8,
-    0xcf9, 0xcfb, 0xcfc, 0x3b4, 0x3b5, 0x3ba, 0x3c0,  0x3c1, 0x3c2, 0x3c4, 0x3c5,
-    0x3c7, 0x3c8, 0x3c9, 0x3ce, 0x3cf, 0x3d4, 0x3d5,  0x3da, 0xcfe, 0xcff, 0xe9,
-    0xf4,  0xf5,  0x1f,  0x3f7, 0x5ff, 0xcf7, 0xffff, 0x510, 0x511, 0x514, 0x518,
+    0x20,   0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,   0x41,  0x42,  0x43,  0x61,  0x70,
+    0x71,   0x60,  0x64,  0x92,  0x3f8, 0x3f9, 0x3fa,  0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff,
+    0x600,  0x601, 0x602, 0x603, 0x604, 0x605, 0x608,  0x60a, 0xcf8, 0xcf9, 0xcfb, 0xcfc,
+    0x3b4,  0x3b5, 0x3ba, 0x3c0, 0x3c1, 0x3c2, 0x3c4,  0x3c5, 0x3c7, 0x3c8, 0x3c9, 0x3ce,
+    0x3cf,  0x3d4, 0x3d5, 0x3da, 0xcfe, 0xcff, 0xe9,   0xf4,  0xf5,  0x402, 0xf0,  0x2000,
+    0x2017, 0xe0,  0x1f,  0x3f7, 0x5ff, 0xcf7, 0xffff, 0x510, 0x511, 0x514, 0x518,
 };
 
 static uint64_t read_clock(void)
@@ -105,8 +109,11 @@ static void start(uint64_t hz)
     require(guestmem_add(&mem, gpa(0), sizeof(vga_memory), vga_memory) == OK);
     require(vfwcfg_init(&fwcfg, &bus, &mem, &timers, (struct work_line){fwcfg_works, NULL}) == OK);
     vfwcfg_add_file(&fwcfg, "etc/corpus", ports, sizeof(ports));
-    require(vdebug_init(&debug, drop_byte, NULL, true, &bus, (struct power_line){NULL, NULL}) ==
-            OK);
+    require(vferr_init(&ferr, &bus, line(13)) == OK);
+    memset(&testdev, 0, sizeof(testdev));
+    require(vtestdev_init(&testdev, &bus, line(0)) == OK);
+    require(vdebug_init(&debug, drop_byte, NULL, true, true, &bus,
+                        (struct power_line){NULL, NULL}) == OK);
 }
 
 /* Six bytes of input are one step: what, where, and a value. */
@@ -129,7 +136,9 @@ static void step(const uint8_t *data)
     case 5: require(vuart_receive(&uart, data[2]) || vuart_room(&uart) == 0); break;
     case 6: vpic_set(&pic, data[2], data[3] & 1); break;
     case 7:
-        if (data[2] < 2) /* each register of each function, and none */
+        if (data[1] == 0xff)
+            (void)vferr_set(&ferr, (data[2] & 1) != 0);
+        else if (data[2] < 2) /* each register of each function, and none */
             bus_port_write(&bus, 0xcf8, 4, 0x80000000 | (data[3] & 15u) << 8 | data[4]);
         else if (data[2] < 4)
             pm.status = 0x100; /* the power button */
