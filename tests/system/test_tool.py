@@ -158,6 +158,27 @@ def test_reports():
     assert (reports.started, reports.end, reports.stats) == (True, "vm-failed", [{"vm": "a"}])
 
 
+@pytest.mark.parametrize("line", [
+    b"{", b"{}", b'{"nadir-end": ["ok"]}', b'{"nadir-end": {}}', b'{"a": 1, "b": 2}', b'{"nadir-debugcon": 1}',
+    b'{"nadir-debugcon": {"file": "f"}}', b'{"nadir-debugcon": {"file": 1, "text": "t"}}', b"{" * 70000,
+    b'{"nadir-debugcon": {"file": "\\u20ac", "text": "t"}}', b'{"x": ' + b"[" * 60000, b'{"\xff": 1}'])
+def test_reports_that_are_none(line, capsys):
+    """Whatever came by the port: it is passed over, and what follows counts."""
+    reports = console.Reports(Path("/nowhere"))
+    reports.feed(line + b"\n" + b'{"nadir-end": "ok"}\n')
+    assert reports.end == "ok" and not reports.stats
+
+
+def test_whose_reports_name_files(tmp_path, capsys):
+    """Nadir's, by the user's own nadir.cfg; on the bare machine the port is the payload's, as any is."""
+    report = b'{"nadir-debugcon": {"file": "%s", "text": "text"}}\n' % str(tmp_path / "file").encode()
+    console.Reports(None).feed(2 * report)
+    assert not (tmp_path / "file").exists()
+    assert capsys.readouterr().err.count("not written") == 1
+    console.Reports(tmp_path).feed(report)
+    assert (tmp_path / "file").read_text() == "text"
+
+
 @pytest.mark.parametrize("text, expected", [
     (b"[vm a]\nkernel = k", b"[vm a]\nkernel = k\n[nadir]\nreport = 0x2e8\n"),
     (b"[nadir]\n report = none # of no use\r\n", b"[nadir]\n report = 0x2e8# of no use\r\n")])

@@ -34,11 +34,13 @@ class Reports:
     stand what firmware says to each port that it finds."""
 
     def __init__(self, folder=None):
+        """folder: of nadir.cfg's debugcon files; None: none are written. A payload on the bare machine,
+        and what an image brings along, may say anything here, and shall name no file of the user's."""
         self.started = False  # Nadir runs
         self.end = None
         self.stats = []  # of each VM that has ended, or as asked for
         self._line = b""
-        self._folder = folder  # what nadir.cfg's debugcon files are relative to
+        self._folder = folder
         self._files = {}
 
     def feed(self, data):
@@ -51,21 +53,26 @@ class Reports:
     def _take(self, line):
         try:
             (kind, value), = json.loads(line).items()
-        except ValueError:
-            say("a report is not JSON")
+            if kind == "nadir-debugcon":
+                value = value["file"].encode("latin-1"), value["text"].encode("latin-1")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            say("a report is not one of Nadir's")
             return
         if kind == "nadir":
             self.started = True
-        elif kind == "nadir-end" and value in ENDS:
+        elif kind == "nadir-end" and isinstance(value, str) and value in ENDS:
             self.end = value
         elif kind == "nadir-stats":
             self.stats.append(value)
-        elif kind == "nadir-debugcon" and self._folder:
-            self._write(value["file"], value["text"].encode("latin-1"))
+        elif kind == "nadir-debugcon":
+            self._write(*value)
 
     def _write(self, name, text):
         """What a VM has written to its debug console; each run begins the file anew."""
-        name = name.encode("latin-1").decode("utf-8", "replace")
+        name = name.decode("utf-8", "replace")
+        if name not in self._files and not self._folder:
+            self._files[name] = None
+            say(f"debugcon = {name!r}: not written, since no configuration of yours says so")
         if name not in self._files:
             try:
                 self._files[name] = open(self._folder / name, "wb", buffering=0)
