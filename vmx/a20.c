@@ -13,6 +13,8 @@
 #include "vmx/vcpu.h"
 #include "vmx/vmx.h"
 
+#define A20 (1ull << 20) /* in vm->mem.absent, while it is off */
+
 hpa_t vmx_ept_root(const struct vm *vm)
 {
     const struct vmx_vm *own = vmx_vm(vm);
@@ -31,11 +33,16 @@ void vmx_use_ept(struct vcpu *vcpu)
     vm_unlock(vm);
 }
 
-void vmx_a20_forget(const struct vm *vm)
+/* Of a change, and not all: a guest may have it made at each exit, and have much memory. */
+void vmx_a20_forget(const struct vm *vm, gpa_t guest, uint64_t bytes)
 {
     struct vmx_vm *own = vmx_vm(vm);
-    if (own->a20_off.root.v != 0)
-        ept_clear(&own->a20_off);
+    if (own->a20_off.root.v == 0)
+        return;
+    for (uint64_t at = guest.v; at < guest.v + bytes; at += PAGE_SIZE) {
+        ept_unmap(&own->a20_off, gpa(at));
+        ept_unmap(&own->a20_off, gpa(at | A20)); /* which leads to the same page */
+    }
 }
 
 bool vmx_a20_fill(struct vcpu *vcpu, gpa_t at, unsigned access)

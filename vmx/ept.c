@@ -175,20 +175,12 @@ bool ept_find(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms)
     return *perms != 0;
 }
 
-static void clear_table(struct ept *ept, hpa_t base, unsigned level)
+void ept_unmap(struct ept *ept, gpa_t guest)
 {
-    uint64_t *entry = hpa_to_ptr(base);
-    for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
-        if (level == 1 && (entry[i] & PERMS) != 0)
-            replace_leaf(ept, &entry[i], level, 0);
-        else if (has_table(entry[i], level))
-            clear_table(ept, hpa(entry[i] & PTE_ADDRESS), level - 1);
-    }
-}
-
-void ept_clear(struct ept *ept)
-{
-    clear_table(ept, ept->root, TABLE_TOP_LEVEL);
+    unsigned level;
+    uint64_t *entry = find_leaf(ept, guest.v, &level);
+    if (level == 1)
+        replace_leaf(ept, entry, level, 0);
 }
 
 /* Whether a present entry makes the CPU report an EPT misconfiguration. */

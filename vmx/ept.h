@@ -53,8 +53,9 @@ enum status ept_redirect(struct ept *ept, gpa_t guest, hpa_t host, unsigned perm
 /* What the 4 KiB page at guest is. False: not mapped, or hidden. */
 bool ept_find(const struct ept *ept, gpa_t guest, hpa_t *host, unsigned *perms);
 
-/* Unmaps everything that is mapped in pages of 4 KiB; the tables stay. Translations: as above. */
-void ept_clear(struct ept *ept);
+/* Unmaps the 4 KiB page at guest, where it is mapped, and not as part of a larger one; the tables
+ * stay. Translations: as above. */
+void ept_unmap(struct ept *ept, gpa_t guest);
 
 /* Walks all tables by the rules of the SDM's "EPT Misconfigurations", and that the leaf counts are
  * right. False with the first wrong entry and the address it stands for (where may be NULL). */

@@ -45,19 +45,18 @@ _Static_assert((int)MAP_R == (int)EPT_R && (int)MAP_W == (int)EPT_W && (int)MAP_
 
 enum status vmx_map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
 {
-    vmx_a20_forget(vm);
     return ept_map(&vmx_vm(vm)->ept, guest, host, bytes, perms, MEMORY_WB);
 }
 
 enum status vmx_protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms)
 {
-    vmx_a20_forget(vm);
+    vmx_a20_forget(vm, guest, bytes);
     return ept_protect(&vmx_vm(vm)->ept, guest, bytes, perms);
 }
 
 enum status vmx_redirect(struct vm *vm, gpa_t page, hpa_t host, unsigned perms)
 {
-    vmx_a20_forget(vm);
+    vmx_a20_forget(vm, page, PAGE_SIZE);
     return ept_redirect(&vmx_vm(vm)->ept, page, host, perms);
 }
 
@@ -89,7 +88,7 @@ static void place_apic(struct vcpu *vcpu, uint64_t base)
     vm_lock(vm);
     own->apics_elsewhere += (uint32_t)(frame != usual) - (uint32_t)(vcpu->apic_frame != usual);
     vcpu->apic_frame = frame;
-    vmx_a20_forget(vm);
+    vmx_a20_forget(vm, usual_page, PAGE_SIZE);
     if (own->apic_access_page.v != 0 &&
         (own->apics_elsewhere == 0
              ? ept_redirect(&own->ept, usual_page, own->apic_access_page, EPT_RW)

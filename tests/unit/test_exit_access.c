@@ -376,9 +376,14 @@ static void test_a20_off(void **state)
     assert_int_equal(fixture.vm.end, VM_RUNS);
     violate(DEVICE, READ | LINEAR | TRANSLATED);
     expect_access(DEVICE & ~a20, true, false);
+    /* What has changed below is forgotten at both addresses, and nothing else is. */
     assert_true(ept_find(&own->a20_off, gpa(0x3000), &host, &perms));
-    vmx_a20_forget(vm); /* what is below has changed */
+    assert_true(ept_find(&own->a20_off, gpa(0x103000), &host, &perms));
+    vmx_a20_forget(vm, gpa(0x2000), 2 * PAGE_SIZE);
     assert_false(ept_find(&own->a20_off, gpa(0x3000), &host, &perms));
+    assert_false(ept_find(&own->a20_off, gpa(0x103000), &host, &perms));
+    assert_true(ept_find(&own->a20_off, gpa(0x5000), &host, &perms));
+    assert_true(ept_check(&own->a20_off, NULL));
     vm->mem.absent = 0;
     vmx_use_ept(vcpu);
     assert_int_equal(vmread(VMCS_CTRL_EPTP), ept_root_pointer(own->ept.root));
