@@ -250,10 +250,10 @@ enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu)
 
 enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl)
 {
-    const uint64_t number = vcpu->regs.gpr[RAX];
+    uint64_t number = vcpu->regs.gpr[RAX];
     if (cpl != 0)
         return vcpu_return(vcpu, VMCALL_NOT_PERMITTED);
-    if (number >= VM_MAX_HYPERCALLS || vcpu->vm->hypercall[number] == NULL)
+    if (index_is_beyond(&number, VM_MAX_HYPERCALLS - 1) || vcpu->vm->hypercall[number] == NULL)
         return vcpu_return(vcpu, VMCALL_UNKNOWN);
-    return vcpu->vm->hypercall[index_nospec(number, VM_MAX_HYPERCALLS)](vcpu);
+    return vcpu->vm->hypercall[number](vcpu);
 }
