@@ -6,7 +6,7 @@
 #include "vmx/ept.h"
 
 /* The root, and three tables on the way to each of so many pages. */
-#define EPT_OVERLAY_PAGES 4
+#define EPT_OVERLAY_PAGES 8
 #define EPT_OVERLAY_MAX   (1 + 3 * EPT_OVERLAY_PAGES)
 
 /* All zero: none. */

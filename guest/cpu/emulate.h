@@ -44,6 +44,7 @@ struct emulate_env {
     /* The vector register that an instruction names (its kind by vex and reg_bytes: YMM, XMM, MMX),
      * from and to four quadwords. A write of XMM keeps what is above it, one of YMM clears that. */
     void (*vector_read)(void *ctx, const struct insn *insn, unsigned reg, uint64_t value[4]);
+    void (*zmm_read)(void *ctx, unsigned reg, uint64_t value[8]); /* where there is AVX-512 */
     void (*vector_write)(void *ctx, const struct insn *insn, const uint64_t value[4]);
     bool (*x87_pending)(void *ctx); /* whether an MMX instruction would raise #MF */
 };

@@ -106,8 +106,8 @@ static const struct operand_row rows[] = {
     {VEX, 2, 0x49, 0x49, NP, 0xff, 64, R}, /* tile configuration; tiles */
     {VEX, 2, 0x49, 0x49, P66, 0xff, 64, W},
     {VEX, 2, 0x4b, 0x4b, ALL, 0xff, HIDDEN, 0},
-    {VEX | EVEX, 2, 0x90, 0x93, ALL, 0xff, HIDDEN, 0}, /* gathers, scatters */
-    {EVEX, 2, 0xa0, 0xa3, ALL, 0xff, HIDDEN, 0},
+    {VEX | EVEX, 2, 0x90, 0x93, P66, 0xff, BY_W, R}, /* gathers, scatters: each element */
+    {EVEX, 2, 0xa0, 0xa3, P66, 0xff, BY_W, W},
     {EVEX, 2, 0xc6, 0xc7, ALL, 0xff, HIDDEN, 0},
 
     /* Map 1 of vectors. */

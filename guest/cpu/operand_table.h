@@ -54,7 +54,7 @@ struct operand_row {
 struct opcode_at {
     unsigned encoding, map, opcode, prefix, length; /* length: of the vector, in bytes */
     bool w, broadcast, in_64;
-    uint8_t mask_reg;
+    uint8_t mask_reg, index_high; /* index_high: bit 4 of a vector register with indices */
 };
 
 /* The row of an opcode with a ModRM.reg; size is HIDDEN for what is no instruction of ours. */

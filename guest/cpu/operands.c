@@ -76,6 +76,32 @@ static void set_mask(struct insn_operands *out, const struct parse *p, const str
     }
 }
 
+/* VPGATHERDD to VGATHERQPD, and the scatters. */
+static bool has_many(const struct opcode_at *o)
+{
+    return o->map == 2 && o->prefix == P66 &&
+           (((o->opcode & ~3u) == 0x90 && o->encoding != LEGACY) ||
+            ((o->opcode & ~3u) == 0xa0 && o->encoding == EVEX));
+}
+
+/* Their SIB, behind a ModRM that asks for one: its index is a vector register, of the length of all
+ * indices, or of all elements, whichever are longer. False: #UD. */
+static bool set_many(const struct parse *p, struct insn_operands *out, const struct opcode_at *o,
+                     unsigned rm)
+{
+    if (rm != 4 || out->insn.addr_bytes == 2 || (o->encoding == EVEX && o->mask_reg == 0))
+        return false;
+    const unsigned sib = p->at < p->count ? p->bytes[p->at] : 0;
+    out->index_reg = (uint8_t)((sib >> 3 & 7) | (p->rex & 2u) << 2 | o->index_high);
+    out->index_bytes = o->opcode & 1 ? 8 : 4;
+    out->element = (uint8_t)out->bytes;
+    out->elements =
+        (uint8_t)(o->length / (out->bytes > out->index_bytes ? out->bytes : out->index_bytes));
+    out->mask = o->encoding == EVEX ? MASK_K : MASK_SIGNS;
+    out->mask_reg = o->encoding == EVEX ? o->mask_reg : p->vvvv;
+    return true;
+}
+
 /* The displacement of one byte counts in units of the operand (SDM, "Compressed Displacement"). */
 static unsigned displacement_unit(const struct insn_operands *out, const struct opcode_at *o)
 {
@@ -117,10 +143,14 @@ static bool decode_operand(struct parse *p, struct insn_operands *out, const str
         return true;
     }
     set_mask(out, p, o, &row);
+    if (has_many(o) && !set_many(p, out, o, rm))
+        return false;
     if (in->addr_bytes == 2)
         decode_memory_16(p, in, mod, rm);
     else
         decode_memory(p, in, mod, rm);
+    if (out->elements != 0)
+        in->index = INSN_NO_REG;
     if (mod == 1)
         in->disp *= (int64_t)displacement_unit(out, o);
     if (!segment_set)
@@ -172,6 +202,7 @@ static bool decode_evex(struct parse *p, struct insn_operands *out)
     o.length = 16u << (p2 >> 5 & 3);
     o.broadcast = (p2 & 0x10) != 0;
     o.mask_reg = p2 & 7;
+    o.index_high = p2 & 8 ? 0 : 16;
     o.opcode = take_byte(p);
     return o.map >= 1 && o.map != 4 && o.map <= 6 && o.length <= 64 && decode_operand(p, out, &o);
 }
@@ -342,7 +373,8 @@ static uint64_t signs(const struct insn_operands *o, const struct emulate_env *e
 {
     uint64_t value[4] = {0, 0, 0, 0}, chosen = 0;
     env->vector_read(env->ctx, &o->insn, o->mask_reg, value);
-    for (unsigned i = 0; i * o->element < o->bytes; i++) {
+    const unsigned count = o->elements != 0 ? o->elements : o->bytes / o->element;
+    for (unsigned i = 0; i < count; i++) {
         const unsigned bit = 8 * (i + 1) * o->element - 1;
         chosen |= (value[bit / 64] >> bit % 64 & 1) << i;
     }
@@ -380,6 +412,33 @@ static struct insn_range operand_range(const struct insn_operands *o, const stru
     return range;
 }
 
+/* Each element that is chosen, of a gather or a scatter. */
+static void add_elements(const struct insn_operands *o, const struct emulate_env *env,
+                         uint64_t (*mask_read)(void *ctx, unsigned, unsigned),
+                         struct insn_range *out, unsigned *count)
+{
+    const struct insn *in = &o->insn;
+    uint64_t index[8] = {0};
+    if (!has_mask(o, env))
+        return;
+    const uint64_t chosen =
+        o->mask == MASK_SIGNS ? signs(o, env) : mask_read(env->ctx, o->mask_reg, o->element);
+    if (o->mask == MASK_SIGNS)
+        env->vector_read(env->ctx, in, o->index_reg, index);
+    else
+        env->zmm_read(env->ctx, o->index_reg, index);
+    for (unsigned i = 0; i < o->elements; i++) {
+        const uint64_t by = o->index_bytes == 8
+                                ? index[i]
+                                : (uint64_t)(int64_t)(int32_t)(index[i / 2] >> i % 2 * 32);
+        const uint64_t at = insn_address(in, env->gpr, env->rip) + (by << in->scale);
+        if ((chosen >> i & 1) != 0)
+            add_range(env, in->segment, at & address_mask(in->addr_bytes),
+                      (struct insn_range){.bytes = o->bytes, .read = o->reads, .write = o->writes},
+                      out, count);
+    }
+}
+
 unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_env *env,
                           uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
                           struct insn_range out[INSN_MAX_RANGES])
@@ -388,7 +447,9 @@ unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_en
     unsigned count = 0;
     const struct insn *in = &o->insn;
     const uint64_t mask = address_mask(in->addr_bytes);
-    if (o->bytes != 0) {
+    if (o->elements != 0) {
+        add_elements(o, env, mask_read, out, &count);
+    } else if (o->bytes != 0) {
         const uint64_t at = o->implicit ? (env->gpr[BX] + (uint8_t)env->gpr[AX]) & mask
                                         : insn_address(in, env->gpr, env->rip);
         add_range(env, in->segment, at, operand_range(o, env, mask_read), out, &count);

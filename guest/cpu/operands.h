@@ -29,10 +29,13 @@ struct insn_operands {
     bool to_es;    /* MOVDIR64B: as many bytes are written at ES:register */
     uint8_t element, mask, mask_reg;
     uint8_t stack, stack_bytes; /* enum insn_stack */
+    /* Of a gather or scatter, else 0: how many elements it has, of bytes each, and the vector
+     * register with their indices, each of so many bytes. insn has no index register then. */
+    uint8_t elements, index_reg, index_bytes;
 };
 
 /* Decodes one instruction from count bytes (15 at most count). INSN_UNKNOWN: not one that touches
- * memory, one with many addresses (gathers), or one whose operand's size is not known (XSAVE). What
+ * memory, or one whose operand's size is not known (XSAVE). What
  * the CPU refuses before it touches memory may be decoded as if it were right, as may what
  * insn_decode() knows. */
 enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *bytes,
@@ -46,7 +49,7 @@ struct insn_range {
     unsigned element; /* 0, or bytes of an element, of which bit i of chosen selects the i-th */
     uint64_t chosen;
 };
-#define INSN_MAX_RANGES 2
+#define INSN_MAX_RANGES 16
 
 /* The ranges that an instruction is about to touch, at env's registers; returns how many. What
  * fails the checks of segments is left out: the CPU has found, or will find, the same. mask_read:

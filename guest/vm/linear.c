@@ -114,7 +114,8 @@ enum vector_kind {
     YMM_READ,
     YMM_WRITE,
     MASK16_READ,
-    MASK64_READ
+    MASK64_READ,
+    ZMM_READ /* twice sixteen */
 };
 void vector_move(void *memory, unsigned which);
 
@@ -137,6 +138,12 @@ static void vector_write(void *context, const struct insn *insn, const uint64_t 
     uint64_t copy[4];
     memcpy(copy, value, sizeof(copy));
     vector_move(copy, (kind_of(insn) + 1) * 16 + insn->reg);
+}
+
+static void zmm_read(void *context, unsigned reg, uint64_t value[8])
+{
+    (void)context;
+    vector_move(value, ZMM_READ * 16 + reg);
 }
 
 /* They have 64 bits where there are instructions on bytes and words. */
@@ -176,6 +183,7 @@ struct emulate_env linear_environment(struct emulate_context *ctx)
         .segment = segment_read,
         .raise = raise,
         .vector_read = vector_read,
+        .zmm_read = zmm_read,
         .vector_write = vector_write,
         .x87_pending = x87_pending,
     };

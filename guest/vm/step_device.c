@@ -38,24 +38,44 @@ static bool is_registers(const struct vcpu *vcpu, gpa_t page)
            (access_is_apic(vcpu, page) || !bus_mmio_is_plain(&vcpu->vm->bus, page, &memory));
 }
 
-static void add_piece(struct step *step, const struct insn_range *range, unsigned first, gpa_t at,
+static bool add_piece(struct step *step, const struct insn_range *range, unsigned first, gpa_t at,
                       unsigned bytes)
 {
-    if (step->pieces < STEP_PIECES)
-        step->piece[step->pieces++] = (struct step_piece){
-            .at = at,
-            .bytes = (uint16_t)bytes,
-            .read = range->read,
-            .write = range->write,
-            .element = (uint8_t)range->element,
-            .first = (uint16_t)first,
-            .chosen = range->chosen,
-        };
+    if (step->pieces == STEP_PIECES)
+        return false;
+    step->piece[step->pieces++] = (struct step_piece){
+        .at = at,
+        .bytes = (uint16_t)bytes,
+        .read = range->read,
+        .write = range->write,
+        .element = (uint8_t)range->element,
+        .first = (uint16_t)first,
+        .chosen = range->chosen,
+    };
+    return true;
+}
+
+/* Whether the operands are in so few pages that there is a copy for each, whatever is there. */
+static bool are_near(const struct insn_range *range, unsigned ranges)
+{
+    uint64_t page[STEP_OPERAND_PAGES];
+    unsigned pages = 0, known;
+    for (unsigned i = 0; i < ranges; i++) {
+        const uint64_t last = (range[i].linear.v + range[i].bytes - 1) / PAGE_SIZE;
+        for (uint64_t p = range[i].linear.v / PAGE_SIZE; p <= last; p++) {
+            for (known = 0; known < pages && page[known] != p; known++) {}
+            if (known == STEP_OPERAND_PAGES)
+                return false;
+            if (known == pages)
+                page[pages++] = p;
+        }
+    }
+    return true;
 }
 
 /* The parts of an operand that lie in a device's registers. A page that is not there is the CPU's
- * to find; of a masked operand it may not matter. */
-static void find_pieces(const struct emulate_context *ctx, const struct insn_range *range)
+ * to find; of a masked operand it may not matter. False: there are too many. */
+static bool find_pieces(const struct emulate_context *ctx, const struct insn_range *range)
 {
     struct vcpu *vcpu = ctx->vcpu;
     for (unsigned done = 0, n; done < range->bytes; done += n) {
@@ -68,9 +88,10 @@ static void find_pieces(const struct emulate_context *ctx, const struct insn_ran
             linear.v &= UINT32_MAX;
         if (guestwalk_translate(&vcpu->vm->mem, &ctx->paging, linear,
                                 range->write ? WALK_WRITE : WALK_READ, &at, &error) &&
-            is_registers(vcpu, at))
-            add_piece(&vcpu->step, range, done, at, n);
+            is_registers(vcpu, at) && !add_piece(&vcpu->step, range, done, at, n))
+            return false;
     }
+    return true;
 }
 
 /* Shows a page for a piece, unless it is there for another one. */
@@ -130,11 +151,16 @@ static bool begin(struct emulate_context *ctx, const struct insn_operands *opera
     const struct emulate_env env = linear_environment(ctx);
     struct insn_range range[INSN_MAX_RANGES];
     const unsigned ranges = insn_find_ranges(operands, &env, linear_read_mask, range);
-    for (unsigned i = 0; i < ranges; i++)
-        find_pieces(ctx, &range[i]);
-    if (!is_about(step, address)) {
+    bool possible = are_near(range, ranges);
+    for (unsigned i = 0; i < ranges && possible; i++)
+        possible = find_pieces(ctx, &range[i]);
+    if (!possible || !is_about(step, address)) {
         step->pieces = 0;
         return false;
+    }
+    if (step->count > STEP_PAGES - STEP_OPERAND_PAGES) { /* of what stood here before, perhaps */
+        (void)ctx->vcpu->engine->step(ctx->vcpu, false);
+        step->count = 0;
     }
     if (show_pieces(ctx->vcpu))
         fill(ctx->vcpu);

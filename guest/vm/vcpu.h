@@ -57,11 +57,12 @@ enum {
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
-/* The pages on which the CPU executes one instruction by itself (step.h), which may touch a
- * descriptor, a stack and page tables at once. */
-#define STEP_PAGES  4
-#define STEP_COPIES (STEP_PAGES + 1)
-#define STEP_PIECES 4 /* two operands, each in two pages */
+/* The pages on which the CPU executes one instruction by itself (step.h): of its operands, and
+ * beside them of a descriptor, a stack, code or page tables. */
+#define STEP_OPERAND_PAGES 4
+#define STEP_PAGES         (STEP_OPERAND_PAGES + 4)
+#define STEP_COPIES        (STEP_PAGES + 1)
+#define STEP_PIECES        20 /* a gather has 16 operands, some of which may be in two pages */
 
 /* Bytes of an operand among a device's registers. */
 struct step_piece {

@@ -2,8 +2,8 @@
 ; The guest's vector registers, which stay in the CPU while the host runs: one read or written by number (guest/vm/linear.c).
 ;
 ; void vector_move(void *memory, unsigned which)
-;   which = kind (enum vector_kind) * 16 + register. Moves between 8 (MMX), 16 or 32 bytes of memory (of an opmask: 2 or 8), at any address,
-;   and the register. Writing XMM keeps the upper part of the YMM register; writing YMM clears what is above it.
+;   which = kind (enum vector_kind) * 16 + register. Moves between 8 (MMX), 16, 32 or 64 bytes of memory (of an opmask: 2 or 8), at any
+;   address, and the register. The last kind has 32 registers. Writing XMM keeps the upper part of the YMM register; writing YMM clears what is above it.
 
 bits 64
 default rel
@@ -33,6 +33,15 @@ stubs:
 %assign i i + 1
 %endrep
 %endmacro
+%macro ZMM 0
+%assign i 0
+%rep 32
+    vmovups [rdi], zmm %+ i
+    ret
+    align   8
+%assign i i + 1
+%endrep
+%endmacro
 %define MASK 7                      ; MMX has eight
     KIND    movq, mm, 0
     KIND    movq, mm, 1
@@ -44,3 +53,4 @@ stubs:
 %define MASK 7
     KIND    kmovw, k, 0
     KIND    kmovq, k, 0
+    ZMM

@@ -90,6 +90,13 @@ static void vector_read(void *ctx, const struct insn *insn, unsigned reg, uint64
     memcpy(value, ((struct world *)ctx)->vectors[reg], 32);
 }
 
+static void zmm_read(void *ctx, unsigned reg, uint64_t value[8])
+{
+    require(reg < 32);
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(value + 4 * i, ((struct world *)ctx)->vectors[(reg + i) % 16], 32);
+}
+
 static void vector_write(void *ctx, const struct insn *insn, const uint64_t value[4])
 {
     require(insn->reg < 16 && (insn->reg_bytes > 8 || insn->reg < 8));
@@ -129,6 +136,7 @@ static struct emulate_env environment(const struct input *in, enum insn_mode mod
         .segment = segment,
         .raise = raise,
         .vector_read = vector_read,
+        .zmm_read = zmm_read,
         .vector_write = vector_write,
         .x87_pending = x87_pending,
     };
@@ -150,7 +158,7 @@ static void find_operands(const uint8_t *code, unsigned count, const struct inpu
     require(operands.insn.length >= 1 && operands.insn.length <= count);
     require(operands.insn.length <= INSN_MAX_BYTES && operands.bytes <= 512);
     const unsigned ranges = insn_find_ranges(&operands, &env, mask_read, range);
-    require(ranges <= INSN_MAX_RANGES);
+    require(ranges <= INSN_MAX_RANGES && (operands.elements != 0 || ranges <= 2));
     for (unsigned i = 0; i < ranges; i++) {
         require(range[i].bytes >= 1 && range[i].bytes <= 512);
         require(mode == INSN_64 || range[i].linear.v <= UINT32_MAX);

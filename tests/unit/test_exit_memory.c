@@ -570,7 +570,8 @@ static void test_step_of_many_pages(void **state)
 #define CLFLUSH    "\x0f\xae\x3e"
 #define CALL_RAM   "\xff\x17" /* CALL [RDI] */
 #define ENTER      "\xc8\x08\x00\x02"
-#define VMASKMOVPS "\xc4\xe2\x6d\x2e\x0e" /* VMASKMOVPS [RSI], YMM2, YMM1 */
+#define VPGATHERQQ "\xc4\xe2\xf5\x91\x04\x16" /* YMM0, [RSI + YMM2], YMM1 */
+#define VMASKMOVPS "\xc4\xe2\x6d\x2e\x0e"     /* VMASKMOVPS [RSI], YMM2, YMM1 */
 
 static uint8_t *shown(unsigned i, uint64_t page)
 {
@@ -685,6 +686,25 @@ static void test_step_of_masked_store(void **state)
     EXPECT_ACCESS(1, DEVICE + 28, 4, true, 0x11111111);
 }
 
+/* One register is mask and indices here: those below zero are chosen. */
+static void test_step_gathers(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    const uint64_t indices[4] = {0ull - 0x10, 8, 0ull - 0x20, 0x18};
+    memcpy(vector_register, indices, sizeof(indices));
+    vcpus[0].state.cr4 |= CR4_OSXSAVE;
+    vcpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    vcpu->regs.gpr[RSI] = WINDOW + 0x40;
+    assert_int_equal(TAKE(VPGATHERQQ, WINDOW + 0x30, DEVICE + 0x30, false), EXIT_SAME);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(0, DEVICE + 0x30, 8, false, 0x3837363534333231);
+    EXPECT_ACCESS(1, DEVICE + 0x20, 8, false, 0x2827262524232221);
+    assert_int_equal(vcpus[0].shown_count, 1);
+    executed(6);
+    assert_int_equal(device.count, 0);
+}
+
 static void test_step_without_data(void **state)
 {
     (void)state;
@@ -759,6 +779,7 @@ int main(void)
         TEST(test_step_on_two_devices),
         TEST(test_step_of_a_call),
         TEST(test_step_of_masked_store),
+        TEST(test_step_gathers),
         TEST(test_step_without_data),
         TEST(test_what_cannot_be_done),
         TEST(test_instruction_has_changed),
