@@ -148,7 +148,7 @@ def test_run_of_a_kernel(payload, tmp_path, monkeypatch):
 def bochsrc(tmp_path, write_config, payload, monkeypatch):
     """What Bochs is told: another program in its place keeps its configuration."""
     fake, kept = tmp_path / "bochs", tmp_path / "kept"
-    fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] || cp "$3" "{kept}"\n')
+    fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] || {{ cat "$3"; echo "TZ=$TZ"; }} >"{kept}"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("BOCHS", str(fake))
 
@@ -182,8 +182,10 @@ def test_screens_of_an_image(bochsrc, write_config, payload, tmp_path):
         assert ("sync=slowdown" in bochsrc(file=tmp_path / "x.img", terminal=True)) == real
 
 
-def test_how_bochs_starts(bochsrc):
+def test_how_bochs_starts(bochsrc, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
     warm, firmware = bochsrc(), bochsrc("", "--boot", "firmware")
+    assert "TZ=UTC" in firmware  # or else a guest's clock would be nine hours ahead
     assert "warm.rom" in warm and "ata0-master" not in warm
     assert "OVMF" in firmware and "ata0-master" in firmware and "optramimage" not in firmware
 

@@ -180,8 +180,7 @@ def bochs(start, console, reports, work, options):
         command += ["-rc", str(go_on)]
     say(f"starting Bochs: {options.model}, {options.cpus} CPU{'s' * (options.cpus > 1)}, "
         f"{options.memory} MiB")
-    env = dict(os.environ)
-    env.setdefault("BXSHARE", "/usr/share/bochs")
+    env = {"BXSHARE": "/usr/share/bochs", **os.environ, "TZ": "UTC"}  # its clock would go by the user's zone
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, cwd=work,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return process, Log(process.stdout, options.log)
