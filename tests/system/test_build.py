@@ -13,8 +13,10 @@ from conftest import TOP
 
 
 def make(*arguments, **environment):
+    """Without what a make above has been told, as in `make DEV=1 system`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "DEV"))}
     return subprocess.run(["make", *map(str, arguments)], cwd=TOP, capture_output=True, text=True,
-                          env={**os.environ, **environment}, timeout=120)
+                          env={**inherited, **environment}, timeout=120)
 
 
 def up_to_date(*arguments, **environment):

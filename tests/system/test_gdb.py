@@ -18,7 +18,7 @@ def gdb(write_config, payload):
     cfg = write_config("[vm a]\nkernel = hello.bin\nmemory = 64\n", {"hello.bin": payload("hello")})
     child = pexpect.spawn("tools/gdb.sh", [str(cfg)], cwd=TOP, timeout=BUILDING, encoding="utf-8",
                           codec_errors="replace", dimensions=(500, 200), echo=False,
-                          env={**os.environ, "TERM": "dumb"})
+                          env={**os.environ, "TERM": "dumb", "GDBFLAGS": "-nx", "DEBUGINFOD_URLS": ""})
     child.expect(PROMPT)
     child.timeout = 240
     assert "nadir_entry () at boot/entry.asm" in child.before, child.before
