@@ -159,9 +159,10 @@ class Mutator:
 
 
 def head(source, word):
-    """The names behind `// link:` or `// libs:` at the top of a test."""
+    """The names behind `// link:` or `// libs:` at the top of a test, each once, as make takes them."""
     lines = Path(source).read_text().splitlines()[:20]
-    return [name for line in lines if line.startswith(f"// {word}:") for name in line.split(":", 1)[1].split()]
+    return list(dict.fromkeys(name for line in lines if line.startswith(f"// {word}:")
+                              for name in line.split(":", 1)[1].split()))
 
 
 def command(flags, source, target, shadow=None):
