@@ -207,6 +207,22 @@ uint32_t run_hasten(struct run_queue *q, const struct run_vcpu *vcpu, uint64_t n
     return q->index;
 }
 
+/* Gives one that waits here to a CPU that runs another vCPU of its VM, to come soon there. False:
+ * that CPU runs something else, or its lock is taken. */
+static bool give_to_sibling(struct run_queue *q, struct run_vcpu *vcpu, struct run_queue *to,
+                            uint64_t now)
+{
+    if (!spinlock_try(&to->lock))
+        return false;
+    const bool same = to->running != NULL && to->running->share == vcpu->share;
+    if (same) {
+        move(vcpu, q, to, now);
+        (void)run_hasten(to, vcpu, now);
+    }
+    spinlock_unlock(&to->lock);
+    return same;
+}
+
 /* Where at least two more wait here than on another CPU that runs a vCPU of the same VM, one of
  * that VM goes there: none of them is behind the others, so none would be taken, and one would run
  * twice as fast. Between VMs nothing changes by that. */
@@ -222,15 +238,7 @@ static uint32_t level(struct run_queue *q, uint64_t now)
             continue;
         while (v != NULL && (v->share != q->running->share || !may_move(q, v, cpu, now)))
             v = v->next;
-        if (v == NULL || !spinlock_try(&to->lock))
-            continue;
-        const bool same = to->running != NULL && to->running->share == v->share;
-        if (same) {
-            move(v, q, to, now);
-            (void)run_hasten(to, v, now);
-        }
-        spinlock_unlock(&to->lock);
-        if (same)
+        if (v != NULL && give_to_sibling(q, v, to, now))
             return cpu;
     }
     return RUN_NO_CPU;
@@ -250,15 +258,9 @@ static uint32_t join(struct run_queue *q, uint64_t now)
         const uint32_t cpu = (q->index + i) % all->count;
         struct run_queue *to = &all->queue[cpu];
         if (__atomic_load_n(&to->offered, __ATOMIC_RELAXED) >= q->offered ||
-            !may_move(q, v, cpu, now) || !spinlock_try(&to->lock))
+            !may_move(q, v, cpu, now))
             continue;
-        const bool same = to->running != NULL && to->running->share == v->share;
-        if (same) {
-            move(v, q, to, now);
-            (void)run_hasten(to, v, now);
-        }
-        spinlock_unlock(&to->lock);
-        if (same)
+        if (give_to_sibling(q, v, to, now))
             return cpu;
     }
     return RUN_NO_CPU;

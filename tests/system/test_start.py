@@ -28,7 +28,7 @@ def test_files_and_cpus(nadir, payload, tmp_path, boot, cpus):
     """Whatever a configuration names arrives, in its order; CPUs start; strict as on a real CPU."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "some settings").write_text("CPUS=4\nMEMORY=64\nEXIT=4\n")
-    cfg = ("[nadir]\nsmt = share\n" + SECTION.format("hello") + "disk = sub/large.img\n[vm kernel]\nkernel = bringup.elf\ntype = multiboot\nmemory = 64\n"
+    cfg = (SECTION.format("hello") + "disk = sub/large.img\n[vm kernel]\nkernel = bringup.elf\ntype = multiboot\nmemory = 64\n"
            + f"vcpus = 4\nramdisk = '{tmp_path}/elsewhere/some settings'\ncmdline = first second\n")
     files = {**files_of(payload, "hello"), "sub/large.img": bytes(LARGE),
              "bringup.elf": PAYLOADS / "bringup.elf"}
