@@ -3,7 +3,7 @@
  * advisories and IA32_ARCH_CAPABILITIES use are beside each. */
 #include "arch/weakness.h"
 
-#include <stddef.h>
+#include "arch/format.h"
 
 /* What Intel's list of affected processors says of a model, where no MSR does. */
 enum {
@@ -79,6 +79,26 @@ static const struct {
     {0xbf, REGISTER_FILE},
 };
 
+/* ITS, from which stepping on; and whether what a guest does reaches no further than itself. */
+static const struct {
+    uint8_t model, stepping;
+    bool within;
+} misselecting[] = {
+    /* Cascade and Cooper Lake; the last Kaby and Coffee Lakes; Comet Lake */
+    {0x55, 6, false},
+    {0x8e, 12, false},
+    {0x9e, 13, false},
+    {0xa5, 0, false},
+    {0xa6, 0, false},
+    /* Ice, Tiger and Rocket Lake */
+    {0x7e, 0, true},
+    {0x6a, 0, true},
+    {0x6c, 0, true},
+    {0x8c, 0, true},
+    {0x8d, 0, true},
+    {0xa7, 0, true},
+};
+
 static bool is_listed(const struct weakness_cpu *cpu, unsigned fact)
 {
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]) && cpu->family == 6; i++)
@@ -114,7 +134,9 @@ static struct weakness_verdict open(const char *what_is_missing)
     return (struct weakness_verdict){WEAKNESS_OPEN, what_is_missing};
 }
 
-#define OLD_MICROCODE "microcode of before 2018; a newer firmware brings it"
+static const char needs_microcode[] = "a firmware update with newer microcode helps";
+static const char at_entry[] = "VERW at entries", in_microcode[] = "in microcode";
+static const char thunks[] = "return thunks";
 
 /* A CPU whose microcode knows of none of this lets one VM teach the other whatever Nadir does: then
  * nothing is paid for half a measure. */
@@ -131,8 +153,7 @@ static struct weakness_verdict judge_bounds(const struct weakness_cpu *cpu,
     if (!cpu->speculates)
         return absent;
     m->clear_registers = has_control(cpu);
-    return mended(m->clear_registers ? "indexes masked, registers cleared at exit"
-                                     : "indexes masked");
+    return mended(m->clear_registers ? "indexes masked, registers cleared" : "indexes masked");
 }
 
 static struct weakness_verdict judge_targets(const struct weakness_cpu *cpu,
@@ -141,19 +162,19 @@ static struct weakness_verdict judge_targets(const struct weakness_cpu *cpu,
     if (!cpu->speculates)
         return absent;
     if (!has_control(cpu))
-        return open(OLD_MICROCODE);
+        return open(needs_microcode);
     m->barrier = true;
     if (knows(cpu, ARCH_CAPABILITIES_IBRS_ALL)) {
         m->spec_control |= SPEC_CTRL_IBRS;
-        return mended("enhanced IBRS, IBPB between VMs");
+        return mended("enhanced IBRS, IBPB");
     }
     if (is_listed(cpu, RETBLEED) || knows(cpu, ARCH_CAPABILITIES_RSBA)) {
         m->spec_control |= SPEC_CTRL_IBRS; /* RET itself goes astray: thunks would not help */
         m->rewrite_control = true;
-        return mended("IBRS at each exit, IBPB between VMs");
+        return mended("IBRS at exits, IBPB");
     }
     m->thunks = true;
-    return mended("return thunks, IBPB between VMs");
+    return mended("return thunks, IBPB");
 }
 
 static struct weakness_verdict judge_returns(const struct weakness_cpu *cpu,
@@ -162,12 +183,13 @@ static struct weakness_verdict judge_returns(const struct weakness_cpu *cpu,
     if (!cpu->speculates || knows(cpu, ARCH_CAPABILITIES_IBRS_ALL | ARCH_CAPABILITIES_PBRSB_NO))
         return absent;
     if (!has_control(cpu))
-        return open(OLD_MICROCODE);
+        return open(needs_microcode);
     m->fill_returns = true;
-    return mended("the return stack is filled at each exit");
+    return mended("filled at exits");
 }
 
-/* Without enhanced IBRS, thunks or IBRS at each exit leave no target to be chosen. */
+/* Without enhanced IBRS, thunks or IBRS at each exit leave no target to be chosen. Where RET may go
+ * by the history (RRSBA), thunks are no way around it. */
 static struct weakness_verdict judge_history(const struct weakness_cpu *cpu,
                                              struct weakness_measures *m)
 {
@@ -178,10 +200,34 @@ static struct weakness_verdict judge_history(const struct weakness_cpu *cpu,
         m->spec_control |= SPEC_CTRL_BHI_DIS_S;
         return mended("BHI_DIS_S");
     }
+    if (knows(cpu, ARCH_CAPABILITIES_RRSBA)) {
+        m->clear_history = true;
+        return mended("cleared at exits");
+    }
     m->thunks = true;
-    return knows(cpu, ARCH_CAPABILITIES_RRSBA)
-               ? open("no BHI_DIS_S, and RET may go by the same history")
-               : mended("return thunks");
+    return mended(thunks);
+}
+
+/* What a guest has taught reaches branches of the host that lie in the lower half of a cache line,
+ * enhanced IBRS or not. The thunks have none but RET, which goes by the return stack as long as
+ * that is not empty: exits fill it, and handlers do not call as deep as it is (16). */
+static struct weakness_verdict judge_selection(const struct weakness_cpu *cpu,
+                                               struct weakness_measures *m)
+{
+    size_t i = 0;
+    while (i < sizeof(misselecting) / sizeof(misselecting[0]) &&
+           (misselecting[i].model != cpu->model || cpu->stepping < misselecting[i].stepping))
+        i++;
+    if (cpu->family != 6 || i == sizeof(misselecting) / sizeof(misselecting[0]) ||
+        knows(cpu, ARCH_CAPABILITIES_ITS_NO))
+        return absent;
+    if (misselecting[i].within)
+        return mended("only within a guest");
+    if (!has_control(cpu))
+        return open(needs_microcode);
+    m->thunks = true;
+    m->fill_returns = true;
+    return mended(thunks);
 }
 
 static struct weakness_verdict judge_store_bypass(const struct weakness_cpu *cpu,
@@ -190,8 +236,8 @@ static struct weakness_verdict judge_store_bypass(const struct weakness_cpu *cpu
     (void)m;
     if (!cpu->speculates || knows(cpu, ARCH_CAPABILITIES_SSB_NO) || is_listed(cpu, NO_STORE_BYPASS))
         return absent;
-    return (cpu->leaf7_edx & CPUID_7_EDX_SSBD) != 0 ? mended("guests have SSBD for their own code")
-                                                    : open(OLD_MICROCODE);
+    return (cpu->leaf7_edx & CPUID_7_EDX_SSBD) != 0 ? mended("guests have SSBD")
+                                                    : open(needs_microcode);
 }
 
 static struct weakness_verdict judge_meltdown(const struct weakness_cpu *cpu,
@@ -200,13 +246,13 @@ static struct weakness_verdict judge_meltdown(const struct weakness_cpu *cpu,
     (void)m;
     if (!cpu->speculates || knows(cpu, ARCH_CAPABILITIES_RDCL_NO))
         return absent;
-    return mended("no page table of a guest's holds Nadir; its own kernel is its business");
+    return mended("page tables apart");
 }
 
 /* Where threads of a core are shared, the other one is no matter of this one's entries. */
 static struct weakness_verdict unless_shared(const struct weakness_cpu *cpu, const char *how)
 {
-    return cpu->threads_shared ? open("threads of a core are shared (smt = share)") : mended(how);
+    return cpu->threads_shared ? open("smt = apart helps") : mended(how);
 }
 
 static struct weakness_verdict judge_l1tf(const struct weakness_cpu *cpu,
@@ -216,8 +262,7 @@ static struct weakness_verdict judge_l1tf(const struct weakness_cpu *cpu,
         (cpu->known & (ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL)) != 0)
         return absent;
     m->flush_l1d = (cpu->leaf7_edx & CPUID_7_EDX_FLUSH_L1D) != 0;
-    return m->flush_l1d ? unless_shared(cpu, "the first-level cache is flushed at entry")
-                        : open(OLD_MICROCODE);
+    return m->flush_l1d ? unless_shared(cpu, "cache flushed at entries") : open(needs_microcode);
 }
 
 static struct weakness_verdict judge_mds(const struct weakness_cpu *cpu,
@@ -226,9 +271,9 @@ static struct weakness_verdict judge_mds(const struct weakness_cpu *cpu,
     if (!cpu->speculates || is_listed(cpu, NO_MDS) || knows(cpu, ARCH_CAPABILITIES_MDS_NO))
         return absent;
     if ((cpu->leaf7_edx & CPUID_7_EDX_MD_CLEAR) == 0)
-        return open("no MD_CLEAR; a newer firmware brings it");
+        return open(needs_microcode);
     m->clear_buffers = true;
-    return unless_shared(cpu, "VERW at entry");
+    return unless_shared(cpu, at_entry);
 }
 
 static struct weakness_verdict judge_tsx_abort(const struct weakness_cpu *cpu,
@@ -240,12 +285,12 @@ static struct weakness_verdict judge_tsx_abort(const struct weakness_cpu *cpu,
         return absent;
     if (has_switch) {
         m->tsx_off = true;
-        return mended("TSX is off");
+        return mended("TSX off");
     }
     if ((cpu->leaf7_edx & CPUID_7_EDX_MD_CLEAR) == 0)
-        return open("no TSX_CTRL and no MD_CLEAR");
+        return open(needs_microcode);
     m->clear_buffers = true;
-    return unless_shared(cpu, "VERW at entry");
+    return unless_shared(cpu, at_entry);
 }
 
 static struct weakness_verdict judge_mmio_stale(const struct weakness_cpu *cpu,
@@ -256,7 +301,7 @@ static struct weakness_verdict judge_mmio_stale(const struct weakness_cpu *cpu,
         knows(cpu, ARCH_CAPABILITIES_SBDR_SSDP_NO | ARCH_CAPABILITIES_FBSDP_NO |
                        ARCH_CAPABILITIES_PSDP_NO))
         return absent;
-    return mended("no guest reaches a device of the host");
+    return mended("no guest has a device of the host");
 }
 
 static struct weakness_verdict judge_register_file(const struct weakness_cpu *cpu,
@@ -267,30 +312,33 @@ static struct weakness_verdict judge_register_file(const struct weakness_cpu *cp
         (!is_listed(cpu, REGISTER_FILE) && !clears))
         return absent;
     m->clear_buffers = m->clear_buffers || clears;
-    return clears ? mended("VERW at entry") : open("no RFDS_CLEAR");
+    return clears ? mended(at_entry) : open(needs_microcode);
 }
 
 static struct weakness_verdict judge_gather(const struct weakness_cpu *cpu,
                                             struct weakness_measures *m)
 {
-    (void)m;
     if (!cpu->speculates || !cpu->avx || !is_listed(cpu, GATHER) ||
         knows(cpu, ARCH_CAPABILITIES_GDS_NO))
         return absent;
-    return knows(cpu, ARCH_CAPABILITIES_GDS_CTRL) ? mended("by microcode") : open("no GDS_CTRL");
+    if (!knows(cpu, ARCH_CAPABILITIES_GDS_CTRL))
+        return open(needs_microcode);
+    m->microcode_on = true;
+    return mended(in_microcode);
 }
 
 static struct weakness_verdict judge_random(const struct weakness_cpu *cpu,
                                             struct weakness_measures *m)
 {
-    (void)m;
     /* Where MDS is not, a transaction is needed for it. */
     const bool needs_tsx = knows(cpu, ARCH_CAPABILITIES_MDS_NO);
     if (!cpu->speculates || !is_listed(cpu, RANDOM) ||
         (needs_tsx && (cpu->leaf7_ebx & CPUID_7_EBX_RTM) == 0))
         return absent;
-    return (cpu->leaf7_edx & CPUID_7_EDX_SRBDS_CTRL) != 0 ? mended("by microcode")
-                                                          : open("no SRBDS_CTRL");
+    if ((cpu->leaf7_edx & CPUID_7_EDX_SRBDS_CTRL) == 0)
+        return open(needs_microcode);
+    m->microcode_on = true;
+    return mended(in_microcode);
 }
 
 static struct weakness_verdict judge_page_size(const struct weakness_cpu *cpu,
@@ -300,7 +348,7 @@ static struct weakness_verdict judge_page_size(const struct weakness_cpu *cpu,
         knows(cpu, ARCH_CAPABILITIES_PSCHANGE_MC_NO))
         return absent;
     m->small_pages = true;
-    return mended("guests' memory is mapped in pages of 4 KiB");
+    return mended("pages of 4 KiB");
 }
 
 static const struct {
@@ -311,6 +359,7 @@ static const struct {
     [WEAKNESS_TARGETS] = {"Spectre v2", judge_targets},
     [WEAKNESS_RETURNS] = {"return stack", judge_returns},
     [WEAKNESS_HISTORY] = {"BHI", judge_history},
+    [WEAKNESS_SELECTION] = {"ITS", judge_selection},
     [WEAKNESS_STORE_BYPASS] = {"SSB", judge_store_bypass},
     [WEAKNESS_MELTDOWN] = {"Meltdown", judge_meltdown},
     [WEAKNESS_L1TF] = {"L1TF", judge_l1tf},
@@ -330,13 +379,36 @@ uint64_t weakness_told_to_guests(const struct weakness_cpu *cpu)
         ARCH_CAPABILITIES_SSB_NO | ARCH_CAPABILITIES_MDS_NO | ARCH_CAPABILITIES_TAA_NO |
         ARCH_CAPABILITIES_SBDR_SSDP_NO | ARCH_CAPABILITIES_FBSDP_NO | ARCH_CAPABILITIES_PSDP_NO |
         ARCH_CAPABILITIES_RRSBA | ARCH_CAPABILITIES_BHI_NO | ARCH_CAPABILITIES_PBRSB_NO |
-        ARCH_CAPABILITIES_GDS_NO | ARCH_CAPABILITIES_RFDS_NO | ARCH_CAPABILITIES_RFDS_CLEAR;
+        ARCH_CAPABILITIES_GDS_NO | ARCH_CAPABILITIES_RFDS_NO | ARCH_CAPABILITIES_RFDS_CLEAR |
+        ARCH_CAPABILITIES_ITS_NO;
     return (cpu->known & told) | ARCH_CAPABILITIES_PSCHANGE_MC_NO;
 }
 
-const char *weakness_name(enum weakness weakness)
+/* Whether an earlier one of the same state is mended, or would be, by the same. */
+static bool is_told(const struct weakness_verdict *verdict, unsigned i)
 {
-    return rows[weakness].name;
+    for (unsigned before = 0; before < i; before++)
+        if (verdict[before].state == verdict[i].state && verdict[before].how == verdict[i].how)
+            return true;
+    return false;
+}
+
+size_t weakness_list(const struct weakness_verdict verdict[WEAKNESS_COUNT],
+                     enum weakness_state state, char *out, size_t size)
+{
+    size_t length = 0;
+    out[0] = '\0';
+    for (unsigned i = 0; i < WEAKNESS_COUNT; i++) {
+        if (verdict[i].state != state || is_told(verdict, i))
+            continue;
+        for (unsigned same = i; same < WEAKNESS_COUNT; same++)
+            if (verdict[same].state == state && verdict[same].how == verdict[i].how)
+                length += format_text(&out[length], size - length, "%s%s", length > 0 ? ", " : "",
+                                      rows[same].name);
+        if (verdict[i].how != NULL)
+            length += format_text(&out[length], size - length, " (%s)", verdict[i].how);
+    }
+    return length;
 }
 
 void weakness_decide(const struct weakness_cpu *cpu,
@@ -346,7 +418,7 @@ void weakness_decide(const struct weakness_cpu *cpu,
     *measures = (struct weakness_measures){.barrier = has_control(cpu)};
     for (unsigned i = 0; i < WEAKNESS_COUNT; i++)
         verdict[i] = rows[i].judge(cpu, measures);
-    measures->own_entry = measures->fill_returns || measures->clear_registers ||
-                          measures->flush_l1d || measures->clear_buffers ||
-                          measures->spec_control != 0;
+    measures->own_entry = measures->fill_returns || measures->clear_history ||
+                          measures->clear_registers || measures->flush_l1d ||
+                          measures->clear_buffers || measures->spec_control != 0;
 }

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The faults of CPUs that a hostile guest could use: which ones a CPU has, and what is done. Pure:
- * the lists of models are here, and no instruction that needs a CPU. */
+ * the lists of models are here, and no instruction that needs a CPU. What no CPU enumerates, and
+ * only microcode mends (Reptar, branch privilege injection), is not among them. */
 #pragma once
 
 #include "arch/x86.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum weakness {
     WEAKNESS_BOUNDS,        /* Spectre v1: an index that a branch has refused is used nonetheless */
     WEAKNESS_TARGETS,       /* Spectre v2: targets of indirect branches, as a guest has taught */
     WEAKNESS_RETURNS,       /* of RET, by what a guest left on the return stack; RETBleed */
     WEAKNESS_HISTORY,       /* BHI: targets chosen by a guest's history of branches */
+    WEAKNESS_SELECTION,     /* ITS: targets of branches in the lower half of a cache line */
     WEAKNESS_STORE_BYPASS,  /* SSB: a load overtakes the store before it */
     WEAKNESS_MELTDOWN,      /* memory of a more privileged mode in the same page tables */
     WEAKNESS_L1TF,          /* what lies in the first-level cache, by a page that is not present */
@@ -41,20 +44,22 @@ enum weakness_state { WEAKNESS_ABSENT, WEAKNESS_MENDED, WEAKNESS_OPEN };
 struct weakness_measures {
     bool barrier;          /* IBPB where one VM follows another */
     bool thunks;           /* indirect branches by way of RET (retpolines) */
-    bool own_entry;        /* the entry and the exit that do the five below */
+    bool own_entry;        /* the entry and the exit that do the six below */
     bool fill_returns;     /* after each exit */
+    bool clear_history;    /* likewise: branches of the guest's choose no target */
     bool clear_registers;  /* likewise: no value of the guest's is there to be used by mistake */
     bool flush_l1d;        /* before each entry */
     bool clear_buffers;    /* likewise, by VERW */
     bool rewrite_control;  /* IA32_SPEC_CTRL written at each exit, even if it is right */
     uint64_t spec_control; /* what it is in root mode */
     bool tsx_off;          /* by IA32_TSX_CTRL */
+    bool microcode_on;     /* what microcode does is on, by IA32_MCU_OPT_CTRL */
     bool small_pages;      /* of 4 KiB in the EPT */
 };
 
 struct weakness_verdict {
     enum weakness_state state;
-    const char *how; /* what mends it, or what is missing; NULL: absent */
+    const char *how; /* in few words what mends it, or what would; NULL: absent */
 };
 
 /* Family, model and stepping from CPUID leaf 1, EAX, and what follows from them. */
@@ -69,5 +74,9 @@ void weakness_decide(const struct weakness_cpu *cpu,
  * page sizes of a guest harm nobody once Nadir has seen to that. */
 uint64_t weakness_told_to_guests(const struct weakness_cpu *cpu);
 
-/* For a message: "L1TF", and the like. */
-const char *weakness_name(enum weakness weakness);
+#define WEAKNESS_TEXT 480 /* bytes that any list fits into, and a line of the log holds */
+
+/* Lists those of one state: "MDS, TAA (VERW at entries), SSB (...)". Returns the length, 0: none.
+ */
+size_t weakness_list(const struct weakness_verdict verdict[WEAKNESS_COUNT],
+                     enum weakness_state state, char *out, size_t size);

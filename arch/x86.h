@@ -216,6 +216,7 @@ enum msr {
     MSR_IA32_ARCH_CAPABILITIES = 0x10a,
     MSR_IA32_FLUSH_CMD = 0x10b,
     MSR_IA32_TSX_CTRL = 0x122,
+    MSR_IA32_MCU_OPT_CTRL = 0x123,
     MSR_IA32_SYSENTER_CS = 0x174,
     MSR_IA32_SYSENTER_ESP = 0x175,
     MSR_IA32_SYSENTER_EIP = 0x176,
@@ -340,6 +341,7 @@ enum apic_register {
 #define ARCH_CAPABILITIES_GDS_NO         (1ull << 26)
 #define ARCH_CAPABILITIES_RFDS_NO        (1ull << 27)
 #define ARCH_CAPABILITIES_RFDS_CLEAR     (1ull << 28)
+#define ARCH_CAPABILITIES_ITS_NO         (1ull << 62)
 
 #define SPEC_CTRL_IBRS      (1ull << 0)
 #define SPEC_CTRL_STIBP     (1ull << 1)
@@ -348,6 +350,8 @@ enum apic_register {
 #define PRED_CMD_IBPB       (1ull << 0)
 #define TSX_CTRL_RTM_OFF    (1ull << 0)
 #define TSX_CTRL_HIDE       (1ull << 1) /* in CPUID */
+#define MCU_OPT_SRBDS_OFF   (1ull << 0) /* RNGDS_MITG_DIS */
+#define MCU_OPT_GDS_OFF     (1ull << 4) /* GDS_MITG_DIS */
 
 /* IA32_MTRRCAP, IA32_MTRR_DEF_TYPE, IA32_MTRR_PHYSMASKn. */
 #define MTRR_CAP_COUNT        0xffull /* variable ones */

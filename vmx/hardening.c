@@ -13,6 +13,7 @@ enum {
     WORK_CONTROL = 4,
     WORK_REWRITE = 8,
     WORK_FILL_RETURNS = 16,
+    WORK_CLEAR_HISTORY = 32,
 };
 extern uint32_t vmx_entry_work;
 extern uint64_t vmx_root_control;
@@ -56,21 +57,15 @@ static void look(struct weakness_cpu *cpu)
 
 static void print(const struct weakness_cpu *cpu, const struct weakness_verdict *verdict)
 {
-    char absent[160];
-    size_t length = 0;
-    log_line("weaknesses of this CPU (family %u, model 0x%x, stepping %u):", cpu->family,
-             cpu->model, cpu->stepping);
-    for (unsigned i = 0; i < WEAKNESS_COUNT; i++) {
-        const char *name = weakness_name(i);
-        if (verdict[i].state == WEAKNESS_ABSENT)
-            length += format_text(&absent[length], sizeof(absent) - length, "%s%s",
-                                  length > 0 ? ", " : "", name);
-        else
-            log_line("  %-15s %s: %s", name,
-                     verdict[i].state == WEAKNESS_MENDED ? "mended" : "OPEN", verdict[i].how);
-    }
-    if (length > 0)
-        log_line("  not affected    %s", absent);
+    char text[WEAKNESS_TEXT];
+    if (weakness_list(verdict, WEAKNESS_ABSENT, text, sizeof(text)) == 0)
+        format_text(text, sizeof(text), "none");
+    log_line("CPU weaknesses (family %u, model 0x%x, stepping %u): not affected: %s", cpu->family,
+             cpu->model, cpu->stepping, text);
+    if (weakness_list(verdict, WEAKNESS_MENDED, text, sizeof(text)) > 0)
+        log_line("CPU weaknesses mended: %s", text);
+    if (weakness_list(verdict, WEAKNESS_OPEN, text, sizeof(text)) > 0)
+        log_line("CPU weaknesses OPEN: %s", text);
 }
 
 void hardening_init(bool threads_shared)
@@ -90,9 +85,20 @@ void hardening_init(bool threads_shared)
                      (measures.clear_buffers ? WORK_CLEAR_BUFFERS : 0u) |
                      (measures.barrier ? WORK_CONTROL : 0u) |
                      (measures.rewrite_control ? WORK_REWRITE : 0u) |
-                     (measures.fill_returns ? WORK_FILL_RETURNS : 0u);
+                     (measures.fill_returns ? WORK_FILL_RETURNS : 0u) |
+                     (measures.clear_history ? WORK_CLEAR_HISTORY : 0u);
     patch_jump(vmx_enter_guest, vmx_enter_hardened);
     patch_jump(vmx_exit_point, vmx_exit_hardened);
+}
+
+/* The bits are 0 after a reset, and of what has written to them since, this is later. */
+static void turn_microcode_on(void)
+{
+    const uint64_t off = MCU_OPT_SRBDS_OFF | MCU_OPT_GDS_OFF;
+    uint64_t value;
+    if (!cpu_rdmsr_safe(MSR_IA32_MCU_OPT_CTRL, &value) ||
+        ((value & off) != 0 && !cpu_wrmsr_safe(MSR_IA32_MCU_OPT_CTRL, value & ~off)))
+        log_line("warning: IA32_MCU_OPT_CTRL does not answer: SRBDS and GDS may be open");
 }
 
 void hardening_cpu_on(void)
@@ -101,4 +107,6 @@ void hardening_cpu_on(void)
         cpu_wrmsr(MSR_IA32_SPEC_CTRL, measures.spec_control);
     if (measures.tsx_off)
         cpu_wrmsr(MSR_IA32_TSX_CTRL, TSX_CTRL_RTM_OFF | TSX_CTRL_HIDE);
+    if (measures.microcode_on)
+        turn_microcode_on();
 }

@@ -5,7 +5,7 @@
 
 #include "arch/weakness.h"
 
-/* Looks at this CPU, prints a line for each weakness, and patches code where measures need that.
+/* Looks at this CPU, prints its weaknesses, and patches code where measures need that.
  * Once, on the boot CPU, before another one has been started. threads_shared: see weakness.h. */
 void hardening_init(bool threads_shared);
 

@@ -27,6 +27,7 @@ WORK_CLEAR_BUFFERS equ 2
 WORK_CONTROL equ 4
 WORK_REWRITE equ 8
 WORK_FILL_RETURNS equ 16
+WORK_CLEAR_HISTORY equ 32
 
 extern vmx_entry_work
 extern vmx_root_control
@@ -163,6 +164,25 @@ write_control:                          ; IA32_SPEC_CTRL = RAX
     wrmsr
     ret
 
+; As many taken branches as the history of a CPU holds that has to do it so (those before Alder Lake): Intel's "Branch
+; History Injection", the sequence for such CPUs.
+clear_history:
+    mov ecx, 5
+.again:
+    call .branches
+    dec ecx
+    jnz .again
+    ret
+.branches:
+    mov eax, 5
+.branch:
+    jmp .next
+    nop
+.next:
+    dec eax
+    jnz .branch
+    ret
+
 vmx_exit_hardened:
     SAVE_REGISTERS
     mov ecx, 16
@@ -182,6 +202,10 @@ vmx_exit_hardened:
     jnz .fill
     add rsp, 32 * 8
 .filled:
+    test byte [vmx_entry_work], WORK_CLEAR_HISTORY
+    jz .forgotten
+    call clear_history
+.forgotten:
     test byte [vmx_entry_work], WORK_CONTROL
     jz .cleared
     mov rax, [vmx_root_control]
