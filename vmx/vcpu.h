@@ -97,6 +97,7 @@ void vmx_apic_changed(struct vcpu *vcpu);
 void vmx_inject(struct vcpu *vcpu, const struct event *event);
 /* vmcs.c: */
 void vmx_tsc_changed(struct vcpu *vcpu);
+void vmx_open_spec_control(struct vcpu *vcpu);
 /* a20.c: */
 /* The root that vCPUs are to run by, as A20 is now. */
 hpa_t vmx_ept_root(const struct vm *vm);

@@ -267,3 +267,11 @@ void vmx_tsc_changed(struct vcpu *vcpu)
 {
     vmwrite(VMCS_CTRL_TSC_OFFSET, vcpu->tsc_offset);
 }
+
+/* The bits that this vCPU's CPUID does not show are open to it, too: they concern nobody but the
+ * guest, as vmx_exit_hardened() puts the host's value in before anything that it protects. */
+void vmx_open_spec_control(struct vcpu *vcpu)
+{
+    msr_bitmap_set(vmx_vcpu(vcpu), MSR_IA32_SPEC_CTRL, MSR_BOTH, false);
+    vcpu->spec_control_open = true;
+}

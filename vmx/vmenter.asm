@@ -7,8 +7,8 @@
 ;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
 ;   The VMCS keeps the stack pointer from one call to the next: in one run of vmx_run() it is the same each time. The
 ;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
-;   struct guest_regs is 16 quadwords in the hardware's order, and the guest's IA32_SPEC_CTRL is the next (guest/vm/vcpu.h
-;   asserts both).
+;   struct guest_regs is 16 quadwords in the hardware's order; the guest's IA32_SPEC_CTRL is the next, and a byte behind
+;   it says whether the guest writes that without exits (guest/vm/vcpu.h asserts all three).
 ; On a CPU with weaknesses that are mended at entry or exit, vmx/hardening.c has both begin with a jump to those at the
 ; end of this file, which do the same and more.
 
@@ -22,6 +22,7 @@ LAUNCH_DONE equ 1                       ; bit 0: VMRESUME
 MSR_IA32_SPEC_CTRL equ 0x48
 MSR_IA32_FLUSH_CMD equ 0x10b
 SPEC_CTRL_OFFSET equ 16 * 8
+SPEC_CTRL_OPEN_OFFSET equ 17 * 8
 WORK_FLUSH_L1D equ 1                    ; bits of vmx_entry_work, as in vmx/hardening.c
 WORK_CLEAR_BUFFERS equ 2
 WORK_CONTROL equ 4
@@ -208,6 +209,13 @@ vmx_exit_hardened:
 .forgotten:
     test byte [vmx_entry_work], WORK_CONTROL
     jz .cleared
+    cmp byte [rdi + SPEC_CTRL_OPEN_OFFSET], 0
+    je .known
+    mov ecx, MSR_IA32_SPEC_CTRL
+    rdmsr
+    mov [rdi + SPEC_CTRL_OFFSET], eax
+    mov [rdi + SPEC_CTRL_OFFSET + 4], edx
+.known:
     mov rax, [vmx_root_control]
     cmp rax, [rdi + SPEC_CTRL_OFFSET]
     jne .write

@@ -110,6 +110,9 @@ struct engine {
     /* Mode or address of its local APIC have changed; its tsc_offset has. Loaded. */
     void (*apic_changed)(struct vcpu *vcpu);
     void (*tsc_changed)(struct vcpu *vcpu);
+    /* From now on the guest reads and writes IA32_SPEC_CTRL without an exit, and each exit has the
+     * value in vcpu->spec_control. Where engine_facts.spec_control is true. Loaded. */
+    void (*open_spec_control)(struct vcpu *vcpu);
     /* For this vCPU alone, until its step is off: another host page at a page of guest-physical
      * memory, whatever others see there; once for each page. ERR_BAD_INPUT: part of a larger one;
      * ERR_LIMIT, ERR_NO_MEMORY. Loaded, with the VM's lock held. */

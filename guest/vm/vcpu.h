@@ -100,7 +100,10 @@ struct vcpu_mtrr {
 
 struct vcpu {
     struct guest_regs regs;
-    uint64_t spec_control; /* IA32_SPEC_CTRL, as the guest has written it */
+    uint64_t spec_control;       /* IA32_SPEC_CTRL, as the guest has written it */
+    bool spec_control_open;      /* it does so without exits: each exit brings the value here */
+    uint8_t spec_control_writes; /* that did exit */
+    uint32_t index;              /* from 0: the boot processor */
     struct vm *vm;
     const struct engine *engine;
     struct run_vcpu run;    /* its run queue's part of it */
@@ -111,7 +114,6 @@ struct vcpu {
     /* The engine's: the CPU delivers interrupts from the APIC's page by itself (virtual-interrupt
      * delivery; before vlapic_init()), and takes posted ones (from the first load on). */
     bool assisted, posting;
-    uint32_t index;      /* from 0: the boot processor */
     uint32_t apic_id;    /* the initial one: index */
     uint64_t apic_frame; /* the page number of its local APIC's registers; VCPU_NO_APIC_FRAME */
     /* Interrupts, events, requests or the VM's end: to be looked at before the next entry. It stays
@@ -346,5 +348,6 @@ enum exit_action vcpu_xsetbv(struct vcpu *vcpu);
 enum exit_action vcpu_task_switch(struct vcpu *vcpu, unsigned source, uint16_t selector,
                                   unsigned insn_length);
 
-_Static_assert(offsetof(struct vcpu, regs) == 0 && offsetof(struct vcpu, spec_control) == 16 * 8,
-               "assembly counts on 16 registers in the hardware's order, and this one behind");
+_Static_assert(offsetof(struct vcpu, regs) == 0 && offsetof(struct vcpu, spec_control) == 16 * 8 &&
+                   offsetof(struct vcpu, spec_control_open) == 17 * 8,
+               "assembly counts on 16 registers in the hardware's order, and these two behind");

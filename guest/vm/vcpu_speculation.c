@@ -3,6 +3,11 @@
 #include "arch/cpu.h"
 #include "guest/vm/vcpu.h"
 
+/* Where the CPU has enhanced IBRS, a guest writes IA32_SPEC_CTRL a few times when it starts; else
+ * at each entry of its kernel and each way out. From so many writes on it does so without exits,
+ * and an exit reads the MSR. */
+#define MANY_WRITES 16
+
 static uint32_t features_of(const struct vcpu *vcpu)
 {
     return cpuid_table_find(&vcpu->vm->cpuid, 7, 0)->edx;
@@ -34,6 +39,8 @@ static bool write_spec_control(void *dev, uint32_t msr, uint64_t value)
     if (allowed == 0 || (value & ~allowed) != 0)
         return false;
     vcpu->spec_control = value;
+    if (++vcpu->spec_control_writes == MANY_WRITES)
+        vcpu->engine->open_spec_control(vcpu);
     return true;
 }
 

@@ -301,6 +301,7 @@ const struct engine fake_engine = {
     .inject = inject,
     .apic_changed = nothing,
     .tsc_changed = nothing,
+    .open_spec_control = nothing,
     .show = show,
     .step = step,
     .set_debug = set_debug,

@@ -10,9 +10,17 @@
 
 #include <cmocka.h>
 
+static unsigned barriers, opened;
+
+static void open_control(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    opened++;
+}
+
+static const struct engine engine = {.open_spec_control = open_control};
 static struct vm vm;
-static struct vcpu vcpu = {.vm = &vm};
-static unsigned barriers;
+static struct vcpu vcpu = {.vm = &vm, .engine = &engine};
 
 void cpu_wrmsr(uint32_t msr, uint64_t value)
 {
@@ -75,11 +83,28 @@ static void test_some(void **state)
     assert_false(set(0x48, 0) || get(0x48, &value) || set(0x49, 0) || get(0x10a, &value));
 }
 
+/* Who writes often is asked no more: once, as refused writes do not count. */
+static void test_many(void **state)
+{
+    (void)state;
+    show(1u << 26);
+    vcpu.spec_control_writes = 0;
+    opened = 0;
+    for (unsigned i = 0; i < 15; i++) {
+        assert_true(set(0x48, i & 1));
+        assert_false(set(0x48, 2));
+    }
+    assert_int_equal(opened, 0);
+    assert_true(set(0x48, 1));
+    assert_int_equal(opened, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all),
         cmocka_unit_test(test_some),
+        cmocka_unit_test(test_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

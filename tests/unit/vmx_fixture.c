@@ -34,6 +34,7 @@ const struct engine vmx_engine = {
     .inject = vmx_inject,
     .apic_changed = vmx_apic_changed,
     .tsc_changed = vmx_tsc_changed,
+    .open_spec_control = vmx_open_spec_control,
     .show = vmx_show,
     .step = vmx_step,
     .watch = vmx_watch,

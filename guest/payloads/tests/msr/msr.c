@@ -20,6 +20,7 @@ enum { EFER = 0xc0000080, EFER_NXE = 1 << 11 };
 static const uint8_t misc_bits[] = {0, 3, 16, 18, 22, 23, 34};
 enum { MISC_ENABLE = 0x1a0, MCG_CAP = 0x179, MCG_STATUS = 0x17a, MCG_CTL = 0x17b };
 enum { MC0_STATUS = 0x401, MICROCODE = 0x8b, PLATFORM_INFO = 0xce, XSS = 0xda0 };
+enum { SPEC_CTRL = 0x48, OFTEN = 100, NO_EXIT = 50 };
 enum { GS_BASE = 0xc0000101, KERNEL_GS_BASE = 0xc0000102 };
 
 static struct probe read_safely(uint32_t msr, uint64_t *value)
@@ -216,6 +217,27 @@ static void check_vm_only(void)
     refused(XSS, 1, "IA32_XSS bit 0", "reserved");
 }
 
+/* As a kernel does that writes it at each of its entries. VM exits come in between, and their own
+ * value of it does not show; in the end no exit is for it. */
+static void check_spec_control(void)
+{
+    if (cpuid(0, 0).eax < 7 || (cpuid(7, 0).edx >> 26 & 1) == 0)
+        return;
+    bool same = true;
+    for (unsigned i = 0; i < OFTEN; i++) {
+        wrmsr(SPEC_CTRL, i & 1);
+        cpuid(0, 0);
+        same = same && rdmsr(SPEC_CTRL) == (i & 1);
+    }
+    test_check(same, "IA32_SPEC_CTRL keeps what is written, CPUID between", "100 times");
+    const uint64_t start = rdtsc();
+    for (unsigned i = 0; i < OFTEN; i++)
+        wrmsr(SPEC_CTRL, i & 1);
+    test_check(rdtsc() - start < (uint64_t)OFTEN * NO_EXIT, "IA32_SPEC_CTRL is written at once",
+               "no VM exit for whom writes it often");
+    wrmsr(SPEC_CTRL, 0);
+}
+
 int main(void)
 {
     test_begin("msr", "model-specific registers");
@@ -224,5 +246,6 @@ int main(void)
     check_pat();
     check_mtrrs();
     check_vm_only();
+    check_spec_control();
     return test_end();
 }
