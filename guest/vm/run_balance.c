@@ -165,27 +165,34 @@ static bool some_idle(const struct run_queues *all)
     return any != 0;
 }
 
-/* Gives one that waits here to an idle CPU, and returns that CPU, which then picks. A CPU whose
+/* Gives it to an idle CPU, and returns that CPU, which then picks. A CPU whose
  * lock is taken is not asked: it is about to look for itself, or somebody else gives it something.
  */
-uint32_t run_offer(struct run_queue *q, uint64_t now)
+uint32_t run_offer(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
 {
     struct run_queues *all = q->all;
-    for (struct run_vcpu *v = q->waiting; v != NULL; v = v->next) {
-        uint32_t cpu = next_idle(all, v, 0);
-        for (; cpu != RUN_NO_CPU; cpu = next_idle(all, v, cpu + 1)) {
-            struct run_queue *to = &all->queue[cpu];
-            if (to == q || !may_move(q, v, cpu, now) || !spinlock_try(&to->lock))
-                continue;
-            const bool takes = (to->running == NULL || to->asleep) && to->offered == 0;
-            if (takes)
-                move(v, q, to, now);
-            spinlock_unlock(&to->lock);
-            if (takes)
-                return cpu;
-        }
+    uint32_t cpu = next_idle(all, vcpu, 0);
+    for (; cpu != RUN_NO_CPU; cpu = next_idle(all, vcpu, cpu + 1)) {
+        struct run_queue *to = &all->queue[cpu];
+        if (to == q || !may_move(q, vcpu, cpu, now) || !spinlock_try(&to->lock))
+            continue;
+        const bool takes = (to->running == NULL || to->asleep) && to->offered == 0;
+        if (takes)
+            move(vcpu, q, to, now);
+        spinlock_unlock(&to->lock);
+        if (takes)
+            return cpu;
     }
     return RUN_NO_CPU;
+}
+
+uint32_t run_offer_any(struct run_queue *q, uint64_t now)
+{
+    uint32_t cpu = RUN_NO_CPU;
+    if (some_idle(q->all))
+        for (struct run_vcpu *v = q->waiting; v != NULL && cpu == RUN_NO_CPU; v = v->next)
+            cpu = run_offer(q, v, now);
+    return cpu;
 }
 
 /* Ends the turn here sooner for one that waits and has just been woken. */
@@ -269,11 +276,9 @@ static uint32_t join(struct run_queue *q, uint64_t now)
 /* Gives one that waits here to another CPU, and returns that. */
 uint32_t run_spread(struct run_queue *q, uint64_t now)
 {
-    uint32_t cpu = RUN_NO_CPU;
     if (q->all->count == 1)
         return RUN_NO_CPU;
-    if (some_idle(q->all))
-        cpu = run_offer(q, now);
+    uint32_t cpu = run_offer_any(q, now);
     if (cpu == RUN_NO_CPU)
         cpu = level(q, now);
     return cpu != RUN_NO_CPU ? cpu : join(q, now);

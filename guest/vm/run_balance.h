@@ -22,8 +22,11 @@ struct run_vcpu *run_search(struct run_queue *q, const struct run_vcpu *least, u
 struct run_vcpu *run_idle_search(struct run_queue *q, uint64_t now);
 
 /* Gives a vCPU that waits here to an idle CPU. Returns that CPU, which the caller interrupts so
- * that it picks, or RUN_NO_CPU: nobody waits, or nobody who waits may go to an idle CPU. */
-uint32_t run_offer(struct run_queue *q, uint64_t now);
+ * that it picks, or RUN_NO_CPU: it may not go to an idle one. */
+uint32_t run_offer(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now);
+
+/* The same with the first of all that wait here who may. */
+uint32_t run_offer_any(struct run_queue *q, uint64_t now);
 
 /* The same; where no CPU is idle, to a busy one that runs the same VM and where fewer wait. */
 uint32_t run_spread(struct run_queue *q, uint64_t now);

@@ -209,6 +209,21 @@ bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t no
     return blocks;
 }
 
+/* One more waits. Of what run_find_least() has found that changes no more than this: guests have
+ * many woken at once, and a pass for each is as long as there are many. Under a cap the others may
+ * be allowed to run by now, and are looked at. */
+static void join_queue(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
+{
+    run_enqueue(q, vcpu);
+    if (vcpu->share->budget != 0) {
+        run_publish(q, now);
+        return;
+    }
+    if (q->ready++ == 0 || run_before(run_vruntime(vcpu), run_vruntime(q->least_vcpu)))
+        q->least_vcpu = vcpu;
+    run_tell_others(q);
+}
+
 static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
 {
     charge(q, now);
@@ -217,12 +232,11 @@ static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t 
         run_limit_vruntime(vcpu, least, least->share->turn_cost);
     __atomic_store_n(&vcpu->state, VCPU_READY, __ATOMIC_RELAXED);
     vcpu->since = now;
-    run_enqueue(q, vcpu);
-    run_publish(q, now);
+    join_queue(q, vcpu, now);
     const bool nobody_runs = q->running == NULL || q->asleep;
     if (nobody_runs && run_leave_idle(q))
         return q->index;
-    const uint32_t cpu = run_offer(q, now);
+    const uint32_t cpu = run_offer(q, vcpu, now);
     if (cpu != RUN_NO_CPU || nobody_runs) /* it is busy between turns, and will see this one then */
         return cpu;
     return run_hasten(q, vcpu, now);
@@ -307,7 +321,7 @@ uint32_t run_queue_fire(struct run_queue *queue, uint64_t now)
     }
     queue->fire_until = 0;
     const bool offers = queue->running != NULL && queue->offered != 0;
-    const uint32_t cpu = offers ? run_offer(queue, now) : RUN_NO_CPU;
+    const uint32_t cpu = offers ? run_offer_any(queue, now) : RUN_NO_CPU;
     spinlock_unlock(&queue->lock);
     return cpu;
 }

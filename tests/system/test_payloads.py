@@ -151,3 +151,10 @@ def test_gives_up_on_a_vm_that_fails_at_once(nadir, payload):
     assert [vm["end"] for vm in result.stats if vm["vm"] == "a"] == ["crash"] * 5, result.stats
     assert [vm["end"] for vm in result.stats if vm["vm"] == "b"] == ["debug-exit"], result.stats
     assert "nadir: a: does not restart" in result.console, result
+
+
+def test_longest(nadir, payload):
+    """One instruction of one vCPU has work for 16 others, who all wait on the same CPU."""
+    cfg = section("longest").replace("vcpus = 1", "vcpus = 17")
+    result = nadir(cfg, {"longest.bin": payload("longest")}, timeout=200)
+    assert result.status == 0 and "longest: 17 vCPUs" in result.console, result
