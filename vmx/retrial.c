@@ -4,7 +4,11 @@
  * for VM Exits During Event Delivery"), and its user wants to know the first exception. Nothing of
  * the guest has changed but perhaps CR2, so the instruction is executed once more, for itself: each
  * exception exits before its delivery, and so does the end of the instruction. Where that comes
- * first, an interrupt could not be delivered.
+ * first, an interrupt could not be delivered. Then the instruction has been executed after all, and
+ * what it has written to memory stays there, as on a CPU to which the interrupt came one
+ * instruction later; registers are put back, since they are printed. Where RAM outlives the triple
+ * fault (on_crash = restart), a guest cannot tell one from the other: it knows no instruction at
+ * which it was cut off.
  */
 #include "arch/fault.h"
 #include "guest/cpu/delivery.h"
