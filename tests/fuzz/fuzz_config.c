@@ -24,7 +24,8 @@ static bool is_text(const char *s, size_t size)
 
 static bool is_file(const struct loaded_file *file)
 {
-    return is_text(file->path, CONFIG_MAX_PATH) && file->path[0] != '\0' && file->base == 0;
+    return is_text(file->path, CONFIG_MAX_PATH) && file->path[0] != '\0' && file->base == 0 &&
+           (file->stored == NULL || is_text(file->stored, CONFIG_MAX_PATH));
 }
 
 static bool is_file_or_none(const struct loaded_file *file)
@@ -48,6 +49,8 @@ static void check_vm(const struct vm_config *vm)
     demand(vm->load <= UINT32_MAX && vm->entry <= UINT32_MAX);
     demand(vm->mode == 16 || vm->mode == 32 || vm->mode == 64);
     demand(is_text(vm->cmdline, CONFIG_MAX_CMDLINE));
+    demand(vm->debugcon_file == NULL ||
+           (vm->debugcon && is_text(vm->debugcon_file, CONFIG_MAX_PATH)));
     demand(vm->memory_mib >= 16 && vm->memory_mib <= 1 << 20);
     demand(vm->engine <= CONFIG_ENGINE_VTX && vm->cap <= 6400);
     demand(vm->weight >= 1 && vm->weight <= 1000);
@@ -62,7 +65,8 @@ static void check_config(const struct nadir_config *config)
     struct config_error error;
     struct loaded_file *file;
     demand(config->vm_count >= 1 && config->vm_count <= CONFIG_MAX_VMS);
-    demand(config->serial_port % 8 == 0);
+    demand(config->serial_port % 8 == 0 && config->report_port % 8 == 0);
+    demand(config->report_port == 0 || config->report_port != config->serial_port);
     for (uint32_t i = 0; i < config->vm_count; i++)
         check_vm(&config->vm[i]);
     demand(config->max_vms >= 1 && config->max_vms <= CONFIG_MAX_VMS);
