@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 
 try:
     from clang import cindex
@@ -202,7 +203,7 @@ class Test:
     def __init__(self, source):
         self.name = Path(source).stem
         self.sources, self.libs = [source, *head(source, "link")], head(source, "libs")
-        self.seconds = {}
+        self.seconds, self.lock = {}, Lock()
 
     def passes(self, program, limit):
         try:
@@ -262,8 +263,9 @@ class Bench:
         if objects is None:
             return None
         for test in self.judges[path]:
-            if build not in test.seconds:
-                test.measure(build)
+            with test.lock:  # two jobs would write the same program
+                if build not in test.seconds:
+                    test.measure(build)
             program = shadow / "program"
             if not build.link(test, objects, program) or not test.passes(program, test.limit(build)):
                 return False
