@@ -92,7 +92,7 @@ def test_same_on_the_bare_machine(nadir, payload, in_nadir, name):
     files = {f"{each}.bin": payload(each) for each in batch}
     if batch[0] not in in_nadir:
         in_nadir[batch[0]] = nadir("".join(map(section, batch)), files, model=model, timeout=240)
-    bare = nadir(section(name), files, model=model, timeout=120, native=True, strict=True,
+    bare = nadir(section(name), files, model=model, timeout=240, native=True, strict=True,
                  cpus=CPUS.get(name, 1))
     here = common(lines_of(in_nadir[batch[0]], name), name, "vm-only")
     there = common(lines_of(bare, ""), name, "native-only")
