@@ -296,7 +296,7 @@ static void iteration_done(void)
 
 /* The one place where RIP moves on (a task switch loads it with all else). Interruptibility, RF and
  * single-step are as after the instruction. */
-static inline void step_over(uint64_t length)
+static inline __attribute__((always_inline)) void step_over(uint64_t length)
 {
     uint64_t next = vmread(VMCS_GUEST_RIP) + length;
     bool crossed_4g = (uint32_t)next < length; /* code outside 64-bit mode wraps there */
@@ -320,22 +320,35 @@ void exit_take_context(const struct emulate_context *ctx)
         vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | ctx->debug_hits);
 }
 
-void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
+static inline __attribute__((always_inline)) void finish(const struct vcpu *vcpu,
+                                                         enum exit_action action)
 {
-    /* The mask, not a branch, bounds the index: also for a CPU that guesses. */
-    const uint32_t index = reason & EXIT_REASON_MASK;
-    if (index != reason) {
-        if ((reason & ~REASON_WITH_BUS_LOCK) != index) {
-            exit_unexpected(vcpu);
-            return;
-        }
-        exit_note_bus_lock(vcpu);
-    }
-    const enum exit_action action = handlers[index](vcpu);
     if (action == EXIT_NEXT)
         step_over(vmread(VMCS_EXIT_INSTRUCTION_LENGTH));
     else if (action == EXIT_NEXT_DECODED)
         step_over(vcpu->insn_length);
     else if (action == EXIT_ITERATION)
         iteration_done();
+}
+
+/* The reason has bits beside the basic one. Apart, so that no other exit pays for it. */
+static void __attribute__((noinline)) dispatch_unusual(struct vcpu *vcpu)
+{
+    const uint32_t basic = (uint32_t)vmread(VMCS_EXIT_REASON) & ~REASON_WITH_BUS_LOCK;
+    if (basic > EXIT_REASON_MASK) {
+        exit_unexpected(vcpu);
+        return;
+    }
+    exit_note_bus_lock(vcpu);
+    finish(vcpu, handlers[basic & EXIT_REASON_MASK](vcpu));
+}
+
+void exit_dispatch(struct vcpu *vcpu, uint32_t reason)
+{
+    /* The mask, not a branch, bounds the index: also for a CPU that guesses. */
+    const uint32_t index = reason & EXIT_REASON_MASK;
+    if (index != reason)
+        dispatch_unusual(vcpu);
+    else
+        finish(vcpu, handlers[index](vcpu));
 }
