@@ -46,6 +46,21 @@ static inline uint64_t cpu_rdtsc(void)
     return high << 32 | low;
 }
 
+/* RDSEED and RDRAND, where CPUID has them. False: none was ready. */
+static inline bool cpu_rdseed(uint64_t *value)
+{
+    bool ok;
+    __asm__ volatile("rdseed %1" : "=@ccc"(ok), "=r"(*value));
+    return ok;
+}
+
+static inline bool cpu_rdrand(uint64_t *value)
+{
+    bool ok;
+    __asm__ volatile("rdrand %1" : "=@ccc"(ok), "=r"(*value));
+    return ok;
+}
+
 static inline uint64_t cpu_rdmsr(uint32_t msr)
 {
     uint32_t low, high;

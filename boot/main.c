@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* nadir_main(): the hypervisor's table of contents. A step is a call, in the order of need. */
+#include "arch/canary.h"
 #include "arch/cpu.h"
 #include "arch/desc.h"
 #include "arch/lapic.h"
@@ -464,6 +465,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
 {
     static struct pc_host host;
     static struct nadir_config config;
+    canary_init();         /* before any function that returns */
     init_console(handoff); /* from here on one can see */
     init_reports(handoff);
     panic_set_final(finish_panic);
