@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The log: one lock, up to four sinks, and a buffer for what is said before the first one. */
+/* The log: one lock, up to four sinks, and the last of what was said, for sinks that come later. */
 #include "arch/log.h"
 #include "arch/format.h"
 #include "arch/panic.h"
@@ -8,56 +8,104 @@
 
 #define LOG_MAX_SINKS  4
 #define LOG_LINE_BYTES 512
+#define KEPT_BYTES     16384 /* a power of two */
 
 static struct spinlock lock;
 static log_sink_fn *sinks[LOG_MAX_SINKS];
 static unsigned sink_count;
-static char early[4096];
-static size_t early_length;
+static char kept[KEPT_BYTES];
+static uint64_t said; /* bytes, in all */
 
 /* Once a panic is under way, the lock's holder may be a CPU that is stopped: then go without. */
-void log_bytes(const char *text, size_t length)
+static bool is_locked(void)
 {
-    uint64_t flags = panic_is_active() ? 0 : spinlock_lock_irqsave(&lock); /* RFLAGS is never 0 */
+    if (panic_is_active())
+        return false;
+    spinlock_lock(&lock);
+    return true;
+}
+
+static void keep(const char *text, size_t length)
+{
+    const size_t at = said % KEPT_BYTES, first = KEPT_BYTES - at;
+    memcpy(kept + at, text, length < first ? length : first);
+    if (length > first)
+        memcpy(kept, text + first, length - first);
+    said += length;
+}
+
+static void give_out(unsigned of, const char *text, size_t length)
+{
+    const bool locked = is_locked();
     for (unsigned i = 0; i < sink_count; i++)
-        sinks[i](text, length);
-    if (sink_count == 0) {
-        size_t room = sizeof(early) - early_length;
-        memcpy(early + early_length, text, length < room ? length : room);
-        early_length += length < room ? length : room;
+        sinks[i](of, text, length);
+    keep(text, length);
+    if (locked)
+        spinlock_unlock(&lock);
+}
+
+/* Line by line, as it was said. */
+static void replay(log_sink_fn *sink)
+{
+    char line[LOG_LINE_BYTES];
+    size_t length = 0;
+    uint64_t at = said > KEPT_BYTES ? said - KEPT_BYTES : 0;
+    if (at > 0) {
+        while (at < said && kept[at++ % KEPT_BYTES] != '\n') {}
+        length = format_text(line, sizeof(line), "nadir: %lu bytes of the log are lost here\n", at);
+        sink(LOG_OF_NADIR, line, length);
     }
-    if (flags != 0)
-        spinlock_unlock_irqrestore(&lock, flags);
+    for (length = 0; at < said; at++) {
+        line[length++] = kept[at % KEPT_BYTES];
+        if (line[length - 1] == '\n' || length == sizeof(line) || at + 1 == said) {
+            sink(LOG_OF_NADIR, line, length);
+            length = 0;
+        }
+    }
 }
 
 void log_add_sink(log_sink_fn *sink)
 {
-    uint64_t flags = spinlock_lock_irqsave(&lock);
+    const bool locked = is_locked();
     if (sink_count < LOG_MAX_SINKS) {
         sinks[sink_count++] = sink;
-        sink(early, early_length);
+        replay(sink);
     }
-    spinlock_unlock_irqrestore(&lock, flags);
+    if (locked)
+        spinlock_unlock(&lock);
+}
+
+static void print_line(unsigned of, const char *format, va_list args)
+{
+    char line[LOG_LINE_BYTES] = "nadir: ";
+    const size_t start = strlen(line);
+    const size_t length = start + format_text_va(line + start, sizeof(line) - start, format, args);
+    line[length] = '\n'; /* over the terminator */
+    give_out(of, line, length + 1);
 }
 
 void log_line(const char *format, ...)
 {
-    char line[LOG_LINE_BYTES] = "nadir: ";
-    size_t start = strlen(line);
     va_list args;
     va_start(args, format);
-    size_t length = start + format_text_va(line + start, sizeof(line) - start, format, args);
+    print_line(LOG_OF_NADIR, format, args);
     va_end(args);
-    line[length] = '\n'; /* over the terminator */
-    log_bytes(line, length + 1);
 }
 
-void log_text(const char *format, ...)
+void log_line_of(unsigned of, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    print_line(of, format, args);
+    va_end(args);
+}
+
+void log_text_of(unsigned of, const char *format, ...)
 {
     char text[LOG_LINE_BYTES];
     va_list args;
     va_start(args, format);
-    size_t length = format_text_va(text, sizeof(text), format, args);
+    const size_t length = format_text_va(text, sizeof(text), format, args);
     va_end(args);
-    log_bytes(text, length);
+    give_out(of, text, length);
 }

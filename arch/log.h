@@ -4,19 +4,27 @@
 
 #include "arch/format.h"
 
-/* A place where text goes (serial port, screen). Called with the log's lock held, on any CPU. */
-typedef void log_sink_fn(const char *text, size_t length);
+/* Whose text it is: what is said of a VM counts as that VM's, and comes in the order of its own. */
+enum { LOG_OF_NADIR = 0 };
+static inline unsigned log_of_vm(unsigned index)
+{
+    return index + 1;
+}
 
-/* Registers a sink, at most four. Text logged before the first (4 KiB at most) is replayed. */
+/* A place where text goes. Called with the log's lock held, on any CPU: it is not to wait. */
+typedef void log_sink_fn(unsigned of, const char *text, size_t length);
+
+/* Registers a sink, at most four. It gets the log from its beginning, as far as that is kept, which
+ * are the last 16 KiB; a line says how much is not. */
 void log_add_sink(log_sink_fn *sink);
 
-/* Prints one line, "nadir: " before and "\n" behind it. Any CPU, any state, interrupts on or off.
+/* Prints one line, "nadir: " before and "\n" behind it. Any CPU, any state, interrupts off.
  * Conversions: %s %c %d %u %x %p %%, widths, zero padding, '-', l and ll and z; longer than 511
  * bytes is cut. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same without prefix and newline, for text that is built in pieces. */
-void log_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, of a VM: log_of_vm(). */
+void log_line_of(unsigned of, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Text of any length in one piece: nothing of another CPU comes in between. */
-void log_bytes(const char *text, size_t length);
+/* That without prefix and newline. */
+void log_text_of(unsigned of, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -2,6 +2,7 @@
 /* Lines of JSON to the one sink there is. */
 #include "arch/report.h"
 #include "arch/format.h"
+#include "arch/log.h"
 
 #include <stdint.h>
 
@@ -14,10 +15,10 @@ void report_set_sink(report_sink_fn *new_sink)
     __atomic_store_n(&sink, new_sink, __ATOMIC_RELEASE);
 }
 
-bool report_line(const char *line, size_t length)
+bool report_line(unsigned of, const char *line, size_t length)
 {
     report_sink_fn *to = __atomic_load_n(&sink, __ATOMIC_ACQUIRE);
-    return to == NULL || to(line, length);
+    return to == NULL || to(of, line, length);
 }
 
 bool report_format(const char *format, ...)
@@ -27,7 +28,7 @@ bool report_format(const char *format, ...)
     va_start(args, format);
     const size_t length = format_text_va(line, sizeof(line), format, args);
     va_end(args);
-    return report_line(line, length);
+    return report_line(LOG_OF_NADIR, line, length);
 }
 
 size_t report_string(char *out, const char *text, size_t length)

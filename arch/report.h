@@ -6,18 +6,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Takes a whole line, without waiting; false: it has no room for it. On any CPU. */
-typedef bool report_sink_fn(const char *line, size_t length);
+/* Takes a whole line, without waiting; false: it has no room for it. On any CPU. of: whose it is,
+ * as in arch/log.h: a VM's come in their order. */
+typedef bool report_sink_fn(unsigned of, const char *line, size_t length);
 
 /* Where lines go from now on. None yet: they are dropped, as nobody has asked for them. */
 void report_set_sink(report_sink_fn *sink);
 
 /* Reports a line, which ends in "\n". False: it is lost, as the sink has no room. Any CPU, any
  * state. */
-bool report_line(const char *line, size_t length);
+bool report_line(unsigned of, const char *line, size_t length);
 
-/* The same, formatted as log_line() does; at most 511 bytes. No text of a guest may be in it but
- * through report_string(). */
+/* The same of Nadir's own, formatted as log_line() does; at most 511 bytes. No text of a guest may
+ * be in it but through report_string(). */
 bool report_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The longest text for report_string() that surely fits into so many bytes. */

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A ring of bytes between its writers and one reader, under their lock. Pure. */
+/* A ring of bytes between a writer and a reader, one of each at a time. Pure. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * CPU A puts the byte in and then stores `put`; CPU B loads `put` and then the byte. Without that
+ * order B could take a byte that is not there yet. B takes the byte and then stores `take`; A loads
+ * `take` before it writes there. Without that one A could overwrite what B has not taken yet.
+ */
 struct ring {
     char *bytes;
     uint32_t size;      /* a power of two */
@@ -14,7 +19,7 @@ struct ring {
 
 static inline uint32_t ring_held(const struct ring *r)
 {
-    return r->put - r->take;
+    return __atomic_load_n(&r->put, __ATOMIC_ACQUIRE) - __atomic_load_n(&r->take, __ATOMIC_ACQUIRE);
 }
 
 /* False, and nothing done, where it is full. */
@@ -22,7 +27,8 @@ static inline bool ring_put(struct ring *r, char c)
 {
     if (ring_held(r) == r->size)
         return false;
-    r->bytes[r->put++ & (r->size - 1)] = c;
+    r->bytes[r->put & (r->size - 1)] = c;
+    __atomic_store_n(&r->put, r->put + 1, __ATOMIC_RELEASE);
     return true;
 }
 
@@ -36,46 +42,15 @@ static inline size_t ring_peek(const struct ring *r, const char **text)
 
 static inline void ring_drop(struct ring *r, uint32_t n)
 {
-    r->take += n;
-}
-
-/* What one of several writers has in a ring: counted in two parts, by whether they were put before
- * or behind a mark, so that nothing is to be kept of each byte. All zero at start; its owner's. */
-struct ring_share {
-    uint32_t mark; /* in the ring's count */
-    uint32_t before, behind;
-};
-
-static inline void ring_share_put(struct ring_share *share, uint32_t bytes)
-{
-    share->behind += bytes;
-}
-
-/* A cheap upper bound of ring_share_held(): it does not look at the ring, so bytes that have left
- * since that was last called count still. */
-static inline uint32_t ring_share_most(const struct ring_share *share)
-{
-    return share->before + share->behind;
-}
-
-/* Never less than it is; more where others have put something in front of the mark, too. May look
- * at the ring without its lock, and as seldom as it likes: what is no place in the ring has left.
- */
-static inline uint32_t ring_share_held(struct ring_share *share, const struct ring *r)
-{
-    const uint32_t take = __atomic_load_n(&r->take, __ATOMIC_RELAXED);
-    uint32_t left = share->mark - take; /* of all that was put before the mark */
-    if (left == 0 || left > r->size) {
-        share->before = share->behind;
-        share->behind = 0;
-        share->mark = __atomic_load_n(&r->put, __ATOMIC_RELAXED);
-        left = share->mark - take;
-    }
-    return (share->before < left ? share->before : left) + share->behind;
+    __atomic_store_n(&r->take, r->take + n, __ATOMIC_RELEASE);
 }
 
 /* The oldest byte, or -1. */
 static inline int ring_take(struct ring *r)
 {
-    return r->put == r->take ? -1 : (uint8_t)r->bytes[r->take++ & (r->size - 1)];
+    if (ring_held(r) == 0)
+        return -1;
+    const uint8_t byte = (uint8_t)r->bytes[r->take & (r->size - 1)];
+    ring_drop(r, 1);
+    return byte;
 }

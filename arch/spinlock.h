@@ -27,19 +27,3 @@ static inline void spinlock_unlock(struct spinlock *lock)
 {
     __atomic_store_n(&lock->owner, lock->owner + 1, __ATOMIC_RELEASE);
 }
-
-/* For a lock that interrupt handlers take too: returns RFLAGS for spinlock_unlock_irqrestore(). */
-static inline uint64_t spinlock_lock_irqsave(struct spinlock *lock)
-{
-    uint64_t flags = cpu_read_rflags();
-    cpu_cli();
-    spinlock_lock(lock);
-    return flags;
-}
-
-static inline void spinlock_unlock_irqrestore(struct spinlock *lock, uint64_t flags)
-{
-    spinlock_unlock(lock);
-    if (flags & RFLAGS_IF)
-        cpu_sti();
-}

@@ -73,7 +73,9 @@ static _Noreturn void end_machine(uint32_t linger_seconds, bool reset)
 /* The last words, for the reader and for tools/nadir, then the end of the machine. */
 static _Noreturn void finish(const char *how, uint32_t linger_seconds, bool reset)
 {
+    console_flush(); /* what VMs have to say and to report comes before that */
     log_line("end: %s", how);
+    console_flush();
     (void)report_format("{\"nadir-end\": \"%s\"}\n", how);
     end_machine(linger_seconds, reset);
 }
@@ -245,22 +247,24 @@ static uint64_t init_platform(const struct handoff *handoff)
 static void init_reports(const struct handoff *handoff)
 {
     const uint16_t port = (uint16_t)handoff->report_port;
-    if (port != 0 && !report_port_init(port))
+    if (report_port_init(port))
+        report_set_sink(console_report);
+    else if (port != 0)
         log_line("no serial port for reports at 0x%x", port);
     (void)report_format("{\"nadir\": \"%s\"}\n", NADIR_VERSION);
 }
 
 /* The host's console for guest/monitor/, which may not include drivers/host/. */
 static const struct host_console host_console = {
-    .out_bytes = CONSOLE_OUT_BYTES,
+    .ring_bytes = CONSOLE_RING_BYTES,
+    .open = console_open,
+    .close = console_close,
     .write = console_write,
-    .write_behind = console_write_behind,
     .write_serial = console_write_serial,
     .held = console_held,
-    .pending = console_pending,
-    .written = console_written,
+    .is_last = console_is_last,
     .draw = console_draw,
-    .log_count = console_log_count,
+    .texts = console_texts,
     .read = console_read,
     .read_key = console_read_key,
     .forget_keys = console_forget_keys,
@@ -271,6 +275,7 @@ static const struct host_console host_console = {
     .poll = console_poll,
     .period_ticks = console_period_ticks,
 };
+_Static_assert(CONSOLE_MAX_VMS >= CONFIG_MAX_VMS, "each has a ring");
 _Static_assert((int)TYPED_RELEASED == (int)KEY_RELEASED && (int)TYPED_EXTENDED == (int)KEY_EXTENDED,
                "a key that is typed is one of the guest's keyboard");
 

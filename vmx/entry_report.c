@@ -32,8 +32,8 @@ static void report_rule(void *ctx, const char *rule, uint32_t field, uint64_t va
                         const char *allowed)
 {
     const struct vcpu *vcpu = ctx;
-    log_line("%s: broken rule: %s: %s (0x%04x) = 0x%lx, allowed: %s", vcpu->vm->name, rule,
-             vmcs_field_name(field), field, value, allowed);
+    log_line_of(vcpu->vm->log, "%s: broken rule: %s: %s (0x%04x) = 0x%lx, allowed: %s",
+                vcpu->vm->name, rule, vmcs_field_name(field), field, value, allowed);
 }
 
 static unsigned report_broken_rules(struct vcpu *vcpu)
@@ -63,15 +63,16 @@ void vmx_report_failed_entry(struct vcpu *vcpu, unsigned failed)
 {
     const char *name = vcpu->vm->name;
     if (failed == 1) {
-        log_line("%s: VM entry: VMfailInvalid: there is no current VMCS", name);
+        log_line_of(vcpu->vm->log, "%s: VM entry: VMfailInvalid: there is no current VMCS", name);
     } else if (failed == 2) {
         uint64_t error = vmread(VMCS_EXIT_INSTRUCTION_ERROR);
-        log_line("%s: VM entry: VMfailValid: VM-instruction error %lu: %s", name, error,
-                 instruction_error_text(error));
+        log_line_of(vcpu->vm->log, "%s: VM entry: VMfailValid: VM-instruction error %lu: %s", name,
+                    error, instruction_error_text(error));
     } else {
         uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON) & 0xffff;
-        log_line("%s: VM entry failed after its first checks: %s, qualification %lu", name,
-                 exit_reason_name(reason), vmread(VMCS_EXIT_QUALIFICATION));
+        log_line_of(vcpu->vm->log,
+                    "%s: VM entry failed after its first checks: %s, qualification %lu", name,
+                    exit_reason_name(reason), vmread(VMCS_EXIT_QUALIFICATION));
     }
     const unsigned broken = failed != 1 ? report_broken_rules(vcpu) : 0;
     vm_end_format(vcpu->vm, VM_CRASH, 0, "VM entry failed, broken rules found: %u", broken);

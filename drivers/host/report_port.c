@@ -3,7 +3,6 @@
 #include "drivers/host/report_port.h"
 #include "arch/cpu.h"
 #include "arch/panic.h"
-#include "arch/report.h"
 #include "arch/ring.h"
 #include "arch/spinlock.h"
 #include "drivers/host/uart16550.h"
@@ -43,12 +42,14 @@ static void poll_locked(void)
 }
 
 /* A line whole, or nothing of it: half of one would spoil the next. */
-static bool take(const char *line, size_t length)
+bool report_port_take(const char *first, size_t first_length, const char *rest, size_t rest_length)
 {
     const bool locked = is_locked();
-    const bool fits = length <= OUT_BYTES - ring_held(&out);
-    for (size_t i = 0; fits && i < length; i++)
-        (void)ring_put(&out, line[i]);
+    const bool fits = first_length + rest_length <= OUT_BYTES - ring_held(&out);
+    for (size_t i = 0; fits && i < first_length; i++)
+        (void)ring_put(&out, first[i]);
+    for (size_t i = 0; fits && i < rest_length; i++)
+        (void)ring_put(&out, rest[i]);
     if (locked)
         spinlock_unlock(&lock);
     return fits;
@@ -56,19 +57,18 @@ static bool take(const char *line, size_t length)
 
 bool report_port_init(uint16_t base)
 {
-    if (!uart_init(&uart, base))
-        return false;
-    report_set_sink(take);
-    return true;
+    return uart_init(&uart, base);
 }
 
 /* Who has the lock looks after the port. */
 void report_port_poll(void)
 {
-    if (uart.port == 0 || !spinlock_try(&lock))
+    const bool panics = panic_is_active(); /* the lock's holder may be stopped */
+    if (uart.port == 0 || (!panics && !spinlock_try(&lock)))
         return;
     poll_locked();
-    spinlock_unlock(&lock);
+    if (!panics)
+        spinlock_unlock(&lock);
 }
 
 bool report_port_has_room(void)

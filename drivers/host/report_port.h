@@ -4,11 +4,14 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* Opens the port (base 0: none) and becomes the sink of reports. False: no 16550 is there. Boot
- * CPU, once. */
+/* Opens the port (base 0: none). False: no 16550 is there. Boot CPU, once. */
 bool report_port_init(uint16_t base);
+
+/* Takes a line, given in two parts, if it has room for all of it: false if not. Any CPU. */
+bool report_port_take(const char *first, size_t first_length, const char *rest, size_t rest_length);
 
 /* Moves what needs no waiting, both ways. Any CPU. */
 void report_port_poll(void);

@@ -3,27 +3,32 @@
  * nothing here knows which hardware that is. */
 #pragma once
 
-#include "arch/ring.h"
+#include "arch/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* All may be called from any CPU, with a VM's lock held. Nothing waits. */
 struct host_console {
-    /* Output. Bytes that may be pending: what goes beyond is left out, so whoever may write without
-     * end keeps account of his share by ring_share_put(), looks at held(), and waits by himself,
-     * with no lock held. write() is for screen and serial port, write_serial() for the latter
-     * alone. write_behind() writes nothing, and returns false, if log_count() is not `count` any
-     * more. */
-    uint32_t out_bytes;
-    void (*write)(const char *text, size_t length);
-    bool (*write_behind)(uint32_t count, const char *text, size_t length);
-    void (*write_serial)(const char *text, size_t length);
-    uint32_t (*held)(struct ring_share *share);
-    uint32_t (*pending)(void);
-    uint32_t (*written)(void); /* in all, counted on and on */
+    /* Output, by a ring for each VM, which is called by its index: from open() on, which may find
+     * no memory, to when all has left behind close(). What has no room in it is left out, so
+     * whoever may write without end looks at held(), and waits by himself, with no lock held.
+     * write() is for screen and serial port, with `name` in front where the text begins a line
+     * (NULL: it goes as it is), write_serial() for the latter alone. is_last(): all ends with an
+     * open line of this VM. */
+    uint32_t ring_bytes;
+    enum status (*open)(uint32_t vm);
+    void (*close)(uint32_t vm);
+    void (*write)(uint32_t vm, const char *name, const char *text, size_t length);
+    void (*write_serial)(uint32_t vm, const char *text, size_t length);
+    uint32_t (*held)(uint32_t vm);
+    bool (*is_last)(uint32_t vm);
 
     /* A picture for the host's screen, if there is one: cells as in the VGA's text memory. */
     void (*draw)(const uint16_t *cells, unsigned columns, unsigned rows, unsigned cursor,
                  bool blinks);
-    uint32_t (*log_count)(void); /* one more with each text of the log, which spoils a picture */
+    uint32_t (*texts)(void); /* one more with each text that leaves, which spoils a picture */
 
     /* Input, either as the bytes of a terminal or as keys that go down and up (set
      * 1 codes with KEY_RELEASED and KEY_EXTENDED, vps2kbd.h); -1: nothing more for now. */

@@ -9,34 +9,28 @@
 #include "guest/config.h"
 #include "guest/monitor/ansi.h"
 #include "guest/monitor/plain_text.h"
-#include "guest/vm/sched.h"
 
 #define LINE_MAX 200
 
-/* Of what may be pending, guests have this part, all together; the rest is for what the hypervisor
- * itself says. */
-#define GUESTS_PART 2
+/* Of a VM's ring its guest may fill this part; the rest is for what the hypervisor says of it. */
+#define GUESTS_PART 4
 
 #define STILL_POLLS 100 /* after so many a part of a line is shown */
-
-/* And this part is free before the end of a VM is told, which is some KiB. */
-#define FREE_FOR_END 4
 
 struct guest_line {
     const char *name;
     const char *debug_file; /* of the debug console, or NULL */
     uint32_t length;
     uint32_t seen, still; /* the length at the last poll, and for how many polls so */
-    bool part;            /* a part of a line stands on the console, without its end */
-    uint32_t part_log; /* host_console.log_count() behind that: if it is another one now, something
-                        * else stands there */
+    bool part;            /* a part of a line has gone out, without its end */
     bool vga, open, counted;
-    bool named; /* beside its screen: in lines with its name, also where it is the only VM */
-    struct ring_share share; /* of the console's output */
-    uint32_t answered;       /* of host_console.dump_requests() */
-    uint32_t told;           /* of host_console.asked() */
-    uint32_t written;        /* of host_console.written(), when its end was about to be told */
-    uint32_t dumps_left;     /* of its vCPUs, the last ones */
+    bool named;        /* beside its screen: in lines with its name, also where it is the only VM */
+    uint32_t most;     /* of its guest's text that may be in the ring: not less than is */
+    uint32_t answered; /* of host_console.dump_requests() */
+    uint32_t told;     /* of host_console.asked() */
+    uint32_t dumps_left;                        /* of its vCPUs, the last ones */
+    uint64_t next_dump;                         /* when the next of them may be asked for */
+    char mark[CONFIG_MAX_NAME + sizeof("[] ")]; /* in front of its lines */
     struct vm *vm;
     struct plain_text plain; /* what is to stand among other VMs' lines */
     char text[LINE_MAX + sizeof("\r\n")];
@@ -50,7 +44,7 @@ static const struct host_console *host;
  * it, as it does the keyboard, so it needs no lock beside the VM's. */
 static struct {
     const struct guest_line *of;
-    uint32_t log_count;
+    uint32_t texts;
     bool complete;
     struct ansi terminal;
 } display;
@@ -80,49 +74,24 @@ static bool is_raw(const struct guest_line *line)
     return count() == 1 && !line->named;
 }
 
-static void print_named(struct guest_line *line, const char *text, const char *end)
+static uint32_t index_of(const struct guest_line *line)
 {
-    log_text("[%s] %s%s", line->name, text, end);
-    ring_share_put(&line->share, (uint32_t)(strlen(line->name) + strlen(text) + sizeof("[] \r")));
+    return (uint32_t)(line - lines);
 }
 
-/* Puts what has been collected behind the part of a line that stands on the console. False: that is
- * not the last there any more. */
-static bool append(struct guest_line *line, bool whole)
-{
-    memcpy(line->text + line->length, "\r\n", 2);
-    const uint32_t length = line->length + (whole ? 2 : 0);
-    if (!line->part || !host->write_behind(line->part_log, line->text, length))
-        return false;
-    ring_share_put(&line->share, length);
-    return true;
-}
-
-/* A line, or a part of one, with the VM's name. Another CPU may log right before or behind this:
- * then log_count() is not what is kept here, and what follows gets a name of its own. Taken
- * afterwards, it could count that other text, and a guest's words would stand there unmarked. */
-static void line_out_named(struct guest_line *line, bool whole)
-{
-    const uint32_t count_before = host->log_count();
-    if (!append(line, whole) && line->length != 0) {
-        line->text[line->length] = '\0';
-        print_named(line, line->text, whole ? "\n" : "");
-        line->part_log = count_before + 1;
-        line->part = true;
-    }
-    line->part = line->part && !whole;
-}
-
-/* What has been collected goes to the console: of a VM that is alone as it is, of others as a line
- * with the VM's name. whole: its end has come. */
+/* What has been collected goes to the VM's ring: of a VM that is alone as it is, of others as a
+ * line, or a part of one, with the VM's name. whole: its end has come. */
 static void line_out(struct guest_line *line, bool whole)
 {
-    if (is_raw(line)) {
-        host->write(line->text, line->length);
-        ring_share_put(&line->share, line->length);
-    } else {
-        line_out_named(line, whole);
+    const bool raw = is_raw(line);
+    if (!raw && whole && (line->length != 0 || line->part)) {
+        memcpy(line->text + line->length, "\r\n", 2);
+        line->length += 2;
     }
+    if (line->length != 0)
+        host->write(index_of(line), raw ? NULL : line->mark, line->text, line->length);
+    line->part = !raw && !whole && (line->part || line->length != 0);
+    line->most += line->length;
     line->length = 0;
 }
 
@@ -141,14 +110,29 @@ static void out(void *ctx, uint8_t byte)
         line_out(line, byte == '\n');
 }
 
-/* To each VM its part, so that what its programs have to say keeps no other VM from running. Of one
- * that shows its screen alone, COM1 goes nowhere. */
-static bool ready(void *ctx)
+static bool has_room(void *ctx)
 {
     struct guest_line *line = ctx;
-    const uint32_t part = host->out_bytes / GUESTS_PART / count();
-    const bool drops = line->vga && !line->named;
-    return drops || ring_share_most(&line->share) < part || host->held(&line->share) < part;
+    const uint32_t part = host->ring_bytes / GUESTS_PART;
+    if (line->most >= part)
+        line->most = host->held(index_of(line));
+    return line->most < part;
+}
+
+/* What its programs have to say fills no more than their part. Of a VM that shows its screen alone,
+ * COM1 goes nowhere. */
+static bool ready(void *ctx)
+{
+    const struct guest_line *line = ctx;
+    return (line->vga && !line->named) || has_room(ctx);
+}
+
+/* What is said of lives that are short fills the ring, too. */
+static bool may_begin(void *ctx)
+{
+    struct guest_line *line = ctx;
+    line->most = host->held(index_of(line));
+    return has_room(ctx);
 }
 
 static bool has_keyboard(const struct guest_line *line)
@@ -183,14 +167,14 @@ static bool debug(void *ctx, const char *text, size_t length)
     const struct guest_line *line = ctx;
     char quoted[6 * PC_DEBUG_TEXT + 1], name[6 * CONFIG_MAX_PATH + 1];
     char report[sizeof(quoted) + sizeof(name) + 64];
-    if (!host->may_report())
+    if (!host->may_report() && !vm_has_ended(line->vm)) /* behind the end there is no other time */
         return false;
     (void)report_string(name, line->debug_file, strlen(line->debug_file));
     (void)report_string(quoted, text, length);
     const size_t bytes =
         format_text(report, sizeof(report),
                     "{\"nadir-debugcon\": {\"file\": \"%s\", \"text\": \"%s\"}}\n", name, quoted);
-    return report_line(report, bytes);
+    return report_line(log_of_vm(index_of(line)), report, bytes);
 }
 
 static void drop(void *ctx, uint8_t byte)
@@ -201,20 +185,18 @@ static void drop(void *ctx, uint8_t byte)
 
 static void write_serial(void *ctx, const char *text, size_t length)
 {
-    struct guest_line *line = ctx;
-    host->write_serial(text, length);
-    ring_share_put(&line->share, (uint32_t)length);
+    host->write_serial(index_of(ctx), text, length);
 }
 
 static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 {
     struct guest_line *line = ctx;
-    if (!has_keyboard(line) || host->held(&line->share) != 0 || host->dump_is_read())
+    if (!has_keyboard(line) || host->held(index_of(line)) != 0 || host->dump_is_read())
         return;
     bool draw = screen_take(picture, vga) || !display.complete;
-    if (display.of != line || display.log_count != host->log_count()) {
+    if (display.of != line || display.texts != host->texts()) {
         display.of = line;
-        display.log_count = host->log_count();
+        display.texts = host->texts();
         display.terminal.known = false;
         draw = true;
     }
@@ -228,11 +210,11 @@ static void screen(void *ctx, struct screen *picture, const struct vvga *vga)
 static void print_line(struct guest_line *line, const char *text)
 {
     if (count() > 1) {
-        print_named(line, text, "\n");
+        log_text_of(log_of_vm(index_of(line)), "%s%s\n", line->mark, text);
         return;
     }
-    host->write_serial(text, strlen(text));
-    host->write_serial("\r\n", 2);
+    write_serial(line, text, strlen(text));
+    write_serial(line, "\r\n", 2);
 }
 
 static void print_screen(struct guest_line *line, const struct screen *picture, const char *when)
@@ -243,7 +225,7 @@ static void print_screen(struct guest_line *line, const struct screen *picture, 
     while (rows > 0 && screen_line(picture, rows - 1, text) == 0)
         rows--;
     if (display.of == line) {
-        host->write_serial(clear, sizeof(clear) - 1);
+        write_serial(line, clear, sizeof(clear) - 1);
         display.of = NULL;
     }
     format_text(text, sizeof(text), "nadir: %s: its screen%s, %u x %u:", line->name, when,
@@ -260,7 +242,7 @@ static bool is_to_show(struct guest_line *line)
 {
     line->still = line->length == line->seen ? line->still + 1 : 0;
     line->seen = line->length;
-    const bool follows = line->part && line->part_log == host->log_count();
+    const bool follows = line->part && host->is_last(index_of(line));
     return line->length != 0 && (is_raw(line) || follows || line->still > STILL_POLLS);
 }
 
@@ -278,15 +260,12 @@ static void tell_all(struct guest_line *line)
 }
 
 /* Of all vCPUs that are to print where they stand, one at a time asks for that, when those before
- * have left the console: there may be thousands. */
+ * have left the console: there may be many. */
 static void dump_one(struct guest_line *line, uint64_t now)
 {
-    static uint64_t next;
-    uint64_t due = __atomic_load_n(&next, __ATOMIC_RELAXED);
-    if (line->dumps_left == 0 || now < due || host->pending() > host->out_bytes / FREE_FOR_END ||
-        !__atomic_compare_exchange_n(&next, &due, now + host->period_ticks() / 2, false,
-                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    if (line->dumps_left == 0 || now < line->next_dump || !may_begin(line))
         return;
+    line->next_dump = now + host->period_ticks() / 2;
     vcpu_request_dump(line->vm->vcpu[line->vm->vcpu_count - line->dumps_left]);
     line->dumps_left--;
 }
@@ -301,7 +280,7 @@ static uint64_t poll(void *ctx, uint64_t now)
         line->answered = host->dump_requests();
         line->dumps_left = line->vm->vcpu_count;
     }
-    if (line->told != host->asked() && host->may_report()) {
+    if (line->told != host->asked() && may_begin(line)) {
         line->told = host->asked();
         tell_all(line);
     }
@@ -313,11 +292,16 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config)
 {
     struct guest_line *line = &lines[index];
     line->name = config->name;
+    format_text(line->mark, sizeof(line->mark), "[%s] ", config->name);
     line->debug_file = config->debugcon_file;
     line->vga = config->console != CONSOLE_SERIAL;
     line->named = config->console == CONSOLE_VGA_SERIAL;
-    struct pc_console console = {
-        .ctx = line, .ready = ready, .in = in, .debug = debug, .poll = poll};
+    struct pc_console console = {.ctx = line,
+                                 .ready = ready,
+                                 .may_begin = may_begin,
+                                 .in = in,
+                                 .debug = debug,
+                                 .poll = poll};
     console.out = config->console == CONSOLE_VGA ? drop : out;
     if (line->vga) {
         console.screen = screen;
@@ -330,36 +314,6 @@ void vm_console_begin(uint32_t index, struct pc *pc)
 {
     lines[index].vm = &pc->vm;
     lines[index].dumps_left = 0;
-}
-
-/* VMs that are about to be told of, or are: each has room for that. */
-static uint32_t telling;
-
-static bool may_tell(void)
-{
-    const uint32_t others = __atomic_fetch_add(&telling, 1, __ATOMIC_SEQ_CST);
-    if (host->pending() + (others + 1) * (host->out_bytes / FREE_FOR_END) <= host->out_bytes &&
-        host->may_report())
-        return true;
-    __atomic_fetch_sub(&telling, 1, __ATOMIC_SEQ_CST);
-    return false;
-}
-
-void vm_console_wait(uint32_t index)
-{
-    while (!may_tell()) {
-        host->poll();
-        if (!sched_lend())
-            cpu_idle_until(cpu_rdtsc() + host->period_ticks());
-    }
-    lines[index].written = host->written();
-}
-
-/* What others have written meanwhile counts, too, which is not much. */
-void vm_console_told(uint32_t index)
-{
-    ring_share_put(&lines[index].share, host->written() - lines[index].written);
-    __atomic_fetch_sub(&telling, 1, __ATOMIC_SEQ_CST);
 }
 
 void vm_console_end(uint32_t index, struct pc *pc)
@@ -377,16 +331,22 @@ void vm_console_end(uint32_t index, struct pc *pc)
 }
 
 /* Not with each life: what is asked for between two lives is answered by the next one. */
-void vm_console_open(uint32_t index)
+enum status vm_console_open(uint32_t index)
 {
+    const enum status s = host->open(index);
+    if (s != OK)
+        return s;
     vm_console_expect(index);
+    lines[index].most = 0;
     lines[index].answered = host->dump_requests();
     lines[index].told = host->asked();
     __atomic_store_n(&lines[index].open, true, __ATOMIC_RELEASE);
+    return OK;
 }
 
 void vm_console_close(uint32_t index)
 {
     forget_keys(&lines[index]);
     __atomic_store_n(&lines[index].open, false, __ATOMIC_RELEASE);
+    host->close(index);
 }

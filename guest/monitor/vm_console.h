@@ -13,9 +13,9 @@ void vm_console_init(const struct host_console *console);
 /* A VM will be opened: with another one, the console is shared from now on. */
 void vm_console_expect(uint32_t index);
 
-/* A VM is about to be made for the first time: it is among those that the keyboard may belong to,
- * which is the first of them by index. */
-void vm_console_open(uint32_t index);
+/* A VM is about to be made for the first time: it has a ring, if there is memory for one, and is
+ * among those that the keyboard may belong to, which is the first of them by index. */
+enum status vm_console_open(uint32_t index);
 
 /* The console of VM number index, for pc_create(). */
 struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
@@ -23,16 +23,9 @@ struct pc_console vm_console_of(uint32_t index, const struct vm_config *config);
 /* One of its lives is about to begin. */
 void vm_console_begin(uint32_t index, struct pc *pc);
 
-/* Waits until there is room for what the hypervisor has to say of a VM's end: others have the CPU
- * meanwhile. Within vm->stopped(). */
-void vm_console_wait(uint32_t index);
-
-/* That has been said. */
-void vm_console_told(uint32_t index);
-
 /* Gives out what is left of a line, or the last screen as text, before the hypervisor reports the
  * end of the VM. */
 void vm_console_end(uint32_t index, struct pc *pc);
 
-/* The VM has ended for good: the keyboard goes to the next one. */
+/* The VM has ended for good: the keyboard goes to the next one, its ring when all has left. */
 void vm_console_close(uint32_t index);

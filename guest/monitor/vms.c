@@ -115,9 +115,10 @@ static enum vm_action action_after(const struct vm_config *config, const struct 
 static void print_end(struct vm *vm)
 {
     if (vm->end == VM_DEBUG_EXIT)
-        log_line("%s: ended: %s, code %u", vm->name, vm->end_why, vm->end_code);
+        log_line_of(vm->log, "%s: ended: %s, code %u", vm->name, vm->end_why, vm->end_code);
     else
-        log_line("%s: ended: %s%s", vm->name, vm->end_why, pc_program_advice(pc_of(vm)));
+        log_line_of(vm->log, "%s: ended: %s%s", vm->name, vm->end_why,
+                    pc_program_advice(pc_of(vm)));
     if (!vm_end_is_crash(vm->end))
         return;
     vcpu_print_undelivered(vm->end_vcpu, &vm->end_state, &vm->end_event);
@@ -130,11 +131,12 @@ static void print_start(const struct pc *pc, const struct vm_config *config)
     struct engine_memory memory;
     pc->vm.engine->memory(&pc->vm, &memory);
     const uint64_t tables = memory.table_pages * PAGE_SIZE;
-    log_line("%s: %lu MiB, %u vCPU%s, on CPU %u%s; the hypervisor's own memory: %lu KiB and %lu "
-             "KiB of page tables",
-             config->name, config->memory_mib, config->vcpus, config->vcpus == 1 ? "" : "s",
-             pc->vm.vcpu[0]->run.home->index, pc->vm.cpu_count > 1 ? " and others" : "",
-             (vms.image_bytes + page_alloc_used_by_hypervisor() - tables) / 1024, tables / 1024);
+    log_line_of(pc->vm.log,
+                "%s: %lu MiB, %u vCPU%s, on CPU %u%s; the hypervisor's own memory: %lu KiB and %lu "
+                "KiB of page tables",
+                config->name, config->memory_mib, config->vcpus, config->vcpus == 1 ? "" : "s",
+                pc->vm.vcpu[0]->run.home->index, pc->vm.cpu_count > 1 ? " and others" : "",
+                (vms.image_bytes + page_alloc_used_by_hypervisor() - tables) / 1024, tables / 1024);
 }
 
 /* With the lock held. Whether nothing runs any more, nor is about to: the machine ends then. */
@@ -241,7 +243,7 @@ static enum status begin(struct section *section)
     print_start(pc, config);
     inherit_time(section, &pc->vm);
     if (!publish(section, &pc->vm)) {
-        log_line("%s: destroyed before it has run", config->name);
+        log_line_of(pc->vm.log, "%s: destroyed before it has run", config->name);
         pc_destroy(pc, NULL);
         return ERR_DENIED;
     }
@@ -260,15 +262,15 @@ static bool restarts(struct section *section, const struct vm *vm)
     if (vm->end == VM_LIMIT || action_after(config, vm) != ACTION_RESTART)
         return false;
     if (section->quick_failures == MAX_QUICK_FAILURES) {
-        log_line("%s: does not restart: %u ends within a second each", config->name,
-                 section->quick_failures);
+        log_line_of(vm->log, "%s: does not restart: %u ends within a second each", config->name,
+                    section->quick_failures);
         return false;
     }
     if (wait_of(section) == 0)
-        log_line("%s: restarts", config->name);
+        log_line_of(vm->log, "%s: restarts", config->name);
     else
-        log_line("%s: restarts in %u ms, after %u ends within a second each", config->name,
-                 wait_of(section), section->short_lives);
+        log_line_of(vm->log, "%s: restarts in %u ms, after %u ends within a second each",
+                    config->name, wait_of(section), section->short_lives);
     return true;
 }
 
@@ -279,14 +281,12 @@ static void vm_stopped(struct vm *vm)
     const bool destroyed = withdraw(section);
     vm->tsc_end = section->tsc_end = cpu_rdtsc();
     section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
-    vm_console_wait(section->index);
     vm_lock(vm); /* its alarms may be on their way, on another CPU */
     vm_console_end(section->index, pc);
     vm_unlock(vm);
     print_end(vm);
     stats_print(vm);
     stats_report(vm);
-    vm_console_told(section->index);
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
     const bool again = !destroyed && restarts(section, vm);
     pc_destroy(pc, again && is_reset(vm->end) ? &section->kept : NULL);
@@ -333,8 +333,11 @@ enum status vms_start_one(uint32_t index)
         log_line("error: no further VM starts: max_vms = %u run", vms.config->max_vms);
     if (s != OK)
         return s;
-    vm_console_open(index);
-    s = begin(&vms.section[index]);
+    s = vm_console_open(index);
+    if (s == OK)
+        s = begin(&vms.section[index]);
+    else
+        log_line("vm %s: no memory for its console", vms.section[index].config->name);
     if (s != OK)
         close(&vms.section[index], VMS_OK);
     return s;

@@ -186,7 +186,7 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config, struct 
     const struct loaded_file *file = &config->firmware;
     struct config_error error;
     if (!config_check_size(&firmware, file, &error)) {
-        log_line("error: nadir.cfg:%u: %s", error.line, error.text);
+        log_line_of(pc->vm.log, "error: nadir.cfg:%u: %s", error.line, error.text);
         return ERR_BAD_INPUT;
     }
     enum status s = map_rom(pc, hpa(file->base), file->size, config->firmware_variables);
@@ -195,7 +195,8 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config, struct 
     if (s == OK)
         s = firmware_files_init(pc, config);
     if (s != OK) {
-        log_line("vm %s: cannot set up its firmware: %s", config->name, status_text(s));
+        log_line_of(pc->vm.log, "vm %s: cannot set up its firmware: %s", config->name,
+                    status_text(s));
         return s;
     }
     for (uint32_t i = 0; i < pc->vm.vcpu_count; i++)

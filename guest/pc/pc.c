@@ -177,11 +177,13 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz);
 }
 
-/* Once, whoever comes first: the alarm, or pc_start_now(). */
+/* Once, whoever comes first: the alarm, or pc_start_now(). A VM whose ends fill its console waits
+ * here, where that keeps nobody else. */
 static uint64_t start(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
-    (void)now;
+    if (!pc->console.may_begin(pc->console.ctx))
+        return now + pc->vm.timers.hz / 1000;
     if (!__atomic_exchange_n(&pc->started, true, __ATOMIC_ACQ_REL)) {
         vm_lock(&pc->vm); /* the console's alarm may fire */
         vm_arm_alarm(&pc->vm);
@@ -380,7 +382,8 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     if (s == OK)
         s = pc_memory_create(pc, config->memory_mib, &host->engine[config->engine]->facts);
     if (s != OK) {
-        log_line(
+        log_line_of(
+            pc->vm.log,
             "error: nadir.cfg:%u: [vm %s] has memory = %llu (MiB), but only %llu MiB are free: %s",
             config->line, config->name, (unsigned long long)config->memory_mib,
             (unsigned long long)free_mib, status_text(s));
@@ -404,7 +407,8 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     if (s == OK)
         s = firmware_facts_init(pc, config);
     if (s != OK) {
-        log_line("vm %s: cannot make its %s: %s", config->name, step, status_text(s));
+        log_line_of(pc->vm.log, "vm %s: cannot make its %s: %s", config->name, step,
+                    status_text(s));
         return s;
     }
     if (is_reset)
@@ -448,13 +452,15 @@ static enum status create(const struct vm_config *config, unsigned index,
     const uint64_t pages = (sizeof(struct pc) + PAGE_SIZE - 1) / PAGE_SIZE;
     hpa_t base;
     if (host->engine[config->engine] == NULL) {
-        log_line("error: nadir.cfg:%u: [vm %s] asks for an engine that is not on", config->line,
-                 config->name);
+        log_line_of(log_of_vm(index),
+                    "error: nadir.cfg:%u: [vm %s] asks for an engine that is not on", config->line,
+                    config->name);
         return ERR_UNSUPPORTED;
     }
     enum status s = page_alloc(pages, 1, &base);
     if (s != OK) {
-        log_line("vm %s: no memory for its state: %s", config->name, status_text(s));
+        log_line_of(log_of_vm(index), "vm %s: no memory for its state: %s", config->name,
+                    status_text(s));
         return s;
     }
     struct pc *pc = hpa_to_ptr(base); /* zeroed */
@@ -462,11 +468,13 @@ static enum status create(const struct vm_config *config, unsigned index,
     pc->console = *console;
     pc->vm.name = config->name;
     pc->vm.index = index;
+    pc->vm.log = log_of_vm(index);
     pc->firmware.present = config->firmware.base != 0;
     init_time(&pc->vm, config, host);
     if (pc->vm.cpu_count == 0) {
-        log_line("error: nadir.cfg:%u: [vm %s] may run on no CPU that is there", config->line,
-                 config->name);
+        log_line_of(log_of_vm(index),
+                    "error: nadir.cfg:%u: [vm %s] may run on no CPU that is there", config->line,
+                    config->name);
         page_free(base, pages);
         return ERR_BAD_INPUT;
     }
@@ -507,10 +515,9 @@ void pc_start(struct pc *pc, uint64_t tsc)
 {
     /* The home CPU fires alarms from here on, and the devices are its own (vm_lock()). */
     sched_interrupt(run_alarm_arm(&pc->console_alarm, 0));
-    if (tsc > cpu_rdtsc())
-        sched_interrupt(run_alarm_arm(&pc->start_alarm, tsc));
-    else
-        (void)start(pc, tsc);
+    const uint64_t now = cpu_rdtsc(), next = tsc > now ? tsc : start(pc, now);
+    if (next != RUN_NEVER)
+        sched_interrupt(run_alarm_arm(&pc->start_alarm, next));
 }
 
 void pc_start_now(struct pc *pc)

@@ -15,8 +15,8 @@ static unsigned lowest(unsigned bits)
 static void print_in_service(const struct pc *pc, unsigned irq, uint64_t now)
 {
     const uint64_t ms = scale_u64(now - pc->pic_taken[irq], 1000, pc->vm.timers.hz);
-    log_line("%s: IRQ %u is in service at the 8259, with no EOI for %lu.%03lu s", pc->vm.name, irq,
-             ms / 1000, ms % 1000);
+    log_line_of(pc->vm.log, "%s: IRQ %u is in service at the 8259, with no EOI for %lu.%03lu s",
+                pc->vm.name, irq, ms / 1000, ms % 1000);
 }
 
 static void print_waiting(const struct pc *pc, unsigned irq)
@@ -32,7 +32,7 @@ static void print_waiting(const struct pc *pc, unsigned irq)
         why = "masked at the 8259's cascade, IRQ 2";
     else if (c->isr != 0 && lowest(c->isr) <= irq % 8)
         why = "for the EOI of one that comes before it";
-    log_line("%s: IRQ %u waits %s", pc->vm.name, irq, why);
+    log_line_of(pc->vm.log, "%s: IRQ %u waits %s", pc->vm.name, irq, why);
 }
 
 /* A line that the guest lets through to a vector that protected mode has an exception at. */
@@ -42,8 +42,8 @@ static void print_vectors(const struct pc *pc, const struct cpu_state *state)
     const unsigned open = ~(unsigned)c->imr & 0xff;
     if (c->base >= 32 || open == 0 || (state->cr0 & CR0_PE) == 0)
         return;
-    log_line("%s: IRQ %u arrives as vector %u: the 8259 was not remapped", pc->vm.name,
-             lowest(open), c->base + lowest(open));
+    log_line_of(pc->vm.log, "%s: IRQ %u arrives as vector %u: the 8259 was not remapped",
+                pc->vm.name, lowest(open), c->base + lowest(open));
 }
 
 static void print_misses(const struct pc *pc)
@@ -51,8 +51,8 @@ static void print_misses(const struct pc *pc)
     const struct bus *bus = &pc->vm.bus;
     for (const struct bus_miss *m = bus->miss; m < bus->miss + BUS_MISSES; m++)
         if (m->count >= MANY_READS)
-            log_line("%s: %s 0x%lx was read %lu times, and no device answers there", pc->vm.name,
-                     m->memory ? "address" : "port", m->at, m->count);
+            log_line_of(pc->vm.log, "%s: %s 0x%lx was read %lu times, and no device answers there",
+                        pc->vm.name, m->memory ? "address" : "port", m->at, m->count);
 }
 
 void pc_dump(struct vm *vm, const struct cpu_state *state)

@@ -166,16 +166,17 @@ enum status pc_program_load(struct pc *pc, const struct vm_config *config)
     struct program program = kernel_program(config, &pc->vm.mem, pc->vm.memory_bytes);
     enum status s = write_tables(&pc->vm, config->vcpus);
     if (s != OK) {
-        log_line("vm %s: cannot make its ACPI and MP tables: %s", config->name, status_text(s));
+        log_line_of(pc->vm.log, "vm %s: cannot make its ACPI and MP tables: %s", config->name,
+                    status_text(s));
         return s;
     }
     s = kernel_load(&program, config->type, &pc->boot, &pc->kind);
     if (s != OK)
-        log_line("error: nadir.cfg:%u: %s: %s", config->kernel.line, config->kernel.path,
-                 program.why);
+        log_line_of(pc->vm.log, "error: nadir.cfg:%u: %s: %s", config->kernel.line,
+                    config->kernel.path, program.why);
     else
-        log_line("%s: %s: %s, entry 0x%lx", config->name, config->kernel.path, pc->kind->name,
-                 pc->boot.cs.base + pc->boot.rip);
+        log_line_of(pc->vm.log, "%s: %s: %s, entry 0x%lx", config->name, config->kernel.path,
+                    pc->kind->name, pc->boot.cs.base + pc->boot.rip);
     return s;
 }
 

@@ -31,12 +31,12 @@ static void print_table(const struct vm *vm)
 {
     char head[40];
     format_text(head, sizeof(head), "VM exits by reason (%s)", vm->engine->name);
-    log_line("%s: %-34s %10s %14s %8s", vm->name, head, "count", "root ticks", "each");
+    log_line_of(vm->log, "%s: %-34s %10s %14s %8s", vm->name, head, "count", "root ticks", "each");
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
         const struct exit_stat e = sum_of(vm, i);
         if (e.count != 0)
-            log_line("%s: %-34s %10lu %14lu %8lu", vm->name, vm->engine->event_name(i), e.count,
-                     e.tsc_root, e.tsc_root / e.count);
+            log_line_of(vm->log, "%s: %-34s %10lu %14lu %8lu", vm->name, vm->engine->event_name(i),
+                        e.count, e.tsc_root, e.tsc_root / e.count);
     }
 }
 
@@ -120,7 +120,7 @@ void stats_report(const struct vm *vm)
            "}, \"ept_violations_ram\": %lu, \"ept_leaves\": {\"4k\": %lu, \"2m\": %lu, \"1g\": "
            "%lu}, \"memory_bytes\": %lu}}\n",
            faults_on_ram, memory.leaves[0], memory.leaves[1], memory.leaves[2], vm->memory_bytes);
-    (void)report_line(line.text, line.length);
+    (void)report_line(vm->log, line.text, line.length);
     spinlock_unlock(&lock);
 }
 
@@ -151,9 +151,10 @@ static void print_times(const struct vm *vm)
                                   scale_u64(waited, 100, of_vcpus),
                                   scale_u64(waited, 10000, of_vcpus) % 100, waits[i].name);
     }
-    log_line("%s: %lu ticks from first entry to end on %u CPU%s: %lu.%02lu %% in root mode%s",
-             vm->name, elapsed, vm->cpu_count, vm->cpu_count == 1 ? "" : "s",
-             scale_u64(root, 100, on_cpus), scale_u64(root, 10000, on_cpus) % 100, text);
+    log_line_of(vm->log,
+                "%s: %lu ticks from first entry to end on %u CPU%s: %lu.%02lu %% in root mode%s",
+                vm->name, elapsed, vm->cpu_count, vm->cpu_count == 1 ? "" : "s",
+                scale_u64(root, 100, on_cpus), scale_u64(root, 10000, on_cpus) % 100, text);
 }
 
 void stats_print(const struct vm *vm)

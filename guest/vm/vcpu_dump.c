@@ -58,14 +58,15 @@ static void print_registers(const struct report *r)
     static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
     const struct cpu_state *s = r->state;
-    log_line("%s: RIP %016lx  RFLAGS %08lx  %s, CPL %u, interrupts %s", r->name, s->rip, s->rflags,
-             mode_name(r), s->ss.access >> 5 & 3, (s->rflags & RFLAGS_IF) != 0 ? "on" : "off");
+    log_line_of(r->vcpu->vm->log, "%s: RIP %016lx  RFLAGS %08lx  %s, CPL %u, interrupts %s",
+                r->name, s->rip, s->rflags, mode_name(r), s->ss.access >> 5 & 3,
+                (s->rflags & RFLAGS_IF) != 0 ? "on" : "off");
     for (unsigned i = 0; i < GPR_COUNT; i += 4)
-        log_line("%s: %s %016lx  %s %016lx  %s %016lx  %s %016lx", r->name, names[i], s->gpr[i],
-                 names[i + 1], s->gpr[i + 1], names[i + 2], s->gpr[i + 2], names[i + 3],
-                 s->gpr[i + 3]);
-    log_line("%s: CR0 %lx  CR2 %lx  CR3 %lx  CR4 %lx  EFER %lx", r->name, s->cr0, s->cr2, s->cr3,
-             s->cr4, s->efer);
+        log_line_of(r->vcpu->vm->log, "%s: %s %016lx  %s %016lx  %s %016lx  %s %016lx", r->name,
+                    names[i], s->gpr[i], names[i + 1], s->gpr[i + 1], names[i + 2], s->gpr[i + 2],
+                    names[i + 3], s->gpr[i + 3]);
+    log_line_of(r->vcpu->vm->log, "%s: CR0 %lx  CR2 %lx  CR3 %lx  CR4 %lx  EFER %lx", r->name,
+                s->cr0, s->cr2, s->cr3, s->cr4, s->efer);
 }
 
 static size_t format_segment(const struct report *r, unsigned number, char *to, size_t size)
@@ -86,10 +87,10 @@ static void print_segments(const struct report *r)
     for (unsigned i = 0; i < STATE_SEGMENT_COUNT; i += 2) {
         (void)format_segment(r, i, left, sizeof(left));
         (void)format_segment(r, i + 1, right, sizeof(right));
-        log_line("%s: %-52s  %s", r->name, left, right);
+        log_line_of(r->vcpu->vm->log, "%s: %-52s  %s", r->name, left, right);
     }
-    log_line("%s: IDT %lx (limit %x)  GDT %lx (limit %x)", r->name, s->idtr.base, s->idtr.limit,
-             s->gdtr.base, s->gdtr.limit);
+    log_line_of(r->vcpu->vm->log, "%s: IDT %lx (limit %x)  GDT %lx (limit %x)", r->name,
+                s->idtr.base, s->idtr.limit, s->gdtr.base, s->gdtr.limit);
 }
 
 /* The bytes at RIP. */
@@ -103,8 +104,8 @@ static void print_code(const struct report *r)
     text[0] = 0;
     for (size_t i = 0; i < count; i++)
         length += format_text(text + length, sizeof(text) - length, " %02x", code[i]);
-    log_line("%s: code at RIP:%s%s", r->name, text,
-             count == 0 ? " none, there is no memory at that address" : "");
+    log_line_of(r->vcpu->vm->log, "%s: code at RIP:%s%s", r->name, text,
+                count == 0 ? " none, there is no memory at that address" : "");
 }
 
 /* The word below RSP is where the next CALL or PUSH writes. */
@@ -117,9 +118,10 @@ static void print_stack(const struct report *r)
     const uint64_t mask = r->bits == 64 ? UINT64_MAX : narrow;
     const uint64_t below = ((s->rsp - bytes) & mask) + (r->bits == 64 ? 0 : s->ss.base);
     if (read_linear(r, below, word, bytes) != bytes)
-        log_line("%s: there is no memory below RSP: a CALL, a PUSH or an interrupt cannot save "
-                 "anything",
-                 r->name);
+        log_line_of(r->vcpu->vm->log,
+                    "%s: there is no memory below RSP: a CALL, a PUSH or an interrupt cannot save "
+                    "anything",
+                    r->name);
 }
 
 /* By RBP, where it leads from frame to frame upwards: code that was compiled with frame pointers.
@@ -147,7 +149,7 @@ static void print_callers(const struct report *r)
         rbp = next;
     }
     if (length != 0)
-        log_line("%s: called from (by RBP):%s", r->name, text);
+        log_line_of(r->vcpu->vm->log, "%s: called from (by RBP):%s", r->name, text);
 }
 
 /* Its local APIC: what the handler has, or has forgotten the EOI of, and what waits for it. */
@@ -157,13 +159,14 @@ static void print_apic(const struct report *r)
     const int isr = vlapic_highest_vector(page, APIC_ISR);
     const int irr = vlapic_highest_vector(page, APIC_IRR);
     if (isr >= 0)
-        log_line("%s: vector %d is in service at the local APIC, with no EOI yet", r->name, isr);
+        log_line_of(r->vcpu->vm->log,
+                    "%s: vector %d is in service at the local APIC, with no EOI yet", r->name, isr);
     if (irr >= 0)
-        log_line("%s: vector %d waits at the local APIC: %s", r->name, irr,
-                 isr >> 4 >= irr >> 4                            ? "for that EOI"
-                 : page[APIC_TPR / 4] >> 4 >= (uint32_t)irr >> 4 ? "the TPR holds it back"
-                 : (r->state->rflags & RFLAGS_IF) == 0           ? "interrupts are off"
-                                                                 : "the CPU takes it next");
+        log_line_of(r->vcpu->vm->log, "%s: vector %d waits at the local APIC: %s", r->name, irr,
+                    isr >> 4 >= irr >> 4                            ? "for that EOI"
+                    : page[APIC_TPR / 4] >> 4 >= (uint32_t)irr >> 4 ? "the TPR holds it back"
+                    : (r->state->rflags & RFLAGS_IF) == 0           ? "interrupts are off"
+                                                                    : "the CPU takes it next");
 }
 
 void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state)
@@ -211,5 +214,6 @@ void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *sta
     describe(first, what, sizeof(what));
     const bool known = delivery_explain(&vcpu->vm->mem, state, vcpu->phys_bits, idtr, &first->event,
                                         why, sizeof(why));
-    log_line("%s: first came %s, which was not delivered%s%s", name, what, known ? ": " : "", why);
+    log_line_of(vcpu->vm->log, "%s: first came %s, which was not delivered%s%s", name, what,
+                known ? ": " : "", why);
 }

@@ -229,10 +229,9 @@ void vcpu_request_dump(struct vcpu *vcpu)
     request(vcpu, 0, REQUEST_DUMP);
 }
 
-/* One vCPU at a time, as lines of several would mix. */
+/* One vCPU of a VM at a time, as lines of several would mix. */
 void vcpu_dump(struct vcpu *vcpu)
 {
-    static struct spinlock printer;
     static const char *const doing[] = {[ACTIVITY_ACTIVE] = "runs",
                                         [ACTIVITY_HLT] = "halted",
                                         [ACTIVITY_WAIT_FOR_IO] = "waits for a device",
@@ -241,8 +240,9 @@ void vcpu_dump(struct vcpu *vcpu)
     struct cpu_state state;
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_DUMP, __ATOMIC_SEQ_CST);
     vcpu->engine->get_state(vcpu, STATE_ALL, &state);
-    spinlock_lock(&printer);
-    log_line("%s: vCPU %u: %s", vcpu->vm->name, vcpu->index, doing[vcpu->activity]);
+    spinlock_lock(&vcpu->vm->dump_lock);
+    log_line_of(vcpu->vm->log, "%s: vCPU %u: %s", vcpu->vm->name, vcpu->index,
+                doing[vcpu->activity]);
     if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI)
         vcpu_print(vcpu, &state);
     if (vcpu->index == 0 && vcpu->vm->dump != NULL) {
@@ -250,7 +250,7 @@ void vcpu_dump(struct vcpu *vcpu)
         vcpu->vm->dump(vcpu->vm, &state);
         vm_unlock(vcpu->vm);
     }
-    spinlock_unlock(&printer);
+    spinlock_unlock(&vcpu->vm->dump_lock);
 }
 
 bool vcpu_is_wanted(const struct vcpu *vcpu)

@@ -40,6 +40,7 @@ typedef enum exit_action hypercall_fn(struct vcpu *vcpu);
 struct vm {
     const char *name;
     unsigned index;  /* from 0 */
+    unsigned log;    /* what is said of it: log_line_of() */
     uint64_t number; /* of this life: no VM has had it before. From 1 */
     const struct engine *engine;
     void *engine_vm;
@@ -66,6 +67,7 @@ struct vm {
     /* Prints how its devices stand, for vcpu_request_dump() and a bad end; NULL: there are none to
      * tell of. *state is a vCPU's. With the lock held, or behind the end. */
     void (*dump)(struct vm *vm, const struct cpu_state *state);
+    struct spinlock dump_lock; /* of whoever prints where a vCPU stands */
 
     struct vcpu *vcpu[VM_MAX_VCPUS];
     uint32_t vcpu_count;

@@ -66,6 +66,12 @@ void log_line(const char *format, ...)
     (void)format;
 }
 
+void log_line_of(unsigned of, const char *format, ...)
+{
+    (void)of;
+    (void)format;
+}
+
 void vm_end_format(struct vm *v, enum vm_end end, uint32_t code, const char *format, ...)
 {
     va_list args;

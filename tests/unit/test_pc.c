@@ -57,6 +57,17 @@ void log_line(const char *format, ...)
         strcat(strcat(dumping, logged), "\n");
 }
 
+void log_line_of(unsigned of, const char *format, ...)
+{
+    (void)of;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(logged, sizeof(logged), format, args);
+    va_end(args);
+    if (dumping != NULL)
+        strcat(strcat(dumping, logged), "\n");
+}
+
 _Noreturn void panic(const char *format, ...)
 {
     fprintf(stderr, "panic: %s\n", format);

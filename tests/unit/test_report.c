@@ -14,9 +14,11 @@
 
 static char got[600];
 static bool room;
+static unsigned whose;
 
-static bool sink(const char *line, size_t length)
+static bool sink(unsigned of, const char *line, size_t length)
 {
+    whose = of;
     if (room && length < sizeof(got)) {
         memcpy(got, line, length);
         got[length] = '\0';
@@ -56,7 +58,8 @@ static void lines(void **state)
     room = true;
     assert_true(report_format("{\"a\": %u}\n", 2));
     assert_string_equal(got, "{\"a\": 2}\n");
-    assert_true(report_line("{}\n", 3));
+    assert_true(report_line(3, "{}\n", 3));
+    assert_int_equal(whose, 3);
     assert_string_equal(got, "{}\n");
 }
 

@@ -40,6 +40,17 @@ void log_line(const char *format, ...)
     strncat(logged, "\n", sizeof(logged) - strlen(logged) - 1);
 }
 
+void log_line_of(unsigned of, const char *format, ...)
+{
+    (void)of;
+    const size_t length = strlen(logged);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(logged + length, sizeof(logged) - length, format, args);
+    va_end(args);
+    strncat(logged, "\n", sizeof(logged) - strlen(logged) - 1);
+}
+
 static void put64(unsigned at, uint64_t value)
 {
     memcpy(ram + at, &value, sizeof(value));

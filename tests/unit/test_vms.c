@@ -1,6 +1,6 @@
 // link: guest/vm/vcpu_speculation.c
 // link: guest/monitor/vms.c guest/monitor/vm_console.c guest/monitor/ansi.c
-// link: guest/monitor/plain_text.c
+// link: guest/monitor/plain_text.c drivers/host/out_rings.c
 // link: guest/config.c guest/config_keys.c
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
 // link: guest/pc/pc.c guest/pc/pc_dump.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
@@ -24,6 +24,7 @@
 #include "guest/monitor/vms.h"
 
 #include "arch/log.h"
+#include "drivers/host/out_rings.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/two_cpus.h"
@@ -41,8 +42,7 @@ const uint8_t dsdt_aml_start[64] = "DSDT\x40";
 extern const uint8_t dsdt_aml_end[];
 __asm__(".globl dsdt_aml_end\n.set dsdt_aml_end, dsdt_aml_start + 64\n");
 
-static char logged[512], said[256];
-static uint32_t texts;           /* of the log */
+static char logged[512];
 static unsigned made;            /* vCPUs of the second section, ever */
 static struct vcpu *second[2];   /* those that there are */
 static guest_fn *guest[2][2];    /* of each section and vCPU */
@@ -59,13 +59,24 @@ void log_line(const char *format, ...)
     va_end(args);
 }
 
-void log_text(const char *format, ...)
+static void log_of(unsigned of, const char *prefix, const char *format, va_list args);
+
+void log_line_of(unsigned of, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    const size_t n = strlen(said);
-    vsnprintf(said + n, sizeof(said) - n, format, args);
-    texts++;
+    vsnprintf(logged, sizeof(logged), format, args);
+    va_end(args);
+    va_start(args, format);
+    log_of(of, "nadir: ", format, args);
+    va_end(args);
+}
+
+void log_text_of(unsigned of, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    log_of(of, "", format, args);
     va_end(args);
 }
 
@@ -82,40 +93,75 @@ void stats_report(const struct vm *vm)
 }
 
 /*
- * The host's console.
+ * The host's console: real rings, and a port that takes all at once.
  */
 
-static void write_text(const char *text, size_t length)
+enum { RING_BYTES = 1024, RINGS = 1 + 2 };
+static char ring_bytes[RINGS][RING_BYTES];
+static struct out_ring ring[RINGS];
+static struct out_rings outs;
+static char said[512];
+static bool port_is_stuck, log_goes_there;
+
+static void drain(void)
 {
-    const size_t n = strlen(said);
-    if (n + length < sizeof(said))
-        memcpy(said + n, text, length);
+    struct out_piece piece;
+    while (!port_is_stuck && out_rings_next(&outs, &piece)) {
+        const size_t n = strlen(said);
+        if (n + piece.length < sizeof(said))
+            memcpy(said + n, piece.text, piece.length);
+        out_rings_sent(&outs, piece.length);
+    }
 }
 
-static uint32_t log_count(void)
+static void log_of(unsigned of, const char *prefix, const char *format, va_list args)
 {
-    return texts;
+    char text[256], line[300];
+    vsnprintf(text, sizeof(text), format, args);
+    const int n = snprintf(line, sizeof(line), "%s%s%s", prefix, text, *prefix != 0 ? "\n" : "");
+    if (log_goes_there)
+        (void)out_ring_put(&ring[of], OUT_LINE, NULL, line, (size_t)n);
 }
 
-static bool write_behind(uint32_t count, const char *text, size_t length)
+static enum status open_ring(uint32_t vm)
 {
-    if (count == texts)
-        write_text(text, length);
-    return count == texts;
+    assert_true(vm + 1 < RINGS);
+    ring[vm + 1].bytes = ring_bytes[vm + 1];
+    ring[vm + 1].size = RING_BYTES;
+    return OK;
+}
+
+static void close_ring(uint32_t vm)
+{
+    assert_true(vm + 1 < RINGS);
+}
+
+static void write_text(uint32_t vm, const char *name, const char *text, size_t length)
+{
+    (void)out_ring_put(&ring[vm + 1], name != NULL ? OUT_NAMED : OUT_RAW, name, text, length);
+}
+
+static void write_serial(uint32_t vm, const char *text, size_t length)
+{
+    (void)out_ring_put(&ring[vm + 1], OUT_PICTURE, NULL, text, length);
+}
+
+static uint32_t held(uint32_t vm)
+{
+    return out_ring_held(&ring[vm + 1]);
+}
+
+static bool is_last(uint32_t vm)
+{
+    return outs.open == &ring[vm + 1];
+}
+
+static uint32_t texts(void)
+{
+    return outs.texts;
 }
 
 static uint32_t zero(void)
-{
-    return 0;
-}
-
-static uint32_t held(struct ring_share *share)
-{
-    (void)share;
-    return 0;
-}
-
-static uint32_t pending(void)
 {
     return 0;
 }
@@ -130,10 +176,6 @@ static uint32_t asked(void)
 static bool yes(void)
 {
     return true;
-}
-
-static void nothing(void)
-{
 }
 
 static uint64_t period(void)
@@ -157,20 +199,20 @@ static void forget_keys(void)
     typed = "";
 }
 
-static const struct host_console host_console = {.out_bytes = 1000,
+static const struct host_console host_console = {.ring_bytes = RING_BYTES,
+                                                 .open = open_ring,
+                                                 .close = close_ring,
                                                  .write = write_text,
-                                                 .write_behind = write_behind,
-                                                 .write_serial = write_text,
+                                                 .write_serial = write_serial,
                                                  .held = held,
-                                                 .pending = pending,
-                                                 .written = pending,
+                                                 .is_last = is_last,
                                                  .read = read_byte,
                                                  .forget_keys = forget_keys,
                                                  .dump_requests = zero,
                                                  .asked = asked,
                                                  .may_report = yes,
-                                                 .log_count = log_count,
-                                                 .poll = nothing,
+                                                 .texts = texts,
+                                                 .poll = drain,
                                                  .period_ticks = period};
 
 /*
@@ -219,6 +261,10 @@ static int set_up(void **state)
     sleeps = made = 0;
     memset(guest, 0, sizeof(guest));
     memset(said, 0, sizeof(said));
+    memset(ring, 0, sizeof(ring));
+    outs = (struct out_rings){.ring = ring, .count = RINGS};
+    ring[0] = (struct out_ring){.bytes = ring_bytes[0], .size = RING_BYTES};
+    port_is_stuck = log_goes_there = false;
     typed = "";
     assert_int_equal(sched_init(cpus.count, HZ), OK);
     test_engine = fake_engine;
@@ -443,7 +489,9 @@ static enum exit_action talker(struct fake_vcpu *fake)
     case 20001: text = "more"; break;
     case 45000:
         assert_string_equal(said, "alone\r\n[first] prompt: answer\r\n[first] more");
-        texts++; /* something else is printed: it may not go on unmarked behind that */
+        /* Something else is printed: it may not go on unmarked behind that. */
+        assert_true(out_ring_put(&ring[0], OUT_LINE, NULL, "nadir: x\n", 9));
+        drain();
         text = "later\r\n";
         break;
     case 45001:
@@ -482,8 +530,55 @@ static void test_console(void **state)
     guest[0][0] = talker;
     guest[1][0] = listener;
     run();
-    assert_string_equal(said, "alone\r\n[first] prompt: answer\r\n[first] more[first] later\n");
+    assert_string_equal(
+        said, "alone\r\n[first] prompt: answer\r\n[first] more\r\nnadir: x\r\n[first] later\r\n");
     assert_string_equal(typed, "");
+}
+
+/*
+ * One whose ends fill its ring, on a port that takes nothing: its next life waits, with no CPU. The
+ * other one writes, and has all of the CPU.
+ */
+static enum exit_action stuck_worker(struct fake_vcpu *fake)
+{
+    struct vm *vm = fake->vcpu.vm;
+    static unsigned lives;
+    tick();
+    switch (fake->entries) {
+    case 1: assert_int_equal(vms_start_one(1), OK); return EXIT_NEXT;
+    case 50000:
+        lives = made;
+        assert_in_range(lives, 2, 7);
+        assert_true(out_ring_held(&ring[2]) >= RING_BYTES / 4);
+        assert_int_equal(ring[2].lost, 0);
+        vm_lock(vm);
+        bus_port_write(&vm->bus, 0xe9, 1, 'x');
+        bus_port_write(&vm->bus, 0xe9, 1, '\n');
+        vm_unlock(vm);
+        assert_false(vm->io_waits);
+        return EXIT_NEXT;
+    case 100000:
+        assert_int_equal(made, lives);
+        port_is_stuck = false;
+        return EXIT_NEXT;
+    case 200000:
+        assert_true(made > lives + 2);
+        assert_non_null(strstr(said, "\r\n[first] x\r\n"));
+        assert_int_equal(vms_destroy(1), OK);
+        return power_off(fake);
+    default: return EXIT_NEXT;
+    }
+}
+
+static void test_stuck_port(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    guest[0][0] = stuck_worker;
+    guest[1][0] = reset;
+    port_is_stuck = log_goes_there = true;
+    run();
 }
 
 /* The second VM is there, or its next life is being made, by a CPU that lends itself meanwhile. */
@@ -831,6 +926,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_add, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stuck_port, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_destroyed_while_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_destroyed_at_its_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
