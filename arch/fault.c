@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What happens when an interrupt or exception reaches the host. */
 #include "arch/fault.h"
+#include "arch/cet.h"
 #include "arch/cpu.h"
 #include "arch/lapic.h"
 #include "arch/log.h"
@@ -98,6 +99,8 @@ static _Noreturn void report(const struct fault_frame *f)
     log_line("  rsi %016lx rdi %016lx rbp %016lx r8  %016lx", f->rsi, f->rdi, f->rbp, f->r8);
     log_line("  r9  %016lx r10 %016lx r11 %016lx r12 %016lx", f->r9, f->r10, f->r11, f->r12);
     log_line("  r13 %016lx r14 %016lx r15 %016lx", f->r13, f->r14, f->r15);
+    if (f->vector == VECTOR_CONTROL_PROTECTION)
+        log_line("  %s", cet_error_text(f->error));
     if (f->vector == VECTOR_MACHINE_CHECK)
         mcheck_log();
     fault_log_machine(f->rsp);
@@ -158,6 +161,7 @@ static bool apply_fixup(struct fault_frame *f)
     for (const struct fixup *x = fixup_table; x < fixup_table_end; x++) {
         if (x->from == f->rip) {
             f->rip = x->to;
+            cet_move_frame(f, x->from);
             return true;
         }
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Writes to text that is mapped read-only, with CR0.WP off meanwhile. */
+/* Writes to text that is mapped read-only, with CR0.WP off meanwhile: CR4.CET, which forbids that,
+ * is not on yet. */
 #include "arch/patch.h"
 
 #include "arch/cpu.h"

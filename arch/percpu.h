@@ -24,6 +24,8 @@ struct cpu_memory {
     struct cpu *cpu;
     uint64_t stack_top;              /* CPU_STACK_BYTES */
     uint64_t ist_top[CPU_IST_COUNT]; /* CPU_IST_STACK_BYTES each */
+    /* The tokens on top of its shadow stacks, a page each; 0: it has none. */
+    uint64_t shadow_token, ist_shadow_token[CPU_IST_COUNT];
 };
 
 struct cpu {
@@ -42,6 +44,7 @@ struct cpu {
     uint64_t last_vm; /* the number of the VM that it had last (struct vm: number) */
     uint8_t lending;  /* enum sched_lending: guest/vm/sched.h */
 
+    uint64_t shadow_table[8]; /* the token for each IST entry; 0 is none */
     uint64_t gdt[DESC_GDT_ENTRIES];
     struct tss tss;
 };

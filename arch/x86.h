@@ -37,6 +37,7 @@
 #define CR4_SMEP       (1ull << 20)
 #define CR4_SMAP       (1ull << 21)
 #define CR4_PKE        (1ull << 22)
+#define CR4_CET        (1ull << 23)
 #define EFER_SCE       (1ull << 0)
 #define EFER_LME       (1ull << 8)
 #define EFER_LMA       (1ull << 10)
@@ -182,8 +183,10 @@ struct cpuid_regs {
 #define CPUID_7_ECX_UMIP              (1u << 2)
 #define CPUID_7_ECX_PKU               (1u << 3)
 #define CPUID_7_ECX_OSPKE             (1u << 4)
+#define CPUID_7_ECX_CET_SS            (1u << 7)
 #define CPUID_7_ECX_LA57              (1u << 16)
 #define CPUID_7_ECX_RDPID             (1u << 22)
+#define CPUID_7_EDX_CET_IBT           (1u << 20)
 #define CPUID_7_EDX_IBRS              (1u << 26) /* and IBPB */
 #define CPUID_7_EDX_SRBDS_CTRL        (1u << 9)
 #define CPUID_7_EDX_MD_CLEAR          (1u << 10)
@@ -246,6 +249,9 @@ enum msr {
     MSR_IA32_VMX_PROCBASED_CTLS2 = 0x48b,
     MSR_IA32_VMX_EPT_VPID_CAP = 0x48c,
     MSR_IA32_VMX_TRUE_PINBASED_CTLS = 0x48d, /* the same three follow */
+    MSR_IA32_S_CET = 0x6a2,
+    MSR_IA32_PL0_SSP = 0x6a4,
+    MSR_IA32_INTERRUPT_SSP_TABLE_ADDR = 0x6a8,
     MSR_IA32_TSC_DEADLINE = 0x6e0,
     MSR_IA32_X2APIC_BASE = 0x800, /* the register at offset n of the page is 0x800 + n / 16 */
     MSR_IA32_X2APIC_TPR = 0x808,
@@ -344,6 +350,13 @@ enum apic_register {
 #define ARCH_CAPABILITIES_RFDS_NO        (1ull << 27)
 #define ARCH_CAPABILITIES_RFDS_CLEAR     (1ull << 28)
 #define ARCH_CAPABILITIES_ITS_NO         (1ull << 62)
+
+/* IA32_S_CET: control-flow enforcement in supervisor mode. */
+#define S_CET_SHADOW_STACK (1ull << 0)
+#define S_CET_WRITE        (1ull << 1) /* WRSS may write to shadow stacks */
+#define S_CET_ENDBRANCH    (1ull << 2)
+#define S_CET_SUPPRESS     (1ull << 10)
+#define S_CET_TRACKER      (1ull << 11) /* the next instruction has to be ENDBRANCH */
 
 #define SPEC_CTRL_IBRS      (1ull << 0)
 #define SPEC_CTRL_STIBP     (1ull << 1)

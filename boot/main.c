@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* nadir_main(): the hypervisor's table of contents. A step is a call, in the order of need. */
 #include "arch/canary.h"
+#include "arch/cet.h"
 #include "arch/cpu.h"
 #include "arch/desc.h"
 #include "arch/lapic.h"
@@ -215,6 +216,22 @@ static enum status guard_boot_stacks(struct cpu *cpu)
     return s;
 }
 
+/* The CPU's shadow stacks, beside its stacks. */
+static enum status allocate_shadow_stacks(struct cpu_memory *memory)
+{
+    enum status s = OK;
+    for (unsigned i = 0; i <= CPU_IST_COUNT && s == OK; i++) {
+        uint64_t *token = i == 0 ? &memory->shadow_token : &memory->ist_shadow_token[i - 1];
+        hpa_t page;
+        s = page_alloc(1, 1, &page);
+        if (s == OK)
+            *token = host_map_shadow_stack(page);
+        if (s == OK && *token == 0)
+            s = ERR_NO_MEMORY;
+    }
+    return s;
+}
+
 /* Without a list of them, one is where chipsets have it. */
 static void mask_io_apics(const struct handoff *handoff)
 {
@@ -311,6 +328,21 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
             host->engine[CONFIG_ENGINE_AUTO] = host->engine[number] = &engines[number].of_pc;
 }
 
+/* For the boot CPU; the others follow it. Not before the engines have patched the code, for which
+ * they clear CR0.WP. */
+static void prepare_shadow_stacks(struct cpu *cpu)
+{
+    bool allowed = cet_has_shadow_stacks();
+    for (unsigned i = 0; i < CONFIG_ENGINES; i++)
+        allowed = allowed && (!is_usable(i) || engines[i].of_pc.facts.host_shadow_stacks);
+    if (allowed)
+        require(allocate_shadow_stacks(&cpu->memory), "shadow stacks");
+    if (allowed || cet_has_shadow_stacks())
+        log_line(allowed
+                     ? "the hypervisor's stacks have shadow stacks"
+                     : "no shadow stacks: return thunks are in use, or VMX does not switch them");
+}
+
 /* How far start-up has come, for the other CPUs; and how many of them have answered. */
 static bool all_started, queues_made;
 static uint32_t answered;
@@ -337,8 +369,10 @@ static void wait_for(const bool *flag)
 }
 
 /* What the other CPUs do: the engine on, then vCPUs until all VMs have ended, then sleep. */
-static void other_cpu_main(struct cpu *cpu)
+static _Noreturn void other_cpu_main(struct cpu *cpu)
 {
+    if (cet_has_shadow_stacks()) /* of a hybrid CPU, another kind of core may have none */
+        cet_start(cpu);
     wait_for(&all_started);
     cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
     const bool any_on = turn_engines_on(cpu);
@@ -401,12 +435,14 @@ static void start_other_cpus(const struct handoff *handoff, bool apart, uint64_t
             idle++;
             continue;
         }
-        struct cpu_memory memory;
+        struct cpu_memory memory = {0};
         enum status s = allocate_cpu(&memory.cpu);
         if (s == OK)
             s = allocate_stack(CPU_STACK_BYTES, &memory.stack_top);
         for (unsigned j = 0; j < CPU_IST_COUNT && s == OK; j++)
             s = allocate_stack(CPU_IST_STACK_BYTES, &memory.ist_top[j]);
+        if (s == OK && boot_cpu.memory.shadow_token != 0)
+            s = allocate_shadow_stacks(&memory);
         require(s, "memory for the other CPUs");
         if (smp_start_cpu(&env, handoff->cpu[i].apic_id, &memory) == ERR_LIMIT)
             break;
@@ -492,6 +528,8 @@ _Noreturn void nadir_main(struct handoff *handoff)
     };
     host.epoch = handoff->epoch - cpu_rdtsc() / host.tsc_hz;
     probe_engines(&config, &host);
+    prepare_shadow_stacks(cpu_self());
+    cet_start(cpu_self());
     vms_init(&config, handoff->image_bytes, &host, &host_console); /* before any VM is made */
     start_other_cpus(handoff, keeps_apart(&config), host.tsc_hz);
     init_sched(&host); /* the engines on, a run queue for each CPU */

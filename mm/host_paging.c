@@ -6,8 +6,13 @@
 
 #define FOUR_GIB (1ull << 32)
 
-/* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables. */
-enum { READ_ONLY = PTE_P | PTE_A | PTE_D, READ_WRITE = READ_ONLY | PTE_W };
+/* Leaf permissions. Accessed and dirty are set at once, so that the CPU never writes the tables;
+ * but dirty and not writable means a shadow stack. */
+enum {
+    READ_ONLY = PTE_P | PTE_A,
+    SHADOW_STACK = READ_ONLY | PTE_D,
+    READ_WRITE = SHADOW_STACK | PTE_W
+};
 /* Entry 1 of PAT_HOST_VALUE: pixels leave the CPU by the line and not one by one. */
 enum { WRITE_COMBINING = PTE_PWT, UNCACHED = PTE_PCD | PTE_PWT };
 
@@ -175,6 +180,16 @@ void *host_map_stack(hpa_t base, uint64_t pages)
             return NULL;
     state.next_stack = virt + pages * PAGE_SIZE;
     return (void *)(uintptr_t)virt; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+uint64_t host_map_shadow_stack(hpa_t page)
+{
+    const uint64_t virt = state.next_stack + PAGE_SIZE, token = virt + PAGE_SIZE - 8;
+    if (map(state.root, virt, page.v, PAGE_SIZE, SHADOW_STACK | PTE_NX) != OK)
+        return 0;
+    state.next_stack = virt + PAGE_SIZE;
+    ((uint64_t *)hpa_to_ptr(page))[PAGE_SIZE / 8 - 1] = token;
+    return token;
 }
 
 static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, bool executable)

@@ -111,8 +111,9 @@ static const struct {
                     PROC2_ENCLS_EXITING | PROC2_XSAVES | PROC2_BUS_LOCK_DETECTION |
                     PROC2_INSTRUCTION_TIMEOUT},
     {IN(exit), EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SAVE_PAT |
-                   EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER},
-    {IN(entry), ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER},
+                   EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_LOAD_CET},
+    {IN(entry),
+     ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_LOAD_CET},
 };
 
 static struct control_caps word_at(const struct vmx_caps *caps, size_t offset)

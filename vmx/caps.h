@@ -68,12 +68,14 @@ struct vmx_caps {
 #define EXIT_LOAD_PAT              (1u << 19)
 #define EXIT_SAVE_EFER             (1u << 20)
 #define EXIT_LOAD_EFER             (1u << 21)
+#define EXIT_LOAD_CET              (1u << 28)
 
 /* VM-entry controls. */
 #define ENTRY_LOAD_DEBUG  (1u << 2)
 #define ENTRY_IA32E_GUEST (1u << 9)
 #define ENTRY_LOAD_PAT    (1u << 14)
 #define ENTRY_LOAD_EFER   (1u << 15)
+#define ENTRY_LOAD_CET    (1u << 20)
 
 /* IA32_VMX_EPT_VPID_CAP. */
 #define EPTCAP_WALK_4         (1ull << 6)

@@ -122,6 +122,9 @@
     X(GUEST_PENDING_DEBUG, 0x6822, "guest pending debug") \
     X(GUEST_SYSENTER_ESP, 0x6824, "guest sysenter ESP") \
     X(GUEST_SYSENTER_EIP, 0x6826, "guest sysenter EIP") \
+    X(GUEST_S_CET, 0x6828, "guest S_CET") \
+    X(GUEST_SSP, 0x682a, "guest SSP") \
+    X(GUEST_INTERRUPT_SSP_TABLE, 0x682c, "guest interrupt SSP table") \
     X(HOST_CR0, 0x6c00, "host CR0") \
     X(HOST_CR3, 0x6c02, "host CR3") \
     X(HOST_CR4, 0x6c04, "host CR4") \
@@ -133,7 +136,10 @@
     X(HOST_SYSENTER_ESP, 0x6c10, "host sysenter ESP") \
     X(HOST_SYSENTER_EIP, 0x6c12, "host sysenter EIP") \
     X(HOST_RSP, 0x6c14, "host RSP") \
-    X(HOST_RIP, 0x6c16, "host RIP")
+    X(HOST_RIP, 0x6c16, "host RIP") \
+    X(HOST_S_CET, 0x6c18, "host S_CET") \
+    X(HOST_SSP, 0x6c1a, "host SSP") \
+    X(HOST_INTERRUPT_SSP_TABLE, 0x6c1c, "host interrupt SSP table")
 /* clang-format on */
 
 #define VMCS_ENUMERATOR(name, encoding, text) VMCS_##name = (encoding),

@@ -68,7 +68,7 @@ static void print(const struct weakness_cpu *cpu, const struct weakness_verdict 
         log_line("CPU weaknesses OPEN: %s", text);
 }
 
-void hardening_init(bool threads_shared)
+void hardening_init(bool threads_shared, bool shadow_stacks)
 {
     struct weakness_cpu cpu = {.threads_shared = threads_shared};
     struct weakness_verdict verdict[WEAKNESS_COUNT];
@@ -78,7 +78,7 @@ void hardening_init(bool threads_shared)
     told_to_guests = weakness_told_to_guests(&cpu);
     if (measures.thunks)
         thunks_harden();
-    if (!measures.own_entry)
+    if (!measures.own_entry && !shadow_stacks)
         return;
     vmx_root_control = measures.spec_control;
     vmx_entry_work = (measures.flush_l1d ? WORK_FLUSH_L1D : 0u) |

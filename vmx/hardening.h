@@ -6,8 +6,9 @@
 #include "arch/weakness.h"
 
 /* Looks at this CPU, prints its weaknesses, and patches code where measures need that.
- * Once, on the boot CPU, before another one has been started. threads_shared: see weakness.h. */
-void hardening_init(bool threads_shared);
+ * Once, on the boot CPU, before another one has been started. threads_shared: see weakness.h.
+ * shadow_stacks: the host may have them, and an entry notes where. */
+void hardening_init(bool threads_shared, bool shadow_stacks);
 
 /* On each CPU, before it runs guests: sets the MSRs that stay. */
 void hardening_cpu_on(void);

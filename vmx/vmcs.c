@@ -169,7 +169,14 @@ static void set_guest_rules(const struct vmx_vcpu *v)
     vmwrite(VMCS_CTRL_CR0_MASK, CR0_HOST_OWNED);
     vmwrite(VMCS_CTRL_CR4_MASK, ~v->vcpu.vm->cr4_allowed | CR4_MCE);
     vmwrite(VMCS_CTRL_ENTRY,
-            control_demand(caps->entry, ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER));
+            control_demand(caps->entry, ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER |
+                                            optional(caps->entry, ENTRY_LOAD_CET)));
+    /* Guests are shown no CET, and have the hypervisor's neither. */
+    if (control_allowed(caps->entry, ENTRY_LOAD_CET)) {
+        vmwrite(VMCS_GUEST_S_CET, 0);
+        vmwrite(VMCS_GUEST_SSP, 0);
+        vmwrite(VMCS_GUEST_INTERRUPT_SSP_TABLE, 0);
+    }
     vmwrite(VMCS_GUEST_ACTIVITY, 0);
     vmwrite(VMCS_GUEST_LINK_POINTER, UINT64_MAX);
     if (control_allowed(caps->pin, PIN_PREEMPTION_TIMER))
@@ -199,7 +206,8 @@ void vmcs_set_controls(struct vmx_vcpu *v)
     vmwrite(VMCS_CTRL_EXIT,
             control_demand(caps->exit, EXIT_SAVE_DEBUG | EXIT_HOST_64BIT |
                                            EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SAVE_PAT |
-                                           EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER));
+                                           EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER |
+                                           optional(caps->exit, EXIT_LOAD_CET)));
     /*
      * #AC and #DB: a guest can make their delivery raise them again without end, and no interrupt
      * would get through (CVE-2015-5307, CVE-2015-8104). #MC is the host's business.
@@ -261,6 +269,11 @@ void vmcs_set_host(void)
     vmwrite(VMCS_HOST_PAT, cpu_rdmsr(MSR_IA32_PAT));
     vmwrite(VMCS_HOST_EFER, cpu_rdmsr(MSR_IA32_EFER));
     vmwrite(VMCS_HOST_RIP, (uint64_t)vmx_exit_point);
+    if (control_allowed(vmx_caps()->exit, EXIT_LOAD_CET)) {
+        vmwrite(VMCS_HOST_S_CET, cpu_rdmsr(MSR_IA32_S_CET));
+        vmwrite(VMCS_HOST_SSP, 0); /* where there is one, vmx_enter_hardened() knows it */
+        vmwrite(VMCS_HOST_INTERRUPT_SSP_TABLE, cpu_rdmsr(MSR_IA32_INTERRUPT_SSP_TABLE_ADDR));
+    }
 }
 
 void vmx_tsc_changed(struct vcpu *vcpu)

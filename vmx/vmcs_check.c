@@ -59,6 +59,20 @@ void check_pat(struct check *c, uint32_t field)
                  "bytes 0, 1, 4, 5, 6, 7");
 }
 
+void check_cet(struct check *c, uint32_t s_cet)
+{
+    enum { SSP = 2, TABLE = 4 }; /* of the three fields in a row */
+    const uint64_t both = S_CET_SUPPRESS | S_CET_TRACKER;
+    check_canonical(c, s_cet);
+    check_bits(c, s_cet, 0, ~0x3c0ull, "reserved bits of IA32_S_CET");
+    check_expect(c, (check_get(c, s_cet) & both) != both, s_cet,
+                 "IA32_S_CET: no ENDBRANCH is waited for where that is suppressed",
+                 "not both bits 10 and 11");
+    check_canonical(c, s_cet + SSP);
+    check_bits(c, s_cet + SSP, 0, ~3ull, "SSP is aligned to 4");
+    check_canonical(c, s_cet + TABLE);
+}
+
 /* The controls whose rules stand here: many a one makes the CPU look at further fields. Those that
  * the CPU demands are the classes without a meaning (SDM, "Algorithms for Determining VMX
  * Capabilities"). */
@@ -74,8 +88,9 @@ static const uint32_t known[CONTROL_WORDS] = {
               PROC2_PAUSE_LOOP_EXITING | PROC2_INVPCID | PROC2_ENCLS_EXITING | PROC2_XSAVES |
               PROC2_BUS_LOCK_DETECTION | PROC2_INSTRUCTION_TIMEOUT,
     [EXIT] = EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SAVE_PAT |
-             EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER,
-    [ENTRY] = ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER,
+             EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_LOAD_CET,
+    [ENTRY] =
+        ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_LOAD_CET,
 };
 
 /* A control word, without the bits that the CPU lacks: their fields do not exist. */
@@ -233,6 +248,10 @@ static void check_host_registers(struct check *c)
     check_bits(c, VMCS_CTRL_EXIT, EXIT_HOST_64BIT, UINT64_MAX,
                "a host in IA-32e mode returns to 64-bit mode");
     check_bits(c, VMCS_HOST_CR4, CR4_PAE, UINT64_MAX, "a 64-bit host has CR4.PAE");
+    if ((check_get(c, VMCS_HOST_CR4) & CR4_CET) != 0)
+        check_bits(c, VMCS_HOST_CR0, CR0_WP, UINT64_MAX, "CR4.CET needs CR0.WP");
+    if ((c->word[EXIT] & EXIT_LOAD_CET) != 0)
+        check_cet(c, VMCS_HOST_S_CET);
 }
 
 /* SDM, "Checks on Host Segment and Descriptor-Table Registers". */

@@ -56,6 +56,10 @@ static void check_registers(struct check *c)
     } else {
         check_bits(c, VMCS_GUEST_CR4, 0, ~CR4_PCIDE, "CR4.PCIDE needs IA-32e mode");
     }
+    if ((check_get(c, VMCS_GUEST_CR4) & CR4_CET) != 0)
+        check_bits(c, VMCS_GUEST_CR0, CR0_WP, UINT64_MAX, "CR4.CET needs CR0.WP");
+    if ((c->word[ENTRY] & ENTRY_LOAD_CET) != 0)
+        check_cet(c, VMCS_GUEST_S_CET);
     check_address(c, VMCS_GUEST_CR3, 0, "CR3 within the physical-address width");
     check_bits(c, VMCS_GUEST_DEBUGCTL, 0, 0xffc3, "reserved bits of IA32_DEBUGCTL");
     check_bits(c, VMCS_GUEST_DR7, 0, UINT32_MAX, "DR7 has 32 bits");

@@ -38,5 +38,7 @@ void check_address(struct check *c, uint32_t field, uint64_t low_bits, const cha
 unsigned check_linear_bits(const struct check *c);
 void check_canonical(struct check *c, uint32_t field);
 void check_pat(struct check *c, uint32_t field);
+/* IA32_S_CET, with SSP and the table of SSPs for interrupts, whose fields come next. */
+void check_cet(struct check *c, uint32_t s_cet);
 
 void check_guest_state(struct check *c);

@@ -9,14 +9,15 @@
 ;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order; the guest's IA32_SPEC_CTRL is the next, and a byte behind
 ;   it says whether the guest writes that without exits (guest/vm/vcpu.h asserts all three).
-; On a CPU with weaknesses that are mended at entry or exit, vmx/hardening.c has both begin with a jump to those at the
-; end of this file, which do the same and more.
+; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, vmx/hardening.c has both begin with a
+; jump to those at the end of this file, which do the same and more.
 
 bits 64
 default rel
 section .text
 
 VMCS_HOST_RSP equ 0x6c14
+VMCS_HOST_SSP equ 0x6c1a
 LAUNCH_DONE equ 1                       ; bit 0: VMRESUME
 
 MSR_IA32_SPEC_CTRL equ 0x48
@@ -115,6 +116,13 @@ vmx_enter_hardened:
     mov eax, VMCS_HOST_RSP
     vmwrite rax, rsp
     jbe vmx_enter_guest.failed
+    xor eax, eax
+    rdsspq rax                          ; without a shadow stack it does nothing
+    test rax, rax
+    jz .caches
+    mov ecx, VMCS_HOST_SSP
+    vmwrite rcx, rax
+    jbe vmx_enter_guest.failed
 .caches:
     test byte [vmx_entry_work], WORK_FLUSH_L1D
     jz .control
@@ -202,6 +210,10 @@ vmx_exit_hardened:
     dec ecx
     jnz .fill
     add rsp, 32 * 8
+    rdsspq rcx                          ; RCX is 0 without a shadow stack, which has taken them, too
+    jrcxz .filled
+    mov ecx, 32
+    incsspq rcx
 .filled:
     test byte [vmx_entry_work], WORK_CLEAR_HISTORY
     jz .forgotten

@@ -170,6 +170,7 @@ static _Noreturn void ask_firmware(void)
 static _Noreturn void end_host(enum efi_reset how)
 {
     cpu_cli();
+    cpu_write_cr4(cpu_read_cr4() & ~CR4_CET); /* the firmware knows nothing of it */
     wanted = how;
     console_flush();
     smp_stop_others();

@@ -37,6 +37,8 @@ struct engine_facts {
     uint64_t arch_capabilities;
     bool pages_1g;        /* RAM is worth being aligned for pages of 1 GiB */
     uint64_t cr4_allowed; /* bits that a guest's CR4 can have at all */
+    /* The host may have shadow stacks: guests do not meet them, and every RET follows a CALL. */
+    bool host_shadow_stacks;
 };
 
 /* The memory that an engine holds for a VM, for the accounts. */

@@ -116,6 +116,12 @@ static bool exists(uint32_t field)
     case VMCS_CTRL_ENCLS_EXITING: return control_allowed(caps->proc2, PROC2_ENCLS_EXITING);
     case VMCS_CTRL_PLE_GAP:
     case VMCS_CTRL_PLE_WINDOW: return control_allowed(caps->proc2, PROC2_PAUSE_LOOP_EXITING);
+    case VMCS_GUEST_S_CET:
+    case VMCS_GUEST_SSP:
+    case VMCS_GUEST_INTERRUPT_SSP_TABLE: return control_allowed(caps->entry, ENTRY_LOAD_CET);
+    case VMCS_HOST_S_CET:
+    case VMCS_HOST_SSP:
+    case VMCS_HOST_INTERRUPT_SSP_TABLE: return control_allowed(caps->exit, EXIT_LOAD_CET);
     case VMCS_GUEST_PREEMPTION_TIMER: return control_allowed(caps->pin, PIN_PREEMPTION_TIMER);
     default: return true;
     }
@@ -269,6 +275,8 @@ uint64_t cpu_rdmsr(uint32_t msr)
     switch (msr) {
     case MSR_IA32_PAT: return fake_vmx.pat;
     case MSR_IA32_EFER: return fake_vmx.efer;
+    case MSR_IA32_S_CET: return fake_vmx.s_cet;
+    case MSR_IA32_INTERRUPT_SSP_TABLE_ADDR: return fake_vmx.ssp_table;
     default: refuse("RDMSR of something else"); return 0;
     }
 }

@@ -14,6 +14,7 @@ struct fake_vmx {
     struct vmx_caps caps; /* vmx_caps(): a test may take features away before it uses them */
     struct cpu cpu;       /* cpu_self() */
     uint64_t tsc, cr0, cr2, cr3, cr4, pat, efer;
+    uint64_t s_cet, ssp_table;
     uint64_t tsc_passes; /* ticks from one look at the clock to the next */
     uint64_t dr[4], dr6, xcr0;
     uint32_t pkru;

@@ -1000,6 +1000,29 @@ static void test_newer_controls(void **state)
     expect_enterable();
 }
 
+/* The host's CET state comes back at each exit, and none of it gets into the guest. */
+static void test_host_has_cet(void **state)
+{
+    (void)state;
+    fake_vmx.caps.exit.may_be_1 |= EXIT_LOAD_CET;
+    fake_vmx.caps.entry.may_be_1 |= ENTRY_LOAD_CET;
+    fake_vmx.caps.cr4_fixed1 |= CR4_CET;
+    fake_vmx.cr4 |= CR4_CET;
+    fake_vmx.s_cet = S_CET_SHADOW_STACK;
+    fake_vmx.ssp_table = 0xffff800000001000;
+    vmcs_set_controls(&fixture.v);
+    vmcs_set_host();
+    set_long_mode();
+    assert_int_equal(vmread(VMCS_HOST_S_CET), S_CET_SHADOW_STACK);
+    assert_int_equal(vmread(VMCS_HOST_INTERRUPT_SSP_TABLE), 0xffff800000001000);
+    assert_int_equal(vmread(VMCS_HOST_CR4) & CR4_CET, CR4_CET);
+    assert_int_equal(vmread(VMCS_CTRL_EXIT) & EXIT_LOAD_CET, EXIT_LOAD_CET);
+    assert_int_equal(vmread(VMCS_CTRL_ENTRY) & ENTRY_LOAD_CET, ENTRY_LOAD_CET);
+    assert_int_equal(vmread(VMCS_GUEST_S_CET), 0);
+    assert_int_equal(vmread(VMCS_GUEST_CR4) & CR4_CET, 0);
+    expect_enterable();
+}
+
 /* An exception in a delivery takes its place: those that exit make no double fault. */
 static void test_exception_in_delivery(void **state)
 {
@@ -1098,6 +1121,7 @@ int main(void)
         TEST(test_bus_locks),
         TEST(test_instruction_timeouts),
         TEST(test_newer_controls),
+        TEST(test_host_has_cet),
         TEST(test_exception_in_delivery),
         TEST(test_windows),
         TEST(test_virtualized_apic),

@@ -190,6 +190,32 @@ static void test_screen(void **s)
     expect(host_paging_root(), HOST_SCREEN_BASE, 0, 0);
 }
 
+/* SDM, "Shadow-Stack Access Control": a page of one is dirty and not writable, and what else cannot
+ * be written is not dirty. */
+static void test_shadow_stacks(void **s)
+{
+    (void)s;
+    const uint64_t dirty = 1ull << 6;
+    struct host_map_request r = typical();
+    assert_int_equal(host_paging_init(&r), OK);
+    hpa_t page[2];
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(page_alloc(1, 1, &page[i]), OK);
+        const uint64_t token = host_map_shadow_stack(page[i]), base = token & ~0xfffull;
+        assert_int_equal(token & 0xfff, 0xff8);
+        assert_int_equal(((uint64_t *)hpa_to_ptr(page[i]))[511], token);
+        expect(host_paging_root(), base, P | NX, page[i].v);
+        assert_int_equal(leaf(host_paging_root(), base) & dirty, dirty);
+        expect(host_paging_root(), base - PAGE_SIZE, 0, 0);
+        expect(host_paging_root(), base + PAGE_SIZE, 0, 0);
+    }
+    assert_int_equal(leaf(host_paging_root(), HOST_IMAGE_BASE) & dirty, 0);
+    assert_int_equal(leaf(host_paging_root(), HOST_IMAGE_BASE + 0x9000) & dirty, 0);
+    assert_int_equal(leaf(host_paging_root(), HOST_PHYSMAP_BASE + IMAGE) & dirty, 0);
+    assert_int_equal(leaf(host_paging_root(), 0x8000) & dirty, 0);
+    assert_int_equal(leaf(host_paging_root(), HOST_IMAGE_BASE + 0xc000) & dirty, dirty);
+}
+
 static void test_without_nx(void **s)
 {
     (void)s;
@@ -294,6 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_layout, setup, teardown),
         cmocka_unit_test_setup_teardown(test_screen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shadow_stacks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_nx, setup, teardown),
         cmocka_unit_test_setup_teardown(test_small_machine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mtrr_boundaries, setup, teardown),

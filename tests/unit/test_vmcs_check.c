@@ -182,6 +182,26 @@ static void test_valid_events(void **state)
     expect_valid();
 }
 
+/* A CPU with CET, whose host and guest have it on. */
+static void with_cet(void)
+{
+    caps.exit.may_be_1 |= 1u << 28;
+    caps.entry.may_be_1 |= 1u << 20;
+    caps.cr4_fixed1 |= 1u << 23;
+    SET({VMCS_CTRL_EXIT, 0x36dfb | 0x103c8204}, {VMCS_CTRL_ENTRY, 0x11fb | 0x10c204},
+        {VMCS_HOST_CR4, 0x802020}, {VMCS_GUEST_CR4, 0x802020}, {VMCS_HOST_S_CET, 5},
+        {VMCS_GUEST_S_CET, 0x805}, {VMCS_HOST_SSP, 0xffffc00000000ff0}, {VMCS_GUEST_SSP, 0x7ffc},
+        {VMCS_HOST_INTERRUPT_SSP_TABLE, 0xffff800000000000}, {VMCS_HOST_CR0, 0x80010031},
+        {VMCS_GUEST_CR0, 0x80010031});
+}
+
+static void test_valid_cet(void **state)
+{
+    (void)state;
+    with_cet();
+    expect_valid();
+}
+
 /* What lies just within the rules. */
 static void test_valid_edges(void **state)
 {
@@ -281,6 +301,16 @@ static const struct corruption {
         {VMCS_CTRL_ENTRY_EVENT, 0x80000b0d}),
     BAD("length of the instruction", {VMCS_CTRL_ENTRY_EVENT_LENGTH, 16},
         {VMCS_CTRL_ENTRY_EVENT, 0x80000480}),
+    /* CET, of the host and of the guest */
+    BAD_IN(with_cet, "CR4.CET needs", {VMCS_HOST_CR0, 0x80000031}),
+    BAD_IN(with_cet, "CR4.CET needs", {VMCS_GUEST_CR0, 0x80000031}),
+    BAD_IN(with_cet, "reserved bits of IA32_S_CET", {VMCS_HOST_S_CET, 0x41}),
+    BAD_IN(with_cet, "no ENDBRANCH is waited for", {VMCS_GUEST_S_CET, 0xc00}),
+    BAD_IN(with_cet, "canonical", {VMCS_GUEST_S_CET, 1ull << 47}),
+    BAD_IN(with_cet, "SSP is aligned", {VMCS_HOST_SSP, 0x1002}),
+    BAD_IN(with_cet, "canonical", {VMCS_GUEST_SSP, 1ull << 47}),
+    BAD_IN(with_cet, "canonical", {VMCS_HOST_INTERRUPT_SSP_TABLE, 1ull << 63}),
+    BAD_IN(with_cet, "canonical", {VMCS_GUEST_INTERRUPT_SSP_TABLE, 1ull << 63}),
     /* host state */
     BAD("CR0 as fixed", {VMCS_HOST_CR0, 0x80010011}),
     BAD("CR4 as fixed", {VMCS_HOST_CR4, 0x20}),
@@ -446,6 +476,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_valid, setup),
+        cmocka_unit_test_setup(test_valid_cet, setup),
         cmocka_unit_test_setup(test_valid_edges, setup),
         cmocka_unit_test_setup(test_valid_events, setup),
         cmocka_unit_test_setup(test_corruptions, setup),
