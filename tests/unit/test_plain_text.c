@@ -40,6 +40,8 @@ static void sequences(void **state)
     makes("\033[?25h\033[1A\033[2Ka", "a");
     makes("\033]0;title\007a\033]0;title\033\\b", "ab");
     makes("\033Pq#0\033\\a\0338\033cb\033(Bc", "abc");
+    makes("\033Xstring\033\\a\033^string\033\\b\033_string\007c", "abc");
+    makes("\033 Fa", "a"); /* an intermediate byte, and the final one */
     makes("\033[12\033[mA", "A");
     makes("\033", "");
     makes("\033[", "");
@@ -62,6 +64,10 @@ static void utf_8(void **state)
           "a\xe2\xc3\xa4\xff",
           "?a?\xc3\xa4?");
     makes("\xe2\033[0m\x94\x80", "\xe2\x94\x80");
+    /* The first and the last of a length, and a lead byte where another should follow. */
+    makes("\xe0\xa0\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf",
+          "\xe0\xa0\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf");
+    makes("\xe2\x94\xc0", "??");
 }
 
 /* Nothing that is incomplete lasts beyond a line. */
