@@ -57,7 +57,7 @@ $(HV)/arch/string.c.o $(HV)/arch/canary.c.o: HV_CFLAGS += -fno-lto
 # word for all.
 FAST = vmx/% mm/% drivers/bus/% guest/cpu/% guest/vm/exit_memory.c guest/vm/linear.c
 HV_FP = $(if $(filter $(FAST),$<),-fomit-frame-pointer,$(if $(filter drivers/virt/% guest/vm/%,$<),-fomit-frame-pointer \
-	-fstack-protector,-fno-omit-frame-pointer -fstack-protector-strong))
+	-fstack-protector,-fno-omit-frame-pointer $(if $(filter tools/native/%,$<),,-fstack-protector-strong)))
 $(HV)/%.asm.o: %.asm | $B/.deps
 	$(call say,ASM  )
 	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
@@ -76,8 +76,6 @@ $B/nadir.dis: $B/nadir.elf
 $B/native.elf: boot/nadir.ld $(patsubst %,$(HV)/%.o,tools/native/native.c tools/native/native.asm arch/string.c) $B/.variant
 	$(call say,LINK )
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
-
-$(HV)/tools/native/%.c.o: HV_CFLAGS += -fno-stack-protector
 
 # --- for tests: a hypervisor that does something wrong at the end of its start ---
 $B/overrun.elf $B/bend.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
