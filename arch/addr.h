@@ -35,7 +35,7 @@ static inline gva_t gva(uint64_t v)
     return (gva_t){v};
 }
 
-/* Where all host-physical memory is mapped: host virtual = physmap_base + hpa. 0 while the
+/* Where host-physical memory is mapped, but guests': host virtual = physmap_base + hpa. 0 while the
  * firmware's identity map is still in use (and in host unit tests), the high half once our own page
  * tables are loaded. */
 extern uint64_t physmap_base;

@@ -153,7 +153,8 @@ static struct weakness_verdict judge_bounds(const struct weakness_cpu *cpu,
     if (!cpu->speculates)
         return absent;
     m->clear_registers = has_control(cpu);
-    return mended(m->clear_registers ? "indexes masked, registers cleared" : "indexes masked");
+    return mended(m->clear_registers ? "indexes masked, registers cleared, RAM of others unmapped"
+                                     : "indexes masked, RAM of others unmapped");
 }
 
 static struct weakness_verdict judge_targets(const struct weakness_cpu *cpu,

@@ -47,7 +47,8 @@ _Static_assert(sizeof(engines) / sizeof(engines[0]) == CONFIG_ENGINES, "a row fo
 _Static_assert(HANDOFF_MAX_CPUS == CONFIG_MAX_CPUS, "a mask in nadir.cfg has a bit for each CPU");
 _Static_assert(HANDOFF_MAX_CPUS >= CPU_MAX, "the loader names all that can be used");
 _Static_assert(RUN_CPU_MAX >= CPU_MAX, "each has a run queue");
-_Static_assert(HANDOFF_MAX_REGIONS <= PAGE_ALLOC_MAX_RANGES, "each may be free memory");
+_Static_assert(2 * HANDOFF_MAX_REGIONS <= PAGE_ALLOC_MAX_RANGES,
+               "each may be free memory, with two ends that guests do not get");
 
 #define LOW_MEMORY_END (1ull << 20)
 

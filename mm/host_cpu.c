@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The two things in mm/ that only the host's CPU in ring 0 can do: read its MTRRs, load CR3. */
+/* What in mm/ only the host's CPU in ring 0 can do: read its MTRRs, load CR3, take a page fault. */
 #include "arch/cpu.h"
+#include "mm/guestspace.h"
 #include "mm/host_paging.h"
 #include "mm/mtrr.h"
 
@@ -29,4 +30,22 @@ void host_paging_load(void)
 {
     cpu_write_cr3(host_paging_root().v);
     physmap_base = HOST_PHYSMAP_BASE;
+    guestspace_offset = HOST_GUESTS_BASE - HOST_PHYSMAP_BASE;
+}
+
+hpa_t guestspace_enter(hpa_t root)
+{
+    const hpa_t before = hpa(cpu_read_cr3());
+    if (root.v == 0)
+        root = host_paging_root();
+    if (root.v != before.v)
+        cpu_write_cr3(root.v);
+    return before;
+}
+
+bool guestspace_is_readable(hpa_t frame)
+{
+    uint64_t word;
+    return cpu_read_safe((uint64_t)(uintptr_t)hpa_to_ptr(frame), &word) ||
+           cpu_read_safe((uint64_t)(uintptr_t)guestspace_ptr(frame), &word);
 }

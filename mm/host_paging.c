@@ -2,6 +2,7 @@
 /* Builds and checks the hypervisor's page tables: hides their format (SDM, "4-Level Paging"). */
 #include "mm/host_paging.h"
 #include "arch/log.h"
+#include "arch/panic.h"
 #include "mm/table.h"
 
 #define FOUR_GIB (1ull << 32)
@@ -28,8 +29,10 @@ static bool leaf_fits(unsigned level, uint64_t virt, uint64_t phys, uint64_t byt
     uint64_t size = table_level_bytes(level);
     if (level == 1)
         return true;
-    if (level == TABLE_TOP_LEVEL || (level == 3 && !state.pages_1g) || bytes < size ||
-        (virt | phys) % size != 0)
+    /* Of 1 GiB for guests' RAM alone: in the physmap, blocks of 2 MiB come and go one by one. */
+    const bool is_guests = virt >= HOST_GUESTS_BASE && virt < HOST_STACKS_BASE;
+    if (level == TABLE_TOP_LEVEL || (level == 3 && !(state.pages_1g && is_guests)) ||
+        bytes < size || (virt | phys) % size != 0)
         return false;
     /* A large page over several types is undefined (SDM, "Large Page Size Considerations"). */
     return state.mtrr == NULL || mtrr_range_type(state.mtrr, hpa(phys), size) != MEMORY_MIXED;
@@ -65,6 +68,27 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
         bytes -= size;
     }
     return OK;
+}
+
+enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes)
+{
+    return map(root, virt, base.v, bytes, READ_WRITE | PTE_NX);
+}
+
+/* Blocks of the physmap, for the page allocator. An entry that is not present is 0: by L1TF, a CPU
+ * might use the address in it. */
+static void set_mapped(hpa_t base, uint64_t pages, bool mapped)
+{
+    const uint64_t flags = READ_WRITE | PTE_PS | (state.nx ? PTE_NX : 0);
+    for (uint64_t at = base.v; at < base.v + pages * PAGE_SIZE; at += PAGE_SIZE_2M) {
+        uint64_t *entry = hpa_to_ptr(state.root);
+        for (unsigned level = TABLE_TOP_LEVEL; level > 2; level--)
+            entry = table_of(*table_entry(entry, HOST_PHYSMAP_BASE + at, level));
+        entry = table_entry(entry, HOST_PHYSMAP_BASE + at, 2);
+        if (*entry != (mapped ? 0 : at | flags))
+            panic("physmap: the entry of 0x%lx is 0x%lx", at, *entry);
+        __atomic_store_n(entry, mapped ? at | flags : 0, __ATOMIC_RELEASE);
+    }
 }
 
 static enum status map_parts(const struct host_map_request *r)
@@ -123,7 +147,7 @@ static bool request_is_sound(const struct host_map_request *r)
            HOST_IMAGE_BASE <= r->text_start && r->text_start < r->text_end &&
            r->text_end <= r->rodata_start && r->rodata_start < r->rodata_end &&
            r->rodata_end <= r->data_start && r->data_start <= r->guard && r->guard < r->data_end &&
-           r->guard % PAGE_SIZE == 0 &&
+           r->guard % PAGE_SIZE == 0 && r->physmap_end <= HOST_GUESTS_BASE - HOST_PHYSMAP_BASE &&
            r->image_base + (r->data_end - HOST_IMAGE_BASE) <=
                (r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB);
 }
@@ -150,7 +174,9 @@ enum status host_paging_init(const struct host_map_request *request)
     s = map_parts(request);
     if (s == OK)
         s = build_efi_root(request);
-    if (s != OK)
+    if (s == OK)
+        page_alloc_unmap_guests(set_mapped);
+    else
         log_line("host page tables: %s", status_text(s));
     return s;
 }

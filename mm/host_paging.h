@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-#define HOST_PHYSMAP_BASE 0xffff800000000000ull /* all host-physical memory, RW + NX */
+#define HOST_PHYSMAP_BASE 0xffff800000000000ull /* host-physical memory but guests', RW + NX */
+#define HOST_GUESTS_BASE  0xffffa00000000000ull /* guests' RAM: mm/guestspace.h */
 #define HOST_STACKS_BASE  0xffffc00000000000ull /* stacks between unmapped pages */
 #define HOST_SCREEN_BASE  0xffffe00000000000ull /* the framebuffer, write-combining */
 #define HOST_IMAGE_BASE   0xffffffff80200000ull /* the link address (boot/nadir.ld) */
@@ -34,9 +35,9 @@ struct host_map_request {
     size_t runtime_count;
 };
 
-/* Builds both sets of tables, while the firmware's identity map is still in use. Once, on the boot
- * CPU. ERR_NO_MEMORY also where no root below 4 GiB can be had (the trampoline loads it in 32-bit
- * mode). */
+/* Builds both sets of tables, while the firmware's identity map is still in use; from then on the
+ * page allocator has what it gives out mapped. Once, on the boot CPU. ERR_NO_MEMORY also where no
+ * root below 4 GiB can be had (the trampoline loads it in 32-bit mode). */
 enum status host_paging_init(const struct host_map_request *request);
 
 /* Switches this CPU to the tables and sets physmap_base: pointers into the identity map die here.
@@ -54,6 +55,11 @@ hpa_t host_paging_root(void); /* below 4 GiB */
 
 /* The same high half, and UEFI runtime regions identity-mapped, RWX: to call ResetSystem only. */
 hpa_t host_paging_efi_root(void);
+
+/* Maps RAM read-write at an address of the high half, in the largest pages that fit; root: of any
+ * page tables. ERR_BAD_INPUT: something is mapped there; ERR_NO_MEMORY. Any CPU; the range is
+ * nobody else's to map. */
+enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes);
 
 /* Drops the trampoline's identity mapping, once all CPUs run; the caller flushes their TLBs. */
 void host_unmap_low(void);

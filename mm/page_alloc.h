@@ -5,9 +5,10 @@
 #include "arch/addr.h"
 #include "arch/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#define PAGE_ALLOC_MAX_RANGES 256
+#define PAGE_ALLOC_MAX_RANGES 512
 
 /* A stretch of RAM: base in bytes (host-physical, page-aligned), length in pages of 4 KiB. */
 struct page_range {
@@ -25,12 +26,22 @@ enum status page_alloc_init(const struct page_range *ranges, size_t count);
 enum status page_alloc(uint64_t pages, uint64_t align_pages, hpa_t *out);
 void page_free(hpa_t base, uint64_t pages);
 
-/* The same for a guest's RAM: zeroed, from the top down, not counted as the hypervisor's. Zeroing
- * many GiB takes a second: between() is called behind each MiB, with no lock held; it may be NULL.
- * What the guest has left there is zeroed when it is freed, too, in the same way. */
-enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, void (*between)(void),
-                             hpa_t *out);
-void page_free_guest(hpa_t base, uint64_t pages, void (*between)(void));
+/* The same for a guest's RAM: from the top down, not counted as the hypervisor's, and not zeroed,
+ * as it is not mapped: guestspace_zero() does that (mm/guestspace.h), for a new owner and before it
+ * is freed. */
+enum status page_alloc_guest(uint64_t pages, uint64_t align_pages, hpa_t *out);
+void page_free_guest(hpa_t base, uint64_t pages);
+
+/*
+ * The physmap holds no memory of guests: in blocks of 2 MiB a frame is either the hypervisor's, and
+ * mapped, or it is for guests, and is not. A block goes over from guests to the hypervisor when
+ * that needs more, and never back: so no mapping is ever taken away while the machine runs, and no
+ * CPU has to forget one. From here on set_mapped() is called for what goes over, with the
+ * allocator's lock held; and now, with false, for all that is free for guests. Boot CPU, before
+ * another runs and before any guest has memory.
+ */
+typedef void page_map_fn(hpa_t base, uint64_t pages, bool mapped);
+void page_alloc_unmap_guests(page_map_fn *set_mapped);
 
 /* Bytes that page_alloc() has given out (guests' page tables included), and bytes still free. */
 uint64_t page_alloc_used_by_hypervisor(void);

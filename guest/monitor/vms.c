@@ -9,6 +9,7 @@
 #include "guest/monitor/vm_console.h"
 #include "guest/pc/pc_program.h"
 #include "guest/vm/sched.h"
+#include "mm/guestspace.h"
 #include "mm/page_alloc.h"
 
 /* A VM that fails at once, so often in a row, is not started again. */
@@ -281,10 +282,12 @@ static void vm_stopped(struct vm *vm)
     const bool destroyed = withdraw(section);
     vm->tsc_end = section->tsc_end = cpu_rdtsc();
     section->used_time = vm->share.time + vm->vcpu[0]->run.offset;
+    const hpa_t before = guestspace_enter(vm->root);
     vm_lock(vm); /* its alarms may be on their way, on another CPU */
     vm_console_end(section->index, pc);
     vm_unlock(vm);
     print_end(vm);
+    (void)guestspace_enter(before);
     stats_print(vm);
     stats_report(vm);
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;

@@ -9,7 +9,8 @@
 #include "arch/string.h"
 #include "guest/pc/firmware_files.h"
 #include "guest/pc/layout.h"
-#include "mm/page_alloc.h"
+#include "guest/pc/pc_memory.h"
+#include "mm/guestspace.h"
 
 #define LOW_ROM      0x20000ull /* of it appears below 1 MiB */
 #define SHADOW_BYTES (LAYOUT_MIB - LAYOUT_SHADOW)
@@ -21,6 +22,11 @@ enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER_BYTES = 56 };
 static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
+static void *hidden_at(const struct pc *pc, gpa_t at)
+{
+    return guestspace_ptr(hpa(pc->memory.hidden.base.v + (at.v - LAYOUT_SHADOW)));
+}
+
 static void show(struct pc *pc, unsigned piece, gpa_t base, uint64_t bytes, bool ram)
 {
     const uint16_t bit = (uint16_t)(1 << piece);
@@ -28,7 +34,7 @@ static void show(struct pc *pc, unsigned piece, gpa_t base, uint64_t bytes, bool
         return;
     pc->firmware.ram_shown ^= bit;
     uint64_t *shown = guestmem_window(&pc->vm.mem, base, bytes);
-    uint64_t *hidden = hpa_to_ptr(hpa(pc->firmware.hidden.v + (base.v - LAYOUT_SHADOW)));
+    uint64_t *hidden = hidden_at(pc, base);
     for (uint64_t i = 0; i < bytes / sizeof(*shown); i++) {
         const uint64_t was_shown = shown[i];
         shown[i] = hidden[i];
@@ -42,7 +48,8 @@ static void map_shown(struct pc *pc, gpa_t base, uint64_t bytes, unsigned perms)
 {
     const uint8_t *shown = guestmem_window(&pc->vm.mem, base, bytes);
     for (uint64_t at = 0; at < bytes; at += PAGE_SIZE)
-        if (pc->vm.engine->redirect(&pc->vm, gpa(base.v + at), ptr_to_hpa(shown + at), perms) != OK)
+        if (pc->vm.engine->redirect(&pc->vm, gpa(base.v + at), guestspace_hpa(shown + at), perms) !=
+            OK)
             panic("%s: nothing mapped at 0x%lx", pc->vm.name, base.v + at);
 }
 
@@ -72,7 +79,7 @@ static void shadow_write(void *dev, gpa_t at, unsigned bytes, uint64_t value)
         piece = VCHIPSET_PIECES - 1;
     const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
     if (s.write_ram && !s.read_ram)
-        put_le(hpa_to_ptr(hpa(pc->firmware.hidden.v + (at.v - LAYOUT_SHADOW))), bytes, value);
+        put_le(hidden_at(pc, at), bytes, value);
 }
 
 static uint64_t shadow_read(void *dev, gpa_t at, unsigned bytes)
@@ -85,7 +92,7 @@ static uint64_t shadow_read(void *dev, gpa_t at, unsigned bytes)
 /* Nothing but ROM is there, with all ones below it, and the RAM is hidden. */
 static enum status take_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
 {
-    const enum status s = page_alloc_guest(SHADOW_PAGES, 1, NULL, &pc->firmware.hidden);
+    const enum status s = pc_memory_take(&pc->memory, &pc->memory.hidden, SHADOW_PAGES, 1);
     if (s != OK)
         return s;
     const uint64_t low = size < LOW_ROM ? size : LOW_ROM;
@@ -96,17 +103,15 @@ static enum status take_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
 }
 
 /* The registers first: what they say is shown already. */
-static void take_kept_shadow(struct pc *pc, struct firmware_kept *kept)
+static void take_kept_shadow(struct pc *pc, const struct firmware_kept *kept)
 {
     for (unsigned i = 0; i < VCHIPSET_PAMS; i++)
         vpci_write(&pc->pci, VCHIPSET_HOST, VCHIPSET_PAM0 + i, 1, kept->pam[i]);
-    pc->firmware.hidden = kept->hidden;
     pc->firmware.ram_shown = kept->ram_shown;
-    kept->hidden = hpa(0);
 }
 
 static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size,
-                               struct firmware_kept *kept)
+                               const struct firmware_kept *kept)
 {
     const struct mmio_range range = {.first = gpa(LAYOUT_SHADOW),
                                      .last = gpa(LAYOUT_MIB - 1),
@@ -114,7 +119,7 @@ static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size,
                                      .read = shadow_read,
                                      .write = shadow_write};
     enum status s = bus_add_mmio(&pc->vm.bus, &range);
-    if (s == OK && kept->hidden.v != 0)
+    if (s == OK && pc->memory.hidden.pages != 0)
         take_kept_shadow(pc, kept);
     else if (s == OK)
         s = take_shadow(pc, rom, size);
@@ -180,7 +185,8 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size, uint64_t f
     return s == OK ? bus_add_mmio(&pc->vm.bus, &range) : s;
 }
 
-enum status firmware_load(struct pc *pc, const struct vm_config *config, struct firmware_kept *kept)
+enum status firmware_load(struct pc *pc, const struct vm_config *config,
+                          const struct firmware_kept *kept)
 {
     const struct config_files firmware = {.is_firmware = true};
     const struct loaded_file *file = &config->firmware;
@@ -206,23 +212,8 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config, struct 
     return OK;
 }
 
-void firmware_keep(struct pc *pc, struct firmware_kept *kept)
+void firmware_keep(const struct pc *pc, struct firmware_kept *kept)
 {
-    kept->hidden = pc->firmware.hidden;
     kept->ram_shown = pc->firmware.ram_shown;
     memcpy(kept->pam, &pc->chipset.host.config[VCHIPSET_PAM0], sizeof(kept->pam));
-    pc->firmware.hidden = hpa(0);
-}
-
-void firmware_forget(struct firmware_kept *kept)
-{
-    if (kept->hidden.v != 0)
-        page_free_guest(kept->hidden, SHADOW_PAGES, NULL);
-    kept->hidden = hpa(0);
-}
-
-void firmware_destroy(struct pc *pc)
-{
-    if (pc->firmware.hidden.v != 0)
-        page_free_guest(pc->firmware.hidden, SHADOW_PAGES, NULL);
 }

@@ -10,7 +10,7 @@
  * what the guest reads there; what it does not read, RAM or ROM, waits in a second piece of memory,
  * and both are swapped when PAM says so. Only permissions change: what is not RAM for reads and
  * writes both is read-only, and writes come here by exits on memory, to be dropped or put into the
- * waiting RAM.
+ * waiting RAM, which is pc->memory.hidden: 256 KiB for [0xc0000, 1 MiB).
  *
  * Where the image begins with a UEFI firmware volume for variables, that volume is flash: what is
  * written stays for all lives of the VM, as the loader's copy is written to. The rest cannot be
@@ -30,8 +30,7 @@
 struct pc;
 
 struct firmware {
-    bool present; /* nadir.cfg names one: all else here is for that */
-    hpa_t hidden; /* 256 KiB for [0xc0000, 1 MiB): what the guest does not read now; 0: none */
+    bool present;       /* nadir.cfg names one: all else here is for that */
     uint16_t ram_shown; /* bit i: of vchipset's piece i it reads RAM, not ROM */
     struct vflash flash;
     uint32_t vcpus;
@@ -41,12 +40,11 @@ struct firmware {
     uint8_t e820[2 * 20]; /* this one for every guest */
 };
 
-/* What a reset leaves as it is, of what lies below 1 MiB. QEMU's chip set keeps the PAM registers
- * over a reset, and SeaBIOS, whose way through a reset begins in the RAM that shadows it, counts on
- * that. All zero: nothing has been kept. */
+/* What a reset leaves as it is, of what lies below 1 MiB, beside the memory there. QEMU's chip set
+ * keeps the PAM registers over a reset, and SeaBIOS, whose way through a reset begins in the RAM
+ * that shadows it, counts on that. All zero: nothing has been kept. */
 struct firmware_kept {
-    hpa_t hidden; /* as in struct firmware */
-    uint16_t ram_shown;
+    uint16_t ram_shown; /* as in struct firmware */
     uint8_t pam[VCHIPSET_PAMS];
 };
 
@@ -56,11 +54,9 @@ struct firmware_kept {
 uint64_t firmware_variable_bytes(const uint8_t *rom, uint64_t size);
 
 /* Maps the image, puts the PC's devices and MTRRs into their state at power-on, fills in fw_cfg and
- * pc->boot. The PC has all its devices. *kept is taken over. A failure has its line in the log. */
+ * pc->boot. The PC has all its devices; *kept belongs to pc->memory, if a reset has kept that. A
+ * failure has its line in the log. */
 enum status firmware_load(struct pc *pc, const struct vm_config *config,
-                          struct firmware_kept *kept);
-/* Moves what a reset keeps to *kept, before firmware_destroy(). */
-void firmware_keep(struct pc *pc, struct firmware_kept *kept);
-void firmware_destroy(struct pc *pc);
-/* Of what has been kept, where no PC takes it over. */
-void firmware_forget(struct firmware_kept *kept);
+                          const struct firmware_kept *kept);
+/* Copies what a reset keeps to *kept. */
+void firmware_keep(const struct pc *pc, struct firmware_kept *kept);

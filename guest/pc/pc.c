@@ -13,6 +13,7 @@
 #include "guest/pc/pc_memory.h"
 #include "guest/pc/pc_program.h"
 #include "guest/vm/sched.h"
+#include "mm/guestspace.h"
 #include "mm/page_alloc.h"
 
 #include <stddef.h>
@@ -130,7 +131,12 @@ static uint64_t poll_console(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
     vm_lock(&pc->vm);
-    const uint64_t next = vm_has_ended(&pc->vm) ? RUN_NEVER : poll_locked(pc, now);
+    uint64_t next = RUN_NEVER;
+    if (!vm_has_ended(&pc->vm)) {
+        const hpa_t before = guestspace_enter(pc->vm.root); /* its screen is in its RAM */
+        next = poll_locked(pc, now);
+        (void)guestspace_enter(before);
+    }
     vm_unlock(&pc->vm);
     return next;
 }
@@ -371,25 +377,29 @@ static void set_up_chips(struct pc *pc)
     vlapic_set_virtual_wire(&pc->vm.vcpu[0]->apic);
 }
 
-/* What stands in the memory of the clock is the machine's, until its battery is empty. */
-static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host,
-                        struct pc_kept *kept)
+static enum status make_memory(struct pc *pc, const struct vm_config *config,
+                               const struct pc_host *host)
 {
-    const bool is_reset = pc->ram_count != 0;
-    const char *step = "CPUID and MSR tables";
     const uint64_t free_mib = page_alloc_free_bytes() / LAYOUT_MIB;
     enum status s = pc->vm.engine->vm_create(&pc->vm);
     if (s == OK)
         s = pc_memory_create(pc, config->memory_mib, &host->engine[config->engine]->facts);
-    if (s != OK) {
+    if (s != OK)
         log_line_of(
             pc->vm.log,
             "error: nadir.cfg:%u: [vm %s] has memory = %llu (MiB), but only %llu MiB are free: %s",
             config->line, config->name, (unsigned long long)config->memory_mib,
             (unsigned long long)free_mib, status_text(s));
-        return s;
-    }
-    s = make_policies(pc, config, host);
+    return s;
+}
+
+/* What there is beside memory. What stands in the memory of the clock is the machine's, until its
+ * battery is empty. */
+static enum status fill(struct pc *pc, const struct vm_config *config, const struct pc_host *host,
+                        bool is_reset, const struct pc_kept *kept)
+{
+    const char *step = "CPUID and MSR tables";
+    enum status s = make_policies(pc, config, host);
     if (s == OK)
         s = vcpu_msr_open(&pc->vm);
     if (s == OK) {
@@ -487,12 +497,17 @@ static enum status create(const struct vm_config *config, unsigned index,
     if (console->screen != NULL)
         timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
     pc->vm.engine = host->engine[config->engine]->engine;
-    memcpy(pc->ram, kept->ram, sizeof(pc->ram));
-    pc->ram_count = kept->ram_count;
-    kept->ram_count = 0;
-    if (pc->ram_count != 0) /* a reset zeroes the TSC; switched on, a VM goes by the host's */
+    const bool is_reset = kept->memory.count != 0;
+    pc->memory = kept->memory;
+    kept->memory = (struct pc_memory){.count = 0};
+    if (is_reset) /* it zeroes the TSC; switched on, a VM goes by the host's */
         pc->vm.tsc_offset = 0 - host->read_tsc();
-    s = fill(pc, config, host, kept);
+    s = make_memory(pc, config, host);
+    if (s == OK) {
+        const hpa_t before = guestspace_enter(pc->vm.root);
+        s = fill(pc, config, host, is_reset, kept);
+        (void)guestspace_enter(before);
+    }
     for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
         vcpu_set_initial(pc->vm.vcpu[i], i == 0 ? &pc->boot : NULL);
     if (s != OK) {
@@ -527,10 +542,9 @@ void pc_start_now(struct pc *pc)
 
 static void keep(struct pc *pc, struct pc_kept *kept)
 {
-    memcpy(kept->ram, pc->ram, sizeof(kept->ram));
-    kept->ram_count = pc->ram_count;
+    kept->memory = pc->memory;
+    pc->memory = (struct pc_memory){.count = 0};
     kept->rtc = pc->rtc;
-    pc->ram_count = 0;
     firmware_keep(pc, &kept->firmware);
 }
 
@@ -541,14 +555,12 @@ void pc_destroy(struct pc *pc, struct pc_kept *kept)
         keep(pc, kept);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         vcpu_destroy(vm->vcpu[i]);
-    firmware_destroy(pc);
-    pc_memory_free(pc->ram, &pc->ram_count);
+    pc_memory_free(&pc->memory);
     vm->engine->vm_destroy(vm);
     page_free(ptr_to_hpa(pc), pc->pages);
 }
 
 void pc_forget(struct pc_kept *kept)
 {
-    pc_memory_free(kept->ram, &kept->ram_count);
-    firmware_forget(&kept->firmware);
+    pc_memory_free(&kept->memory);
 }

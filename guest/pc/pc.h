@@ -75,7 +75,16 @@ struct pc_host {
 
 struct pc_ram {
     hpa_t base;
-    uint64_t pages;
+    uint64_t pages; /* 0: none */
+    bool mapped;    /* else nothing has been written there */
+};
+
+/* RAM, and the page tables in which the host has it. All zero: there is none yet. */
+struct pc_memory {
+    hpa_t root;
+    struct pc_ram piece[GUESTMEM_MAX_SLOTS]; /* in their order, from address 0 on */
+    uint32_t count;
+    struct pc_ram hidden; /* what no address leads to now: firmware.c's */
 };
 
 struct pc {
@@ -111,8 +120,7 @@ struct pc {
     struct msr_policy msr;
     struct firmware firmware;
 
-    struct pc_ram ram[GUESTMEM_MAX_SLOTS];
-    uint32_t ram_count;
+    struct pc_memory memory;
     uint64_t pages; /* of this struct */
 };
 
@@ -123,8 +131,7 @@ struct pc {
  * is kept.
  */
 struct pc_kept {
-    struct pc_ram ram[GUESTMEM_MAX_SLOTS];
-    uint32_t ram_count;
+    struct pc_memory memory;
     struct vrtc rtc;
     struct firmware_kept firmware;
 };

@@ -4,8 +4,10 @@
  * that at least. */
 #include "guest/pc/pc_memory.h"
 
+#include "arch/panic.h"
 #include "guest/pc/layout.h"
 #include "guest/vm/sched.h"
+#include "mm/guestspace.h"
 #include "mm/page_alloc.h"
 
 #define MEMORY_MAX_MIB (1u << 20)
@@ -13,7 +15,7 @@
 /* Makes a piece of RAM part of the guest. */
 static enum status add_range(struct pc *pc, hpa_t host, gpa_t base, uint64_t bytes)
 {
-    const enum status s = guestmem_add(&pc->vm.mem, base, bytes, hpa_to_ptr(host));
+    const enum status s = guestmem_add(&pc->vm.mem, base, bytes, guestspace_ptr(host));
     if (s != OK)
         return s;
     return pc->vm.engine->map(&pc->vm, base, host, bytes, MAP_RWX);
@@ -36,37 +38,57 @@ static void lend(void)
     (void)sched_lend();
 }
 
-/* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
-static enum status take_piece(struct pc_ram *ram, gpa_t base, uint64_t bytes, bool pages_1g)
+enum status pc_memory_take(struct pc_memory *memory, struct pc_ram *ram, uint64_t pages,
+                           uint64_t align_pages)
 {
-    if (pages_1g && base.v % PAGE_SIZE_1G == 0 && bytes >= PAGE_SIZE_1G &&
-        page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_1G / PAGE_SIZE, lend, &ram->base) == OK) {
-        ram->pages = bytes / PAGE_SIZE;
-        return OK;
-    }
-    const enum status s =
-        page_alloc_guest(bytes / PAGE_SIZE, PAGE_SIZE_2M / PAGE_SIZE, lend, &ram->base);
-    ram->pages = s == OK ? bytes / PAGE_SIZE : 0;
+    hpa_t base;
+    enum status s = page_alloc_guest(pages, align_pages, &base);
+    if (s != OK)
+        return s;
+    if (guestspace_is_readable(base) ||
+        guestspace_is_readable(hpa(base.v + (pages - 1) * PAGE_SIZE)))
+        panic("RAM for a guest, at 0x%lx, is mapped where it should not be", base.v);
+    *ram = (struct pc_ram){base, pages, false};
+    s = guestspace_map(memory->root, base, pages);
+    if (s != OK)
+        return s;
+    ram->mapped = true;
+    guestspace_zero(memory->root, base, pages, lend);
+    return OK;
+}
+
+/* Up to `bytes` contiguous, aligned for 1 GiB pages where they can be used, else for 2 MiB. */
+static enum status take_piece(struct pc_memory *memory, gpa_t base, uint64_t bytes, bool pages_1g)
+{
+    struct pc_ram *ram = &memory->piece[memory->count];
+    enum status s = ERR_NO_MEMORY;
+    if (pages_1g && base.v % PAGE_SIZE_1G == 0 && bytes >= PAGE_SIZE_1G)
+        s = pc_memory_take(memory, ram, bytes / PAGE_SIZE, PAGE_SIZE_1G / PAGE_SIZE);
+    if (s != OK && ram->pages == 0)
+        s = pc_memory_take(memory, ram, bytes / PAGE_SIZE, PAGE_SIZE_2M / PAGE_SIZE);
+    if (ram->pages != 0)
+        memory->count++;
     return s;
 }
 
 /* RAM for base on; where no piece is large enough, halves the wish. */
 static enum status take_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool pages_1g)
 {
+    struct pc_memory *memory = &pc->memory;
     uint64_t wish = bytes;
     while (bytes > 0) {
-        if (pc->ram_count == GUESTMEM_MAX_SLOTS)
+        const uint32_t before = memory->count;
+        if (before == GUESTMEM_MAX_SLOTS)
             return ERR_NO_MEMORY; /* too fragmented */
         if (wish > bytes)
             wish = bytes;
-        const enum status s = take_piece(&pc->ram[pc->ram_count], base, wish, pages_1g);
+        const enum status s = take_piece(memory, base, wish, pages_1g);
         if (s != OK) {
-            if (wish <= PAGE_SIZE_2M)
+            if (wish <= PAGE_SIZE_2M || memory->count != before) /* taken, and no tables for it */
                 return s;
             wish = (wish / 2 + PAGE_SIZE_2M - 1) & ~(PAGE_SIZE_2M - 1);
             continue;
         }
-        pc->ram_count++;
         base.v += wish;
         bytes -= wish;
     }
@@ -87,8 +109,8 @@ static enum status map(struct pc *pc)
 {
     gpa_t base = gpa(0);
     enum status s = OK;
-    for (uint32_t i = 0; i < pc->ram_count && s == OK; i++) {
-        const struct pc_ram *ram = &pc->ram[i];
+    for (uint32_t i = 0; i < pc->memory.count && s == OK; i++) {
+        const struct pc_ram *ram = &pc->memory.piece[i];
         const uint64_t bytes = ram->pages * PAGE_SIZE;
         s = i == 0 ? add_first(pc, ram->base, bytes) : add_range(pc, ram->base, base, bytes);
         base.v += bytes;
@@ -103,14 +125,31 @@ enum status pc_memory_create(struct pc *pc, uint64_t mib, const struct engine_fa
     if (mib == 0 || mib > MEMORY_MAX_MIB)
         return ERR_BAD_INPUT;
     pc->vm.memory_bytes = mib * LAYOUT_MIB;
-    const enum status s = pc->ram_count == 0 ? take(pc, facts->pages_1g) : OK;
+    enum status s = OK;
+    if (pc->memory.count == 0) {
+        s = guestspace_create(&pc->memory.root);
+        if (s == OK)
+            s = take(pc, facts->pages_1g);
+    }
+    pc->vm.root = pc->memory.root;
     return s == OK ? map(pc) : s;
 }
 
-void pc_memory_free(struct pc_ram *ram, uint32_t *count)
+static void zero(const struct pc_memory *memory, const struct pc_ram *ram)
 {
-    while (*count > 0) {
-        (*count)--;
-        page_free_guest(ram[*count].base, ram[*count].pages, lend);
-    }
+    if (ram->mapped)
+        guestspace_zero(memory->root, ram->base, ram->pages, lend);
+}
+
+/* The frames last: when another VM can have them, nothing leads to them any more. */
+void pc_memory_free(struct pc_memory *memory)
+{
+    for (uint32_t i = 0; i < memory->count; i++)
+        zero(memory, &memory->piece[i]);
+    zero(memory, &memory->hidden);
+    guestspace_destroy(memory->root);
+    for (uint32_t i = 0; i < memory->count; i++)
+        page_free_guest(memory->piece[i].base, memory->piece[i].pages);
+    page_free_guest(memory->hidden.base, memory->hidden.pages);
+    *memory = (struct pc_memory){.count = 0};
 }

@@ -4,6 +4,7 @@
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
+#include "mm/guestspace.h"
 #include "mm/page_alloc.h"
 
 static struct {
@@ -281,9 +282,11 @@ bool sched_lend(void)
     if (cpu->lending != SCHED_MAY_LEND)
         return false;
     cpu->lending = SCHED_HAS_LENT;
+    const hpa_t before = guestspace_enter(hpa(0));
     const bool lent = take_turns(own_queue(), true);
     cpu->lending = SCHED_MAY_LEND;
     vcpu_put_away();
+    (void)guestspace_enter(before);
     return lent;
 }
 

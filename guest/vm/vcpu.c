@@ -6,6 +6,7 @@
 #include "arch/nospec.h"
 #include "arch/percpu.h"
 #include "guest/vm/sched.h"
+#include "mm/guestspace.h"
 #include "mm/page_alloc.h"
 
 void vcpu_run_timer(struct vcpu *vcpu, uint64_t now)
@@ -92,9 +93,9 @@ void vcpu_destroy(struct vcpu *vcpu)
     vcpu->engine->vcpu_destroy(vcpu);
 }
 
-void vcpu_put_away(void)
+/* In the page tables of whom this CPU works for next. */
+static void put(struct cpu *cpu)
 {
-    struct cpu *cpu = cpu_self();
     struct vcpu *vcpu = cpu->vcpu;
     if (vcpu == NULL)
         return;
@@ -108,12 +109,26 @@ void vcpu_put_away(void)
     run_vcpu_unload(&vcpu->run); /* from here on it may be another CPU's */
 }
 
+void vcpu_put_away(void)
+{
+    struct cpu *cpu = cpu_self();
+    if (cpu->vcpu != NULL)
+        (void)guestspace_enter(hpa(0));
+    put(cpu);
+}
+
+/*
+ * CPU A, here, leaves the page tables of the vCPU that it had, and then gives that free. CPU B may
+ * find then that it was the last of a VM that has ended, and frees those tables. Without this
+ * order A could go on by tables that are another's memory by now.
+ */
 void vcpu_load(struct vcpu *vcpu)
 {
     struct cpu *cpu = cpu_self();
     if (cpu->vcpu == vcpu)
         return;
-    vcpu_put_away();
+    (void)guestspace_enter(vcpu->vm->root);
+    put(cpu);
     run_vcpu_load(&vcpu->run);
     if (vcpu->alarm.deadline != RUN_NEVER)
         (void)run_alarm_arm(&vcpu->alarm, RUN_NEVER);

@@ -7,6 +7,7 @@
 #include "arch/log.h"
 #include "guest/vm/sched.h"
 #include "guest/vm/step.h"
+#include "mm/guestspace.h"
 
 #include <stdarg.h>
 
@@ -39,8 +40,10 @@ uint64_t vm_run_timers(void *dev, uint64_t now)
     uint64_t next = RUN_NEVER;
     vm_lock(vm);
     if (!vm_has_ended(vm)) {
+        const hpa_t before = guestspace_enter(vm->root);
         timers_run(&vm->timers, now);
         next = vm->alarm_armed = vm->timers.next;
+        (void)guestspace_enter(before);
     }
     vm_unlock(vm);
     return next;

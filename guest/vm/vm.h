@@ -46,6 +46,7 @@ struct vm {
     void *engine_vm;
 
     struct guestmem mem;
+    hpa_t root; /* of the host's page tables that have it: guestspace_enter() */
     struct bus bus;
     struct msi_source ioapic;
     struct ferr_line ferr; /* of all its vCPUs: there is one error latch */

@@ -14,7 +14,7 @@
 // link: guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/vcpu_signal.c guest/vm/sched.c
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
-// link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_host.c
+// link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
 #include "arch/log.h"
@@ -24,6 +24,7 @@
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_host.h"
+#include "tests/unit/fake_space.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -141,12 +142,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run_queues_init(&queues, &queue, 1, host.tsc_hz);
     if (page_alloc_init(&range, 1) != OK)
         abort();
-    struct pc_kept kept = {.ram_count = 0};
+    struct pc_kept kept = {.memory.count = 0};
     const enum status s = pc_create(&config, 0, &host, &console, &kept, &pc);
     if (s != OK ? !logged : pc->boot.cs.base + pc->boot.rip != LAYOUT_4GIB - 16)
         abort();
+    const hpa_t before = guestspace_enter(pc != NULL ? pc->vm.root : hpa(0));
     for (size_t i = 0; s == OK && i < data[1] && (i + 1) * 4 + 2 <= size; i++)
         step(pc, data + size - (i + 1) * 4, rom_bytes);
+    (void)guestspace_enter(before);
     if (s == OK)
         pc_destroy(pc, NULL);
     return 0;

@@ -4,7 +4,9 @@
 
 #include "arch/cpu.h"
 #include "guest/vm/linear.h"
+#include "tests/unit/fake_space.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,8 +112,18 @@ static void destroy_vcpu(struct vcpu *vcpu)
     free(vcpu);
 }
 
+/* As VT-x does at an exit. */
+static void demand_root(const struct vcpu *vcpu)
+{
+    if (fake_space_root().v == vcpu->vm->root.v)
+        return;
+    fputs("fake engine: the CPU is in another VM's page tables\n", stderr);
+    abort();
+}
+
 static void load(struct vcpu *vcpu)
 {
+    demand_root(vcpu);
     fake_vcpu(vcpu)->loads++;
 }
 
@@ -160,6 +172,7 @@ static void run(struct vcpu *vcpu)
 {
     struct fake_vcpu *fake = fake_vcpu(vcpu);
     while (may_enter(fake)) {
+        demand_root(vcpu);
         fake->entries++;
         if (fake->guest == NULL)
             return;

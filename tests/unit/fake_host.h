@@ -3,6 +3,7 @@
  * at its deadline, and interrupts that are only counted. */
 #pragma once
 
+#include "arch/addr.h"
 #include "arch/cpu.h"
 #include "arch/percpu.h"
 
@@ -16,6 +17,7 @@ struct fake_host {
     unsigned notifications;         /* by lapic_send() */
     unsigned dumps;                 /* by vcpu_print() */
     uint64_t xcr0;
+    hpa_t root[FAKE_HOST_CPUS]; /* of fake_space.h: guestspace_enter() */
     /* Instead of sleep until the deadline; NULL: the clock goes there, and ends the test if that is
      * never. */
     void (*idle)(uint64_t deadline);

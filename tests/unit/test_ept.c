@@ -308,11 +308,11 @@ static void test_out_of_memory(void **s)
 {
     (void)s;
     hpa_t rest;
-    assert_int_equal(page_alloc_guest(RAM_PAGES - 3, 1, NULL, &rest), OK); /* two pages are left */
+    assert_int_equal(page_alloc(RAM_PAGES - 3, 1, &rest), OK); /* two pages are left */
     assert_int_equal(map(0, 0, GIB), OK);
     assert_int_equal(map(GIB, 0, 4096), ERR_NO_MEMORY);
     assert_true(ept_check(&ept, NULL));
-    page_free_guest(rest, RAM_PAGES - 3, NULL);
+    page_free(rest, RAM_PAGES - 3);
 }
 
 static void test_checker(void **s)

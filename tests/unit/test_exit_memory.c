@@ -13,6 +13,7 @@
 #include "guest/vm/step.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_space.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,6 +60,11 @@ void panic(const char *format, ...)
 {
     fail_msg("panic: %s", format);
     abort();
+}
+
+hpa_t fake_space_root(void)
+{
+    return hpa(0);
 }
 
 void log_line(const char *format, ...)

@@ -14,7 +14,7 @@
 // link: guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/vcpu_signal.c guest/vm/sched.c
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
-// link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_host.c
+// link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
 #include "arch/log.h"
@@ -24,6 +24,7 @@
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_host.h"
+#include "tests/unit/fake_space.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -138,6 +139,14 @@ static void make(void)
 {
     assert_int_equal(pc_create(&config, 0, &host, &console, &kept, &pc), OK);
     fake_host.cpu[0].vcpu = pc->vm.vcpu[0];
+    (void)guestspace_enter(pc->vm.root);
+}
+
+/* Behind its end. */
+static void leave(struct pc_kept *to)
+{
+    (void)guestspace_enter(hpa(0));
+    pc_destroy(pc, to);
 }
 
 static int set_up(void **state)
@@ -172,7 +181,7 @@ static int tear_down(void **state)
 {
     (void)state;
     if (pc != NULL)
-        pc_destroy(pc, NULL);
+        leave(NULL);
     assert_int_equal(page_alloc_free_bytes(), free_before);
     free(arena);
     return 0;
@@ -378,7 +387,7 @@ static void test_disk(void **state)
     (void)state;
     static uint8_t data[2 * 512];
     for (unsigned life = 0; life < 2; life++) {
-        pc_destroy(pc, NULL);
+        leave(NULL);
         config.disk_count = 1;
         config.disk[0].base = (uint64_t)(uintptr_t)data;
         config.disk[0].size = sizeof(data);
@@ -449,7 +458,7 @@ static void test_cmos_disks(void **state)
         {1ull << 40, {0xff, 0x3f, 16, 0xff, 0xff, 0xc8, 0xff, 0x3f, 63}, 1},
     };
     for (size_t i = 0; i + 1 < sizeof(disks) / sizeof(disks[0]); i++) {
-        pc_destroy(pc, NULL);
+        leave(NULL);
         config.disk_count = 2;
         for (unsigned k = 0; k < 2; k++)
             config.disk[k] = (struct loaded_file){.base = (uint64_t)(uintptr_t)data,
@@ -471,7 +480,7 @@ static void test_cmos_disks(void **state)
 static int set_up_firmware(void **state)
 {
     (void)set_up(state);
-    pc_destroy(pc, NULL);
+    leave(NULL);
     uint8_t *rom = aligned_alloc(PAGE_SIZE, ROM_BYTES);
     for (unsigned i = 0; i < ROM_BYTES; i++)
         rom[i] = (uint8_t)(i / PAGE_SIZE);
@@ -613,7 +622,7 @@ static void test_variables(void **state)
     poke(base + VARIABLES, 0x10); /* behind the variables it is ROM */
     poke(base + VARIABLES, 0);
     assert_int_equal(peek(base + VARIABLES), 2);
-    pc_destroy(pc, NULL);
+    leave(NULL);
     make(); /* a reset */
     assert_int_equal(peek(at), 0x5a);
     assert_int_equal(rom[0x1800], 0x5a);
@@ -621,7 +630,7 @@ static void test_variables(void **state)
     poke(base, 0xd0);
     poke(base, 0xff);
     assert_int_equal(peek(base + 40), 0xff);
-    pc_destroy(pc, NULL);
+    leave(NULL);
     make();
     assert_true(fake_lookup(&pc->vm, gpa(at), NULL, &perms));
     assert_int_equal(perms, MAP_R); /* flash; ROM is MAP_RX */
@@ -670,7 +679,7 @@ static void test_kinds(void **state)
 {
     (void)state;
     assert_non_null(strstr(logged, "test: k: flat, entry 0x7c00"));
-    pc_destroy(pc, NULL);
+    leave(NULL);
     pc = NULL;
     config.type = TYPE_MULTIBOOT;
     refuse(ERR_BAD_INPUT, "multiboot header");
@@ -698,7 +707,7 @@ static void test_boot_order(void **state)
     uint64_t bytes = 0;
     char name[] = "bootorder";
     const char *file = NULL;
-    pc_destroy(pc, NULL);
+    leave(NULL);
     for (unsigned i = 0; i < 2; i++)
         config.disk[config.disk_count++] =
             (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = sizeof(data)};
@@ -811,7 +820,7 @@ static void debug_console_with_a_file(void **state)
 {
     (void)state;
     struct vcpu *vcpu = pc->vm.vcpu[0];
-    pc_destroy(pc, NULL);
+    leave(NULL);
     config.debugcon_file = "f";
     make();
     vcpu = pc->vm.vcpu[0];
@@ -898,10 +907,10 @@ static void test_chips(void **state)
 
 static void reset(void)
 {
-    pc_destroy(pc, &kept);
-    assert_int_equal(kept.ram_count, 1);
+    leave(&kept);
+    assert_int_equal(kept.memory.count, 1);
     make();
-    assert_int_equal(kept.ram_count, 0);
+    assert_int_equal(kept.memory.count, 0);
 }
 
 static uint8_t cmos(uint8_t index)
@@ -975,8 +984,7 @@ static void test_reset_keeps_the_clock(void **state)
     assert_int_equal(cmos(0x5f), 0x66);
     assert_int_equal(in(0x92), 2);
     assert_int_equal(in(0x3ff), 0);
-    pc_destroy(pc,
-               NULL); /* switched off, and on later: the time of day, not the date that was set */
+    leave(NULL); /* switched off, and on later: the time of day, not the date that was set */
     fake_host.now += 5 * host.tsc_hz;
     make();
     assert_int_equal(cmos(9), 0x23);
@@ -1010,7 +1018,7 @@ static void test_reset_keeps_the_shadow(void **state)
 static void test_reset_fails(void **state)
 {
     (void)state;
-    pc_destroy(pc, &kept);
+    leave(&kept);
     pc = NULL;
     config.kernel.size = 100;
     struct pc *other;

@@ -4,7 +4,7 @@
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c
 // link: guest/vm/run_alarm.c guest/vm/run_share.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c guest/cpu/event.c
-// link: drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c tests/unit/fake_engine.c
+// link: drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c tests/unit/fake_engine.c tests/unit/fake_space.c
 // link: tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a CPU still has of a vCPU that it does not run any more: races with other CPUs, over the

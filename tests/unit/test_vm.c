@@ -4,7 +4,7 @@
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c
 // link: guest/vm/run_alarm.c guest/vm/run_share.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c guest/cpu/event.c
-// link: drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c tests/unit/fake_engine.c
+// link: drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c tests/unit/fake_engine.c tests/unit/fake_space.c
 // link: tests/unit/fake_host.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* VMs from start to end without VT-x: scripted guests on a second engine, which shows that what all
@@ -348,6 +348,7 @@ static void make_room(void *dev, uint64_t now)
 {
     struct vm *vm = dev;
     (void)now;
+    assert_int_equal(fake_space_root().v, vm->root.v); /* whichever vCPU is loaded */
     vm_io_ready(vm);
 }
 

@@ -176,8 +176,8 @@ static void test_lists(void **state)
                         "Spectre v2, return stack, SSB, L1TF, MDS (a firmware update with newer "
                         "microcode helps)");
     weakness_list(verdict, WEAKNESS_MENDED, text, sizeof(text));
-    assert_string_equal(text, "Spectre v1 (indexes masked), Meltdown (page tables apart), "
-                              "iTLB multihit (pages of 4 KiB)");
+    assert_string_equal(text, "Spectre v1 (indexes masked, RAM of others unmapped), Meltdown (page "
+                              "tables apart), iTLB multihit (pages of 4 KiB)");
     for (unsigned i = 0; i < WEAKNESS_COUNT; i++)
         verdict[i] = (struct weakness_verdict){WEAKNESS_MENDED, "VERW at entries"};
     assert_int_equal(weakness_list(verdict, WEAKNESS_OPEN, text, sizeof(text)), 0);

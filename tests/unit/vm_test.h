@@ -5,6 +5,7 @@
 #include "arch/log.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_space.h"
 #include "tests/unit/two_cpus.h"
 
 #include <string.h>
@@ -55,6 +56,8 @@ static void stopped(struct vm *vm)
     memcpy(l->why, vm->end_why, sizeof(l->why));
     assert_int_equal(vm->running, 0);
     assert_null(cpu_self()->vcpu);
+    for (unsigned i = 0; i < FAKE_HOST_CPUS; i++) /* its page tables can be freed */
+        assert_int_not_equal(fake_host.root[i].v, vm->root.v);
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         const struct fake_vcpu *fake = fake_vcpu(vm->vcpu[i]);
         assert_int_equal(vm->vcpu[i]->run.state, VCPU_STOPPED);
@@ -89,8 +92,11 @@ static struct vm *make_vm(unsigned index, guest_fn *first, guest_fn *second)
     struct vm *vm = &life[index].vm;
     memset(&life[index], 0, sizeof(life[index]));
     boot = cpu_state_real_mode(0x7c00);
-    *vm =
-        (struct vm){.name = "test", .index = index, .engine = &fake_engine, .owner = &life[index]};
+    *vm = (struct vm){.name = "test",
+                      .index = index,
+                      .engine = &fake_engine,
+                      .root = hpa((index + 1) * PAGE_SIZE),
+                      .owner = &life[index]};
     vm->timers = (struct timers){.read = cpu_rdtsc, .hz = HZ, .next = TIMER_NEVER};
     vm->alarm_armed = TIMER_NEVER;
     vm->alarm = (struct run_alarm){.fire = vm_run_timers, .dev = vm};

@@ -63,7 +63,7 @@ static void make_vm(struct vm *vm)
     vm->cr4_allowed = fake_vmx.caps.cr4_fixed1 & ~CR4_VMXE;
     demand(vmx_vm_create(vm) == OK, "no VM");
     hpa_t ram;
-    demand(page_alloc_guest(FIXTURE_RAM / PAGE_SIZE, 1, NULL, &ram) == OK, "no RAM");
+    demand(page_alloc(FIXTURE_RAM / PAGE_SIZE, 1, &ram) == OK, "no RAM");
     fixture.ram = hpa_to_ptr(ram);
     demand(guestmem_add(&vm->mem, gpa(0), FIXTURE_RAM, fixture.ram) == OK, "no slot");
     demand(vmx_map(vm, gpa(0), ram, FIXTURE_RAM, MAP_RWX) == OK, "not mapped");
@@ -125,6 +125,7 @@ void fixture_end(void)
     page_free(v->vmcs, 1);
     page_free(v->msr_bitmap, 1);
     vmx_vm_destroy(&fixture.vm);
+    page_free(ptr_to_hpa(fixture.ram), FIXTURE_RAM / PAGE_SIZE);
     demand(page_alloc_used_by_hypervisor() == 0, "memory has been lost");
     free(arena);
 }
