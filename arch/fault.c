@@ -20,7 +20,7 @@ extern const struct fixup fixup_table[], fixup_table_end[]; /* vectors.asm */
 extern const char __text_start[], __text_end[];             /* boot/nadir.ld */
 
 static void (*escape_function)(void);
-static uint64_t escape_deadline; /* 0: none */
+static uint64_t escape_deadline; /* for VECTOR_ESCAPE */
 
 static const char *const vector_names[32] = {
     "divide error",
@@ -111,12 +111,12 @@ static _Noreturn void report(const struct fault_frame *f)
 void fault_set_escape(void (*escape)(void))
 {
     escape_function = escape;
-    escape_deadline = 0;
 }
 
 void fault_set_escape_time(uint64_t tsc_deadline)
 {
     escape_deadline = tsc_deadline;
+    lapic_timer_use_vector(VECTOR_ESCAPE);
     lapic_timer_arm(tsc_deadline);
     cpu_sti();
 }
@@ -130,22 +130,15 @@ static void take_escape(void)
 }
 
 /* The one-shot timer cannot count so far in one go. */
-static void look_at_escape_time(void)
+void interrupt_handle_rare(uint8_t vector)
 {
-    if (escape_deadline == 0)
+    if (vector == VECTOR_SPURIOUS) /* no bit in ISR: an EOI would hit another interrupt */
         return;
+    lapic_eoi();
     if (cpu_rdtsc() >= escape_deadline)
         take_escape();
     else
         lapic_timer_arm(escape_deadline);
-}
-
-void interrupt_handle(uint8_t vector)
-{
-    if (vector != VECTOR_SPURIOUS) /* no bit in ISR: an EOI would hit another interrupt */
-        lapic_eoi();
-    if ((vector == VECTOR_POSTED || vector == VECTOR_WAKE) && cpu_self()->attention != NULL)
-        *cpu_self()->attention = true;
 }
 
 void nmi_handle(void)
@@ -168,15 +161,21 @@ static bool apply_fixup(struct fault_frame *f)
     return false;
 }
 
-void fault_handle(struct fault_frame *f)
+/* Apart, so that no interrupt pays for its frame. */
+static void __attribute__((noinline)) handle_exception(struct fault_frame *f)
 {
-    if (f->vector >= VECTOR_FIRST_EXTERNAL) {
-        interrupt_handle((uint8_t)f->vector);
-        look_at_escape_time();
-    } else if (f->vector == VECTOR_NMI) {
+    if (f->vector == VECTOR_NMI) {
         nmi_handle();
     } else if (!apply_fixup(f) && (f->vector != VECTOR_MACHINE_CHECK || !mcheck_is_elsewhere())) {
         take_escape();
         report(f);
     }
+}
+
+void fault_handle(struct fault_frame *f)
+{
+    if (f->vector >= VECTOR_FIRST_EXTERNAL)
+        interrupt_handle((uint8_t)f->vector);
+    else
+        handle_exception(f);
 }

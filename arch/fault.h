@@ -2,7 +2,11 @@
 /* Faults and interrupts of the host: dumps, end of interrupt, the back-trace. */
 #pragma once
 
+#include "arch/lapic.h"
+#include "arch/percpu.h"
+
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* What the stubs of vectors.asm leave on the stack. */
@@ -14,13 +18,28 @@ struct fault_frame {
 
 /* VECTOR_POSTED: there are posted interrupts for the guest of this CPU, which takes them by itself
  * while it runs (SDM, "Posted-Interrupt Processing"). */
-enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_POSTED = 0xf2, VECTOR_SPURIOUS = 0xff };
+enum { VECTOR_TIMER = 0xf0, VECTOR_WAKE = 0xf1, VECTOR_POSTED = 0xf2 };
+/* The two that are rare: the timer while firmware is called (fault_set_escape_time()), and an
+ * interrupt that is gone again. */
+enum { VECTOR_ESCAPE = 0xfe, VECTOR_SPURIOUS = 0xff };
+
+/* VECTOR_ESCAPE and VECTOR_SPURIOUS. */
+void interrupt_handle_rare(uint8_t vector);
 
 /* An external interrupt has been acknowledged. It has ended a sleep or a guest's run, and the
  * loaded vCPU is to look at what others ask of it (struct cpu: attention): nothing else is wanted
  * of it, so only EOI is signalled. Called from the IDT, and by the engine after a VM exit that
  * acknowledged the interrupt. Interrupts off. */
-void interrupt_handle(uint8_t vector);
+static inline void interrupt_handle(uint8_t vector)
+{
+    if (vector >= VECTOR_ESCAPE) {
+        interrupt_handle_rare(vector);
+        return;
+    }
+    lapic_eoi();
+    if ((vector == VECTOR_POSTED || vector == VECTOR_WAKE) && cpu_self()->attention != NULL)
+        *cpu_self()->attention = true;
+}
 
 /* An NMI has come, by IDT or VM exit: does not return where the machine is being stopped. */
 void nmi_handle(void);

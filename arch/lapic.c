@@ -49,10 +49,10 @@ static void select_mode(void)
         cpu_wrmsr(MSR_IA32_APIC_BASE, base | APIC_BASE_X2APIC);
 }
 
-static void set_timer_mode(void)
+void lapic_timer_use_vector(uint8_t vector)
 {
     write_reg(APIC_DIVIDE, DIVIDE_BY_1);
-    write_reg(APIC_LVT_TIMER, VECTOR_TIMER | (deadline_mode ? APIC_LVT_TSC_DEADLINE : 0));
+    write_reg(APIC_LVT_TIMER, vector | (deadline_mode ? APIC_LVT_TSC_DEADLINE : 0));
     /* The write by memory is to be seen before the first WRMSR of the deadline. */
     __asm__ volatile("mfence" : : : "memory");
 }
@@ -91,7 +91,7 @@ void lapic_init(void)
         mask_source(APIC_LVT_CMCI);
     write_reg(APIC_TPR, 0);
     if (cpu_self()->index != 0)
-        set_timer_mode();
+        lapic_timer_use_vector(VECTOR_TIMER);
 }
 
 void lapic_timer_init(uint64_t tsc_hz)
@@ -111,7 +111,7 @@ void lapic_timer_init(uint64_t tsc_hz)
     }
     log_line("local APIC %u: %s mode, timer %s", cpu_self()->apic_id, x2apic ? "x2APIC" : "xAPIC",
              deadline_mode ? "by TSC deadline" : "one-shot");
-    set_timer_mode();
+    lapic_timer_use_vector(VECTOR_TIMER);
     timer_ready = true;
 }
 

@@ -25,6 +25,9 @@ void lapic_timer_init(uint64_t tsc_hz);
 /* True once that has been done. */
 bool lapic_timer_is_ready(void);
 
+/* Makes it another vector that lapic_timer_arm() brings on this CPU. After lapic_timer_init(). */
+void lapic_timer_use_vector(uint8_t vector);
+
 /* Makes this CPU take VECTOR_TIMER when its TSC reaches the deadline, at once where that has
  * passed. The one-shot timer may fire early where it can't count so far: look at the TSC, arm
  * again. */

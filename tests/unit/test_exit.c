@@ -916,15 +916,25 @@ static void test_host_events(void **state)
     assert_int_equal(fixture.nmis, 1);
     fake_vmx_set(VMCS_EXIT_EVENT, EVENT_VALID | EVENT_INTERRUPT | VECTOR_WAKE);
     take_exit(REASON_EXTERNAL_INTERRUPT, 0, 0);
-    assert_int_equal(fixture.interrupts, 1);
-    assert_int_equal(fixture.interrupt, VECTOR_WAKE);
+    assert_int_equal(fixture.eois, 1);
     assert_int_equal(vcpu->event.info, 0); /* no business of the guest's */
     assert_false(vcpu->attention);
     assert_int_equal(rip(), 0x1000);
     /* Without a vector, by a hypervisor below: nothing to acknowledge. */
     fake_vmx_set(VMCS_EXIT_EVENT, 0);
     take_exit(REASON_EXTERNAL_INTERRUPT, 0, 0);
-    assert_int_equal(fixture.interrupts, 1);
+    assert_int_equal(fixture.eois, 1);
+    /* A wake is for the vCPU that is loaded; one that is gone again has no EOI. */
+    bool attention = false;
+    cpu_self()->attention = &attention;
+    fake_vmx_set(VMCS_EXIT_EVENT, EVENT_VALID | EVENT_INTERRUPT | VECTOR_WAKE);
+    take_exit(REASON_EXTERNAL_INTERRUPT, 0, 0);
+    assert_true(attention);
+    fake_vmx_set(VMCS_EXIT_EVENT, EVENT_VALID | EVENT_INTERRUPT | VECTOR_SPURIOUS);
+    take_exit(REASON_EXTERNAL_INTERRUPT, 0, 0);
+    assert_int_equal(fixture.rare_interrupt, VECTOR_SPURIOUS);
+    assert_int_equal(fixture.eois, 2);
+    cpu_self()->attention = NULL;
     /* What nobody asked for, and means nothing to the guest, does nothing to it. */
     const uint32_t harmless[] = {REASON_INIT, 5, 6};
     for (unsigned i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {

@@ -161,10 +161,14 @@ void log_line_of(unsigned of, const char *format, ...)
     (void)format;
 }
 
-void interrupt_handle(uint8_t vector)
+void lapic_eoi(void)
 {
-    fixture.interrupts++;
-    fixture.interrupt = vector;
+    fixture.eois++;
+}
+
+void interrupt_handle_rare(uint8_t vector)
+{
+    fixture.rare_interrupt = vector;
 }
 
 void nmi_handle(void)

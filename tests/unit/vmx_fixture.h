@@ -11,8 +11,8 @@ struct vmx_fixture {
     struct vm vm;
     struct vmx_vcpu v;
     uint8_t *ram;
-    unsigned kicks, interrupts, nmis, failed_entries; /* how often; the last three by exits */
-    uint8_t interrupt;                                /* the last host interrupt's vector */
+    unsigned kicks, eois, nmis, failed_entries; /* how often; the last three by exits */
+    uint8_t rare_interrupt;                     /* the vector of interrupt_handle_rare() */
 };
 
 extern struct vmx_fixture fixture;
