@@ -309,7 +309,8 @@ static inline __attribute__((always_inline)) void step_over(uint64_t length)
         return;
     if ((rflags & RFLAGS_RF) != 0) /* an EPT violation saves it set, as a fault does */
         vmwrite(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
-    single_step(rflags);
+    if ((rflags & RFLAGS_TF) != 0)
+        single_step(rflags);
 }
 
 void exit_take_context(const struct emulate_context *ctx)
