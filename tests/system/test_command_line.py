@@ -15,7 +15,7 @@ from conftest import TOOL, TOP
 
 sys.path.insert(0, str(TOP / "tools"))
 import manual  # noqa: E402
-from nadirlib import ToolError, config, options  # noqa: E402
+from nadirlib import ToolError, config, image, options  # noqa: E402
 
 KERNEL = b"\x55\xaa\0kernel"
 
@@ -122,6 +122,45 @@ def test_inputs_are_not_written(write_config, payload, tmp_path, command, more, 
     done = tool(*command.split(), "my.cfg", folder=tmp_path)
     assert done.returncode == 2 and f"{what} would overwrite" in done.stderr, done
     assert kept == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("command, more, what", [
+    ("check", "debugcon = gone/x\n", "my.cfg:4: debugcon = gone/x: there is no folder "),
+    ("run", "debugcon = link\n", "my.cfg:4: debugcon = link: there is no folder "),
+    ("run", "debugcon = folder\n", "my.cfg:4: debugcon = folder: that is a folder"),
+    ("run --serial gone/x", "", "--serial gone/x: there is no folder "),
+    ("run --stats folder", "", "--stats folder: that is a folder"),
+    ("run --log=", "", "--log : that is a folder")])
+def test_outputs_can_be_written(write_config, payload, tmp_path, command, more, what):
+    """Said before the machine runs for an hour: no emulator starts."""
+    write_config(f"[vm a]\nkernel = hello.bin\nmemory = 16\n{more}", {"hello.bin": payload("hello")}).rename(
+        tmp_path / "my.cfg")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("gone/x")
+    done = tool(*command.split(), "my.cfg", folder=tmp_path)
+    assert done.returncode == 2 and f"nadir: {what}" in done.stderr and done.stderr.count("\n") == 1, done
+
+
+@pytest.mark.parametrize("name, asked", [("old", "old"), ("new", "")])
+def test_outputs_may_be_forbidden(tmp_path, monkeypatch, name, asked):
+    """To root, by whom tests may run, hardly anything is."""
+    (tmp_path / "old").touch()
+    image.refuse_unwritable([("--log x", tmp_path / name)])
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path / asked, os.W_OK))
+    with pytest.raises(ToolError, match="--log x: you may not write there"):
+        image.refuse_unwritable([("--log x", tmp_path / name)])
+    assert not (tmp_path / "new").exists()
+
+
+def test_outputs_may_be_pipes(bochsrc):
+    """Behind the link /dev/stdout is no name then."""
+    assert "warm.rom" in bochsrc("", "--serial", "/dev/stdout", "--log", "/dev/null")
+
+
+def test_a_stick_writes_no_outputs_here(write_config, payload, tmp_path):
+    cfg = write_config("[vm a]\nkernel = k\ndebugcon = gone/x\n", {"k": payload("hello")})
+    done = tool("image", cfg, "-o", tmp_path / "x.img")
+    assert done.returncode == 0, done
 
 
 def test_check_of_a_kernel(payload, tmp_path):

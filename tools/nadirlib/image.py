@@ -86,6 +86,20 @@ def refuse_overwriting(cfg, outputs):
             raise ToolError(f"{said} would overwrite a file that the machine is made of")
 
 
+def refuse_unwritable(outputs):
+    """What is to be written when the machine runs can be, as far as that shows without a trace: a run
+    may be long, and its output is lost where this is told at its end. outputs: as above."""
+    for said, path in outputs:
+        # A link may lead to a file that is yet to be, and that of /dev/stdout has no name behind it.
+        there = path if path.exists() else Path(os.path.realpath(path))
+        if there.is_dir():
+            raise ToolError(f"{said}: that is a folder")
+        if not there.exists() and not there.parent.is_dir():
+            raise ToolError(f"{said}: there is no folder {there.parent}")
+        if not os.access(there if there.exists() else there.parent, os.W_OK):
+            raise ToolError(f"{said}: you may not write there")
+
+
 def plan(cfg, cpus, memory=None):
     """Checks a configuration, for a machine of so many CPUs and MiB if they are known. Returns the
     image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
@@ -98,8 +112,11 @@ def plan(cfg, cpus, memory=None):
     check(cfg, cpus, memory, files=not missing)
     if missing:
         raise ToolError(missing)
-    refuse_overwriting(cfg, [(f"{cfg.where(number)}: debugcon = {name}", Path(cfg.folder, name))
-                             for number, name in debugcons_of(cfg)])
+    debugcons = [(f"{cfg.where(number)}: debugcon = {name}", Path(cfg.folder, name))
+                 for number, name in debugcons_of(cfg)]
+    refuse_overwriting(cfg, debugcons)
+    if memory:  # else it is a stick's, and none are written here
+        refuse_unwritable(debugcons)
     files, aliases = store(named)
     text = cfg.text
     if aliases:
