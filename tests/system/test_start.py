@@ -57,6 +57,15 @@ def test_native_by_firmware(nadir, payload):
     assert any(line.startswith("ok pit: ") for line in lines_of(result, "")), result
 
 
+@pytest.mark.parametrize("boot", ["warm", "firmware"])
+def test_native_is_for_boot_sectors(nadir, boot):
+    """Said in letters, whoever has set up the UART, or nobody."""
+    result = nadir(SECTION.format("handover"), {"handover.bin": PAYLOADS / "handover.elf"}, boot=boot, native=True,
+                   timeout=60)
+    assert result.status == 2, result
+    assert re.search("^nadir: error: nadir.cfg: the first kernel is not a boot-sector image", result.console, re.M), result
+
+
 @pytest.mark.parametrize("end", ["hello", "haltcli"])
 def test_reset_ends_a_warm_machine(nadir, payload, end):
     """There is no firmware that could boot it again."""

@@ -11,6 +11,8 @@
 #define LVT_NMI      0x400u
 #define IOAPIC_PAGE  0xfec00000u
 #define INTERRUPT_64 0x8e00u /* present, DPL 0, interrupt gate */
+#define LINE_CONTROL 3u
+#define LCR_8_BITS   3u
 #define LINE_STATUS  5u
 #define LSR_IDLE     0x40u
 #define LOAD_AT      0x7c00u
@@ -48,9 +50,12 @@ static void say(uint16_t port, const char *text)
     }
 }
 
-/* The words are those of the loader, which tools/nadir knows. */
+/* The words are those of the loader, which tools/nadir knows. After a warm start nobody has set up
+ * the UART, which sends five bits of a character then. */
 static _Noreturn void refuse(uint16_t port)
 {
+    if (port != 0)
+        cpu_out8((uint16_t)(port + LINE_CONTROL), LCR_8_BITS);
     say(port, "nadir: error: nadir.cfg: the first kernel is not a boot-sector image, or too large "
               "for the memory below 640 KiB\r\n"
               "nadir-end: config-error\r\n");
