@@ -229,6 +229,14 @@ def test_how_bochs_starts(bochsrc, monkeypatch):
     assert "OVMF" in firmware and "ata0-master" in firmware and "optramimage" not in firmware
 
 
+@pytest.mark.parametrize("size", [0, 1000])
+def test_image_of_no_disk(tmp_path, size):
+    (tmp_path / "junk.img").write_bytes(bytes(size))
+    done = tool("run", "junk.img", folder=tmp_path)
+    assert done.returncode == 2 and not done.stdout, done
+    assert done.stderr == f"nadir: junk.img is no image of a disk: it has {size} bytes, not sectors of 512\n", done
+
+
 def words_of_help(*command):
     """The options that --help lists."""
     return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", tool(*command, "--help").stdout))

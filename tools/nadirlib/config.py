@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from . import ToolError
+from .gpt import SECTOR
 
 LONGEST_NAME = 31
 VGA = re.compile(rb"""^\s*console\s*=\s*["']?vga""", re.M)
@@ -77,4 +78,7 @@ def read(options):
     said = [f"--{word}" for word in ("append", "initrd", "vcpus", "vga") if getattr(options, word, None)]
     if said or getattr(options, "guest_memory", None):
         raise ToolError(f"{path} says itself what {(said or ['-m'])[0]} would of a kernel")
+    size = path.stat().st_size
+    if is_image and (size == 0 or size % SECTOR):
+        raise ToolError(f"{path} is no image of a disk: it has {size} bytes, not sectors of {SECTOR}")
     return None if is_image else Config(str(path), path.parent, path.read_bytes())
