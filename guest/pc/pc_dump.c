@@ -35,12 +35,14 @@ static void print_waiting(const struct pc *pc, unsigned irq)
     log_line_of(pc->vm.log, "%s: IRQ %u waits %s", pc->vm.name, irq, why);
 }
 
-/* A line that the guest lets through to a vector that protected mode has an exception at. */
+/* A line that the guest lets through, or has let through, to a vector that protected mode has an
+ * exception at. */
 static void print_vectors(const struct pc *pc, const struct cpu_state *state)
 {
     const struct vpic_chip *c = &pc->pic.chip[0];
     const unsigned open = ~(unsigned)c->imr & 0xff;
-    if (c->base >= 32 || open == 0 || (state->cr0 & CR0_PE) == 0)
+    const bool arrives = (state->rflags & RFLAGS_IF) != 0 || c->isr != 0;
+    if (c->base >= 32 || open == 0 || (state->cr0 & CR0_PE) == 0 || !arrives)
         return;
     log_line_of(pc->vm.log, "%s: IRQ %u arrives as vector %u: the 8259 was not remapped",
                 pc->vm.name, lowest(open), c->base + lowest(open));

@@ -849,7 +849,8 @@ static void debug_console_with_a_file(void **state)
 static void what_the_controllers_have_is_told(void **unused)
 {
     (void)unused;
-    const struct cpu_state real = {0}, protected = {.cr0 = CR0_PE};
+    const struct cpu_state real = {0}, off = {.cr0 = CR0_PE};
+    const struct cpu_state protected = {.cr0 = CR0_PE, .rflags = RFLAGS_IF};
     assert_null(strstr(dump(&real), "IRQ"));
     bus_port_write(&pc->vm.bus, 0xa1, 1, 0xff);
     bus_port_write(&pc->vm.bus, 0x20, 1, 0x11);
@@ -862,6 +863,7 @@ static void what_the_controllers_have_is_told(void **unused)
     bus_port_write(&pc->vm.bus, 0x21, 1, 0xf8);
     assert_non_null(strstr(dump(&real), "IRQ 0 waits until the CPU takes it"));
     assert_null(strstr(dump(&real), "remapped"));
+    assert_null(strstr(dump(&off), "remapped")); /* nothing arrives */
     assert_non_null(
         strstr(dump(&protected), "IRQ 0 arrives as vector 8: the 8259 was not remapped"));
 
