@@ -49,10 +49,10 @@ struct section {
     uint64_t pages;
     unsigned quick_failures; /* in a row */
     unsigned short_lives;    /* likewise, with good ends, too */
-    uint64_t tsc_limit;      /* when it is to end, with all its lives; TIMER_NEVER: it is not */
-    uint64_t tsc_end;        /* of the life before; 0: none */
-    uint64_t used_time;      /* virtual, that one's at its end: struct run_share */
-    struct pc_kept kept;     /* of it, for the one that follows a reset */
+    uint64_t tsc_limit;  /* when its lives are to end, by the first one's start; 0: none ended */
+    uint64_t tsc_end;    /* of the life before; 0: none */
+    uint64_t used_time;  /* virtual, that one's at its end: struct run_share */
+    struct pc_kept kept; /* of it, for the one that follows a reset */
 };
 
 static struct {
@@ -227,6 +227,15 @@ static uint32_t wait_of(const struct section *section)
     return wait < LONGEST_WAIT_MS ? wait : LONGEST_WAIT_MS;
 }
 
+/* Ticks that its next life may take. */
+static uint64_t limit_left(const struct section *section)
+{
+    const uint64_t now = cpu_rdtsc();
+    if (section->tsc_limit == 0)
+        return section->config->limit * vms.host->tsc_hz;
+    return section->tsc_limit > now ? section->tsc_limit - now : 0;
+}
+
 /* One more life of a section that is BUSY. ERR_DENIED: it has been destroyed before it ran. */
 static enum status begin(struct section *section)
 {
@@ -240,7 +249,8 @@ static enum status begin(struct section *section)
     vm_console_begin(section->index, pc);
     pc->vm.stopped = vm_stopped;
     pc->vm.owner = section;
-    pc_set_limit(pc, section->tsc_limit);
+    if (config->limit != 0)
+        pc_set_limit(pc, limit_left(section));
     print_start(pc, config);
     inherit_time(section, &pc->vm);
     if (!publish(section, &pc->vm)) {
@@ -258,6 +268,8 @@ static bool restarts(struct section *section, const struct vm *vm)
     const struct vm_config *config = section->config;
     const uint64_t lived = vm->tsc_end - vm->tsc_first_entry;
     const bool quick = !ended_well(vm) && lived < vms.host->tsc_hz;
+    if (section->tsc_limit == 0)
+        section->tsc_limit = vm->tsc_first_entry + config->limit * vms.host->tsc_hz;
     section->quick_failures = quick ? section->quick_failures + 1 : 0;
     section->short_lives = lived < vms.host->tsc_hz ? section->short_lives + 1 : 0;
     if (vm->end == VM_LIMIT || action_after(config, vm) != ACTION_RESTART)
@@ -320,9 +332,7 @@ static enum status claim(uint32_t index)
         section->quick_failures = 0;
         section->short_lives = 0;
         section->tsc_end = 0;
-        section->tsc_limit = TIMER_NEVER;
-        if (section->config->limit != 0)
-            section->tsc_limit = cpu_rdtsc() + section->config->limit * vms.host->tsc_hz;
+        section->tsc_limit = 0;
         vms.alive++;
     }
     spinlock_unlock(&vms.lock);

@@ -148,16 +148,22 @@ static void pc_show_screen(void *dev, uint64_t now)
     timers_arm(&pc->vm.timers, &pc->screen_timer, now + pc->vm.timers.hz / SCREEN_HZ);
 }
 
+/* A VM that waits for its first turn, while its CPU makes others, has used none of its time. */
 static void limit_reached(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
-    (void)now;
-    vm_end_request(&pc->vm, VM_LIMIT, 0, "its time limit is reached");
+    struct vm *vm = &pc->vm;
+    const uint64_t due = (vm->vcpu[0]->started ? vm->tsc_first_entry : now) + pc->limit;
+    if (due > now)
+        timers_arm(&vm->timers, &pc->limit_timer, due);
+    else
+        vm_end_request(vm, VM_LIMIT, 0, "its time limit is reached");
 }
 
-void pc_set_limit(struct pc *pc, uint64_t tsc)
+void pc_set_limit(struct pc *pc, uint64_t ticks)
 {
-    timers_arm(&pc->vm.timers, &pc->limit_timer, tsc);
+    pc->limit = ticks;
+    timers_arm(&pc->vm.timers, &pc->limit_timer, pc->vm.timers.read() + ticks);
 }
 
 static enum status make_policies(struct pc *pc, const struct vm_config *config,

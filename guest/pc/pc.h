@@ -97,6 +97,7 @@ struct pc {
     struct run_alarm console_alarm; /* by itself, as it comes more often than any device's timer */
     struct timer screen_timer;
     struct timer limit_timer;
+    uint64_t limit; /* ticks from its first entry on; pc_set_limit() */
 
     struct vpic pic;
     uint64_t pic_taken[16]; /* host TSC when each input was acknowledged last, for pc_dump.c */
@@ -152,8 +153,8 @@ void pc_dump(struct vm *vm, const struct cpu_state *state);
  * lock held. */
 void pc_flush_debug(struct pc *pc);
 
-/* Before pc_start(): at this host TSC the VM is ended (VM_LIMIT); TIMER_NEVER: it is not. */
-void pc_set_limit(struct pc *pc, uint64_t tsc);
+/* Before pc_start(): so many ticks after its first entry the VM is ended (VM_LIMIT). */
+void pc_set_limit(struct pc *pc, uint64_t ticks);
 
 /* Lets it run from a time of the host's TSC on, or at once, if that has passed; pc->vm.stopped is
  * set. From any CPU. */

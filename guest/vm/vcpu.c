@@ -121,6 +121,8 @@ void vcpu_put_away(void)
 static void __attribute__((noinline)) start(struct vcpu *vcpu)
 {
     const struct cpu_state reset = cpu_state_reset(vcpu_signature(vcpu));
+    if (vcpu->index == 0)
+        vcpu->vm->tsc_first_entry = cpu_rdtsc();
     vcpu->started = true;
     vcpu->engine->set_state(vcpu, STATE_ALL, vcpu->initial != NULL ? vcpu->initial : &reset);
 }

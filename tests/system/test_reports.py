@@ -3,6 +3,8 @@
 
 import subprocess
 
+from conftest import PAYLOADS
+
 # Each starts at 0x100000 in flat 32-bit protected mode with interrupts off.
 START = "bits 32\norg 0x100000\nmov esp, 0x8000\nxor ebp, ebp\n"
 
@@ -47,6 +49,14 @@ noeoi: port 0x321 was read
 noeoi: ended: its time limit is reached
 noeoi: address 0xd0000000 was read
 """
+
+
+def test_a_limit_begins_with_the_first_turn(nadir):
+    """The one CPU makes four VMs of 256 MiB, which takes it more than a second, before one of them runs."""
+    cfg = "".join(f"[vm {name}]\nkernel = hello.bin\nlimit = 1\n" for name in "abcd")
+    result = nadir(cfg, {"hello.bin": PAYLOADS / "hello.bin"}, memory=2048)
+    assert result.status == 0, result
+    assert [vm["end"] for vm in result.stats] == ["debug-exit"] * 4, result
 
 
 def test_first_kernels(nadir, tmp_path):
