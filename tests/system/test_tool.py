@@ -11,7 +11,7 @@ from conftest import TOOL, TOP
 
 sys.path.insert(0, str(TOP / "tools"))
 import check  # noqa: E402
-from nadirlib import console, image  # noqa: E402
+from nadirlib import console, image, machine  # noqa: E402
 
 VM, FILES = "[vm a]\nkernel = k\n", {"k": b"kernel"}
 
@@ -39,6 +39,20 @@ def test_wrong_usage(arguments):
 def test_too_much_memory_for_bochs(write_config):
     done = tool("run", write_config(VM, FILES), "--on", "bochs", "--memory", "4096")
     assert done.returncode == 2 and "2048" in done.stderr, done
+
+
+@pytest.mark.parametrize("cpus, more, most", [(15, [], 14), (300, ["--boot", "firmware"], 14),
+                                              (14, ["--real-time", "--boot", "firmware"], 13)])
+def test_too_many_cpus_for_bochs(write_config, cpus, more, most):
+    done = tool("run", write_config(VM, FILES), "--on", "bochs", "--cpus", str(cpus), *more)
+    assert done.returncode == 2 and f"--cpus {cpus}: Bochs takes at most {most} CPUs" in done.stderr, done
+
+
+def test_most_cpus_for_bochs(nadir, payload):
+    """As many as are said to be possible are."""
+    result = nadir("[vm a]\nkernel = k\nmemory = 16\ncpus = 13\n", {"k": payload("hello")}, on="bochs",
+                   cpus=machine.BOCHS_CPU_LIMIT, timeout=120)
+    assert result.status == 0, result
 
 
 def test_unknown_model(write_config):

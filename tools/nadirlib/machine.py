@@ -14,6 +14,7 @@ from .image import find_built
 
 EPOCH = 1767225600  # when Bochs's clock starts: 1 January 2026
 BOCHS_MEMORY_LIMIT = 2048  # MiB; Bochs's i440fx takes no more
+BOCHS_CPU_LIMIT = 14  # Bochs has 64 timers, for CPUs and devices
 QEMU = "qemu-system-x86_64"
 
 # Where Nadir reports to us (nadir.cfg: report). COM3: firmware speaks on the first two.
@@ -237,6 +238,11 @@ def choose(options):
     if options.on == "bochs":
         if options.memory > BOCHS_MEMORY_LIMIT:
             raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
+        # A disk, and to sleep where Bochs would be ahead, each takes a timer: together one too many.
+        most = BOCHS_CPU_LIMIT - (options.real_time and options.boot == "firmware")
+        if options.cpus > most:
+            raise ToolError(f"--cpus {options.cpus}: Bochs takes at most {most} CPUs"
+                            + " with --real-time by firmware" * (most < BOCHS_CPU_LIMIT))
         if options.gdb and options.cpus > 1:
             raise ToolError("Bochs with gdb has one CPU")
         options.bochs = find_bochs("gdb" if options.gdb else "fast")
