@@ -6,8 +6,10 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import pexpect
 import pytest
@@ -235,6 +237,28 @@ def test_image_of_no_disk(tmp_path, size):
     done = tool("run", "junk.img", folder=tmp_path)
     assert done.returncode == 2 and not done.stdout, done
     assert done.stderr == f"nadir: junk.img is no image of a disk: it has {size} bytes, not sectors of 512\n", done
+
+
+@pytest.mark.parametrize("number, said", [(signal.SIGTERM, ["[ended by SIGTERM]"]), (signal.SIGINT, [])])
+def test_signals(payload, tmp_path, monkeypatch, number, said):
+    """The emulator ends with the tool: it has told its number, and is gone."""
+    fake, told = tmp_path / "bochs", tmp_path / "told"
+    fake.write_text('#!/bin/sh\n[ "$1" = --help ] && exit\n'
+                    f'echo $$ >"{told}.new"\nmv "{told}.new" "{told}"\nexec sleep 60\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("BOCHS", str(fake))
+    run = subprocess.Popen([sys.executable, TOOL, "run", payload("hello"), "--on", "bochs"], stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not told.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)  # it has started the emulator, and is to know that
+    run.send_signal(number)
+    _, messages = run.communicate(timeout=30)
+    assert run.returncode == 128 + number, messages
+    assert messages.splitlines()[1:] == said, messages  # behind "starting Bochs"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 def words_of_help(*command):

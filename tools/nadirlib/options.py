@@ -28,6 +28,7 @@ STATUSES = (
     ("2", "the configuration, a file that it names, or the usage is wrong"),
     ("3", "Nadir panicked or refused to start"),
     ("124", "it took longer than --timeout"),
+    ("130, 143", "a signal ended it: SIGINT, SIGTERM"),
 )
 ENVIRONMENT = (
     ("BOCHS", "the Bochs to use"),
