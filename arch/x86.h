@@ -52,10 +52,14 @@
 #define RFLAGS_IF      (1ull << 9)
 #define RFLAGS_DF      (1ull << 10)
 #define RFLAGS_OF      (1ull << 11)
+#define RFLAGS_IOPL    (3ull << 12)
 #define RFLAGS_NT      (1ull << 14)
 #define RFLAGS_RF      (1ull << 16)
 #define RFLAGS_VM      (1ull << 17)
 #define RFLAGS_AC      (1ull << 18)
+#define RFLAGS_VIF     (1ull << 19)
+#define RFLAGS_VIP     (1ull << 20)
+#define RFLAGS_ID      (1ull << 21)
 #define RFLAGS_DEFINED 0x3f7fd7ull
 
 /* State components, in XCR0 and CPUID leaf 0xD. */
@@ -127,6 +131,7 @@ static inline uint32_t access_dpl(uint32_t access)
 
 /* Exceptions by vector, and where those end. */
 enum exception_vector {
+    VECTOR_DIVIDE_ERROR = 0,
     VECTOR_DEBUG = 1,
     VECTOR_NMI = 2,
     VECTOR_BREAKPOINT = 3,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Decodes the instructions with which guests touch device memory (SDM, "Instruction Format"): a
- * table by opcode, then ModRM, displacement and immediate. */
+/* Decodes integer instructions, and vector registers' moves from and to memory (SDM, "Instruction
+ * Format"): a table by opcode, then ModRM, displacement and immediate. */
 #include "guest/cpu/decode_parse.h"
 
 enum opcode_flags {
@@ -15,7 +15,12 @@ enum opcode_flags {
     FROM4 = FROM1 | FROM2,
     DWORD = 256, /* 4 bytes in 16-bit code too */
     PREFIX = 512,
-    NOT8 = 1024, /* 4 bytes even with REX.W */
+    NOT8 = 1024,        /* 4 bytes even with REX.W */
+    IN_OPCODE = 2048,   /* no ModRM: the opcode's low three bits name the register */
+    ACCUMULATOR = 4096, /* no ModRM: the register is the accumulator */
+    NOT64 = 8192,       /* no such instruction in 64-bit mode */
+    BY_ONE = 16384,     /* a shift's count */
+    BY_CL = 32768,
 };
 
 struct opcode {
@@ -98,6 +103,99 @@ static const struct opcode movbe[2] = {
     {INSN_MOVBE, INSN_REG_MEM, KNOWN},
     {INSN_MOVBE, INSN_MEM_REG, KNOWN},
 };
+
+/* What is rarely done to device memory, or cannot be. */
+static const struct opcode_range {
+    uint8_t map, first, last; /* map 0: one byte, 1: 0F */
+    struct opcode opcode;
+} ranges[] = {
+    {0, 0x27, 0x27, {INSN_DAA, INSN_NONE, KNOWN | NOT64}},
+    {0, 0x2f, 0x2f, {INSN_DAS, INSN_NONE, KNOWN | NOT64}},
+    {0, 0x37, 0x37, {INSN_AAA, INSN_NONE, KNOWN | NOT64}},
+    {0, 0x3f, 0x3f, {INSN_AAS, INSN_NONE, KNOWN | NOT64}},
+    {0, 0x40, 0x47, {INSN_INC, INSN_MEM, KNOWN | IN_OPCODE}}, /* REX in 64-bit mode */
+    {0, 0x48, 0x4f, {INSN_DEC, INSN_MEM, KNOWN | IN_OPCODE}},
+    {0, 0x50, 0x57, {INSN_PUSH, INSN_MEM, KNOWN | IN_OPCODE}},
+    {0, 0x58, 0x5f, {INSN_POP, INSN_MEM, KNOWN | IN_OPCODE}},
+    {0, 0x60, 0x60, {INSN_PUSHA, INSN_NONE, KNOWN | NOT64}},
+    {0, 0x61, 0x61, {INSN_POPA, INSN_NONE, KNOWN | NOT64}},
+    {0, 0x68, 0x68, {INSN_PUSH, INSN_IMM, KNOWN | IMMZ}},
+    {0, 0x69, 0x69, {INSN_IMUL_TO, INSN_REG_MEM, KNOWN | IMMZ}},
+    {0, 0x6a, 0x6a, {INSN_PUSH, INSN_IMM, KNOWN | IMM8}},
+    {0, 0x6b, 0x6b, {INSN_IMUL_TO, INSN_REG_MEM, KNOWN | IMM8}},
+    {0, 0x70, 0x7f, {INSN_JCC, INSN_IMM, KNOWN | IMM8}},
+    {0, 0x82, 0x82, {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE | NOT64}}, /* as 80 */
+    {0, 0x8d, 0x8d, {INSN_LEA, INSN_REG_MEM, KNOWN}},
+    {0, 0x90, 0x97, {INSN_XCHG, INSN_MEM_REG, KNOWN | IN_OPCODE}},
+    {0, 0x98, 0x98, {INSN_CBW, INSN_NONE, KNOWN}},
+    {0, 0x99, 0x99, {INSN_CWD, INSN_NONE, KNOWN}},
+    {0, 0x9c, 0x9c, {INSN_PUSHF, INSN_NONE, KNOWN}},
+    {0, 0x9d, 0x9d, {INSN_POPF, INSN_NONE, KNOWN}},
+    {0, 0x9e, 0x9e, {INSN_SAHF, INSN_NONE, KNOWN}},
+    {0, 0x9f, 0x9f, {INSN_LAHF, INSN_NONE, KNOWN}},
+    {0, 0xa8, 0xa8, {INSN_TEST, INSN_MEM_IMM, KNOWN | ACCUMULATOR | IMM8 | BYTE}},
+    {0, 0xa9, 0xa9, {INSN_TEST, INSN_MEM_IMM, KNOWN | ACCUMULATOR | IMMZ}},
+    {0, 0xb0, 0xb7, {INSN_MOV, INSN_MEM_IMM, KNOWN | IN_OPCODE | IMM8 | BYTE}},
+    {0, 0xb8, 0xbf, {INSN_MOV, INSN_MEM_IMM, KNOWN | IN_OPCODE}},
+    {0, 0xc0, 0xc0, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE}},
+    {0, 0xc1, 0xc1, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | IMM8}},
+    {0, 0xc2, 0xc2, {INSN_RET, INSN_IMM, KNOWN}},
+    {0, 0xc3, 0xc3, {INSN_RET, INSN_NONE, KNOWN}},
+    {0, 0xc8, 0xc8, {INSN_ENTER, INSN_IMM, KNOWN}},
+    {0, 0xc9, 0xc9, {INSN_LEAVE, INSN_NONE, KNOWN}},
+    {0, 0xd0, 0xd0, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | BYTE | BY_ONE}},
+    {0, 0xd1, 0xd1, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | BY_ONE}},
+    {0, 0xd2, 0xd2, {INSN_ROL, INSN_MEM, KNOWN | GROUP | BYTE | BY_CL}},
+    {0, 0xd3, 0xd3, {INSN_ROL, INSN_MEM, KNOWN | GROUP | BY_CL}},
+    {0, 0xd4, 0xd4, {INSN_AAM, INSN_IMM, KNOWN | IMM8 | NOT64}},
+    {0, 0xd5, 0xd5, {INSN_AAD, INSN_IMM, KNOWN | IMM8 | NOT64}},
+    {0, 0xd6, 0xd6, {INSN_SALC, INSN_NONE, KNOWN | NOT64}},
+    {0, 0xd7, 0xd7, {INSN_XLAT, INSN_NONE, KNOWN | BYTE}},
+    {0, 0xe0, 0xe0, {INSN_LOOPNE, INSN_IMM, KNOWN | IMM8}},
+    {0, 0xe1, 0xe1, {INSN_LOOPE, INSN_IMM, KNOWN | IMM8}},
+    {0, 0xe2, 0xe2, {INSN_LOOP, INSN_IMM, KNOWN | IMM8}},
+    {0, 0xe3, 0xe3, {INSN_JCXZ, INSN_IMM, KNOWN | IMM8}},
+    {0, 0xe8, 0xe8, {INSN_CALL, INSN_IMM, KNOWN | IMMZ}},
+    {0, 0xe9, 0xe9, {INSN_JMP, INSN_IMM, KNOWN | IMMZ}},
+    {0, 0xeb, 0xeb, {INSN_JMP, INSN_IMM, KNOWN | IMM8}},
+    {0, 0xf5, 0xf5, {INSN_CMC, INSN_NONE, KNOWN}},
+    {0, 0xf8, 0xf8, {INSN_CLC, INSN_NONE, KNOWN}},
+    {0, 0xf9, 0xf9, {INSN_STC, INSN_NONE, KNOWN}},
+    {0, 0xfc, 0xfc, {INSN_CLD, INSN_NONE, KNOWN}},
+    {0, 0xfd, 0xfd, {INSN_STD, INSN_NONE, KNOWN}},
+    {1, 0x0d, 0x0d, {INSN_NOP, INSN_MEM, KNOWN}}, /* PREFETCHW */
+    {1, 0x18, 0x1f, {INSN_NOP, INSN_MEM, KNOWN}}, /* hints, and what may become one */
+    {1, 0x40, 0x4f, {INSN_CMOV, INSN_REG_MEM, KNOWN}},
+    {1, 0x80, 0x8f, {INSN_JCC, INSN_IMM, KNOWN | IMMZ}},
+    {1, 0x90, 0x9f, {INSN_SET, INSN_MEM, KNOWN | BYTE}},
+    {1, 0xa4, 0xa4, {INSN_SHLD, INSN_MEM_REG, KNOWN | IMM8}},
+    {1, 0xa5, 0xa5, {INSN_SHLD, INSN_MEM_REG, KNOWN | BY_CL}},
+    {1, 0xac, 0xac, {INSN_SHRD, INSN_MEM_REG, KNOWN | IMM8}},
+    {1, 0xad, 0xad, {INSN_SHRD, INSN_MEM_REG, KNOWN | BY_CL}},
+    {1, 0xaf, 0xaf, {INSN_IMUL_TO, INSN_REG_MEM, KNOWN}},
+    {1, 0xbc, 0xbc, {INSN_BSF, INSN_REG_MEM, KNOWN}}, /* behind F3 TZCNT */
+    {1, 0xbd, 0xbd, {INSN_BSR, INSN_REG_MEM, KNOWN}}, /* LZCNT */
+    {1, 0xc8, 0xcf, {INSN_BSWAP, INSN_MEM, KNOWN | IN_OPCODE}},
+};
+
+static const struct opcode popcnt = {INSN_POPCNT, INSN_REG_MEM, KNOWN}; /* F3 0F B8 */
+
+static struct opcode find_range(struct parse *p, unsigned map, uint8_t byte)
+{
+    const struct opcode_range *end = ranges + sizeof(ranges) / sizeof(*end);
+    for (const struct opcode_range *r = ranges; r < end; r++) {
+        if (r->map != map || byte < r->first || byte > r->last)
+            continue;
+        struct opcode opcode = r->opcode;
+        p->opcode = byte;
+        if (opcode.op == INSN_XCHG && byte == 0x90 && (p->rex & 1) == 0)
+            return (struct opcode){INSN_NOP, INSN_NONE, KNOWN};
+        if (map == 1 && (opcode.op == INSN_BSF || opcode.op == INSN_BSR) && p->repeat == INSN_REPE)
+            opcode.op += INSN_TZCNT - INSN_BSF;
+        return opcode;
+    }
+    return (struct opcode){0, 0, 0};
+}
 
 /* Loads and stores of vector registers. The mandatory prefix, which VEX has in its pp field: */
 enum { NP = 1, P66 = 2, PF3 = 4, PF2 = 8 };
@@ -201,8 +299,11 @@ static struct opcode other_opcode(struct parse *p, struct insn *out, uint8_t byt
     if (byte < 0x40 && (byte & 7) < 4)
         return (struct opcode){byte >> 3, byte & 2 ? INSN_REG_MEM : INSN_MEM_REG,
                                byte & 1 ? KNOWN : KNOWN | BYTE};
+    if (byte < 0x40 && (byte & 7) < 6)
+        return (struct opcode){byte >> 3, INSN_MEM_IMM,
+                               KNOWN | ACCUMULATOR | (byte & 1 ? IMMZ : IMM8 | BYTE)};
     if (byte != 0x0f)
-        return unknown;
+        return find_range(p, 0, byte);
     unsigned prefix = p->repeat == INSN_REPNE  ? PF2
                       : p->repeat == INSN_REPE ? PF3
                       : p->prefixes & SIZE_66  ? P66
@@ -216,7 +317,12 @@ static struct opcode other_opcode(struct parse *p, struct insn *out, uint8_t byt
     }
     if (byte == 0xc3 && prefix != NP) /* MOVNTI */
         return unknown;
-    return two_byte[byte].flags ? two_byte[byte] : find_vector(p, 1, byte, prefix);
+    if (two_byte[byte].flags)
+        return two_byte[byte];
+    if (byte == 0xb8)
+        return prefix == PF3 ? popcnt : unknown;
+    const struct opcode opcode = find_range(p, 1, byte);
+    return opcode.flags ? opcode : find_vector(p, 1, byte, prefix);
 }
 
 /* The operation of an opcode that shares its byte; false where it is none of ours. */
@@ -227,9 +333,12 @@ static bool group_op(struct insn *out, struct opcode *opcode, unsigned reg)
     case INSN_MOV:                                      /* C6, C7 */
     case INSN_POP: return reg == 0;                     /* 8F */
     case INSN_CMPXCHG_PAIR: return reg == 1;
-    case INSN_INC: /* FE, FF */
-        out->op = (uint8_t)(reg == 6 ? INSN_PUSH : INSN_INC + reg);
-        return reg < 2 || (reg == 6 && !(opcode->flags & BYTE));
+    case INSN_INC: { /* FE, FF; 3 and 5 are far */
+        static const uint8_t op[8] = {INSN_INC, INSN_DEC, INSN_CALL, 0, INSN_JMP, 0, INSN_PUSH};
+        out->op = op[reg];
+        return reg < 2 || (op[reg] != 0 && !(opcode->flags & BYTE));
+    }
+    case INSN_ROL: out->op = (uint8_t)(INSN_ROL + reg); return true;
     case INSN_BT: out->op = (uint8_t)(INSN_BT + (reg & 3)); return reg >= 4;
     default: break; /* F6, F7 */
     }
@@ -238,14 +347,14 @@ static bool group_op(struct insn *out, struct opcode *opcode, unsigned reg)
         opcode->flags |= opcode->flags & BYTE ? IMM8 : IMMZ;
         return true;
     }
-    out->op = (uint8_t)(reg == 2 ? INSN_NOT : INSN_NEG);
-    return reg < 4;
+    out->op = (uint8_t)(reg >= 4 ? INSN_MUL + reg - 4 : reg == 2 ? INSN_NOT : INSN_NEG);
+    return true;
 }
 
 /* LOCK is allowed only where memory is read, changed and written (else #UD). */
 static bool lock_is_valid(const struct insn *in)
 {
-    if (in->form == INSN_REG_MEM)
+    if (in->form == INSN_REG_MEM || in->rm != INSN_NO_REG)
         return false;
     return in->op < INSN_CMP ||
            (in->op >= INSN_XCHG && in->op <= INSN_CMPXCHG_PAIR && in->op != INSN_BT);
@@ -254,13 +363,16 @@ static bool lock_is_valid(const struct insn *in)
 /* What the operation, and not its opcode alone, says of the sizes. */
 static inline void adjust_sizes(const struct parse *p, struct insn *out)
 {
-    if (out->op < INSN_CMPXCHG_PAIR)
+    const unsigned op = out->op;
+    if (op < INSN_CMPXCHG_PAIR)
         return;
-    if (out->op == INSN_CMPXCHG_PAIR) {
+    const bool stack = op == INSN_PUSH || op == INSN_POP || (op >= INSN_PUSHA && op <= INSN_LEAVE);
+    if (op == INSN_CMPXCHG_PAIR) {
         out->mem_bytes = (uint8_t)(2 * out->reg_bytes);
         out->aligned = out->mem_bytes == 16;
-    } else if (out->op <= INSN_POP && p->mode == INSN_64 && out->mem_bytes == 4)
-        out->mem_bytes = out->reg_bytes = 8; /* the stack's */
+    } else if (p->mode == INSN_64 && ((stack && out->mem_bytes == 4) || op >= INSN_JCC)) {
+        out->mem_bytes = out->reg_bytes = 8; /* of branches whatever the prefixes say */
+    }
     if (p->vector == NULL)
         return;
     const struct vector_opcode *v = p->vector;
@@ -277,14 +389,29 @@ static inline void adjust_sizes(const struct parse *p, struct insn *out)
         out->mem_bytes = p->rex & 8 ? 8 : 4;
 }
 
-/* ModRM and what follows it up to the immediate; false where the operand is not in memory. */
+static inline void set_rm(const struct parse *p, struct insn *out, unsigned rm)
+{
+    out->rm = (uint8_t)(rm | (p->rex & 1u) << 3);
+    out->rm_high = out->mem_bytes == 1 && p->rex == 0 && rm >= 4;
+}
+
+/* A register where memory is the rule; false where that is another instruction. */
+static bool decode_register(struct parse *p, struct insn *out, unsigned flags, unsigned rm)
+{
+    if (p->vector != NULL || out->op == INSN_CMPXCHG_PAIR)
+        return false;
+    p->undefined =
+        p->undefined || out->op == INSN_LEA || out->op == INSN_MOVBE || (flags & DWORD) != 0;
+    set_rm(p, out, rm);
+    return true;
+}
+
+/* ModRM and what follows it up to the immediate; false where it is no instruction of ours. */
 static inline bool decode_modrm(struct parse *p, struct insn *out, struct opcode *opcode,
                                 bool segment_set)
 {
     uint8_t modrm = take_byte(p);
     unsigned mod = modrm >> 6, reg = modrm >> 3 & 7, rm = modrm & 7;
-    if (mod == 3)
-        return false;
     if (opcode->flags & GROUP) {
         if (!group_op(out, opcode, reg))
             return false;
@@ -293,6 +420,8 @@ static inline bool decode_modrm(struct parse *p, struct insn *out, struct opcode
         out->reg_high = out->reg_bytes == 1 && p->rex == 0 && reg >= 4;
     }
     adjust_sizes(p, out);
+    if (mod == 3)
+        return decode_register(p, out, opcode->flags, rm);
     if (out->addr_bytes == 2)
         decode_memory_16(p, out, mod, rm);
     else
@@ -325,6 +454,22 @@ static inline void set_sizes(const struct parse *p, struct insn *out, unsigned f
     out->mem_bytes = (uint8_t)size;
 }
 
+static inline void take_immediate(struct parse *p, struct insn *out, unsigned flags)
+{
+    if (flags & IMM8)
+        out->imm = (uint64_t)take_signed(p, 1);
+    else if (flags & IMMZ)
+        out->imm = (uint64_t)take_signed(p, out->reg_bytes == 2 ? 2 : 4);
+    else if (flags & BY_ONE)
+        out->imm = 1;
+    else if (out->op == INSN_MOV && (flags & IN_OPCODE) != 0)
+        out->imm = (uint64_t)take_signed(p, out->reg_bytes);
+    else if (out->form == INSN_IMM) /* RET and ENTER */
+        out->imm = (uint64_t)take_signed(p, 2) & UINT16_MAX;
+    if (out->op == INSN_ENTER)
+        out->nesting = take_byte(p);
+}
+
 /* Everything behind the opcode; false where it is no instruction of ours. */
 static inline bool decode_operands(struct parse *p, struct insn *out, struct opcode opcode)
 {
@@ -341,14 +486,23 @@ static inline bool decode_operands(struct parse *p, struct insn *out, struct opc
     } else if (opcode.flags & MOFFS) {
         out->reg = 0;
         out->disp = take_signed(p, out->addr_bytes);
+    } else if (out->form >= INSN_IMM || (opcode.flags & (IN_OPCODE | ACCUMULATOR)) != 0) {
+        adjust_sizes(p, out);
+        if (opcode.flags & IN_OPCODE)
+            set_rm(p, out, p->opcode & 7);
+        else if (opcode.flags & ACCUMULATOR)
+            out->rm = 0;
+        if (out->form == INSN_MEM_REG)
+            out->reg = 0;
     } else if (!decode_modrm(p, out, &opcode, segment_set)) {
         return false;
     }
-    if (opcode.flags & IMM8)
-        out->imm = (uint64_t)take_signed(p, 1);
-    else if (opcode.flags & IMMZ)
-        out->imm = (uint64_t)take_signed(p, out->reg_bytes == 2 ? 2 : 4);
-    p->undefined = p->undefined || (out->lock && !lock_is_valid(out));
+    take_immediate(p, out, opcode.flags);
+    out->by_cl = (opcode.flags & BY_CL) != 0;
+    out->with_imm = (opcode.flags & (IMM8 | IMMZ)) != 0;
+    out->condition = p->opcode & 15;
+    p->undefined = p->undefined || (out->lock && !lock_is_valid(out)) ||
+                   ((opcode.flags & NOT64) != 0 && p->mode == INSN_64);
     return true;
 }
 
@@ -376,8 +530,11 @@ insn_decode(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mo
         .bytes = bytes, .count = count < INSN_MAX_BYTES ? count : INSN_MAX_BYTES, .mode = mode};
     struct opcode opcode;
     uint8_t byte;
-    *out = (struct insn){
-        .reg = INSN_NO_REG, .segment = INSN_NO_REG, .base = INSN_NO_REG, .index = INSN_NO_REG};
+    *out = (struct insn){.reg = INSN_NO_REG,
+                         .rm = INSN_NO_REG,
+                         .segment = INSN_NO_REG,
+                         .base = INSN_NO_REG,
+                         .index = INSN_NO_REG};
     for (;;) {
         byte = take_byte(&p);
         if (mode == INSN_64 && (byte & 0xf0) == 0x40) {
@@ -400,4 +557,12 @@ insn_decode(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mo
     if (!known)
         return INSN_UNKNOWN;
     return p.undefined ? INSN_UNDEFINED : INSN_OK;
+}
+
+enum insn_result insn_decode_access(struct insn *out, const uint8_t *bytes, unsigned count,
+                                    enum insn_mode mode)
+{
+    const enum insn_result result = insn_decode(out, bytes, count, mode);
+    const bool rare = out->op >= INSN_ROL || out->rm != INSN_NO_REG || out->form == INSN_IMM;
+    return result == INSN_OK && rare ? INSN_UNKNOWN : result;
 }

@@ -3,30 +3,10 @@
 #include "guest/cpu/emulate.h"
 
 #include "arch/x86.h"
-
-#define ARITHMETIC (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+#include "guest/cpu/alu.h"
+#include "guest/cpu/emulate_parts.h"
 
 enum { AX, CX, DX, BX, SP, SI = 6, DI };
-
-static inline uint64_t mask_of(unsigned bytes)
-{
-    static const uint64_t mask[9] = {
-        [1] = UINT8_MAX, [2] = UINT16_MAX, [4] = UINT32_MAX, [8] = UINT64_MAX};
-    return mask[bytes];
-}
-
-static uint64_t sign_extend(uint64_t value, unsigned bytes)
-{
-    uint64_t sign = 1ull << (bytes * 8 - 1);
-    return (value ^ sign) - sign;
-}
-
-/* As registers are written: 4 bytes clear the upper half, 1 and 2 keep the rest. */
-static void set_part(uint64_t *reg, unsigned bytes, uint64_t value)
-{
-    uint64_t kept = bytes >= 4 ? 0 : *reg & ~mask_of(bytes);
-    *reg = kept | (value & mask_of(bytes));
-}
 
 uint64_t insn_get_reg(const struct insn *in, const uint64_t *gpr)
 {
@@ -69,7 +49,7 @@ static bool segment_allows(const struct emulate_env *env, const struct emulate_s
     return last <= segment->limit || segment->limit == UINT32_MAX;
 }
 
-static bool is_canonical(const struct emulate_env *env, uint64_t address)
+bool emulate_is_canonical(const struct emulate_env *env, uint64_t address)
 {
     unsigned unused = env->cr4 & CR4_LA57 ? 7 : 16;
     return (uint64_t)((int64_t)(address << unused) >> unused) == address;
@@ -87,16 +67,16 @@ unsigned emulate_linear(const struct emulate_env *env, unsigned segment, uint64_
         if (!segment_allows(env, &s, offset, bytes, write))
             return fault;
         linear->v &= UINT32_MAX;
-    } else if (!is_canonical(env, linear->v) || !is_canonical(env, linear->v + bytes - 1)) {
+    } else if (!emulate_is_canonical(env, linear->v) ||
+               !emulate_is_canonical(env, linear->v + bytes - 1)) {
         return fault;
     }
     bool check = env->cpl == 3 && (*env->rflags & RFLAGS_AC) != 0 && (env->cr0 & CR0_AM) != 0;
     return check && bytes <= 8 && (linear->v & (bytes - 1)) != 0 ? VECTOR_ALIGNMENT_CHECK : 0;
 }
 
-/* Checks and translates; false: an exception has been raised. */
-static bool reach(const struct emulate_env *env, unsigned segment, uint64_t offset, unsigned bytes,
-                  bool write, bool aligned, struct emulate_operand *operand)
+bool emulate_reach(const struct emulate_env *env, unsigned segment, uint64_t offset, unsigned bytes,
+                   bool write, bool aligned, struct emulate_operand *operand)
 {
     gva_t linear;
     unsigned fault = emulate_linear(env, segment, offset, bytes, write, &linear);
@@ -125,56 +105,6 @@ uint64_t insn_address(const struct insn *in, const uint64_t *gpr, uint64_t rip)
         at += (uint64_t)unit * in->reg_bytes;
     }
     return at & mask_of(in->addr_bytes);
-}
-
-/* The same for the operand that ModRM or moffs names. */
-static bool reach_operand(const struct insn *in, const struct emulate_env *env, bool write,
-                          struct emulate_operand *operand)
-{
-    return reach(env, in->segment, insn_address(in, env->gpr, env->rip), in->mem_bytes, write,
-                 in->aligned, operand);
-}
-
-static uint64_t result_flags(uint64_t result, unsigned bytes)
-{
-    static const uint16_t odd_parity = 0x6996; /* of each nibble */
-    uint64_t flags = odd_parity >> ((result ^ result >> 4) & 15) & 1 ? 0 : RFLAGS_PF;
-    if ((result & mask_of(bytes)) == 0)
-        flags |= RFLAGS_ZF;
-    if (result >> (bytes * 8 - 1) & 1)
-        flags |= RFLAGS_SF;
-    return flags;
-}
-
-/* ADD to CMP, and TEST as AND. Both operands are within bytes; *flags is the whole of RFLAGS. */
-static uint64_t alu(unsigned op, uint64_t a, uint64_t b, unsigned bytes, uint64_t *flags)
-{
-    uint64_t carry_in = (op == INSN_ADC || op == INSN_SBB) && (*flags & RFLAGS_CF);
-    uint64_t result, overflow = 0, set = 0;
-    switch (op) {
-    case INSN_ADD:
-    case INSN_ADC:
-        result = (a + b + carry_in) & mask_of(bytes);
-        set = result < a || (carry_in && result == a) ? RFLAGS_CF : 0;
-        overflow = (a ^ result) & (b ^ result);
-        set |= (a ^ b ^ result) & RFLAGS_AF;
-        break;
-    case INSN_SUB:
-    case INSN_SBB:
-    case INSN_CMP:
-        result = (a - b - carry_in) & mask_of(bytes);
-        set = a < b || (carry_in && a == b) ? RFLAGS_CF : 0;
-        overflow = (a ^ b) & (a ^ result);
-        set |= (a ^ b ^ result) & RFLAGS_AF;
-        break;
-    case INSN_OR: result = a | b; break;
-    case INSN_XOR: result = a ^ b; break;
-    default: result = a & b; break;
-    }
-    if (overflow >> (bytes * 8 - 1) & 1)
-        set |= RFLAGS_OF;
-    *flags = (*flags & ~ARITHMETIC) | set | result_flags(result, bytes);
-    return result;
 }
 
 /* What an operation makes of its operands. */
@@ -221,7 +151,7 @@ static void operate(const struct insn *in, uint64_t other, uint64_t rax, struct 
         o->reg = mem;
         o->writes_reg = true;
         break;
-    case INSN_CMPXCHG: /* writes memory either way, as the CPU does */
+    case INSN_CMPXCHG: /* writes memory either way, as the CPU does, but not a register */
         (void)alu(INSN_CMP, rax & mask_of(bytes), mem, bytes, &o->flags);
         o->writes_rax = (o->flags & RFLAGS_ZF) == 0;
         o->mem = o->writes_rax ? mem : other;
@@ -248,10 +178,10 @@ static enum emulate_result move(const struct insn *in, const struct emulate_env 
 {
     struct emulate_operand operand;
     uint64_t value = 0;
-    if (!reach_operand(in, env, in->form != INSN_REG_MEM, &operand))
+    if (!operand_reach(in, env, in->form != INSN_REG_MEM, &operand))
         return EMULATE_FAULT;
     if (in->form == INSN_REG_MEM) {
-        env->read(env->ctx, &operand, &value);
+        value = operand_read(in, env, &operand);
         if (in->op == INSN_MOVSX)
             value = sign_extend(value, in->mem_bytes);
         else if (in->op == INSN_MOVBE)
@@ -262,7 +192,7 @@ static enum emulate_result move(const struct insn *in, const struct emulate_env 
     value = in->form == INSN_MEM_IMM ? in->imm : insn_get_reg(in, env->gpr);
     if (in->op == INSN_MOVBE)
         value = swap_bytes(value, in->mem_bytes);
-    env->write(env->ctx, &operand, &value);
+    operand_write(in, env, &operand, value);
     return EMULATE_DONE;
 }
 
@@ -273,8 +203,10 @@ static bool string_step(const struct insn *in, const struct emulate_env *env)
     bool source = in->op == INSN_MOVS || in->op == INSN_LODS || in->op == INSN_CMPS;
     bool destination = in->op != INSN_LODS, compares = in->op >= INSN_CMPS;
     struct emulate_operand from, to;
-    if ((source && !reach(env, in->segment, *rsi & mask, in->mem_bytes, false, false, &from)) ||
-        (destination && !reach(env, SEG_ES, *rdi & mask, in->mem_bytes, !compares, false, &to)))
+    if ((source &&
+         !emulate_reach(env, in->segment, *rsi & mask, in->mem_bytes, false, false, &from)) ||
+        (destination &&
+         !emulate_reach(env, SEG_ES, *rdi & mask, in->mem_bytes, !compares, false, &to)))
         return false;
     uint64_t value = env->gpr[AX] & mask_of(in->mem_bytes), other = 0;
     if (source) {
@@ -321,7 +253,7 @@ string(const struct insn *in, const struct emulate_env *env)
     return *rcx & mask ? EMULATE_REPEAT : EMULATE_DONE;
 }
 
-/* PUSH and POP of a memory operand, with the stack's width in bytes. */
+/* PUSH and POP, with the stack's width in bytes. */
 static enum emulate_result __attribute__((noinline))
 stack(const struct insn *in, const struct emulate_env *env)
 {
@@ -334,17 +266,23 @@ stack(const struct insn *in, const struct emulate_env *env)
     bool push = in->op == INSN_PUSH;
     uint64_t old = env->gpr[SP], value = 0, top = push ? old - bytes : old;
     struct emulate_operand operand, slot;
-    bool ok = !push || reach_operand(in, env, false, &operand);
-    ok = ok && reach(env, SEG_SS, top & mask_of(width), bytes, push, false, &slot);
+    bool ok = !push || in->form == INSN_IMM || operand_reach(in, env, false, &operand);
+    ok = ok && emulate_reach(env, SEG_SS, top & mask_of(width), bytes, push, false, &slot);
+    if (ok && push) /* RSP is pushed as it was */
+        value = in->form == INSN_IMM ? in->imm : operand_read(in, env, &operand);
     set_part(&env->gpr[SP], width, push ? top : old + bytes);
     /* An address by way of RSP is that after the increment (SDM, "POP"). */
-    ok = ok && (push || reach_operand(in, env, true, &operand));
+    ok = ok && (push || operand_reach(in, env, true, &operand));
     if (!ok) {
         env->gpr[SP] = old;
         return EMULATE_FAULT;
     }
-    env->read(env->ctx, push ? &operand : &slot, &value);
-    env->write(env->ctx, push ? &slot : &operand, &value);
+    if (push) {
+        env->write(env->ctx, &slot, &value);
+    } else {
+        env->read(env->ctx, &slot, &value);
+        operand_write(in, env, &operand, value);
+    }
     return EMULATE_DONE;
 }
 
@@ -354,7 +292,7 @@ compare_exchange_pair(const struct insn *in, const struct emulate_env *env)
 {
     uint64_t *gpr = env->gpr, mask = mask_of(in->reg_bytes), pair[2] = {0, 0};
     struct emulate_operand operand;
-    if (!reach_operand(in, env, true, &operand))
+    if (!operand_reach(in, env, true, &operand))
         return EMULATE_FAULT;
     env->read(env->ctx, &operand, pair);
     if (in->reg_bytes == 4) {
@@ -401,7 +339,7 @@ move_vector(const struct insn *in, const struct emulate_env *env)
     unsigned fault = vector_fault(in, env);
     if (fault != 0)
         env->raise(env->ctx, fault);
-    if (fault != 0 || !reach_operand(in, env, !load, &operand))
+    if (fault != 0 || !operand_reach(in, env, !load, &operand))
         return EMULATE_FAULT;
     if (!load) {
         env->vector_read(env->ctx, in, in->reg, value);
@@ -428,16 +366,17 @@ compute(const struct insn *insn, const struct emulate_env *env)
                   insn->op != INSN_BT;
     if (insn->form == INSN_MEM_REG || insn->form == INSN_REG_MEM)
         other = insn_get_reg(insn, env->gpr);
-    if (!reach_operand(insn, env, writes, &operand))
+    if (!operand_reach(insn, env, writes, &operand))
         return EMULATE_FAULT;
-    env->read(env->ctx, &operand, &o.mem);
+    o.mem = operand_read(insn, env, &operand);
     operate(insn, other, env->gpr[AX], &o);
-    if (writes)
-        env->write(env->ctx, &operand, &o.mem);
     if (o.writes_reg)
         insn_set_reg(insn, env->gpr, o.reg);
     if (o.writes_rax)
         set_part(&env->gpr[AX], insn->mem_bytes, o.reg);
+    writes = writes && !(o.writes_rax && insn->rm != INSN_NO_REG);
+    if (writes) /* last: of XADD of a register with itself the sum remains */
+        operand_write(insn, env, &operand, o.mem);
     *env->rflags = o.flags;
     return EMULATE_DONE;
 }
@@ -455,6 +394,9 @@ enum emulate_result insn_emulate(const struct insn *insn, const struct emulate_e
     case INSN_VMOV:
     case INSN_VMOVH:
     case INSN_VMOVL: return move_vector(insn, env);
-    default: return insn->form == INSN_STRING ? string(insn, env) : compute(insn, env);
+    default:
+        if (insn->form == INSN_STRING)
+            return string(insn, env);
+        return insn->op >= INSN_ROL ? integer_emulate(insn, env) : compute(insn, env);
     }
 }

@@ -26,7 +26,8 @@ struct emulate_operand {
 struct emulate_env {
     uint64_t *gpr; /* 16, in hardware order: rax rcx rdx rbx rsp rbp rsi rdi r8 … r15 */
     uint64_t *rflags;
-    uint64_t rip; /* of the instruction itself */
+    uint64_t rip;     /* of the instruction itself */
+    uint64_t *target; /* NULL: what changes RIP is not emulated */
     uint64_t cr0, cr4, xcr0;
     enum insn_mode mode;
     uint8_t cpl;
@@ -51,6 +52,7 @@ struct emulate_env {
 
 enum emulate_result {
     EMULATE_DONE,   /* the caller steps RIP by insn->length */
+    EMULATE_JUMP,   /* RIP becomes *env->target */
     EMULATE_REPEAT, /* a part of a REP is done: RIP stays. With RFLAGS.TF a single-step is due. */
     EMULATE_FAULT,  /* an exception has been raised (or the CPU shall see for itself): RIP stays */
 };

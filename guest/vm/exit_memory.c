@@ -144,7 +144,7 @@ decode_and_emulate(struct emulate_context *ctx, struct fetched *code,
         memset(code->bytes + code->count, 0xff, INSN_MAX_BYTES - code->count);
         code->count = INSN_MAX_BYTES;
     }
-    switch (insn_decode(&insn, code->bytes, code->count, ctx->mode)) {
+    switch (insn_decode_access(&insn, code->bytes, code->count, ctx->mode)) {
     case INSN_OK: break;
     case INSN_TOO_LONG: return vcpu_general_protection(vcpu);
     case INSN_UNDEFINED: vcpu_inject_exception(vcpu, VECTOR_INVALID_OPCODE); return EXIT_SAME;

@@ -1,4 +1,5 @@
-// link: guest/cpu/emulate.c guest/cpu/decode.c guest/cpu/operands.c guest/cpu/operand_table.c
+// link: guest/cpu/alu.c guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/decode.c
+// link: guest/cpu/operands.c guest/cpu/operand_table.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any bytes as an instruction on device memory, in any mode, with any registers and segments: what
  * faults has changed nothing, and what does not has touched only what was translated. */

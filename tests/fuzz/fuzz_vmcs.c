@@ -4,7 +4,8 @@
 // link: vmx/step.c vmx/ept_overlay.c
 // link: vmx/vmcs.c vmx/vm.c vmx/a20.c vmx/ept.c vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c
 // link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/vm/vcpu_inject.c
-// link: guest/cpu/control.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/guestwalk.c
+// link: guest/cpu/control.c guest/cpu/decode.c guest/cpu/alu.c guest/cpu/emulate.c
+// link: guest/cpu/integer.c guest/cpu/guestwalk.c
 // link: guest/cpu/task.c guest/cpu/msr_table.c guest/vm/vcpu_cpuid.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c
 // link: guest/vm/vcpu_task_switch.c guest/vm/exit_memory.c guest/vm/exit_string_io.c
 // link: guest/vm/linear.c guest/vm/step.c guest/vm/vcpu_x87.c guest/vm/breakpoint.c guest/vm/vlapic.c

@@ -142,7 +142,7 @@ static struct emulate_env env = {.gpr = gpr,
                                  .vector_write = vector_set,
                                  .x87_pending = x87_pending};
 
-static int setup(void **s)
+static int __attribute__((unused)) setup(void **s)
 {
     (void)s;
     area = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
@@ -172,7 +172,7 @@ static struct insn decode(const uint8_t *bytes, unsigned count)
 #define NO_AF 0x8c5ull /* AF is undefined after the logical ones */
 #define ALL   0x8d5ull
 
-static void randomize(void)
+static void __attribute__((unused)) randomize(void)
 {
     for (unsigned i = 0; i < 16; i++)
         gpr[i] = random64();

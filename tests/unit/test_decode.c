@@ -205,11 +205,8 @@ static void test_refusals(void **s)
 {
     (void)s;
     static const char *const bad[] = {
-        "8b c7",                /* a register operand */
-        "90",                   /* no operand */
         "c7 4f 08 00 00 00 00", /* C7 /1 */
-        "f7 27",                /* MUL */
-        "ff 17",                /* CALL */
+        "ff 1f",                /* far CALL */
         "0f ba 07 01",          /* group 8, /0 */
         "0f 0b",                /* UD2 */
         "f2 0f 38 f0 07",       /* CRC32 */
@@ -220,8 +217,26 @@ static void test_refusals(void **s)
     };
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(decode(bad[i], INSN_64), INSN_UNKNOWN);
-    assert_int_equal(decode("63 07", INSN_32), INSN_UNKNOWN);    /* ARPL */
-    assert_int_equal(decode("48 8b 07", INSN_32), INSN_UNKNOWN); /* DEC EAX */
+    assert_int_equal(decode("63 07", INSN_32), INSN_UNKNOWN); /* ARPL */
+}
+
+/* What the CPU executes, where it has touched a device; and what may go together with it. */
+static void test_rare_accesses(void **s)
+{
+    (void)s;
+    static const uint8_t rare[][3] = {{0xd3, 0x27}, {0xf7, 0x27},       {0x8b, 0xc7}, {0xff, 0x17},
+                                      {0x6a, 0x01}, {0x9d, 0x90, 0x90}, {0x90}};
+    static const uint8_t frequent[] = {0xf0, 0x01, 0x07};
+    for (unsigned i = 0; i < sizeof(rare) / sizeof(rare[0]); i++) {
+        assert_int_equal(insn_decode(&in, rare[i], 3, INSN_64), INSN_OK);
+        assert_int_equal(insn_decode_access(&in, rare[i], 3, INSN_64), INSN_UNKNOWN);
+    }
+    assert_int_equal(insn_decode_access(&in, frequent, 3, INSN_64), INSN_OK);
+    assert_int_equal(decode("f0 01 c7", INSN_64), INSN_UNDEFINED);    /* LOCK with a register */
+    assert_int_equal(decode("8d c7", INSN_64), INSN_UNDEFINED);       /* LEA of one */
+    assert_int_equal(decode("0f 38 f0 c7", INSN_64), INSN_UNDEFINED); /* MOVBE */
+    assert_int_equal(decode("27", INSN_64), INSN_UNDEFINED);          /* DAA */
+    assert_int_equal(decode("27", INSN_32), INSN_OK);
 }
 
 /* Random bytes: no sanitizer finding, and what is accepted is sound. */
@@ -243,7 +258,7 @@ static void test_random(void **s)
         assert_true(in.base <= 16 || in.base == N);
         assert_true(in.index < 16 || in.index == N);
         assert_true(in.reg < 16 || (in.reg == N && in.form != INSN_REG_MEM));
-        assert_true(in.op <= INSN_OUTS && in.segment <= SEG_GS && in.scale <= 3);
+        assert_true(in.op < INSN_OPS && in.segment <= SEG_GS && in.scale <= 3);
     }
     assert_true(accepted > 10000);
 }
@@ -289,7 +304,7 @@ int main(void)
         cmocka_unit_test(test_good),      cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_lengths),   cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_refusals),  cmocka_unit_test(test_random),
-        cmocka_unit_test(test_short_way),
+        cmocka_unit_test(test_short_way), cmocka_unit_test(test_rare_accesses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

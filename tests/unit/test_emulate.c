@@ -1,4 +1,4 @@
-// link: guest/cpu/emulate.c guest/cpu/decode.c
+// link: guest/cpu/alu.c guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Emulation against the CPU that runs the test: same bytes, same registers, same memory and flags;
  * then strings, addresses and faults by hand. */

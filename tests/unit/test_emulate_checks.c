@@ -1,4 +1,4 @@
-// link: guest/cpu/emulate.c guest/cpu/decode.c
+// link: guest/cpu/alu.c guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The checks before an access: segment limits and types in each mode, canonical addresses,
  * alignment; and the order in which an instruction makes them. */

@@ -1,4 +1,4 @@
-// link: guest/cpu/emulate.c guest/cpu/decode.c
+// link: guest/cpu/alu.c guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/decode.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Moves of MMX, SSE and AVX registers: against the CPU that runs the test, then what each raises.
  */

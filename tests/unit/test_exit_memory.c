@@ -1,5 +1,6 @@
 // link: guest/vm/exit_memory.c guest/vm/linear.c guest/vm/step.c guest/vm/breakpoint.c
-// link: guest/vm/vcpu_inject.c guest/cpu/decode.c guest/cpu/emulate.c guest/cpu/event.c
+// link: guest/vm/vcpu_inject.c guest/cpu/decode.c guest/cpu/alu.c guest/cpu/emulate.c
+// link: guest/cpu/integer.c guest/cpu/event.c
 // link: guest/cpu/guestwalk.c drivers/bus/bus.c mm/guestmem.c mm/page_alloc.c
 // link: tests/unit/fake_engine.c
 // link: guest/vm/step_device.c guest/cpu/operands.c guest/cpu/operand_table.c

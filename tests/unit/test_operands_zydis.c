@@ -1,4 +1,5 @@
-// link: guest/cpu/operands.c guest/cpu/operand_table.c guest/cpu/decode.c guest/cpu/emulate.c
+// link: guest/cpu/operands.c guest/cpu/operand_table.c guest/cpu/decode.c guest/cpu/alu.c guest/cpu/emulate.c
+// link: guest/cpu/integer.c
 // libs: -lZydis
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which memory an instruction touches, beside a foreign decoder, Zydis: every opcode of every map
@@ -142,7 +143,8 @@ static void compare(struct sample *s)
     s->result = insn_decode_operands(&s->ours, s->bytes, INSN_MAX_BYTES, s->mode);
     if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoders[s->mode], s->bytes, INSN_MAX_BYTES, &s->z,
                                            s->operands)) ||
-        is_foreign(&s->z) || insn_decode(&known, s->bytes, INSN_MAX_BYTES, s->mode) != INSN_UNKNOWN)
+        is_foreign(&s->z) ||
+        insn_decode_access(&known, s->bytes, INSN_MAX_BYTES, s->mode) != INSN_UNKNOWN)
         return;
     for (unsigned i = 0; i < s->z.operand_count; i++) {
         const ZydisDecodedOperand *o = &s->operands[i];
