@@ -24,7 +24,7 @@ def section(name):
 
 
 # Those that measure time so closely that other VMs' turns on their CPU show.
-ALONE = ("budget", "longest", "pit", "smp", "timer")
+ALONE = ("budget", "longest", "pit", "screen", "smp", "timer")
 
 
 def batch_of(name, names):

@@ -63,7 +63,7 @@ static void measure(const char *what, step *before, step *once)
         least = ticks < least ? ticks : least;
         most = ticks > most ? ticks : most;
     }
-    print("longest: %s: %lu to %lu ticks\n", what, least, most);
+    print("note longest: vm-only: %s: %lu to %lu ticks\n", what, least, most);
     test_check(least <= MOST, what, RULE);
 }
 
@@ -197,7 +197,7 @@ int main(void)
     apic_write(APIC_DFR, 0);
     apic_write(APIC_LDR, 0x0fu << 24);
     if (test_only(TEST_VM))
-        print("longest: %u vCPUs\n", cpus);
+        print("note longest: vm-only: %u vCPUs\n", cpus);
     test_both();
     apic_self_ipi(VECTOR_FIXED);
     interrupts_let_in();
