@@ -20,7 +20,7 @@ extern const struct fixup fixup_table[], fixup_table_end[]; /* vectors.asm */
 extern const char __text_start[], __text_end[];             /* boot/nadir.ld */
 
 static void (*escape_function)(void);
-static uint64_t escape_deadline; /* for VECTOR_ESCAPE */
+static uint64_t escape_deadline; /* for VECTOR_ESCAPE; 0: none */
 
 static const char *const vector_names[32] = {
     "divide error",
@@ -111,6 +111,7 @@ static _Noreturn void report(const struct fault_frame *f)
 void fault_set_escape(void (*escape)(void))
 {
     escape_function = escape;
+    escape_deadline = 0;
 }
 
 void fault_set_escape_time(uint64_t tsc_deadline)
@@ -135,6 +136,8 @@ void interrupt_handle_rare(uint8_t vector)
     if (vector == VECTOR_SPURIOUS) /* no bit in ISR: an EOI would hit another interrupt */
         return;
     lapic_eoi();
+    if (escape_deadline == 0) /* that is over: the timer has woken this CPU, as any other does */
+        return;
     if (cpu_rdtsc() >= escape_deadline)
         take_escape();
     else
