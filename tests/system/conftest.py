@@ -45,6 +45,14 @@ def arguments(options):
     return out
 
 
+def assemble(source, folder):
+    """The bytes that NASM makes of a source text."""
+    code, image = folder / "code.asm", folder / "code.bin"
+    code.write_text(source)
+    subprocess.run(["nasm", "-f", "bin", "-o", image, code], check=True)
+    return image.read_bytes()
+
+
 @pytest.fixture
 def write_config(tmp_path):
     """Writes nadir.cfg and its files, given as bytes, text or paths; returns the path of the cfg."""

@@ -2,13 +2,12 @@
 """Firmware as a guest, from the reset vector: Debian's SeaBIOS, OVMF, U-Boot and GRUB."""
 
 import re
-import subprocess
 import sys
 
 import bootdisk
 import pexpect
 import pytest
-from conftest import TOOL, TOP
+from conftest import TOOL, TOP, assemble
 from test_guest_kinds import INIT_TEXT, initramfs32, installer
 
 sys.path.insert(0, str(TOP / "tools"))
@@ -58,20 +57,8 @@ def test_seabios(nadir):
         assert line in log, (line, result)
 
 
-# A boot sector that prints what INT 13h, AH = 8, says of its disk, CX and DX, and leaves by port 0xf4.
-GEOMETRY = """
-bits 16
-org 0x7c00
-        mov     ah, 8
-        int     0x13
-        push    dx
-        mov     dx, cx
-        call    print
-        pop     dx
-        call    print
-        mov     dx, 0xf4
-        xor     eax, eax
-        out     dx, eax
+# The end of a boot sector: a routine that prints DX as four hexadecimal digits.
+PRINT = """
 print:  mov     cx, 4
 .digit: rol     dx, 4
         mov     al, dl
@@ -90,18 +77,27 @@ print:  mov     cx, 4
         dw      0xaa55
 """
 
-
-def sector_of(source, tmp_path):
-    code, sector = tmp_path / "sector.asm", tmp_path / "sector"
-    code.write_text(source)
-    subprocess.run(["nasm", "-f", "bin", "-o", sector, code], check=True)
-    return sector.read_bytes()
+# A boot sector that prints what INT 13h, AH = 8, says of its disk, CX and DX, and leaves by port 0xf4.
+GEOMETRY = """
+bits 16
+org 0x7c00
+        mov     ah, 8
+        int     0x13
+        push    dx
+        mov     dx, cx
+        call    print
+        pop     dx
+        call    print
+        mov     dx, 0xf4
+        xor     eax, eax
+        out     dx, eax
+""" + PRINT
 
 
 def test_disk_geometry(nadir, tmp_path):
     """SeaBIOS is told by the boot order which disk is first, and by CMOS memory and IDENTIFY that its
     geometry is small enough to stand: 40 cylinders, 16 heads, 63 sectors for 20 MiB."""
-    first = sector_of(GEOMETRY, tmp_path).ljust(20 << 20, b"\0")
+    first = assemble(GEOMETRY, tmp_path).ljust(20 << 20, b"\0")
     cfg = SECTION.format("bios", 64) + "disk = first\ndisk = second\nfirmware_log = yes\n"
     result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "second": bytes(1 << 20), "first": first},
                    timeout=TIMEOUT)
@@ -145,28 +141,13 @@ state:  mov     ax, 0x2402
         xchg    ax, dx
         call    print
         mov     dl, [es:0x510]
-print:  mov     cx, 4
-.digit: rol     dx, 4
-        mov     al, dl
-        and     al, 15
-        cmp     al, 10
-        sbb     al, 0x69
-        das
-        mov     ah, 0x0e
-        int     0x10
-        loop    .digit
-        mov     ax, 0x0e20
-        int     0x10
-        ret
-        times   510 - ($ - $$) db 0
-        dw      0xaa55
-"""
+""" + PRINT
 
 
 def test_a20_by_int15(nadir, tmp_path):
     """SeaBIOS runs with the gate off, and so does its caller, in real mode."""
     cfg = SECTION.format("bios", 16) + "disk = disk\n"
-    disk = sector_of(A20, tmp_path).ljust(1 << 20, b"\0")
+    disk = assemble(A20, tmp_path).ljust(1 << 20, b"\0")
     result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "disk": disk}, timeout=TIMEOUT)
     assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)], result
     assert "0001 00A5 0000 005A 0001 00A5 0003" in result.console, result
@@ -226,8 +207,8 @@ BIOS_END = """
 def test_x87_after_reset_and_init(nadir, tmp_path):
     """SDM, "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT": 0040h, 0, 5555h; INIT
     leaves the x87 unit alone. A kernel without firmware finds what FNINIT leaves, as behind a PC's."""
-    bios = sector_of(X87.replace("STARTS", "2") + BIOS_END, tmp_path)
-    sector = sector_of(X87.replace("STARTS", "1") + "times 510 - ($ - $$) db 0\ndw 0xaa55\n", tmp_path)
+    bios = assemble(X87.replace("STARTS", "2") + BIOS_END, tmp_path)
+    sector = assemble(X87.replace("STARTS", "1") + "times 510 - ($ - $$) db 0\ndw 0xaa55\n", tmp_path)
     cfg = SECTION.format("bios", 16) + "[vm sector]\nkernel = sector\nmemory = 16\n"
     result = nadir(cfg, {"bios": bios, "sector": sector}, timeout=TIMEOUT)
     assert result.status == 0, result
@@ -314,7 +295,7 @@ def test_resets(nadir, tmp_path):
     """RAM, and the shutdown status in CMOS memory, outlast each way to reset a PC; SeaBIOS goes on by them.
     Where it is to start anew, it restores its image in RAM and resets a second time."""
     cfg = SECTION.format("bios", 16).replace("destroy", "restart") + "disk = disk\non_crash = restart\n"
-    disk = sector_of(RESETS, tmp_path).ljust(1 << 20, b"\0")
+    disk = assemble(RESETS, tmp_path).ljust(1 << 20, b"\0")
     result = nadir(cfg, {"bios": seabios("bios-256k.bin"), "disk": disk}, timeout=TIMEOUT)
     assert result.status == 0, result
     ends = [vm["end"] for vm in result.stats]
@@ -395,7 +376,7 @@ code    db      0
 
 def test_chips_as_a_bios_leaves_them(nadir, tmp_path):
     """Without a BIOS a boot sector finds the chips as behind SeaBIOS."""
-    sector = sector_of(CHIPS, tmp_path)
+    sector = assemble(CHIPS, tmp_path)
     cfg = SECTION.format("bios", 16) + "disk = disk\n[vm bare]\nkernel = sector\nmemory = 16\n"
     files = {"bios": seabios("bios-256k.bin"), "disk": sector.ljust(1 << 20, b"\0"), "sector": sector}
     result = nadir(cfg, files, timeout=TIMEOUT)
@@ -406,7 +387,7 @@ def test_boot_menu(write_config, tmp_path):
     """Of two disks, neither of which need be the first: SeaBIOS offers its menu, answered by keys."""
     cfg = SECTION.format("bios", 64) + "disk = empty\ndisk = second\n"
     files = {"bios": seabios("bios-256k.bin"), "empty": bytes(1 << 20),
-             "second": sector_of(GEOMETRY, tmp_path).ljust(1 << 20, b"\0")}
+             "second": assemble(GEOMETRY, tmp_path).ljust(1 << 20, b"\0")}
     status, last = typed(write_config, cfg, files, [
         ("Press ESC for boot menu", "\x1b"), ("Select boot device.*2\\. ata0-1: Nadir", "2")], "--real-time")
     assert status == 0 and "ended: debug-exit port, code 0" in last, last

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a user reads of a kernel that has died or hangs: the faults of those who write their first one."""
 
-import subprocess
-
-from conftest import PAYLOADS
+from conftest import PAYLOADS, assemble
 
 # Each starts at 0x100000 in flat 32-bit protected mode with interrupts off.
 START = "bits 32\norg 0x100000\nmov esp, 0x8000\nxor ebp, ebp\n"
@@ -62,10 +60,7 @@ def test_a_limit_begins_with_the_first_turn(nadir):
 def test_first_kernels(nadir, tmp_path):
     files = {}
     for name, code in KERNELS.items():
-        source, image = tmp_path / f"{name}.asm", tmp_path / name
-        source.write_text(code)
-        subprocess.run(["nasm", "-f", "bin", "-o", image, source], check=True)
-        files[name] = image.read_bytes()
+        files[name] = assemble(code, tmp_path)
     cfg = "".join(f"[vm {name}]\nkernel = {name}\ntype = flat\nload = 0x100000\nmode = 32\n"
                   "memory = 16\nlimit = 1\n" for name in KERNELS)
     result = nadir(cfg, files)
@@ -106,12 +101,9 @@ dw 0xaa55
 
 def test_debug_console_has_a_file(nadir, tmp_path):
     """What a kernel writes to port 0xe9 and to COM1 alike is seen once, and is in the file, byte by byte."""
-    source, image = tmp_path / "says.asm", tmp_path / "says.bin"
-    source.write_text(SAYS)
-    subprocess.run(["nasm", "-f", "bin", "-o", image, source], check=True)
     (tmp_path / "said.txt").write_text("of the run before")
     result = nadir("[vm says]\nkernel = says\nmemory = 16\ndebugcon = said.txt\n",
-                   {"says": image.read_bytes()})
+                   {"says": assemble(SAYS, tmp_path)})
     assert result.status == 0, result
     assert (tmp_path / "said.txt").read_bytes() == b'a line with "\xff\\\n' * 300
     assert result.console.count("a line with") == 300, result

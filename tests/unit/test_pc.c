@@ -48,14 +48,19 @@ static char console_text[64];
 static const char *typed;
 static bool reader_is_ready = true;
 
+static void log_text(const char *format, va_list args)
+{
+    vsnprintf(logged, sizeof(logged), format, args);
+    if (dumping != NULL)
+        strcat(strcat(dumping, logged), "\n");
+}
+
 void log_line(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(logged, sizeof(logged), format, args);
+    log_text(format, args);
     va_end(args);
-    if (dumping != NULL)
-        strcat(strcat(dumping, logged), "\n");
 }
 
 void log_line_of(unsigned of, const char *format, ...)
@@ -63,10 +68,8 @@ void log_line_of(unsigned of, const char *format, ...)
     (void)of;
     va_list args;
     va_start(args, format);
-    vsnprintf(logged, sizeof(logged), format, args);
+    log_text(format, args);
     va_end(args);
-    if (dumping != NULL)
-        strcat(strcat(dumping, logged), "\n");
 }
 
 _Noreturn void panic(const char *format, ...)

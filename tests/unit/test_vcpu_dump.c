@@ -30,25 +30,28 @@ static struct vcpu vcpu;
 static struct cpu_state state, initial;
 static char logged[8192];
 
-void log_line(const char *format, ...)
+static void log_text(const char *format, va_list args)
 {
     const size_t length = strlen(logged);
+    vsnprintf(logged + length, sizeof(logged) - length, format, args);
+    strncat(logged, "\n", sizeof(logged) - strlen(logged) - 1);
+}
+
+void log_line(const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(logged + length, sizeof(logged) - length, format, args);
+    log_text(format, args);
     va_end(args);
-    strncat(logged, "\n", sizeof(logged) - strlen(logged) - 1);
 }
 
 void log_line_of(unsigned of, const char *format, ...)
 {
     (void)of;
-    const size_t length = strlen(logged);
     va_list args;
     va_start(args, format);
-    vsnprintf(logged + length, sizeof(logged) - length, format, args);
+    log_text(format, args);
     va_end(args);
-    strncat(logged, "\n", sizeof(logged) - strlen(logged) - 1);
 }
 
 static void put64(unsigned at, uint64_t value)
