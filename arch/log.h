@@ -23,8 +23,9 @@ void log_add_sink(log_sink_fn *sink);
  * bytes is cut. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same, of a VM: log_of_vm(). */
+/* The same about a VM, `of` being log_of_vm(): the line goes by that VM's ring of output, so that
+ * it keeps its place among what the VM itself prints. */
 void log_line_of(unsigned of, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* That without prefix and newline. */
+/* The same without the prefix and the newline. */
 void log_text_of(unsigned of, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -103,7 +103,8 @@ void vmx_open_spec_control(struct vcpu *vcpu);
 hpa_t vmx_ept_root(const struct vm *vm);
 /* Puts it into the current VMCS, which is this vCPU's. */
 void vmx_use_ept(struct vcpu *vcpu);
-/* The VM's EPT is about to change there, with its lock held. */
+/* The VM's EPT is about to change in these bytes: the second EPT, which is used while A20 is off,
+ * forgets them, and is filled again by violations. With the VM's lock held. */
 void vmx_a20_forget(const struct vm *vm, gpa_t guest, uint64_t bytes);
 /* A violation with A20 off at this address, with all its bits. access: what it asked for, enum
  * ept_perms. True: it goes on; false: it is about the address without those bits. */

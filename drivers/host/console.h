@@ -29,7 +29,8 @@ void console_set_tsc_hz(uint64_t hz);
 /* A VM begins: gives it its ring, or the one that it had before. ERR_NO_MEMORY: there is none. */
 enum status console_open(uint32_t vm);
 
-/* It has ended for good: its ring stays until all has left. */
+/* The VM has ended for good. Its ring of output stays until the last of its text has left, and is
+ * then freed by whoever moves the port. */
 void console_close(uint32_t vm);
 
 /* Text as it is (the log's own newlines become \r\n, these do not). name: what is to stand in front

@@ -129,7 +129,9 @@ static bool has_text(struct out_rings *s, struct out_ring *r)
     return false;
 }
 
-/* Whose turn it is, in rounds: the deepest debt is paid in a few. NULL: nobody has any text. */
+/* The ring whose turn it is. In each round every ring that has text gets OUT_TURN bytes of credit;
+ * one that has overdrawn, to end its line, is passed over until its credit is above 0 again, which
+ * takes a few rounds at most. NULL: nobody has any text. */
 static struct out_ring *next_in_turn(struct out_rings *s)
 {
     const uint32_t count = __atomic_load_n(&s->count, __ATOMIC_ACQUIRE);
@@ -156,7 +158,8 @@ static struct out_ring *next_in_turn(struct out_rings *s)
     return NULL;
 }
 
-/* A line that stands open gets its end first, if that is there. */
+/* Whose text comes next. A line that stands open is ended first, if its end is there: the text of
+ * another would break it. */
 static struct out_ring *choose(struct out_rings *s)
 {
     struct out_ring *open = s->open;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What integer instructions make of values and flags, whatever they have them from. Pure. Where the
- * SDM leaves a flag undefined, it is what most CPUs make of it, or unchanged. */
+/* What integer instructions make of values and flags, wherever their operands are. Pure. A flag
+ * that the SDM leaves undefined becomes what most CPUs make of it, or stays as it was. */
 #pragma once
 
 #include "arch/x86.h"

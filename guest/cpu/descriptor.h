@@ -34,7 +34,8 @@ static inline bool segment_fault(struct segment_env *env, unsigned vector, uint3
     return false;
 }
 
-/* Of a selector, with EXT. */
+/* The same with the error code that names a selector, and says by EXT whether an event was being
+ * delivered. */
 static inline bool segment_selector_fault(struct segment_env *env, unsigned vector,
                                           uint16_t selector)
 {

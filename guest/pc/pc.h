@@ -33,9 +33,11 @@
 struct pc_console {
     void *ctx;
     void (*out)(void *ctx, uint8_t byte); /* must not wait while `ready` */
-    bool (*ready)(void *ctx);     /* for more; false: who writes waits, without loss, until it is */
-    bool (*may_begin)(void *ctx); /* what was said of lives before has left, but for a part */
-    int (*in)(void *ctx);         /* the next typed byte, or -1 */
+    bool (*ready)(void *ctx); /* for more; false: who writes waits, without loss, until it is */
+    /* Whether the next life may begin. False: so much text of the lives before still waits that
+     * what this one prints would be left out. */
+    bool (*may_begin)(void *ctx);
+    int (*in)(void *ctx); /* the next typed byte, or -1 */
     /* With both, the user sees the VGA and not COM1: `screen` is called some times a second, to
      * take and show the picture, and `key` tells the next key that goes down or up (vps2kbd.h), or
      * -1. Then `in` is not used. */

@@ -210,8 +210,8 @@ static void endless_line_is_broken(void **state)
     send_all();
 }
 
-/* Of two that have nothing to do with each other one is full: only its own text is left out, and
- * the count stands where that text would have. */
+/* One of two VMs fills its ring. Only its own text is left out, the other's is not, and the count
+ * of what is missing stands where that text would have stood. */
 static void no_room(void **state)
 {
     (void)state;
