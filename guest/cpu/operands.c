@@ -314,13 +314,9 @@ enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *
 {
     struct parse p = {
         .bytes = bytes, .count = count < INSN_MAX_BYTES ? count : INSN_MAX_BYTES, .mode = mode};
-    *out = (struct insn_operands){.insn = {
-
-                                      .reg = INSN_NO_REG,
-                                      .rm = INSN_NO_REG,
-                                      .segment = INSN_NO_REG,
-                                      .base = INSN_NO_REG,
-                                      .index = INSN_NO_REG}};
+    *out = (struct insn_operands){.bytes = 0};
+    out->insn.reg = out->insn.rm = INSN_NO_REG;
+    out->insn.segment = out->insn.base = out->insn.index = INSN_NO_REG;
     struct insn *in = &out->insn;
     uint8_t byte = take_byte(&p);
     for (; is_prefix(&p, byte); byte = take_byte(&p)) {

@@ -35,9 +35,8 @@ struct insn_operands {
 };
 
 /* Decodes one instruction from count bytes (15 at most count). INSN_UNKNOWN: not one that touches
- * memory, or one whose operand's size is not known (XSAVE). What
- * the CPU refuses before it touches memory may be decoded as if it were right, as may what
- * insn_decode() knows. */
+ * memory, or one whose operand's size is not known (XSAVE). What the CPU refuses before it touches
+ * memory may be decoded as if it were right, as may what insn_decode_access() knows. */
 enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *bytes,
                                       unsigned count, enum insn_mode mode);
 

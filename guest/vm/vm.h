@@ -97,6 +97,8 @@ struct vm {
      * and no lock held; sched_lend() is to be called behind each portion of long work. */
     void (*stopped)(struct vm *vm);
     void *owner; /* of stopped() */
+    /* Host TSC at the first turn of vCPU 0 (of a VM that has not had it: at vm_start()), and at the
+     * end; 0: not yet. */
     uint64_t tsc_first_entry, tsc_end;
     uint64_t tsc_offset; /* that its vCPUs start with: see there */
 };
