@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The software CPU: executes the instruction at CS:RIP, whichever it is, with all checks that the
+ * SDM asks for, on a register file, with callbacks for memory and for what is the virtual PC's
+ * policy. Pure.
+ *
+ * An engine's loop is: deliver what is pending, by interpret_deliver(); else interpret_one().
+ */
+#pragma once
+
+#include "guest/cpu/emulate.h"
+#include "guest/cpu/segment.h"
+#include "guest/cpu/system.h"
+
+/* What struct cpu_state has not. */
+struct interpret_registers {
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base;
+    uint64_t xcr0;
+    uint32_t tsc_aux, pkru;
+};
+
+/* What CPUID shows, of instructions that no bit of CR4 or EFER stands for. */
+enum interpret_feature {
+    INTERPRET_RDTSCP = 1 << 0,
+    INTERPRET_RDPID = 1 << 1,
+    INTERPRET_INVPCID = 1 << 2,
+    INTERPRET_SMAP = 1 << 3, /* CLAC and STAC */
+    INTERPRET_SERIALIZE = 1 << 4,
+    INTERPRET_MONITOR = 1 << 5,
+    INTERPRET_XGETBV_1 = 1 << 6, /* XGETBV with ECX = 1 */
+};
+
+struct interpret_env;
+
+/* What the engine does. Each gets the struct interpret_env, also where its type is void *. Those
+ * that return bool return false after they have raised an exception. */
+struct interpret_calls {
+    /* Bytes of code, within a page, at a linear address. */
+    bool (*fetch)(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned bytes);
+    /* 1 to 32 bytes of data at a linear address, for the CPL that is (SMAP: AC counts). In 64-bit
+     * mode the address is canonical, else below 4 GiB. What is translated can be read and written
+     * without fail. */
+    bool (*translate)(void *env, gva_t linear, unsigned bytes, bool write,
+                      struct emulate_operand *out);
+    /* The same for what the CPU does by itself, user or not: descriptor tables, TSS, stacks of
+     * other levels. */
+    bool (*translate_as)(struct interpret_env *env, gva_t linear, unsigned bytes, bool write,
+                         bool user, struct emulate_operand *out);
+    void (*read)(void *env, const struct emulate_operand *operand, void *to);
+    void (*write)(void *env, const struct emulate_operand *operand, const void *from);
+    /* An exception; error is 0 where it has no error code. */
+    void (*raise)(struct interpret_env *env, unsigned vector, uint32_t error);
+
+    /* The rest is asked for once privilege has been checked, and what of the instruction's own
+     * checks needs no policy. Ports: 1, 2 or 4 bytes. */
+    bool (*port_in)(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t *value);
+    bool (*port_out)(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t value);
+    /* EAX, EBX, ECX, EDX. */
+    bool (*cpuid)(struct interpret_env *env, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+    /* But for those that are in struct interpret_registers or cpu_state alone: FS_BASE, GS_BASE,
+     * KERNEL_GS_BASE, STAR to FMASK, TSC_AUX and SYSENTER's. */
+    bool (*rdmsr)(struct interpret_env *env, uint32_t msr, uint64_t *value);
+    bool (*wrmsr)(struct interpret_env *env, uint32_t msr, uint64_t value);
+    /* CR0 (also LMSW and CLTS), CR3, CR4, CR8: checks the value, and puts it into the state. */
+    bool (*write_cr)(struct interpret_env *env, unsigned number, uint64_t value);
+    bool (*read_cr8)(struct interpret_env *env, uint64_t *value);
+    bool (*write_xcr0)(struct interpret_env *env, uint64_t value);
+    void (*invlpg)(struct interpret_env *env, uint64_t linear);
+    void (*flush_tlb)(struct interpret_env *env); /* INVPCID: of all contexts, global pages too */
+    uint64_t (*rdtsc)(struct interpret_env *env);
+    bool (*hypercall)(struct interpret_env *env); /* VMCALL, at any CPL */
+};
+
+/* Set up by interpret_init(). */
+struct interpret_env {
+    struct cpu_state *state; /* all of it is always up to date, in both directions */
+    struct interpret_registers extra;
+    unsigned features; /* enum interpret_feature */
+    const struct interpret_calls *calls;
+    void *ctx; /* the engine's own */
+
+    /* The instruction that interpret_one() has executed last, or has given back. */
+    uint8_t bytes[INSN_MAX_BYTES];
+    uint8_t length;
+    struct compute compute;   /* with INTERPRET_COMPUTE */
+    struct insn insn;         /* else */
+    struct task_request task; /* with INTERPRET_TASK: whole, with next_eip */
+
+    /* From here on for interpret.c and its parts alone. */
+    struct emulate_env integer;
+    struct segment_env segments;
+    uint64_t target;      /* of a near branch */
+    uint64_t flags;       /* RFLAGS when the instruction began */
+    uint32_t blocked;     /* BLOCKED_BY_STI, BLOCKED_BY_MOV_SS: as it began */
+    uint32_t breakpoints; /* data breakpoints that it has hit, as in DR6 */
+    uint8_t fetched;      /* bytes of code that are there */
+};
+
+enum interpret_result {
+    INTERPRET_DONE,    /* RIP has moved; or an exception has been raised, and RIP has not */
+    INTERPRET_HALT,    /* the same, behind a HLT (or MWAIT) */
+    INTERPRET_TASK,    /* a task switch is to be done: env->task */
+    INTERPRET_COMPUTE, /* a processor is to execute env->bytes; then interpret_computed() */
+    INTERPRET_UNKNOWN, /* no such instruction is known here; RIP has not moved */
+};
+
+void interpret_init(struct interpret_env *env, struct cpu_state *state,
+                    const struct interpret_calls *calls, void *ctx);
+
+/* One instruction, or EMULATE_MAX_REPEATS iterations of a REP. What it leaves in pending_debug, the
+ * next call raises as #DB before anything else, unless MOV SS blocks it. */
+enum interpret_result interpret_one(struct interpret_env *env);
+
+/* Whether interpret_one() would raise #DB for what has gone before: it comes before NMIs and
+ * interrupts. */
+static inline bool interpret_has_debug_trap(const struct interpret_env *env)
+{
+    return env->state->pending_debug != 0 &&
+           (env->state->interruptibility & BLOCKED_BY_MOV_SS) == 0;
+}
+
+/* A processor has executed what INTERPRET_COMPUTE gave back: RIP, RF, the shadows of STI and MOV
+ * SS, and a single step, as behind any other instruction. */
+void interpret_computed(struct interpret_env *env);
+
+/* Delivers an event (in the VMCS's format; for #DB, DR6 and DR7 have been written, as raise() finds
+ * them): with RF as it is to be saved, and with NMIs blocked behind an NMI. INTERPRET_DONE: the
+ * handler is next; or an exception has been raised meanwhile, which the caller makes one with the
+ * event (event_combine()), and *fault is true. Else INTERPRET_TASK. */
+enum interpret_result interpret_deliver(struct interpret_env *env, const struct event *event,
+                                        bool *fault);
