@@ -17,21 +17,18 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
     if (mem->count == GUESTMEM_MAX_SLOTS)
         return ERR_LIMIT;
     memmove(&mem->slot[i + 1], &mem->slot[i], (mem->count - i) * sizeof(mem->slot[0]));
-    mem->slot[i] = (struct guestmem_slot){base, size, host, 0};
+    mem->slot[i] = (struct guestmem_slot){base, size, host, false};
     mem->count++;
     return OK;
 }
 
-void guestmem_set_read_only(struct guestmem *mem, gpa_t base, uint64_t bytes, bool read_only)
+void guestmem_replace(struct guestmem *mem, gpa_t base, void *host, bool read_only)
 {
-    for (uint32_t i = 0; i < mem->count; i++) {
-        struct guestmem_slot *s = &mem->slot[i];
-        if (base.v < s->base.v || base.v - s->base.v >= s->size)
+    for (struct guestmem_slot *s = mem->slot; s < mem->slot + mem->count; s++) {
+        if (s->base.v != base.v)
             continue;
-        for (uint64_t at = base.v - s->base.v, end = at + bytes; at < end; at += s->size / 64) {
-            uint64_t bit = 1ull << (at / (s->size / 64) & 63);
-            s->read_only = read_only ? s->read_only | bit : s->read_only & ~bit;
-        }
+        __atomic_store_n(&s->host, host, __ATOMIC_RELAXED);
+        __atomic_store_n(&s->read_only, read_only, __ATOMIC_RELAXED);
     }
 }
 
@@ -57,19 +54,10 @@ bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t byte
     return true;
 }
 
-/* The same as part(), for writing: ends with the 64th where some are read-only. */
+/* The same as part(), for writing. */
 static void *writable_part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t *length)
 {
-    void *p = part(mem, at, bytes, length);
-    if (p == NULL)
-        return NULL;
-    const struct guestmem_slot *s = guestmem_slot(mem, gpa(at));
-    if (s->read_only == 0)
-        return p;
-    size_t left = (size_t)(s->size / 64 - (at - s->base.v) % (s->size / 64));
-    if (*length > left)
-        *length = left;
-    return guestmem_slot_writable(s, gpa(at)) ? p : NULL;
+    return guestmem_is_writable(mem, gpa(at)) ? part(mem, at, bytes, length) : NULL;
 }
 
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes)

@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define GUESTMEM_MAX_SLOTS 12
+#define GUESTMEM_MAX_SLOTS 28
 
 struct guestmem_slot {
     gpa_t base;
     uint64_t size; /* bytes */
     uint8_t *host;
-    uint64_t read_only; /* bit i: the i-th 64th of it cannot be written by the guest, as ROM */
+    bool read_only; /* cannot be written by the guest, as ROM */
 };
 
 /* All zero = no memory. */
@@ -30,9 +30,10 @@ struct guestmem {
 /* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps. */
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host);
 
-/* Whether the guest can write the 64ths that [base, base + bytes) consists of; a whole number of
- * them, in one slot. What a guest does to its own memory meanwhile is its affair. */
-void guestmem_set_read_only(struct guestmem *mem, gpa_t base, uint64_t bytes, bool read_only);
+/* Puts other host memory into the place of the slot that begins at base, of its size: nothing is
+ * copied. Who has found the old one goes on with that, which stays the guest's. What a guest does
+ * to its own memory meanwhile is its affair. */
+void guestmem_replace(struct guestmem *mem, gpa_t base, void *host, bool read_only);
 
 /* Copies, or writes zeros; false, and nothing is promised about the destination, where a byte of
  * the range is not RAM, or read-only and to be written. Ranges may cross slots that touch. The
@@ -51,16 +52,11 @@ static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *m
     return NULL;
 }
 
-static inline bool guestmem_slot_writable(const struct guestmem_slot *s, gpa_t at)
-{
-    return s->read_only == 0 || (s->read_only >> ((at.v - s->base.v) / (s->size / 64)) & 1) == 0;
-}
-
 /* Whether the guest has RAM there, and can write to it. */
 static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, at);
-    return s != NULL && guestmem_slot_writable(s, at);
+    return s != NULL && !s->read_only;
 }
 
 /* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for

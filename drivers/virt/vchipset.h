@@ -19,6 +19,12 @@ struct vchipset_shadow {
 };
 #define VCHIPSET_PIECES 13 /* twelve of 16 KiB from 0xc0000 on, then one of 64 KiB */
 
+/* Where piece number i begins, and the one before ends. */
+static inline uint64_t vchipset_piece_start(unsigned i)
+{
+    return i < VCHIPSET_PIECES ? 0xc0000u + i * 0x4000u : 0x100000u;
+}
+
 struct vchipset {
     struct vpci_function host, isa;
     void (*shadow_changed)(void *ctx);

@@ -15,71 +15,71 @@
 #define LOW_ROM      0x20000ull /* of it appears below 1 MiB */
 #define SHADOW_BYTES (LAYOUT_MIB - LAYOUT_SHADOW)
 #define SHADOW_PAGES (SHADOW_BYTES / PAGE_SIZE)
-#define PIECE_BYTES  0x4000u /* vchipset's, but for the last */
 
 /* UEFI Platform Initialization Specification, "Firmware Volume Header". */
 enum { FV_GUID = 16, FV_LENGTH = 32, FV_SIGNATURE = 40, FV_HEADER_BYTES = 56 };
 static const uint8_t variable_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
-static void *hidden_at(const struct pc *pc, gpa_t at)
+static hpa_t ram_at(const struct pc *pc, gpa_t at)
 {
-    return guestspace_ptr(hpa(pc->memory.hidden.base.v + (at.v - LAYOUT_SHADOW)));
+    return hpa(pc->memory.piece[0].base.v + at.v);
 }
 
-static void show(struct pc *pc, unsigned piece, gpa_t base, uint64_t bytes, bool ram)
+static hpa_t rom_at(const struct pc *pc, gpa_t at)
 {
-    const uint16_t bit = (uint16_t)(1 << piece);
-    if (((pc->firmware.ram_shown & bit) != 0) == ram)
-        return;
-    pc->firmware.ram_shown ^= bit;
-    uint64_t *shown = guestmem_window(&pc->vm.mem, base, bytes);
-    uint64_t *hidden = hidden_at(pc, base);
-    for (uint64_t i = 0; i < bytes / sizeof(*shown); i++) {
-        const uint64_t was_shown = shown[i];
-        shown[i] = hidden[i];
-        hidden[i] = was_shown;
-    }
+    return hpa(pc->memory.rom.base.v + (at.v - LAYOUT_SHADOW));
 }
 
-/* The memory that is shown: a vCPU may be on copies of its pages (step.c), which are read and
- * written no longer. */
-static void map_shown(struct pc *pc, gpa_t base, uint64_t bytes, unsigned perms)
+/* Maps what a piece is to show: for all vCPUs, for those of them too who are on copies of its pages
+ * (step.c), and for copies from and to the VM's memory. */
+static void show(struct pc *pc, unsigned piece, enum firmware_shown what)
 {
-    const uint8_t *shown = guestmem_window(&pc->vm.mem, base, bytes);
+    const gpa_t base = gpa(vchipset_piece_start(piece));
+    const uint64_t bytes = vchipset_piece_start(piece + 1) - base.v;
+    const hpa_t host = what == SHOWN_ROM ? rom_at(pc, base) : ram_at(pc, base);
+    const unsigned perms = what == SHOWN_RAM ? MAP_RWX : MAP_RX;
+    pc->firmware.shown[piece] = (uint8_t)what;
+    guestmem_replace(&pc->vm.mem, base, guestspace_ptr(host), what != SHOWN_RAM);
     for (uint64_t at = 0; at < bytes; at += PAGE_SIZE)
-        if (pc->vm.engine->redirect(&pc->vm, gpa(base.v + at), guestspace_hpa(shown + at), perms) !=
-            OK)
+        if (pc->vm.engine->redirect(&pc->vm, gpa(base.v + at), hpa(host.v + at), perms) != OK)
             panic("%s: nothing mapped at 0x%lx", pc->vm.name, base.v + at);
 }
 
-/* The guest has written PAM registers. */
+/* The guest has written PAM registers: of what they are about little changes as a rule, or none. */
 static void shadow_changed(void *ctx)
 {
     struct pc *pc = ctx;
+    bool changed = false;
     for (unsigned piece = 0; piece < VCHIPSET_PIECES; piece++) {
         const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
-        const gpa_t base = gpa(LAYOUT_SHADOW + piece * PIECE_BYTES);
-        const uint64_t bytes =
-            piece == VCHIPSET_PIECES - 1 ? LAYOUT_MIB - base.v : (uint64_t)PIECE_BYTES;
-        const bool is_ram = s.read_ram && s.write_ram;
-        show(pc, piece, base, bytes, s.read_ram);
-        guestmem_set_read_only(&pc->vm.mem, base, bytes, !is_ram);
-        map_shown(pc, base, bytes, is_ram ? MAP_RWX : MAP_RX);
+        const enum firmware_shown what = !s.read_ram    ? SHOWN_ROM
+                                         : !s.write_ram ? SHOWN_RAM_READ_ONLY
+                                                        : SHOWN_RAM;
+        if (what == pc->firmware.shown[piece])
+            continue;
+        show(pc, piece, what);
+        changed = true;
     }
-    vm_memory_changed(&pc->vm);
+    if (changed)
+        vm_memory_changed(&pc->vm);
+}
+
+static unsigned piece_of(gpa_t at)
+{
+    unsigned piece = VCHIPSET_PIECES - 1;
+    while (piece > 0 && at.v < vchipset_piece_start(piece))
+        piece--;
+    return piece;
 }
 
 /* A write to what is not RAM for reads and writes both. */
 static void shadow_write(void *dev, gpa_t at, unsigned bytes, uint64_t value)
 {
     struct pc *pc = dev;
-    unsigned piece = (unsigned)((at.v - LAYOUT_SHADOW) / PIECE_BYTES);
-    if (piece >= VCHIPSET_PIECES)
-        piece = VCHIPSET_PIECES - 1;
-    const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece);
+    const struct vchipset_shadow s = vchipset_shadow(&pc->chipset, piece_of(at));
     if (s.write_ram && !s.read_ram)
-        put_le(hidden_at(pc, at), bytes, value);
+        put_le(guestspace_ptr(ram_at(pc, at)), bytes, value);
 }
 
 static uint64_t shadow_read(void *dev, gpa_t at, unsigned bytes)
@@ -89,28 +89,21 @@ static uint64_t shadow_read(void *dev, gpa_t at, unsigned bytes)
     return value;
 }
 
-/* Nothing but ROM is there, with all ones below it, and the RAM is hidden. */
-static enum status take_shadow(struct pc *pc, const uint8_t *rom, uint64_t size)
+/* The image's end, with all ones below it. */
+static enum status make_low_rom(struct pc *pc, const uint8_t *image, uint64_t size)
 {
-    const enum status s = pc_memory_take(&pc->memory, &pc->memory.hidden, SHADOW_PAGES, 1);
+    const enum status s = pc_memory_take(&pc->memory, &pc->memory.rom, SHADOW_PAGES, 1);
     if (s != OK)
         return s;
     const uint64_t low = size < LOW_ROM ? size : LOW_ROM;
-    uint8_t *shown = guestmem_window(&pc->vm.mem, gpa(LAYOUT_SHADOW), SHADOW_BYTES);
-    memset(shown, 0xff, SHADOW_BYTES - low);
-    memcpy(shown + SHADOW_BYTES - low, rom + size - low, low);
+    uint8_t *rom = guestspace_ptr(pc->memory.rom.base);
+    memset(rom, 0xff, SHADOW_BYTES - low);
+    memcpy(rom + SHADOW_BYTES - low, image + size - low, low);
     return OK;
 }
 
-/* The registers first: what they say is shown already. */
-static void take_kept_shadow(struct pc *pc, const struct firmware_kept *kept)
-{
-    for (unsigned i = 0; i < VCHIPSET_PAMS; i++)
-        vpci_write(&pc->pci, VCHIPSET_HOST, VCHIPSET_PAM0 + i, 1, kept->pam[i]);
-    pc->firmware.ram_shown = kept->ram_shown;
-}
-
-static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size,
+/* RAM is mapped so far. What a reset has kept is the ROM, with the registers. */
+static enum status make_shadow(struct pc *pc, const uint8_t *image, uint64_t size,
                                const struct firmware_kept *kept)
 {
     const struct mmio_range range = {.first = gpa(LAYOUT_SHADOW),
@@ -119,10 +112,11 @@ static enum status make_shadow(struct pc *pc, const uint8_t *rom, uint64_t size,
                                      .read = shadow_read,
                                      .write = shadow_write};
     enum status s = bus_add_mmio(&pc->vm.bus, &range);
-    if (s == OK && pc->memory.hidden.pages != 0)
-        take_kept_shadow(pc, kept);
+    if (s == OK && pc->memory.rom.pages == 0)
+        s = make_low_rom(pc, image, size);
     else if (s == OK)
-        s = take_shadow(pc, rom, size);
+        for (unsigned i = 0; i < VCHIPSET_PAMS; i++)
+            vpci_write(&pc->pci, VCHIPSET_HOST, VCHIPSET_PAM0 + i, 1, kept->pam[i]);
     if (s != OK)
         return s;
     pc->chipset.shadow_changed = shadow_changed;
@@ -165,7 +159,7 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size, uint64_t f
         s = guestmem_add(&pc->vm.mem, gpa(base.v + flash), size - flash, rom + flash);
     if (s != OK)
         return s;
-    guestmem_set_read_only(&pc->vm.mem, gpa(base.v + flash), size - flash, true);
+    guestmem_replace(&pc->vm.mem, gpa(base.v + flash), rom + flash, true);
     if (flash == 0)
         return OK;
     s = vm->engine->map(vm, base, image, flash, MAP_R);
@@ -214,6 +208,5 @@ enum status firmware_load(struct pc *pc, const struct vm_config *config,
 
 void firmware_keep(const struct pc *pc, struct firmware_kept *kept)
 {
-    kept->ram_shown = pc->firmware.ram_shown;
     memcpy(kept->pam, &pc->chipset.host.config[VCHIPSET_PAM0], sizeof(kept->pam));
 }

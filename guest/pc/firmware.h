@@ -4,13 +4,13 @@
  * with UEFI variables, and what firmware asks of fw_cfg.
  *
  * The ROM is the loader's copy of the file, mapped read-only. Its last 128 KiB appear below 1 MiB
- * too, until the chip set's PAM registers put RAM there ("shadowing"). An engine has no pages
- * that are written but not read, and a remapping would have to be followed by everybody who holds a
- * pointer into the guest's RAM. So one page of host memory stays mapped at each address, and holds
- * what the guest reads there; what it does not read, RAM or ROM, waits in a second piece of memory,
- * and both are swapped when PAM says so. Only permissions change: what is not RAM for reads and
- * writes both is read-only, and writes come here by exits on memory, to be dropped or put into the
- * waiting RAM, which is pc->memory.hidden: 256 KiB for [0xc0000, 1 MiB).
+ * too, until the chip set's PAM registers put RAM there ("shadowing"). Both have host memory of
+ * their own: the RAM is part of the first piece, and the ROM is pc->memory.rom, 256 KiB for
+ * [0xc0000, 1 MiB). What the guest reads is mapped: each of the chip set's pieces is a slot of the
+ * VM's memory, whose host memory and pages are the one's or the other's; nothing is copied, as a
+ * guest may have this done at each exit. An engine has no pages that are written but not read: what
+ * is not RAM for reads and writes both is read-only, and writes come here by exits on memory, to be
+ * dropped or put into the RAM.
  *
  * Where the image begins with a UEFI firmware volume for variables, that volume is flash: what is
  * written stays for all lives of the VM, as the loader's copy is written to. The rest cannot be
@@ -29,9 +29,12 @@
 
 struct pc;
 
+/* What a guest meets in one of the chip set's pieces. */
+enum firmware_shown { SHOWN_RAM, SHOWN_RAM_READ_ONLY, SHOWN_ROM };
+
 struct firmware {
-    bool present;       /* nadir.cfg names one: all else here is for that */
-    uint16_t ram_shown; /* bit i: of vchipset's piece i it reads RAM, not ROM */
+    bool present; /* nadir.cfg names one: all else here is for that */
+    uint8_t shown[VCHIPSET_PIECES];
     struct vflash flash;
     uint32_t vcpus;
     uint8_t acpi[FIRMWARE_ACPI_BYTES]; /* from here on: files of fw_cfg */
@@ -44,7 +47,6 @@ struct firmware {
  * keeps the PAM registers over a reset, and SeaBIOS, whose way through a reset begins in the RAM
  * that shadows it, counts on that. All zero: nothing has been kept. */
 struct firmware_kept {
-    uint16_t ram_shown; /* as in struct firmware */
     uint8_t pam[VCHIPSET_PAMS];
 };
 

@@ -75,6 +75,8 @@ struct pc_host {
     struct run_queues *queues;                      /* one for each CPU */
 };
 
+#define PC_RAM_PIECES 12
+
 struct pc_ram {
     hpa_t base;
     uint64_t pages; /* 0: none */
@@ -84,9 +86,9 @@ struct pc_ram {
 /* RAM, and the page tables in which the host has it. All zero: there is none yet. */
 struct pc_memory {
     hpa_t root;
-    struct pc_ram piece[GUESTMEM_MAX_SLOTS]; /* in their order, from address 0 on */
+    struct pc_ram piece[PC_RAM_PIECES]; /* in their order, from address 0 on */
     uint32_t count;
-    struct pc_ram hidden; /* what no address leads to now: firmware.c's */
+    struct pc_ram rom; /* beside the RAM below 1 MiB: firmware.c's */
 };
 
 struct pc {

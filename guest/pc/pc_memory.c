@@ -21,16 +21,23 @@ static enum status add_range(struct pc *pc, hpa_t host, gpa_t base, uint64_t byt
     return pc->vm.engine->map(&pc->vm, base, host, bytes, MAP_RWX);
 }
 
-/* The piece at 0. With firmware, [LAYOUT_SHADOW, 1 MiB) is apart, to be protected page by page. */
+/* Of a PC with firmware: the RAM around the chip set's pieces, the pieces, and the ROM image. */
+_Static_assert(PC_RAM_PIECES + 1 + VCHIPSET_PIECES + 1 <= GUESTMEM_MAX_SLOTS, "slots for all");
+
+/* The piece at 0. With firmware, what lies below 1 MiB for the chip set is apart, piece by piece:
+ * each can be another one's, page by page. */
 static enum status add_first(struct pc *pc, hpa_t host, uint64_t bytes)
 {
-    const uint64_t cuts[] = {0, LAYOUT_SHADOW, LAYOUT_MIB, bytes};
     if (!pc->firmware.present)
         return add_range(pc, host, gpa(0), bytes);
-    enum status s = OK;
-    for (unsigned i = 0; i < 3 && s == OK; i++)
-        s = add_range(pc, hpa(host.v + cuts[i]), gpa(cuts[i]), cuts[i + 1] - cuts[i]);
-    return s;
+    enum status s = add_range(pc, host, gpa(0), LAYOUT_SHADOW);
+    for (unsigned i = 0; i < VCHIPSET_PIECES && s == OK; i++) {
+        const uint64_t start = vchipset_piece_start(i);
+        s = add_range(pc, hpa(host.v + start), gpa(start), vchipset_piece_start(i + 1) - start);
+    }
+    if (s != OK)
+        return s;
+    return add_range(pc, hpa(host.v + LAYOUT_MIB), gpa(LAYOUT_MIB), bytes - LAYOUT_MIB);
 }
 
 static void lend(void)
@@ -78,7 +85,7 @@ static enum status take_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool page
     uint64_t wish = bytes;
     while (bytes > 0) {
         const uint32_t before = memory->count;
-        if (before == GUESTMEM_MAX_SLOTS)
+        if (before == PC_RAM_PIECES)
             return ERR_NO_MEMORY; /* too fragmented */
         if (wish > bytes)
             wish = bytes;
@@ -146,10 +153,10 @@ void pc_memory_free(struct pc_memory *memory)
 {
     for (uint32_t i = 0; i < memory->count; i++)
         zero(memory, &memory->piece[i]);
-    zero(memory, &memory->hidden);
+    zero(memory, &memory->rom);
     guestspace_destroy(memory->root);
     for (uint32_t i = 0; i < memory->count; i++)
         page_free_guest(memory->piece[i].base, memory->piece[i].pages);
-    page_free_guest(memory->hidden.base, memory->hidden.pages);
+    page_free_guest(memory->rom.base, memory->rom.pages);
     *memory = (struct pc_memory){.count = 0};
 }

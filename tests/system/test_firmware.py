@@ -15,6 +15,7 @@ from nadirlib import debian, machine  # noqa: E402
 
 SECTION = "[vm {0}]\nfirmware = {0}\nmemory = {1}\non_reboot = destroy\n"
 TIMEOUT = 400
+MOST_TICKS = 20000  # that one access may keep its CPU
 
 
 def typed(write_config, cfg, files, conversation, *options):
@@ -214,6 +215,104 @@ def test_x87_after_reset_and_init(nadir, tmp_path):
     assert result.status == 0, result
     said = {name: re.findall(rf"^\[{name}\] (.*?) *$", result.console, re.M) for name in ("bios", "sector")}
     assert said == {"bios": ["0040 0000 5555", "037F 3800 3FFF"], "sector": ["037F 0000 FFFF"]}, result
+
+
+# A BIOS that, from RAM, switches all of [0xc0000, 1 MiB) to RAM and back, by the two accesses that it takes,
+# each as wide as can be. It prints the most ticks of one, and for each round a word at F000:8000 and at
+# D800:0 while RAM is shown, and while ROM is.
+SHADOW = """
+bits 16
+org 0x7c00
+start:  xor     ax, ax
+        mov     es, ax
+        mov     ss, ax
+        mov     ds, ax
+        mov     sp, 0x7c00
+        mov     si, 0
+        mov     di, 0x7c00
+        mov     cx, 0x100
+        cld
+        db      0x2e            ; cs:
+        rep movsw
+        mov     dword [0x600], 0
+        mov     word [0x604], 4
+        jmp     0:round
+round:  mov     ebx, 0x33333333
+        call    switch
+        mov     ax, [0x604]
+        call    touch
+        xor     ebx, ebx
+        call    switch
+        xor     ax, ax
+        call    touch
+        dec     word [0x604]
+        jnz     round
+        mov     dx, [0x602]
+        call    print
+        mov     dx, [0x600]
+        call    print
+        mov     al, 10
+        out     0xe9, al
+        mov     dx, 0xf4
+        xor     eax, eax
+        out     dx, eax
+
+switch: mov     eax, 0x80000058
+        call    .one
+        mov     eax, 0x8000005c
+.one:   mov     dx, 0xcf8
+        out     dx, eax
+        rdtsc
+        mov     esi, eax
+        mov     dx, 0xcfc
+        mov     eax, ebx
+        out     dx, eax
+        rdtsc
+        sub     eax, esi
+        cmp     eax, [0x600]
+        jb      .less
+        mov     [0x600], eax
+.less:  ret
+
+touch:  push    word 0xf000
+        pop     es
+        mov     [es:0x8000], ax
+        mov     bp, ax
+        mov     dx, [es:0x8000]
+        call    print
+        push    word 0xd800
+        pop     es
+        mov     [es:0], bp
+        mov     dx, [es:0]
+        call    print
+        ret
+
+print:  mov     cx, 4
+.digit: rol     dx, 4
+        mov     al, dl
+        and     al, 15
+        cmp     al, 10
+        sbb     al, 0x69
+        das
+        out     0xe9, al
+        loop    .digit
+        mov     al, ' '
+        out     0xe9, al
+        ret
+        align   2
+        times   (0xfff0 - ($ - $$)) / 2 dw 0xabcd
+        jmp     0xf000:0
+        align   16
+"""
+
+
+def test_shadowing_takes_little_time(nadir, tmp_path):
+    """A guest can ask for it at each exit, so it is a remapping, and no copy of 128 KiB."""
+    result = nadir(SECTION.format("bios", 16), {"bios": assemble(SHADOW, tmp_path)}, timeout=TIMEOUT)
+    assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)], result
+    rounds = " ".join(f"000{i} 000{i} ABCD FFFF" for i in (4, 3, 2, 1))
+    ticks = re.search(rf"{rounds} (\w{{4}}) (\w{{4}})", result.console)
+    assert ticks and int("".join(ticks.groups()), 16) <= MOST_TICKS, result
 
 
 # A boot sector that has itself reset by each way there is, with the shutdown status 0Ah or 05h: it goes on

@@ -74,7 +74,7 @@ static int setup(void **state)
     fake_vmx_reset();
     fake_exits_reset();
     fixture_make(true);
-    guestmem_set_read_only(&fixture.vm.mem, gpa(ROM), FIXTURE_RAM - ROM, true);
+    fixture_make_rom(gpa(ROM));
     const struct port_range range = {PORT, PORT + 7, 4, &port_value, read_port, write_port};
     assert_int_equal(bus_add_ports(&fixture.vm.bus, &range), OK);
     set_long_mode();

@@ -238,8 +238,9 @@ static int setup(void **state)
     memset(&device, 0, sizeof(device));
     memset(vector_register, 0, sizeof(vector_register));
     vm = (struct vm){.name = "test", .engine = &fake_engine, .vcpu_count = 1};
-    assert_int_equal(guestmem_add(&vm.mem, gpa(0), RAM, ram), OK);
-    guestmem_set_read_only(&vm.mem, gpa(ROM), RAM - ROM, true);
+    assert_int_equal(guestmem_add(&vm.mem, gpa(0), ROM, ram), OK);
+    assert_int_equal(guestmem_add(&vm.mem, gpa(ROM), RAM - ROM, ram + ROM), OK);
+    guestmem_replace(&vm.mem, gpa(ROM), ram + ROM, true);
     assert_int_equal(fake_engine.vm_create(&vm), OK);
     add_device(DEVICE);
     add_device(DEVICE_2);
@@ -541,7 +542,7 @@ static void test_step_on_read_only_memory(void **state)
     expect_shown(0, ROM, ram + ROM);
     end_step();
     /* By PAM it can be written since the CPU has met it: nothing is to be done. */
-    guestmem_set_read_only(&vm.mem, gpa(ROM), RAM - ROM, false);
+    guestmem_replace(&vm.mem, gpa(ROM), ram + ROM, false);
     assert_true(step_begin(vcpu, gpa(ROM + 8)));
     assert_int_equal(vcpus[0].shown_count, 0);
     assert_false(vcpus[0].stepping);

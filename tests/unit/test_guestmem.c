@@ -99,60 +99,43 @@ static void test_read_only(void **s)
     (void)s;
     const uint8_t data[0x1100] = {1, 2, 3, 4};
     uint8_t back[8];
-    guestmem_set_read_only(&mem, gpa(0x1040), 0x80, true); /* a 64th is 64 bytes */
-    assert_true(guestmem_is_writable(&mem, gpa(0x103f)));
-    assert_false(guestmem_is_writable(&mem, gpa(0x1040)));
-    assert_false(guestmem_is_writable(&mem, gpa(0x10bf)));
-    assert_true(guestmem_is_writable(&mem, gpa(0x10c0)));
+    guestmem_replace(&mem, gpa(0x1000), mid, true);
+    assert_true(guestmem_is_writable(&mem, gpa(0xfff)));
+    assert_false(guestmem_is_writable(&mem, gpa(0x1000)));
+    assert_false(guestmem_is_writable(&mem, gpa(0x1fff)));
     assert_false(guestmem_is_writable(&mem, gpa(0x9000)));
-    assert_true(guestmem_write(&mem, gpa(0x1000), data, 0x40));
-    assert_int_equal(mid[1], 2);
-    assert_false(guestmem_write(&mem, gpa(0x1000), data, 0x41));
-    assert_int_equal(mid[0x40], 0);
-    assert_false(guestmem_write(&mem, gpa(0x10a0), data, 1));
-    assert_false(guestmem_write(&mem, gpa(0), data, 0x1000 + 0x41)); /* from another slot */
+    assert_true(guestmem_write(&mem, gpa(0), data, 0x1000));
+    assert_int_equal(low[1], 2);
+    assert_false(guestmem_write(&mem, gpa(0x1000), data, 1));
+    assert_false(guestmem_write(&mem, gpa(0x1fff), data, 1));
+    assert_false(guestmem_write(&mem, gpa(0xff0), data, 0x11)); /* from another slot */
+    assert_false(guestmem_zero(&mem, gpa(0x1800), 1));
+    assert_int_equal(mid[0], 0);
     assert_true(guestmem_read(&mem, gpa(0x1040), back, 8));
-    assert_true(guestmem_write(&mem, gpa(0x10c0), data, 0x1000 - 0xc0));
-    guestmem_set_read_only(&mem, gpa(0x1040), 0x80, false);
+    guestmem_replace(&mem, gpa(0x1000), mid, false);
     assert_true(guestmem_write(&mem, gpa(0x1000), data, 0x1000));
-    guestmem_set_read_only(&mem, gpa(0x5000), 0x1000, true);
-    assert_int_equal(mem.slot[2].read_only, UINT64_MAX);
-    assert_false(guestmem_write(&mem, gpa(0x5fff), data, 1));
+    assert_int_equal(mid[3], 4);
 }
 
-/* Every 64th by itself, in the first slot, and in one that begins at no multiple of its 64ths. */
-static void test_read_only_64ths(void **s)
+/* One slot is other memory from now on; those beside it are what they were. */
+static void test_replace(void **s)
 {
     (void)s;
-    enum { BASE = 0x21000, SIZE = 0x20000, PART = SIZE / 64 };
-    uint8_t *rom = calloc(1, SIZE), zeros[3 * PART] = {0}, ones[3 * PART];
-    memset(ones, 1, sizeof(ones));
-    assert_int_equal(guestmem_add(&mem, gpa(BASE), SIZE, rom), OK);
-    for (unsigned i = 1; i < 63; i++) {
-        uint64_t part = BASE + i * PART;
-        guestmem_set_read_only(&mem, gpa(part), PART, true);
-        for (uint64_t at = part - PART; at < part + 2 * PART; at += PART / 2) {
-            bool writable = at < part || at >= part + PART;
-            assert_int_equal(guestmem_is_writable(&mem, gpa(at)), writable);
-            assert_int_equal(guestmem_write(&mem, gpa(at), zeros, PART / 2), writable);
-        }
-        /* From the middle of the part before, up to its end, beyond it, and behind. */
-        assert_true(guestmem_write(&mem, gpa(part - 100), ones, 100));
-        assert_false(guestmem_write(&mem, gpa(part - 100), ones, 101));
-        assert_false(guestmem_write(&mem, gpa(part - 100), ones, PART + 200));
-        assert_false(guestmem_write(&mem, gpa(part + PART - 1), ones, 2));
-        assert_true(guestmem_write(&mem, gpa(part + PART), ones, 1));
-        assert_memory_equal(rom + i * PART, zeros, PART);
-        guestmem_set_read_only(&mem, gpa(part), PART, false);
-        assert_true(guestmem_write(&mem, gpa(part - PART), zeros, 3 * PART));
-    }
-    free(rom);
-
-    guestmem_set_read_only(&mem, gpa(0), 0x40, true);
-    assert_false(guestmem_is_writable(&mem, gpa(0x3f)));
-    assert_false(guestmem_write(&mem, gpa(0), ones, 1));
-    assert_true(guestmem_is_writable(&mem, gpa(0x40)));
-    assert_true(guestmem_is_writable(&mem, gpa(0x1000)));
+    uint8_t *other = calloc(1, 0x1000), back[0x1000];
+    memset(other, 7, 0x1000);
+    memset(mid, 1, 0x1000);
+    guestmem_replace(&mem, gpa(0x1000), other, true);
+    assert_ptr_equal(guestmem_window(&mem, gpa(0x1ff8), 8), other + 0xff8);
+    assert_null(guestmem_window(&mem, gpa(0x1ff9), 8));
+    assert_true(guestmem_read(&mem, gpa(0x800), back, 0x1000)); /* across */
+    assert_int_equal(back[0x7ff], 0);
+    assert_int_equal(back[0x800], 7);
+    assert_ptr_equal(guestmem_window(&mem, gpa(0), 0x1000), low);
+    assert_ptr_equal(guestmem_window(&mem, gpa(0x5000), 0x1000), top);
+    guestmem_replace(&mem, gpa(0x1000), mid, false);
+    assert_true(guestmem_read(&mem, gpa(0x1000), back, 0x1000));
+    assert_memory_equal(back, mid, 0x1000);
+    free(other);
 }
 
 static void test_add_rejects(void **s)
@@ -181,7 +164,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_read_only_64ths, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
         cmocka_unit_test_setup_teardown(test_add_rejects, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

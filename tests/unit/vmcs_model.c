@@ -164,7 +164,7 @@ void vmcs_model_start(bool assisted)
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
     vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & fake_vmx.caps.cr4_fixed1;
     demand(msr_policy_init(&msrs, &vm->msrs, 1, facts.tsc_hz) == OK && vcpu_msr_open(vm) == OK);
-    guestmem_set_read_only(&vm->mem, gpa(ROM), FIXTURE_RAM - ROM, true);
+    fixture_make_rom(gpa(ROM));
     demand(vmx_protect(vm, gpa(ROM), FIXTURE_RAM - ROM, MAP_RX) == OK);
     vcpu->apic.pic_acknowledge = acknowledge_pic;
 }

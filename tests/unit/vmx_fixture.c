@@ -69,6 +69,14 @@ static void make_vm(struct vm *vm)
     demand(vmx_map(vm, gpa(0), ram, FIXTURE_RAM, MAP_RWX) == OK, "not mapped");
 }
 
+void fixture_make_rom(gpa_t base)
+{
+    struct guestmem *mem = &fixture.vm.mem;
+    mem->slot[0].size = base.v;
+    demand(guestmem_add(mem, base, FIXTURE_RAM - base.v, fixture.ram + base.v) == OK, "no slot");
+    guestmem_replace(mem, base, fixture.ram + base.v, true);
+}
+
 static void make_vcpu(struct vmx_vcpu *v, struct vm *vm)
 {
     struct vcpu *vcpu = &v->vcpu;

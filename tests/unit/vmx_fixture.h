@@ -23,6 +23,9 @@ extern struct vmx_fixture fixture;
  * CPU virtualizes the local APIC. Takes away from fake_vmx.caps what assisted does not want. */
 void fixture_make(bool assisted);
 
+/* Its memory from base on, which is mapped as before, is read-only. Once. */
+void fixture_make_rom(gpa_t base);
+
 /* Gives all back; aborts if something has not been. */
 void fixture_end(void);
 
