@@ -71,13 +71,16 @@
 
 /* Debug registers, IA32_DEBUGCTL, and what the VMCS has as pending debug exceptions. */
 #define DR6_BREAKPOINTS 0xfull /* B0 to B3 */
+#define DR6_BD          (1ull << 13)
 #define DR6_BT          (1ull << 15)
 /* Active low, and never reported here: a bus lock, a transaction that is debugged. */
 #define DR6_SET_BY_DB         (1ull << 11 | 1ull << 16)
-#define DR6_RESET             0xffff0ff0ull
+#define DR6_RESET             0xffff0ff0ull /* what is always set, as long as those two are */
+#define DR6_WRITABLE          0xe00full
 #define DR7_LOCAL             0x155ull /* L0 to L3 and LE */
 #define DR7_GD                (1ull << 13)
-#define DR7_RESET             0x400ull
+#define DR7_RESET             0x400ull /* what is always set */
+#define DR7_WRITABLE          0xffff23ffull
 #define DEBUGCTL_BTF          (1ull << 1)
 #define PENDING_DEBUG_ENABLED (1ull << 12) /* one of B0 to B3 that DR7 enables */
 #define PENDING_DEBUG_BS      (1ull << 14)
@@ -135,6 +138,8 @@ enum exception_vector {
     VECTOR_DEBUG = 1,
     VECTOR_NMI = 2,
     VECTOR_BREAKPOINT = 3,
+    VECTOR_OVERFLOW = 4,
+    VECTOR_BOUND_RANGE = 5,
     VECTOR_INVALID_OPCODE = 6,
     VECTOR_DEVICE_NOT_AVAILABLE = 7,
     VECTOR_DOUBLE_FAULT = 8,

@@ -15,8 +15,8 @@
 /* What struct cpu_state has not. */
 struct interpret_registers {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base;
-    uint64_t xcr0;
-    uint32_t tsc_aux, pkru;
+    uint64_t xcr0, tsc_aux;
+    uint32_t pkru;
 };
 
 /* What CPUID shows, of instructions that no bit of CR4 or EFER stands for. */
@@ -90,10 +90,10 @@ struct interpret_env {
     struct emulate_env integer;
     struct segment_env segments;
     uint64_t target;      /* of a near branch */
-    uint64_t flags;       /* RFLAGS when the instruction began */
+    uint64_t flags;       /* RFLAGS when the instruction began; TF: a single step is due */
     uint32_t blocked;     /* BLOCKED_BY_STI, BLOCKED_BY_MOV_SS: as it began */
-    uint32_t breakpoints; /* data breakpoints that it has hit, as in DR6 */
-    uint8_t fetched;      /* bytes of code that are there */
+    uint32_t breakpoints; /* of data and ports, that it has hit, as in DR6 */
+    bool watches;         /* whether there are such */
 };
 
 enum interpret_result {
@@ -101,7 +101,6 @@ enum interpret_result {
     INTERPRET_HALT,    /* the same, behind a HLT (or MWAIT) */
     INTERPRET_TASK,    /* a task switch is to be done: env->task */
     INTERPRET_COMPUTE, /* a processor is to execute env->bytes; then interpret_computed() */
-    INTERPRET_UNKNOWN, /* no such instruction is known here; RIP has not moved */
 };
 
 void interpret_init(struct interpret_env *env, struct cpu_state *state,

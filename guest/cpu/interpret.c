@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The software CPU: fetches, decodes, has one of the executing parts do it, and does what comes
+ * behind every instruction. */
+#include "guest/cpu/interpret.h"
+
+#include "guest/cpu/descriptor.h"
+#include "guest/cpu/interpret_parts.h"
+
+#define CODE_PAGE 4096u
+
+/* --- memory and segments, for the parts --- */
+
+static void segment_read(void *ctx, enum insn_segment number, struct emulate_segment *out)
+{
+    const struct interpret_env *env = ctx;
+    const struct cpu_segment *s = &env->state->segment[number];
+    *out = (struct emulate_segment){s->base, s->limit, s->access};
+}
+
+static void raise_without_error(void *ctx, unsigned vector)
+{
+    struct interpret_env *env = ctx;
+    env->calls->raise(env, vector, 0);
+}
+
+static void raise_with_error(void *ctx, unsigned vector, uint32_t error)
+{
+    struct interpret_env *env = ctx;
+    env->calls->raise(env, vector, error);
+}
+
+#define PART_BYTES 32 /* the most that is translated at once */
+#define MAX_PARTS  ((SEGMENT_MAX_BLOCK + PART_BYTES - 1) / PART_BYTES)
+
+/* All of it, or nothing: what is to be there is looked for first. */
+static bool system_translate(struct interpret_env *env, uint64_t linear, unsigned bytes, bool write,
+                             bool user, struct emulate_operand part[MAX_PARTS])
+{
+    const bool long_mode = (env->state->efer & EFER_LMA) != 0;
+    if (long_mode && (!emulate_is_canonical(&env->integer, linear) ||
+                      !emulate_is_canonical(&env->integer, linear + bytes - 1))) {
+        env->calls->raise(env, VECTOR_GENERAL_PROTECTION, env->segments.external);
+        return false;
+    }
+    for (unsigned at = 0; at < bytes; at += PART_BYTES) {
+        const unsigned now = bytes - at < PART_BYTES ? bytes - at : PART_BYTES;
+        const uint64_t where = long_mode ? linear + at : (linear + at) & UINT32_MAX;
+        if (!env->calls->translate_as(env, gva(where), now, write, user, &part[at / PART_BYTES]))
+            return false;
+    }
+    if (env->watches)
+        debug_watch(env, linear, bytes, write);
+    return true;
+}
+
+static bool system_read(void *ctx, uint64_t linear, void *to, unsigned bytes, bool user)
+{
+    struct interpret_env *env = ctx;
+    struct emulate_operand part[MAX_PARTS];
+    if (!system_translate(env, linear, bytes, false, user, part))
+        return false;
+    for (unsigned at = 0; at < bytes; at += PART_BYTES)
+        env->calls->read(env, &part[at / PART_BYTES], (uint8_t *)to + at);
+    return true;
+}
+
+static bool system_write(void *ctx, uint64_t linear, const void *from, unsigned bytes, bool user)
+{
+    struct interpret_env *env = ctx;
+    struct emulate_operand part[MAX_PARTS];
+    if (!system_translate(env, linear, bytes, true, user, part))
+        return false;
+    for (unsigned at = 0; at < bytes; at += PART_BYTES)
+        env->calls->write(env, &part[at / PART_BYTES], (const uint8_t *)from + at);
+    return true;
+}
+
+void interpret_init(struct interpret_env *env, struct cpu_state *state,
+                    const struct interpret_calls *calls, void *ctx)
+{
+    *env = (struct interpret_env){.state = state, .calls = calls, .ctx = ctx};
+    env->extra.xcr0 = XCR0_X87;
+    env->integer = (struct emulate_env){
+        .gpr = state->gpr,
+        .rflags = &state->rflags,
+        .target = &env->target,
+        .ctx = env,
+        .translate = calls->translate,
+        .read = calls->read,
+        .write = calls->write,
+        .segment = segment_read,
+        .raise = raise_without_error,
+    };
+    env->segments = (struct segment_env){.state = state,
+                                         .ctx = env,
+                                         .read = system_read,
+                                         .write = system_write,
+                                         .raise = raise_with_error};
+}
+
+/* --- fetch and decode --- */
+
+/* Which of the decoders knows the instruction. */
+enum kind { KIND_NONE, KIND_INTEGER, KIND_SYSTEM, KIND_COMPUTE };
+
+static bool is_vector_move(const struct insn *in)
+{
+    return in->op >= INSN_VMOV && in->op <= INSN_VMOVL;
+}
+
+static enum insn_result decode(struct interpret_env *env, unsigned count, enum kind *kind)
+{
+    const enum insn_mode mode = env->integer.mode;
+    enum insn_result result = insn_decode(&env->insn, env->bytes, count, mode);
+    const bool io = env->insn.op == INSN_INS || env->insn.op == INSN_OUTS;
+    *kind = io ? KIND_SYSTEM : KIND_INTEGER;
+    if (result != INSN_UNKNOWN && (result != INSN_OK || !is_vector_move(&env->insn))) {
+        env->length = env->insn.length;
+        return result;
+    }
+    *kind = KIND_SYSTEM;
+    result = system_decode(&env->insn, env->bytes, count, mode);
+    env->length = env->insn.length;
+    if (result == INSN_UNKNOWN) {
+        *kind = KIND_COMPUTE;
+        result = compute_decode(&env->compute, env->bytes, count, mode);
+        env->length = env->compute.length;
+    }
+    return result;
+}
+
+/* Bytes of code from RIP on, up to the end of the segment or of the canonical addresses; 0: RIP is
+ * beyond. */
+static uint64_t code_room(const struct interpret_env *env)
+{
+    const struct cpu_state *s = env->state;
+    if (env->integer.mode != INSN_64)
+        return s->rip <= s->cs.limit ? s->cs.limit - s->rip + 1 : 0;
+    const uint64_t last = (1ull << (s->cr4 & CR4_LA57 ? 56 : 47)) - 1;
+    if (s->rip <= last)
+        return last - s->rip + 1;
+    return emulate_is_canonical(&env->integer, s->rip) ? CODE_PAGE : 0;
+}
+
+static bool protection(struct interpret_env *env)
+{
+    (void)step_protection(env);
+    return false;
+}
+
+/* Fetches and decodes the instruction at CS:RIP; what lies in a second page only if it is needed.
+ * False: an exception has been raised. */
+static bool take_instruction(struct interpret_env *env, enum kind *kind)
+{
+    const struct cpu_state *s = env->state;
+    const bool in_64 = env->integer.mode == INSN_64;
+    const uint64_t room = code_room(env);
+    const uint64_t linear = in_64 ? s->rip : (s->cs.base + s->rip) & UINT32_MAX;
+    const unsigned in_page = CODE_PAGE - (unsigned)linear % CODE_PAGE;
+    const unsigned most = room < INSN_MAX_BYTES ? (unsigned)room : INSN_MAX_BYTES;
+    const unsigned first = most < in_page ? most : in_page;
+    if (room == 0)
+        return protection(env);
+    if (!env->calls->fetch(env, linear, env->bytes, first))
+        return false;
+    enum insn_result result = decode(env, first, kind);
+    if (result == INSN_TRUNCATED && first < most) {
+        const uint64_t next = in_64 ? linear + first : (linear + first) & UINT32_MAX;
+        if (!env->calls->fetch(env, next, env->bytes + first, most - first))
+            return false;
+        result = decode(env, most, kind);
+    }
+    if (result == INSN_OK)
+        return true;
+    if (result == INSN_TRUNCATED || result == INSN_TOO_LONG)
+        return protection(env);
+    (void)step_undefined(env);
+    return false;
+}
+
+/* --- what only computes --- */
+
+/* SDM, the tables of "Exceptions": 0, or what is raised before a processor may have it. */
+static unsigned compute_fault(const struct interpret_env *env)
+{
+    const struct cpu_state *s = env->state;
+    const uint64_t avx = XCR0_SSE | XCR0_AVX;
+    const bool em = (s->cr0 & CR0_EM) != 0, ts = (s->cr0 & CR0_TS) != 0;
+    const bool os_xsave = (s->cr4 & CR4_OSXSAVE) != 0;
+    bool undefined = false, absent = ts;
+    switch (env->compute.class) {
+    case COMPUTE_X87:
+    case COMPUTE_FXSAVE: absent = em || ts; break;
+    case COMPUTE_WAIT: absent = ts && (s->cr0 & CR0_MP) != 0; break;
+    case COMPUTE_XSAVE: undefined = !os_xsave; break;
+    case COMPUTE_MMX: undefined = em; break;
+    case COMPUTE_SSE: undefined = em || (s->cr4 & CR4_OSFXSR) == 0; break;
+    case COMPUTE_AVX:
+        undefined = segment_is_real(s) || !os_xsave || (env->extra.xcr0 & avx) != avx;
+        break;
+    case COMPUTE_AVX512:
+        undefined = segment_is_real(s) || !os_xsave || (env->extra.xcr0 & avx) != avx ||
+                    (env->extra.xcr0 & XCR0_AVX512) != XCR0_AVX512;
+        break;
+    case COMPUTE_VEX_GENERAL:
+        undefined = segment_is_real(s);
+        absent = false;
+        break;
+    default: absent = false;
+    }
+    return undefined ? VECTOR_INVALID_OPCODE : absent ? VECTOR_DEVICE_NOT_AVAILABLE : 0;
+}
+
+/* --- one instruction --- */
+
+static void begin(struct interpret_env *env)
+{
+    const struct cpu_state *s = env->state;
+    struct emulate_env *e = &env->integer;
+    e->rip = s->rip;
+    e->cr0 = s->cr0;
+    e->cr4 = s->cr4;
+    e->cpl = (uint8_t)segment_cpl(s);
+    e->mode = segment_is_64(s) ? INSN_64 : s->cs.access & ACCESS_DB ? INSN_32 : INSN_16;
+    env->flags = s->rflags;
+    env->blocked = s->interruptibility & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+}
+
+/* What comes behind an instruction: RF and the shadows go, traps become pending. keep_rf: it has
+ * loaded RF (IRET), or is to go on (REP). */
+static void finish(struct interpret_env *env, bool branch, bool keep_rf)
+{
+    struct cpu_state *s = env->state;
+    if (!keep_rf)
+        s->rflags &= ~RFLAGS_RF;
+    s->interruptibility &= ~env->blocked;
+    if ((env->flags & RFLAGS_TF) != 0 && (branch || (s->debugctl & DEBUGCTL_BTF) == 0))
+        s->pending_debug |= PENDING_DEBUG_BS;
+    if (env->breakpoints != 0) {
+        s->pending_debug |= PENDING_DEBUG_ENABLED | env->breakpoints;
+        env->breakpoints = 0;
+    }
+}
+
+static enum step run_integer(struct interpret_env *env)
+{
+    switch (insn_emulate(&env->insn, &env->integer)) {
+    case EMULATE_DONE: return STEP_NEXT;
+    case EMULATE_JUMP: env->state->rip = env->target; return STEP_JUMP;
+    case EMULATE_REPEAT: return STEP_REPEAT;
+    default: return STEP_FAULT;
+    }
+}
+
+static enum interpret_result end(struct interpret_env *env, enum step step)
+{
+    struct cpu_state *s = env->state;
+    switch (step) {
+    case STEP_FAULT: env->breakpoints = 0; return INTERPRET_DONE;
+    case STEP_TASK: env->task = env->segments.task; return INTERPRET_TASK;
+    case STEP_JUMP: finish(env, true, env->insn.op == SYSTEM_IRET); return INTERPRET_DONE;
+    case STEP_REPEAT:
+        s->rflags |= RFLAGS_RF; /* an interrupt in between saves it so */
+        finish(env, false, true);
+        return INTERPRET_DONE;
+    default: break;
+    }
+    s->rip = next_rip(env, env->length);
+    finish(env, false, false);
+    return step == STEP_HALT && s->pending_debug == 0 ? INTERPRET_HALT : INTERPRET_DONE;
+}
+
+enum interpret_result interpret_one(struct interpret_env *env)
+{
+    struct cpu_state *s = env->state;
+    enum kind kind;
+    if (__builtin_expect(interpret_has_debug_trap(env), 0)) {
+        const uint64_t causes = s->pending_debug;
+        s->pending_debug = 0;
+        debug_raise(env, causes);
+        return INTERPRET_DONE;
+    }
+    begin(env);
+    if (__builtin_expect((s->dr7 & DR7_ENABLED) != 0 || env->watches, 0) && !debug_begin(env))
+        return INTERPRET_DONE;
+    if (!take_instruction(env, &kind))
+        return INTERPRET_DONE;
+    if (kind == KIND_INTEGER)
+        return end(env, run_integer(env));
+    if (kind == KIND_SYSTEM)
+        return end(env, system_execute(env));
+    const unsigned vector = compute_fault(env);
+    if (vector == 0)
+        return INTERPRET_COMPUTE;
+    env->calls->raise(env, vector, 0);
+    return INTERPRET_DONE;
+}
+
+void interpret_computed(struct interpret_env *env)
+{
+    (void)end(env, STEP_NEXT);
+}
+
+/* --- events --- */
+
+/* Whether RF is to be saved as 1 (SDM, "Instruction-Breakpoint Exception Condition"): of all faults
+ * but #DB. */
+static bool is_fault(const struct event *event)
+{
+    const unsigned vector = event->info & 0xff;
+    return (event->info & EVENT_TYPE_MASK) == EVENT_EXCEPTION && vector != VECTOR_DEBUG &&
+           vector != VECTOR_DOUBLE_FAULT && vector != VECTOR_MACHINE_CHECK;
+}
+
+static bool is_of_instruction(const struct event *event)
+{
+    const uint32_t type = event->info & EVENT_TYPE_MASK;
+    return type >= EVENT_SOFTWARE_INTERRUPT && type <= EVENT_SOFTWARE_EXCEPTION;
+}
+
+enum interpret_result interpret_deliver(struct interpret_env *env, const struct event *event,
+                                        bool *fault)
+{
+    struct cpu_state *s = env->state;
+    const uint64_t rip = s->rip, rflags = s->rflags;
+    const bool watches = env->watches;
+    begin(env);
+    env->watches = false; /* breakpoints are of instructions */
+    if (is_of_instruction(event))
+        s->rip = next_rip(env, event->length);
+    if (is_fault(event))
+        s->rflags |= RFLAGS_RF;
+    const enum segment_result result = segment_deliver(&env->segments, event);
+    env->watches = watches;
+    *fault = result == SEGMENT_FAULT;
+    if (result == SEGMENT_TASK) {
+        env->task = env->segments.task;
+        env->task.next_eip = (uint32_t)s->rip;
+        s->rip = rip;
+    } else if (result == SEGMENT_FAULT) {
+        s->rip = rip;
+        s->rflags = rflags;
+        return INTERPRET_DONE;
+    }
+    s->interruptibility &= ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+    if ((event->info & EVENT_TYPE_MASK) == EVENT_NMI)
+        s->interruptibility |= BLOCKED_BY_NMI;
+    return result == SEGMENT_TASK ? INTERPRET_TASK : INTERPRET_DONE;
+}

@@ -1,0 +1,268 @@
+// link: guest/cpu/interpret.c guest/cpu/interpret_debug.c guest/cpu/system.c guest/cpu/system_segment.c
+// link: guest/cpu/system_call.c guest/cpu/system_port.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/alu.c
+// link: guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/segment.c guest/cpu/transfer.c guest/cpu/deliver.c
+// link: guest/cpu/event.c guest/cpu/control.c guest/cpu/guestwalk.c mm/guestmem.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Programs on the software CPU, from their first instruction to HLT: real mode, protected mode with
+ * gates, call gates, virtual-8086 mode, 64-bit mode with paging, SYSCALL and user code. */
+#include "tests/unit/interpret_test.h"
+
+/* Each program stands at this address, whatever the assembler says: ADDR() has it there. Results
+ * are words at LOG. */
+#define ORIGIN 0x7c00
+
+__asm__(".section .rodata\n"
+        ".set ORIGIN, 0x7c00\n"
+        ".set LOG, 0x6000\n"
+        "program:\n"
+        ".code16\n"
+        "  xorw %ax, %ax\n"
+        "  movw %ax, %ds\n"
+        "  movw %ax, %es\n"
+        "  movw %ax, %ss\n"
+        "  movw $0x7000, %sp\n"
+        "  movw $(real_handler - program + ORIGIN), 0x100\n"
+        "  movw %ax, 0x102\n"
+        "  sti\n"
+        "  int $0x40\n"
+        "  pushf\n"
+        "  popw LOG+2\n"
+        "  call real_near\n"
+        "  .byte 0x9a\n" /* CALL FAR 0x700:real_far */
+        "  .word real_far - program + ORIGIN - 0x7000, 0x700\n"
+        "  cli\n"
+        "  lgdtw 0x5000\n"
+        "  movl %cr0, %eax\n"
+        "  orb $1, %al\n"
+        "  movl %eax, %cr0\n"
+        "  ljmpl $0x08, $(protected - program + ORIGIN)\n"
+        "real_handler:\n"
+        "  movw $0x4040, LOG\n"
+        "  iret\n"
+        "real_near:\n"
+        "  movw $1, LOG+4\n"
+        "  ret\n"
+        "real_far:\n"
+        "  movw %cs, LOG+6\n"
+        "  lret\n"
+
+        ".code32\n"
+        "protected:\n"
+        "  movw $0x10, %ax\n"
+        "  movw %ax, %ds\n"
+        "  movw %ax, %es\n"
+        "  movw %ax, %ss\n"
+        "  movl $0x6f00, %esp\n"
+        "  lidtl 0x5010\n"
+        "  movw $0x28, %ax\n"
+        "  ltr %ax\n"
+        "  int $0x30\n"
+        "  pushl $0x23\n" /* to CPL 3 */
+        "  pushl $0x5f00\n"
+        "  pushl $0x202\n"
+        "  pushl $0x1b\n"
+        "  pushl $(user - program + ORIGIN)\n"
+        "  iret\n"
+        "user:\n"
+        "  movw $0x23, %ax\n"
+        "  movw %ax, %ds\n"
+        "  pushl $1000\n"
+        "  pushl $234\n"
+        "  lcall $0x33, $0\n" /* the call gate takes both from the stack */
+        "  movl %esp, LOG+0x18\n"
+        "  int $0x31\n"
+
+        "gate_30:\n"
+        "  movl $0x30, LOG+8\n"
+        "  iret\n"
+        "call_gate:\n"
+        "  movl 8(%esp), %eax\n"
+        "  addl 12(%esp), %eax\n"
+        "  movl %eax, LOG+0x10\n"
+        "  movw %cs, LOG+0x14\n"
+        "  lret $8\n"
+        "gate_31:\n" /* stays at CPL 0, and goes to virtual-8086 mode */
+        "  movw $0x10, %ax\n"
+        "  movw %ax, %ds\n"
+        "  movl $0x6f00, %esp\n"
+        "  pushl $0\n"
+        "  pushl $0\n"
+        "  pushl $0x600\n" /* DS */
+        "  pushl $0\n"
+        "  pushl $0\n" /* SS:ESP */
+        "  pushl $0x5e00\n"
+        "  pushl $0x20202\n"
+        "  pushl $0x700\n"
+        "  pushl $(v86 - program + ORIGIN - 0x7000)\n"
+        "  iret\n"
+        ".code16\n"
+        "v86:\n"
+        "  movw $0x8686, 0x20\n" /* LOG + 0x20 by DS */
+        "  cli\n"                /* with IOPL 0: #GP */
+        ".code32\n"
+        "gate_13:\n"
+        "  movl 12(%esp), %eax\n" /* EFLAGS, behind error code, EIP and CS */
+        "  movw $0x10, %bx\n"
+        "  movw %bx, %ds\n"
+        "  movl %eax, LOG+0x24\n"
+        "  movl 28(%esp), %eax\n" /* its DS */
+        "  movl %eax, LOG+0x28\n"
+
+        /* Long mode. */
+        "  movl %cr4, %eax\n"
+        "  orl $0x10020, %eax\n" /* PAE, FSGSBASE */
+        "  movl %eax, %cr4\n"
+        "  movl $0x10000, %eax\n"
+        "  movl %eax, %cr3\n"
+        "  movl $0xc0000080, %ecx\n"
+        "  rdmsr\n"
+        "  orl $0x101, %eax\n"
+        "  wrmsr\n"
+        "  movl %cr0, %eax\n"
+        "  orl $0x80000000, %eax\n"
+        "  movl %eax, %cr0\n"
+        "  ljmp $0x38, $(long_mode - program + ORIGIN)\n"
+        ".code64\n"
+        "long_mode:\n"
+        "  movw $0x40, %ax\n"
+        "  movw %ax, %ss\n"
+        "  movl $0x6f00, %esp\n"
+        "  lidtq 0x5020\n"
+        "  movw $0x60, %ax\n"
+        "  ltr %ax\n"
+        "  movl $0xc0000081, %ecx\n" /* STAR */
+        "  xorl %eax, %eax\n"
+        "  movl $0x00480038, %edx\n"
+        "  wrmsr\n"
+        "  incl %ecx\n" /* LSTAR */
+        "  movl $(system_call - program + ORIGIN), %eax\n"
+        "  xorl %edx, %edx\n"
+        "  wrmsr\n"
+        "  movl $0xc0000084, %ecx\n" /* FMASK */
+        "  movl $0x200, %eax\n"
+        "  wrmsr\n"
+        "  movl $0xc0000102, %ecx\n" /* KERNEL_GS_BASE */
+        "  movl $0x6000, %eax\n"
+        "  wrmsr\n"
+        "  movl $(user_64 - program + ORIGIN), %ecx\n"
+        "  movl $0x202, %r11d\n"
+        "  movl $0x5f00, %esp\n"
+        "  sysretq\n"
+        "user_64:\n"
+        "  movl $7, %eax\n"
+        "  syscall\n"
+        "  movl $0x6040, %ebx\n"
+        "  wrfsbase %rbx\n"
+        "  movq %rax, %fs:0\n"
+        "  pushf\n"
+        "  popq %fs:8\n"
+        "  int $0x32\n"
+        "  movq %rax, %fs:16\n"
+        "  movl $8, %eax\n"
+        "  hlt\n" /* #GP */
+        "system_call:\n"
+        "  swapgs\n"
+        "  incl %gs:0x30\n"
+        "  movw %cs, %gs:0x34\n"
+        "  pushf\n"
+        "  popq %gs:0x38\n"
+        "  swapgs\n"
+        "  leaq (%rax,%rax,2), %rax\n"
+        "  sysretq\n"
+        "gate_32_64:\n" /* on its IST */
+        "  movq %rsp, %rax\n"
+        "  iretq\n"
+        "gate_13_64:\n"
+        "  movq 8(%rsp), %rax\n" /* RIP */
+        "  movq %rax, LOG+0x60\n"
+        "  hlt\n"
+        "program_end:\n"
+        ".text\n"
+        ".code64\n");
+
+extern const uint8_t program[], program_end[], call_gate[], gate_30[], gate_31[], gate_13[],
+    gate_32_64[], gate_13_64[];
+
+#define ADDRESS(symbol) ((uint32_t)((symbol)-program) + ORIGIN)
+
+static const uint64_t gdt[] = {
+    0,
+    0x00cf9a000000ffff, /* 08: code, data */
+    0x00cf92000000ffff,
+    0x00cffa000000ffff, /* 18: the same of CPL 3 */
+    0x00cff2000000ffff,
+    0x0000890090000067, /* 28: TSS */
+    0,                  /* 30: a call gate */
+    0x00af9a000000ffff, /* 38: 64-bit code, and SYSCALL's stack */
+    0x00cf92000000ffff,
+    0x00cffa000000ffff, /* 48: SYSRET's */
+    0x00cff2000000ffff,
+    0x00affa000000ffff,
+    0x0000890091000067, /* 60: a 64-bit TSS */
+    0,
+};
+
+static uint32_t log_at(unsigned offset)
+{
+    return get_le32(ram + 0x6000 + offset);
+}
+
+/* Runs the program of all modes. */
+static void test_modes(void **state)
+{
+    (void)state;
+    pc_start(cpu_state_real_mode(ORIGIN));
+    memcpy(ram + ORIGIN, program, (size_t)(program_end - program));
+    memcpy(ram + 0x8000, gdt, sizeof(gdt));
+    put_gate(0x8030, 12, 3, 0x08, ADDRESS(call_gate), 2);
+    put_table(0x5000, sizeof(gdt) - 1, 0x8000);
+    put_table(0x5010, 0x1ff, 0xa000);
+    put_table(0x5020, 0x3ff, 0xb000);
+    put_gate(0xa000 + 0x30 * 8, 14, 0, 0x08, ADDRESS(gate_30), 0);
+    put_gate(0xa000 + 0x31 * 8, 14, 3, 0x08, ADDRESS(gate_31), 0);
+    put_gate(0xa000 + 13 * 8, 14, 0, 0x08, ADDRESS(gate_13), 0);
+    put_gate(0xb000 + 0x32 * 16, 14, 3, 0x38, ADDRESS(gate_32_64), 0);
+    put_le(ram + 0xb000 + 0x32 * 16 + 4, 1, 1); /* IST 1 */
+    put_gate(0xb000 + 13 * 16, 14, 0, 0x38, ADDRESS(gate_13_64), 0);
+    put_le(ram + 0x9000 + 4, 4, 0x6800); /* the TSS's ESP0, SS0; the other's RSP0, IST1 */
+    put_le(ram + 0x9000 + 8, 4, 0x10);
+    put_le(ram + 0x9100 + 4, 8, 0x6800);
+    put_le(ram + 0x9100 + 0x24, 8, 0x6700);
+    put_le(ram + 0x10000, 8, 0x11007); /* one page of 2 MiB */
+    put_le(ram + 0x11000, 8, 0x12007);
+    put_le(ram + 0x12000, 8, 0x87);
+    pc_run(1000);
+
+    assert_int_equal(log_at(0) & 0xffff, 0x4040);
+    assert_int_equal(log_at(2) & 0xff00, 0x0200); /* IF is back */
+    assert_int_equal(log_at(4), 0x07000001);
+    assert_int_equal(log_at(8), 0x30);
+    assert_int_equal(log_at(0x10), 1234);
+    assert_int_equal(log_at(0x14), 0x08);
+    assert_int_equal(log_at(0x18), 0x5f00);
+    assert_int_equal(log_at(0x20), 0x8686);
+    assert_int_equal(log_at(0x24), 0x30202); /* VM, and RF of a fault */
+    assert_int_equal(log_at(0x28), 0x600);
+    assert_int_equal(log_at(0x30), 1); /* one SYSCALL */
+    assert_int_equal(log_at(0x34), 0x38);
+    assert_int_equal(log_at(0x38) & 0x202, 2); /* IF is masked by FMASK */
+    assert_int_equal(log_at(0x40), 21);
+    assert_int_equal(log_at(0x48) & 0x202, 0x202);
+    assert_int_equal(log_at(0x50), 0x6700 - 40);
+    assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
+    assert_int_equal(ram[log_at(0x60)], 0xf4); /* at the HLT of CPL 3 */
+    assert_int_equal(s.cs.selector, 0x38);
+    assert_int_equal(segment_cpl(&s), 0);
+    assert_int_equal(s.efer, EFER_LMA | EFER_LME | EFER_SCE);
+    assert_int_equal(s.gs.base, 0);
+    assert_int_equal(env.extra.kernel_gs_base, 0x6000);
+    assert_int_equal(ram[0x12000] & 0x60, 0x60); /* accessed, dirty */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_modes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
