@@ -51,7 +51,10 @@ enum status bus_add_port_table(struct bus *bus, void *dev, const struct port_ran
 void bus_remove_ports(struct bus *bus, const void *dev, uint16_t first)
 {
     unsigned owner = bus->port_owner[first];
-    if (owner == 0 || bus->port[owner - 1].dev != dev || bus->port[owner - 1].first != first)
+    if (owner == 0 || bus->port[owner - 1].first != first)
+        return;
+    const bool watched = bus->port[owner - 1].dev == &bus->watch.port[owner - 1];
+    if (dev != (watched ? bus->watch.port[owner - 1].dev : bus->port[owner - 1].dev))
         return;
     for (uint32_t port = first; port <= bus->port[owner - 1].last; port++)
         bus->port_owner[port] = 0;

@@ -50,6 +50,40 @@ struct bus_miss {
     bool memory;    /* else a port */
 };
 
+/*
+ * Reads that devices do answer, while somebody looks: bus_watch_begin() puts itself between the bus
+ * and the devices, so that otherwise nothing is counted, and nothing costs.
+ */
+struct bus_read {
+    uint64_t at;
+    uint64_t count;          /* since its device was written to; 0: free */
+    uint64_t all_of, any_of; /* bits that each answer had; that some answer had */
+    const void *dev;
+    bool memory; /* else a port */
+};
+
+struct bus_kept { /* of a range that is watched */
+    struct bus *bus;
+    void *dev;
+    union {
+        struct {
+            uint32_t (*read)(void *dev, uint16_t port, unsigned bytes);
+            void (*write)(void *dev, uint16_t port, unsigned bytes, uint32_t value);
+        } port;
+        struct {
+            uint64_t (*read)(void *dev, gpa_t at, unsigned bytes);
+            void (*write)(void *dev, gpa_t at, unsigned bytes, uint64_t value);
+        } mmio;
+    };
+};
+
+struct bus_watch {
+    bool on;
+    struct bus_kept port[BUS_MAX_PORT_RANGES], mmio[BUS_MAX_MMIO_RANGES];
+    struct bus_read read[BUS_MISSES];
+    uint64_t written_at, written; /* the write before */
+};
+
 struct bus {
     uint8_t port_owner[65536 + 3]; /* index into port + 1; 0 = unclaimed. Four are read at a time */
     struct port_range port[BUS_MAX_PORT_RANGES]; /* width 0: a gap that a removed one has left */
@@ -58,6 +92,7 @@ struct bus {
     struct port_string string[BUS_MAX_STRINGS];
     uint32_t string_count;
     struct bus_miss miss[BUS_MISSES];
+    struct bus_watch watch;
 };
 
 /* Claim a range. ERR_LIMIT: the table is full; ERR_BAD_INPUT: overlapping or malformed. */
@@ -82,3 +117,8 @@ void bus_port_write(struct bus *bus, uint16_t port, unsigned bytes, uint32_t val
 const struct port_string *bus_port_string(const struct bus *bus, uint16_t port);
 uint64_t bus_mmio_read(struct bus *bus, gpa_t at, unsigned bytes);
 void bus_mmio_write(struct bus *bus, gpa_t at, unsigned bytes, uint64_t value);
+
+/* From here on reads are counted, and to here: bus_watch_end() returns BUS_MISSES of them, or NULL
+ * if nobody has begun. */
+void bus_watch_begin(struct bus *bus);
+const struct bus_read *bus_watch_end(struct bus *bus);

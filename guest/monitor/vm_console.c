@@ -246,12 +246,21 @@ static bool is_to_show(struct guest_line *line)
     return line->length != 0 && (is_raw(line) || follows || line->still > STILL_POLLS);
 }
 
+/* All vCPUs are to print where they stand; and the devices, behind the first one, what the guest
+ * has polled until then. */
+static void ask_all(struct guest_line *line, uint64_t now)
+{
+    line->dumps_left = line->vm->vcpu_count;
+    line->next_dump = now + line->vm->timers.hz / PC_WATCHES_PER_SECOND;
+    bus_watch_begin(&line->vm->bus);
+}
+
 /* For whoever gives up on the VM: where it stands, what it shows, and what it has cost up to now.
  */
-static void tell_all(struct guest_line *line)
+static void tell_all(struct guest_line *line, uint64_t now)
 {
     struct pc *pc = pc_of(line->vm);
-    line->dumps_left = line->vm->vcpu_count;
+    ask_all(line, now);
     if (line->vga) {
         (void)screen_take(&pc->picture, &pc->vga);
         print_screen(line, &pc->picture, "");
@@ -278,11 +287,11 @@ static uint64_t poll(void *ctx, uint64_t now)
     host->poll();
     if (line->answered != host->dump_requests()) {
         line->answered = host->dump_requests();
-        line->dumps_left = line->vm->vcpu_count;
+        ask_all(line, now);
     }
     if (line->told != host->asked() && may_begin(line)) {
         line->told = host->asked();
-        tell_all(line);
+        tell_all(line, now);
     }
     dump_one(line, now);
     return now + host->period_ticks();

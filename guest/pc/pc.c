@@ -148,14 +148,24 @@ static void pc_show_screen(void *dev, uint64_t now)
     timers_arm(&pc->vm.timers, &pc->screen_timer, now + pc->vm.timers.hz / SCREEN_HZ);
 }
 
+/* When to begin to watch what the guest polls, for a VM that is to end then. */
+static uint64_t watch_before(const struct pc *pc, uint64_t end)
+{
+    const uint64_t ticks = pc->vm.timers.hz / PC_WATCHES_PER_SECOND;
+    return end > ticks ? end - ticks : 0;
+}
+
 /* A VM that waits for its first turn, while its CPU makes others, has used none of its time. */
 static void limit_reached(void *dev, uint64_t now)
 {
     struct pc *pc = dev;
     struct vm *vm = &pc->vm;
     const uint64_t due = (vm->vcpu[0]->started ? vm->tsc_first_entry : now) + pc->limit;
+    const uint64_t watch = watch_before(pc, due);
+    if (watch <= now)
+        bus_watch_begin(&vm->bus);
     if (due > now)
-        timers_arm(&vm->timers, &pc->limit_timer, due);
+        timers_arm(&vm->timers, &pc->limit_timer, watch > now ? watch : due);
     else
         vm_end_request(vm, VM_LIMIT, 0, "its time limit is reached");
 }
@@ -163,7 +173,7 @@ static void limit_reached(void *dev, uint64_t now)
 void pc_set_limit(struct pc *pc, uint64_t ticks)
 {
     pc->limit = ticks;
-    timers_arm(&pc->vm.timers, &pc->limit_timer, pc->vm.timers.read() + ticks);
+    timers_arm(&pc->vm.timers, &pc->limit_timer, watch_before(pc, pc->vm.timers.read() + ticks));
 }
 
 static enum status make_policies(struct pc *pc, const struct vm_config *config,

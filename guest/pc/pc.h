@@ -52,6 +52,10 @@ struct pc_console {
 
 #define PC_COM1_PORT 0x3f8
 
+/* For how long a guest's reads are watched before pc_dump() tells of them: 10 ms, in which a guest
+ * that polls does so thousands of times. */
+#define PC_WATCHES_PER_SECOND 100
+
 /* A line of the debug console, collected: behind so many bytes the vCPU waits for room, and there
  * is space for a byte of each other one. */
 #define PC_DEBUG_LINE 128
@@ -148,9 +152,9 @@ struct pc_kept {
 enum status pc_create(const struct vm_config *config, unsigned index, const struct pc_host *host,
                       const struct pc_console *console, struct pc_kept *kept, struct pc **out);
 
-/* vm->dump: prints what stands at the interrupt controllers, and which ports and addresses the
- * guest reads again and again though nothing answers there. *state: of a vCPU. With the VM's lock
- * held, or behind its end. */
+/* vm->dump: prints what stands at the interrupt controllers, which ports and addresses the guest
+ * reads again and again though nothing answers there, and which since bus_watch_begin() though the
+ * answer stays. *state: of a vCPU. With the VM's lock held, or behind its end. */
 void pc_dump(struct vm *vm, const struct cpu_state *state);
 
 /* Gives what its debug console has collected to its file, as far as there is room. With the VM's

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a virtual PC's devices stand, in words, for a user whose kernel hangs or has died: which
  * interrupt is where, and what the guest waits for in vain. */
+#include "arch/format.h"
 #include "arch/log.h"
 #include "guest/pc/pc.h"
 
-#define MANY_READS 1000 /* of one address: the guest polls it */
+#define MANY_READS   1000 /* of one address: the guest polls it */
+#define MANY_WATCHED 100  /* likewise, while it is watched, among VMs that have turns, too */
 
 static unsigned lowest(unsigned bits)
 {
@@ -57,9 +59,31 @@ static void print_misses(const struct pc *pc)
                         pc->vm.name, m->memory ? "address" : "port", m->at, m->count);
 }
 
+/* With the answer, or with what was in all of the answers. */
+static void print_read(const struct pc *pc, const struct bus_read *r)
+{
+    char answer[80];
+    if (r->all_of == r->any_of)
+        format_text(answer, sizeof(answer), "it answers 0x%lx each time", r->all_of);
+    else
+        format_text(answer, sizeof(answer), "it answers 0x%lx, while bits 0x%lx change", r->all_of,
+                    r->all_of ^ r->any_of);
+    log_line_of(pc->vm.log, "%s: %s 0x%lx was read %lu times within %u ms, and %s", pc->vm.name,
+                r->memory ? "address" : "port", r->at, r->count, 1000 / PC_WATCHES_PER_SECOND,
+                answer);
+}
+
+static void print_polled(struct pc *pc)
+{
+    const struct bus_read *read = bus_watch_end(&pc->vm.bus);
+    for (unsigned i = 0; read != NULL && i < BUS_MISSES; i++)
+        if (read[i].count >= MANY_WATCHED)
+            print_read(pc, &read[i]);
+}
+
 void pc_dump(struct vm *vm, const struct cpu_state *state)
 {
-    const struct pc *pc = pc_of(vm);
+    struct pc *pc = pc_of(vm);
     const uint64_t now = vm->timers.read();
     for (unsigned irq = 0; irq < 16; irq++) {
         const struct vpic_chip *c = &pc->pic.chip[irq / 8];
@@ -71,4 +95,5 @@ void pc_dump(struct vm *vm, const struct cpu_state *state)
     }
     print_vectors(pc, state);
     print_misses(pc);
+    print_polled(pc);
 }

@@ -1,4 +1,4 @@
-// link: drivers/bus/bus.c
+// link: drivers/bus/bus.c drivers/bus/bus_watch.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the port and memory map of a VM. */
 #include "tests/unit/device_test.h"
@@ -7,7 +7,7 @@ struct access {
     uint64_t address, value;
     unsigned bytes;
 };
-static struct access seen[256];
+static struct access seen[1024];
 static unsigned seen_count;
 
 static uint32_t port_read(void *dev, uint16_t port, unsigned bytes)
@@ -303,6 +303,101 @@ static void polled_addresses_are_known(void **state)
     assert_int_equal(found, 2);
 }
 
+static uint32_t answer;
+
+static uint32_t answered(void *dev, uint16_t port, unsigned bytes)
+{
+    (void)bytes;
+    assert_ptr_equal(dev, &answer);
+    return port == 0x61 ? answer ^= 0x10 : answer;
+}
+
+static uint64_t answered_mmio(void *dev, gpa_t at, unsigned bytes)
+{
+    (void)at, (void)bytes;
+    assert_ptr_equal(dev, &answer);
+    return answer;
+}
+
+/* While it is watched, each device answers as before, and what is read and never written to is
+ * known, with the answers; afterwards it is as if nobody had looked. */
+static void what_is_polled_is_seen(void **state)
+{
+    (void)state;
+    const struct port_range status = {0x60, 0x64, 1, &answer, answered, port_write};
+    const struct mmio_range device = {gpa(0x5000),   gpa(0x5fff), &answer,
+                                      answered_mmio, mmio_write,  NULL};
+    assert_int_equal(bus_add_ports(&bus, &status), OK);
+    assert_int_equal(bus_add_mmio(&bus, &device), OK);
+    static struct bus before;
+    before = bus;
+    answer = 0x1c;
+    bus_watch_begin(&bus);
+    for (unsigned i = 0; i < 500; i++) {
+        assert_int_equal(bus_port_read(&bus, 0x64, 1), 0x1c);
+        assert_int_equal(bus_mmio_read(&bus, gpa(0x5010), 4), 0x1c);
+    }
+    for (unsigned i = 0; i < 300; i++)
+        (void)bus_port_read(&bus, 0x61, 1);
+    const struct bus_read *read = bus_watch_end(&bus);
+    assert_int_equal(bus.watch.on, false);
+    assert_int_equal(read[0].at, 0x64);
+    assert_int_equal(read[0].count, 500);
+    assert_int_equal(read[0].all_of & read[0].any_of, 0x1c);
+    assert_int_equal(read[0].all_of, read[0].any_of);
+    assert_true(read[1].memory && read[1].at == 0x5010 && read[1].count == 500);
+    assert_int_equal(read[2].at, 0x61);
+    assert_int_equal(read[2].all_of, 0x0c);
+    assert_int_equal(read[2].any_of, 0x1c);
+    memcpy(&before.watch, &bus.watch, sizeof(bus.watch));
+    memcpy(before.miss, bus.miss, sizeof(bus.miss));
+    assert_memory_equal(&before, &bus, sizeof(bus));
+}
+
+/* By an index, always the same one, it is polled, too. */
+static void polled_by_an_index(void **state)
+{
+    (void)state;
+    const struct port_range clock = {0x70, 0x71, 1, &answer, answered, port_write};
+    assert_int_equal(bus_add_ports(&bus, &clock), OK);
+    bus_watch_begin(&bus);
+    for (unsigned i = 0; i < 100; i++) {
+        bus_port_write(&bus, 0x70, 1, 0xa);
+        (void)bus_port_read(&bus, 0x71, 1);
+    }
+    const struct bus_read *read = bus_watch_end(&bus);
+    assert_int_equal(read[0].at, 0x71);
+    assert_int_equal(read[0].count, 100);
+}
+
+/* A device that is written to, as well, is at work; one that moves meanwhile stays where it has
+ * gone; and whoever has not asked is told nothing. */
+static void what_is_worked_with_is_not_polled(void **state)
+{
+    (void)state;
+    const struct port_range status = {0x60, 0x64, 1, &answer, answered, port_write};
+    struct port_range other = {0x70, 0x71, 1, &answer, answered, port_write};
+    assert_int_equal(bus_add_ports(&bus, &status), OK);
+    assert_int_equal(bus_add_ports(&bus, &other), OK);
+    bus_watch_begin(&bus);
+    bus_watch_begin(&bus);
+    for (unsigned i = 0; i < 500; i++) {
+        (void)bus_port_read(&bus, 0x64, 1);
+        bus_port_write(&bus, 0x60, 1, i);
+    }
+    bus_remove_ports(&bus, &answer, 0x70);
+    other.first = 0x80;
+    other.last = 0x81;
+    assert_int_equal(bus_add_ports(&bus, &other), OK);
+    const struct bus_read *read = bus_watch_end(&bus);
+    assert_in_range(read[0].count, 0, 1);
+    assert_ptr_equal(bus.port[0].dev, &answer);
+    assert_ptr_equal(bus.port[1].dev, &answer);
+    assert_int_equal(bus.port[1].first, 0x80);
+    assert_int_equal(bus_port_read(&bus, 0x70, 1), 0xff);
+    assert_null(bus_watch_end(&bus));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +411,9 @@ int main(void)
         cmocka_unit_test_setup(removed_ranges_leave_room, setup),
         cmocka_unit_test_setup(strings_are_found_by_their_port, setup),
         cmocka_unit_test_setup(device_memory, setup),
+        cmocka_unit_test_setup(what_is_polled_is_seen, setup),
+        cmocka_unit_test_setup(polled_by_an_index, setup),
+        cmocka_unit_test_setup(what_is_worked_with_is_not_polled, setup),
         cmocka_unit_test_setup(first_and_last_byte_of_device_memory, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

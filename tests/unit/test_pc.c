@@ -4,7 +4,7 @@
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
 // link: guest/load/kernel.c guest/load/foreign.c guest/config.c guest/config_keys.c
-// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c drivers/bus/bus.c
+// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c drivers/bus/bus.c drivers/bus/bus_watch.c
 // link: drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c
 // link: drivers/virt/vioapic.c drivers/virt/vtestdev.c drivers/virt/vferr.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c
@@ -916,6 +916,47 @@ static void what_the_controllers_have_is_told(void **unused)
     assert_non_null(strstr(dump(&real), "port 0x321 was read 1000 times, and no device answers"));
 }
 
+/* A port that is there is told, too, with what it answers: but only as long as somebody looks. */
+static void what_is_polled_is_told(void **unused)
+{
+    (void)unused;
+    const struct cpu_state real = {0};
+    for (unsigned look = 0; look < 2; look++) {
+        if (look != 0)
+            bus_watch_begin(&pc->vm.bus);
+        for (unsigned i = 0; i < 5000; i++)
+            (void)in(0x64);
+        dump(&real);
+        assert_int_equal(look != 0, strstr(dumped, "port 0x64 was read 5000 times within 10 ms, "
+                                                   "and it answers 0x14 each time") != NULL);
+        assert_null(strstr(dump(&real), "port 0x64"));
+    }
+    bus_watch_begin(&pc->vm.bus);
+    for (unsigned i = 0; i < 5000; i++) {
+        fake_host.now += host.tsc_hz / 50000;
+        (void)in(0x61);
+    }
+    assert_non_null(strstr(dump(&real), "and it answers 0x0, while bits 0x10 change"));
+}
+
+/* Watched for the last 10 ms before its limit. */
+static void the_limit_watches_first(void **unused)
+{
+    (void)unused;
+    struct vm *vm = &pc->vm;
+    const uint64_t begin = fake_host.now;
+    vm->vcpu[0]->started = true;
+    vm->tsc_first_entry = begin;
+    pc_set_limit(pc, host.tsc_hz);
+    for (unsigned ms = 0; ms < 1000; ms++) {
+        assert_int_equal(vm->bus.watch.on, ms >= 990);
+        assert_false(vm_has_ended(vm));
+        fake_host.now = begin + host.tsc_hz / 1000 * (ms + 1);
+        (void)vm_run_timers(vm, fake_host.now);
+    }
+    assert_int_equal(vm->end, VM_LIMIT);
+}
+
 /* Chips as SeaBIOS leaves them, for a program that takes its interrupts and does no more. */
 static void test_chips(void **state)
 {
@@ -1066,6 +1107,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_engine, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_the_controllers_have_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_polled_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_limit_watches_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(debug_console_with_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),

@@ -8,7 +8,7 @@
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
 // link: guest/load/kernel.c guest/load/foreign.c
 // link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
-// link: drivers/bus/bus.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
+// link: drivers/bus/bus.c drivers/bus/bus_watch.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
 // link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c drivers/virt/vferr.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
 // link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
