@@ -33,6 +33,7 @@ bool loader_refuse(const CHAR16 *format, ...);
 
 /* The same for nadir.cfg and the files that it names; line 0 is the file as a whole. */
 bool loader_config_error(struct loader *l, uint32_t line, const CHAR16 *format, ...);
+bool loader_config_text(struct loader *l, uint32_t line, const char *text); /* that is UTF-8 */
 
 /* Zeroed LoaderData pages ending at or below `highest`, freed if the loader gives up; or NULL. */
 void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest);

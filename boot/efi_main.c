@@ -2,6 +2,8 @@
 /* The UEFI application: gathers what the hypervisor needs, leaves the firmware, enters it. */
 #include "boot/efi_loader.h"
 
+#include "arch/utf8.h"
+
 #define READER_PATIENCE (300ull * 10000000) /* of 100 ns: five minutes */
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
@@ -27,6 +29,20 @@ bool loader_config_error(struct loader *l, uint32_t line, const CHAR16 *format, 
     va_end(arguments);
     l->config_error = true;
     return false;
+}
+
+bool loader_config_text(struct loader *l, uint32_t line, const char *text)
+{
+    CHAR16 wide[sizeof(((struct config_error *)NULL)->text)];
+    size_t n = 0;
+    while (*text != '\0' && n < sizeof(wide) / sizeof(wide[0]) - 1) {
+        uint32_t c;
+        const unsigned bytes = utf8_next(text, &c);
+        wide[n++] = bytes != 0 && c <= UINT16_MAX ? (CHAR16)c : L'?';
+        text += bytes != 0 ? bytes : 1;
+    }
+    wide[n] = L'\0';
+    return loader_config_error(l, line, L"%s", wide);
 }
 
 void *loader_alloc(struct loader *l, uint64_t bytes, uint64_t highest)
@@ -60,7 +76,7 @@ static bool sections_load(struct loader *l)
         if (!files_load(l, again.what, file))
             return false;
         if (!config_check_size(&again, file, &error))
-            return loader_config_error(l, error.line, L"%a", error.text);
+            return loader_config_text(l, error.line, error.text);
         list[i] = (struct handoff_file){file->base, file->size};
     }
     return true;
@@ -80,7 +96,7 @@ static bool config_load(struct loader *l)
     if (memory == NULL)
         return loader_refuse(L"out of memory");
     if (!config_parse(text, file.size, memory, &l->config, &error))
-        return loader_config_error(l, error.line, L"%a", error.text);
+        return loader_config_text(l, error.line, error.text);
     l->handoff->config_base = file.base;
     l->handoff->config_size = file.size;
     l->handoff->serial_port = l->config.serial_port;
@@ -99,7 +115,7 @@ static bool handoff_fill(struct loader *l)
     if (!cpus_check(h))
         return false;
     if (!config_check_cpus(&l->config, h->cpu_count, &error))
-        return loader_config_error(l, error.line, L"%a", error.text);
+        return loader_config_text(l, error.line, error.text);
     machine_find_framebuffer(h);
     if (h->framebuffer.size == 0 && !machine_has_serial(h->serial_port))
         return loader_refuse(L"no screen with a framebuffer, and no serial port at 0x%x (key "

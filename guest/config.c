@@ -3,19 +3,30 @@
  * line, and stops at the first mistake. */
 #include "guest/config_parser.h"
 
+#include "arch/utf8.h"
+
 #include <stdarg.h>
 
 #define MAX_LINE  4096
 #define BYTE_MARK "\xef\xbb\xbf"
 
-/* Adds to the message; what is not plain ASCII becomes '?', and what does not fit is left out. */
+/* Adds to the message; what is no UTF-8, or none that can be seen, becomes '?', and what does not
+ * fit is left out. */
 static void say(struct config_parser *p, const char *s)
 {
-    size_t used = 0;
-    while (p->error->text[used] != '\0')
-        used++;
-    for (; *s != '\0' && used < sizeof(p->error->text) - 1; s++)
-        p->error->text[used++] = (char)(*s >= ' ' && *s <= '~' ? *s : '?');
+    size_t used = text_length(p->error->text);
+    while (*s != '\0') {
+        uint32_t c;
+        const unsigned bytes = utf8_next(s, &c);
+        if (used + (bytes != 0 ? bytes : 1) >= sizeof(p->error->text))
+            break;
+        for (unsigned i = 0; i < bytes; i++)
+            p->error->text[used++] = *s++;
+        if (bytes == 0) {
+            p->error->text[used++] = '?';
+            s++;
+        }
+    }
     p->error->text[used] = '\0';
 }
 
@@ -85,6 +96,27 @@ static bool parse_stored(struct config_parser *p, const char *name, char *value)
     return true;
 }
 
+/* The first key that needs something is the one to be named at the end of the section. */
+static void note_needs(struct config_parser *p, const struct config_key *key)
+{
+    for (unsigned i = 0; i < CONFIG_NEEDS; i++)
+        if ((key->needs >> i & 1) != 0 && p->needs[i].key == NULL) {
+            p->needs[i].key = key->name;
+            p->needs[i].line = p->number;
+        }
+}
+
+/* Whether a key that is there lacks what it needs; *why: what to say of it, with its line. */
+static bool lacks(struct config_parser *p, unsigned need, bool there, const char *why)
+{
+    const struct config_need *n = &p->needs[need];
+    if (n->key == NULL || there)
+        return false;
+    p->number = n->line;
+    config_fail(p, "[vm ", p->vm->name, "]: ", n->key, " ", why, NULL);
+    return true;
+}
+
 static bool parse_key(struct config_parser *p, const char *name, char *value)
 {
     const struct config_key *key;
@@ -100,7 +132,7 @@ static bool parse_key(struct config_parser *p, const char *name, char *value)
             return config_fail(p, name, " is there twice in [", p->vm == NULL ? "" : "vm ",
                                p->section, "]", NULL);
         *seen |= 1ull << i;
-        p->needs |= key->needs;
+        note_needs(p, key);
         return key->set(p, key, value);
     }
     return fail_unknown(p, name);
@@ -118,16 +150,16 @@ static bool finish_vm(struct config_parser *p)
         wrong = "] has neither kernel nor firmware";
     else if (has_kernel && has_firmware)
         wrong = "] has both kernel and firmware";
-    else if ((p->needs & NEEDS_FIRMWARE) != 0 && !has_firmware)
-        wrong = "]: vga_rom and firmware_log need firmware";
-    else if ((p->needs & NEEDS_KERNEL) != 0 && !has_kernel)
-        wrong = "]: ramdisk, module, type, loader and cmdline need kernel";
-    else if ((p->needs & NEEDS_FLAT) != 0 && vm->type != TYPE_FLAT)
-        wrong = "]: load, entry and mode need type = flat";
     if (wrong != NULL) {
         p->number = vm->line;
         return config_fail(p, "[vm ", vm->name, wrong, NULL);
     }
+    if (lacks(p, NEED_FIRMWARE, has_firmware, "needs firmware") ||
+        lacks(p, NEED_KERNEL, has_kernel, "needs kernel") ||
+        lacks(p, NEED_FLAT, vm->type == TYPE_FLAT, "needs type = flat") ||
+        lacks(p, NEED_OTHER, vm->type != TYPE_FLAT,
+              "means nothing with type = flat: such a program is handed over nothing"))
+        return false;
     if (vm->entry == CONFIG_ENTRY_AT_LOAD)
         vm->entry = vm->load;
     return true;
@@ -139,8 +171,8 @@ static bool start_vm(struct config_parser *p, const char *name)
         return config_fail(p, "[vm NAME] without a name", NULL);
     for (const char *s = name; *s != '\0'; s++)
         if (!is_name_char(*s))
-            return config_fail(p, "bad VM name '", name, "'; letters, digits and - _ . are allowed",
-                               NULL);
+            return config_fail(p, "bad VM name '", name,
+                               "'; letters a-z and A-Z, digits and - _ . are allowed", NULL);
     if (text_length(name) >= CONFIG_MAX_NAME)
         return config_fail(p, "VM name ", name, " is too long: at most 31 characters", NULL);
     for (uint32_t i = 0; i < p->out->vm_count; i++)
@@ -173,7 +205,8 @@ static bool parse_section(struct config_parser *p, char *s)
     if (!finish_vm(p))
         return false;
     p->seen = 0;
-    p->needs = 0;
+    for (unsigned i = 0; i < CONFIG_NEEDS; i++)
+        p->needs[i] = (struct config_need){0};
     p->in_image = false;
     const bool is_vm = s[0] == 'v' && s[1] == 'm' && (s[2] == '\0' || is_space(s[2]));
     if (p->alone && (!is_vm || p->vm != NULL))
@@ -188,20 +221,25 @@ static bool parse_section(struct config_parser *p, char *s)
     return true;
 }
 
-/* Cuts quotes and comments off a value; NULL where the quotes are wrong. */
-static char *clean_value(struct config_parser *p, char *s)
+/* Cuts quotes and comments off a value; NULL where the quotes are wrong. words: quotes may be
+ * around its first word only, and stay then. */
+static char *clean_value(struct config_parser *p, char *s, bool words)
 {
     s = skip_space(s);
     char *end = s;
     if (*s == '"' || *s == '\'') {
         for (end = s + 1; *end != '\0' && *end != *s; end++) {}
-        if (*end == '\0' || !is_blank(end + 1)) {
+        const bool blank = *end == '\0' || is_blank(end + 1);
+        if (*end == '\0' || (!blank && !(words && is_space(end[1])))) {
             config_fail(
                 p, *end == '\0' ? "a quote without its end" : "text after the closing quote", NULL);
             return NULL;
         }
-        *end = '\0';
-        return s + 1;
+        if (blank) {
+            *end = '\0';
+            return s + 1;
+        }
+        end++;
     }
     while (*end != '\0' && (*end != '#' || (end != s && !is_space(end[-1]))))
         end++;
@@ -222,7 +260,7 @@ static bool parse_line(struct config_parser *p, char *line)
         return config_fail(p, "neither a [section], nor key = value, nor a # comment", NULL);
     *equals = '\0';
     cut_trailing_space(s);
-    value = clean_value(p, equals + 1);
+    value = clean_value(p, equals + 1, text_equal(s, "module"));
     return value != NULL && parse_key(p, s, value);
 }
 
@@ -258,7 +296,7 @@ static bool check_starts(struct config_parser *p)
     const struct nadir_config *config = p->out;
     uint32_t starts = 0;
     if (config->report_port != 0 && config->report_port == config->serial_port) {
-        p->number = 0;
+        p->number = p->port_line;
         return config_fail(p, "serial and report are the same port", NULL);
     }
     for (uint32_t i = 0; i < config->vm_count; i++) {

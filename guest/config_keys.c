@@ -69,6 +69,7 @@ static bool set_number_or_none(struct config_parser *p, const struct config_key 
 
 static bool set_uart(struct config_parser *p, const struct config_key *key, const char *value)
 {
+    p->port_line = p->number;
     if (!set_number_or_none(p, key, value))
         return false;
     return get_le(field_of(p, key), key->size) % 8 == 0 ||
@@ -152,7 +153,7 @@ static bool set_debugcon(struct config_parser *p, const struct config_key *key, 
     return name_file(p, key->name, value, &file);
 }
 
-/* FILE [STRING]: the name ends at the first white space. */
+/* FILE [STRING]: the name ends at the first white space, unless it stands in quotes of its own. */
 static bool set_module(struct config_parser *p, const struct config_key *key, const char *value)
 {
     struct vm_config *vm = p->vm;
@@ -160,8 +161,12 @@ static bool set_module(struct config_parser *p, const struct config_key *key, co
         return config_fail(p, "more than " DIGITS(CONFIG_MAX_MODULES) " modules", NULL);
     struct config_module *module = &vm->module[vm->module_count++];
     char *string = (char *)value; /* of our copy, which is for cutting */
-    while (*string != '\0' && !is_space(*string))
-        string++;
+    const char quote = *value == '"' || *value == '\'' ? *value++ : '\0';
+    for (string += quote != '\0'; *string != '\0'; string++)
+        if (quote != '\0' ? *string == quote : is_space(*string))
+            break;
+    if (quote != '\0' && (*string == '\0' || (string[1] != '\0' && !is_space(string[1]))))
+        return config_fail(p, key->name, ": the quotes are to be around FILE, or around all", NULL);
     if (*string != '\0')
         *string++ = '\0';
     module->string = skip_space(string);
@@ -256,9 +261,9 @@ static const struct config_key keys[] = {
      "with `firmware`: whether what it tells port 0x402 is shown with COM1",
      .set = set_word, OF_VM(firmware_log), .needs = NEEDS_FIRMWARE},
     {"ramdisk", "FILE", NULL, "for a kernel",
-     .set = set_file, OF_VM(ramdisk), .needs = NEEDS_KERNEL},
+     .set = set_file, OF_VM(ramdisk), .needs = NEEDS_LOADER},
     {"module", "FILE [STRING]", NULL, "for multiboot and PVH, behind the ramdisk; at most "
-     DIGITS(CONFIG_MAX_MODULES), .repeatable = true, .set = set_module, .needs = NEEDS_KERNEL},
+     DIGITS(CONFIG_MAX_MODULES) "; quotes around a FILE with blanks", .repeatable = true, .set = set_module, .needs = NEEDS_LOADER},
     {"disk", "FILE", NULL, "an ATA disk; the primary master, then the slave",
      .repeatable = true, .set = set_disk},
     {"type", "linux, multiboot, multiboot2, pvh or flat", NULL,
@@ -266,7 +271,7 @@ static const struct config_key keys[] = {
      .set = set_word, OF_VM(type), .low = TYPE_LINUX, .needs = NEEDS_KERNEL},
     {"loader", "qemu or grub2", "qemu",
      "for multiboot and PVH: whose way of starting is followed; \"Kinds of kernels\" says how",
-     .set = set_word, OF_VM(loader), .needs = NEEDS_KERNEL},
+     .set = set_word, OF_VM(loader), .needs = NEEDS_LOADER},
     {"load", "an address below 4 GiB", "0x7c00", "with `type = flat`: where the file goes to",
      .set = set_number, OF_VM(load), .high = UINT32_MAX, .needs = NEEDS_FLAT},
     {"entry", "an address below 4 GiB", NULL, "likewise: where it starts; as `load`, unless named",
@@ -280,7 +285,7 @@ static const struct config_key keys[] = {
      "whether port 0xe9 goes where COM1 goes, or to a file that `tools/nadir run` writes",
      .set = set_debugcon},
     {"cmdline", "text", "", "at most 2047 characters",
-     .set = set_text, OF_VM(cmdline), .high = CONFIG_MAX_CMDLINE, .needs = NEEDS_KERNEL},
+     .set = set_text, OF_VM(cmdline), .high = CONFIG_MAX_CMDLINE, .needs = NEEDS_LOADER},
     {"memory", DIGITS(MIN_MEMORY) " to " DIGITS(MAX_MEMORY) " (MiB)", "256",
      "decimal or 0x, as all numbers",
      .set = set_number, OF_VM(memory_mib), .low = MIN_MEMORY, .high = MAX_MEMORY},

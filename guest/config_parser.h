@@ -11,8 +11,19 @@
 #define DIGITS_OF(number) #number
 #define DIGITS(number)    DIGITS_OF(number)
 
-/* What a key makes no sense without. */
-enum { NEEDS_KERNEL = 1, NEEDS_FIRMWARE = 2, NEEDS_FLAT = 4 };
+/* What a key makes no sense without: a kernel, one that is flat, one that is another. */
+enum { NEED_KERNEL, NEED_FIRMWARE, NEED_FLAT, NEED_OTHER, CONFIG_NEEDS };
+enum {
+    NEEDS_KERNEL = 1 << NEED_KERNEL,
+    NEEDS_FIRMWARE = 1 << NEED_FIRMWARE,
+    NEEDS_FLAT = 1 << NEED_FLAT,
+    NEEDS_LOADER = NEEDS_KERNEL | 1 << NEED_OTHER, /* a kernel that is told something */
+};
+
+struct config_need {
+    const char *key; /* the first one of the section that needs it; NULL: none does */
+    uint32_t line;
+};
 
 struct config_parser {
     char *next, *end;     /* what is left of the text */
@@ -20,10 +31,11 @@ struct config_parser {
     const char *section;  /* its name for messages; NULL before the first */
     struct vm_config *vm; /* NULL in [nadir] */
     uint64_t seen;        /* bit i: key number i was met in this section */
-    uint32_t needs;       /* of all of them */
-    uint64_t nadir_seen;  /* likewise, in all sections [nadir] together */
-    bool in_image;        /* [image], which tools/nadir writes behind what the user has written */
-    bool alone;           /* nothing but one [vm NAME] is expected */
+    struct config_need needs[CONFIG_NEEDS];
+    uint64_t nadir_seen; /* likewise, in all sections [nadir] together */
+    uint32_t port_line;  /* of the last one of serial and report */
+    bool in_image;       /* [image], which tools/nadir writes behind what the user has written */
+    bool alone;          /* nothing but one [vm NAME] is expected */
     struct nadir_config *out;
     struct config_error *error;
 };

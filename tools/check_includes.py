@@ -21,14 +21,14 @@ VM = (*CPU, "guest/vm/")
 PC = (*VM, "drivers/virt/", "guest/config.h", "guest/hypercall.h")
 
 # Of arch, what has no instruction and no state of the host's CPU.
-PURE = ("arch/x86.h", "arch/bytes.h", "arch/addr.h", "arch/nospec.h")
+PURE = ("arch/x86.h", "arch/bytes.h", "arch/addr.h", "arch/nospec.h", "arch/utf8.h")
 
 # The first rule whose pattern a file matches is its rule: what it may include, by prefix.
 RULES = (
     (r"boot/efi_.*|boot/handoff\.h|tests/late/.*",
      (*PURE, "boot/efi_", "boot/handoff.h", "guest/config.h", "drivers/host/acpi.h", "vmx/caps.h",
       "arch/string.h", "guest/load/kernel.h")),
-    (r"guest/config(_keys|_parser)?\.[ch]", ("arch/bytes.h", "guest/config.h", "guest/config_parser.h")),
+    (r"guest/config(_keys|_parser)?\.[ch]", ("arch/bytes.h", "arch/utf8.h", "guest/config.h", "guest/config_parser.h")),
     (r"boot/.*", ("arch/", "mm/", "vmx/", "drivers/", "guest/", "boot/")),
     (r"arch/.*", ("arch/",)),
     (r"mm/.*", ("arch/", "mm/")),

@@ -162,16 +162,18 @@ def test_names_stay(nadir, write_config, tmp_path, boot):
     for name in ("kernel", "first"):
         content = HANDOVER.read_bytes() if name == "kernel" else b"first".ljust(64, b".")
         (outside / name).write_bytes(content)
-    (tmp_path / "second").write_bytes(b"second".ljust(64, b"."))
+    for name in ("second", "a third"):
+        (tmp_path / name).write_bytes(name.encode().ljust(64, b"."))
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "nadir.cfg").write_text(
         "[vm a]\nkernel = ../outside \u00e4?/kernel\nmemory = 32\n"
-        f'ramdisk = "{outside}/first"\nmodule = ../second a=1 b\ncmdline = check=1\n')
+        f'ramdisk = "{outside}/first"\nmodule = ../second a=1 b\nmodule = "../a third" c d\n'
+        'cmdline = check=1\n')
     done = subprocess.run([sys.executable, TOOL, "run", folder / "nadir.cfg", "--boot", boot, "--timeout", "100"],
                           stdin=subprocess.DEVNULL, capture_output=True)
     console = done.stdout.decode()
     assert "nadir: a: ../outside \u00e4?/kernel: multiboot 2, entry 0x400" in console, console
     for line in ("the command line is ../outside \u00e4?/kernel check=1", f"module 0 is {outside}/first",
-                 "module 1 is ../second a=1 b"):
+                 "module 1 is ../second a=1 b", "module 2 is ../a third c d"):
         assert f"handover: {line}" in console.replace("\r", "").splitlines(), console

@@ -130,7 +130,9 @@ static void test_serial(void **state)
     assert_int_equal(config.serial_port, 0x2f8);
     assert_int_equal(config.report_port, 0x3e8);
     accept("[nadir]\nreport = none\nserial = none\n[vm a]\nkernel = k");
-    refuse(0, "serial and report are the same port", "[nadir]\nreport = 0x3f8\n[vm a]\nkernel = k");
+    refuse(2, "serial and report are the same port", "[nadir]\nreport = 0x3f8\n[vm a]\nkernel = k");
+    refuse(6, "serial and report are the same port",
+           "[nadir]\nreport = 0x2f8\n[vm a]\nkernel = k\n[nadir]\nserial = 0x2f8");
     refuse(2, "report = 0x3f9: must be a multiple of 8", "[nadir]\nreport = 0x3f9");
     refuse(2, "serial = 0: out of range; 0x8 to 0xfff8, or none", "[nadir]\nserial = 0");
     refuse(2, "serial = 0x10000: out of range", "[nadir]\nserial = 0x10000");
@@ -184,8 +186,20 @@ static void test_names(void **state)
     refuse(1, "[vm NAME] without a name", "[vm]\n");
     refuse(1, "[vm NAME] without a name", "[vm  ]\n");
     refuse(1, "bad VM name 'a b'", "[vm a b]\n");
-    refuse(1, "bad VM name 'a/b'; letters, digits", "[vm a/b]\n");
-    refuse(1, "bad VM name 'caf?\?'", "[vm caf\xc3\xa9]\n");
+    refuse(1, "bad VM name 'a/b'; letters a-z and A-Z, digits and - _ . are", "[vm a/b]\n");
+    refuse(1, "bad VM name 'caf\xc3\xa9'; letters a-z", "[vm caf\xc3\xa9]\n");
+    refuse(1, "bad VM name '\xf0\x9f\x98\x80'", "[vm \xf0\x9f\x98\x80]\n");
+    /* No UTF-8: Latin-1, too long for what it is, a surrogate; and a control character. */
+    refuse(1, "bad VM name 'caf?'", "[vm caf\xe9]\n");
+    refuse(1, "bad VM name '?\?'", "[vm \xc1\xa9]\n");
+    refuse(1, "bad VM name '?\?\?'", "[vm \xed\xa0\x80]\n");
+    refuse(1, "bad VM name '?\?'", "[vm \xc2\x9b]\n");
+    /* What does not fit is left out by whole characters. */
+    char many[2 * sizeof(error.text) + 16] = "[vm x";
+    for (unsigned i = 0; i < sizeof(error.text); i++)
+        strcat(many, "\xc3\xa9");
+    refuse(1, "bad VM name 'x\xc3\xa9", strcat(many, "]\n"));
+    assert_in_range(strlen(error.text), sizeof(error.text) - 2, sizeof(error.text) - 1);
     refuse(3, "two VMs are named a", "[vm a]\nkernel = k\n[vm a]\n");
     accept("[vm a]\nkernel = k\n[vm A]\nkernel = k\n");
     text = with_run("[vm ", 'n', CONFIG_MAX_NAME - 1, "]\nkernel = k");
@@ -301,13 +315,21 @@ static void test_guest_kinds(void **state)
     assert_string_equal(config.vm->debugcon_file, "said.txt");
     accept("[vm a]\nkernel = k\ndebugcon = yes\n");
     assert_true(config.vm->debugcon && config.vm->debugcon_file == NULL);
-    refuse(1, "firmware_log need firmware", "[vm a]\nkernel = k\nfirmware_log = no\n");
-    refuse(1, "need firmware", "[vm a]\nkernel = k\nvga_rom = v\n");
-    refuse(1, "cmdline need kernel", "[vm a]\nfirmware = f\ncmdline = x\n");
-    refuse(1, "need kernel", "[vm a]\nfirmware = f\nramdisk = r\n");
+    refuse(3, "[vm a]: firmware_log needs firmware", "[vm a]\nkernel = k\nfirmware_log = no\n");
+    refuse(2, "vga_rom needs firmware", "[vm a]\nvga_rom = v\nkernel = k\nfirmware_log = no\n");
+    refuse(3, "cmdline needs kernel", "[vm a]\nfirmware = f\ncmdline = x\n[vm b]\nkernel = k\n");
+    refuse(3, "ramdisk needs kernel", "[vm a]\nfirmware = f\nramdisk = r\n");
     refuse(3, "no or yes", "[vm a]\nfirmware = f\nfirmware_log = 1\n");
     refuse(1, "[vm a] has both kernel and firmware", "[vm a]\nkernel = k\nfirmware = f\n");
-    refuse(1, "load, entry and mode need type = flat", "[vm a]\nkernel = k\nmode = 32\n");
+    refuse(3, "mode needs type = flat", "[vm a]\nkernel = k\nmode = 32\n");
+    refuse(3, "load needs type = flat", "[vm a]\nkernel = k\nload = 0\ntype = linux\n");
+    refuse(5, "entry needs type = flat",
+           "[vm a]\nkernel = k\n[vm b]\nkernel = k\nentry = 0\n[vm c]\nkernel = k\nload = 0\n");
+    refuse(4, "cmdline means nothing with type = flat",
+           "[vm a]\nkernel = k\ntype = flat\ncmdline = x\nramdisk = r\n");
+    refuse(2, "loader means nothing with type = flat",
+           "[vm a]\nloader = qemu\nkernel = k\ntype = flat\n");
+    refuse(2, "module means nothing", "[vm a]\nmodule = m\nkernel = k\ntype = flat\n");
     refuse(3, "type = elf: must be linux, multiboot, multiboot2, pvh or flat",
            "[vm a]\nkernel = k\ntype = elf\n");
     refuse(4, "mode = 8: must be 16, 32 or 64", "[vm a]\nkernel = k\ntype = flat\nmode = 8");
@@ -331,7 +353,22 @@ static void test_modules(void **state)
     assert_string_equal(config.vm->module[1].string, "x=1 y");
     assert_string_equal(config.vm->module[2].file.path, "c");
     assert_string_equal(config.vm->module[2].string, "a \"b\" # c");
+    accept("[vm a]\nkernel = k\nmodule = \"a b.bin\"  x=1 y # comment\n"
+           "module = 'c d' \"e # f\nmodule = '\"g h\"'\nmodule = '\"g h\" \"i\" # j' # k\n");
+    assert_string_equal(config.vm->module[0].file.path, "a b.bin");
+    assert_string_equal(config.vm->module[0].string, "x=1 y");
+    assert_string_equal(config.vm->module[1].file.path, "c d");
+    assert_string_equal(config.vm->module[1].string, "\"e");
+    assert_string_equal(config.vm->module[2].file.path, "g h");
+    assert_string_equal(config.vm->module[2].string, "");
+    assert_string_equal(config.vm->module[3].file.path, "g h");
+    assert_string_equal(config.vm->module[3].string, "\"i\" # j");
     refuse(2, "module names no file", "[vm a]\nmodule = \n");
+    refuse(2, "module names no file", "[vm a]\nmodule = '' x\n");
+    refuse(2, "a quote without its end", "[vm a]\nmodule = \"a b\n");
+    refuse(2, "text after the closing quote", "[vm a]\nmodule = \"a b\"c\n");
+    refuse(2, "text after the closing quote", "[vm a]\nkernel = \"a b\" c\n");
+    refuse(2, "the quotes are to be around FILE, or around all", "[vm a]\nmodule = '\"a b'\n");
     for (unsigned i = 0; i <= CONFIG_MAX_MODULES; i++)
         strcat(text, "module = m\n");
     refuse(CONFIG_MAX_MODULES + 2, "more than 16 modules", text);

@@ -25,7 +25,10 @@ PARTITION_GUID = uuid.uuid5(uuid.NAMESPACE_OID, "nadir partition")
 FILE_LINE = re.compile(
     rb"""^(\s*(?:kernel|firmware|vga_rom|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
     re.S)
-MODULE_LINE = re.compile(rb"""^(\s*module\s*=\s*["']?)([^\s"']+)(.*)$""", re.S)  # FILE [STRING]
+# FILE [STRING], where quotes may be around FILE, if something follows, around all, or around both.
+MODULE_LINE = re.compile(
+    rb"""^(\s*module\s*=\s*)((?:"[^"]*"|'[^']*')(?=\s+[^\s#])|["'](?:"[^"]*"|'[^']*')|["']?[^\s"']+)(.*)$""",
+    re.S)
 DEBUGCON_LINE = re.compile(rb"""^\s*debugcon\s*=\s*("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)""", re.S)
 REPORT_LINE = re.compile(rb"^(\s*report\s*=\s*)[^#\r\n]*", re.M)
 CFG_THERE = "::/EFI/BOOT/nadir.cfg"
