@@ -208,3 +208,98 @@ bool delivery_explain(const struct guestmem *mem, const struct cpu_state *state,
         return found(&l, "the IDT (limit 0x%x) has no entry for it", state->idtr.limit);
     return false;
 }
+
+/* The bits of an error code below the index. */
+enum { ERROR_EXTERNAL = 1, ERROR_IDT = 2, ERROR_LDT = 4 };
+
+static const char *system_name(unsigned type)
+{
+    static const char *const names[] = {[1] = "16-bit TSS",
+                                        [2] = "LDT",
+                                        [3] = "busy 16-bit TSS",
+                                        [4] = "16-bit call gate",
+                                        [GATE_TASK] = "task gate",
+                                        [GATE_INTERRUPT_16] = "16-bit interrupt gate",
+                                        [GATE_TRAP_16] = "16-bit trap gate",
+                                        [9] = "TSS",
+                                        [11] = "busy TSS",
+                                        [12] = "call gate",
+                                        [GATE_INTERRUPT] = "interrupt gate",
+                                        [GATE_TRAP] = "trap gate"};
+    return names[type] != NULL ? names[type] : "descriptor of a reserved type";
+}
+
+/* SDM, "Segment Descriptors" and "System Descriptor Types". */
+static void describe_descriptor(const uint8_t *d, bool long_mode, char *text, size_t size)
+{
+    const unsigned access = d[5];
+    const bool code = (access & DESCRIPTOR_CODE) == DESCRIPTOR_CODE;
+    const char *bits = "", *name = "data segment";
+    if (get_le64(d) == 0) {
+        format_text(text, size, "an empty descriptor");
+        return;
+    }
+    if (code) {
+        bits = long_mode && (d[6] & 0x20) != 0 ? "64-bit "
+               : (d[6] & 0x40) != 0            ? "32-bit "
+                                               : "16-bit ";
+        name = "code segment";
+    } else if ((access & 0x10) == 0) {
+        name = system_name(access & 15);
+    } else if ((access & 2) == 0) {
+        name = "read-only data segment";
+    }
+    format_text(text, size, "a %s %s%s with DPL %u",
+                (access & DESCRIPTOR_PRESENT) != 0 ? "present" : "not present", bits, name,
+                access >> 5 & 3);
+}
+
+/* What stands in the table that the code names. */
+static void describe_entry(const struct look *l, uint32_t error, char *text, size_t size)
+{
+    const struct cpu_state *s = l->state;
+    const bool idt = (error & ERROR_IDT) != 0, local = !idt && (error & ERROR_LDT) != 0;
+    const unsigned bytes = idt && l->long_mode ? 16 : 8;
+    const uint64_t base = idt ? s->idtr.base : local ? s->ldtr.base : s->gdtr.base;
+    const uint32_t limit = idt ? s->idtr.limit : local ? s->ldtr.limit : s->gdtr.limit;
+    const uint64_t at = (uint64_t)(error >> 3 & 0x1fff) * bytes;
+    uint8_t d[8];
+    /* (After a reset it is at 0, with a limit of 64 KiB: nobody means that one.) */
+    if (local && ((s->ldtr.access & ACCESS_UNUSABLE) != 0 || (s->ldtr.selector & 0xfffcu) == 0))
+        format_text(text, size, ": there is no LDT");
+    else if (at + bytes - 1 > limit)
+        format_text(text, size, ", which ends at 0x%x", limit);
+    else if (!read(l, base + at, d, sizeof(d)))
+        format_text(text, size, ", whose memory at 0x%lx is not mapped", base + at);
+    else {
+        format_text(text, size, ": ");
+        describe_descriptor(d, l->long_mode, text + 2, size - 2);
+    }
+}
+
+bool delivery_explain_error(const struct guestmem *mem, const struct cpu_state *state,
+                            uint8_t phys_bits, const struct event *event, char *text, size_t size)
+{
+    const unsigned vector = event->info & 0xff;
+    const uint32_t error = event->error, index = error >> 3 & 0x1fff;
+    const bool selector = vector >= VECTOR_INVALID_TSS && vector <= VECTOR_GENERAL_PROTECTION;
+    const struct look l = {.mem = mem,
+                           .state = state,
+                           .paging = delivery_paging(state, phys_bits),
+                           .long_mode = (state->efer & EFER_LMA) != 0};
+    char entry[120];
+    text[0] = 0;
+    if ((event->info & EVENT_TYPE_MASK) != EVENT_EXCEPTION ||
+        (event->info & EVENT_ERROR_CODE) == 0 || !selector ||
+        (error | ERROR_EXTERNAL) == ERROR_EXTERNAL)
+        return false;
+    describe_entry(&l, error, entry, sizeof(entry));
+    const char *const during =
+        (error & ERROR_EXTERNAL) != 0 ? "; it came while another event was delivered" : "";
+    if ((error & ERROR_IDT) != 0)
+        format_text(text, size, "entry %u of the IDT%s%s", index, entry, during);
+    else
+        format_text(text, size, "selector 0x%x, entry %u of the %s%s%s", error & 0xfffcu, index,
+                    (error & ERROR_LDT) != 0 ? "LDT" : "GDT", entry, during);
+    return true;
+}

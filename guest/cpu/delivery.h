@@ -23,3 +23,11 @@ struct guest_paging delivery_paging(const struct cpu_state *state, uint8_t phys_
 bool delivery_explain(const struct guestmem *mem, const struct cpu_state *state, uint8_t phys_bits,
                       const struct cpu_table_register *first, const struct event *event, char *text,
                       size_t size);
+
+/*
+ * The same of what an exception's error code refers to, by the SDM's "Error Code": which entry of
+ * which table, and what stands there ("selector 0x54, entry 10 of the LDT: there is no LDT").
+ * False: this exception's code refers to nothing.
+ */
+bool delivery_explain_error(const struct guestmem *mem, const struct cpu_state *state,
+                            uint8_t phys_bits, const struct event *event, char *text, size_t size);

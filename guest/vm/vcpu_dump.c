@@ -216,4 +216,7 @@ void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *sta
                                         why, sizeof(why));
     log_line_of(vcpu->vm->log, "%s: first came %s, which was not delivered%s%s", name, what,
                 known ? ": " : "", why);
+    if (delivery_explain_error(&vcpu->vm->mem, state, vcpu->phys_bits, &first->event, why,
+                               sizeof(why)))
+        log_line_of(vcpu->vm->log, "%s: %s is about %s", name, what, why);
 }

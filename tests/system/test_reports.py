@@ -30,6 +30,8 @@ KERNELS = {
              "mov word [0x200104], 0x8e00\nshr eax, 16\nmov [0x200106], ax\nsti\n"
              "l: mov dx, 0x321\nin al, dx\nmov eax, [0xd0000000]\njmp l\nh: iret\n"
              "idtr: dw 0x3ff\ndd 0x200000\n",
+    # A selector of a table that nobody has made.
+    "selector": START + "lidt [idtr]\nmov ax, 0x54\nmov ds, ax\nidtr: dw 0x7ff\ndd 0x200000\n",
     # A wait for a key that nobody types, at a controller that is there.
     "polls": START + "l: in al, 0x64\ntest al, 1\njz l\n",
 }
@@ -50,6 +52,7 @@ noeoi: IRQ 0 waits for the EOI of one that comes before it
 noeoi: port 0x321 was read
 noeoi: ended: its time limit is reached
 noeoi: address 0xd0000000 was read
+selector: #GP(0x54) is about selector 0x54, entry 10 of the LDT: there is no LDT
 polls: port 0x64 was read N times within 10 ms, and it answers 0x14 each time
 """
 
@@ -75,7 +78,8 @@ def test_first_kernels(nadir, tmp_path):
         assert re.search(pattern, result.console), line + result.console[-7000:]
     stats = {vm["vm"]: vm for vm in result.stats}
     assert {name: vm["end"] for name, vm in stats.items()} == {
-        "noidt": "crash", "irq8": "crash", "paging": "crash", "noeoi": "limit", "polls": "limit"}, result
+        "noidt": "crash", "irq8": "crash", "paging": "crash", "noeoi": "limit", "polls": "limit",
+        "selector": "crash"}, result
     assert 0.95e8 < stats["noeoi"]["tsc_end"] - stats["noeoi"]["tsc_first_entry"] < 1.02e8, result
 
 

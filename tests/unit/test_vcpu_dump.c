@@ -259,9 +259,69 @@ static void what_came_first(void **unused)
         .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13, .error = 0x18}};
     vcpu_print_undelivered(&vcpu, &state, &gp);
     assert_logged("first came #GP(0x18), which");
+    assert_logged(
+        "test: #GP(0x18) is about selector 0x18, entry 3 of the GDT: a present 32-bit code "
+        "segment with DPL 0\n");
     const struct undelivered irq = {.event = {.info = EVENT_VALID | EVENT_INTERRUPT | 32}};
     vcpu_print_undelivered(&vcpu, &state, &irq);
     assert_logged("first came interrupt vector 32, which was not delivered: the IDT");
+}
+
+/* What an error code says of itself, in words. */
+static void error_codes(void **unused)
+{
+    static const struct {
+        unsigned vector;
+        uint32_t error;
+        const char *words;
+    } rows[] = {
+        {13, 0x54, "#GP(0x54) is about selector 0x54, entry 10 of the LDT: there is no LDT"},
+        {13, 0x50, "selector 0x50, entry 10 of the GDT, which ends at 0x1f"},
+        {10, 0x20, "#TS(0x20) is about selector 0x20, entry 4 of the GDT, which ends at 0x1f"},
+        {11, 0x10,
+         "#NP(0x10) is about selector 0x10, entry 2 of the GDT: a present data segment with DPL 0"},
+        {13, 0x72, "#GP(0x72) is about entry 14 of the IDT: a present interrupt gate with DPL 0"},
+        {13, 0x402, "#GP(0x402) is about entry 128 of the IDT, which ends at 0x1ff"},
+        {12, 0x09,
+         "#SS(0x9) is about selector 0x8, entry 1 of the GDT: a present 64-bit code segment with "
+         "DPL 0; it came while another event was delivered"},
+    };
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct undelivered fault = {
+            .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | rows[i].vector,
+                      .error = rows[i].error}};
+        logged[0] = 0;
+        vcpu_print_undelivered(&vcpu, &state, &fault);
+        assert_logged(rows[i].words);
+    }
+    state.ldtr = (struct cpu_segment){0x20, 0x82, 31, GDT};
+    put64(GDT + 24, 0);
+    const struct undelivered local = {
+        .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13, .error = 0x1c}};
+    vcpu_print_undelivered(&vcpu, &state, &local);
+    assert_logged("selector 0x1c, entry 3 of the LDT: an empty descriptor");
+    put64(GDT + 24, 0x00008b0000000067);
+    logged[0] = 0;
+    vcpu_print_undelivered(&vcpu, &state, &local);
+    assert_logged("entry 3 of the LDT: a present busy TSS with DPL 0");
+    put64(GDT + 24, 0x0040f20000000067);
+    logged[0] = 0;
+    vcpu_print_undelivered(&vcpu, &state, &local);
+    assert_logged("entry 3 of the LDT: a present data segment with DPL 3");
+    map(GDT, 0);
+    logged[0] = 0;
+    vcpu_print_undelivered(&vcpu, &state, &local);
+    assert_logged("entry 3 of the LDT, whose memory at 0x1018 is not mapped");
+    const struct undelivered none = {
+        .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13}};
+    logged[0] = 0;
+    vcpu_print_undelivered(&vcpu, &state, &none);
+    assert_null(strstr(logged, "is about"));
+    const struct undelivered page = {
+        .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 14, .error = 0x18}};
+    vcpu_print_undelivered(&vcpu, &state, &page);
+    assert_null(strstr(logged, "is about"));
 }
 
 static void registers_code_and_callers(void **unused)
@@ -332,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(handlers_and_stacks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_32_bit_kernel, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_came_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(error_codes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(registers_code_and_callers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(modes, set_up, tear_down),
     };
