@@ -3,6 +3,7 @@
  * behind every instruction. */
 #include "guest/cpu/interpret.h"
 
+#include "arch/string.h"
 #include "guest/cpu/descriptor.h"
 #include "guest/cpu/interpret_parts.h"
 
@@ -80,6 +81,7 @@ void interpret_init(struct interpret_env *env, struct cpu_state *state,
 {
     *env = (struct interpret_env){.state = state, .calls = calls, .ctx = ctx};
     env->extra.xcr0 = XCR0_X87;
+    env->insn = &env->decoded;
     env->integer = (struct emulate_env){
         .gpr = state->gpr,
         .rflags = &state->rflags,
@@ -111,22 +113,69 @@ static bool is_vector_move(const struct insn *in)
 static enum insn_result decode(struct interpret_env *env, unsigned count, enum kind *kind)
 {
     const enum insn_mode mode = env->integer.mode;
-    enum insn_result result = insn_decode(&env->insn, env->bytes, count, mode);
-    const bool io = env->insn.op == INSN_INS || env->insn.op == INSN_OUTS;
-    *kind = io ? KIND_SYSTEM : KIND_INTEGER;
-    if (result != INSN_UNKNOWN && (result != INSN_OK || !is_vector_move(&env->insn))) {
-        env->length = env->insn.length;
-        return result;
+    struct insn *in = &env->decoded;
+    enum insn_result result = insn_decode(in, env->bytes, count, mode);
+    env->insn = in;
+    *kind = in->op == INSN_INS || in->op == INSN_OUTS ? KIND_SYSTEM : KIND_INTEGER;
+    if (result == INSN_UNKNOWN || (result == INSN_OK && is_vector_move(in))) {
+        *kind = KIND_SYSTEM;
+        result = system_decode(in, env->bytes, count, mode);
     }
-    *kind = KIND_SYSTEM;
-    result = system_decode(&env->insn, env->bytes, count, mode);
-    env->length = env->insn.length;
+    env->length = in->length;
     if (result == INSN_UNKNOWN) {
         *kind = KIND_COMPUTE;
         result = compute_decode(&env->compute, env->bytes, count, mode);
         env->length = env->compute.length;
     }
     return result;
+}
+
+static uint64_t mask_below(unsigned bytes)
+{
+    return bytes == 8 ? UINT64_MAX : (1ull << 8 * bytes) - 1;
+}
+
+/* Leaves of two words the first bytes. */
+static void mask_words(uint64_t word[2], unsigned bytes)
+{
+    if (bytes < 8)
+        word[0] &= mask_below(bytes);
+    word[1] &= bytes <= 8 ? 0 : mask_below(bytes - 8);
+}
+
+static struct interpret_entry *cache_entry(const struct interpret_env *env)
+{
+    const uint64_t rip = env->state->rip;
+    return &env->cache->entry[(rip ^ rip >> 10) % INTERPRET_ENTRIES];
+}
+
+/* Whether the bytes that have been fetched begin with an instruction that is known. */
+static bool cache_find(struct interpret_env *env, unsigned count, enum kind *kind)
+{
+    const struct interpret_entry *e = cache_entry(env);
+    uint64_t word[2];
+    memcpy(word, env->bytes, sizeof(word));
+    mask_words(word, e->length);
+    if (e->length == 0 || e->length > count || e->mode != env->integer.mode ||
+        word[0] != e->bytes[0] || word[1] != e->bytes[1])
+        return false;
+    env->insn = &e->insn;
+    env->compute = e->compute;
+    env->length = e->length;
+    *kind = (enum kind)e->kind;
+    return true;
+}
+
+static void cache_keep(struct interpret_env *env, enum kind kind)
+{
+    struct interpret_entry *e = cache_entry(env);
+    memcpy(e->bytes, env->bytes, sizeof(e->bytes));
+    mask_words(e->bytes, env->length);
+    e->insn = env->decoded;
+    e->compute = env->compute;
+    e->kind = (uint8_t)kind;
+    e->mode = (uint8_t)env->integer.mode;
+    e->length = env->length;
 }
 
 /* Bytes of code from RIP on, up to the end of the segment or of the canonical addresses; 0: RIP is
@@ -157,12 +206,14 @@ static bool take_instruction(struct interpret_env *env, enum kind *kind)
     const uint64_t room = code_room(env);
     const uint64_t linear = in_64 ? s->rip : (s->cs.base + s->rip) & UINT32_MAX;
     const unsigned in_page = CODE_PAGE - (unsigned)linear % CODE_PAGE;
-    const unsigned most = room < INSN_MAX_BYTES ? (unsigned)room : INSN_MAX_BYTES;
+    const unsigned most = room < sizeof(env->bytes) ? (unsigned)room : sizeof(env->bytes);
     const unsigned first = most < in_page ? most : in_page;
     if (room == 0)
         return protection(env);
     if (!env->calls->fetch(env, linear, env->bytes, first))
         return false;
+    if (env->cache != NULL && cache_find(env, first, kind))
+        return true;
     enum insn_result result = decode(env, first, kind);
     if (result == INSN_TRUNCATED && first < most) {
         const uint64_t next = in_64 ? linear + first : (linear + first) & UINT32_MAX;
@@ -170,8 +221,11 @@ static bool take_instruction(struct interpret_env *env, enum kind *kind)
             return false;
         result = decode(env, most, kind);
     }
-    if (result == INSN_OK)
+    if (result == INSN_OK) {
+        if (env->cache != NULL)
+            cache_keep(env, *kind);
         return true;
+    }
     if (result == INSN_TRUNCATED || result == INSN_TOO_LONG)
         return protection(env);
     (void)step_undefined(env);
@@ -244,7 +298,7 @@ static void finish(struct interpret_env *env, bool branch, bool keep_rf)
 
 static enum step run_integer(struct interpret_env *env)
 {
-    switch (insn_emulate(&env->insn, &env->integer)) {
+    switch (insn_emulate(env->insn, &env->integer)) {
     case EMULATE_DONE: return STEP_NEXT;
     case EMULATE_JUMP: env->state->rip = env->target; return STEP_JUMP;
     case EMULATE_REPEAT: return STEP_REPEAT;
@@ -258,7 +312,7 @@ static enum interpret_result end(struct interpret_env *env, enum step step)
     switch (step) {
     case STEP_FAULT: env->breakpoints = 0; return INTERPRET_DONE;
     case STEP_TASK: env->task = env->segments.task; return INTERPRET_TASK;
-    case STEP_JUMP: finish(env, true, env->insn.op == SYSTEM_IRET); return INTERPRET_DONE;
+    case STEP_JUMP: finish(env, true, env->insn->op == SYSTEM_IRET); return INTERPRET_DONE;
     case STEP_REPEAT:
         s->rflags |= RFLAGS_RF; /* an interrupt in between saves it so */
         finish(env, false, true);

@@ -30,12 +30,25 @@ enum interpret_feature {
     INTERPRET_XGETBV_1 = 1 << 6, /* XGETBV with ECX = 1 */
 };
 
+/* Instructions that have been decoded, by RIP, and found again by their bytes: so there is nothing
+ * to be done when code changes. More than half of an instruction's time is its decoding. */
+struct interpret_entry {
+    uint64_t bytes[2]; /* zeros behind the instruction's */
+    struct insn insn;
+    struct compute compute;
+    uint8_t kind, mode, length; /* length 0: none */
+};
+#define INTERPRET_ENTRIES 1024
+struct interpret_cache {
+    struct interpret_entry entry[INTERPRET_ENTRIES];
+};
+
 struct interpret_env;
 
 /* What the engine does. Each gets the struct interpret_env, also where its type is void *. Those
  * that return bool return false after they have raised an exception. */
 struct interpret_calls {
-    /* Bytes of code, within a page, at a linear address. */
+    /* Bytes of code, within a page, at a linear address: 16, unless a page or a segment ends. */
     bool (*fetch)(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned bytes);
     /* 1 to 32 bytes of data at a linear address, for the CPL that is (SMAP: AC counts). In 64-bit
      * mode the address is canonical, else below 4 GiB. What is translated can be read and written
@@ -71,22 +84,24 @@ struct interpret_calls {
     bool (*hypercall)(struct interpret_env *env); /* VMCALL, at any CPL */
 };
 
-/* Set up by interpret_init(). */
+/* Set up by interpret_init(), but for extra, features and cache, which are the engine's to set. */
 struct interpret_env {
     struct cpu_state *state; /* all of it is always up to date, in both directions */
     struct interpret_registers extra;
     unsigned features; /* enum interpret_feature */
     const struct interpret_calls *calls;
-    void *ctx; /* the engine's own */
+    void *ctx;                     /* the engine's own */
+    struct interpret_cache *cache; /* NULL, or at first all zero */
 
     /* The instruction that interpret_one() has executed last, or has given back. */
-    uint8_t bytes[INSN_MAX_BYTES];
+    uint8_t bytes[16];
     uint8_t length;
     struct compute compute;   /* with INTERPRET_COMPUTE */
-    struct insn insn;         /* else */
+    const struct insn *insn;  /* else */
     struct task_request task; /* with INTERPRET_TASK: whole, with next_eip */
 
     /* From here on for interpret.c and its parts alone. */
+    struct insn decoded;
     struct emulate_env integer;
     struct segment_env segments;
     uint64_t target;      /* of a near branch */

@@ -21,12 +21,12 @@ static enum step done(bool good)
 
 static uint64_t read_register(const struct interpret_env *env)
 {
-    return env->state->gpr[env->insn.rm & 15] & mask_of(env->insn.mem_bytes);
+    return env->state->gpr[env->insn->rm & 15] & mask_of(env->insn->mem_bytes);
 }
 
 static enum step write_register(struct interpret_env *env, uint64_t value)
 {
-    set_part(&env->state->gpr[env->insn.rm & 15], env->insn.mem_bytes, value);
+    set_part(&env->state->gpr[env->insn->rm & 15], env->insn->mem_bytes, value);
     return STEP_NEXT;
 }
 
@@ -40,7 +40,7 @@ static unsigned base_bytes(const struct interpret_env *env)
 static bool reach_table(struct interpret_env *env, bool write, struct emulate_operand *limit,
                         struct emulate_operand *base)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     const uint64_t at = insn_address(in, env->integer.gpr, env->integer.rip);
     return emulate_reach(&env->integer, in->segment, at, 2, write, false, limit) &&
            emulate_reach(&env->integer, in->segment, (at + 2) & mask_of(in->addr_bytes),
@@ -71,7 +71,7 @@ static enum step load_table(struct interpret_env *env, struct cpu_table_register
     env->calls->read(env, &base, &new.base);
     if (env->integer.mode == INSN_64 && !is_canonical(env, new.base))
         return step_protection(env);
-    if (env->integer.mode != INSN_64 && env->insn.reg_bytes == 2)
+    if (env->integer.mode != INSN_64 && env->insn->reg_bytes == 2)
         new.base &= 0xffffff;
     *table = new;
     return STEP_NEXT;
@@ -84,9 +84,9 @@ static enum step store_status(struct interpret_env *env)
     struct emulate_operand operand;
     if ((env->state->cr4 & CR4_UMIP) != 0 && !is_privileged(env))
         return step_protection(env);
-    if (!operand_reach(&env->insn, &env->integer, true, &operand))
+    if (!operand_reach(env->insn, &env->integer, true, &operand))
         return STEP_FAULT;
-    operand_write(&env->insn, &env->integer, &operand, env->state->cr0);
+    operand_write(env->insn, &env->integer, &operand, env->state->cr0);
     return STEP_NEXT;
 }
 
@@ -97,9 +97,9 @@ static enum step load_status(struct interpret_env *env)
     struct emulate_operand operand;
     if (!is_privileged(env))
         return step_protection(env);
-    if (!operand_reach(&env->insn, &env->integer, false, &operand))
+    if (!operand_reach(env->insn, &env->integer, false, &operand))
         return STEP_FAULT;
-    const uint64_t value = operand_read(&env->insn, &env->integer, &operand);
+    const uint64_t value = operand_read(env->insn, &env->integer, &operand);
     return done(env->calls->write_cr(env, 0, (cr0 & ~(low & ~CR0_PE)) | (value & low)));
 }
 
@@ -116,7 +116,7 @@ static enum step move_from_control(struct interpret_env *env)
     uint64_t value = 0;
     if (!is_privileged(env))
         return step_protection(env);
-    switch (env->insn.reg) {
+    switch (env->insn->reg) {
     case 0: value = s->cr0; break;
     case 2: value = s->cr2; break;
     case 3: value = s->cr3; break;
@@ -132,8 +132,8 @@ static enum step move_to_control(struct interpret_env *env)
 {
     if (!is_privileged(env))
         return step_protection(env);
-    if (env->insn.reg != 2)
-        return done(env->calls->write_cr(env, env->insn.reg, read_register(env)));
+    if (env->insn->reg != 2)
+        return done(env->calls->write_cr(env, env->insn->reg, read_register(env)));
     env->state->cr2 = read_register(env);
     return STEP_NEXT;
 }
@@ -143,7 +143,7 @@ static enum step move_to_control(struct interpret_env *env)
 static bool reach_debug(struct interpret_env *env, unsigned *number)
 {
     const struct cpu_state *s = env->state;
-    *number = env->insn.reg;
+    *number = env->insn->reg;
     if (*number == 4 || *number == 5) {
         if ((s->cr4 & CR4_DE) != 0) {
             (void)step_undefined(env);
@@ -193,7 +193,7 @@ static enum step move_to_debug(struct interpret_env *env)
 
 static enum step invalidate_page(struct interpret_env *env)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     const bool in_64 = env->integer.mode == INSN_64;
     uint64_t linear = insn_address(in, env->integer.gpr, env->integer.rip);
     if (!is_privileged(env))
@@ -210,7 +210,7 @@ static enum step invalidate_page(struct interpret_env *env)
 static enum step invalidate_context(struct interpret_env *env)
 {
     enum { ONE_ADDRESS, ONE_CONTEXT, ALL_AND_GLOBAL, ALL };
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     struct cpu_state *s = env->state;
     const uint64_t type = insn_get_reg(in, env->integer.gpr);
     struct emulate_operand operand;
@@ -407,7 +407,7 @@ static enum step protection_keys(struct interpret_env *env, bool write)
 static enum step access_base(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
-    const unsigned op = env->insn.op;
+    const unsigned op = env->insn->op;
     uint64_t *base = op == SYSTEM_RDFSBASE || op == SYSTEM_WRFSBASE ? &s->fs.base : &s->gs.base;
     if ((s->cr4 & CR4_FSGSBASE) == 0)
         return step_undefined(env);
@@ -434,7 +434,7 @@ static enum step swap_gs(struct interpret_env *env)
 /* MONITOR and MWAIT, which may end at once. */
 static enum step monitor(struct interpret_env *env)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     const uint64_t at = env->state->rax & mask_of(in->addr_bytes);
     const bool waits = in->op == SYSTEM_MWAIT;
     struct emulate_operand operand;
@@ -455,7 +455,7 @@ static enum step privileged(struct interpret_env *env, enum step step)
 /* What has no operand, or one in a register. */
 static enum step execute_rest(struct interpret_env *env)
 {
-    switch (env->insn.op) {
+    switch (env->insn->op) {
     case SYSTEM_HLT: return privileged(env, STEP_HALT);
     case SYSTEM_CLI: return change_interrupts(env, false);
     case SYSTEM_STI: return change_interrupts(env, true);
@@ -482,18 +482,18 @@ static enum step execute_rest(struct interpret_env *env)
     case SYSTEM_MONITOR:
     case SYSTEM_MWAIT: return monitor(env);
     case SYSTEM_VMCALL: return done(env->calls->hypercall(env));
-    default: return env->insn.op >= SYSTEM_SYSCALL ? system_call(env) : access_base(env);
+    default: return env->insn->op >= SYSTEM_SYSCALL ? system_call(env) : access_base(env);
     }
 }
 
 enum step system_execute(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
-    if (env->insn.op < INSN_OPS)
+    if (env->insn->op < INSN_OPS)
         return system_port(env);
-    if (env->insn.op <= SYSTEM_VERW)
+    if (env->insn->op <= SYSTEM_VERW)
         return system_segment(env);
-    switch (env->insn.op) {
+    switch (env->insn->op) {
     case SYSTEM_SGDT: return store_table(env, &s->gdtr);
     case SYSTEM_SIDT: return store_table(env, &s->idtr);
     case SYSTEM_LGDT: return load_table(env, &s->gdtr);

@@ -28,7 +28,7 @@ static enum step system_syscall(struct interpret_env *env)
     const uint16_t selector = (uint16_t)(env->extra.star >> 32);
     if (!has_syscall(env))
         return step_undefined(env);
-    s->rcx = next_rip(env, env->insn.length);
+    s->rcx = next_rip(env, env->insn->length);
     s->r11 = s->rflags & ~RFLAGS_RF;
     s->rip = env->extra.lstar;
     s->rflags = (s->r11 & ~env->extra.fmask) | RFLAGS_FIXED;
@@ -41,7 +41,7 @@ static enum step system_sysret(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     const uint16_t selector = (uint16_t)(env->extra.star >> 48);
-    const bool to_64 = env->insn.reg_bytes == 8;
+    const bool to_64 = env->insn->reg_bytes == 8;
     if (!has_syscall(env))
         return step_undefined(env);
     if (env->integer.cpl != 0 || (to_64 && !emulate_is_canonical(&env->integer, s->rcx)))
@@ -77,7 +77,7 @@ static enum step system_sysexit(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     const uint16_t selector = (uint16_t)s->sysenter_cs;
-    const bool to_64 = env->insn.reg_bytes == 8;
+    const bool to_64 = env->insn->reg_bytes == 8;
     if (!has_sysenter(s) || env->integer.cpl != 0)
         return step_protection(env);
     if (to_64 && (!emulate_is_canonical(&env->integer, s->rdx) ||
@@ -93,7 +93,7 @@ static enum step system_sysexit(struct interpret_env *env)
 
 enum step system_call(struct interpret_env *env)
 {
-    switch (env->insn.op) {
+    switch (env->insn->op) {
     case SYSTEM_SYSCALL: return system_syscall(env);
     case SYSTEM_SYSRET: return system_sysret(env);
     case SYSTEM_SYSENTER: return system_sysenter(env);

@@ -55,7 +55,7 @@ static bool port_write(struct interpret_env *env, uint16_t port, unsigned bytes,
 
 static enum step in_or_out(struct interpret_env *env)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     struct cpu_state *s = env->state;
     const uint16_t port = (uint16_t)(in->form == INSN_IMM ? in->imm : s->rdx);
     const unsigned bytes = in->reg_bytes;
@@ -74,7 +74,7 @@ static enum step in_or_out(struct interpret_env *env)
  * effects. */
 static bool string_element(struct interpret_env *env, uint16_t port)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     struct cpu_state *s = env->state;
     const bool reads = in->op == INSN_INS;
     uint64_t *pointer = &s->gpr[reads ? DI : SI];
@@ -99,7 +99,7 @@ static bool string_element(struct interpret_env *env, uint16_t port)
 
 static enum step string(struct interpret_env *env)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     struct cpu_state *s = env->state;
     const uint16_t port = (uint16_t)s->rdx;
     const bool single = env->integer.one_step || (s->rflags & RFLAGS_TF) != 0;
@@ -120,5 +120,5 @@ static enum step string(struct interpret_env *env)
 
 enum step system_port(struct interpret_env *env)
 {
-    return env->insn.op < INSN_OPS ? string(env) : in_or_out(env);
+    return env->insn->op < INSN_OPS ? string(env) : in_or_out(env);
 }

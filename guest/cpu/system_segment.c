@@ -23,7 +23,7 @@ static enum step transferred(struct interpret_env *env, enum segment_result resu
 {
     if (result != SEGMENT_TASK)
         return result == SEGMENT_DONE ? STEP_JUMP : STEP_FAULT;
-    env->segments.task.next_eip = (uint32_t)next_rip(env, env->insn.length);
+    env->segments.task.next_eip = (uint32_t)next_rip(env, env->insn->length);
     return STEP_TASK;
 }
 
@@ -31,25 +31,25 @@ static enum step transferred(struct interpret_env *env, enum segment_result resu
 static bool read_operand(struct interpret_env *env, uint64_t *value)
 {
     struct emulate_operand operand;
-    if (!operand_reach(&env->insn, &env->integer, false, &operand))
+    if (!operand_reach(env->insn, &env->integer, false, &operand))
         return false;
-    *value = operand_read(&env->insn, &env->integer, &operand);
+    *value = operand_read(env->insn, &env->integer, &operand);
     return true;
 }
 
 static enum step write_operand(struct interpret_env *env, uint64_t value)
 {
     struct emulate_operand operand;
-    if (!operand_reach(&env->insn, &env->integer, true, &operand))
+    if (!operand_reach(env->insn, &env->integer, true, &operand))
         return STEP_FAULT;
-    operand_write(&env->insn, &env->integer, &operand, value);
+    operand_write(env->insn, &env->integer, &operand, value);
     return STEP_NEXT;
 }
 
 /* A part of an operand in memory, behind its first byte. */
 static bool read_part(struct interpret_env *env, unsigned behind, unsigned bytes, uint64_t *value)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     struct emulate_operand operand;
     const uint64_t at = insn_address(in, env->integer.gpr, env->integer.rip) + behind;
     if (!emulate_reach(&env->integer, in->segment, at & mask_of(in->addr_bytes), bytes, false,
@@ -76,9 +76,9 @@ static enum step move_to_segment(struct interpret_env *env)
 {
     uint64_t selector;
     if (!read_operand(env, &selector) ||
-        !segment_load(&env->segments, env->insn.reg, (uint16_t)selector))
+        !segment_load(&env->segments, env->insn->reg, (uint16_t)selector))
         return STEP_FAULT;
-    if (env->insn.reg == STATE_SS)
+    if (env->insn->reg == STATE_SS)
         shadow_stack_load(env);
     return STEP_NEXT;
 }
@@ -100,11 +100,11 @@ static bool reach_stack(struct interpret_env *env, uint64_t top, bool write,
 static enum step push_segment(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
-    const uint64_t top = s->rsp - env->insn.mem_bytes;
+    const uint64_t top = s->rsp - env->insn->mem_bytes;
     struct emulate_operand slot;
     if (!reach_stack(env, top, true, &slot))
         return STEP_FAULT;
-    env->calls->write(env, &slot, &s->segment[env->insn.reg].selector);
+    env->calls->write(env, &slot, &s->segment[env->insn->reg].selector);
     set_part(&s->rsp, stack_width(env), top);
     return STEP_NEXT;
 }
@@ -118,10 +118,10 @@ static enum step pop_segment(struct interpret_env *env)
     if (!reach_stack(env, s->rsp, false, &slot))
         return STEP_FAULT;
     env->calls->read(env, &slot, &selector);
-    if (!segment_load(&env->segments, env->insn.reg, selector))
+    if (!segment_load(&env->segments, env->insn->reg, selector))
         return STEP_FAULT;
-    set_part(&s->rsp, width, s->rsp + env->insn.mem_bytes);
-    if (env->insn.reg == STATE_SS)
+    set_part(&s->rsp, width, s->rsp + env->insn->mem_bytes);
+    if (env->insn->reg == STATE_SS)
         shadow_stack_load(env);
     return STEP_NEXT;
 }
@@ -130,8 +130,8 @@ static enum step pop_segment(struct interpret_env *env)
 static bool read_far(struct interpret_env *env, uint64_t *offset, uint16_t *selector)
 {
     uint64_t value = 0;
-    if (!read_part(env, 0, env->insn.mem_bytes, offset) ||
-        !read_part(env, env->insn.mem_bytes, 2, &value))
+    if (!read_part(env, 0, env->insn->mem_bytes, offset) ||
+        !read_part(env, env->insn->mem_bytes, 2, &value))
         return false;
     *selector = (uint16_t)value;
     return true;
@@ -142,9 +142,9 @@ static enum step load_far(struct interpret_env *env)
     uint64_t offset;
     uint16_t selector;
     if (!read_far(env, &offset, &selector) ||
-        !segment_load(&env->segments, env->insn.reg2, selector))
+        !segment_load(&env->segments, env->insn->reg2, selector))
         return STEP_FAULT;
-    insn_set_reg(&env->insn, env->integer.gpr, offset);
+    insn_set_reg(env->insn, env->integer.gpr, offset);
     return STEP_NEXT;
 }
 
@@ -152,7 +152,7 @@ static enum step load_far(struct interpret_env *env)
 
 static enum step jump_or_call(struct interpret_env *env)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     uint64_t offset = in->imm;
     uint16_t selector = (uint16_t)in->disp;
     if (in->form == INSN_MEM && !read_far(env, &offset, &selector))
@@ -166,7 +166,7 @@ static enum step jump_or_call(struct interpret_env *env)
 /* NMIs may come again behind an IRET, whatever it returns from. */
 static enum step interrupt_return(struct interpret_env *env)
 {
-    const enum step step = transferred(env, segment_iret(&env->segments, env->insn.reg_bytes));
+    const enum step step = transferred(env, segment_iret(&env->segments, env->insn->reg_bytes));
     if (step != STEP_FAULT)
         env->state->interruptibility &= ~BLOCKED_BY_NMI;
     return step;
@@ -177,7 +177,7 @@ static enum step interrupt(struct interpret_env *env, uint32_t type, unsigned ve
 {
     struct cpu_state *s = env->state;
     const struct event event = {.info = EVENT_VALID | type | vector};
-    const uint64_t rip = s->rip, next = next_rip(env, env->insn.length);
+    const uint64_t rip = s->rip, next = next_rip(env, env->insn->length);
     s->rip = next;
     s->rflags &= ~RFLAGS_RF;
     const enum segment_result result = segment_deliver(&env->segments, &event);
@@ -191,8 +191,8 @@ static enum step interrupt(struct interpret_env *env, uint32_t type, unsigned ve
 
 static enum step bound(struct interpret_env *env)
 {
-    const unsigned bytes = env->insn.mem_bytes;
-    const int64_t index = (int64_t)sign_extend(insn_get_reg(&env->insn, env->integer.gpr), bytes);
+    const unsigned bytes = env->insn->mem_bytes;
+    const int64_t index = (int64_t)sign_extend(insn_get_reg(env->insn, env->integer.gpr), bytes);
     uint64_t lower, upper;
     if (!read_part(env, 0, bytes, &lower) || !read_part(env, bytes, bytes, &upper))
         return STEP_FAULT;
@@ -213,12 +213,12 @@ static enum step adjust_rpl(struct interpret_env *env)
     struct emulate_operand operand;
     if (is_real(env))
         return step_undefined(env);
-    if (!operand_reach(&env->insn, &env->integer, true, &operand))
+    if (!operand_reach(env->insn, &env->integer, true, &operand))
         return STEP_FAULT;
-    const uint64_t selector = operand_read(&env->insn, &env->integer, &operand);
-    const uint64_t rpl = env->integer.gpr[env->insn.reg] & 3;
+    const uint64_t selector = operand_read(env->insn, &env->integer, &operand);
+    const uint64_t rpl = env->integer.gpr[env->insn->reg] & 3;
     const bool lower = (selector & 3) < rpl;
-    operand_write(&env->insn, &env->integer, &operand, lower ? (selector & ~3ull) | rpl : selector);
+    operand_write(env->insn, &env->integer, &operand, lower ? (selector & ~3ull) | rpl : selector);
     set_zero_flag(env->state, lower);
     return STEP_NEXT;
 }
@@ -237,7 +237,7 @@ static enum step query(struct interpret_env *env, enum segment_query which)
     if (fault)
         return STEP_FAULT;
     if (good && (which == SEGMENT_LAR || which == SEGMENT_LSL))
-        insn_set_reg(&env->insn, env->integer.gpr, value);
+        insn_set_reg(env->insn, env->integer.gpr, value);
     set_zero_flag(env->state, good);
     return STEP_NEXT;
 }
@@ -264,7 +264,7 @@ static enum step load_register(struct interpret_env *env, unsigned number)
 
 enum step system_segment(struct interpret_env *env)
 {
-    const struct insn *in = &env->insn;
+    const struct insn *in = env->insn;
     env->segments.external = false;
     switch (in->op) {
     case SYSTEM_MOV_FROM_SEGMENT: return write_operand(env, env->state->segment[in->reg].selector);

@@ -27,6 +27,7 @@ static uint8_t ram[RAM_BYTES] __attribute__((aligned(4096)));
 static struct guestmem mem;
 static struct cpu_state s;
 static struct interpret_env env;
+static struct interpret_cache cache;
 
 static struct {
     unsigned vector; /* of the last exception */
@@ -291,6 +292,8 @@ static void pc_start(struct cpu_state state)
     assert_int_equal(guestmem_add(&mem, gpa(0), RAM_BYTES, ram), OK);
     s = state;
     interpret_init(&env, &s, &calls, NULL);
+    memset(&cache, 0, sizeof(cache));
+    env.cache = &cache;
 }
 
 /* Delivers what has been raised, with the rules of double faults. False: a triple fault. */

@@ -207,11 +207,10 @@ static uint32_t log_at(unsigned offset)
     return get_le32(ram + 0x6000 + offset);
 }
 
-/* Runs the program of all modes. */
-static void test_modes(void **state)
+static void run_modes(struct interpret_cache *with)
 {
-    (void)state;
     pc_start(cpu_state_real_mode(ORIGIN));
+    env.cache = with;
     memcpy(ram + ORIGIN, program, (size_t)(program_end - program));
     memcpy(ram + 0x8000, gdt, sizeof(gdt));
     put_gate(0x8030, 12, 3, 0x08, ADDRESS(call_gate), 2);
@@ -259,10 +258,64 @@ static void test_modes(void **state)
     assert_int_equal(ram[0x12000] & 0x60, 0x60); /* accessed, dirty */
 }
 
+static void test_modes(void **state)
+{
+    (void)state;
+    run_modes(NULL);
+    run_modes(&cache);
+}
+
+/* Code that changes, and the same bytes in another mode, are not what was there before. */
+static void test_decoded_once(void **state)
+{
+    (void)state;
+    pc_start(cpu_state_long_mode(0x4000, 0));
+    s.cr0 &= ~CR0_PG;                        /* it is not paging that is tried here */
+    memcpy(ram + 0x4000, "\x48\xff\xc0", 3); /* INC RAX */
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rax, 1);
+    s.rip = 0x4000;
+    ram[0x4002] = 0xc1; /* INC RCX */
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rcx, 1);
+    s.rip = 0x4000; /* 32-bit code: DEC EAX */
+    s.cs.access = SEGMENT_CODE32;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rip, 0x4001);
+    assert_int_equal(s.rax, 0);
+    s.rip = 0x4000;
+    s.cs.access = SEGMENT_CODE64;
+    s.cs.limit = 0;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rcx, 2);
+    s.rip = 0x4000; /* nor is a limit passed over */
+    s.cs.access = SEGMENT_CODE32;
+    memcpy(ram + 0x4000, "\xb8\x11\x22\x33\x44", 5);
+    s.cs.limit = 0x4004;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rax, 0x44332211);
+    s.rip = 0x4000;
+    s.cs.limit = 0x4003;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
+    assert_int_equal(s.rip, 0x4000);
+    s.cs.limit = UINT32_MAX; /* what computes, too */
+    memcpy(ram + 0x4000, "\x66\x0f\xef\xc0\x90", 5);
+    for (unsigned i = 0; i < 2; i++) {
+        s.rip = 0x4000;
+        s.cr4 |= CR4_OSFXSR;
+        env.compute.length = 0;
+        assert_int_equal(interpret_one(&env), INTERPRET_COMPUTE);
+        assert_int_equal(env.length, 4);
+        assert_int_equal(env.compute.class, COMPUTE_SSE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_decoded_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
