@@ -156,8 +156,7 @@ struct run_vcpu *run_idle_search(struct run_queue *q, uint64_t now)
     return found;
 }
 
-/* Whether any CPU is idle. */
-static bool some_idle(const struct run_queues *all)
+bool run_some_idle(const struct run_queues *all)
 {
     uint64_t any = 0;
     for (uint32_t i = 0; i < all->count; i += 64)
@@ -189,7 +188,7 @@ uint32_t run_offer(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
 uint32_t run_offer_any(struct run_queue *q, uint64_t now)
 {
     uint32_t cpu = RUN_NO_CPU;
-    if (some_idle(q->all))
+    if (run_some_idle(q->all))
         for (struct run_vcpu *v = q->waiting; v != NULL && cpu == RUN_NO_CPU; v = v->next)
             cpu = run_offer(q, v, now);
     return cpu;

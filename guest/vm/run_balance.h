@@ -25,6 +25,9 @@ struct run_vcpu *run_idle_search(struct run_queue *q, uint64_t now);
  * that it picks, or RUN_NO_CPU: it may not go to an idle one. */
 uint32_t run_offer(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now);
 
+/* Whether any CPU is idle. */
+bool run_some_idle(const struct run_queues *all);
+
 /* The same with the first of all that wait here who may. */
 uint32_t run_offer_any(struct run_queue *q, uint64_t now);
 

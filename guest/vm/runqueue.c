@@ -86,7 +86,7 @@ static void begin(struct run_queue *q, struct run_vcpu *vcpu, uint64_t end, uint
     uint64_t until;
     leave_queue(q, vcpu, now);
     q->running = q->loaded = vcpu;
-    __atomic_store_n(&vcpu->state, VCPU_RUNNING, __ATOMIC_RELAXED);
+    __atomic_store_n(&vcpu->state, VCPU_RUNNING, __ATOMIC_SEQ_CST); /* see vm_memory_changed() */
     q->charged = q->turn_start = now;
     if (short_turns != 0) {
         __atomic_store_n(&share->short_turns, short_turns - 1, __ATOMIC_RELAXED);
@@ -211,28 +211,25 @@ bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t no
 
 /* One more waits. Of what run_find_least() has found that changes no more than this: guests have
  * many woken at once, and a pass for each is as long as there are many. Under a cap the others may
- * be allowed to run by now, and are looked at. */
-static void join_queue(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
+ * be allowed to run by now, and are to be looked at: true. */
+static bool join_queue(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
 {
-    run_enqueue(q, vcpu);
-    if (vcpu->share->budget != 0) {
-        run_publish(q, now);
-        return;
-    }
-    if (q->ready++ == 0 || run_before(run_vruntime(vcpu), run_vruntime(q->least_vcpu)))
-        q->least_vcpu = vcpu;
-    run_tell_others(q);
-}
-
-static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
-{
-    charge(q, now);
     const struct run_vcpu *least = run_leader(q);
     if (least != NULL)
         run_limit_vruntime(vcpu, least, least->share->turn_cost);
     __atomic_store_n(&vcpu->state, VCPU_READY, __ATOMIC_RELAXED);
     vcpu->since = now;
-    join_queue(q, vcpu, now);
+    run_enqueue(q, vcpu);
+    if (vcpu->share->budget != 0)
+        return true;
+    if (q->ready++ == 0 || run_before(run_vruntime(vcpu), run_vruntime(q->least_vcpu)))
+        q->least_vcpu = vcpu;
+    return false;
+}
+
+/* Behind that: who is to look at one that has joined, or RUN_NO_CPU. */
+static uint32_t find_cpu(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
+{
     const bool nobody_runs = q->running == NULL || q->asleep;
     if (nobody_runs && run_leave_idle(q))
         return q->index;
@@ -240,6 +237,29 @@ static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t 
     if (cpu != RUN_NO_CPU || nobody_runs) /* it is busy between turns, and will see this one then */
         return cpu;
     return run_hasten(q, vcpu, now);
+}
+
+static void tell_of_joined(struct run_queue *q, bool capped, uint64_t now)
+{
+    if (capped)
+        run_publish(q, now);
+    else
+        run_tell_others(q);
+}
+
+static uint32_t make_ready(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
+{
+    charge(q, now);
+    tell_of_joined(q, join_queue(q, vcpu, now), now);
+    return find_cpu(q, vcpu, now);
+}
+
+/* What a wake is to one that is not blocked. */
+static uint32_t wake_unblocked(struct run_queue *q, const struct run_vcpu *vcpu, uint64_t now)
+{
+    if (vcpu->state == VCPU_RUNNING)
+        return q->index;
+    return vcpu->state == VCPU_READY && q->running != NULL ? run_hasten(q, vcpu, now) : RUN_NO_CPU;
 }
 
 /*
@@ -255,14 +275,62 @@ uint32_t run_queue_wake(struct run_vcpu *vcpu, uint64_t now)
     if (__atomic_exchange_n(&vcpu->woken, true, __ATOMIC_SEQ_CST))
         return cpu;
     struct run_queue *q = lock_home(vcpu);
-    if (vcpu->state < VCPU_PAUSED)
-        cpu = make_ready(q, vcpu, now);
-    else if (vcpu->state == VCPU_RUNNING)
-        cpu = q->index;
-    else if (vcpu->state == VCPU_READY && q->running != NULL)
-        cpu = run_hasten(q, vcpu, now);
+    cpu = vcpu->state < VCPU_PAUSED ? make_ready(q, vcpu, now) : wake_unblocked(q, vcpu, now);
     spinlock_unlock(&q->lock);
     return cpu;
+}
+
+static void add_cpu(struct run_cpus *cpus, uint32_t cpu)
+{
+    if (cpu != RUN_NO_CPU)
+        cpus->bits[cpu / 64] |= 1ull << cpu % 64;
+}
+
+/* Those that are at home here, in one go. The others stay in the list: returns how many. */
+static uint32_t wake_here(struct run_queue *q, struct run_vcpu **list, uint32_t count, uint64_t now,
+                          struct run_cpus *interrupt)
+{
+    struct run_vcpu *joined[RUN_WAKE_MAX];
+    uint32_t joins = 0, others = 0;
+    bool capped = false;
+    charge(q, now);
+    for (uint32_t i = 0; i < count; i++) {
+        struct run_vcpu *vcpu = list[i];
+        if (__atomic_load_n(&vcpu->home, __ATOMIC_RELAXED) !=
+            q) { /* as long as the lock is held, it stays so */
+            list[others++] = vcpu;
+        } else if (vcpu->state < VCPU_PAUSED) {
+            capped |= join_queue(q, vcpu, now);
+            joined[joins++] = vcpu;
+        } else {
+            add_cpu(interrupt, wake_unblocked(q, vcpu, now));
+        }
+    }
+    if (joins != 0)
+        tell_of_joined(q, capped, now);
+    for (uint32_t i = 0; i < joins; i++) {
+        const bool none_is_idle = !run_some_idle(q->all);
+        add_cpu(interrupt, find_cpu(q, joined[i], now));
+        if (none_is_idle) /* so the turn here ends soon, and that is for all of them */
+            break;
+    }
+    return others;
+}
+
+/* With each home's lock held once, and one look at what has changed there: a guest may have 64 of
+ * its vCPUs woken by one instruction. */
+void run_queue_wake_all(struct run_vcpu **list, uint32_t count, uint64_t now,
+                        struct run_cpus *interrupt)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!__atomic_exchange_n(&list[i]->woken, true, __ATOMIC_SEQ_CST))
+            list[left++] = list[i];
+    while (left != 0) {
+        struct run_queue *q = lock_home(list[0]);
+        left = wake_here(q, list, left, now, interrupt);
+        spinlock_unlock(&q->lock);
+    }
 }
 
 uint32_t run_queue_resume(struct run_vcpu *vcpu, uint64_t now)

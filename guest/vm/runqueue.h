@@ -203,7 +203,14 @@ bool run_queue_block(struct run_queue *queue, enum vcpu_state state, uint64_t no
  */
 uint32_t run_queue_wake(struct run_vcpu *vcpu, uint64_t now);
 
-/* The same for a PAUSED one, which becomes ready; from a monitor. Nothing in other states. */
+/* The same for several vCPUs of one VM, up to RUN_WAKE_MAX, for less than one by one. The list is
+ * used up. The CPUs to interrupt are added to *interrupt. */
+#define RUN_WAKE_MAX 64
+void run_queue_wake_all(struct run_vcpu **list, uint32_t count, uint64_t now,
+                        struct run_cpus *interrupt);
+
+/* As run_queue_wake() for a PAUSED one, which becomes ready; from a monitor. Nothing in other
+ * states. */
 uint32_t run_queue_resume(struct run_vcpu *vcpu, uint64_t now);
 
 /* Gives a vCPU an alarm, whose fire and dev are set, not armed. The devices' timers of a VM are one

@@ -168,11 +168,13 @@ static inline struct vcpu *vlapic_vcpu(const struct vlapic *apic)
  * be looked at before the next entry. On its home CPU. */
 void vcpu_interrupts_changed(struct vcpu *vcpu);
 /* A vector stands in its struct posted, or the 8259 asks. silent: it is among the requests, so the
- * vCPU may take it without an exit. From any CPU, as are those below. */
-void vcpu_posted(struct vcpu *vcpu, bool silent);
-void vcpu_request_nmi(struct vcpu *vcpu);
-void vcpu_request_init(struct vcpu *vcpu); /* leads to vlapic_reset() */
-void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector);
+ * vCPU may take it without an exit. From any CPU, as are those below. later: where several of a VM
+ * are told something, who of them is to be woken is added there, as a bit, for vcpu_kick_all()
+ * behind that; NULL: it is woken now. */
+void vcpu_posted(struct vcpu *vcpu, bool silent, uint64_t *later);
+void vcpu_request_nmi(struct vcpu *vcpu, uint64_t *later);
+void vcpu_request_init(struct vcpu *vcpu, uint64_t *later); /* leads to vlapic_reset() */
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector, uint64_t *later);
 
 /* The last step of making one, with its local APIC. state: in which it starts, which stays
  * where it is; NULL: it waits for SIPI. */
@@ -228,6 +230,9 @@ bool vcpu_is_wanted(const struct vcpu *vcpu);
 
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
+
+/* The same for each vCPU of a VM whose bit is set; for less than one by one. */
+void vcpu_kick_all(struct vm *vm, uint64_t which);
 
 /* Asks it to print its registers and what it does, soon; it goes on. From any CPU. */
 void vcpu_request_dump(struct vcpu *vcpu);

@@ -67,6 +67,40 @@ void vcpu_kick(struct vcpu *vcpu)
     sched_interrupt(run_queue_wake(&vcpu->run, cpu_rdtsc()));
 }
 
+_Static_assert(VM_MAX_VCPUS <= 64 && VM_MAX_VCPUS <= RUN_WAKE_MAX, "all of a VM, and a bit each");
+
+static void __attribute__((noinline)) kick_several(struct vm *vm, uint64_t which)
+{
+    struct run_vcpu *list[VM_MAX_VCPUS];
+    struct run_cpus cpus = {.bits = {0}};
+    uint32_t count = 0;
+    for (; which != 0; which &= which - 1) {
+        struct vcpu *vcpu = vm->vcpu[__builtin_ctzll(which)];
+        __atomic_store_n(&vcpu->attention, true, __ATOMIC_SEQ_CST);
+        list[count++] = &vcpu->run;
+    }
+    run_queue_wake_all(list, count, cpu_rdtsc(), &cpus);
+    for (uint32_t i = 0; i < RUN_CPU_MAX / 64; i++)
+        for (uint64_t bits = cpus.bits[i]; bits != 0; bits &= bits - 1)
+            sched_interrupt(64 * i + (uint32_t)__builtin_ctzll(bits));
+}
+
+void vcpu_kick_all(struct vm *vm, uint64_t which)
+{
+    if ((which & (which - 1)) != 0)
+        kick_several(vm, which);
+    else if (which != 0)
+        vcpu_kick(vm->vcpu[__builtin_ctzll(which)]);
+}
+
+static void kick_later(struct vcpu *vcpu, uint64_t *later)
+{
+    if (later != NULL)
+        *later |= 1ull << vcpu->index;
+    else
+        vcpu_kick(vcpu);
+}
+
 void vm_wait_for_io(struct vm *vm)
 {
     struct vcpu *vcpu = cpu_self()->vcpu;
@@ -75,18 +109,15 @@ void vm_wait_for_io(struct vm *vm)
     vcpu->attention = true;
 }
 
+/* Those that wait for it have begun with the lock held, so none is missed. */
 void vm_io_ready(struct vm *vm)
 {
+    uint64_t waiting = 0;
     __atomic_store_n(&vm->io_waits, false, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        vcpu_kick(vm->vcpu[i]);
-}
-
-void vm_memory_changed(struct vm *vm)
-{
-    __atomic_add_fetch(&vm->memory_changes, 1, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        vcpu_kick(vm->vcpu[i]);
+        if (__atomic_load_n(&vm->vcpu[i]->activity, __ATOMIC_RELAXED) == ACTIVITY_WAIT_FOR_IO)
+            waiting |= 1ull << i;
+    vcpu_kick_all(vm, waiting);
 }
 
 void vm_set_a20(void *dev, bool on)
@@ -104,6 +135,22 @@ static bool is_running(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->run.state, __ATOMIC_SEQ_CST) == VCPU_RUNNING;
 }
 
+/*
+ * Nobody is woken for it, as it gives nobody anything to do. CPU A sets attention, and then looks
+ * whether the vCPU runs. CPU B writes that it does (begin() in runqueue.c), and then looks at
+ * attention, before the vCPU enters the guest. Without this order A could see it waiting and B
+ * could see no attention: the vCPU would go on by what its CPU has cached.
+ */
+void vm_memory_changed(struct vm *vm)
+{
+    __atomic_add_fetch(&vm->memory_changes, 1, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        __atomic_store_n(&vm->vcpu[i]->attention, true, __ATOMIC_SEQ_CST);
+        if (is_running(vm->vcpu[i]))
+            vcpu_kick(vm->vcpu[i]);
+    }
+}
+
 void vcpu_interrupts_changed(struct vcpu *vcpu)
 {
     if (cpu_self()->vcpu == vcpu && is_running(vcpu))
@@ -119,11 +166,11 @@ void vcpu_interrupts_changed(struct vcpu *vcpu)
  * looks the vCPU would run or sleep on with the interrupt open, as B's next vCPU has got the
  * notification.
  */
-void vcpu_posted(struct vcpu *vcpu, bool silent)
+void vcpu_posted(struct vcpu *vcpu, bool silent, uint64_t *later)
 {
     const struct cpu *self = cpu_self();
     if (!silent || !vcpu->posting || !is_running(vcpu)) {
-        vcpu_kick(vcpu);
+        kick_later(vcpu, later);
         return;
     }
     const uint32_t cpu = __atomic_load_n(&vcpu->run.home, __ATOMIC_RELAXED)->index;
@@ -132,10 +179,10 @@ void vcpu_posted(struct vcpu *vcpu, bool silent)
     else if (self->vcpu == vcpu)
         vcpu->attention = true;
     else
-        vcpu_kick(vcpu);
+        kick_later(vcpu, later);
 }
 
-static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
+static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add, uint64_t *later)
 {
     uint32_t old = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED), new;
     do {
@@ -144,23 +191,24 @@ static void request(struct vcpu *vcpu, uint32_t drop, uint32_t add)
     } while (!__atomic_compare_exchange_n(&vcpu->requests, &old, new, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
     __atomic_add_fetch(&vcpu->vm->request_count, 1, __ATOMIC_SEQ_CST); /* now, see all_stuck() */
-    vcpu_kick(vcpu);
+    kick_later(vcpu, later);
 }
 
-void vcpu_request_nmi(struct vcpu *vcpu)
+void vcpu_request_nmi(struct vcpu *vcpu, uint64_t *later)
 {
-    request(vcpu, 0, REQUEST_NMI);
+    request(vcpu, 0, REQUEST_NMI, later);
 }
 
 /* A SIPI from before the INIT does not count. */
-void vcpu_request_init(struct vcpu *vcpu)
+void vcpu_request_init(struct vcpu *vcpu, uint64_t *later)
 {
-    request(vcpu, REQUEST_SIPI | REQUEST_NMIS, REQUEST_INIT);
+    request(vcpu, REQUEST_SIPI | REQUEST_NMIS, REQUEST_INIT, later);
 }
 
-void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector, uint64_t *later)
 {
-    request(vcpu, 0xff << SIPI_VECTOR_SHIFT, REQUEST_SIPI | (vector & 0xff) << SIPI_VECTOR_SHIFT);
+    request(vcpu, 0xff << SIPI_VECTOR_SHIFT, REQUEST_SIPI | (vector & 0xff) << SIPI_VECTOR_SHIFT,
+            later);
 }
 
 /*
@@ -229,7 +277,7 @@ void vcpu_take_requests(struct vcpu *vcpu)
 
 void vcpu_request_dump(struct vcpu *vcpu)
 {
-    request(vcpu, 0, REQUEST_DUMP);
+    request(vcpu, 0, REQUEST_DUMP, NULL);
 }
 
 /* One vCPU of a VM at a time, as lines of several would mix. */
@@ -288,6 +336,5 @@ void vm_end_format(struct vm *vm, enum vm_end end, uint32_t code, const char *fo
     format_text_va(vm->end_why, sizeof(vm->end_why), format, args);
     va_end(args);
     __atomic_store_n(&vm->end, end, __ATOMIC_RELEASE);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        vcpu_kick(vm->vcpu[i]);
+    vcpu_kick_all(vm, UINT64_MAX >> (64 - vm->vcpu_count));
 }

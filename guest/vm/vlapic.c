@@ -87,7 +87,7 @@ static uint32_t processor_priority(const struct vlapic *apic)
     return (uint32_t)isr & 0xf0;
 }
 
-static bool post(struct vlapic *apic, unsigned vector, bool level);
+static bool post(struct vlapic *apic, unsigned vector, bool level, uint64_t *later);
 
 /* One error interrupt for all errors until ESR is written; that also ends the recursion when the
  * error LVT itself holds an illegal vector. */
@@ -97,7 +97,7 @@ static void set_error(struct vlapic *apic, uint32_t error)
     apic->errors |= error;
     uint32_t lvt = *reg(apic, APIC_LVT_ERROR);
     if (first && (lvt & APIC_LVT_MASKED) == 0)
-        post(apic, lvt & 0xff, false);
+        post(apic, lvt & 0xff, false, NULL);
 }
 
 /* Whether a vector can come in at all; else notes the error. */
@@ -122,7 +122,7 @@ static bool set_trigger_mode(struct vlapic *apic, unsigned vector, bool level)
 }
 
 /* An interrupt from elsewhere: the page's IRR belongs to the CPU that runs the vCPU. */
-static bool post(struct vlapic *apic, unsigned vector, bool level)
+static bool post(struct vlapic *apic, unsigned vector, bool level, uint64_t *later)
 {
     if (!takes_vector(apic, vector))
         return false;
@@ -132,7 +132,7 @@ static bool post(struct vlapic *apic, unsigned vector, bool level)
     uint32_t flag = silent ? POSTED_REQUESTS : POSTED_HELD;
     __atomic_fetch_or(&set[vector >> 6], 1ull << (vector & 63), __ATOMIC_SEQ_CST);
     if ((__atomic_fetch_or(&posted->outstanding, flag, __ATOMIC_SEQ_CST) & flag) == 0 || !silent)
-        vcpu_posted(vlapic_vcpu(apic), silent);
+        vcpu_posted(vlapic_vcpu(apic), silent, later);
     return true;
 }
 
@@ -221,20 +221,20 @@ void vlapic_timer_expired(struct vlapic_timer *timer)
         set_irr(apic, lvt & 0xff);
 }
 
-bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message)
+bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message, uint64_t *later)
 {
     struct vcpu *vcpu = vlapic_vcpu(apic);
     if ((apic->base & APIC_BASE_ENABLE) == 0)
         return false;
     switch ((enum delivery_mode)message->mode) {
     case DELIVERY_FIXED:
-    case DELIVERY_LOWEST: return post(apic, message->vector, message->level);
-    case DELIVERY_NMI: vcpu_request_nmi(vcpu); return true;
-    case DELIVERY_INIT: vcpu_request_init(vcpu); return true;
-    case DELIVERY_SIPI: vcpu_request_sipi(vcpu, message->vector); return true;
+    case DELIVERY_LOWEST: return post(apic, message->vector, message->level, later);
+    case DELIVERY_NMI: vcpu_request_nmi(vcpu, later); return true;
+    case DELIVERY_INIT: vcpu_request_init(vcpu, later); return true;
+    case DELIVERY_SIPI: vcpu_request_sipi(vcpu, message->vector, later); return true;
     case DELIVERY_EXTINT:
         apic->extint = true;
-        vcpu_posted(vcpu, false);
+        vcpu_posted(vcpu, false, later);
         return true;
     case DELIVERY_SMI: /* there is no SMM in these machines */
     case DELIVERY_RESERVED: break;
@@ -269,9 +269,11 @@ static void send_ipi(struct vlapic *apic, uint32_t icr, uint32_t destination)
         vlapic_deliver(vm, &message);
         return;
     }
+    uint64_t woken = 0;
     for (unsigned i = 0; i < vm->vcpu_count; i++)
         if (shorthand == ALL || &vm->vcpu[i]->apic != apic)
-            vlapic_take(&vm->vcpu[i]->apic, &message);
+            vlapic_take(&vm->vcpu[i]->apic, &message, &woken);
+    vcpu_kick_all(vm, woken);
 }
 
 static void write_icr(struct vlapic *apic, uint64_t value)
@@ -463,9 +465,9 @@ void vlapic_set_lint0(void *chip, unsigned pin, bool high)
         return;
     struct vlapic_message message = {.vector = (uint8_t)lvt, .mode = lvt >> 8 & 7};
     if ((apic->base & APIC_BASE_ENABLE) == 0 || message.mode == DELIVERY_EXTINT)
-        vcpu_posted(vlapic_vcpu(apic), false); /* vlapic_extint_pending() looks at the pin */
+        vcpu_posted(vlapic_vcpu(apic), false, NULL); /* vlapic_extint_pending() looks at the pin */
     else if ((lvt & APIC_LVT_MASKED) == 0 && message.mode != DELIVERY_SIPI)
-        vlapic_take(apic, &message);
+        vlapic_take(apic, &message, NULL);
 }
 
 void vlapic_reset(struct vlapic *apic, bool init)

@@ -158,8 +158,9 @@ static inline void vlapic_write_deadline(struct vlapic *apic, uint64_t guest_tsc
 struct vm;
 
 /* One message at one APIC that it is meant for; false: not taken. What it changes of the APIC, its
- * own CPU may be changing too: see struct posted. From any CPU, as are those below. */
-bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message);
+ * own CPU may be changing too: see struct posted. later: see vcpu_posted(). From any CPU, as are
+ * those below. */
+bool vlapic_take(struct vlapic *apic, const struct vlapic_message *message, uint64_t *later);
 
 /* Sends a message to the APIC(s) it is meant for; false when nobody took it. */
 bool vlapic_deliver(struct vm *vm, const struct vlapic_message *message);

@@ -23,18 +23,22 @@ bool vlapic_deliver(struct vm *vm, const struct vlapic_message *message)
 {
     struct vlapic *lowest = NULL;
     bool taken = false;
+    uint64_t woken = 0;
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         struct vlapic *apic = &vm->vcpu[i]->apic;
         if (!is_destination(vm->vcpu[i], message))
             continue;
         if (message->mode != DELIVERY_LOWEST)
-            taken |= vlapic_take(apic, message);
+            taken |= vlapic_take(apic, message, &woken);
         else if ((apic->page[APIC_SVR / 4] & APIC_SVR_ENABLE) == 0)
             continue; /* another one will take it */
         else if (lowest == NULL || apic->page[APIC_TPR / 4] < lowest->page[APIC_TPR / 4])
             lowest = apic;
     }
-    return lowest != NULL ? vlapic_take(lowest, message) : taken;
+    if (lowest != NULL)
+        return vlapic_take(lowest, message, NULL);
+    vcpu_kick_all(vm, woken);
+    return taken;
 }
 
 bool vlapic_receive_msi(void *vm, uint64_t address, uint32_t data)

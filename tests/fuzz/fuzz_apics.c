@@ -47,24 +47,34 @@ void vcpu_interrupts_changed(struct vcpu *of)
     require(of >= vcpu && of < vcpu + CPUS);
 }
 
-void vcpu_posted(struct vcpu *of, bool silent)
+void vcpu_posted(struct vcpu *of, bool silent, uint64_t *later)
 {
+    (void)later;
     (void)silent;
     require(of >= vcpu && of < vcpu + CPUS);
 }
 
-void vcpu_request_nmi(struct vcpu *of)
+void vcpu_kick_all(struct vm *of, uint64_t which)
 {
+    (void)of;
+    (void)which;
+}
+
+void vcpu_request_nmi(struct vcpu *of, uint64_t *later)
+{
+    (void)later;
     (void)of;
 }
 
-void vcpu_request_init(struct vcpu *of)
+void vcpu_request_init(struct vcpu *of, uint64_t *later)
 {
+    (void)later;
     inits |= 1u << of->index; /* it is its own CPU's to do, later */
 }
 
-void vcpu_request_sipi(struct vcpu *of, unsigned vector)
+void vcpu_request_sipi(struct vcpu *of, unsigned vector, uint64_t *later)
 {
+    (void)later;
     (void)of;
     require(vector < 256);
 }

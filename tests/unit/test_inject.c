@@ -113,7 +113,7 @@ static void post(uint8_t vector, bool level)
 {
     const struct vlapic_message message = {
         .destination = VLAPIC_BROADCAST, .vector = vector, .level = level};
-    assert_true(vlapic_take(apic(), &message));
+    assert_true(vlapic_take(apic(), &message, NULL));
 }
 
 /* An exit in the delivery of an event. */
@@ -386,12 +386,12 @@ static void test_extint_first(void **state)
     const struct vlapic_message message = {.destination = 0, .mode = DELIVERY_EXTINT};
     assert_true(vlapic_write(apic(), 0xb0, 0));
     post(0x40, false);
-    assert_true(vlapic_take(apic(), &message));
+    assert_true(vlapic_take(apic(), &message, NULL));
     assert_int_equal(enter(), INTERRUPT(PIC_VECTOR));
     assert_int_equal(windows(), PROC_INTERRUPT_WINDOW);
     assert_int_equal(enter(), INTERRUPT(0x40));
     assert_int_equal(windows(), 0);
-    assert_true(vlapic_take(apic(), &message));
+    assert_true(vlapic_take(apic(), &message, NULL));
     assert_int_equal(enter(), INTERRUPT(PIC_VECTOR));
     assert_int_equal(windows(), 0);
 }

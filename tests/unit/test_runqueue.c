@@ -840,6 +840,65 @@ static void wake_chooses_a_cpu(void **state)
     assert_int_equal(run_queue_wake(&g->vcpu, now), 2); /* it runs there, and is to look */
 }
 
+/* A VM's vCPUs, of which some sleep on each CPU, one runs, and the last two are paused, are woken
+ * at once: all that sleep are ready, each CPU knows it that has to look, and those that nothing
+ * keeps idle have something to run. */
+static void wake_many(uint32_t cpus, uint32_t vcpus, uint32_t cap)
+{
+    struct run_vcpu *list[RUN_WAKE_MAX];
+    struct run_cpus cpu = {.bits = {0}};
+    uint32_t given = 0;
+    start(cpus);
+    make_vm(0, 100, cap);
+    struct guest *runs = add_on(0, 1, NULL, 0);
+    pick(0);
+    for (uint32_t i = 1; i < vcpus; i++) {
+        struct guest *g = &guest[guest_count++];
+        g->share = &share[0];
+        memset(&g->vcpu.allowed, 0xff, sizeof(g->vcpu.allowed));
+        run_vcpu_add(&all, &g->vcpu, g->share, i % cpus, i < vcpus - 2 ? VCPU_HALTED : VCPU_PAUSED);
+    }
+    now += 5 * MS;
+    run_vcpu_looks(&runs->vcpu);
+    for (uint32_t i = 0; i < vcpus; i++)
+        list[i] = &guest[i].vcpu;
+    run_queue_wake_all(list, vcpus, now, &cpu);
+    for (uint32_t i = 0; i < vcpus; i++) {
+        assert_true(guest[i].vcpu.woken);
+        assert_int_equal(guest[i].vcpu.state, i == 0          ? VCPU_RUNNING
+                                              : i < vcpus - 2 ? VCPU_READY
+                                                              : VCPU_PAUSED);
+        list[i] = &guest[i].vcpu;
+    }
+    assert_int_equal(all.waiting, vcpus - 3);
+    assert_int_equal(cpu.bits[0] & 1, 1); /* it runs one of them, which is to look */
+    for (uint32_t i = 1; i < cpus; i++) {
+        given += queue[i].waiting != NULL;
+        assert_int_equal(cpu.bits[i / 64] >> i % 64 & 1, queue[i].waiting != NULL);
+    }
+    assert_int_equal(given, vcpus - 3 < cpus - 1 ? vcpus - 3 : cpus - 1);
+    if (queue[0].offered != 0)
+        assert_true(queue[0].turn_end <= now + all.short_turn);
+    const struct run_cpus before = cpu;
+    run_queue_wake_all(list, vcpus, now, &cpu); /* they have not looked since */
+    assert_memory_equal(&cpu, &before, sizeof(cpu));
+    assert_int_equal(all.waiting, vcpus - 3);
+}
+
+static void woken_at_once(void **state)
+{
+    (void)state;
+    for (uint32_t cap = 0; cap < 2; cap++) {
+        wake_many(1, 64, cap * 1000);
+        wake_many(1, 4, cap * 1000);
+        wake_many(2, 64, cap * 1000);
+        wake_many(5, 64, cap * 1000);
+        wake_many(5, 6, cap * 1000);
+        wake_many(64, 20, cap * 1000);
+        wake_many(100, 64, cap * 1000);
+    }
+}
+
 /* One that has just had its turn, and wakes again, does not preempt, but has its next one. */
 static void woken_waits_for_a_turn(void **state)
 {
@@ -1130,6 +1189,17 @@ static void *race_cpu(void *arg)
     return NULL;
 }
 
+static void race_wake_all(void)
+{
+    struct run_vcpu *list[3] = {&race.vcpu[0], &race.vcpu[1], &race.vcpu[2]};
+    struct run_cpus cpu = {.bits = {0}};
+    for (unsigned i = 0; i < 3; i++)
+        __atomic_store_n(&race.requests[i], 1, __ATOMIC_SEQ_CST);
+    run_queue_wake_all(list, 3, race_now(), &cpu);
+    for (uint32_t i = 0; i < 2; i++)
+        race_interrupt((cpu.bits[0] >> i & 1) != 0 ? i : RUN_NO_CPU);
+}
+
 static void wakes_are_not_lost(void **state)
 {
     (void)state;
@@ -1148,8 +1218,10 @@ static void wakes_are_not_lost(void **state)
     for (unsigned round = 0; round < ROUNDS; round++) {
         const unsigned i = round % 3;
         __atomic_store_n(&race.requests[i], 1, __ATOMIC_SEQ_CST);
-        if (round % 2 == 0)
+        if (round % 4 == 0)
             race_interrupt(run_queue_wake(&race.vcpu[i], race_now()));
+        else if (round % 2 == 0)
+            race_wake_all();
         else
             race_interrupt(run_alarm_arm(&race.alarm[i], race_now() + round % 7 * 100));
         const time_t begin = time(NULL);
@@ -1195,6 +1267,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(churn),
         cmocka_unit_test(wake_meets_block),
         cmocka_unit_test(wake_chooses_a_cpu),
+        cmocka_unit_test(woken_at_once),
         cmocka_unit_test(woken_waits_for_a_turn),
         cmocka_unit_test(sleeps_in_place),
         cmocka_unit_test(paused_is_not_woken),

@@ -343,6 +343,34 @@ static void test_stuck(void **state)
     }
 }
 
+/* Nothing of this gives one that waits anything to do: it is not woken, but looks when it is. */
+static enum exit_action memory_changes(struct fake_vcpu *fake)
+{
+    struct vm *vm = fake->vcpu.vm;
+    struct vcpu *other = vm->vcpu[1];
+    tick();
+    if (other->run.state != VCPU_WAITS_FOR_SIPI) {
+        fake->vcpu.yields = true;
+        return EXIT_NEXT;
+    }
+    const uint64_t picks = sched_queues()->queue[0].picks;
+    other->attention = fake->vcpu.attention = false;
+    vm_memory_changed(vm);
+    vm_io_ready(vm);
+    assert_int_equal(other->run.state, VCPU_WAITS_FOR_SIPI);
+    assert_true(other->attention && !other->run.woken && fake->vcpu.attention);
+    assert_int_equal(sched_queues()->queue[0].picks, picks);
+    return power_off(fake);
+}
+
+static void test_memory_change_wakes_nobody(void **state)
+{
+    (void)state;
+    set_up(NULL);
+    assert_int_equal(run_vm(make_vm(0, memory_changes, spin))->end, VM_POWEROFF);
+    tear_down(NULL);
+}
+
 /* A device that takes no more; the user makes room a while later. */
 static void make_room(void *dev, uint64_t now)
 {
@@ -678,6 +706,7 @@ int main(void)
         cmocka_unit_test(test_start_and_stop),
         cmocka_unit_test(test_state_after_init),
         cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_memory_change_wakes_nobody),
         cmocka_unit_test(test_hold),
         cmocka_unit_test_setup_teardown(test_show, set_up, tear_down),
         cmocka_unit_test(test_end_in_each_state),

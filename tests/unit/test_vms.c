@@ -857,7 +857,7 @@ static enum exit_action one_life(struct fake_vcpu *fake)
     tick();
     assert_true(fake->entries < 100000);
     if (fake->entries == 1 && starts)
-        vcpu_request_sipi(other, 1);
+        vcpu_request_sipi(other, 1, NULL);
     const bool has_run = fake_vcpu(other)->entries != 0;
     if (other->run.state != wanted || has_run != starts)
         return EXIT_NEXT;
@@ -880,7 +880,7 @@ static enum exit_action thousand(struct fake_vcpu *fake)
     static uint64_t free_before;
     tick();
     if (fake->entries == 1) {
-        vcpu_request_sipi(fake->vcpu.vm->vcpu[1], 1);
+        vcpu_request_sipi(fake->vcpu.vm->vcpu[1], 1, NULL);
         free_before = page_alloc_free_bytes();
     }
     if (second_lives())

@@ -51,25 +51,35 @@ void vcpu_interrupts_changed(struct vcpu *of)
     changes[of->index]++;
 }
 
-void vcpu_posted(struct vcpu *of, bool silent)
+void vcpu_posted(struct vcpu *of, bool silent, uint64_t *later)
 {
+    (void)later;
     silents[of->index] += silent;
     changes[of->index]++;
 }
 
-void vcpu_request_nmi(struct vcpu *of)
+void vcpu_kick_all(struct vm *of, uint64_t which)
 {
+    (void)of;
+    (void)which;
+}
+
+void vcpu_request_nmi(struct vcpu *of, uint64_t *later)
+{
+    (void)later;
     nmis[of->index]++;
 }
 
-void vcpu_request_init(struct vcpu *of)
+void vcpu_request_init(struct vcpu *of, uint64_t *later)
 {
+    (void)later;
     inits[of->index]++;
     vlapic_reset(&of->apic, true);
 }
 
-void vcpu_request_sipi(struct vcpu *of, unsigned vector)
+void vcpu_request_sipi(struct vcpu *of, unsigned vector, uint64_t *later)
 {
+    (void)later;
     sipi[of->index] = vector;
 }
 

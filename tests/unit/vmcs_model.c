@@ -399,7 +399,7 @@ static void choose_interrupts(void)
         const struct vlapic_message m = {.destination = VLAPIC_BROADCAST,
                                          .vector = (uint8_t)(16 + below(240)),
                                          .level = once_in(4)};
-        (void)vlapic_take(apic, &m);
+        (void)vlapic_take(apic, &m, NULL);
     }
     apic->extint = once_in(8);
     vcpu->nmis_pending = (uint8_t)(once_in(4) ? 1 + below(2) : 0);

@@ -223,24 +223,34 @@ void vcpu_interrupts_changed(struct vcpu *vcpu)
     vcpu->attention = true;
 }
 
-void vcpu_posted(struct vcpu *vcpu, bool silent)
+void vcpu_kick_all(struct vm *vm, uint64_t which)
 {
+    for (; which != 0; which &= which - 1)
+        vcpu_kick(vm->vcpu[__builtin_ctzll(which)]);
+}
+
+void vcpu_posted(struct vcpu *vcpu, bool silent, uint64_t *later)
+{
+    (void)later;
     (void)silent;
     vcpu_kick(vcpu);
 }
 
-void vcpu_request_nmi(struct vcpu *vcpu)
+void vcpu_request_nmi(struct vcpu *vcpu, uint64_t *later)
 {
+    (void)later;
     vcpu->nmis_pending = 1;
 }
 
-void vcpu_request_init(struct vcpu *vcpu)
+void vcpu_request_init(struct vcpu *vcpu, uint64_t *later)
 {
+    (void)later;
     vcpu->requests |= REQUEST_INIT;
 }
 
-void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector)
+void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector, uint64_t *later)
 {
+    (void)later;
     (void)vector;
     vcpu->requests |= REQUEST_SIPI;
 }
