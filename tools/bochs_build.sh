@@ -10,7 +10,12 @@ version=3.0
 tarball=bochs_3.0+dfsg.orig.tar.xz
 sum=78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b
 variant=${1:-fast}
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/nadir
+account=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+if [ -z "${XDG_CACHE_HOME:-$account}" ]; then
+    echo "bochs: there is no home folder to keep it in: set HOME or XDG_CACHE_HOME" >&2
+    exit 1
+fi
+cache=${XDG_CACHE_HOME:-$account/.cache}/nadir
 home=$cache/bochs-$version-5/$variant # -5: with the corrections below; tools/nadirlib/machine.py knows the name
 
 case $variant in

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The `nadir` command itself: its images, what it says to wrong usage, and whom it believes."""
 
+import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,31 @@ def test_wrong_usage(arguments):
     assert done.stderr.strip() and "Traceback" not in done.stderr, done
 
 
+def test_full_disk(write_config, payload, tmp_path):
+    """One line for each file that cannot be written to its end; the machine runs on, and the status tells."""
+    cfg = write_config("[vm a]\nkernel = k\nmemory = 16\n", {"k": payload("hello")})
+    full = [word for name in ("serial", "stats", "log") for word in (f"--{name}", "/dev/full")]
+    done = tool("run", cfg, "--on", "bochs", *full)
+    assert done.returncode == 2 and "nadir: end: ok" in done.stdout, done
+    said = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    assert sorted(said) == [f"nadir: --{name} /dev/full: No space left on device; the rest is not saved"
+                            for name in ("log", "serial", "stats")], done
+    with open("/dev/full", "wb") as nowhere:
+        done = subprocess.run([sys.executable, TOOL, "run", cfg, "-q", "--on", "bochs"], stdout=nowhere,
+                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "nadir: the standard output: No space left on device\n"), done
+
+
+def test_no_room_for_temporary_files(write_config, payload, tmp_path):
+    """What is made for the machine before it starts."""
+    cfg = write_config("[vm a]\nkernel = k\nmemory = 16\n", {"k": payload("hello")})
+    done = subprocess.run([sys.executable, TOOL, "run", cfg, "--on", "bochs"], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)},
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)))
+    assert done.returncode == 2 and not done.stdout, done
+    assert len(done.stderr.splitlines()) == 1 and "no room for the machine's memory" in done.stderr, done
+
+
 def test_too_much_memory_for_bochs(write_config):
     done = tool("run", write_config(VM, FILES), "--on", "bochs", "--memory", "4096")
     assert done.returncode == 2 and "2048" in done.stderr, done
@@ -46,6 +73,33 @@ def test_too_much_memory_for_bochs(write_config):
 def test_too_many_cpus_for_bochs(write_config, cpus, more, most):
     done = tool("run", write_config(VM, FILES), "--on", "bochs", "--cpus", str(cpus), *more)
     assert done.returncode == 2 and f"--cpus {cpus}: Bochs takes at most {most} CPUs" in done.stderr, done
+
+
+@pytest.mark.parametrize("cpus", [256, 300])
+def test_too_many_cpus_for_qemu(write_config, cpus):
+    done = tool("run", write_config(VM, FILES), "--on", "qemu", "--cpus", str(cpus))
+    assert done.returncode == 2 and f"--cpus {cpus}: QEMU takes at most 255 CPUs" in done.stderr, done
+
+
+def test_native_image(write_config, tmp_path):
+    """An image is booted as it is, and so has what is to be left out."""
+    image = tmp_path / "x.img"
+    image.write_bytes(bytes(1 << 20))
+    done = tool("run", image, "--native")
+    assert done.returncode == 2 and "x.img: --native is for a configuration or a kernel" in done.stderr, done
+
+
+def test_no_home(write_config):
+    """The cache is where the user's account says, or where it is told; a user without an account says it."""
+    env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    there = subprocess.run([TOP / "tools" / "bochs_build.sh"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([TOP / "tools" / "bochs_build.sh"], capture_output=True, text=True, timeout=60, env=env)
+    assert (done.returncode, done.stdout) == (0, there.stdout), done
+    program = ("import pwd, sys\ndef nobody(*_): raise KeyError\npwd.getpwuid = nobody\n"
+               f"sys.path.insert(0, {str(TOP / 'tools')!r})\nimport nadirlib\nprint(nadirlib.CACHE)\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env)
+    assert done.returncode == 2 and done.stderr == ("nadir: there is no home folder to keep Bochs and kernels "
+                                                    "in: set HOME or XDG_CACHE_HOME\n"), done
 
 
 def test_most_cpus_for_bochs(nadir, payload):

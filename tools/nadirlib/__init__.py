@@ -6,7 +6,13 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir"
+if not os.environ.get("HOME"):
+    os.environ.pop("HOME", None)  # empty, it would be the folder one stands in
+try:
+    CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir"
+except RuntimeError:  # a user without an account, in a container say
+    print("nadir: there is no home folder to keep Bochs and kernels in: set HOME or XDG_CACHE_HOME", file=sys.stderr)
+    sys.exit(2)
 
 # Where mkfs.fat is; only root has it in the PATH on Debian.
 os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"

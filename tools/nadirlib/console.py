@@ -12,6 +12,7 @@ import time
 import tty
 
 from . import OK, REFUSED, TIMEOUT, USAGE, VM_FAILED, say
+from .saved import Saved
 from .screen import Output
 
 ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFUSED,
@@ -74,11 +75,7 @@ class Reports:
             self._files[name] = None
             say(f"debugcon = {name!r}: not written, since no configuration of yours says so")
         if name not in self._files:
-            try:
-                self._files[name] = open(self._folder / name, "wb", buffering=0)
-            except OSError as error:
-                self._files[name] = None
-                say(f"debugcon = {name}: {error.strerror}")
+            self._files[name] = Saved(f"debugcon = {name}", self._folder / name)
         if self._files[name]:
             self._files[name].write(text)
 

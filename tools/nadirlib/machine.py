@@ -11,10 +11,12 @@ from pathlib import Path
 
 from . import CACHE, ToolError, say
 from .image import find_built
+from .saved import Saved
 
 EPOCH = 1767225600  # when Bochs's clock starts: 1 January 2026
 BOCHS_MEMORY_LIMIT = 2048  # MiB; Bochs's i440fx takes no more
 BOCHS_CPU_LIMIT = 14  # Bochs has 64 timers, for CPUs and devices
+QEMU_CPU_LIMIT = 255  # more need KVM's X2APIC, and Nadir takes 256
 QEMU = "qemu-system-x86_64"
 
 # Where Nadir reports to us (nadir.cfg: report). COM3: firmware speaks on the first two.
@@ -43,7 +45,7 @@ class Log(threading.Thread):
         self.last = deque(maxlen=8)
         self.deadly = False  # the emulator cannot go on, and may not end by itself
         self._pipe = pipe
-        self._file = open(path, "wb") if path else None
+        self._file = Saved(f"--log {path}", path) if path else None
         self.start()
 
     def run(self):
@@ -235,6 +237,10 @@ def choose(options):
     if options.boot == "warm" and needs_firmware:
         raise ToolError(f"{needs_firmware} starts by firmware, not --boot warm")
     options.boot = options.boot or ("firmware" if needs_firmware else "warm")
+    if options.native and options.cfg.endswith(".img"):
+        raise ToolError(f"{options.cfg}: --native is for a configuration or a kernel; an image boots what it has")
+    if options.on == "qemu" and options.cpus > QEMU_CPU_LIMIT:
+        raise ToolError(f"--cpus {options.cpus}: QEMU takes at most {QEMU_CPU_LIMIT} CPUs")
     if options.on == "bochs":
         if options.memory > BOCHS_MEMORY_LIMIT:
             raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")

@@ -8,6 +8,7 @@ import re
 import sys
 
 from . import has_colours, say
+from .saved import Saved, Stdout
 
 # How guest/monitor/ begins to draw a screen, and how it stops (ansi.c, vm_console.c).
 DRAWING = b"\x1b[?25l\x1b[2J"
@@ -127,18 +128,17 @@ class Output:
         is_terminal = os.isatty(1) and os.environ.get("TERM") != "dumb"
         self._shown = (Terminal(with_screens, tuple(os.get_terminal_size(1)), has_colours(sys.stdout))
                        if is_terminal else Text(with_screens))
-        self._file = open(file, "wb") if file else None
+        self._stdout = Stdout()
+        self._file = Saved(f"--serial {file}", file) if file else None
         self._text = Text(with_screens)
 
     def write(self, data):
         self._put(self._shown.feed(data), self._text.feed(data))
 
     def _put(self, shown, text):
-        sys.stdout.buffer.write(shown)
-        sys.stdout.flush()
         if self._file:
             self._file.write(text)
-            self._file.flush()
+        self._stdout.write(shown)
 
     def close(self):
         self._put(self._shown.end(), self._text.end())

@@ -11,6 +11,7 @@
 #include "guest/config.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +71,9 @@ static void *ram_take(struct ram *ram, uint64_t bytes, uint64_t *at)
     if (bytes > ram->limit - ram->end)
         fail(0, "the machine has too little memory for the files", "");
     ram->end += bytes;
-    if (ftruncate(ram->out, (off_t)(ram->end - RAM_AT)) != 0)
-        give_up("the memory's file");
+    /* A hole in the file would be filled at the first write, where a full disk is a SIGBUS. */
+    if (posix_fallocate(ram->out, (off_t)(*at - RAM_AT), (off_t)bytes) != 0)
+        fail(0, "there is no room for the machine's memory in the folder for temporary files", "");
     void *here =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ram->out, (off_t)(*at - RAM_AT));
     if (here == MAP_FAILED)
@@ -173,6 +175,7 @@ int main(int argc, char **argv)
 {
     if (argc != 6)
         return 2;
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told of as a full disk is */
     const uint32_t cpus = (uint32_t)strtoul(argv[1], NULL, 10);
     const uint64_t ram_end = strtoull(argv[2], NULL, 10) * MIB;
     if (cpus == 0 || cpus > HANDOFF_MAX_CPUS || ram_end <= IMAGE_AT)
