@@ -49,8 +49,8 @@ struct section {
     uint64_t pages;
     unsigned quick_failures; /* in a row */
     unsigned short_lives;    /* likewise, with good ends, too */
-    uint64_t tsc_limit;  /* when its lives are to end, by the first one's start; 0: none ended */
-    uint64_t tsc_end;    /* of the life before; 0: none */
+    uint64_t lived;   /* ticks of all its lives before, with the waits between them: its limit's */
+    uint64_t tsc_end; /* of the life before; 0: none */
     uint64_t used_time;  /* virtual, that one's at its end: struct run_share */
     struct pc_kept kept; /* of it, for the one that follows a reset */
 };
@@ -227,13 +227,18 @@ static uint32_t wait_of(const struct section *section)
     return wait < LONGEST_WAIT_MS ? wait : LONGEST_WAIT_MS;
 }
 
-/* Ticks that its next life may take. */
+/* Ticks until the next life may begin. */
+static uint64_t wait_ticks(const struct section *section)
+{
+    return vms.host->tsc_hz / 1000 * wait_of(section);
+}
+
+/* Ticks that its next life may take, from its first turn on. What ending the one before and making
+ * this one takes is the host's time, as it is for the first life. */
 static uint64_t limit_left(const struct section *section)
 {
-    const uint64_t now = cpu_rdtsc();
-    if (section->tsc_limit == 0)
-        return section->config->limit * vms.host->tsc_hz;
-    return section->tsc_limit > now ? section->tsc_limit - now : 0;
+    const uint64_t limit = section->config->limit * vms.host->tsc_hz;
+    return limit > section->lived ? limit - section->lived : 0;
 }
 
 /* One more life of a section that is BUSY. ERR_DENIED: it has been destroyed before it ran. */
@@ -258,7 +263,7 @@ static enum status begin(struct section *section)
         pc_destroy(pc, NULL);
         return ERR_DENIED;
     }
-    pc_start(pc, cpu_rdtsc() + vms.host->tsc_hz / 1000 * wait_of(section));
+    pc_start(pc, cpu_rdtsc() + wait_ticks(section));
     return OK;
 }
 
@@ -268,10 +273,9 @@ static bool restarts(struct section *section, const struct vm *vm)
     const struct vm_config *config = section->config;
     const uint64_t lived = vm->tsc_end - vm->tsc_first_entry;
     const bool quick = !ended_well(vm) && lived < vms.host->tsc_hz;
-    if (section->tsc_limit == 0)
-        section->tsc_limit = vm->tsc_first_entry + config->limit * vms.host->tsc_hz;
     section->quick_failures = quick ? section->quick_failures + 1 : 0;
     section->short_lives = lived < vms.host->tsc_hz ? section->short_lives + 1 : 0;
+    section->lived += lived + wait_ticks(section);
     if (vm->end == VM_LIMIT || action_after(config, vm) != ACTION_RESTART)
         return false;
     if (section->quick_failures == MAX_QUICK_FAILURES) {
@@ -332,7 +336,7 @@ static enum status claim(uint32_t index)
         section->quick_failures = 0;
         section->short_lives = 0;
         section->tsc_end = 0;
-        section->tsc_limit = 0;
+        section->lived = 0;
         vms.alive++;
     }
     spinlock_unlock(&vms.lock);

@@ -756,6 +756,65 @@ static void test_large_lives_lend(void **state)
     assert_in_range(made, 4, 8);
 }
 
+static enum exit_action start_second_and_leave(struct fake_vcpu *fake)
+{
+    assert_int_equal(vms_start_one(1), OK);
+    return power_off(fake);
+}
+
+/* One that resets itself each second, and is made in nearly as long: its limit is of what it lives,
+ * as of a first life, which begins with its first turn. */
+static unsigned lived_ms;
+
+static void make_in_900_ms(void)
+{
+    fake_host.now += HZ / 10 * 9;
+}
+
+static enum exit_action live_a_second(struct fake_vcpu *fake)
+{
+    lived_ms++;
+    fake_host.now += HZ / 1000;
+    tick();
+    assert_true(lived_ms < 10000);
+    return fake->entries < 1000 ? EXIT_NEXT : reset(fake);
+}
+
+static void test_a_limit_is_of_lives(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    sections[1].limit = 2;
+    guest[0][0] = start_second_and_leave;
+    guest[1][0] = live_a_second;
+    while_made = make_in_900_ms;
+    lived_ms = 0;
+    run();
+    while_made = NULL;
+    assert_in_range(lived_ms, 1900, 2100);
+}
+
+/* But a wait before a next life is a part of it: one of many short lives ends, too. */
+static enum exit_action live_a_moment(struct fake_vcpu *fake)
+{
+    tick();
+    assert_true(made < 1000);
+    return fake->entries < 100 ? EXIT_NEXT : reset(fake);
+}
+
+static void test_a_limit_is_of_waits(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    sections[0].vcpus = sections[1].vcpus = 1;
+    sections[1].limit = 1;
+    guest[0][0] = start_second_and_leave;
+    guest[1][0] = live_a_moment;
+    run();
+    assert_in_range(made, 17, 22); /* 9 at once, and behind 1, 2, 4 ms and so on: 1 s */
+}
+
 /* Lives that end by a reset, or by a triple fault, which is one on a PC, leave RAM to the next one;
  * behind other ends it is a machine switched on. */
 static enum exit_action remember(struct fake_vcpu *fake)
@@ -778,12 +837,6 @@ static enum exit_action remember(struct fake_vcpu *fake)
         return end(fake, kinds[age]);
     assert_int_equal(vms_destroy(1), OK);
     return EXIT_NEXT;
-}
-
-static enum exit_action start_second_and_leave(struct fake_vcpu *fake)
-{
-    assert_int_equal(vms_start_one(1), OK);
-    return power_off(fake);
 }
 
 static void test_what_a_life_leaves(void **state)
@@ -933,6 +986,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_resets_and_work, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_lives_lend, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_a_life_leaves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_limit_is_of_lives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_limit_is_of_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_destroyed_in_a_reset, set_up, tear_down),
         cmocka_unit_test(test_thousand_lives),
     };
