@@ -78,7 +78,7 @@ $B/native.elf: boot/nadir.ld $(patsubst %,$(HV)/%.o,tools/native/native.c tools/
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 
 # --- for tests: a hypervisor that does something wrong at the end of its start ---
-$B/overrun.elf $B/bend.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
+$B/overrun.elf $B/bend.elf $B/full.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
 	$(call say,LINK )
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 

@@ -153,12 +153,27 @@ static void free_closed(void)
     }
 }
 
+/* A ring that is empty again, and whose writers have nothing more to say. */
+static void tell_lost(void)
+{
+    const uint32_t count = __atomic_load_n(&outs.count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!out_ring_owes(&ring[i]))
+            continue;
+        const bool locked = is_locked(&writers[i]);
+        if (ring[i].bytes != NULL)
+            out_ring_tell_lost(&ring[i]);
+        unlock(&writers[i], locked);
+    }
+}
+
 /* With `mover`, or in a panic. */
 static void move(void)
 {
     uint8_t status = uart.port != 0 ? uart_status(&uart) : 0;
     const uint64_t until = cpu_rdtsc() + period / SCREEN_SHARE;
     while (send_some(status) && cpu_rdtsc() < until) {}
+    tell_lost();
     for (const char *typed;
          ring_held(&in) <= IN_BYTES - KEYMAP_MAX && (typed = ps2_read()) != NULL;)
         while (*typed != '\0')

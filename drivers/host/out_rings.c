@@ -67,10 +67,27 @@ static void put_record(struct out_ring *r, enum out_kind kind, const char *name,
     __atomic_store_n(&r->put, at, __ATOMIC_RELEASE);
 }
 
+enum { NOTE_BYTES = 64 };
+
+static void add_lost(struct out_ring *r, uint32_t bytes)
+{
+    __atomic_store_n(&r->lost, r->lost + bytes, __ATOMIC_RELAXED);
+}
+
+void out_ring_tell_lost(struct out_ring *r)
+{
+    char note[NOTE_BYTES];
+    if (r->lost == 0 || r->size - out_ring_held(r) < sizeof(struct header) + sizeof(note))
+        return;
+    const size_t n =
+        format_text(note, sizeof(note), "nadir: %u bytes of text are left out here\n", r->lost);
+    put_record(r, OUT_LINE, NULL, note, n);
+    __atomic_store_n(&r->lost, 0, __ATOMIC_RELAXED);
+}
+
 bool out_ring_put(struct out_ring *r, enum out_kind kind, const char *name, const char *text,
                   size_t length)
 {
-    char note[64];
     if (length == 0)
         return true;
     size_t bytes = sizeof(struct header) + length + (name != NULL ? strlen(name) : 0);
@@ -78,18 +95,13 @@ bool out_ring_put(struct out_ring *r, enum out_kind kind, const char *name, cons
     for (size_t i = 0; kind == OUT_LINE && i < length; i++)
         bytes += text[i] == '\n';
     if (r->lost != 0)
-        bytes += sizeof(struct header) + sizeof(note);
+        bytes += sizeof(struct header) + NOTE_BYTES;
     if (bytes > room) {
         if (kind != OUT_REPORT)
-            r->lost += (uint32_t)length;
+            add_lost(r, (uint32_t)length);
         return false;
     }
-    if (r->lost != 0) {
-        const size_t n =
-            format_text(note, sizeof(note), "nadir: %u bytes of text are left out here\n", r->lost);
-        put_record(r, OUT_LINE, NULL, note, n);
-        r->lost = 0;
-    }
+    out_ring_tell_lost(r);
     if (kind == OUT_REPORT)
         __atomic_add_fetch(&r->reports, 1, __ATOMIC_RELAXED);
     put_record(r, kind, name, text, length);

@@ -29,7 +29,7 @@ struct out_ring {
     char *bytes;   /* NULL: there is none, and put == take */
     uint32_t size; /* a power of two, at most 65536 */
     uint32_t put, take;
-    uint32_t lost;    /* bytes that had no room, and are not told of yet: the writers' */
+    uint32_t lost;    /* bytes that had no room, and are not told of yet: the writers'; atomic */
     uint32_t reports; /* that wait in it; atomic */
     int32_t credit;   /* what is left of its turn; negative: of the next ones. The reader's */
 };
@@ -45,6 +45,16 @@ static inline uint32_t out_ring_held(const struct out_ring *r)
  * writer at a time. */
 bool out_ring_put(struct out_ring *r, enum out_kind kind, const char *name, const char *text,
                   size_t length);
+
+/* Tells of what is left out, if that is so, where no further text may come. A writer's, as above.
+ */
+void out_ring_tell_lost(struct out_ring *r);
+
+/* Whether that is to be called: something is left out, and all else has been sent. Any CPU. */
+static inline bool out_ring_owes(const struct out_ring *r)
+{
+    return __atomic_load_n(&r->lost, __ATOMIC_RELAXED) != 0 && out_ring_held(r) == 0;
+}
 
 /* The reader's. All zero at start but for the first three. */
 struct out_rings {

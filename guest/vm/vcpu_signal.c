@@ -280,6 +280,10 @@ void vcpu_request_dump(struct vcpu *vcpu)
     request(vcpu, 0, REQUEST_DUMP, NULL);
 }
 
+/* At a limit all vCPUs print at once, and 64 of them would leave no room for why the VM has ended:
+ * a console's ring has 64 KiB, of which the guest may have filled a quarter. */
+#define DUMPED_IN_FULL 24
+
 /* One vCPU of a VM at a time, as lines of several would mix. */
 void vcpu_dump(struct vcpu *vcpu)
 {
@@ -292,9 +296,15 @@ void vcpu_dump(struct vcpu *vcpu)
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_DUMP, __ATOMIC_SEQ_CST);
     vcpu->engine->get_state(vcpu, STATE_ALL, &state);
     spinlock_lock(&vcpu->vm->dump_lock);
-    log_line_of(vcpu->vm->log, "%s: vCPU %u: %s", vcpu->vm->name, vcpu->index,
-                doing[vcpu->activity]);
-    if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI)
+    const bool started = vcpu->activity != ACTIVITY_WAIT_FOR_SIPI;
+    const bool in_full = vcpu->vm->end != VM_LIMIT || vcpu->index < DUMPED_IN_FULL;
+    if (started && !in_full)
+        log_line_of(vcpu->vm->log, "%s: vCPU %u: %s, CS %04x, RIP %lx", vcpu->vm->name, vcpu->index,
+                    doing[vcpu->activity], state.cs.selector, state.rip);
+    else
+        log_line_of(vcpu->vm->log, "%s: vCPU %u: %s", vcpu->vm->name, vcpu->index,
+                    doing[vcpu->activity]);
+    if (started && in_full)
         vcpu_print(vcpu, &state);
     if (vcpu->index == 0 && vcpu->vm->dump != NULL) {
         vm_lock(vcpu->vm);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A hypervisor that goes wrong (tests/astray) is stopped before it goes where it was sent, and says so."""
 
+import re
 import subprocess
 
 import pytest
@@ -44,3 +45,24 @@ def test_shadow_stacks(nadir, payload, model, line):
     cfg = "[vm a]\nkernel = stormsmp.bin\nmemory = 32\nvcpus = 2\n"
     result = nadir(cfg, {"stormsmp.bin": payload("stormsmp")}, model=model, cpus=2, timeout=300)
     assert result.status == 0 and line in result.console.splitlines(), result
+
+
+def test_full_rings(nadir, payload, astray):
+    """What no longer fits is told of, also where nothing else follows; and a panic comes behind all that was said
+    before it."""
+    result = nadir(CONFIG, {"hello.bin": payload("hello")}, env=astray("full"), timeout=100)
+    assert result.status == 3, result
+    said = re.findall(r"^nadir: (?:(first|second): line (\d+) of a VM|(own) line (\d+) before|(\d+) bytes of text are (left) out"
+                      r"|(all) of the first|(panic): with full rings)", result.console, re.M)
+    order = [(next(filter(None, (a, c, f, g, h))), int(b or d or e or 0)) for a, b, c, d, e, f, g, h in said]
+    first, second = ([number for kind, number in order if kind == name] for name in ("first", "second"))
+    assert first == list(range(len(first))) and 500 < len(first) < 2000, result
+    assert second == list(range(len(second))) and 500 < len(second) < 2000, result
+    assert [number for kind, number in order if kind == "own"] == list(range(200)), result
+    kinds = [kind for kind, _ in order]
+    notes = [number for kind, number in order if kind == "left"]
+    lost = [sum(len(f"nadir: {name}: line {i} of a VM whose ring becomes full\n") for i in range(len(got), 2000))
+            for name, got in (("first", first), ("second", second))]
+    assert notes == lost, (notes, lost, result)
+    assert kinds.index("left") > len(first) - 1 and kinds.index("left") < kinds.index("all"), result
+    assert kinds.index("panic") > max(i for i, kind in enumerate(kinds) if kind in ("own", "second")), result

@@ -65,6 +65,35 @@ def test_a_limit_begins_with_the_first_turn(nadir):
     assert [vm["end"] for vm in result.stats] == ["debug-exit"] * 4, result
 
 
+# Its other processors run, too, from 0x8000 on in real mode.
+ALL_RUN = """org 0x8000
+bits 16
+other: jmp other
+times 16-($-$$) nop
+bits 32
+mov dword [0xfee000f0], 0x1ff
+mov dword [0xfee00300], 0xc4500
+mov ecx, 100000
+wait_some: loop wait_some
+mov dword [0xfee00300], 0xc4608
+first: jmp first
+"""
+
+
+def test_a_limit_of_many(nadir, tmp_path):
+    """Where each of 64 vCPUs stands is more than a VM's ring holds in full: why the VM has ended is seen all the
+    same, and something of each vCPU."""
+    cfg = ("[vm a]\nkernel = k\ntype = flat\nload = 0x8000\nentry = 0x8010\nmode = 32\nmemory = 16\nvcpus = 64\n"
+           "limit = 1\n")
+    result = nadir(cfg, {"k": assemble(ALL_RUN, tmp_path)}, timeout=150)
+    assert result.status == 1, result
+    stand = set(re.findall(r"^nadir: a: vCPU (\d+): runs", result.console, re.M))
+    assert stand == {str(i) for i in range(64)}, result
+    for line in ("nadir: a: ended: its time limit is reached", "nadir: a: VM exits by reason"):
+        assert f"\n{line}" in result.console, result
+    assert "left out" not in result.console and result.console.count(" GDT ") >= 16, result
+
+
 def test_first_kernels(nadir, tmp_path):
     files = {}
     for name, code in KERNELS.items():

@@ -241,6 +241,26 @@ static void no_room(void **state)
     assert_string_equal(sent + strlen(note), "nadir: a: ended\r\nnadir: a: more\r\n");
 }
 
+/* Where nothing else is said, the count comes when the ring has emptied. */
+static void lost_at_the_end(void **state)
+{
+    (void)state;
+    while (put(1, OUT_NAMED, "0123456789\r\n")) {}
+    assert_false(out_ring_owes(&ring[1])); /* there is something to be sent */
+    out_ring_tell_lost(&ring[1]);          /* no room */
+    assert_int_equal(ring[1].lost, 12);
+    send_all();
+    assert_true(out_ring_owes(&ring[1]));
+    assert_false(out_ring_owes(&ring[2]));
+    memset(sent, 0, sent_length);
+    sent_length = 0;
+    out_ring_tell_lost(&ring[1]);
+    out_ring_tell_lost(&ring[1]);
+    out_ring_tell_lost(&ring[2]);
+    expect("nadir: 12 bytes of text are left out here\r\n");
+    assert_false(out_ring_owes(&ring[1]));
+}
+
 /* Reports go where reports go, in the order of their ring; where there is no room, its ring waits,
  * and no other one. */
 static void reports(void **state)
@@ -311,7 +331,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(lines_and_parts), T(flood_gets_its_share), T(endless_line_is_broken), T(no_room),
-        T(reports),         T(at_one_time)};
+        T(lines_and_parts), T(flood_gets_its_share), T(endless_line_is_broken),
+        T(no_room),         T(lost_at_the_end),      T(reports),
+        T(at_one_time)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
