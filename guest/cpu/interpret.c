@@ -290,10 +290,13 @@ static void finish(struct interpret_env *env, bool branch, bool keep_rf)
     s->interruptibility &= ~env->blocked;
     if ((env->flags & RFLAGS_TF) != 0 && (branch || (s->debugctl & DEBUGCTL_BTF) == 0))
         s->pending_debug |= PENDING_DEBUG_BS;
-    if (env->breakpoints != 0) {
-        s->pending_debug |= PENDING_DEBUG_ENABLED | env->breakpoints;
-        env->breakpoints = 0;
-    }
+    if (env->breakpoints == 0)
+        return;
+    if (debug_is_on(s, env->breakpoints))
+        s->pending_debug |= PENDING_DEBUG_ENABLED;
+    if (s->pending_debug != 0)
+        s->pending_debug |= env->breakpoints;
+    env->breakpoints = 0;
 }
 
 static enum step run_integer(struct interpret_env *env)
@@ -328,13 +331,11 @@ enum interpret_result interpret_one(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     enum kind kind;
+    begin(env);
     if (__builtin_expect(interpret_has_debug_trap(env), 0)) {
-        const uint64_t causes = s->pending_debug;
-        s->pending_debug = 0;
-        debug_raise(env, causes);
+        debug_trap(env);
         return INTERPRET_DONE;
     }
-    begin(env);
     if (__builtin_expect((s->dr7 & DR7_ENABLED) != 0 || env->watches, 0) && !debug_begin(env))
         return INTERPRET_DONE;
     if (!take_instruction(env, &kind))
@@ -397,6 +398,7 @@ enum interpret_result interpret_deliver(struct interpret_env *env, const struct 
         return INTERPRET_DONE;
     }
     s->interruptibility &= ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+    s->pending_debug = 0; /* of a MOV SS, behind which the event has come */
     if ((event->info & EVENT_TYPE_MASK) == EVENT_NMI)
         s->interruptibility |= BLOCKED_BY_NMI;
     return result == SEGMENT_TASK ? INTERPRET_TASK : INTERPRET_DONE;

@@ -6,7 +6,8 @@
 /* DR7's R/W fields. */
 enum { MATCH_FETCH = 0, MATCH_WRITE = 1, MATCH_PORT = 2, MATCH_ACCESS = 3 };
 
-/* Which breakpoints with a R/W field of one of two kinds match, as bits. */
+/* Which breakpoints with a R/W field of one of two kinds match, whether they are on or not: as bits
+ * of DR6. */
 static uint32_t match(const struct cpu_state *s, unsigned kind, unsigned or_kind, uint64_t address,
                       unsigned bytes)
 {
@@ -15,13 +16,31 @@ static uint32_t match(const struct cpu_state *s, unsigned kind, unsigned or_kind
     for (unsigned i = 0; i < 4; i++) {
         const unsigned field = s->dr7 >> (16 + 4 * i) & 15, rw = field & 3;
         const unsigned length = rw == MATCH_FETCH ? 1 : lengths[field >> 2];
-        if ((s->dr7 >> 2 * i & 3) == 0 || (rw != kind && rw != or_kind))
-            continue;
         const uint64_t start = s->dr[i] & ~(uint64_t)(length - 1);
-        if (address < start + length && start < address + bytes)
+        if ((rw == kind || rw == or_kind) && address < start + length && start < address + bytes)
             hits |= 1u << i;
     }
     return hits;
+}
+
+bool debug_is_on(const struct cpu_state *s, uint32_t hits)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if ((hits >> i & 1) != 0 && (s->dr7 >> 2 * i & 3) != 0)
+            return true;
+    return false;
+}
+
+/* Breakpoints on the next instruction; none by RF, nor behind MOV SS (SDM, "Instruction-Breakpoint
+ * Exception Condition"). */
+static uint32_t match_fetch(const struct interpret_env *env)
+{
+    const struct cpu_state *s = env->state;
+    if ((s->rflags & RFLAGS_RF) != 0 || (s->interruptibility & BLOCKED_BY_MOV_SS) != 0)
+        return 0;
+    const uint64_t linear =
+        env->integer.mode == INSN_64 ? s->rip : (s->cs.base + s->rip) & UINT32_MAX;
+    return match(s, MATCH_FETCH, MATCH_FETCH, linear, 1);
 }
 
 void debug_watch(struct interpret_env *env, uint64_t linear, unsigned bytes, bool write)
@@ -65,22 +84,26 @@ void debug_raise(struct interpret_env *env, uint64_t causes)
     env->calls->raise(env, VECTOR_DEBUG, 0);
 }
 
+void debug_trap(struct interpret_env *env)
+{
+    struct cpu_state *s = env->state;
+    uint64_t causes = s->pending_debug;
+    s->pending_debug = 0;
+    if ((s->dr7 & DR7_ENABLED) != 0)
+        causes |= match_fetch(env);
+    debug_raise(env, causes);
+}
+
 bool debug_begin(struct interpret_env *env)
 {
     const struct cpu_state *s = env->state;
-    const bool watches = watches_accesses(s);
+    const bool watches = (s->dr7 & DR7_ENABLED) != 0;
     env->breakpoints = 0;
     env->watches = watches;
-    env->integer.one_step = watches;
+    env->integer.one_step = watches_accesses(s);
     env->integer.translate = watches ? watched_translate : env->calls->translate;
-    /* One behind MOV SS is suppressed as if by RF (SDM, "Instruction-Breakpoint Exception
-     * Condition"). */
-    if ((s->rflags & RFLAGS_RF) != 0 || (s->interruptibility & BLOCKED_BY_MOV_SS) != 0)
-        return true;
-    const uint64_t linear =
-        env->integer.mode == INSN_64 ? s->rip : (s->cs.base + s->rip) & UINT32_MAX;
-    const uint32_t hits = match(s, MATCH_FETCH, MATCH_FETCH, linear, 1);
-    if (hits == 0)
+    const uint32_t hits = watches ? match_fetch(env) : 0;
+    if (!debug_is_on(s, hits))
         return true;
     debug_raise(env, hits);
     return false;

@@ -68,11 +68,16 @@ enum step system_port(struct interpret_env *env);    /* IN, OUT, INS, OUTS */
 
 #define DR7_ENABLED 0xffull /* L0 to G3 */
 
-/* Before an instruction, where DR7 has a breakpoint or had one: notes which data breakpoints are to
- * be watched for. False: an instruction breakpoint has raised #DB. */
+/* Before an instruction, where DR7 has a breakpoint or had one: has accesses watched, or not.
+ * False: an instruction breakpoint has raised #DB. */
 bool debug_begin(struct interpret_env *env);
 /* #DB with its causes, as bits of DR6. */
 void debug_raise(struct interpret_env *env, uint64_t causes);
+/* #DB for pending_debug. Beside it, as CPUs do, it tells of a breakpoint on the next instruction;
+ * and of all that match, on or not (SDM, "Debug Status Register (DR6)"). */
+void debug_trap(struct interpret_env *env);
+/* Whether one of those that have been hit is on. */
+bool debug_is_on(const struct cpu_state *s, uint32_t hits);
 /* An access of an instruction that is under way. */
 void debug_watch(struct interpret_env *env, uint64_t linear, unsigned bytes, bool write);
 void debug_watch_port(struct interpret_env *env, uint16_t port, unsigned bytes);

@@ -184,6 +184,8 @@ static enum step interrupt(struct interpret_env *env, uint32_t type, unsigned ve
     if (result != SEGMENT_DONE) {
         s->rip = rip;
         s->rflags = env->flags;
+    } else if (type == EVENT_PRIVILEGED_SOFTWARE) {
+        s->pending_debug = 0; /* a breakpoint of MOV SS: INT1 is #DB already */
     }
     env->flags &= ~RFLAGS_TF;
     return transferred(env, result);

@@ -933,7 +933,12 @@ static void test_breakpoints(void **state)
     assert_int_equal(interpret_one(&env), INTERPRET_DONE);
     assert_int_equal(s.rip, CODE + 1);
     assert_int_equal(s.rflags & RFLAGS_RF, 0);
-    s.rip = CODE;
+    s.rip = CODE - 1;
+    ram[CODE + 0x100 - 1] = 0x90;
+    s.rflags |= RFLAGS_TF; /* with a single step's trap it comes at once */
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    s.rflags &= ~RFLAGS_TF;
+    assert_true(trap_is(PENDING_DEBUG_BS | 2));
     s.interruptibility = BLOCKED_BY_MOV_SS; /* as RF */
     assert_int_equal(interpret_one(&env), INTERPRET_DONE);
     assert_int_equal(s.rip, CODE + 1);
@@ -947,6 +952,10 @@ static void test_breakpoints(void **state)
     assert_true(trap_is(0));
     run(0x89, 0x06);
     assert_true(trap_is(1));
+    s.dr[1] = CODE + 2; /* beside it, one that is off, and an instruction's */
+    run(0x89, 0x06);
+    assert_true(trap_is(3));
+    s.dr[1] = 0;
     run(0x8b, 0x46, 0x01); /* 1 to 4 */
     assert_true(trap_is(4));
     run(0x00, 0x46, 0x03); /* ADD [ESI+3], AL */
@@ -957,7 +966,7 @@ static void test_breakpoints(void **state)
     run(0x1e); /* PUSH DS */
     assert_true(trap_is(4));
     s.gdtr.base = DATA + 4 - DATA_0; /* the GDT, too */
-    memcpy(ram + DATA + 4, ram + GDT + DATA_0, 8);
+    memcpy(ram + DATA - 4, ram + GDT + CODE_0, 16);
     s.rax = DATA_0;
     run(0x8e, 0xc0);
     assert_true(trap_is(4));
@@ -967,6 +976,11 @@ static void test_breakpoints(void **state)
     assert_false(interpret_has_debug_trap(&env));
     run(0x90);
     assert_true(trap_is(4));
+    put_gate(IDT + VECTOR_DEBUG * 8, 15, 0, CODE_0, 0x3200, 0);
+    run(0x8e, 0xd0);
+    run(0xf1); /* INT1 is #DB already */
+    assert_int_equal(s.pending_debug, 0);
+    s.gdtr.base = GDT;
     s.dr7 = DR7_RESET;
     run(0x89, 0x06);
     assert_true(trap_is(0));
