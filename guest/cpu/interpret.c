@@ -299,8 +299,57 @@ static void finish(struct interpret_env *env, bool branch, bool keep_rf)
     env->breakpoints = 0;
 }
 
+/* --- LOCK --- */
+
+#define MAX_EXCHANGES 32 /* per call, as other CPUs may go on for ever */
+
+static void locked_read(void *ctx, const struct emulate_operand *operand, void *to)
+{
+    struct interpret_env *env = ctx;
+    env->calls->read(env, operand, env->seen);
+    memcpy(to, env->seen, operand->bytes);
+}
+
+static void locked_write(void *ctx, const struct emulate_operand *operand, const void *from)
+{
+    struct interpret_env *env = ctx;
+    env->missed = !env->calls->exchange(env, operand, env->seen, from);
+}
+
+static bool is_locked(const struct insn *in)
+{
+    return in->lock || (in->op == INSN_XCHG && in->rm == INSN_NO_REG);
+}
+
+/* Again, until no other CPU has written meanwhile. */
+static enum step __attribute__((noinline)) run_locked(struct interpret_env *env)
+{
+    struct cpu_state *s = env->state;
+    enum step step = STEP_AGAIN;
+    env->integer.read = locked_read;
+    env->integer.write = locked_write;
+    for (unsigned n = 0; n < MAX_EXCHANGES && step == STEP_AGAIN; n++) {
+        uint64_t gpr[16];
+        memcpy(gpr, s->gpr, sizeof(gpr));
+        env->missed = false;
+        if (insn_emulate(env->insn, &env->integer) == EMULATE_FAULT)
+            step = STEP_FAULT;
+        else if (!env->missed)
+            step = STEP_NEXT;
+        if (env->missed) {
+            memcpy(s->gpr, gpr, sizeof(gpr));
+            s->rflags = env->flags;
+        }
+    }
+    env->integer.read = env->calls->read;
+    env->integer.write = env->calls->write;
+    return step;
+}
+
 static enum step run_integer(struct interpret_env *env)
 {
+    if (env->calls->exchange != NULL && is_locked(env->insn))
+        return run_locked(env);
     switch (insn_emulate(env->insn, &env->integer)) {
     case EMULATE_DONE: return STEP_NEXT;
     case EMULATE_JUMP: env->state->rip = env->target; return STEP_JUMP;
@@ -313,6 +362,7 @@ static enum interpret_result end(struct interpret_env *env, enum step step)
 {
     struct cpu_state *s = env->state;
     switch (step) {
+    case STEP_AGAIN:
     case STEP_FAULT: env->breakpoints = 0; return INTERPRET_DONE;
     case STEP_TASK: env->task = env->segments.task; return INTERPRET_TASK;
     case STEP_JUMP: finish(env, true, env->insn->op == SYSTEM_IRET); return INTERPRET_DONE;

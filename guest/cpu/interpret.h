@@ -61,6 +61,10 @@ struct interpret_calls {
                          bool user, struct emulate_operand *out);
     void (*read)(void *env, const struct emulate_operand *operand, void *to);
     void (*write)(void *env, const struct emulate_operand *operand, const void *from);
+    /* What a LOCK is for: writes, at once, where memory still holds what has been read. False: it
+     * does not, and nothing is written. NULL: there is no other CPU. */
+    bool (*exchange)(struct interpret_env *env, const struct emulate_operand *operand,
+                     const void *old, const void *new);
     /* An exception; error is 0 where it has no error code. */
     void (*raise)(struct interpret_env *env, unsigned vector, uint32_t error);
 
@@ -107,12 +111,15 @@ struct interpret_env {
     uint64_t target;      /* of a near branch */
     uint64_t flags;       /* RFLAGS when the instruction began; TF: a single step is due */
     uint32_t blocked;     /* BLOCKED_BY_STI, BLOCKED_BY_MOV_SS: as it began */
+    uint8_t seen[16];     /* what an instruction with LOCK has read */
+    bool missed;          /* its exchange has failed */
     uint32_t breakpoints; /* of data and ports, that it has hit, as in DR6 */
     bool watches;         /* whether there are such */
 };
 
 enum interpret_result {
-    INTERPRET_DONE,    /* RIP has moved; or an exception has been raised, and RIP has not */
+    INTERPRET_DONE,    /* RIP has moved; or it has not, for an exception has been raised, or the
+                          instruction is to go on (REP), or to be tried again (LOCK) */
     INTERPRET_HALT,    /* the same, behind a HLT (or MWAIT) */
     INTERPRET_TASK,    /* a task switch is to be done: env->task */
     INTERPRET_COMPUTE, /* a processor is to execute env->bytes; then interpret_computed() */

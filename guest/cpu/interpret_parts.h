@@ -12,6 +12,7 @@ enum step {
     STEP_NEXT,   /* RIP is to go behind it */
     STEP_JUMP,   /* RIP has been set */
     STEP_REPEAT, /* RIP stays: a part of a REP is done */
+    STEP_AGAIN,  /* RIP stays, and nothing has been done */
     STEP_FAULT,  /* an exception has been raised; all registers are as they were */
     STEP_HALT,   /* as STEP_NEXT; the CPU waits */
     STEP_TASK,   /* segments.task, with next_eip */

@@ -118,6 +118,19 @@ static void write_memory(void *env, const struct emulate_operand *o, const void 
         world.memory[(o->at[0].v + i) % MEMORY] = ((const uint8_t *)from)[i];
 }
 
+static bool exchange(struct interpret_env *env, const struct emulate_operand *o, const void *old,
+                     const void *new)
+{
+    uint8_t now[16];
+    require(o->bytes <= sizeof(now));
+    read_memory(env, o, now);
+    require(memcmp(now, old, o->bytes) == 0);
+    if ((world.refusals >> world.refused++ % 8 & 1) != 0)
+        return false;
+    write_memory(env, o, new);
+    return true;
+}
+
 static bool port_in(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t *value)
 {
     require(bytes == 1 || bytes == 2 || bytes == 4);
@@ -198,6 +211,7 @@ static const struct interpret_calls calls = {
     .translate_as = translate_as,
     .read = read_memory,
     .write = write_memory,
+    .exchange = exchange,
     .raise = raise,
     .port_in = port_in,
     .port_out = port_out,

@@ -997,6 +997,70 @@ static void test_breakpoints(void **state)
     assert_true(trap_is(0));
 }
 
+/* --- LOCK --- */
+
+static unsigned others; /* how often another CPU writes in between */
+static unsigned exchanges;
+static uint8_t other_value;
+
+static bool other_exchange(struct interpret_env *e, const struct emulate_operand *o,
+                           const void *old, const void *new)
+{
+    exchanges++;
+    if (others != 0) {
+        others--;
+        ram[o->at[0].v] = other_value++;
+    }
+    if (memcmp(ram + o->at[0].v, old, o->bytes) != 0)
+        return false;
+    pc_write(e, o, new);
+    return true;
+}
+
+static void test_locks(void **state)
+{
+    (void)state;
+    struct interpret_calls with = calls;
+    start(PROTECTED_0);
+    env.calls = &with;
+    with.exchange = other_exchange;
+    s.rsi = DATA;
+    s.rax = 5;
+    put_le(ram + DATA, 4, 100);
+    others = 2;
+    other_value = 40;
+    run(0xf0, 0x0f, 0xc1, 0x06); /* LOCK XADD [ESI], EAX, of 41 in the end */
+    assert_int_equal(s.rax, 41);
+    assert_int_equal(get_le32(ram + DATA), 46);
+    assert_int_equal(exchanges, 3);
+    run(0x01, 0x06); /* without LOCK */
+    assert_int_equal(exchanges, 3);
+    run(0x87, 0x06); /* XCHG has one of its own */
+    assert_int_equal(exchanges, 4);
+    assert_int_equal(s.rax, 46 + 41);
+    run(0x87, 0xc1); /* of registers there is none */
+    assert_int_equal(exchanges, 4);
+    others = 1000; /* it is tried so often, and again */
+    s.rflags |= RFLAGS_TF;
+    s.rax = 1;
+    memcpy(ram + CODE, "\xf0\x29\x06", 3);
+    s.rip = CODE;
+    const struct cpu_state before = s;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_memory_equal(&before, &s, sizeof(s));
+    others = 0;
+    ram[DATA] = 9;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rip, CODE + 3);
+    assert_int_equal(ram[DATA], 8);
+    s.ds.access &= ~(uint32_t)ACCESS_WRITABLE;
+    s.rflags &= ~RFLAGS_TF;
+    s.pending_debug = 0;
+    run_gp(0xf0, 0x29, 0x06);
+    run(0x8b, 0x06); /* and what comes next reads as ever */
+    assert_int_equal(s.rax, get_le32(ram + DATA));
+}
+
 /* --- fetching --- */
 
 static void test_fetch(void **state)
@@ -1190,6 +1254,7 @@ int main(void)
         cmocka_unit_test(test_interrupt_flag),
         cmocka_unit_test(test_single_step),
         cmocka_unit_test(test_breakpoints),
+        cmocka_unit_test(test_locks),
         cmocka_unit_test(test_fetch),
         cmocka_unit_test(test_computing),
         cmocka_unit_test(test_events),
