@@ -49,7 +49,7 @@ static unsigned report_broken_rules(struct vcpu *vcpu)
 
 bool vmx_entry_is_sound(struct vcpu *vcpu, uint32_t reason)
 {
-    const uint64_t count = vcpu->stats.exit[reason].count;
+    const uint64_t count = vcpu->stats.count[reason];
     if (count > 1000 && count % 61 != 0)
         return true;
     const unsigned broken = report_broken_rules(vcpu);

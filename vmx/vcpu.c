@@ -86,9 +86,8 @@ static bool __attribute__((noinline)) prepare(struct vcpu *vcpu)
 /* Books the time in root mode since the exit on it. */
 static void account(struct vcpu *vcpu, uint32_t event, uint64_t now)
 {
-    struct exit_stat *stat = &vcpu->stats.exit[event];
-    stat->count++;
-    stat->tsc_root += now - vcpu->tsc_exit;
+    vcpu->stats.count[event]++;
+    vcpu->stats.tsc_root[event] += now - vcpu->tsc_exit;
 }
 
 /*

@@ -16,13 +16,17 @@ static const char *end_name(enum vm_end end)
     return text[end];
 }
 
+struct exit_stat {
+    uint64_t count, tsc_root;
+};
+
 /* All vCPUs' counts of one reason. */
 static struct exit_stat sum_of(const struct vm *vm, unsigned reason)
 {
     struct exit_stat sum = {0};
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-        sum.count += vm->vcpu[i]->stats.exit[reason].count;
-        sum.tsc_root += vm->vcpu[i]->stats.exit[reason].tsc_root;
+        sum.count += vm->vcpu[i]->stats.count[reason];
+        sum.tsc_root += vm->vcpu[i]->stats.tsc_root[reason];
     }
     return sum;
 }

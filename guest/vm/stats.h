@@ -10,15 +10,11 @@
 enum { STATS_NO_SWITCH = 125, STATS_SWITCH_VCPU, STATS_SWITCH_VM };
 #define STATS_EVENTS 128 /* an engine's events; a power of two, so that an index is a mask */
 
-struct exit_stat {
-    uint64_t count;
-    uint64_t tsc_root; /* host TSC ticks in root mode for these exits, without waiting in HLT */
-};
-
-/* Of one vCPU. */
+/* Of one vCPU. Two tables, as an index into 8 bytes is a part of the instruction. */
 struct vcpu_stats {
     uint64_t faults_on_ram; /* exits on memory that the guest has: there should be none */
-    struct exit_stat exit[STATS_EVENTS];
+    uint64_t count[STATS_EVENTS];
+    uint64_t tsc_root[STATS_EVENTS]; /* host TSC ticks in root mode, without waiting in HLT */
 };
 
 struct vm;
