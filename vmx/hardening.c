@@ -6,7 +6,7 @@
 #include "arch/log.h"
 #include "arch/patch.h"
 
-/* For vmx_enter_hardened() and vmx_exit_hardened(): bits as there. */
+/* For vmenter.asm: bits as there. */
 enum {
     WORK_FLUSH_L1D = 1,
     WORK_CLEAR_BUFFERS = 2,
@@ -21,8 +21,8 @@ uint32_t vmx_entry_work;
 uint64_t vmx_root_control; /* IA32_SPEC_CTRL in root mode */
 
 /* vmenter.asm: no C function calls these by their names. */
-extern void vmx_enter_guest(void), vmx_enter_hardened(void), vmx_exit_point(void),
-    vmx_exit_hardened(void);
+extern void vmx_enter_first(void), vmx_enter_first_hardened(void), vmx_enter_next(void),
+    vmx_enter_next_hardened(void), vmx_exit_point(void), vmx_exit_hardened(void);
 
 static struct weakness_measures measures;
 static uint64_t told_to_guests;
@@ -87,7 +87,8 @@ void hardening_init(bool threads_shared, bool shadow_stacks)
                      (measures.rewrite_control ? WORK_REWRITE : 0u) |
                      (measures.fill_returns ? WORK_FILL_RETURNS : 0u) |
                      (measures.clear_history ? WORK_CLEAR_HISTORY : 0u);
-    patch_jump(vmx_enter_guest, vmx_enter_hardened);
+    patch_jump(vmx_enter_first, vmx_enter_first_hardened);
+    patch_jump(vmx_enter_next, vmx_enter_next_hardened);
     patch_jump(vmx_exit_point, vmx_exit_hardened);
 }
 

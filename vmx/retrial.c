@@ -20,8 +20,10 @@
 /* The host's own interrupts may come in between, but not for ever. */
 #define MAX_ENTRIES 100
 
-static const unsigned changed_fields[] = {VMCS_GUEST_RIP, VMCS_GUEST_RSP, VMCS_GUEST_RFLAGS,
-                                          VMCS_GUEST_INTERRUPTIBILITY, VMCS_GUEST_PENDING_DEBUG};
+/* The host's stack pointer among them, which vmx_run() has stored for its own stack. */
+static const unsigned changed_fields[] = {VMCS_GUEST_RIP,           VMCS_GUEST_RSP,
+                                          VMCS_GUEST_RFLAGS,        VMCS_GUEST_INTERRUPTIBILITY,
+                                          VMCS_GUEST_PENDING_DEBUG, VMCS_HOST_RSP};
 #define CHANGED_COUNT (sizeof(changed_fields) / sizeof(changed_fields[0]))
 
 static bool is_hosts(uint32_t reason)
@@ -43,7 +45,7 @@ static int64_t enter_once(struct vcpu *vcpu)
     for (unsigned i = 0; i < MAX_ENTRIES; i++) {
         if (control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER))
             vmwrite(VMCS_GUEST_PREEMPTION_TIMER, UINT32_MAX);
-        if (vmx_enter(&vcpu->regs, LAUNCH_DONE_STACK_MOVED) != 0)
+        if (vmx_enter_first(&vcpu->regs, true) != 0)
             return -1;
         const uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON) & 0xffff;
         if (!is_hosts(reason))
@@ -99,6 +101,8 @@ void vmx_retry(struct vcpu *vcpu, struct undelivered *first)
 {
     struct vmx_vcpu *v = vmx_vcpu(vcpu);
     const struct guest_regs regs = vcpu->regs;
+    const bool shadow_stacks = control_allowed(vmx_caps()->exit, EXIT_LOAD_CET);
+    const uint64_t ssp = shadow_stacks ? vmread(VMCS_HOST_SSP) : 0;
     uint64_t saved[CHANGED_COUNT];
     *first = (struct undelivered){0};
     for (unsigned i = 0; i < CHANGED_COUNT; i++)
@@ -113,7 +117,8 @@ void vmx_retry(struct vcpu *vcpu, struct undelivered *first)
         vcpu->regs = regs;
         for (unsigned i = 0; i < CHANGED_COUNT; i++)
             vmwrite(changed_fields[i], saved[i]);
-        v->launch = LAUNCH_DONE_STACK_MOVED; /* the run loop's stack is another one */
+        if (shadow_stacks)
+            vmwrite(VMCS_HOST_SSP, ssp);
         if (reason >= 0 && reason != REASON_EXCEPTION_OR_NMI)
             note_interrupt(vcpu, first);
     }

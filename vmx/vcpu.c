@@ -43,6 +43,8 @@ enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out)
     v->xsave_pages = xsave_pages(vm);
     v->vpid = (uint16_t)(vm->index * VM_MAX_VCPUS + vm->vcpu_count + 1);
     v->vcpu.assisted = vmx_has_apicv();
+    v->preemption_timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
+    v->preemption_shift = (uint8_t)vmx_preemption_shift(vmx_caps());
     s = page_alloc(1, 1, &v->vmcs);
     if (s == OK)
         s = page_alloc(1, 1, &v->msr_bitmap);
@@ -90,54 +92,54 @@ static void account(struct vcpu *vcpu, uint32_t event, uint64_t now)
     vcpu->stats.tsc_root[event] += now - vcpu->tsc_exit;
 }
 
-/*
- * Makes the CPU leave the guest after so many TSC ticks: by the preemption timer, which counts at
- * TSC rate >> shift, or else (shift < 0) by an interrupt of the host's APIC.
- */
-static void arm_deadline(uint64_t ticks, uint64_t now, int shift)
+/* Makes the CPU leave the guest after so many TSC ticks: by the preemption timer, or else by an
+ * interrupt of the host's APIC. */
+static void arm_deadline(const struct vmx_vcpu *v, uint64_t ticks, uint64_t now)
 {
     /* The field takes 32 bits and VMWRITE drops the others: then the CPU comes too early, never too
      * late. */
-    if (shift >= 0)
-        vmwrite(VMCS_GUEST_PREEMPTION_TIMER, ticks >> shift);
+    if (v->preemption_timer)
+        vmwrite(VMCS_GUEST_PREEMPTION_TIMER, ticks >> v->preemption_shift);
     else
         lapic_timer_arm(now + ticks);
 }
 
 _Static_assert((int)EXIT_REASON_COUNT <= (int)STATS_NO_SWITCH, "an exit has a slot of its own");
 
+/* What is to be done between an exit and the next entry. event: what that time is booked on, below
+ * STATS_EVENTS. False: the run is over. */
+static inline __attribute__((always_inline)) bool get_ready(struct vcpu *vcpu, uint32_t event)
+{
+    const struct timers *timers = &vcpu->timers;
+    bool runs = true;
+    uint64_t now = cpu_rdtsc(), next = timers->next, ticks = next - now;
+    if (vcpu->attention || now >= next) {
+        runs = prepare(vcpu);
+        now = cpu_rdtsc();
+        next = timers->next;
+        ticks = next > now ? next - now : 0;
+    }
+    account(vcpu, event, now);
+    if (!runs || (CHECK_ENTRY && !vmx_entry_is_sound(vcpu, event)))
+        return false;
+    arm_deadline(vmx_vcpu(vcpu), ticks, now);
+    return true;
+}
+
 void vmx_run(struct vcpu *vcpu)
 {
-    struct vmx_vcpu *v = vmx_vcpu(vcpu);
-    const struct timers *timers = &vcpu->timers;
-    const bool timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
-    const int shift = timer ? (int)vmx_preemption_shift(vmx_caps()) : -1;
-    uint32_t event = vcpu->began; /* below STATS_EVENTS */
-    if (v->launch != LAUNCH_NEEDED)
-        v->launch = LAUNCH_DONE_STACK_MOVED;
-
-    for (;;) {
-        bool runs = true;
-        uint64_t now = cpu_rdtsc(), next = timers->next, ticks = next - now;
-        if (vcpu->attention || now >= next) {
-            runs = prepare(vcpu);
-            now = cpu_rdtsc();
-            next = timers->next;
-            ticks = next > now ? next - now : 0;
-        }
-        account(vcpu, event, now);
-        if (!runs || (CHECK_ENTRY && !vmx_entry_is_sound(vcpu, event)))
-            return;
-        arm_deadline(ticks, now, shift);
-        const unsigned failed = vmx_enter(&vcpu->regs, v->launch);
-        if (failed != 0) {
-            vmx_report_failed_entry(vcpu, failed);
-            return;
-        }
+    if (!get_ready(vcpu, vcpu->began))
+        return;
+    unsigned failed = vmx_enter_first(&vcpu->regs, vmx_vcpu(vcpu)->launched);
+    if (failed == 0)
+        vmx_vcpu(vcpu)->launched = true;
+    while (failed == 0) {
         vcpu->tsc_exit = cpu_rdtsc();
-        v->launch = LAUNCH_DONE;
         const uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
-        event = reason % STATS_EVENTS;
         exit_dispatch(vcpu, reason);
+        if (!get_ready(vcpu, reason % STATS_EVENTS))
+            return;
+        failed = vmx_enter_next(&vcpu->regs);
     }
+    vmx_report_failed_entry(vcpu, failed);
 }

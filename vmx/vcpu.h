@@ -5,10 +5,6 @@
 #include "guest/vm/vcpu.h"
 #include "vmx/ept_overlay.h"
 
-/* What vmx_enter() has to do: VMLAUNCH at first, VMRESUME later. The last is VMRESUME, too, and
- * writes the host's stack pointer into the VMCS before: it has moved since the last entry. */
-enum vmx_launch { LAUNCH_NEEDED = 0, LAUNCH_DONE = 1, LAUNCH_DONE_STACK_MOVED = 3 };
-
 /* The registers that neither the VMCS nor struct guest_regs holds: they stay in the CPU, and are
  * saved here (and in the XSAVE area) while another vCPU has it (vcpu_switch.c). */
 #define MOVED_MSRS 5
@@ -18,8 +14,10 @@ struct vmx_saved {
 };
 
 struct vmx_vcpu {
-    struct vcpu vcpu; /* first: vmx_vcpu() */
-    enum vmx_launch launch;
+    struct vcpu vcpu;         /* first: vmx_vcpu() */
+    bool launched;            /* entered since it was loaded: VMRESUME is to enter it */
+    bool preemption_timer;    /* is there; it counts at the TSC's rate >> preemption_shift */
+    uint8_t preemption_shift; /* at most 31 */
     uint16_t vpid;
     uint32_t proc, proc2; /* control words as they stand in the VMCS */
     uint32_t exceptions;  /* the exception bitmap there */
@@ -57,19 +55,37 @@ static inline struct vmx_vm *vmx_vm(const struct vm *vm)
     return vm->engine_vm;
 }
 
+/* Beside RAX and RSI: vmenter.asm. */
+#define LOST_IN_THE_GUEST \
+    "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory"
+
 /*
  * Enters the guest and returns when it exits: 0 after an exit, 1 for VMfailInvalid, 2 for
- * VMfailValid. An ordinary function but for the registers that it does not keep (vmenter.asm).
+ * VMfailValid. An ordinary function but for the registers that it does not keep. Stores the host's
+ * stack pointer in the VMCS. launched: this has been done with this VMCS since it was loaded.
  */
-static inline unsigned vmx_enter(struct guest_regs *regs, uint32_t launch)
+static inline unsigned vmx_enter_first(struct guest_regs *regs, bool launched)
 {
-    unsigned result;
-    __asm__ volatile("call vmx_enter_guest"
-                     : "=a"(result), "+S"(launch)
+    uint64_t resume = launched;
+    unsigned why;
+    bool failed;
+    __asm__ volatile("call vmx_enter_first"
+                     : "=@ccc"(failed), "=a"(why), "+S"(resume)
                      : "D"(regs)
-                     : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-                       "cc", "memory");
-    return result;
+                     : LOST_IN_THE_GUEST);
+    return failed ? why : 0;
+}
+
+/* The same again, from the same function, whose stack pointer is as it was. */
+static inline unsigned vmx_enter_next(struct guest_regs *regs)
+{
+    unsigned why;
+    bool failed;
+    __asm__ volatile("call vmx_enter_next"
+                     : "=@ccc"(failed), "=a"(why)
+                     : "D"(regs)
+                     : "rsi", LOST_IN_THE_GUEST);
+    return failed ? why : 0;
 }
 
 /* Engine functions, by file. vcpu.c: */
@@ -119,9 +135,9 @@ bool vmx_set_debug(struct vcpu *vcpu, unsigned stops);
  * state is as before. Loaded. */
 void vmx_retry(struct vcpu *vcpu, struct undelivered *first);
 
-/* After vmx_enter() did not enter: prints the VM-instruction error or the exit reason in words,
+/* After vmx_enter_...() did not enter: prints the VM-instruction error or the exit reason in words,
  * re-runs the SDM's entry checks in software and prints every rule that is broken; ends the VM.
- * failed: what vmx_enter() returned. */
+ * failed: what that returned. */
 void vmx_report_failed_entry(struct vcpu *vcpu, unsigned failed);
 
 /* `make check-entry` builds with 1: vmx_run() then asks vmx_entry_is_sound() before entries. */

@@ -126,7 +126,7 @@ void vmx_load(struct vcpu *vcpu)
         panic("VMCLEAR failed on a new VMCS at 0x%lx", v->vmcs.v);
     if (!vmptrld(v->vmcs)) /* from here on the CPU may write to the VMCS's page */
         panic("VMPTRLD failed on the VMCS at 0x%lx", v->vmcs.v);
-    v->launch = LAUNCH_NEEDED;
+    v->launched = false;
     if (v->last_cpu != cpu) {
         if (!v->filled)
             vmcs_set_controls(v);

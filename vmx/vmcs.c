@@ -271,7 +271,7 @@ void vmcs_set_host(void)
     vmwrite(VMCS_HOST_RIP, (uint64_t)vmx_exit_point);
     if (control_allowed(vmx_caps()->exit, EXIT_LOAD_CET)) {
         vmwrite(VMCS_HOST_S_CET, cpu_rdmsr(MSR_IA32_S_CET));
-        vmwrite(VMCS_HOST_SSP, 0); /* where there is one, vmx_enter_hardened() knows it */
+        vmwrite(VMCS_HOST_SSP, 0); /* where there is one, vmx_enter_first_hardened() knows it */
         vmwrite(VMCS_HOST_INTERRUPT_SSP_TABLE, cpu_rdmsr(MSR_IA32_INTERRUPT_SSP_TABLE_ADDR));
     }
 }

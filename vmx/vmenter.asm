@@ -1,16 +1,17 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The way into the guest and back: vmx_enter() calls this, and a VM exit makes it return.
+; The way into the guest and back: vmx/vcpu.h has a C function around each of the two, and a VM exit makes it return.
 ;
-; unsigned vmx_enter_guest(struct guest_regs *regs, enum vmx_launch launch)
-;   Returns 0 after a VM exit (also after a failed entry: bit 31 of the exit reason), 1 for VMfailInvalid, 2 for
-;   VMfailValid. Keeps RDI, RBP and RSP; every other register is lost, which vmx_enter() (vmx/vcpu.h) tells the compiler:
-;   so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
-;   The VMCS keeps the stack pointer from one call to the next: in one run of vmx_run() it is the same each time. The
-;   first call of a run stores it (launch is not LAUNCH_DONE). All other host state is in the VMCS too (vmx/vmcs.c).
+; vmx_enter_first(struct guest_regs *regs, bool launched): VMLAUNCH, or VMRESUME where launched is set.
+; vmx_enter_next(struct guest_regs *regs): VMRESUME.
+;   CF is clear after a VM exit (also after a failed entry: bit 31 of the exit reason). Else it is set, and EAX is 1 for
+;   VMfailInvalid, 2 for VMfailValid. Both keep RDI, RBP and RSP; every other register is lost, which vmx/vcpu.h tells
+;   the compiler: so each exit is spared the saving of registers that nobody needs. Interrupts are off throughout.
+;   The VMCS keeps the stack pointer from one call to the next, as in one run of vmx_run() it is the same each time: the
+;   first call of a run stores it. All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order; the guest's IA32_SPEC_CTRL is the next, and a byte behind
 ;   it says whether the guest writes that without exits (guest/vm/vcpu.h asserts all three).
-; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, vmx/hardening.c has both begin with a
-; jump to those at the end of this file, which do the same and more.
+; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, vmx/hardening.c has all three begin
+; with a jump to those at the end of this file, which do the same and more.
 
 bits 64
 default rel
@@ -18,7 +19,6 @@ section .text
 
 VMCS_HOST_RSP equ 0x6c14
 VMCS_HOST_SSP equ 0x6c1a
-LAUNCH_DONE equ 1                       ; bit 0: VMRESUME
 
 MSR_IA32_SPEC_CTRL equ 0x48
 MSR_IA32_FLUSH_CMD equ 0x10b
@@ -33,9 +33,11 @@ WORK_CLEAR_HISTORY equ 32
 
 extern vmx_entry_work
 extern vmx_root_control
-global vmx_enter_guest
+global vmx_enter_first
+global vmx_enter_next
 global vmx_exit_point
-global vmx_enter_hardened
+global vmx_enter_first_hardened
+global vmx_enter_next_hardened
 global vmx_exit_hardened
 
 %macro LOAD_REGISTERS 0                 ; from RDI; flags are kept
@@ -74,56 +76,61 @@ global vmx_exit_hardened
     pop qword [rdi + 7 * 8]
 %endmacro
 
-vmx_enter_guest:
+vmx_enter_first:
     push rbp
     push rdi                        ; the exit finds regs on top of the host's stack
-    cmp esi, LAUNCH_DONE
-    jne .host_stack
-.registers:                         ; ZF: VMRESUME; the MOVs leave it alone
+    mov eax, VMCS_HOST_RSP
+    vmwrite rax, rsp
+    jbe enter_failed
+    test sil, sil                   ; the MOVs leave ZF alone
     LOAD_REGISTERS
-    jnz .launch
+    jz .launch
     vmresume
-    jmp .failed
+    jmp enter_failed
 .launch:
     vmlaunch
-.failed:                            ; CF: VMfailInvalid, ZF: VMfailValid; VMfail keeps the stack pointer
+    jmp enter_failed
+
+vmx_enter_next:
+    push rbp
+    push rdi
+    LOAD_REGISTERS
+    vmresume
+enter_failed:                       ; CF: VMfailInvalid, ZF: VMfailValid; VMfail keeps the stack pointer
     mov eax, 1
     mov ecx, 2
     cmovz eax, ecx
     pop rdi
     pop rbp
+    stc
     ret
-.host_stack:
-    mov eax, VMCS_HOST_RSP
-    vmwrite rax, rsp
-    jbe .failed
-    and esi, LAUNCH_DONE
-    xor esi, LAUNCH_DONE
-    jmp .registers
 
-vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the launch
+vmx_exit_point:                     ; the VMCS's host RIP; RSP is as it was at the launch, and CF is clear
     SAVE_REGISTERS
     pop rbp
-    xor eax, eax
     ret
 
-vmx_enter_hardened:
+vmx_enter_first_hardened:
     push rbp
     push rdi
     mov r8d, esi
-    cmp esi, LAUNCH_DONE
-    je .caches
     mov eax, VMCS_HOST_RSP
     vmwrite rax, rsp
-    jbe vmx_enter_guest.failed
+    jbe enter_failed
     xor eax, eax
     rdsspq rax                          ; without a shadow stack it does nothing
     test rax, rax
-    jz .caches
+    jz enter_hardened
     mov ecx, VMCS_HOST_SSP
     vmwrite rcx, rax
-    jbe vmx_enter_guest.failed
-.caches:
+    jbe enter_failed
+    jmp enter_hardened
+
+vmx_enter_next_hardened:
+    push rbp
+    push rdi
+    mov r8d, 1
+enter_hardened:                         ; R8B: launched
     test byte [vmx_entry_work], WORK_FLUSH_L1D
     jz .control
     mov ecx, MSR_IA32_FLUSH_CMD
@@ -138,7 +145,7 @@ vmx_enter_hardened:
     je .registers
     call write_control
 .registers:
-    and r8d, LAUNCH_DONE                ; ZF: VMLAUNCH
+    test r8b, r8b                       ; ZF: VMLAUNCH
     bt dword [vmx_entry_work], 1        ; CF: WORK_CLEAR_BUFFERS; ZF stays
     LOAD_REGISTERS
     jc .clear
@@ -164,7 +171,7 @@ vmx_enter_hardened:
     call write_control
 .told:
     popfq
-    jmp vmx_enter_guest.failed
+    jmp enter_failed
 
 write_control:                          ; IA32_SPEC_CTRL = RAX
     mov rdx, rax
@@ -253,7 +260,7 @@ vmx_exit_hardened:
     xor r14d, r14d
     xor r15d, r15d
     pop rbp
-    xor eax, eax
+    clc
     ret
 
 section .rodata
