@@ -32,7 +32,8 @@ static inline unsigned vmx_cpl(void)
 /* What vmx_view_context() leaves out in the common case: PDPTE registers, protection keys. */
 void vmx_view_rest(struct emulate_context *ctx);
 
-/* engine->view(). expected is 0: who translates may set it. rsp is left out. */
+/* engine->view(). expected is 0: who translates may set it. rsp is left out. Paging has each member
+ * named: else all of it would be cleared first. */
 static inline void vmx_view_context(struct emulate_context *ctx, struct vcpu *vcpu)
 {
     const uint64_t cs_access = vmread(VMCS_GUEST_CS_ACCESS);
@@ -45,7 +46,10 @@ static inline void vmx_view_context(struct emulate_context *ctx, struct vcpu *vc
         .rflags = vmread(VMCS_GUEST_RFLAGS),
         .cpl = (uint8_t)vmx_cpl(),
         .implicit = false,
+        .peek = false,
         .phys_bits = vcpu->phys_bits,
+        .pkru = 0,
+        .pdpte = NULL,
     };
     ctx->rip = vmread(VMCS_GUEST_RIP);
     ctx->dr7 = vmread(VMCS_GUEST_DR7);
