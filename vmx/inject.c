@@ -65,6 +65,15 @@ static void set_windows(struct vmx_vcpu *v, uint32_t windows)
     }
 }
 
+/* The vector that is in service, or -1. The CPU keeps PPR in the page up to date: as long as that
+ * has no priority class, nothing is (SDM, "PPR Virtualization"), and most of the time that is so.
+ */
+static int in_service(const uint32_t *page)
+{
+    const bool any = (page[APIC_PPR / 4] & 0xf0) != 0;
+    return any ? vlapic_highest_vector(page, APIC_ISR) : -1;
+}
+
 /*
  * SDM, "Virtual-Interrupt Delivery": the highest requested vector goes into RVI (the low byte of
  * the guest interrupt status); the CPU does the rest. Level-triggered vectors (TMR) shall exit at
@@ -74,7 +83,7 @@ static void set_windows(struct vmx_vcpu *v, uint32_t windows)
 static void update_virtual_interrupts(struct vmx_vcpu *v)
 {
     const uint32_t *page = v->vcpu.apic.page;
-    int irr = vlapic_highest_vector(page, APIC_IRR), isr = vlapic_highest_vector(page, APIC_ISR);
+    int irr = vlapic_highest_vector(page, APIC_IRR), isr = in_service(page);
     uint64_t status = (irr >= 0 ? (uint64_t)irr : 0) | (isr >= 0 ? (uint64_t)isr << 8 : 0);
     vmwrite(VMCS_GUEST_INTERRUPT_STATUS, status);
 #pragma GCC unroll 4

@@ -429,6 +429,22 @@ static void test_tpr_threshold(void **state)
     assert_int_equal(vmread(VMCS_CTRL_TPR_THRESHOLD), 5);
 }
 
+/* The CPU delivers a vector by itself: from IRR to ISR, and PPR follows, all in the page. */
+static void deliver(unsigned vector)
+{
+    const unsigned word = vector / 32 * 0x10;
+    apic()->page[(APIC_IRR + word) / 4] &= ~(1u << vector % 32);
+    apic()->page[(APIC_ISR + word) / 4] |= 1u << vector % 32;
+    apic()->page[APIC_PPR / 4] = vector & 0xf0;
+}
+
+/* And ends the one in service, the only one. */
+static void end(unsigned vector)
+{
+    apic()->page[(APIC_ISR + vector / 32 * 0x10) / 4] = 0;
+    apic()->page[APIC_PPR / 4] = 0;
+}
+
 /* With virtual-interrupt delivery the CPU delivers by itself what RVI tells it. */
 static void test_virtual_interrupts(void **state)
 {
@@ -439,12 +455,10 @@ static void test_virtual_interrupts(void **state)
     assert_int_equal(enter(), 0);
     assert_int_equal(windows(), 0);
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x65);
-    /* The CPU delivers it: IRR to ISR, in the page. */
-    apic()->page[(APIC_IRR + 0x30) / 4] = 0;
-    apic()->page[(APIC_ISR + 0x30) / 4] = 1u << 5;
+    deliver(0x65);
     assert_int_equal(enter(), 0);
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x6540);
-    apic()->page[(APIC_ISR + 0x30) / 4] = 0;
+    end(0x65);
     apic()->page[(APIC_IRR + 0x20) / 4] = 0;
     assert_int_equal(enter(), 0);
     assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0);
@@ -502,7 +516,7 @@ static void test_stepping(void **state)
     post(0x40, false);
     set_interrupt_flag(true);
     if (fixture_vcpu()->assisted) { /* another is in service */
-        apic()->page[(APIC_ISR + 0x10) / 4] = 1u << 1;
+        deliver(0x21);
         assert_int_equal(enter(), 0);
         assert_int_equal(vmread(VMCS_GUEST_INTERRUPT_STATUS), 0x2140);
     }
