@@ -226,7 +226,20 @@ bool vcpu_is_ready(struct vcpu *vcpu);
 
 /* Whether it runs, or anything but an interrupt (a request, the end of its being held) would make
  * it run. From any CPU. */
-bool vcpu_is_wanted(const struct vcpu *vcpu);
+static inline bool vcpu_is_wanted(const struct vcpu *vcpu)
+{
+    /* Requests first: they are taken before the vCPU's state changes. */
+    const uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
+    const enum vcpu_activity activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
+    if (activity == ACTIVITY_ACTIVE || (requests & (REQUEST_INIT | REQUESTS_ARE_TAKEN)) != 0)
+        return true;
+    if (activity == ACTIVITY_WAIT_FOR_SIPI)
+        return (requests & REQUEST_SIPI) != 0;
+    if (activity == ACTIVITY_WAIT_FOR_IO)
+        return !__atomic_load_n(&vcpu->vm->io_waits, __ATOMIC_SEQ_CST);
+    return vcpu->halted_trap ||
+           (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
+}
 
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);

@@ -314,21 +314,6 @@ void vcpu_dump(struct vcpu *vcpu)
     spinlock_unlock(&vcpu->vm->dump_lock);
 }
 
-bool vcpu_is_wanted(const struct vcpu *vcpu)
-{
-    /* Requests first: they are taken before the vCPU's state changes. */
-    const uint32_t requests = __atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST);
-    const enum vcpu_activity activity = __atomic_load_n(&vcpu->activity, __ATOMIC_SEQ_CST);
-    if (activity == ACTIVITY_ACTIVE || (requests & (REQUEST_INIT | REQUESTS_ARE_TAKEN)) != 0)
-        return true;
-    if (activity == ACTIVITY_WAIT_FOR_SIPI)
-        return (requests & REQUEST_SIPI) != 0;
-    if (activity == ACTIVITY_WAIT_FOR_IO)
-        return !__atomic_load_n(&vcpu->vm->io_waits, __ATOMIC_SEQ_CST);
-    return vcpu->halted_trap ||
-           (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
-}
-
 void vm_end_request(void *dev, enum vm_end end, uint32_t code, const char *why)
 {
     vm_end_format(dev, end, code, "%s", why);
