@@ -88,8 +88,9 @@ is_as_reported(const struct emulate_context *ctx, struct insn insn,
  * is known, so nothing is left to compute. False: not such an instruction, or one that the CPU has
  * not checked, as the code has been changed since.
  */
-static inline bool move_directly(const struct emulate_context *ctx, const struct insn *insn,
-                                 const struct memory_access *access)
+static inline bool __attribute__((always_inline))
+move_directly(const struct emulate_context *ctx, const struct insn *insn,
+              const struct memory_access *access)
 {
     struct vcpu *vcpu = ctx->vcpu;
     uint64_t *gpr = vcpu->regs.gpr;
