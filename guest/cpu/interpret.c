@@ -395,10 +395,13 @@ enum interpret_result interpret_one(struct interpret_env *env)
     if (kind == KIND_SYSTEM)
         return end(env, system_execute(env));
     const unsigned vector = compute_fault(env);
-    if (vector == 0)
-        return INTERPRET_COMPUTE;
-    env->calls->raise(env, vector, 0);
-    return INTERPRET_DONE;
+    if (vector != 0) {
+        env->calls->raise(env, vector, 0);
+        return INTERPRET_DONE;
+    }
+    if (env->watches)
+        debug_watch_computed(env);
+    return INTERPRET_COMPUTE;
 }
 
 void interpret_computed(struct interpret_env *env)

@@ -2,6 +2,7 @@
 /* The software CPU's debug registers (SDM, "Debug, Branch Profile, TSC..."): breakpoints of
  * instructions, data and ports. */
 #include "guest/cpu/interpret_parts.h"
+#include "guest/cpu/operands.h"
 
 /* DR7's R/W fields. */
 enum { MATCH_FETCH = 0, MATCH_WRITE = 1, MATCH_PORT = 2, MATCH_ACCESS = 3 };
@@ -53,6 +54,19 @@ void debug_watch_port(struct interpret_env *env, uint16_t port, unsigned bytes)
 {
     if ((env->state->dr7 & DR7_ENABLED) != 0 && (env->state->cr4 & CR4_DE) != 0)
         env->breakpoints |= match(env->state, MATCH_PORT, MATCH_PORT, port, bytes);
+}
+
+void debug_watch_computed(struct interpret_env *env)
+{
+    const struct emulate_env *e = &env->integer;
+    struct insn_operands o;
+    gva_t linear;
+    if (insn_decode_operands(&o, env->bytes, env->length, e->mode) != INSN_OK || o.bytes == 0 ||
+        o.mask != MASK_NONE || o.elements != 0)
+        return;
+    const uint64_t at = insn_address(&o.insn, e->gpr, e->rip);
+    if (emulate_linear(e, o.insn.segment, at, o.bytes, o.writes, &linear) == 0)
+        debug_watch(env, linear.v, o.bytes, o.writes);
 }
 
 static bool watched_translate(void *ctx, gva_t linear, unsigned bytes, bool write,

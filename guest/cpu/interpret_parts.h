@@ -81,4 +81,6 @@ void debug_trap(struct interpret_env *env);
 bool debug_is_on(const struct cpu_state *s, uint32_t hits);
 /* An access of an instruction that is under way. */
 void debug_watch(struct interpret_env *env, uint64_t linear, unsigned bytes, bool write);
+/* The same of one that a processor is to execute, unless a mask says what it touches. */
+void debug_watch_computed(struct interpret_env *env);
 void debug_watch_port(struct interpret_env *env, uint16_t port, unsigned bytes);

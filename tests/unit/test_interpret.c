@@ -1,6 +1,7 @@
 // link: guest/cpu/interpret.c guest/cpu/interpret_debug.c guest/cpu/system.c guest/cpu/system_segment.c
 // link: guest/cpu/system_call.c guest/cpu/system_port.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/alu.c
 // link: guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/segment.c guest/cpu/transfer.c guest/cpu/deliver.c
+// link: guest/cpu/operands.c guest/cpu/operand_table.c
 // link: guest/cpu/event.c guest/cpu/control.c guest/cpu/guestwalk.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Programs on the software CPU, from their first instruction to HLT: real mode, protected mode with

@@ -1,6 +1,7 @@
 // link: guest/cpu/interpret.c guest/cpu/interpret_debug.c guest/cpu/system.c guest/cpu/system_segment.c
 // link: guest/cpu/system_call.c guest/cpu/system_port.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/alu.c
 // link: guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/segment.c guest/cpu/transfer.c guest/cpu/deliver.c
+// link: guest/cpu/operands.c guest/cpu/operand_table.c
 // link: guest/cpu/event.c guest/cpu/control.c guest/cpu/guestwalk.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* System instructions one by one on the software CPU: what each does, and the fault of each check
@@ -962,6 +963,13 @@ static void test_breakpoints(void **state)
     assert_true(trap_is(1));
     run(0x89, 0x46, 0x03);
     assert_true(trap_is(5));
+    s.cr4 |= CR4_OSFXSR;
+    assert_int_equal(run_code(BYTES(0x0f, 0x11, 0x06)), INTERPRET_COMPUTE); /* MOVUPS [ESI], XMM0 */
+    interpret_computed(&env);
+    assert_true(trap_is(5));
+    assert_int_equal(run_code(BYTES(0x0f, 0x10, 0x06)), INTERPRET_COMPUTE);
+    interpret_computed(&env);
+    assert_true(trap_is(4));
     s.rsp = DATA + 8;
     run(0x1e); /* PUSH DS */
     assert_true(trap_is(4));
