@@ -151,10 +151,8 @@ static enum status map_rom(struct pc *pc, hpa_t image, uint64_t size, uint64_t f
     struct vm *vm = &pc->vm;
     uint8_t *rom = hpa_to_ptr(image);
     const gpa_t base = gpa(LAYOUT_4GIB - size);
-    enum status s = OK;
-    for (uint64_t at = flash; at < size && s == OK;
-         at += PAGE_SIZE) /* for step.c, no larger pages */
-        s = vm->engine->map(vm, gpa(base.v + at), hpa(image.v + at), PAGE_SIZE, MAP_RX);
+    enum status s =
+        vm->engine->map(vm, gpa(base.v + flash), hpa(image.v + flash), size - flash, MAP_RX);
     if (s == OK)
         s = guestmem_add(&pc->vm.mem, gpa(base.v + flash), size - flash, rom + flash);
     if (s != OK)

@@ -292,8 +292,7 @@ static void test_overlay(void **s)
     assert_int_equal(seen(&overlay, 0xfee00000, NULL), 0xb000);
     assert_int_equal(seen(&overlay, 2 * MIB - 0x1000, NULL), 0x9000);
     assert_int_equal(lookup(0xfee00000), ~0ull);
-    assert_int_equal(show(&overlay, 2 * MIB, 0xc000), ERR_BAD_INPUT); /* within a large page */
-    uint64_t far = 1ull << 40;                                        /* three tables each */
+    uint64_t far = 1ull << 40; /* three tables each */
     for (; overlay.count + 3 <= EPT_OVERLAY_MAX; far += 1ull << 40)
         assert_int_equal(show(&overlay, far, 0xc000), OK);
     assert_int_equal(show(&overlay, far, 0xc000), ERR_LIMIT);
@@ -302,6 +301,40 @@ static void test_overlay(void **s)
     assert_int_equal(overlay.count, 0);
     assert_int_equal(page_alloc_used_by_hypervisor(), used);
     assert_int_equal(lookup(2 * MIB - 0x1000), 0x6000);
+}
+
+/* A page in a large one: the others in it stay what they are. */
+static void test_overlay_in_large_pages(void **s)
+{
+    (void)s;
+    struct ept_overlay overlay = {0};
+    unsigned perms;
+    const uint64_t used = page_alloc_used_by_hypervisor();
+    assert_int_equal(ept_map(&ept, gpa(2 * MIB), hpa(6 * MIB), 2 * MIB, EPT_R, MEMORY_WB), OK);
+    assert_int_equal(map(1024 * MIB, 2048 * MIB, 1024 * MIB), OK);
+    assert_int_equal(ept.leaves[EPT_LEAF_1G], 1);
+    assert_int_equal(show(&overlay, 2 * MIB + 0x3000, 0x9000), OK);
+    assert_int_equal(overlay.count, 4);
+    assert_int_equal(seen(&overlay, 2 * MIB + 0x3000, &perms), 0x9000);
+    assert_int_equal(perms, EPT_RWX);
+    assert_int_equal(seen(&overlay, 4 * MIB - 0x1000, &perms), 8 * MIB - 0x1000);
+    assert_int_equal(perms, EPT_R);
+    assert_int_equal(seen(&overlay, 2 * MIB + 0x2123, NULL), 6 * MIB + 0x2123);
+    assert_int_equal(show(&overlay, 1030 * MIB, 0xa000), OK);
+    assert_int_equal(overlay.count, 6); /* in pages of 2 MiB, of which one is split, too */
+    assert_int_equal(seen(&overlay, 1030 * MIB, NULL), 0xa000);
+    assert_int_equal(seen(&overlay, 1030 * MIB + 0x1000, NULL), 2054 * MIB + 0x1000);
+    assert_int_equal(seen(&overlay, 1024 * MIB, NULL), 2048 * MIB);
+    assert_int_equal(seen(&overlay, 2048 * MIB - 1, NULL), 3072 * MIB - 1);
+    const struct ept view = {
+        .root = overlay.table[0], .caps = all_caps, .table_pages = overlay.count};
+    struct ept_error where;
+    (void)ept_check(&view, &where); /* but for the counts */
+    assert_int_equal(where.level, 0);
+    ept_overlay_drop(&overlay);
+    assert_null(overlay.table);
+    assert_true(page_alloc_used_by_hypervisor() > used); /* by ept's own tables */
+    assert_true(ept_check(&ept, NULL));
 }
 
 static void test_out_of_memory(void **s)
@@ -383,6 +416,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_protect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_redirect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overlay, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlay_in_large_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_checker, setup, teardown),
     };
