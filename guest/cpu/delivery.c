@@ -87,6 +87,18 @@ static bool is_reachable(const struct look *l, uint64_t linear, enum walk_access
            guestmem_slot(l->mem, at) != NULL;
 }
 
+/* Why it cannot be read: by its page tables, or because a device is there, or nothing. */
+static const char *lack_at(const struct look *l, uint64_t linear)
+{
+    gpa_t at;
+    uint32_t error;
+    if (!l->long_mode)
+        linear &= UINT32_MAX;
+    return guestwalk_translate(l->mem, &l->paging, gva(linear), WALK_READ, &at, &error)
+               ? "not in memory"
+               : "not mapped";
+}
+
 static struct gate parse_gate(const uint8_t *bytes, bool long_mode)
 {
     const uint8_t type = bytes[5] & 0x1f;
@@ -124,8 +136,8 @@ static bool segment_fails(struct look *l, const struct gate *gate, unsigned *dpl
         return found(l, "its gate names selector 0x%x, and the %s ends at 0x%x", gate->selector,
                      name, limit);
     if (!read(l, table + index, d, sizeof(d)))
-        return found(l, "its gate names selector 0x%x, and the %s at 0x%lx is not mapped",
-                     gate->selector, name, table);
+        return found(l, "its gate names selector 0x%x, and the %s at 0x%lx is %s", gate->selector,
+                     name, table, lack_at(l, table + index));
     if ((d[5] & DESCRIPTOR_CODE) != DESCRIPTOR_CODE || (d[5] & DESCRIPTOR_PRESENT) == 0)
         return found(l, "its gate names selector 0x%x, which is no present code segment",
                      gate->selector);
@@ -174,7 +186,8 @@ static bool protected_mode_fails(struct look *l, const struct cpu_table_register
         return found(l, "the IDT at 0x%lx (limit 0x%x) has no entry for it%s", s->idtr.base,
                      s->idtr.limit, lidt);
     if (!read(l, s->idtr.base + vector * bytes, entry, bytes))
-        return found(l, "the IDT at 0x%lx is not mapped%s", s->idtr.base, lidt);
+        return found(l, "the IDT at 0x%lx is %s%s", s->idtr.base,
+                     lack_at(l, s->idtr.base + vector * bytes), lidt);
     const struct gate gate = parse_gate(entry, l->long_mode);
     if (!type_is_known(l, gate.type))
         return found(l, "its entry in the IDT at 0x%lx is no gate (type 0x%x)%s", s->idtr.base,

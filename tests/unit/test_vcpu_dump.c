@@ -165,6 +165,11 @@ static void gates(void **unused)
     assert_null(strstr(explain(EVENT_EXCEPTION, 32), "LIDT"));
     map(IDT, 0);
     ASSERT_WHY(6, "the IDT at 0x2000 is not mapped");
+    map(MEM_BYTES, PTE_P); /* to a device, say */
+    state.idtr.base = MEM_BYTES;
+    ASSERT_WHY(6, "the IDT at 0x40000 is not in memory");
+    state.idtr.base = 0x100000000 - 0x1000; /* nor mapped */
+    ASSERT_WHY(6, "the IDT at 0xfffff000 is not mapped");
     state.idtr = initial.idtr;
     memset(ram, 0, 0x1000);
     ASSERT_WHY(6, "no gate (type 0x0): LIDT was never executed");
@@ -189,6 +194,9 @@ static void code_segments(void **unused)
     set_gate(14, 8, 0x8e, 0);
     map(GDT, 0);
     ASSERT_WHY(14, "the GDT at 0x1000 is not mapped");
+    map(MEM_BYTES, PTE_P);
+    state.gdtr.base = MEM_BYTES;
+    ASSERT_WHY(14, "the GDT at 0x40000 is not in memory");
 }
 
 static void handlers_and_stacks(void **unused)
