@@ -26,11 +26,11 @@ emulate(struct vcpu *vcpu, const struct memory_access *access)
 }
 
 /* Whether the exit came in an event's delivery, which is handled then. */
-static bool ended_by_delivery(struct vcpu *vcpu, gpa_t address)
+static bool ended_by_delivery(struct vcpu *vcpu, gpa_t address, bool write)
 {
     if (!inject_again(vcpu))
         return false;
-    exit_memory_delivery(vcpu, address);
+    exit_memory_delivery(vcpu, address, write);
     return true;
 }
 
@@ -77,10 +77,12 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu)
     if (guestmem_slot(&vcpu->vm->mem, address) != NULL &&
         ended_on_memory(vcpu, qualification, address, of_walk))
         return EXIT_SAME;
-    if (ended_by_delivery(vcpu, address))
-        return EXIT_SAME;
-    if (of_walk)
+    if (of_walk) {
+        inject_again(vcpu);
         return exit_memory_walk(vcpu, address);
+    }
+    if (ended_by_delivery(vcpu, address, (qualification & VIOLATION_WRITE) != 0))
+        return EXIT_SAME;
     if ((qualification & VIOLATION_FETCH) != 0)
         return exit_memory_fetch(vcpu, address);
     struct memory_access access = {
@@ -107,15 +109,15 @@ enum exit_action exit_apic_access(struct vcpu *vcpu)
         .read = type == LINEAR_READ,
         .write = type == LINEAR_WRITE,
     };
-    if (ended_by_delivery(vcpu, access.address))
+    if (ended_by_delivery(vcpu, access.address, access.write))
         return EXIT_SAME;
-    if (type == LINEAR_FETCH)
-        return exit_memory_fetch(vcpu, access.address);
-    if (type != LINEAR_READ && type != LINEAR_WRITE) {
-        vm_end_format(vcpu->vm, VM_CRASH, 0, "an access of type %u to the local APIC's page", type);
-        return EXIT_SAME;
+    switch (type) {
+    case LINEAR_READ:
+    case LINEAR_WRITE: return emulate(vcpu, &access);
+    case LINEAR_FETCH: return exit_memory_fetch(vcpu, access.address);
+    default: /* a walk; where in the page, the CPU does not say */
+        return exit_memory_walk(vcpu, gpa(VM_APIC_PAGE_GPA));
     }
-    return emulate(vcpu, &access);
 }
 
 enum exit_action exit_ept_misconfiguration(struct vcpu *vcpu)

@@ -75,16 +75,20 @@ static const struct operand_row rows[] = {
     {LEGACY, 1, 0xae, 0xae, NP, 0x02, FXSAVE, R},
     {VECTOR, 1, 0xae, 0xae, NP, 0x04, 4, R}, /* LDMXCSR */
     {VECTOR, 1, 0xae, 0xae, NP, 0x08, 4, W},
+    {LEGACY, 1, 0xae, 0xae, NP, 0x50, XSAVE, W}, /* XSAVEOPT, too */
+    {LEGACY, 1, 0xae, 0xae, NP, 0x20, XRSTOR, R},
     {LEGACY, 1, 0xae, 0xae, PF3, 0x10, GENERAL, R}, /* PTWRITE */
     {LEGACY, 1, 0xae, 0xae, P66, 0x40, 0, 0},       /* CLWB */
     {LEGACY, 1, 0xae, 0xae, PF3, 0x40, 8, RW},      /* CLRSSBSY */
     {LEGACY, 1, 0xae, 0xae, NP | P66, 0x80, 0, 0},  /* CLFLUSH, CLFLUSHOPT */
-    {VECTOR, 1, 0xae, 0xae, ALL, 0xff, HIDDEN, 0},  /* XSAVE and its like */
-    {LEGACY, 1, 0xaf, 0xaf, ALL, 0xff, OPSIZE, R},  /* IMUL */
-    {LEGACY, 1, 0xb2, 0xb2, ALL, 0xff, FAR, R},     /* LSS, LFS, LGS */
+    {VECTOR, 1, 0xae, 0xae, ALL, 0xff, HIDDEN, 0},
+    {LEGACY, 1, 0xaf, 0xaf, ALL, 0xff, OPSIZE, R}, /* IMUL */
+    {LEGACY, 1, 0xb2, 0xb2, ALL, 0xff, FAR, R},    /* LSS, LFS, LGS */
     {LEGACY, 1, 0xb4, 0xb5, ALL, 0xff, FAR, R},
     {LEGACY, 1, 0xb8, 0xb8, PF3, 0xff, OPSIZE, R}, /* POPCNT, bit scans */
     {LEGACY, 1, 0xbc, 0xbd, ALL, 0xff, OPSIZE, R},
+    {LEGACY, 1, 0xc7, 0xc7, NP, 0x08, XRSTOR, R},
+    {LEGACY, 1, 0xc7, 0xc7, NP, 0x30, XSAVEC, W}, /* XSAVES, too */
     {LEGACY, 1, 0xc7, 0xc7, ALL, 0xff, HIDDEN, 0},
     {LEGACY, 2, 0x82, 0x82, P66, 0xff, 16, R}, /* INVPCID */
     {LEGACY, 2, 0xc8, 0xcd, NP, 0xff, 16, R},  /* SHA */

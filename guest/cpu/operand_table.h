@@ -22,6 +22,9 @@ enum {
     FENV,
     FSAVE,
     FXSAVE,
+    XSAVE, /* not known by the instruction alone: enum insn_area */
+    XSAVEC,
+    XRSTOR,
     VL, /* the vector's length, or a part of it */
     VL2,
     VL4,

@@ -29,6 +29,9 @@ static unsigned size_of(unsigned size, const struct insn *in, const struct opcod
     case FENV: return operand == 2 ? 14 : 28;
     case FSAVE: return operand == 2 ? 94 : 108;
     case FXSAVE: return 512;
+    case XSAVE:
+    case XSAVEC:
+    case XRSTOR: return 0;
     case VL: return vl;
     case VL2: return vl / 2;
     case VL4: return vl / 4;
@@ -37,6 +40,17 @@ static unsigned size_of(unsigned size, const struct insn *in, const struct opcod
     case DUP: return vl == 16 ? 8 : vl;
     case KMASK: return o->prefix == P66 ? (o->w ? 4 : 1) : o->w ? 8 : 2;
     default: return size;
+    }
+}
+
+static enum insn_area area_of(const struct operand_row *row)
+{
+    switch (row->size) {
+    case FXSAVE: return row->flags & W ? AREA_FXSAVE : AREA_NONE;
+    case XSAVE: return AREA_SAVE;
+    case XSAVEC: return AREA_COMPACT;
+    case XRSTOR: return AREA_RESTORE;
+    default: return AREA_NONE;
     }
 }
 
@@ -125,6 +139,7 @@ static bool decode_operand(struct parse *p, struct insn_operands *out, const str
     out->bytes = (uint16_t)size_of(row.size, in, o);
     if (o->broadcast)
         out->bytes = o->w ? 8 : fp16 && (row.flags & ELEMENT_W) == 0 ? 2 : 4;
+    out->area = area_of(&row);
     out->reads = (row.flags & R) != 0 && !maskmov;
     out->writes = (row.flags & W) != 0 || maskmov;
     in->reg = (uint8_t)(reg | (p->rex & 4u) << 1);
@@ -208,24 +223,24 @@ static bool decode_evex(struct parse *p, struct insn_operands *out)
 }
 
 /* What uses the stack and has no ModRM. */
-enum { NEAR = 9, RETURN = 10, IMM_Z = 11, IMM_FAR = 12 };
+enum { NEAR = 9, RETURN = 10, IMM_Z = 11, IMM_FAR = 12, IMM_ENTER = 13 };
 static const struct stack_row {
     uint8_t first, last, stack;
     uint8_t parts;     /* of operand size; or NEAR: a return address, RETURN: what IRET takes */
-    uint8_t immediate; /* bytes, or IMM_Z, IMM_FAR */
+    uint8_t immediate; /* bytes, or IMM_Z, IMM_FAR, IMM_ENTER */
 } stack_rows[] = {
-    {0x06, 0x06, STACK_PUSH, 1, 0},        {0x07, 0x07, STACK_POP, 1, 0},
-    {0x0e, 0x0e, STACK_PUSH, 1, 0},        {0x16, 0x16, STACK_PUSH, 1, 0},
-    {0x17, 0x17, STACK_POP, 1, 0},         {0x1e, 0x1e, STACK_PUSH, 1, 0},
-    {0x1f, 0x1f, STACK_POP, 1, 0},         {0x50, 0x57, STACK_PUSH, 1, 0},
-    {0x58, 0x5f, STACK_POP, 1, 0},         {0x60, 0x60, STACK_PUSH, 8, 0},
-    {0x61, 0x61, STACK_POP, 8, 0},         {0x68, 0x68, STACK_PUSH, 1, IMM_Z},
-    {0x6a, 0x6a, STACK_PUSH, 1, 1},        {0x9a, 0x9a, STACK_PUSH, 2, IMM_FAR},
-    {0x9c, 0x9c, STACK_PUSH, 1, 0},        {0x9d, 0x9d, STACK_POP, 1, 0},
-    {0xc2, 0xc2, STACK_POP, NEAR, 2},      {0xc3, 0xc3, STACK_POP, NEAR, 0},
-    {0xc9, 0xc9, STACK_LEAVE, 1, 0},       {0xca, 0xca, STACK_POP, 2, 2},
-    {0xcb, 0xcb, STACK_POP, 2, 0},         {0xcf, 0xcf, STACK_POP, RETURN, 0},
-    {0xe8, 0xe8, STACK_PUSH, NEAR, IMM_Z},
+    {0x06, 0x06, STACK_PUSH, 1, 0},          {0x07, 0x07, STACK_POP, 1, 0},
+    {0x0e, 0x0e, STACK_PUSH, 1, 0},          {0x16, 0x16, STACK_PUSH, 1, 0},
+    {0x17, 0x17, STACK_POP, 1, 0},           {0x1e, 0x1e, STACK_PUSH, 1, 0},
+    {0x1f, 0x1f, STACK_POP, 1, 0},           {0x50, 0x57, STACK_PUSH, 1, 0},
+    {0x58, 0x5f, STACK_POP, 1, 0},           {0x60, 0x60, STACK_PUSH, 8, 0},
+    {0x61, 0x61, STACK_POP, 8, 0},           {0x68, 0x68, STACK_PUSH, 1, IMM_Z},
+    {0x6a, 0x6a, STACK_PUSH, 1, 1},          {0x9a, 0x9a, STACK_PUSH, 2, IMM_FAR},
+    {0x9c, 0x9c, STACK_PUSH, 1, 0},          {0x9d, 0x9d, STACK_POP, 1, 0},
+    {0xc2, 0xc2, STACK_POP, NEAR, 2},        {0xc3, 0xc3, STACK_POP, NEAR, 0},
+    {0xc8, 0xc8, STACK_ENTER, 1, IMM_ENTER}, {0xc9, 0xc9, STACK_LEAVE, 1, 0},
+    {0xca, 0xca, STACK_POP, 2, 2},           {0xcb, 0xcb, STACK_POP, 2, 0},
+    {0xcf, 0xcf, STACK_POP, RETURN, 0},      {0xe8, 0xe8, STACK_PUSH, NEAR, IMM_Z},
 };
 
 static bool decode_stack(struct parse *p, struct insn_operands *out, uint8_t byte)
@@ -247,6 +262,10 @@ static bool decode_stack(struct parse *p, struct insn_operands *out, uint8_t byt
     switch (r->immediate) {
     case IMM_Z: p->at += size == 2 && !(in_64 && r->parts == NEAR) ? 2 : 4; break;
     case IMM_FAR: p->at += size + 2; break;
+    case IMM_ENTER:
+        out->allocates = (uint16_t)take_signed(p, 2);
+        out->levels = take_byte(p) & 31;
+        break;
     default: p->at += r->immediate; break;
     }
     return true;
@@ -337,6 +356,8 @@ enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *
     return known ? INSN_OK : INSN_UNKNOWN;
 }
 
+enum { AX, BX = 3, SP, BP };
+
 /* Adds a range, unless the CPU does not get there. */
 static void add_range(const struct emulate_env *env, unsigned segment, uint64_t offset,
                       struct insn_range range, struct insn_range *out, unsigned *count)
@@ -351,16 +372,37 @@ static uint64_t address_mask(unsigned bytes)
     return bytes == 8 ? UINT64_MAX : (1ull << 8 * bytes) - 1;
 }
 
+/* The old frame pointer and those of outer procedures, which are read at the old one, and the new
+ * one; and where the stack ends then, which is touched (SDM, "ENTER"). */
+static void add_enter(const struct insn_operands *o, const struct emulate_env *env, uint64_t mask,
+                      struct insn_range *out, unsigned *count)
+{
+    const unsigned bytes = o->stack_bytes, pushed = (1u + o->levels) * bytes;
+    const uint64_t top = env->gpr[SP] - pushed;
+    add_range(env, SEG_SS, top & mask, (struct insn_range){.bytes = pushed, .write = true}, out,
+              count);
+    if (o->levels > 1) {
+        const unsigned outer = (o->levels - 1u) * bytes;
+        add_range(env, SEG_SS, (env->gpr[BP] - outer) & mask,
+                  (struct insn_range){.bytes = outer, .read = true}, out, count);
+    }
+    add_range(env, SEG_SS, (top - o->allocates) & mask, (struct insn_range){.bytes = bytes}, out,
+              count);
+}
+
 static void add_stack(const struct insn_operands *o, const struct emulate_env *env,
                       struct insn_range *out, unsigned *count)
 {
-    enum { SP = 4, BP = 5 };
     struct emulate_segment ss = {0, 0, ACCESS_DB};
     if (env->mode != INSN_64)
         env->segment(env->ctx, SEG_SS, &ss);
     const uint64_t mask = address_mask(env->mode == INSN_64 ? 8 : ss.access & ACCESS_DB ? 4 : 2);
     const bool push = o->stack == STACK_PUSH;
     uint64_t top = env->gpr[o->stack == STACK_LEAVE ? BP : SP];
+    if (o->stack == STACK_ENTER) {
+        add_enter(o, env, mask, out, count);
+        return;
+    }
     if (push)
         top -= o->stack_bytes;
     add_range(env, SEG_SS, top & mask,
@@ -439,11 +481,30 @@ static void add_elements(const struct insn_operands *o, const struct emulate_env
     }
 }
 
+/* Of the header of an area that is saved as it is the first part is read, too: bits of components
+ * that are not saved stay (SDM, "Standard Form of XSAVE Area"). */
+static void add_area(const struct insn_operands *o, const struct emulate_env *env, uint64_t at,
+                     struct insn_range *out, unsigned *count)
+{
+    const unsigned segment = o->insn.segment, header = 512, bits = 8, rest = header + bits;
+    struct insn_range all = {.bytes = o->bytes, .read = o->reads, .write = o->writes};
+    all.sparse = o->writes;
+    if (o->area != AREA_SAVE) {
+        add_range(env, segment, at, all, out, count);
+        return;
+    }
+    all.bytes = header;
+    add_range(env, segment, at, all, out, count);
+    add_range(env, segment, at + header,
+              (struct insn_range){.bytes = bits, .read = true, .write = true}, out, count);
+    all.bytes = o->bytes - rest;
+    add_range(env, segment, at + rest, all, out, count);
+}
+
 unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_env *env,
                           uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
                           struct insn_range out[INSN_MAX_RANGES])
 {
-    enum { AX, BX = 3 };
     unsigned count = 0;
     const struct insn *in = &o->insn;
     const uint64_t mask = address_mask(in->addr_bytes);
@@ -452,7 +513,10 @@ unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_en
     } else if (o->bytes != 0) {
         const uint64_t at = o->implicit ? (env->gpr[BX] + (uint8_t)env->gpr[AX]) & mask
                                         : insn_address(in, env->gpr, env->rip);
-        add_range(env, in->segment, at, operand_range(o, env, mask_read), out, &count);
+        if (o->area != AREA_NONE)
+            add_area(o, env, at, out, &count);
+        else
+            add_range(env, in->segment, at, operand_range(o, env, mask_read), out, &count);
     }
     if (o->to_es)
         add_range(env, SEG_ES, env->gpr[in->reg & 15] & mask,

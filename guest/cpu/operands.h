@@ -11,6 +11,16 @@ enum insn_stack {
     STACK_PUSH,
     STACK_POP,
     STACK_LEAVE, /* a POP at RBP */
+    STACK_ENTER,
+};
+
+/* A state's area: of more bytes than fit a register, of which some are not written. */
+enum insn_area {
+    AREA_NONE,
+    AREA_FXSAVE,
+    AREA_SAVE,    /* by XSAVE and XSAVEOPT */
+    AREA_COMPACT, /* by XSAVEC and XSAVES */
+    AREA_RESTORE,
 };
 
 /* What chooses the elements of an operand that are touched. */
@@ -23,19 +33,24 @@ enum insn_mask {
 
 struct insn_operands {
     struct insn insn; /* length, sizes of addresses, and the address that ModRM names */
-    uint16_t bytes;   /* at that address; 0: no operand, or its content does not matter */
+    /* At that address; 0: no operand, or its content does not matter. With an area but that of
+     * FXSAVE: from the caller, who knows how long it is. */
+    uint16_t bytes;
     bool reads, writes;
     bool implicit; /* the address is in registers that go without saying, and stands in insn */
     bool to_es;    /* MOVDIR64B: as many bytes are written at ES:register */
     uint8_t element, mask, mask_reg;
+    uint8_t area;               /* enum insn_area */
     uint8_t stack, stack_bytes; /* enum insn_stack */
+    uint8_t levels;             /* of ENTER, with the bytes that it allocates: */
+    uint16_t allocates;
     /* Of a gather or scatter, else 0: how many elements it has, of bytes each, and the vector
      * register with their indices, each of so many bytes. insn has no index register then. */
     uint8_t elements, index_reg, index_bytes;
 };
 
 /* Decodes one instruction from count bytes (15 at most count). INSN_UNKNOWN: not one that touches
- * memory, or one whose operand's size is not known (XSAVE). What the CPU refuses before it touches
+ * memory, or one that no guest has (tiles, Key Locker). What the CPU refuses before it touches
  * memory may be decoded as if it were right, as may what insn_decode_access() knows. */
 enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *bytes,
                                       unsigned count, enum insn_mode mode);
@@ -45,6 +60,7 @@ struct insn_range {
     gva_t linear;
     unsigned bytes;
     bool read, write;
+    bool sparse;      /* not all of it is written, and its content says what */
     unsigned element; /* 0, or bytes of an element, of which bit i of chosen selects the i-th */
     uint64_t chosen;
 };

@@ -16,7 +16,7 @@
  * another CPU has put there meanwhile, as debuggers do with INT3. Then the CPU, which executes the
  * new one, does not come here again; but for those that are changed back and forth, of which each
  * try has its chance to meet the same one twice. What comes again for long enough, and often
- * enough, is what is there. Only the end of the VM waits for that.
+ * enough, is what is there: then it is a descriptor that the CPU has come to.
  */
 static bool may_have_changed(struct vcpu *vcpu)
 {
@@ -30,28 +30,6 @@ static bool may_have_changed(struct vcpu *vcpu)
             vcpu->tsc_exit - vcpu->unknown_since < vcpu->timers.hz / TRYING_PER_SECOND);
 }
 
-/* The CPU executes it by itself, if that can be. Where not, a kernel's VM ends with the instruction
- * told; a program of its must not be able to do that: it reads ones, and its writes are lost. */
-static enum exit_action not_emulated(struct emulate_context *ctx, const uint8_t *bytes,
-                                     unsigned count, gpa_t address)
-{
-    struct vcpu *vcpu = ctx->vcpu;
-    if (step_begin(vcpu, address) || step_on_device(ctx, bytes, count, address) ||
-        may_have_changed(vcpu) || (ctx->paging.cpl == 3 && step_blindly(vcpu, address)))
-        return EXIT_SAME;
-    char hex[3 * INSN_MAX_BYTES + 1] = "";
-    static const char digits[] = "0123456789abcdef";
-    for (unsigned i = 0; i < count; i++) {
-        hex[3 * i] = digits[bytes[i] >> 4];
-        hex[3 * i + 1] = digits[bytes[i] & 15];
-        hex[3 * i + 2] = i + 1 < count ? ' ' : '\0';
-    }
-    vm_end_format(vcpu->vm, VM_CRASH, 0,
-                  "an instruction on device memory at 0x%llx is not emulated: %s",
-                  (unsigned long long)address.v, hex);
-    return EXIT_SAME;
-}
-
 /* What the fetch has brought. */
 struct fetched {
     unsigned count;
@@ -59,6 +37,17 @@ struct fetched {
     gva_t fault_at;
     uint8_t bytes[INSN_MAX_BYTES];
 };
+
+/* The CPU executes it by itself, on pages of its own. */
+static enum exit_action not_emulated(struct emulate_context *ctx, const struct fetched *code,
+                                     const struct memory_access *access)
+{
+    const gpa_t address = access->address;
+    if (!step_begin(ctx->vcpu, address) &&
+        !step_on_device(ctx, code->bytes, code->count, address) && !may_have_changed(ctx->vcpu))
+        step_on_descriptor(ctx, code->bytes, code->count, address, access->write);
+    return EXIT_SAME;
+}
 
 /* The first byte of a page may be the second part of an operand that begins in the page before:
  * then that is where the CPU has met the device, and the operand is elsewhere. */
@@ -152,7 +141,7 @@ decode_and_emulate(struct emulate_context *ctx, struct fetched *code,
     case INSN_TRUNCATED: /* its page has gone since the CPU fetched it */
         vcpu_inject_page_fault(vcpu, code->fault_at.v, code->fault);
         return EXIT_SAME;
-    case INSN_UNKNOWN: return not_emulated(ctx, code->bytes, code->count, access->address);
+    case INSN_UNKNOWN: return not_emulated(ctx, code, access);
     }
     if (vcpu->step.count != 0) /* another CPU has put this one in the place of the one stepped */
         step_give_up(vcpu);
@@ -186,18 +175,15 @@ enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)
     return EXIT_SAME;
 }
 
-void exit_memory_delivery(struct vcpu *vcpu, gpa_t address)
+void exit_memory_delivery(struct vcpu *vcpu, gpa_t address, bool write)
 {
-    if (!step_begin(vcpu, address)) /* no kernel can mean that */
-        vm_end_format(vcpu->vm, VM_CRASH, 0,
-                      "an event was to be delivered through 0x%llx, which is a device",
-                      (unsigned long long)address.v);
+    if (!step_begin(vcpu, address))
+        step_on_delivery(vcpu, address, write);
 }
 
 enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address)
 {
     if (!step_begin(vcpu, address))
-        vm_end_format(vcpu->vm, VM_CRASH, 0, "page tables at 0x%llx, which is a device",
-                      (unsigned long long)address.v);
+        step_on_walk(vcpu, address);
     return EXIT_SAME;
 }

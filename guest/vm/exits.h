@@ -23,11 +23,11 @@ enum exit_action exit_memory_access(struct emulate_context *ctx,
  * #UD. A device's plain memory is executed, by guest/vm/step.h. */
 enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address);
 
-/* An event's delivery (stack, IDT, TSS), which vcpu->event holds, has met such memory. Ends the VM,
- * or lets the CPU go through with it. */
-void exit_memory_delivery(struct vcpu *vcpu, gpa_t address);
+/* An event's delivery (stack, IDT, TSS), which vcpu->event holds, has met such memory: the CPU goes
+ * through with it, on what is read there. write: it pushes. */
+void exit_memory_delivery(struct vcpu *vcpu, gpa_t address, bool write);
 
-/* The CPU's own walk of the guest's page tables has met such memory. */
+/* The same for the CPU's own walk of the guest's page tables. */
 enum exit_action exit_memory_walk(struct vcpu *vcpu, gpa_t address);
 
 /* INS and OUTS. */

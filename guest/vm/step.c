@@ -11,6 +11,7 @@
 
 #include "arch/string.h"
 #include "guest/vm/access.h"
+#include "guest/vm/step_parts.h"
 #include "mm/page_alloc.h"
 
 /* Where no access has effects beyond memory: there is none, and no device either, or a device's. */
@@ -34,24 +35,34 @@ static void cannot_step(struct vcpu *vcpu)
                    "or no pages");
 }
 
-bool step_has_copy(struct vcpu *vcpu, unsigned index)
+bool step_has_parts(struct vcpu *vcpu)
 {
-    hpa_t *copy = &vcpu->step.copy[index];
-    if (copy->v != 0 || page_alloc(1, 1, copy) == OK)
+    hpa_t page;
+    if (vcpu->step.parts != NULL)
         return true;
+    if (page_alloc(1, 1, &page) == OK) {
+        vcpu->step.parts = hpa_to_ptr(page);
+        return true;
+    }
     cannot_step(vcpu);
     return false;
 }
 
-/* The copy for the next page that is shown; 0: the VM ends. More pages than there are copies belong
- * to a gather, which goes on where it has been interrupted: what it has met before is over. */
+/* The copy for the next page that is shown; 0: the VM ends. Where there are more pages than copies,
+ * the instruction goes on where it has been interrupted, as a gather does: what it has met before
+ * is over. */
 static hpa_t next_copy(struct vcpu *vcpu)
 {
     struct step *step = &vcpu->step;
     if (step->count == STEP_PAGES && step->pieces == 0)
         step_give_up(vcpu);
-    if (step->count < STEP_PAGES)
-        return step_has_copy(vcpu, step->count) ? step->copy[step->count] : hpa(0);
+    if (!step_has_parts(vcpu))
+        return hpa(0);
+    if (step->count < STEP_PAGES) {
+        hpa_t *copy = &step->parts->copy[step->count];
+        if (copy->v != 0 || page_alloc(1, 1, copy) == OK)
+            return *copy;
+    }
     cannot_step(vcpu);
     return hpa(0);
 }
@@ -108,15 +119,50 @@ bool step_begin(struct vcpu *vcpu, gpa_t address)
     return possible;
 }
 
+/* From this copy on: a step of many pages must not keep their memory. */
+static void free_copies(struct step_parts *parts, unsigned from)
+{
+    for (unsigned i = from; i < STEP_PAGES && parts->copy[i].v != 0; i++) {
+        page_free(parts->copy[i], 1);
+        parts->copy[i] = hpa(0);
+    }
+}
+
+void step_forget(struct vcpu *vcpu)
+{
+    struct step *step = &vcpu->step;
+    step->pieces = step->count = 0;
+    step->unfinished = false;
+    if (step->parts != NULL)
+        free_copies(step->parts, STEP_KEPT);
+}
+
 void step_done(struct vcpu *vcpu)
 {
-    if (vcpu->step.pieces != 0)
-        step_write_back(vcpu);
-    vcpu->step.count = 0;
+    struct step *step = &vcpu->step;
+    struct cpu_state state;
+    step->count = 0;
+    if (step->pieces != 0) {
+        vcpu->engine->get_state(vcpu, STATE_IP, &state);
+        step->parts->executed = state.rip == step->next_rip;
+        vm_lock(vcpu->vm);
+        step_work(vcpu, STEP_WRITES);
+        vm_unlock(vcpu->vm);
+    }
+    if (!step->unfinished)
+        step_forget(vcpu);
 }
 
 void step_give_up(struct vcpu *vcpu)
 {
     (void)vcpu->engine->step(vcpu, false);
-    vcpu->step.pieces = vcpu->step.count = 0;
+    step_forget(vcpu);
+}
+
+void step_destroy(struct vcpu *vcpu)
+{
+    if (vcpu->step.parts == NULL)
+        return;
+    free_copies(vcpu->step.parts, 0);
+    page_free(ptr_to_hpa(vcpu->step.parts), 1);
 }

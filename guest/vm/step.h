@@ -17,26 +17,32 @@ bool step_is_device_memory(const struct vcpu *vcpu, gpa_t address);
 bool step_begin(struct vcpu *vcpu, gpa_t address);
 
 /* The same on a device's registers: those that the instruction at ctx->rip reads, of which there
- * are count bytes, are read now, and those that it has written are written in step_done(). False:
- * nothing has been done, as it is not about this address, or is one whose operands are not known.
- * Not with the VM's lock held. */
+ * are count bytes, are read when the CPU comes to their page, and those that it has written are
+ * written in step_done(). False: nothing has been done, as it is not about this address, or is one
+ * whose operands are not known. Not with the VM's lock held, as those below. */
 bool step_on_device(struct emulate_context *ctx, const uint8_t *bytes, unsigned count,
                     gpa_t address);
 
-/* The same with no look at what is there: ones are read, and writes are lost. Always true. */
-bool step_blindly(struct vcpu *vcpu, gpa_t address);
+/* The same for an address that no operand explains, where neither works: the CPU itself reads a
+ * descriptor or a gate there (write: pushes a frame). What it finds is what the device answers, and
+ * beside that ones. For such an instruction, for the delivery of an event, for a page walk. */
+void step_on_descriptor(struct emulate_context *ctx, const uint8_t *bytes, unsigned count,
+                        gpa_t address, bool write);
+void step_on_delivery(struct vcpu *vcpu, gpa_t address, bool write);
+void step_on_walk(struct vcpu *vcpu, gpa_t address);
 
 /* The engine's, after engine->step(): the pages are no longer shown; also for a step that is given
  * up. Loaded. */
 void step_done(struct vcpu *vcpu);
 
+/* The rest of what is to be moved between its pages and devices, where vcpu->step.unfinished says
+ * that there is a rest: before the vCPU is entered again. True: there still is. Not with the lock
+ * held. */
+bool step_continue(struct vcpu *vcpu);
+
 /* The step, where there is one, is off, and has had no effect: for a handler that does the work, or
  * an instruction that shall begin anew. Loaded. */
 void step_give_up(struct vcpu *vcpu);
 
-/* Between step.c and step_device.c. A page of ones is shown at a page, as copy number
- * vcpu->step.count - 1 of the vCPU; a copy is there; and what has been written goes to the devices.
- * False: the VM ends. With the VM's lock held, but for the last. */
-bool step_show_ones(struct vcpu *vcpu, gpa_t page);
-bool step_has_copy(struct vcpu *vcpu, unsigned index);
-void step_write_back(struct vcpu *vcpu);
+/* Its pages are given back, with the vCPU. */
+void step_destroy(struct vcpu *vcpu);

@@ -6,6 +6,7 @@
 #include "arch/nospec.h"
 #include "arch/percpu.h"
 #include "guest/vm/sched.h"
+#include "guest/vm/step.h"
 #include "mm/guestspace.h"
 #include "mm/page_alloc.h"
 
@@ -86,9 +87,7 @@ void vcpu_set_initial(struct vcpu *vcpu, const struct cpu_state *state)
 void vcpu_destroy(struct vcpu *vcpu)
 {
     run_vcpu_remove(&vcpu->run, cpu_rdtsc());
-    for (unsigned i = 0; i < STEP_COPIES; i++)
-        if (vcpu->step.copy[i].v != 0)
-            page_free(vcpu->step.copy[i], 1);
+    step_destroy(vcpu);
     vlapic_destroy(&vcpu->apic);
     vcpu->engine->vcpu_destroy(vcpu);
 }
@@ -247,6 +246,8 @@ static bool attend(struct vcpu *vcpu)
     if (vm_has_ended(vcpu->vm))
         return false;
     if (vcpu->requests != 0) {
+        if (vcpu->step.unfinished && step_continue(vcpu))
+            return false;
         vcpu_dump_if_asked(vcpu);
         vcpu_take_requests(vcpu);
     }

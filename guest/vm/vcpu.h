@@ -54,33 +54,18 @@ enum {
     REQUEST_INIT = 4,
     REQUEST_SIPI = 8,
     REQUEST_DUMP = 32,       /* prints where it stands */
+    REQUEST_STEP = 64,       /* its own: step.unfinished */
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
-/* The pages on which the CPU executes one instruction by itself (step.h): of its operands, and
- * beside them of a descriptor, a stack, code or page tables. */
-#define STEP_OPERAND_PAGES 4
-#define STEP_PAGES         (STEP_OPERAND_PAGES + 4)
-#define STEP_COPIES        (STEP_PAGES + 1)
-#define STEP_PIECES        20 /* a gather has 16 operands, some of which may be in two pages */
-
-/* Bytes of an operand among a device's registers. */
-struct step_piece {
-    gpa_t at;
-    uint16_t bytes, first; /* first: how many bytes of the operand lie before them */
-    uint8_t page;          /* the copy that stands for the device's page */
-    bool read, write;
-    uint8_t element; /* 0, or bytes of an element, of which bit i of chosen selects the i-th */
-    uint64_t chosen;
-};
-
+/* An instruction that the CPU executes by itself on pages of its own: step.h, and what it is about
+ * in step_parts.h. */
 struct step {
-    uint32_t count; /* pages that are shown */
-    /* For them; and the last for what the pieces have held, one after another. 0: not needed yet */
-    hpa_t copy[STEP_COPIES];
-    uint32_t pieces;
-    struct step_piece piece[STEP_PIECES];
-    uint64_t next_rip; /* behind the instruction */
+    uint32_t count;           /* pages that are shown */
+    uint32_t pieces;          /* what is known of its operands */
+    struct step_parts *parts; /* NULL: it has never stepped */
+    uint64_t next_rip;        /* behind the instruction */
+    bool unfinished;          /* step_continue() is to be called before the next entry */
 };
 
 /* What vcpu_x87.c knows of an error that is pending with CR0.NE = 0. */

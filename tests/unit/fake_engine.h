@@ -11,7 +11,7 @@ extern const struct engine fake_engine;
 bool fake_lookup(const struct vm *vm, gpa_t guest, hpa_t *host, unsigned *perms);
 
 /* What a vCPU sees alone. */
-#define FAKE_SHOWN 8
+#define FAKE_SHOWN 40
 struct fake_shown {
     gpa_t page;
     hpa_t host;

@@ -81,9 +81,10 @@ enum exit_action exit_memory_fetch(struct vcpu *vcpu, gpa_t address)
     return note(vcpu, "memory_fetch");
 }
 
-void exit_memory_delivery(struct vcpu *vcpu, gpa_t address)
+void exit_memory_delivery(struct vcpu *vcpu, gpa_t address, bool write)
 {
     fake_exits.address = address.v;
+    fake_exits.memory.write = write;
     (void)note(vcpu, "memory_delivery");
 }
 

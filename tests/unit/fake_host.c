@@ -96,6 +96,17 @@ void step_give_up(struct vcpu *vcpu)
     vcpu->step.count = 0;
 }
 
+bool step_continue(struct vcpu *vcpu)
+{
+    vcpu->step.unfinished = --vcpu->step.pieces != 0; /* so often */
+    return vcpu->step.unfinished;
+}
+
+void step_destroy(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
 void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state)
 {
     (void)vcpu;

@@ -3,7 +3,7 @@
 // link: guest/cpu/integer.c guest/cpu/event.c
 // link: guest/cpu/guestwalk.c drivers/bus/bus.c mm/guestmem.c mm/page_alloc.c
 // link: tests/unit/fake_engine.c
-// link: guest/vm/step_device.c guest/cpu/operands.c guest/cpu/operand_table.c
+// link: guest/vm/step_device.c guest/vm/step_work.c guest/cpu/operands.c guest/cpu/operand_table.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Instructions on device memory, from the exit to the device's registers: operands that lie in two
  * pages, of which either may be RAM, read-only, a device, nothing, or not present. */
@@ -12,6 +12,7 @@
 #include "arch/x86.h"
 #include "guest/vm/exits.h"
 #include "guest/vm/step.h"
+#include "guest/vm/step_parts.h"
 #include "mm/page_alloc.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_space.h"
@@ -38,7 +39,7 @@
 #define WINDOW 0x100000u
 #define BORDER (WINDOW + PAGE_SIZE)
 
-enum { MAX_ACCESSES = 32 };
+enum { MAX_ACCESSES = 128 };
 
 static uint8_t ram[RAM] __attribute__((aligned(PAGE_SIZE)));
 static struct vm vm;
@@ -527,7 +528,7 @@ static void test_step_where_nothing_is(void **state)
     expect_shown(1, PLAIN, memory);
     assert_ptr_equal(hpa_to_ptr(vcpus[0].shown[1].host), memory); /* itself */
     end_step();
-    memset(hpa_to_ptr(vcpu->step.copy[0]), 0, PAGE_SIZE); /* what the guest has written */
+    memset(hpa_to_ptr(vcpu->step.parts->copy[0]), 0, PAGE_SIZE); /* what the guest has written */
     assert_int_equal(TAKE(IMUL_LOAD, BORDER - 4, NOTHING + 0xffc, false), EXIT_SAME);
     expect_shown(0, NOTHING, ones);
     assert_int_equal(vm.memory_changes, 0); /* nobody else has to look */
@@ -555,9 +556,8 @@ static void test_step_on_a_device(void **state)
     assert_false(step_begin(vcpu, gpa(DEVICE)));
     assert_false(step_begin(vcpu, gpa(VM_APIC_PAGE_GPA)));
     assert_false(vcpus[0].stepping);
+    assert_int_equal(device.count, 0);
     assert_int_equal(vm.end, VM_RUNS);
-    exit_memory_walk(vcpu, gpa(DEVICE));
-    assert_int_equal(vm.end, VM_CRASH);
 }
 
 /* A gather's elements, say: the last of them is met alone, for the others are there by then. */
@@ -596,12 +596,29 @@ static uint8_t *shown(unsigned i, uint64_t page)
     return hpa_to_ptr(fake->shown[i].host);
 }
 
+/* What is not done at once, is before the next entry. Returns how many portions there were. */
+static unsigned finish_work(void)
+{
+    unsigned portions = 1;
+    while (vcpu->step.unfinished) {
+        const unsigned before = device.count;
+        assert_true(vcpu->attention && (vcpu->requests & REQUEST_STEP) != 0);
+        vcpu->attention = false;
+        const bool more = step_continue(vcpu);
+        assert_int_equal(more, vcpu->step.unfinished);
+        assert_true(device.count - before <= 512 / 4);
+        portions++;
+    }
+    return portions;
+}
+
 /* The CPU is done, with RIP so far behind CODE; then what it has read and written is counted. */
 static void executed(uint64_t length)
 {
     vcpus[0].state.rip = CODE + length;
     device.count = 0;
     end_step();
+    finish_work();
     vcpus[0].state.rip = CODE;
 }
 
@@ -652,8 +669,11 @@ static void test_step_on_two_devices(void **state)
     pair(DEVICE, DEVICE_2);
     vcpu->regs.gpr[RSI] = BORDER - 2;
     assert_int_equal(TAKE(ROL_4, BORDER - 2, DEVICE + 0xffe, true), EXIT_SAME);
-    assert_int_equal(device.count, 2);
-    EXPECT_ACCESS(1, DEVICE_2, 2, false, 0x0201);
+    assert_int_equal(device.count, 1); /* the other one, when the CPU comes there */
+    EXPECT_ACCESS(0, DEVICE + 0xffe, 2, false, 0x00ff);
+    assert_int_equal(TAKE(ROL_4, BORDER, DEVICE_2, true), EXIT_SAME);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE_2, 2, false, 0x0201);
     shown(1, DEVICE_2)[1] = 0x66;
     executed(3);
     assert_int_equal(device.count, 2);
@@ -730,24 +750,264 @@ static void test_step_without_data(void **state)
     assert_int_equal(device.count, 0);
 }
 
-/* Neither emulated nor stepped: the end for a kernel, and nothing for a program of it. */
-static void test_what_cannot_be_done(void **state)
+/* The CPU has not come to the other page, as the instruction has faulted before: nothing is read
+ * there, nor written. */
+static void test_step_that_ends_early(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = BORDER - 2;
+    assert_int_equal(TAKE(ROL_4, BORDER - 2, DEVICE + 0xffe, true), EXIT_SAME);
+    executed(0);
+    assert_int_equal(device.count, 0);
+    assert_int_equal(vcpu->step.pieces, 0);
+}
+
+/* Two levels: RBP, the outer frame pointer, which is read, and the new one; eight bytes below. */
+static void test_step_of_enter(void **state)
 {
     (void)state;
     pair(DEVICE, DEVICE_2);
     vcpus[0].state.rsp = WINDOW + 0x108;
-    vcpus[0].state.ss.access |= 3 << 5; /* CPL 3 */
+    vcpu->regs.gpr[RBP] = BORDER + 0x48;
     assert_int_equal(TAKE(ENTER, WINDOW + 0x100, DEVICE + 0x100, true), EXIT_SAME);
-    assert_int_equal(shown(0, DEVICE)[0x100], 0xff);
-    executed(4);
     assert_int_equal(device.count, 0);
+    memset(shown(0, DEVICE) + 0xf0, 0x11, 0x18);
+    assert_int_equal(TAKE(ENTER, BORDER + 0x40, DEVICE_2 + 0x40, false), EXIT_SAME);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE_2 + 0x40, 8, false, 0x4847464544434241);
+    executed(4);
+    assert_int_equal(device.count, 3);
+    for (unsigned i = 0; i < 3; i++)
+        EXPECT_ACCESS(i, DEVICE + 0xf0 + 8 * i, 8, true, 0x1111111111111111);
+    /* What it allocates ends in the other device's page: touched, no more. */
+    vcpus[0].state.rsp = BORDER + 0x20;
+    assert_int_equal(TAKE("\xc8\x40\0\0", BORDER + 0x18, DEVICE_2 + 0x18, true), EXIT_SAME);
+    assert_int_equal(TAKE("\xc8\x40\0\0", BORDER - 0x28, DEVICE + 0xfd8, true), EXIT_SAME);
+    assert_int_equal(device.count, 0);
+    assert_int_equal(shown(1, DEVICE)[0xfd8], 0xff);
+    executed(4);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE_2 + 0x18, 8, true, UINT64_MAX);
     assert_int_equal(vm.end, VM_RUNS);
-    vcpus[0].state.ss.access &= ~(3u << 5);
-    assert_int_equal(TAKE(ENTER, WINDOW + 0x100, DEVICE + 0x100, true), EXIT_SAME);
-    assert_false(vcpus[0].stepping);
-    assert_int_equal(vm.end, VM_CRASH);
-    assert_string_equal(vm.end_why, "an instruction on device memory at 0x10100 is not emulated: "
-                                    "c8 08 00 02 90 90 90 90 90 90 90 90 90 90 90");
+}
+
+#define XSAVE   "\x0f\xae\x26"
+#define XSAVEC  "\x0f\xc7\x26"
+#define XRSTOR  "\x0f\xae\x2e"
+#define FXSAVE  "\x0f\xae\x06"
+#define HEADER  512u
+#define AVX_AT  0x240u
+#define AVX_END 0x340u
+
+/* x87, SSE, and AVX with its 256 bytes behind the header. */
+static void show_avx(void)
+{
+    vm.cpuid.entry[1] = (struct cpuid_entry){.leaf = 0xd, .subleaf = 2, .eax = 256, .ebx = AVX_AT};
+    vm.cpuid.count = 2;
+    for (unsigned i = 0; i < sizeof(vm.cpuid.first); i++)
+        vm.cpuid.first[i] = 1;
+    vcpu->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    vcpu->regs.gpr[RAX] = 7;
+    vcpu->tsc_exit = 12345;
+}
+
+/* Of the header XSAVE reads a part, and of the rest it writes what is asked for, here AVX. */
+static void test_step_of_xsave(void **state)
+{
+    (void)state;
+    show_avx();
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = WINDOW;
+    vcpu->regs.gpr[RAX] = 4;
+    assert_int_equal(TAKE(XSAVE, WINDOW + HEADER, DEVICE + HEADER, true), EXIT_SAME);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + HEADER, 8, false, 0x0807060504030201);
+    uint8_t *page = shown(0, DEVICE);
+    page[HEADER] = 0x77;
+    memset(page + 24, 0, 8); /* MXCSR and its mask */
+    memset(page + AVX_AT, 0xff, 16);
+    memset(page + AVX_END, 0x5a, 8); /* not of the area */
+    executed(3);
+    assert_int_equal(device.count, 4);
+    EXPECT_ACCESS(0, DEVICE + 24, 8, true, 0);
+    EXPECT_ACCESS(1, DEVICE + HEADER, 8, true, 0x0807060504030277);
+    EXPECT_ACCESS(2, DEVICE + AVX_AT, 8, true, UINT64_MAX);
+    EXPECT_ACCESS(3, DEVICE + AVX_AT + 8, 8, true, UINT64_MAX);
+    /* XSAVEC reads nothing. */
+    assert_int_equal(TAKE(XSAVEC, WINDOW, DEVICE, true), EXIT_SAME);
+    memset(shown(0, DEVICE) + HEADER, 0, 16);
+    executed(3);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(1, DEVICE + HEADER + 8, 8, true, 0);
+    assert_int_equal(TAKE(FXSAVE, WINDOW, DEVICE, true), EXIT_SAME);
+    memset(shown(0, DEVICE) + 160, 0, 4); /* and the software's 48 bytes are not written */
+    executed(3);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 160, 4, true, 0);
+}
+
+/* Nothing is lost between two portions, nor comes twice. */
+static void test_step_in_portions(void **state)
+{
+    (void)state;
+    show_avx();
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = WINDOW;
+    assert_int_equal(TAKE(XSAVEC, WINDOW, DEVICE, true), EXIT_SAME);
+    assert_false(vcpu->step.unfinished);
+    uint8_t *page = shown(0, DEVICE);
+    for (unsigned at = 500; at < AVX_END; at += 60)
+        memset(page + at, 0, 4);
+    device.count = 0;
+    end_step();
+    assert_true(vcpu->step.unfinished);
+    assert_int_equal(vcpus[0].shown_count, 0); /* the page is kept for all that */
+    assert_int_equal(finish_work(), 2);
+    assert_int_equal(device.count, 6);
+    for (unsigned i = 0; i < 6; i++)
+        EXPECT_ACCESS(i, DEVICE + 500 + 60 * i, 4, true, 0);
+    assert_int_equal(vcpu->step.pieces, 0);
+    device.count = 0;
+    assert_int_equal(TAKE(XRSTOR, WINDOW, DEVICE, false), EXIT_SAME);
+    assert_true(vcpu->step.unfinished);
+    device.count = 0;
+    assert_int_equal(finish_work(), 2);
+    assert_int_equal(device.count, 40);
+    for (unsigned i = 0; i < 40; i++)
+        assert_int_equal(device.access[i].at, DEVICE + 512 + 8 * i);
+    executed(3);
+    assert_int_equal(device.count, 0);
+    /* Given up in between: nothing more is written. */
+    assert_int_equal(TAKE(XSAVEC, WINDOW, DEVICE, true), EXIT_SAME);
+    memset(shown(0, DEVICE), 0, AVX_END);
+    end_step();
+    assert_true(vcpu->step.unfinished);
+    step_give_up(vcpu);
+    assert_false(vcpu->step.unfinished);
+    assert_int_equal(vcpu->step.pieces, 0);
+}
+
+static void test_step_of_xrstor(void **state)
+{
+    (void)state;
+    show_avx();
+    pair(BUFFER, DEVICE);
+    vcpu->regs.gpr[RSI] = BORDER - AVX_AT - 0xc0; /* the last 64 bytes are in the device */
+    assert_int_equal(TAKE(XRSTOR, BORDER, DEVICE, false), EXIT_SAME);
+    assert_int_equal(device.count, 8);
+    EXPECT_ACCESS(7, DEVICE + 56, 8, false, 0x403f3e3d3c3b3a39);
+    executed(3);
+    assert_int_equal(device.count, 0);
+    /* As far as is asked for: no component behind the header. Compacted it may have all. */
+    vcpu->regs.gpr[RAX] = 3;
+    vcpu->regs.gpr[RSI] = BORDER - AVX_AT + 8;
+    vcpu->xcr0 = XCR0_X87 | XCR0_SSE;
+    assert_int_equal(TAKE(XRSTOR, BORDER, DEVICE, false), EXIT_SAME);
+    assert_int_equal(device.count, 1);
+    executed(3);
+}
+
+/* A descriptor that no operand explains, where the device says "code": the CPU marks it. */
+static void test_step_of_a_descriptor(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpus[0].state.ss.access |= 3 << 5; /* at any CPL */
+    assert_int_equal(TAKE("\x8e\xd8", WINDOW + 0x18, DEVICE + 0x18, false), EXIT_SAME); /* MOV DS */
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(0, DEVICE + 0x18, 4, false, 0x1c1b1a19);
+    EXPECT_ACCESS(1, DEVICE + 0x1c, 4, false, 0x201f1e1d);
+    shown(0, DEVICE)[0x18 + 5] |= 1;
+    executed(2);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0x1c, 4, true, 0x201f1f1d);
+    /* No S bit, in long mode: as long again. Nothing is written where nothing has changed. */
+    assert_int_equal(TAKE("\x0f\x00\xd8", WINDOW + 0x8, DEVICE + 0x8, false), EXIT_SAME); /* LTR */
+    assert_int_equal(device.count, 4);
+    EXPECT_ACCESS(3, DEVICE + 0x14, 4, false, 0x18171615);
+    executed(3);
+    assert_int_equal(device.count, 0);
+    vcpus[0].state.efer &= ~EFER_LMA;
+    assert_int_equal(TAKE("\x0f\x00\xd8", WINDOW + 0x8, DEVICE + 0x8, false), EXIT_SAME);
+    assert_int_equal(device.count, 2);
+    executed(3);
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+/* LAR of a selector that is in one device, and whose descriptor is in the other. */
+static void test_step_of_operand_and_descriptor(void **state)
+{
+    (void)state;
+    pair(DEVICE, DEVICE_2);
+    vcpu->regs.gpr[RSI] = WINDOW + 8;
+    assert_int_equal(TAKE("\x0f\x02\x06", WINDOW + 8, DEVICE + 8, false), EXIT_SAME);
+    EXPECT_ACCESS(0, DEVICE + 8, 2, false, 0x0a09);
+    assert_int_equal(TAKE("\x0f\x02\x06", BORDER + 8, DEVICE_2 + 0x10, false), EXIT_SAME);
+    assert_int_equal(device.count, 2);
+    EXPECT_ACCESS(1, DEVICE_2 + 0x14, 4, false, 0x18171615);
+    executed(3);
+    /* A far CALL comes to the descriptor first, and pushes then. */
+    vcpus[0].state.rsp = WINDOW + 0x108;
+    vcpu->regs.gpr[RDI] = BUFFER;
+    assert_int_equal(TAKE("\xff\x1f", BORDER + 8, DEVICE_2 + 0x10, false), EXIT_SAME);
+    assert_int_equal(device.count, 2);
+    assert_int_equal(TAKE("\xff\x1f", WINDOW + 0x104, DEVICE + 0x104, true), EXIT_SAME);
+    memset(shown(1, DEVICE) + 0x100, 0x22, 8);
+    executed(0x100);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0x100, 8, true, 0x2222222222222222);
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+/* An event's gate and frame, and an entry of page tables. */
+static void test_step_of_the_cpu_itself(void **state)
+{
+    (void)state;
+    device.count = 0;
+    exit_memory_delivery(vcpu, gpa(DEVICE + 0x8), false);
+    assert_int_equal(device.count, 4);
+    EXPECT_ACCESS(0, DEVICE + 0x8, 4, false, 0x0c0b0a09);
+    EXPECT_ACCESS(3, DEVICE + 0x14, 4, false, 0x18171615);
+    exit_memory_delivery(vcpu, gpa(DEVICE_2 + 0x1f8), true); /* SS, the first of five */
+    assert_int_equal(device.count, 4);
+    memset(shown(1, DEVICE_2) + 0x1d8, 0xff, 40);
+    executed(0x123);
+    assert_int_equal(device.count, 5);
+    for (unsigned i = 0; i < 5; i++)
+        EXPECT_ACCESS(i, DEVICE_2 + 0x1d8 + 8 * i, 8, true, UINT64_MAX);
+    exit_memory_delivery(vcpu, gpa(DEVICE + 6), true); /* at the page's beginning, and 16 bits */
+    memset(shown(0, DEVICE) + 4, 0, 4);
+    executed(0x123);
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 4, 4, true, 0);
+    exit_memory_walk(vcpu, gpa(DEVICE + 0x7f8));
+    assert_int_equal(device.count, 3);
+    EXPECT_ACCESS(2, DEVICE + 0x7fc, 4, false, 0x00fffefd);
+    shown(0, DEVICE)[0x7f8] |= 0x20; /* accessed: it was */
+    executed(0);
+    assert_int_equal(device.count, 0);
+    vcpus[0].state.cr4 &= ~CR4_PAE;
+    exit_memory_walk(vcpu, gpa(DEVICE + 0xffc));
+    assert_int_equal(device.count, 1);
+    EXPECT_ACCESS(0, DEVICE + 0xffc, 4, false, 0x00fffefd);
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+/* The pages of one with many are given back. */
+static void test_step_gives_memory_back(void **state)
+{
+    (void)state;
+    assert_true(step_begin(vcpu, gpa(NOTHING)));
+    end_step();
+    const uint64_t used = page_alloc_used_by_hypervisor() / PAGE_SIZE;
+    for (unsigned i = 0; i < STEP_PAGES; i++)
+        assert_true(step_begin(vcpu, gpa(NOTHING + i * PAGE_SIZE)));
+    assert_int_equal(page_alloc_used_by_hypervisor() / PAGE_SIZE, used + STEP_PAGES - 1);
+    end_step();
+    assert_int_equal(page_alloc_used_by_hypervisor() / PAGE_SIZE, used + STEP_KEPT - 1);
+    step_destroy(vcpu);
+    assert_int_equal(page_alloc_used_by_hypervisor(), 0);
 }
 
 /* Another vCPU has put an instruction there since, which is about another place, or is known. */
@@ -795,7 +1055,15 @@ int main(void)
         TEST(test_step_of_masked_store),
         TEST(test_step_gathers),
         TEST(test_step_without_data),
-        TEST(test_what_cannot_be_done),
+        TEST(test_step_that_ends_early),
+        TEST(test_step_of_enter),
+        TEST(test_step_of_xsave),
+        TEST(test_step_in_portions),
+        TEST(test_step_of_xrstor),
+        TEST(test_step_of_a_descriptor),
+        TEST(test_step_of_operand_and_descriptor),
+        TEST(test_step_of_the_cpu_itself),
+        TEST(test_step_gives_memory_back),
         TEST(test_instruction_has_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,34 @@ static void test_timer(void **state)
     }
 }
 
+/* A step's rest is done portion by portion before the guest goes on, with a look at what else there
+ * is behind each: the other VM has turns meanwhile. */
+static enum exit_action stepping_guest(struct fake_vcpu *fake)
+{
+    struct vcpu *vcpu = &fake->vcpu;
+    tick();
+    if (fake->entries > 1) {
+        assert_int_equal(vcpu->step.pieces, 0);
+        return power_off(fake);
+    }
+    vcpu->step.pieces = 4;
+    vcpu->step.unfinished = vcpu->attention = true;
+    vcpu->requests |= REQUEST_STEP;
+    return EXIT_SAME;
+}
+
+static void test_unfinished_step(void **state)
+{
+    (void)state;
+    for (unsigned busy = 0; busy < 2; busy++) {
+        set_up(NULL);
+        const struct life *l = run_beside(make_vm(0, stepping_guest, NULL), busy);
+        assert_int_equal(l->end, VM_POWEROFF);
+        assert_int_equal(l->entries[0], 2);
+        tear_down(NULL);
+    }
+}
+
 /* vCPU 0 starts vCPU 1 by INIT and SIPI, which tells that it runs by an IPI; then it is halted,
  * gets an NMI, and answers by another IPI; then INIT stops it. */
 static enum exit_action starter(struct fake_vcpu *fake)
@@ -703,6 +731,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_timer),
+        cmocka_unit_test(test_unfinished_step),
         cmocka_unit_test(test_start_and_stop),
         cmocka_unit_test(test_state_after_init),
         cmocka_unit_test(test_stuck),

@@ -171,6 +171,7 @@ void vmcs_model_start(bool assisted)
 
 void vmcs_model_end(void)
 {
+    step_destroy(fixture_vcpu());
     fixture_end();
 }
 

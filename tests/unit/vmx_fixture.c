@@ -125,9 +125,6 @@ void fixture_make(bool assisted)
 void fixture_end(void)
 {
     struct vmx_vcpu *v = &fixture.v;
-    for (unsigned i = 0; i < STEP_COPIES; i++)
-        if (v->vcpu.step.copy[i].v != 0)
-            page_free(v->vcpu.step.copy[i], 1);
     ept_overlay_drop(&v->overlay);
     vlapic_destroy(&v->vcpu.apic);
     page_free(v->vmcs, 1);

@@ -171,6 +171,7 @@ static void check_row(const struct row *row)
     uint64_t before[BYTES / 8], want[BYTES / 8], got[BYTES / 8];
     reset_device();
     snapshot(before);
+    memset(ram, 0, sizeof(ram));
     memcpy(ram, before, BYTES);
     const struct result on_ram = run(row, (uint64_t)ram, area[0]);
     move_to_device(row, (const uint8_t *)before);
@@ -268,7 +269,36 @@ static void check_many(void)
     }
 }
 
-/* What a program must not be able to do: instructions that nobody carries out on registers. */
+/* Elements in as many pages as there are elements, of nothing and of devices. VMOVDQU YMM2, [RAX];
+ * VPCMPEQD YMM1, YMM1, YMM1; VPGATHERDD YMM0, [RSI + YMM2], YMM1 */
+static const uint32_t pages_of_nothing[8] = {0,         0x1000000, 0x2000000, 0x3000000,
+                                             0x4000000, 0x5000000, 0x6000000, 0x7000000};
+static const uint32_t pages_with_devices[8] = {
+    0x10,   0x1000, 0x2000, APIC_BASE_ADDRESS + APIC_ICR_HIGH - IOAPIC_ADDRESS,
+    0x3000, 0x4000, 0x5000, 0};
+static const struct code gather = {
+    .length = 14,
+    .bytes = {0xc5, 0xfe, 0x6f, 0x10, 0xc5, 0xf5, 0x76, 0xc9, 0xc4, 0xe2, 0x75, 0x90, 0x04, 0x16}};
+
+static void check_far_apart(void)
+{
+    uint32_t got[8] = {0};
+    struct code code = gather;
+    reset_device();
+    apic_write(APIC_ICR_HIGH, 0x25000000);
+    code.rax = (uint64_t)pages_with_devices;
+    code.rsi = IOAPIC_ADDRESS;
+    load_state(start);
+    const struct probe p = code_probe(&code);
+    if (p.vector == VECTOR_UD) /* a CPU without AVX2 */
+        return;
+    __asm__ volatile("vmovdqu %%ymm0, %0" : "=m"(got));
+    test_check(p.vector == PROBE_NONE && got[0] == *window() && got[1] == UINT32_MAX &&
+                   got[3] == 0x25000000 && got[6] == UINT32_MAX && got[7] == 0x24,
+               "VPGATHERDD of eight pages, with two devices", "what each is alone");
+}
+
+/* What a program must not be able to do. */
 static void check_programs(void)
 {
     static const struct row rows[] = {
@@ -281,32 +311,24 @@ static void check_programs(void)
         READS("PUSH on it as a stack", "\x48\x87\xe7\x50\x58\x48\x87\xe7"),
         READS("AND of nothing that there is", "\x0f\xff\x06"),
     };
-    static const uint32_t far_apart[8] = {0,         0x1000000, 0x2000000, 0x3000000,
-                                          0x4000000, 0x5000000, 0x6000000, 0x7000000};
-    static const uint32_t with_devices[8] = {
-        0, 0x1000, 0x2000, APIC_BASE_ADDRESS - IOAPIC_ADDRESS, 0x3000, 0x4000, 0x5000, 0x6000};
-    /* VMOVDQU YMM2, [RAX]; VPCMPEQD YMM1, YMM1, YMM1; VPGATHERDD YMM0, [RSI + YMM2], YMM1 */
-    struct code gather = {.rax = (uint64_t)far_apart,
-                          .rsi = 0xc0000000,
-                          .length = 14,
-                          .bytes = {0xc5, 0xfe, 0x6f, 0x10, 0xc5, 0xf5, 0x76, 0xc9, 0xc4, 0xe2,
-                                    0x75, 0x90, 0x04, 0x16}};
+    struct code code = gather;
+    code.rax = (uint64_t)pages_of_nothing;
+    code.rsi = 0xc0000000;
     user_init();
     load_state(start);
-    const uint32_t vector = user_probe(&gather, 0).vector;
+    const uint32_t vector = user_probe(&code, 0).vector;
     test_check(vector == PROBE_NONE || vector == VECTOR_UD, "VPGATHERDD of eight pages of nothing",
                "at CPL 3, and all goes on");
-    gather.rax = (uint64_t)with_devices;
-    gather.rsi = IOAPIC_ADDRESS;
+    code.rax = (uint64_t)pages_with_devices;
+    code.rsi = IOAPIC_ADDRESS;
     load_state(start);
-    const uint32_t mixed = user_probe(&gather, 0).vector;
+    const uint32_t mixed = user_probe(&code, 0).vector;
     test_check(mixed == vector, "VPGATHERDD of six, and two devices", "at CPL 3, and all goes on");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct code code = {.rax = 0x41,
-                            .rdx = 0,
-                            .rsi = IOAPIC_ADDRESS,
-                            .rdi = IOAPIC_ADDRESS + 0x800,
-                            .length = rows[i].length};
+        code = (struct code){.rax = 0x41,
+                             .rsi = IOAPIC_ADDRESS,
+                             .rdi = IOAPIC_ADDRESS + 0x800,
+                             .length = rows[i].length};
         memcpy(code.bytes, rows[i].bytes, rows[i].length);
         load_state(start);
         const struct probe p = user_probe(&code, 0);
@@ -331,6 +353,8 @@ int main(void)
         for (const struct row *row = wide_rows; row->what != NULL; row++)
             check_row(row);
         check_many();
+        check_far_apart();
+        check_tables();
         test_check(executed > 100, "most of all of them do not fault",
                    "or nothing is said by this");
         check_programs();

@@ -25,4 +25,6 @@ struct row {
         what, count, of, sizeof(code) - 1, code \
     }
 
+void check_tables(void);
+
 extern const struct row narrow_rows[], wide_rows[]; /* up to one whose name is NULL */
