@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 
 import gdb
+import gdb.unwinder
+from gdb.unwinder import Unwinder
 
 NAMES = {64: "64-bit", 32: "32-bit", 16: "16-bit"}
 HYPERVISOR = 1 << 63  # its own code is above, and 64-bit, wherever the CPU stands
@@ -59,7 +61,10 @@ def disassemble(code, address, bits):
 
 
 def stopped(event):
+    before = MODE.bits
     MODE.ask()
+    if MODE.bits != before:
+        gdb.invalidate_cached_frames()  # which have been taken for another mode's
     if MODE.bits != 64:
         linear = (MODE.known.get("CSBASE", 0) + int(gdb.parse_and_eval("(unsigned long)$pc"))) & 0xffffffff
         print(f"{NAMES[MODE.bits]} code{' of a guest' * MODE.guest}, at linear address {linear:#x}; "
@@ -69,6 +74,63 @@ def stopped(event):
 
 
 gdb.events.stop.connect(stopped)
+
+
+class FrameId:
+    def __init__(self, sp, pc):
+        self.sp, self.pc = sp, pc
+
+
+class Callers(Unwinder):
+    """The callers of 32-bit code with flat segments, by EBP: gdb takes words to have 64 bits. Of the innermost
+    function there may be no frame yet, or no longer. For 16-bit code, with its segments, there are none."""
+
+    PUSH_EBP, MOV_EBP_ESP, RETURNS = b"\x55", (b"\x89\xe5", b"\x8b\xec"), b"\xc2\xc3"
+    ENDBR = b"\xf3\x0f\x1e\xfb"
+
+    def __init__(self):
+        super().__init__("nadir")
+
+    @staticmethod
+    def _read(at, size):
+        try:
+            return bytes(gdb.selected_inferior().read_memory(at & 0xffffffff, size))
+        except gdb.MemoryError:
+            return b""
+
+    def _word(self, at):
+        return int.from_bytes(self._read(at, 4), "little")
+
+    def _place(self, pc, esp, ebp):
+        """Where the return address is, and EBP of the caller."""
+        code, before = self._read(pc, 6), self._read(pc - 1, 1)
+        known = re.match(r"(\S+)( \+ \d+)? in section", gdb.execute(f"info symbol {pc:#x}", to_string=True))
+        first = known is not None and not known[2]
+        body = code[4:] if code.startswith(self.ENDBR) else code
+        if first or body.startswith(self.PUSH_EBP) or code[:1] and code[:1] in self.RETURNS:
+            return esp, ebp
+        if before == self.PUSH_EBP and code[:2] in self.MOV_EBP_ESP:
+            return esp + 4, self._word(esp)
+        return ebp + 4, self._word(ebp)
+
+    def __call__(self, frame):
+        pc, esp, ebp = (int(frame.read_register(name)) & 0xffffffffffffffff for name in ("rip", "rsp", "rbp"))
+        if MODE.bits == 64 or pc >= HYPERVISOR:
+            return None
+        place, caller = (ebp + 4, self._word(ebp)) if frame.level() else self._place(pc, esp, ebp)
+        # A frame that is its own caller is where gdb's back-trace ends.
+        at, before = place + 4, (self._word(place), place + 4, caller)
+        if MODE.bits == 16:
+            at, before = esp, (pc, esp, ebp)
+        elif place == 4:  # EBP is 0: the outermost
+            before = pc, esp, ebp
+        info = frame.create_unwind_info(FrameId(gdb.Value(at), gdb.Value(pc)))
+        for name, value in zip(("rip", "rsp", "rbp"), before):
+            info.add_saved_register(name, gdb.Value(value).cast(frame.read_register(name).type))
+        return info
+
+
+gdb.unwinder.register_unwinder(None, Callers(), True)
 
 try:
     from gdb.disassembler import Disassembler, DisassemblerResult, register_disassembler

@@ -3,6 +3,8 @@
 mode to 64-bit mode, and Nadir behind it."""
 
 import os
+import re
+import subprocess
 
 import pexpect
 import pytest
@@ -12,10 +14,46 @@ PROMPT = r"\(gdb\) $"
 BUILDING = 900  # seconds: this Bochs is another one, which the first run builds
 
 
+CFG = "[vm a]\nkernel = kernel\nmemory = 64\n"
+
+# A 32-bit kernel with functions that have frame pointers, as most of those of courses do.
+CALLS = """bits 32
+section .text
+align 4
+dd 0x1badb002, 0, -0x1badb002
+global _start, outer, middle, inner, leaf
+_start: mov esp, stack
+xor ebp, ebp
+call outer
+outer: push ebp
+mov ebp, esp
+sub esp, 8
+call middle
+middle: push ebp
+mov ebp, esp
+sub esp, 24
+push 1
+call inner
+inner: push ebp
+mov ebp, esp
+sub esp, 12
+call leaf
+leave
+ret
+leaf: nop
+ret
+section .bss
+resb 4096
+stack:
+"""
+
+
 @pytest.fixture
-def gdb(write_config, payload):
-    """Commands to a gdb that has stopped at Nadir's first instruction: gdb("command") -> its answer."""
-    cfg = write_config("[vm a]\nkernel = hello.bin\nmemory = 64\n", {"hello.bin": payload("hello")})
+def gdb(write_config, payload, request):
+    """Commands to a gdb that has stopped at Nadir's first instruction: gdb("command") -> its answer. The
+    kernel is hello, unless there is a fixture `kernel`."""
+    kernel = request.getfixturevalue("kernel") if "kernel" in request.fixturenames else payload("hello")
+    cfg = write_config(CFG, {"kernel": kernel})
     child = pexpect.spawn("tools/gdb.sh", [str(cfg)], cwd=TOP, timeout=BUILDING, encoding="utf-8",
                           codec_errors="replace", dimensions=(500, 200), echo=False,
                           env={**os.environ, "TERM": "dumb", "GDBFLAGS": "-nx", "DEBUGINFOD_URLS": ""})
@@ -52,6 +90,7 @@ def test_modes(gdb):
     assert int(gdb("output $cr0"), 0) & 1 == 0
     stop = gdb("stepi")
     assert "16-bit code of a guest, at linear address 0x7c05" in stop, stop
+    assert "#1" not in gdb("bt")  # which would be made up
 
     gdb("delete")
     gdb(f"add-symbol-file {PAYLOADS}/hello.elf")
@@ -75,3 +114,37 @@ def test_modes(gdb):
     stop = gdb("continue")
     assert "vmx_exit_point () at vmx/vmenter.asm" in stop and "guest" not in stop.split("at vmx")[1], stop
     assert "<vmx_exit_point>:\txchg" in gdb("x/i $pc")
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """CALLS, as an ELF file with symbols."""
+    source, code, out = tmp_path / "calls.asm", tmp_path / "calls.o", tmp_path / "calls.elf"
+    source.write_text(CALLS)
+    subprocess.run(["nasm", "-f", "elf32", "-o", code, source], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x100000", "-o", out, code], check=True)
+    return out
+
+
+@pytest.mark.slow
+def test_callers_in_32_bit_code(kernel, gdb):
+    """Frames have four bytes a word there, whatever the remote protocol says of the registers: also on a
+    function's first instructions, and where none has a frame pointer yet."""
+    def trace():
+        return re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\w+) \(\)", gdb("bt"), re.M)
+
+    gdb("delete")
+    gdb(f"add-symbol-file {kernel}")
+    gdb("break *inner")
+    stop = gdb("continue")
+    assert "32-bit code of a guest" in stop, stop
+    for _ in range(4):  # in front of PUSH EBP, of MOV EBP, ESP, of SUB, and of CALL
+        assert trace() == ["inner", "middle", "outer", "_start"], gdb("bt")
+        gdb("stepi")
+    assert trace() == ["leaf", "inner", "middle", "outer", "_start"], gdb("bt")
+    gdb("stepi")
+    assert trace() == ["leaf", "inner", "middle", "outer", "_start"], gdb("bt")
+    assert "inner" in gdb("finish")
+    for _ in range(2):  # in front of LEAVE, and of RET
+        assert trace() == ["inner", "middle", "outer", "_start"], gdb("bt")
+        gdb("stepi")
