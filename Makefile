@@ -6,8 +6,8 @@ export PATH := $(PATH):/usr/sbin:/sbin# where mkfs.fat is, and only root has it 
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)
-HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=kernel -mindirect-branch=thunk-extern \
-	-mindirect-branch-register -mstack-protector-guard=global -fno-pic -fno-pie -ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
+HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=small -mindirect-branch=thunk-extern \
+	-mindirect-branch-register -mstack-protector-guard=global -fpie -include arch/hidden.h -ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
 	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B

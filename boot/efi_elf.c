@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#define HIGH_512G  0xffffff8000000000ull /* what the last entry of a PML4 maps */
+#define HIGH_HALF  0xffff800000000000ull
 #define LOW_HALF   (1ull << 47)
 #define ENTRIES    512u
 #define TABLE      (PTE_P | PTE_W)
@@ -42,7 +42,7 @@ bool elf_measure(const void *file, uint64_t size, struct elf_span *out)
         if (s->p_type != PT_LOAD || s->p_memsz == 0)
             continue;
         if (s->p_offset > size || s->p_filesz > size - s->p_offset || s->p_filesz > s->p_memsz ||
-            s->p_vaddr < HIGH_512G || s->p_memsz > UINT64_MAX - s->p_vaddr)
+            s->p_vaddr < HIGH_HALF || s->p_memsz > UINT64_MAX - s->p_vaddr)
             return false;
         out->low = s->p_vaddr < out->low ? s->p_vaddr : out->low;
         out->high = s->p_vaddr + s->p_memsz > out->high ? s->p_vaddr + s->p_memsz : out->high;

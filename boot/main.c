@@ -100,7 +100,8 @@ static void require(enum status s, const char *step)
  * the MTRRs do not cover, and a VM there would run a hundred times slower. */
 static size_t add_cached(const struct handoff_region *region, struct page_range *out, size_t room)
 {
-    const hpa_t limit = hpa(region->base + region->pages * PAGE_SIZE);
+    const uint64_t end_of_region = region->base + region->pages * PAGE_SIZE;
+    const hpa_t limit = hpa(end_of_region < HOST_RAM_END ? end_of_region : HOST_RAM_END);
     const bool off = (mtrr.default_type & MTRR_DEF_ENABLE) == 0; /* then all is alike */
     size_t count = 0;
     for (hpa_t at = hpa(region->base), end; at.v < limit.v; at = end) {
@@ -111,6 +112,10 @@ static size_t add_cached(const struct handoff_region *region, struct page_range 
             log_line("RAM at 0x%lx, %lu KiB, is left out: memory type %u by the MTRRs", at.v,
                      (end.v - at.v) / 1024, type);
     }
+    const uint64_t beyond = region->base > limit.v ? region->base : limit.v;
+    if (end_of_region > beyond)
+        log_line("RAM at 0x%lx, %lu MiB, is left out: it is above 3 TiB", beyond,
+                 (end_of_region - beyond) >> 20);
     return count;
 }
 
@@ -126,7 +131,7 @@ static enum status init_page_alloc(const struct handoff *handoff)
     return page_alloc_init(ranges, count);
 }
 
-/* The top of what the physmap is to reach: RAM of any kind. */
+/* The top of what the physmap is to reach: RAM of any kind, as far as there is room for it. */
 static uint64_t physmap_end(const struct handoff *handoff)
 {
     uint64_t end = 0;
@@ -136,7 +141,8 @@ static uint64_t physmap_end(const struct handoff *handoff)
         if (r->kind != REGION_MMIO && r->kind != REGION_RUNTIME_MMIO && region_end > end)
             end = region_end;
     }
-    return (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+    end = (end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+    return end < HOST_RAM_END ? end : HOST_RAM_END;
 }
 
 static enum status init_paging(const struct handoff *handoff)

@@ -9,7 +9,7 @@
 
 /* Entries of a root: the guests' part is private, what is around it is as in the hypervisor's. */
 #define PART_OF(address) ((address) / (1ull << 39) % TABLE_ENTRIES)
-enum { GUESTS_FIRST = PART_OF(HOST_GUESTS_BASE), GUESTS_END = PART_OF(HOST_STACKS_BASE) };
+enum { GUESTS_FIRST = PART_OF(HOST_GUESTS_BASE), GUESTS_END = PART_OF(HOST_WINDOW_BASE) };
 
 uint64_t guestspace_offset;
 

@@ -30,7 +30,7 @@ static bool leaf_fits(unsigned level, uint64_t virt, uint64_t phys, uint64_t byt
     if (level == 1)
         return true;
     /* Of 1 GiB for guests' RAM alone: in the physmap, blocks of 2 MiB come and go one by one. */
-    const bool is_guests = virt >= HOST_GUESTS_BASE && virt < HOST_STACKS_BASE;
+    const bool is_guests = virt >= HOST_GUESTS_BASE && virt < HOST_WINDOW_BASE;
     if (level == TABLE_TOP_LEVEL || (level == 3 && !(state.pages_1g && is_guests)) ||
         bytes < size || (virt | phys) % size != 0)
         return false;
@@ -147,7 +147,7 @@ static bool request_is_sound(const struct host_map_request *r)
            HOST_IMAGE_BASE <= r->text_start && r->text_start < r->text_end &&
            r->text_end <= r->rodata_start && r->rodata_start < r->rodata_end &&
            r->rodata_end <= r->data_start && r->data_start <= r->guard && r->guard < r->data_end &&
-           r->guard % PAGE_SIZE == 0 && r->physmap_end <= HOST_GUESTS_BASE - HOST_PHYSMAP_BASE &&
+           r->guard % PAGE_SIZE == 0 && r->physmap_end <= HOST_RAM_END &&
            r->image_base + (r->data_end - HOST_IMAGE_BASE) <=
                (r->physmap_end > FOUR_GIB ? r->physmap_end : FOUR_GIB);
 }

@@ -7,11 +7,20 @@
 
 #include <stdbool.h>
 
+/*
+ * All of it is in entries 256 to 271 of the top table, which kernels for x86-64 leave to a
+ * hypervisor: Linux keeps them free for Xen. So an engine that runs a guest's code in page tables
+ * of the hypervisor's can have both in them (HOST_WINDOW_BASE: what code at CPL 3 reaches there).
+ */
 #define HOST_PHYSMAP_BASE 0xffff800000000000ull /* host-physical memory but guests', RW + NX */
-#define HOST_GUESTS_BASE  0xffffa00000000000ull /* guests' RAM: mm/guestspace.h */
-#define HOST_STACKS_BASE  0xffffc00000000000ull /* stacks between unmapped pages */
-#define HOST_SCREEN_BASE  0xffffe00000000000ull /* the framebuffer, write-combining */
-#define HOST_IMAGE_BASE   0xffffffff80200000ull /* the link address (boot/nadir.ld) */
+#define HOST_GUESTS_BASE  0xffff830000000000ull /* guests' RAM: mm/guestspace.h */
+#define HOST_WINDOW_BASE  0xffff860000000000ull /* the only pages there that CPL 3 may reach */
+#define HOST_SCREEN_BASE  0xffff868000000000ull /* the framebuffer, write-combining */
+#define HOST_STACKS_BASE  0xffff870000000000ull /* stacks between unmapped pages */
+#define HOST_IMAGE_BASE   0xffff878000200000ull /* the link address (boot/nadir.ld) */
+
+/* The addresses of RAM that it can use: 3 TiB. */
+#define HOST_RAM_END (HOST_GUESTS_BASE - HOST_PHYSMAP_BASE)
 
 struct host_runtime {
     uint64_t base, pages;

@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 base="-std=c11 -ffreestanding -I. -Ibuild"
-hypervisor="$base -mgeneral-regs-only -mcmodel=kernel"
+hypervisor="$base -mgeneral-regs-only -mcmodel=small"
 loader="$base -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64"
 unit="-std=c11 -I. -Ibuild"
 guest="$base -Iguest/lib"

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define LINK  0xffffffff80200000ull
+#define LINK  0xffff878000200000ull
 #define TABLE 0x7000000ull /* where the tables are said to stand */
 #define IMAGE 0x200000ull
 
