@@ -312,11 +312,33 @@ static void test_decoded_once(void **state)
     }
 }
 
+/* Of each length, the last byte decides; and what has not changed is not decoded again. */
+static void test_each_length(void **state)
+{
+    (void)state;
+    pc_start(cpu_state_real_mode(0));
+    for (unsigned length = 1; length <= INSN_MAX_BYTES; length++) {
+        for (unsigned n = 0; n < 6; n++) {
+            const bool set = n / 2 % 2 == 0; /* STC STC CLC CLC STC STC */
+            memset(ram + 0x4000, 0x66, length);
+            ram[0x4000 + length - 1] = set ? 0xf9 : 0xf8;
+            ram[0x4000 + length] = (uint8_t)n;
+            s.rip = 0x4000;
+            memset(&env.decoded, 0, sizeof(env.decoded));
+            assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+            assert_int_equal(s.rip, 0x4000 + length);
+            assert_int_equal(s.rflags & RFLAGS_CF, set ? RFLAGS_CF : 0);
+            assert_int_equal(env.decoded.length, n % 2 == 0 ? length : 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_decoded_once),
+        cmocka_unit_test(test_each_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

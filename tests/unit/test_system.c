@@ -406,8 +406,12 @@ static void test_control_registers(void **state)
     run(0x66, 0x0f, 0x01, 0xe1);
     assert_int_equal(s.rcx, 0xffffffffffff0000 | (s.cr0 & 0xffff));
     s.rax = UINT64_MAX;
+    s.cr3 = 0x5000;
+    s.cr4 = CR4_PSE;
     run(0x0f, 0x20, 0xd8); /* MOV EAX, CR3 */
-    assert_int_equal(s.rax, s.cr3);
+    assert_int_equal(s.rax, 0x5000);
+    run(0x0f, 0x20, 0xe0); /* CR4 */
+    assert_int_equal(s.rax, CR4_PSE);
     start(REAL);
     s.rax = 1;
     run(0x0f, 0x01, 0xf0); /* LMSW sets PE */
@@ -430,6 +434,13 @@ static void test_debug_registers(void **state)
     s.dr7 = DR7_RESET;
     run(0x0f, 0x23, 0xe0); /* DR4 is DR6 */
     assert_int_equal(s.dr6, 0xffffcfff);
+    s.dr[3] = 33;
+    run(0x0f, 0x21, 0xd9); /* MOV RCX, DR3, then DR6 and DR7 */
+    assert_int_equal(s.rcx, 33);
+    run(0x0f, 0x21, 0xf1);
+    assert_int_equal(s.rcx, s.dr6);
+    run(0x0f, 0x21, 0xe9);
+    assert_int_equal(s.rcx, s.dr7);
     s.cr4 |= CR4_DE;
     run_ud(0x0f, 0x23, 0xe8);
     run_ud(0x0f, 0x21, 0xe0);
@@ -442,6 +453,26 @@ static void test_debug_registers(void **state)
     assert_int_equal(s.dr6, DR6_RESET | DR6_BD);
     assert_int_equal(s.dr7 & DR7_GD, 0); /* so that the handler can use them */
     run(0x0f, 0x21, 0xc0);
+}
+
+/* MONITOR touches its address; it and MWAIT know few hints. */
+static void test_monitor(void **state)
+{
+    (void)state;
+    start(LONG_0);
+    s.rax = 1ull << 40;
+    s.rcx = 0;
+    run_fault(VECTOR_PAGE_FAULT, 0, 0x0f, 0x01, 0xc8);
+    s.rax = 1ull << 47;
+    run_gp(0x0f, 0x01, 0xc8);
+    run(0x0f, 0x01, 0xc9);
+    s.rax = DATA;
+    run(0x0f, 0x01, 0xc8);
+    s.rcx = 1;
+    run_gp(0x0f, 0x01, 0xc8);
+    run(0x0f, 0x01, 0xc9);
+    s.rcx = 2;
+    run_gp(0x0f, 0x01, 0xc9);
 }
 
 static void test_invalidations(void **state)
@@ -463,8 +494,18 @@ static void test_invalidations(void **state)
     s.rax = 2;
     run(0x66, 0x0f, 0x38, 0x82, 0x06);
     assert_int_equal(pc.flushed, 1);
+    s.rax = 3;
+    run(0x66, 0x0f, 0x38, 0x82, 0x06);
+    assert_int_equal(pc.flushed, 2);
     s.rax = 4;
     run_gp(0x66, 0x0f, 0x38, 0x82, 0x06);
+    s.cr4 |= CR4_PCIDE;
+    s.rax = 0;
+    put_le(ram + DATA, 8, 5); /* an address of another context */
+    run(0x66, 0x0f, 0x38, 0x82, 0x06);
+    assert_int_equal(pc.flushed, 3);
+    assert_int_equal(pc.invalidated, 1);
+    s.cr4 &= ~CR4_PCIDE;
     s.rax = 0;
     put_le(ram + DATA, 8, 1); /* a PCID without CR4.PCIDE */
     run_gp(0x66, 0x0f, 0x38, 0x82, 0x06);
@@ -582,6 +623,14 @@ static void test_fast_calls(void **state)
 {
     (void)state;
     start(PROTECTED_3);
+    s.sysenter_cs = 0xf00f;
+    memcpy(ram + CODE, "\x0f\x34", 2);
+    s.rip = CODE;
+    const struct cpu_state before = s;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.cs.selector, 0xf00c);
+    assert_int_equal(s.ss.selector, 0xf014);
+    s = before;
     s.sysenter_cs = 0x1003;
     s.sysenter_esp = 0x1122334455667788;
     s.sysenter_eip = 0x4321;
@@ -683,6 +732,10 @@ static void test_segment_moves(void **state)
     assert_int_equal(s.rax, 0x12345678);
     run(0xc4, 0x0e); /* LES ECX, [ESI] */
     assert_int_equal(s.rcx, 0x12345678);
+    s.ds.limit = DATA + 4; /* the selector is beyond the limit, then the offset */
+    run_gp(0xc4, 0x0e);
+    s.ds.limit = DATA + 2;
+    run_gp(0xc4, 0x0e);
     start(LONG_0);
     s.rsi = DATA;
     put_le(ram + DATA, 8, 0xffff800012345678);
@@ -692,6 +745,27 @@ static void test_segment_moves(void **state)
     assert_int_equal(s.fs.selector, DATA_3);
     run(0x0f, 0xa0); /* PUSH FS */
     assert_int_equal(s.rsp, STACK - 8);
+}
+
+/* A table over the end of the 32-bit address space goes on at 0. */
+static void test_table_wraps(void **state)
+{
+    (void)state;
+    start(PROTECTED_0);
+    memcpy(ram + 8, ram + GDT + DATA_0, 8);
+    s.gdtr.base = 0xfffffff8;
+    s.rax = DATA_0;
+    run(0x8e, 0xd8);
+    assert_int_equal(s.ds.access, SEGMENT_DATA32);
+    start(REAL); /* and a 16-bit stack has SP */
+    s.rsp = 0xabc0000;
+    s.es.selector = 0x1234;
+    run(0x06);
+    assert_int_equal(s.rsp, 0xabcfffe);
+    assert_int_equal(get_le16(ram + 0xfffe), 0x1234);
+    run(0x1f);
+    assert_int_equal(s.ds.selector, 0x1234);
+    assert_int_equal(s.rsp, 0xabc0000);
 }
 
 static void test_queries(void **state)
@@ -710,6 +784,15 @@ static void test_queries(void **state)
     s.rax = DATA_0;
     run(0x0f, 0x00, 0xe0); /* VERR */
     assert_false(s.rflags & RFLAGS_ZF);
+    s.rcx = 77;
+    run(0x0f, 0x03, 0xc8); /* LSL says no, and nothing else */
+    assert_false(s.rflags & RFLAGS_ZF);
+    assert_int_equal(s.rcx, 77);
+    s.rax = s.rcx = s.rdi = 0;
+    s.rax = DATA_3;
+    const struct cpu_state before = s;
+    run(0x0f, 0x00, 0xe0);
+    assert_memory_equal(before.gpr, s.gpr, sizeof(s.gpr));
     s.rax = 0x30;
     s.rcx = 0x13;
     run(0x63, 0xc8); /* ARPL AX, CX */
@@ -993,6 +1076,18 @@ static void test_breakpoints(void **state)
     run(0x89, 0x06);
     assert_true(trap_is(0));
 
+    s.dr[0] = DATA + 1; /* behind the iteration that hits */
+    s.dr7 = DR7_RESET | 1 | 1 << 16;
+    s.rdi = DATA;
+    s.rcx = 3;
+    memcpy(ram + CODE, "\xf3\xaa", 2);
+    s.rip = CODE;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_true(trap_is(0));
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rcx, 1);
+    assert_true(trap_is(1));
+
     s.cr4 = CR4_DE;
     s.dr[3] = 0x60;
     s.dr7 = DR7_RESET | 1 << 6 | 2u << 28; /* a port */
@@ -1110,6 +1205,14 @@ static void test_fetch(void **state)
     pc.vector = NOTHING;
     assert_int_equal(interpret_one(&env), INTERPRET_DONE);
     assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
+    s.cr4 |= CR4_LA57; /* with five levels that is canonical, and nothing is there */
+    s.rip = 1ull << 55;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(pc.vector, VECTOR_PAGE_FAULT);
+    s.rip = 1ull << 56;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
+    s.cr4 &= ~CR4_LA57;
     static const uint8_t long_one[16] = {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
                                          0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90, 0x90};
     assert_int_equal(run_code(long_one, 16), INTERPRET_DONE);
@@ -1175,6 +1278,9 @@ static void test_computing(void **state)
             assert_true(trap_is(PENDING_DEBUG_BS));
         }
     }
+    start(LONG_3);
+    s.cr0 |= CR0_TS; /* WAIT looks at it with CR0.MP */
+    assert_int_equal(run_code(wait, 1), INTERPRET_COMPUTE);
     start(V86);
     s.cr4 = CR4_OSXSAVE;
     env.extra.xcr0 = 7;
@@ -1201,6 +1307,7 @@ static void test_events(void **state)
     const struct event nmi = {EVENT_VALID | EVENT_NMI | 2, 0, 0};
     assert_int_equal(interpret_deliver(&env, &nmi, &fault), INTERPRET_DONE);
     assert_false(fault);
+    assert_int_equal(get_le32(ram + s.rsp + 8), RFLAGS_FIXED); /* RF is of faults */
     assert_int_equal(s.interruptibility, BLOCKED_BY_NMI);
     assert_int_equal(s.rip, 0x3000);
     const struct event gp = {EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13, 0x77, 0};
@@ -1225,6 +1332,24 @@ static void test_events(void **state)
     assert_true(event_combine(&gp, &second));
     assert_int_equal(second.info & 0xff, VECTOR_DOUBLE_FAULT);
 
+    s.idtr.limit = 0x7ff;
+    put_gate(IDT + VECTOR_DEBUG * 8, 14, 0, CODE_0, 0x3000, 0);
+    put_gate(IDT + VECTOR_BREAKPOINT * 8, 14, 0, CODE_0, 0x3000, 0);
+    s.rflags = RFLAGS_FIXED;
+    const struct event db = {EVENT_VALID | EVENT_EXCEPTION | VECTOR_DEBUG, 0, 0};
+    assert_int_equal(interpret_deliver(&env, &db, &fault), INTERPRET_DONE);
+    assert_int_equal(get_le32(ram + s.rsp + 8), RFLAGS_FIXED);
+    s.rip = CODE; /* one that an engine has taken out of the CPU's hands */
+    const struct event bp = {EVENT_VALID | EVENT_SOFTWARE_EXCEPTION | VECTOR_BREAKPOINT, 0, 1};
+    assert_int_equal(interpret_deliver(&env, &bp, &fault), INTERPRET_DONE);
+    assert_int_equal(get_le32(ram + s.rsp), CODE + 1);
+    s.dr[0] = s.rsp - 4; /* breakpoints are of instructions, not of deliveries */
+    s.dr7 = DR7_RESET | 1 | 3 << 16 | 3 << 18;
+    run(0x90);
+    assert_int_equal(interpret_deliver(&env, &db, &fault), INTERPRET_DONE);
+    run(0x90);
+    assert_int_equal(s.pending_debug, 0);
+
     start(LONG_0); /* #PF of its own stack: not canonical, then not there */
     put_gate(IDT + 14 * 16, 14, 0, CODE_0, 0x3000, 0);
     s.rsp = (1ull << 47) + 0x100;
@@ -1239,6 +1364,11 @@ static void test_events(void **state)
     s.idtr.base = 1ull << 47; /* no LIDT makes it so */
     assert_int_equal(interpret_deliver(&env, &pf, &fault), INTERPRET_DONE);
     assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
+    s.idtr.base = (1ull << 47) - 14 * 16 - 8; /* half of the gate is */
+    pc.vector = NOTHING;
+    assert_int_equal(interpret_deliver(&env, &pf, &fault), INTERPRET_DONE);
+    assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
+    assert_int_equal(pc.error, 1);
 }
 
 int main(void)
@@ -1251,11 +1381,13 @@ int main(void)
         cmocka_unit_test(test_tables),
         cmocka_unit_test(test_control_registers),
         cmocka_unit_test(test_debug_registers),
+        cmocka_unit_test(test_monitor),
         cmocka_unit_test(test_invalidations),
         cmocka_unit_test(test_msrs),
         cmocka_unit_test(test_bases_and_keys),
         cmocka_unit_test(test_fast_calls),
         cmocka_unit_test(test_segment_moves),
+        cmocka_unit_test(test_table_wraps),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_task_requests),
         cmocka_unit_test(test_software_interrupts),
