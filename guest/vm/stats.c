@@ -68,15 +68,18 @@ static uint64_t sum_of_waits(const struct vm *vm, enum vcpu_activity activity)
     return sum;
 }
 
-static void append_waits(struct line *line, const struct vm *vm)
-{
-    const uint64_t hlt = sum_of_waits(vm, ACTIVITY_HLT),
-                   io = sum_of_waits(vm, ACTIVITY_WAIT_FOR_IO),
-                   sipi = sum_of_waits(vm, ACTIVITY_WAIT_FOR_SIPI);
-    append(line,
-           "\"tsc_idle\": %lu, \"tsc_hlt\": %lu, \"tsc_wait_io\": %lu, \"tsc_wait_sipi\": %lu, ",
-           hlt + io + sipi, hlt, io, sipi);
-}
+/* Whatever a vCPU may wait for has an account. */
+static const struct wait {
+    const char *key, *name; /* for programs, and for people */
+    bool always;
+} waits[] = {
+    [ACTIVITY_HLT] = {"tsc_hlt", "in HLT", true},
+    [ACTIVITY_WAIT_FOR_IO] = {"tsc_wait_io", "for a device to take more", false},
+    [ACTIVITY_FROZEN] = {"tsc_wait_x87", "at x87 errors", false},
+    [ACTIVITY_WAIT_FOR_SIPI] = {"tsc_wait_sipi", "for a start-up IPI", false},
+};
+_Static_assert(sizeof(waits) / sizeof(waits[0]) == ACTIVITY_COUNT && ACTIVITY_ACTIVE == 0,
+               "each but the first is a wait");
 
 static uint64_t ticks_in_root(const struct vm *vm)
 {
@@ -84,6 +87,23 @@ static uint64_t ticks_in_root(const struct vm *vm)
     for (unsigned i = 0; i < vm->engine->event_count; i++)
         root += sum_of(vm, i).tsc_root;
     return root;
+}
+
+/* Each tick of each vCPU between the first entry and the end: in root mode, in one of the waits, or
+ * else in the guest, or ready without a CPU. */
+static void append_times(struct line *line, const struct vm *vm)
+{
+    const uint64_t end = vm->tsc_end != 0 ? vm->tsc_end : cpu_rdtsc(),
+                   all = (end - vm->tsc_first_entry) * vm->vcpu_count, root = ticks_in_root(vm);
+    uint64_t idle = 0;
+    append(line, "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, ", vm->tsc_first_entry, end);
+    for (unsigned i = ACTIVITY_ACTIVE + 1; i < ACTIVITY_COUNT; i++) {
+        const uint64_t waited = sum_of_waits(vm, (enum vcpu_activity)i);
+        idle += waited;
+        append(line, "\"%s\": %lu, ", waits[i].key, waited);
+    }
+    append(line, "\"tsc_idle\": %lu, \"tsc_root\": %lu, \"tsc_guest_or_ready\": %lu, ", idle, root,
+           all > root + idle ? all - root - idle : 0);
 }
 
 void stats_report(const struct vm *vm)
@@ -99,12 +119,10 @@ void stats_report(const struct vm *vm)
     line.length = 0;
     append(&line,
            "{\"nadir-stats\": {\"vm\": \"%s\", \"engine\": \"%s\", \"end\": \"%s\", \"code\": %u, "
-           "\"vcpus\": %u, \"cpus\": %u, "
-           "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, \"tsc_root\": %lu, ",
+           "\"vcpus\": %u, \"cpus\": %u, ",
            vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
-           vm->cpu_count, vm->tsc_first_entry, vm->tsc_end != 0 ? vm->tsc_end : cpu_rdtsc(),
-           ticks_in_root(vm));
-    append_waits(&line, vm);
+           vm->cpu_count);
+    append_times(&line, vm);
     append(&line, "\"exits\": {");
     const char *comma = "";
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
@@ -132,24 +150,14 @@ void stats_report(const struct vm *vm)
 static void print_times(const struct vm *vm)
 {
     const uint64_t root = ticks_in_root(vm);
-    static const struct {
-        enum vcpu_activity activity;
-        const char *name;
-        bool always;
-    } waits[] = {
-        {ACTIVITY_HLT, "in HLT", true},
-        {ACTIVITY_WAIT_FOR_IO, "for a device to take more", false},
-        {ACTIVITY_FROZEN, "at x87 errors", false},
-        {ACTIVITY_WAIT_FOR_SIPI, "for a start-up IPI", false},
-    };
     const uint64_t elapsed = vm->tsc_end - vm->tsc_first_entry;
     const uint64_t on_cpus = elapsed * vm->cpu_count, of_vcpus = elapsed * vm->vcpu_count;
     char text[160] = "";
     size_t length = 0;
     if (elapsed == 0)
         return;
-    for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
-        const uint64_t waited = sum_of_waits(vm, waits[i].activity);
+    for (unsigned i = ACTIVITY_ACTIVE + 1; i < ACTIVITY_COUNT; i++) {
+        const uint64_t waited = sum_of_waits(vm, (enum vcpu_activity)i);
         if (waits[i].always || waited != 0)
             length += format_text(text + length, sizeof(text) - length, ", %lu.%02lu %% waiting %s",
                                   scale_u64(waited, 100, of_vcpus),

@@ -65,6 +65,16 @@ def test_hello(boot_once):
     assert any(re.fullmatch(r"hello: the hypervisor signs as \S+", line) for line in console), result
 
 
+WAITS = ["tsc_hlt", "tsc_wait_io", "tsc_wait_x87", "tsc_wait_sipi"]
+
+
+def assert_each_tick_is_booked(vm):
+    """Of each vCPU, on one account."""
+    assert vm["tsc_idle"] == sum(vm[wait] for wait in WAITS), vm
+    assert vm["tsc_root"] + vm["tsc_idle"] + vm["tsc_guest_or_ready"] == \
+        vm["vcpus"] * (vm["tsc_end"] - vm["tsc_first_entry"]), vm
+
+
 def test_statistics(boot_once):
     """The fields that tools and people rely on, with values that can be."""
     result = boot_once(["hello"])
@@ -78,6 +88,7 @@ def test_statistics(boot_once):
     assert (32 << 20) - (1 << 20) <= mapped <= (32 << 20) + (1 << 20), leaves
     assert vm["tsc_first_entry"] < vm["tsc_end"]
     assert 0 < vm["tsc_root"] + vm["tsc_idle"] < vm["tsc_end"] - vm["tsc_first_entry"]
+    assert_each_tick_is_booked(vm)
     assert vm["exits"]["cpuid"]["count"] >= 2, vm
     assert sum(e["tsc_root"] for e in vm["exits"].values()) <= vm["tsc_root"]
 
@@ -101,6 +112,8 @@ def test_ends_well(boot_once, name, host):
         summary = re.compile(rf"test {name}: [1-9]\d* passed, 0 failed")
         assert any(summary.fullmatch(line) for line in console), result
     assert end_of(result, name) == ENDS_WELL[name]
+    for vm in result.stats:
+        assert_each_tick_is_booked(vm)
     assert result.status == (1 if "FAIL" in result.console else 0), result  # not 124, or no VM is judged
 
 
