@@ -173,19 +173,21 @@ static void close(struct section *section, enum vms_outcome outcome)
 }
 
 /*
- * The VM can be found by others from here on, until withdraw(). CPU A, in vms_destroy(), asks a VM
- * for its end with the lock held, where it finds one, and else leaves word in `destroyed`. CPU B,
- * here, looks at that word and publishes the VM with the lock held once. Without it, B could look
- * before A has left word, and A look before B has published it: the VM would run on. False: it is
- * not to run.
+ * The VM can be found by others from here on, until withdraw(), and starts at this time. CPU A, in
+ * vms_destroy(), asks a VM for its end with the lock held, where it finds one, and else leaves word
+ * in `destroyed`. CPU B, here, looks at that word, publishes the VM and starts it with the lock
+ * held once. Without it, B could look before A has left word, and A look before B has published it:
+ * the VM would run on. And A could have it come to its end before B starts it, in memory that is
+ * another VM's by then. False: it is not to run.
  */
-static bool publish(struct section *section, struct vm *vm)
+static bool publish(struct section *section, struct pc *pc, uint64_t tsc)
 {
     spinlock_lock(&vms.lock);
     const bool wanted = !section->destroyed;
     if (wanted) {
-        section->vm = vm;
+        section->vm = &pc->vm;
         section->state = SECTION_RUNS;
+        pc_start(pc, tsc);
     }
     spinlock_unlock(&vms.lock);
     return wanted;
@@ -258,12 +260,11 @@ static enum status begin(struct section *section)
         pc_set_limit(pc, limit_left(section));
     print_start(pc, config);
     inherit_time(section, &pc->vm);
-    if (!publish(section, &pc->vm)) {
+    if (!publish(section, pc, cpu_rdtsc() + wait_ticks(section))) {
         log_line_of(pc->vm.log, "%s: destroyed before it has run", config->name);
         pc_destroy(pc, NULL);
         return ERR_DENIED;
     }
-    pc_start(pc, cpu_rdtsc() + wait_ticks(section));
     return OK;
 }
 

@@ -23,6 +23,8 @@ void fake_host_reset(uint64_t now)
 
 uint64_t cpu_rdtsc(void)
 {
+    if (fake_host.at_rdtsc != NULL)
+        fake_host.at_rdtsc();
     return fake_host.now;
 }
 

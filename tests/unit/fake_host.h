@@ -21,6 +21,7 @@ struct fake_host {
     /* Instead of sleep until the deadline; NULL: the clock goes there, and ends the test if that is
      * never. */
     void (*idle)(uint64_t deadline);
+    void (*at_rdtsc)(void); /* what another CPU does by then; NULL: nothing */
 };
 
 extern struct fake_host fake_host;

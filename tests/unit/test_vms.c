@@ -630,6 +630,34 @@ static void test_destroyed_while_made(void **state)
     assert_int_equal(made, 6); /* two vCPUs in each of three lives */
 }
 
+/* As late as can be: all has been said of its start, and what can be found by others is started. */
+static void destroy_when_told(void)
+{
+    if (strstr(logged, "second: ") == NULL || strstr(logged, " MiB, ") == NULL)
+        return;
+    fake_host.at_rdtsc = NULL;
+    destroy_second();
+}
+
+static enum exit_action start_and_be_late(struct fake_vcpu *fake)
+{
+    tick();
+    fake_host.at_rdtsc = destroy_when_told;
+    assert_int_equal(vms_start_one(1), ERR_DENIED);
+    assert_string_equal(logged, "second: destroyed before it has run");
+    assert_null(second[0]);
+    return power_off(fake);
+}
+
+static void test_destroyed_before_its_start(void **state)
+{
+    (void)state;
+    config.vm_count = 2;
+    guest[0][0] = start_and_be_late;
+    run();
+    assert_int_equal(made, 2);
+}
+
 /* The VM has asked for its end already, when somebody else destroys it: no other life follows. */
 static enum exit_action reset_and_destroyed(struct fake_vcpu *fake)
 {
@@ -981,6 +1009,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_console, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stuck_port, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_destroyed_while_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_destroyed_before_its_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_destroyed_at_its_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resets_and_work, set_up, tear_down),
