@@ -306,3 +306,30 @@ def test_completion():
     assert completed("nadir", "check", "--bo") == set()
     assert completed("nadir", "run", "--") == {word for word in words_of_help("run") if word.startswith("--")}
     assert completed("nadir", "run", "x") == set()  # a file: bash's own
+
+
+def test_kernel_that_looks_like_an_image(tmp_path):
+    """UEFI would boot no such thing, and wait at its shell for ten minutes."""
+    (tmp_path / "os.img").write_bytes(bytes(510) + b"\x55\xaa")
+    done = tool("run", "os.img", folder=tmp_path)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("nadir: os.img is no image that UEFI boots") and "kernel = os.img" in done.stderr, done
+    assert tool("check", "os.img", folder=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_empty_file(tmp_path, command):
+    (tmp_path / "k").write_bytes(b"")
+    done = tool(command, "k", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "nadir: k is empty\n"), done
+
+
+def test_module_name_in_quotes(tmp_path, payload):
+    """Quotes around all are around FILE [STRING], so that a name with blanks needs its own."""
+    (tmp_path / "my file").write_bytes(b"x")
+    (tmp_path / "k").symlink_to(payload("hello"))
+    for value, said in (('"my file"', """there is no file my; looked for {}/my; a name with blanks is written """
+                                      """module = '"my file"'"""), ("'\"my file\"'", "takes neither ramdisk nor modules")):
+        (tmp_path / "a.cfg").write_text(f"[vm a]\nkernel = k\nmodule = {value}\n")
+        done = tool("check", "a.cfg", folder=tmp_path)
+        assert done.returncode == 2 and said.format(tmp_path) in done.stderr, done

@@ -84,7 +84,7 @@ def test_too_many_cpus_for_qemu(write_config, cpus):
 def test_native_image(write_config, tmp_path):
     """An image is booted as it is, and so has what is to be left out."""
     image = tmp_path / "x.img"
-    image.write_bytes(bytes(1 << 20))
+    image.write_bytes((bytes(512) + b"EFI PART").ljust(1 << 20, b"\0"))
     done = tool("run", image, "--native")
     assert done.returncode == 2 and "x.img: --native is for a configuration or a kernel" in done.stderr, done
 

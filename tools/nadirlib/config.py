@@ -65,6 +65,13 @@ def is_text(data):
         return False
 
 
+def is_bootable(image):
+    """Whether it has a GPT, or is a FAT volume as a whole: else firmware would wait at its shell."""
+    with open(image, "rb") as file:
+        start = file.read(SECTOR + 8)
+    return start[SECTOR:] == b"EFI PART" or b"FAT" in start[0x36:0x5a]
+
+
 def read(options):
     """The configuration that FILE is, or that a kernel gets; None: it is an image, with its own."""
     path = Path(options.cfg)
@@ -81,4 +88,9 @@ def read(options):
     size = path.stat().st_size
     if is_image and (size == 0 or size % SECTOR):
         raise ToolError(f"{path} is no image of a disk: it has {size} bytes, not sectors of {SECTOR}")
+    if is_image and not is_bootable(path):
+        raise ToolError(f"{path} is no image that UEFI boots, as `nadir image` makes: a kernel needs another name, or "
+                        f"a configuration with kernel = {path.name}; a VM's disk, disk = {path.name}")
+    if size == 0:
+        raise ToolError(f"{path} is empty")
     return None if is_image else Config(str(path), path.parent, path.read_bytes())

@@ -29,6 +29,7 @@ FILE_LINE = re.compile(
 MODULE_LINE = re.compile(
     rb"""^(\s*module\s*=\s*)((?:"[^"]*"|'[^']*')(?=\s+[^\s#])|["'](?:"[^"]*"|'[^']*')|["']?[^\s"']+)(.*)$""",
     re.S)
+QUOTED_MODULE = re.compile(rb"""^\s*module\s*=\s*["']([^"']*)["']\s*$""")
 DEBUGCON_LINE = re.compile(rb"""^\s*debugcon\s*=\s*("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)""", re.S)
 REPORT_LINE = re.compile(rb"^(\s*report\s*=\s*)[^#\r\n]*", re.M)
 CFG_THERE = "::/EFI/BOOT/nadir.cfg"
@@ -103,6 +104,13 @@ def refuse_unwritable(outputs):
             raise ToolError(f"{said}: you may not write there")
 
 
+def advice(cfg, number):
+    """For a module whose quotes are around FILE [STRING], where FILE alone was meant."""
+    quotes = QUOTED_MODULE.match(cfg.text.split(b"\n")[number - 1])
+    whole = os.fsdecode(quotes[1]) if quotes else ""
+    return f"""; a name with blanks is written module = '"{whole}"'""" if whole and Path(cfg.folder, whole).exists() else ""
+
+
 def plan(cfg, cpus, memory=None):
     """Checks a configuration, for a machine of so many CPUs and MiB if they are known. Returns the
     image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
@@ -111,7 +119,8 @@ def plan(cfg, cpus, memory=None):
     for number, value in files_of(cfg):
         named[value] = path = Path(cfg.folder, value)
         if not path.exists():
-            missing = missing or f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
+            missing = missing or (f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
+                                  + advice(cfg, number))
     check(cfg, cpus, memory, files=not missing)
     if missing:
         raise ToolError(missing)
