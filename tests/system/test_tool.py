@@ -38,6 +38,18 @@ def test_wrong_usage(arguments):
     assert done.stderr.strip() and "Traceback" not in done.stderr, done
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "two", "0x", "1.5", "", "\u0662"])
+def test_bad_numbers(number):
+    done = tool("run", "x", f"--cpus={number}")
+    assert done.returncode == 2 and f"--cpus: {number}: not a whole number of at least 1" in done.stderr, done
+
+
+def test_hexadecimal_number(write_config):
+    """As in nadir.cfg."""
+    done = tool("run", write_config(VM, FILES), "--on", "bochs", "--cpus", "0x10")
+    assert done.returncode == 2 and "--cpus 16: Bochs takes at most" in done.stderr, done
+
+
 def test_full_disk(write_config, payload, tmp_path):
     """One line for each file that cannot be written to its end; the machine runs on, and the status tells."""
     cfg = write_config("[vm a]\nkernel = k\nmemory = 16\n", {"k": payload("hello")})

@@ -58,9 +58,11 @@ def epilog():
 
 
 def positive(text):
-    value = int(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    """A number as nadir.cfg has them."""
+    digits = re.fullmatch("0[xX]([0-9a-fA-F]+)|([0-9]+)", text, re.A)
+    value = (int(digits[1], 16) if digits[1] else int(digits[2])) if digits else 0
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number of at least 1")
     return value
 
 
