@@ -63,9 +63,9 @@ static inline bool cpu_rdrand(uint64_t *value)
 
 static inline uint64_t cpu_rdmsr(uint32_t msr)
 {
-    uint32_t low, high;
+    uint64_t low, high; /* RDMSR clears the upper halves */
     __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
 }
 
 static inline void cpu_wrmsr(uint32_t msr, uint64_t value)
