@@ -7,7 +7,8 @@ WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissin
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)
 HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=small -mindirect-branch=thunk-extern \
-	-mindirect-branch-register -mstack-protector-guard=global -fpie -include arch/hidden.h -ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
+	-mindirect-branch-register -mharden-sls=indirect-jmp -fno-jump-tables -mstack-protector-guard=global -fpie -include arch/hidden.h \
+	-ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
 	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
@@ -61,9 +62,13 @@ HV_FP = $(if $(filter $(FAST),$<),-fomit-frame-pointer,$(if $(filter drivers/vir
 $(HV)/%.asm.o: %.asm | $B/.deps
 	$(call say,ASM  )
 	$Qnasm -f elf64 -g -F dwarf -Werror -I $B/ -MD $@.d -MP $< -o $@
-$B/nadir.elf: boot/nadir.ld $(HV_OBJ) $B/.variant
+define link_hv
 	$(call say,LINK )
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+	$Qtools/branches.py $@
+endef
+$B/nadir.elf: boot/nadir.ld $(HV_OBJ) $B/.variant tools/branches.py
+	$(link_hv)
 $B/.variant: FORCE
 	@mkdir -p $(@D)
 	@echo '$(HV)' | cmp -s - $@ || echo '$(HV)' > $@
@@ -78,9 +83,8 @@ $B/native.elf: boot/nadir.ld $(patsubst %,$(HV)/%.o,tools/native/native.c tools/
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 
 # --- for tests: a hypervisor that does something wrong at the end of its start ---
-$B/overrun.elf $B/bend.elf $B/full.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
-	$(call say,LINK )
-	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+$B/overrun.elf $B/bend.elf $B/full.elf $B/leap.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
+	$(link_hv)
 
 # --- what is generated: the guests' DSDT ---
 $B/dsdt.aml: guest/pc/dsdt.asl | $B/.deps

@@ -1,7 +1,8 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Where the compiler sends each indirect call and jump (-mindirect-branch=thunk-extern): to it at once, or on CPUs on
-; which a guest could have taught the predictor, by way of RET, which goes by the return stack: thunks_harden()
-; (arch/patch.c) then overwrites the first bytes of each thunk with a jump to the longer way behind it.
+; Where the compiler sends each indirect call and jump (-mindirect-branch=thunk-extern), for CPUs on which a guest could
+; have taught the predictor: to it by way of RET, which goes by the return stack. Other CPUs need none of it, and it
+; costs: so the last step of linking (tools/branches.py) makes of each `call __x86_indirect_thunk_REG` a `call REG`, or
+; `call [MEMORY]`, and keeps what was there for thunks_harden() (arch/patch.c).
 
 bits 64
 section .text
@@ -10,13 +11,6 @@ section .text
 align 16
 global __x86_indirect_thunk_%1
 __x86_indirect_thunk_%1:
-    jmp %1
-    int3                        ; behind each jump: nothing runs on past it, not even by guesswork
-    int3
-    int3
-    int3
-align 16
-thunk_by_return_%1:
     call .set
 .trap:                          ; where the return stack says that RET goes
     pause
@@ -25,36 +19,28 @@ thunk_by_return_%1:
 .set:
     mov [rsp], %1
     ret
-    int3
+    int3                        ; nothing runs on past it, not even by guesswork
 %endmacro
 
-%macro PAIR 1
-    dq __x86_indirect_thunk_%1, thunk_by_return_%1
-%endmacro
+THUNK rax
+THUNK rbx
+THUNK rcx
+THUNK rdx
+THUNK rsi
+THUNK rdi
+THUNK rbp
+THUNK r8
+THUNK r9
+THUNK r10
+THUNK r11
+THUNK r12
+THUNK r13
+THUNK r14
+THUNK r15
 
-%macro FOR_EACH_REGISTER 1
-    %1 rax
-    %1 rbx
-    %1 rcx
-    %1 rdx
-    %1 rsi
-    %1 rdi
-    %1 rbp
-    %1 r8
-    %1 r9
-    %1 r10
-    %1 r11
-    %1 r12
-    %1 r13
-    %1 r14
-    %1 r15
-%endmacro
-
-FOR_EACH_REGISTER THUNK
-
-section .rodata align=8
-global thunk_pairs
-global thunk_pairs_end
-thunk_pairs:                    ; struct thunk_pair of arch/patch.c
-FOR_EACH_REGISTER PAIR
-thunk_pairs_end:
+section .rodata
+global branch_sites
+global branch_sites_end
+branch_sites:                   ; of each its offset in the text, in four bytes, the length, and what stood there; length 0: no more
+    times 8192 db 0
+branch_sites_end:

@@ -176,9 +176,9 @@ static _Noreturn void end_host(enum efi_reset how)
     smp_stop_others();
     if (reset_system == 0 || efi_cr3.v == 0)
         without_firmware();
-    __asm__ volatile("mov %0, %%rsp; xor %%ebp, %%ebp; call *%1"
+    __asm__ volatile("mov %0, %%rsp; xor %%ebp, %%ebp; call %c1"
                      :
-                     : "r"(firmware_stack + FIRMWARE_STACK), "r"(ask_firmware)
+                     : "r"(firmware_stack + FIRMWARE_STACK), "i"(ask_firmware)
                      : "memory");
     __builtin_unreachable();
 }

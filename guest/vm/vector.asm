@@ -10,11 +10,12 @@ default rel
 section .text
 
 global vector_move
+extern __x86_indirect_thunk_rax
 
 vector_move:
     lea     rax, [stubs]
     lea     rax, [rax + rsi * 8]
-    jmp     rax
+    jmp     __x86_indirect_thunk_rax ; or to it at once: arch/thunks.asm
 
 ; Each 8 bytes long, in the order of enum vector_kind.
 align 8

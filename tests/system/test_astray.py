@@ -36,6 +36,13 @@ def test_bend(nadir, payload, astray):
     assert "RET to where no CALL came from" in result.console and "nadir: astray" not in result.console, result
 
 
+@pytest.mark.parametrize("model, call", [("corei7_skylake_x", "2e"), ("tigerlake", "e8")])
+def test_calls(nadir, payload, astray, model, call):
+    """Indirect calls go by RET on the CPU that needs that, and on no other."""
+    result = nadir(CONFIG, {"hello.bin": payload("hello")}, env=astray("leap"), model=model, timeout=150)
+    assert f"nadir: an indirect call: {call}" in result.console, result
+
+
 @pytest.mark.parametrize("model, line", [
     ("sapphire_rapids", "nadir: the hypervisor's stacks have shadow stacks"),
     ("tigerlake", "nadir: no shadow stacks: return thunks are in use, or VMX does not switch them"),

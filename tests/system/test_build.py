@@ -77,6 +77,14 @@ def test_switch_links_anew(folder):
         assert (TOP / variant).stat().st_mtime_ns == before
 
 
+def test_branches(tmp_path):
+    """Linking fails where an indirect branch goes by no thunk: here, since its last step is done twice."""
+    elf = tmp_path / "nadir.elf"
+    elf.write_bytes((TOP / "build" / "nadir.elf").read_bytes())
+    done = subprocess.run([TOP / "tools" / "branches.py", elf], capture_output=True, text=True)
+    assert done.returncode == 1 and "an indirect branch that is no call or jump by a thunk" in done.stderr
+
+
 def test_pci_lines_of_the_dsdt():
     """The one teller of interrupt lines that is not made of guest/pc/isa_lines.h offers PCI the same."""
     header = (TOP / "guest/pc/isa_lines.h").read_text()

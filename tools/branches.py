@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The last step of linking the hypervisor, by what objdump reads in it: each call and jump by way of a thunk
+(arch/thunks.asm) becomes an indirect one, padded to the same length; where the address has just been loaded from
+memory into RAX, by one that loads it. What was there is kept in branch_sites, for thunks_harden() to put it back.
+It fails where there are other indirect branches."""
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+THUNK = re.compile(r"<__x86_indirect_thunk_(\w+)>$")
+INDIRECT = re.compile(r"\b(?:call|jmp) +\*")
+DIRECT = re.compile(r"([0-9a-f]+) <")
+
+REGISTERS = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+CS_PREFIX, REX, REX_W, LOAD, GROUP = 0x2e, 0x40, 0x48, 0x8b, 0xff  # the first means nothing in 64-bit mode
+MODRM = {"call": 0x10, "jmp": 0x20}
+TO_REGISTER, REGISTER_FIELD, RIP_RELATIVE = 0xc0, 0x38, 0x05
+REL32 = {"call": 0xe8, "jmp": 0xe9}
+LOADED = 1  # a segment's kind
+
+
+def run(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Image:
+    """The file's bytes by their addresses, and its symbols."""
+
+    def __init__(self, path):
+        self.file = bytearray(Path(path).read_bytes())
+        table, = struct.unpack_from("<Q", self.file, 32)
+        size, count = struct.unpack_from("<HH", self.file, 54)
+        headers = [struct.unpack_from("<IIQQQQ", self.file, table + size * i) for i in range(count)]
+        self.segments = [(offset, address, in_file)
+                         for kind, _, offset, address, _, in_file in headers if kind == LOADED]
+        self.symbol = {line.split()[2]: int(line.split()[0], 16) for line in run("nm", path).splitlines()}
+
+    def _offset(self, address):
+        return next(address - base + offset for offset, base, size in self.segments
+                    if base <= address < base + size)
+
+    def get(self, address, form):
+        return struct.unpack_from(form, self.file, self._offset(address))[0]
+
+    def put(self, address, form, *values):
+        struct.pack_into(form, self.file, self._offset(address), *values)
+
+
+class Instruction(NamedTuple):
+    """As objdump has it."""
+
+    at: int
+    length: int
+    mnemonic: str
+    operands: str
+
+    def __str__(self):
+        return f"{self.mnemonic} {self.operands}"
+
+
+def instructions(path):
+    """All but the last."""
+    lines = re.findall(r"^ *([0-9a-f]+):\t(.*)$", run("objdump", "-d", "--no-show-raw-insn", path), re.M)
+    for (at, text), (after, _) in zip(lines, lines[1:]):
+        mnemonic, _, operands = " ".join(text.split()).partition(" ")
+        yield Instruction(int(at, 16), int(after, 16) - int(at, 16), mnemonic, operands)
+
+
+def by_register(mnemonic, register):
+    number = REGISTERS.index(register)
+    return bytes([REX | number // 8, GROUP, TO_REGISTER | MODRM[mnemonic] | number % 8])
+
+
+def by_memory(mnemonic, load):
+    """Of what `mov MEMORY, %rax` loads; None: it is no such instruction."""
+    if load[0] & ~3 != REX_W or load[1] != LOAD:
+        return None
+    modrm = load[2]
+    if modrm & REGISTER_FIELD or modrm & TO_REGISTER == TO_REGISTER or modrm & ~REGISTER_FIELD == RIP_RELATIVE:
+        return None
+    return bytes([REX | load[0] & 3, GROUP, modrm | MODRM[mnemonic]]) + load[3:]
+
+
+def replace(image, branch, register, before):
+    """Returns what stood there, as branch_sites has it."""
+    at, end, code = branch.at, branch.at + branch.length, by_register(branch.mnemonic, register)
+    if before is not None and register == "rax" and before.length >= 3:
+        loading = by_memory(branch.mnemonic, image.get(before.at, f"{before.length}s"))
+        at, code = (before.at, loading) if loading else (at, code)
+    was = image.get(at, f"{end - at}s")
+    image.put(at, f"{end - at}s", code.rjust(end - at, bytes([CS_PREFIX])))
+    return struct.pack("<IB", at - image.symbol["__text_start"], len(was)) + was
+
+
+def change(image, code):
+    """Changes the branches; returns what is wrong with them."""
+    sites, before = [], None
+    reached = {int(direct[1], 16) for direct in (DIRECT.match(line.operands) for line in code) if direct}
+    for line in code:
+        thunk = THUNK.search(line.operands)
+        if thunk and image.get(line.at, "B") == REL32.get(line.mnemonic):
+            sites.append(replace(image, line, thunk[1], None if line.at in reached else before))
+        elif thunk or INDIRECT.search(str(line)):
+            yield f"{line.at:x}: {line}: an indirect branch that is no call or jump by a thunk"
+        before = line
+    table = b"".join(sites) + bytes(5)
+    room = image.symbol["branch_sites_end"] - image.symbol["branch_sites"]
+    if len(table) > room:
+        yield f"{len(sites)} indirect branches take {len(table)} bytes of branch_sites (arch/thunks.asm), not {room}"
+    else:
+        image.put(image.symbol["branch_sites"], f"{len(table)}s", table)
+
+
+def main():
+    path = sys.argv[1]
+    image = Image(path)
+    code = list(instructions(path))
+    wrong = [*change(image, code)]
+    if wrong:
+        sys.exit("\n".join(f"{path}: {text}" for text in wrong))
+    Path(path).write_bytes(image.file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
