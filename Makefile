@@ -6,7 +6,7 @@ export PATH := $(PATH):/usr/sbin:/sbin# where mkfs.fat is, and only root has it 
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
 	-fno-asynchronous-unwind-tables $(WARN)
-HV_CFLAGS := $(BASE) -mgeneral-regs-only -mcmodel=small -mindirect-branch=thunk-extern \
+HV_CFLAGS := $(BASE) -fcf-protection=branch -mgeneral-regs-only -mcmodel=small -mindirect-branch=thunk-extern \
 	-mindirect-branch-register -mharden-sls=indirect-jmp -fno-jump-tables -mstack-protector-guard=global -fpie -include arch/hidden.h \
 	-ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
 	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1)

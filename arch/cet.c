@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Shadow stacks: what faults have to do with them. */
+/* What a CPU has of CET, and what faults have to do with it. */
 #include "arch/cet.h"
 
 #include "arch/fault.h"
 
-bool cet_has_shadow_stacks(void)
+uint64_t cet_features(void)
 {
-    return cpu_cpuid(0, 0).eax >= 7 && (cpu_cpuid(7, 0).ecx & CPUID_7_ECX_CET_SS) != 0;
+    if (cpu_cpuid(0, 0).eax < 7)
+        return 0;
+    const struct cpuid_regs leaf7 = cpu_cpuid(7, 0);
+    return ((leaf7.ecx & CPUID_7_ECX_CET_SS) != 0 ? S_CET_SHADOW_STACK : 0) |
+           ((leaf7.edx & CPUID_7_EDX_CET_IBT) != 0 ? S_CET_ENDBRANCH : 0);
 }
 
 const char *cet_error_text(uint64_t error)

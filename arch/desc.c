@@ -48,6 +48,7 @@ static void load_segments(void)
                      "pushq %%rax\n\t"
                      "lretq\n"
                      "1:\n\t"
+                     "endbr64\n\t" /* not for LRET, but for tools/branches.py, who cannot know */
                      "movw %w1, %%ss\n\t"
                      "movw %w2, %%ds\n\t"
                      "movw %w2, %%es\n\t"

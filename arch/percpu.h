@@ -44,6 +44,7 @@ struct cpu {
     uint64_t last_vm; /* the number of the VM that it had last (struct vm: number) */
     uint8_t lending;  /* enum sched_lending: guest/vm/sched.h */
 
+    uint64_t cet;             /* what guards it: bits of IA32_S_CET, 0 until cet_start() */
     uint64_t shadow_table[8]; /* the token for each IST entry; 0 is none */
     uint64_t gdt[DESC_GDT_ENTRIES];
     struct tss tss;

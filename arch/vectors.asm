@@ -28,6 +28,7 @@ section .text
 %assign v 0
 %rep 256
 entry_%+v:
+    endbr64                     ; the CPU comes from anywhere: arch/cet.h
 %if !HAS_ERROR_CODE(v)
     push 0
 %endif

@@ -337,17 +337,26 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
 
 /* For the boot CPU; the others follow it. Not before the engines have patched the code, for which
  * they clear CR0.WP. */
-static void prepare_shadow_stacks(struct cpu *cpu)
+static uint64_t prepare_cet(struct cpu *cpu)
 {
-    bool allowed = cet_has_shadow_stacks();
+    const uint64_t has = cet_features();
+    bool allowed = true;
     for (unsigned i = 0; i < CONFIG_ENGINES; i++)
-        allowed = allowed && (!is_usable(i) || engines[i].of_pc.facts.host_shadow_stacks);
-    if (allowed)
+        allowed = allowed && (!is_usable(i) || engines[i].of_pc.facts.host_cet);
+    if (has == 0)
+        return 0;
+    if (!allowed) {
+        log_line("no shadow stacks, no branch tracking: return thunks are in use, or VMX does not "
+                 "switch them");
+        return 0;
+    }
+    if ((has & S_CET_SHADOW_STACK) != 0)
         require(allocate_shadow_stacks(&cpu->memory), "shadow stacks");
-    if (allowed || cet_has_shadow_stacks())
-        log_line(allowed
-                     ? "the hypervisor's stacks have shadow stacks"
-                     : "no shadow stacks: return thunks are in use, or VMX does not switch them");
+    log_line("the hypervisor is guarded by%s%s%s",
+             (has & S_CET_SHADOW_STACK) != 0 ? " shadow stacks" : "",
+             has == (S_CET_SHADOW_STACK | S_CET_ENDBRANCH) ? " and" : "",
+             (has & S_CET_ENDBRANCH) != 0 ? " branch tracking" : "");
+    return has;
 }
 
 /* How far start-up has come, for the other CPUs; and how many of them have answered. */
@@ -378,8 +387,7 @@ static void wait_for(const bool *flag)
 /* What the other CPUs do: the engine on, then vCPUs until all VMs have ended, then sleep. */
 static _Noreturn void other_cpu_main(struct cpu *cpu)
 {
-    if (cet_has_shadow_stacks()) /* of a hybrid CPU, another kind of core may have none */
-        cet_start(cpu);
+    cet_start(cpu, boot_cpu.cet); /* of a hybrid CPU, another kind of core may have less */
     wait_for(&all_started);
     cpu_write_cr3(cpu_read_cr3()); /* forget the trampoline's mapping, which is gone */
     const bool any_on = turn_engines_on(cpu);
@@ -448,7 +456,7 @@ static void start_other_cpus(const struct handoff *handoff, bool apart, uint64_t
             s = allocate_stack(CPU_STACK_BYTES, &memory.stack_top);
         for (unsigned j = 0; j < CPU_IST_COUNT && s == OK; j++)
             s = allocate_stack(CPU_IST_STACK_BYTES, &memory.ist_top[j]);
-        if (s == OK && boot_cpu.memory.shadow_token != 0)
+        if (s == OK && (boot_cpu.cet & S_CET_SHADOW_STACK) != 0)
             s = allocate_shadow_stacks(&memory);
         require(s, "memory for the other CPUs");
         if (smp_start_cpu(&env, handoff->cpu[i].apic_id, &memory) == ERR_LIMIT)
@@ -535,8 +543,7 @@ _Noreturn void nadir_main(struct handoff *handoff)
     };
     host.epoch = handoff->epoch - cpu_rdtsc() / host.tsc_hz;
     probe_engines(&config, &host);
-    prepare_shadow_stacks(cpu_self());
-    cet_start(cpu_self());
+    cet_start(cpu_self(), prepare_cet(cpu_self()));
     vms_init(&config, handoff->image_bytes, &host, &host_console); /* before any VM is made */
     start_other_cpus(handoff, keeps_apart(&config), host.tsc_hz);
     init_sched(&host); /* the engines on, a run queue for each CPU */

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The last step of linking the hypervisor, by what objdump reads in it: each call and jump by way of a thunk
-(arch/thunks.asm) becomes an indirect one, padded to the same length; where the address has just been loaded from
-memory into RAX, by one that loads it. What was there is kept in branch_sites, for thunks_harden() to put it back.
-It fails where there are other indirect branches."""
+"""The last step of linking the hypervisor. What objdump reads in it is changed in two ways:
+- Each call and jump by way of a thunk (arch/thunks.asm) becomes an indirect one, padded to the same length; where
+  the address has just been loaded from memory into RAX, by one that loads it. What was there is kept in
+  branch_sites, for thunks_harden() to put it back.
+- A direct call or jump to an ENDBR64 goes behind it: only indirect ones need it (arch/cet.h), and pay for it.
+It fails where there are other indirect branches, and where an address is taken at which no ENDBR64 is."""
 
 import re
 import struct
@@ -15,13 +17,19 @@ from typing import NamedTuple
 THUNK = re.compile(r"<__x86_indirect_thunk_(\w+)>$")
 INDIRECT = re.compile(r"\b(?:call|jmp) +\*")
 DIRECT = re.compile(r"([0-9a-f]+) <")
+TAKES = re.compile(r"(?:mov\w*|push\w*) \$(0x[0-9a-f]+)(?:,|$)|lea\b.* # ([0-9a-f]+) ")
+# Addresses that no indirect call or jump goes to: of the whole text, of code that is patched by way of them, and
+# of the VMCS's host RIP, from which no ENDBR64 is asked. A table of where IRET goes to.
+NO_TARGETS = re.compile(r"__text_start|vmx_enter_(?:first|next)(?:_hardened)?|vmx_exit_(?:point|hardened)")
+FIXUPS = "fixup_table", "fixup_table_end"
 
 REGISTERS = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+ENDBR64 = bytes.fromhex("f30f1efa")
 CS_PREFIX, REX, REX_W, LOAD, GROUP = 0x2e, 0x40, 0x48, 0x8b, 0xff  # the first means nothing in 64-bit mode
 MODRM = {"call": 0x10, "jmp": 0x20}
 TO_REGISTER, REGISTER_FIELD, RIP_RELATIVE = 0xc0, 0x38, 0x05
 REL32 = {"call": 0xe8, "jmp": 0xe9}
-LOADED = 1  # a segment's kind
+LOADED, EXECUTE = 1, 1  # a segment's kind, and one of its flags
 
 
 def run(*command):
@@ -36,12 +44,12 @@ class Image:
         table, = struct.unpack_from("<Q", self.file, 32)
         size, count = struct.unpack_from("<HH", self.file, 54)
         headers = [struct.unpack_from("<IIQQQQ", self.file, table + size * i) for i in range(count)]
-        self.segments = [(offset, address, in_file)
-                         for kind, _, offset, address, _, in_file in headers if kind == LOADED]
+        self.segments = [(flags, offset, address, in_file)
+                         for kind, flags, offset, address, _, in_file in headers if kind == LOADED]
         self.symbol = {line.split()[2]: int(line.split()[0], 16) for line in run("nm", path).splitlines()}
 
     def _offset(self, address):
-        return next(address - base + offset for offset, base, size in self.segments
+        return next(address - base + offset for _, offset, base, size in self.segments
                     if base <= address < base + size)
 
     def get(self, address, form):
@@ -49,6 +57,9 @@ class Image:
 
     def put(self, address, form, *values):
         struct.pack_into(form, self.file, self._offset(address), *values)
+
+    def is_target(self, address):
+        return self.get(address, "4s") == ENDBR64
 
 
 class Instruction(NamedTuple):
@@ -97,16 +108,26 @@ def replace(image, branch, register, before):
     return struct.pack("<IB", at - image.symbol["__text_start"], len(was)) + was
 
 
+def skip_endbranch(image, branch, target):
+    form = "<i" if branch.length >= 5 else "<b"
+    end = branch.at + branch.length
+    distance = image.get(end - struct.calcsize(form), form)
+    if image.is_target(target) and end + distance == target and distance not in range(124, 128):
+        image.put(end - struct.calcsize(form), form, distance + 4)
+
+
 def change(image, code):
     """Changes the branches; returns what is wrong with them."""
     sites, before = [], None
     reached = {int(direct[1], 16) for direct in (DIRECT.match(line.operands) for line in code) if direct}
     for line in code:
-        thunk = THUNK.search(line.operands)
+        thunk, direct = THUNK.search(line.operands), DIRECT.match(line.operands)
         if thunk and image.get(line.at, "B") == REL32.get(line.mnemonic):
             sites.append(replace(image, line, thunk[1], None if line.at in reached else before))
         elif thunk or INDIRECT.search(str(line)):
             yield f"{line.at:x}: {line}: an indirect branch that is no call or jump by a thunk"
+        elif direct:
+            skip_endbranch(image, line, int(direct[1], 16))
         before = line
     table = b"".join(sites) + bytes(5)
     room = image.symbol["branch_sites_end"] - image.symbol["branch_sites"]
@@ -116,11 +137,33 @@ def change(image, code):
         image.put(image.symbol["branch_sites"], f"{len(table)}s", table)
 
 
+def taken(image, code):
+    """What stands in data, or is a constant in an instruction, with where."""
+    fixups = range(*(image.symbol[name] for name in FIXUPS))
+    for flags, _, base, size in image.segments:
+        if not flags & EXECUTE:
+            yield from ((image.get(at, "<Q"), at) for at in range(base, base + size - 7, 4)
+                        if at not in fixups)
+    for line in code:
+        match = TAKES.match(str(line))
+        if match:
+            yield int(match[1] or match[2], 16), line.at
+
+
+def check(image, code):
+    """What is wrong with the addresses that are taken."""
+    text = range(image.symbol["__text_start"], image.symbol["__text_end"])
+    known = {address for name, address in image.symbol.items() if NO_TARGETS.fullmatch(name)}
+    for value, at in taken(image, code):
+        if value in text and value not in known and not image.is_target(value):
+            yield f"{at:x}: takes the address {value:x}, where no ENDBR64 is"
+
+
 def main():
     path = sys.argv[1]
     image = Image(path)
     code = list(instructions(path))
-    wrong = [*change(image, code)]
+    wrong = [*change(image, code), *check(image, code)]
     if wrong:
         sys.exit("\n".join(f"{path}: {text}" for text in wrong))
     Path(path).write_bytes(image.file)

@@ -87,10 +87,9 @@ static enum status vmx_probe(struct engine_facts *facts)
     log_fallback(vmx_has_apicv(), "APIC virtualization", "local APIC emulated in software");
     log_fallback((caps.ept_vpid & EPTCAP_2M) != 0, "2 MiB pages in EPT", "4 KiB pages");
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
-    const bool shadow_stacks = cet_has_shadow_stacks() &&
-                               control_allowed(caps.exit, EXIT_LOAD_CET) &&
-                               control_allowed(caps.entry, ENTRY_LOAD_CET);
-    hardening_init(facts->threads_shared, shadow_stacks);
+    const bool cet =
+        control_allowed(caps.exit, EXIT_LOAD_CET) && control_allowed(caps.entry, ENTRY_LOAD_CET);
+    hardening_init(facts->threads_shared, cet && (cet_features() & S_CET_SHADOW_STACK) != 0);
     *facts = (struct engine_facts){
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),
@@ -100,7 +99,7 @@ static enum status vmx_probe(struct engine_facts *facts)
         .la57 = (caps.cr4_fixed1 & CR4_LA57) != 0,
         .pages_1g = vmx_ept_caps().pages_1g,
         .cr4_allowed = caps.cr4_fixed1,
-        .host_shadow_stacks = shadow_stacks && !hardening_measures()->thunks,
+        .host_cet = cet && !hardening_measures()->thunks,
     };
     return OK;
 }

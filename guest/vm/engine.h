@@ -37,8 +37,9 @@ struct engine_facts {
     uint64_t arch_capabilities;
     bool pages_1g;        /* RAM is worth being aligned for pages of 1 GiB */
     uint64_t cr4_allowed; /* bits that a guest's CR4 can have at all */
-    /* The host may have shadow stacks: guests do not meet them, and every RET follows a CALL. */
-    bool host_shadow_stacks;
+    /* The host may use CET: guests do not meet it, and no RET is made to go elsewhere (return
+     * thunks: where indirect calls go by RET, tracking sees none of them either). */
+    bool host_cet;
 };
 
 /* The memory that an engine holds for a VM, for the accounts. */

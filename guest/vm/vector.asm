@@ -14,32 +14,35 @@ extern __x86_indirect_thunk_rax
 
 vector_move:
     lea     rax, [stubs]
-    lea     rax, [rax + rsi * 8]
+    shl     esi, 4
+    add     rax, rsi
     jmp     __x86_indirect_thunk_rax ; or to it at once: arch/thunks.asm
 
-; Each 8 bytes long, in the order of enum vector_kind.
-align 8
+; Each 16 bytes long, in the order of enum vector_kind.
+align 16
 stubs:
 %macro KIND 3                       ; instruction, register's name, whether it writes the register
 %assign i 0
 %rep 16
 %assign n i & MASK
+    endbr64
 %if %3
     %1      %2 %+ n, [rdi]
 %else
     %1      [rdi], %2 %+ n
 %endif
     ret
-    align   8
+    align   16
 %assign i i + 1
 %endrep
 %endmacro
 %macro ZMM 0
 %assign i 0
 %rep 32
+    endbr64
     vmovups [rdi], zmm %+ i
     ret
-    align   8
+    align   16
 %assign i i + 1
 %endrep
 %endmacro

@@ -36,6 +36,13 @@ def test_bend(nadir, payload, astray):
     assert "RET to where no CALL came from" in result.console and "nadir: astray" not in result.console, result
 
 
+def test_leap(nadir, payload, astray):
+    """With branch tracking an indirect call goes to where a function begins, or nowhere."""
+    result = nadir(CONFIG, {"hello.bin": payload("hello")}, env=astray("leap"), model="sapphire_rapids", timeout=150)
+    assert result.status == 3 and "panic: control protection" in result.console, result
+    assert "an indirect branch to where no ENDBRANCH is" in result.console and "nadir: astray" not in result.console, result
+
+
 @pytest.mark.parametrize("model, call", [("corei7_skylake_x", "2e"), ("tigerlake", "e8")])
 def test_calls(nadir, payload, astray, model, call):
     """Indirect calls go by RET on the CPU that needs that, and on no other."""
@@ -44,10 +51,10 @@ def test_calls(nadir, payload, astray, model, call):
 
 
 @pytest.mark.parametrize("model, line", [
-    ("sapphire_rapids", "nadir: the hypervisor's stacks have shadow stacks"),
-    ("tigerlake", "nadir: no shadow stacks: return thunks are in use, or VMX does not switch them"),
+    ("sapphire_rapids", "nadir: the hypervisor is guarded by shadow stacks and branch tracking"),
+    ("tigerlake", "nadir: no shadow stacks, no branch tracking: return thunks are in use, or VMX does not switch them"),
 ])
-def test_shadow_stacks(nadir, payload, model, line):
+def test_guarded(nadir, payload, model, line):
     """Interrupts, exits, and what all CPUs do at start and at the end, by CALL and RET as they are meant."""
     cfg = "[vm a]\nkernel = stormsmp.bin\nmemory = 32\nvcpus = 2\n"
     result = nadir(cfg, {"stormsmp.bin": payload("stormsmp")}, model=model, cpus=2, timeout=300)

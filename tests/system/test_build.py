@@ -77,12 +77,21 @@ def test_switch_links_anew(folder):
         assert (TOP / variant).stat().st_mtime_ns == before
 
 
-def test_branches(tmp_path):
-    """Linking fails where an indirect branch goes by no thunk: here, since its last step is done twice."""
+def test_branch_targets(tmp_path):
+    """Linking fails where an indirect branch goes by no thunk (here: twice through the last step of it), and where
+    an address is taken at which no ENDBR64 is."""
     elf = tmp_path / "nadir.elf"
-    elf.write_bytes((TOP / "build" / "nadir.elf").read_bytes())
+    image = bytearray((TOP / "build" / "nadir.elf").read_bytes())
+    entry = image.index(bytes.fromhex("f30f1efa 6a00 6a00"))  # ENDBR64, and two PUSHes: entry_0 of arch/vectors.asm
+    image[entry:entry + 4] = bytes.fromhex("0f1f4000")
+    elf.write_bytes(image)
     done = subprocess.run([TOP / "tools" / "branches.py", elf], capture_output=True, text=True)
-    assert done.returncode == 1 and "an indirect branch that is no call or jump by a thunk" in done.stderr
+    assert done.returncode == 1 and elf.read_bytes() == image
+    assert "an indirect branch that is no call or jump by a thunk" in done.stderr
+    symbols = subprocess.run(["nm", elf], check=True, capture_output=True, text=True).stdout
+    address = re.search(r"^(\w+) t entry_0$", symbols, re.M)[1]
+    assert f"takes the address {address}, where no ENDBR64 is" in done.stderr
+    assert done.stderr.count("takes the address") == 1
 
 
 def test_pci_lines_of_the_dsdt():

@@ -1018,12 +1018,12 @@ static void test_host_has_cet(void **state)
     fake_vmx.caps.entry.may_be_1 |= ENTRY_LOAD_CET;
     fake_vmx.caps.cr4_fixed1 |= CR4_CET;
     fake_vmx.cr4 |= CR4_CET;
-    fake_vmx.s_cet = S_CET_SHADOW_STACK;
+    fake_vmx.s_cet = S_CET_SHADOW_STACK | S_CET_ENDBRANCH;
     fake_vmx.ssp_table = 0xffff800000001000;
     vmcs_set_controls(&fixture.v);
     vmcs_set_host();
     set_long_mode();
-    assert_int_equal(vmread(VMCS_HOST_S_CET), S_CET_SHADOW_STACK);
+    assert_int_equal(vmread(VMCS_HOST_S_CET), S_CET_SHADOW_STACK | S_CET_ENDBRANCH);
     assert_int_equal(vmread(VMCS_HOST_INTERRUPT_SSP_TABLE), 0xffff800000001000);
     assert_int_equal(vmread(VMCS_HOST_CR4) & CR4_CET, CR4_CET);
     assert_int_equal(vmread(VMCS_CTRL_EXIT) & EXIT_LOAD_CET, EXIT_LOAD_CET);
