@@ -52,8 +52,7 @@ struct handoff_framebuffer {
  * its link address, everything writable and executable. Stack, GDT and IDT are still the firmware's
  * and lie in memory that is listed as free: replace them before any of it is given out. */
 struct handoff {
-    uint64_t
-        image_base; /* host-physical, 2 MiB-aligned: where HOST_IMAGE_BASE is */
+    uint64_t image_base;   /* host-physical, 2 MiB-aligned: where HOST_IMAGE_BASE is */
     uint64_t image_bytes;  /* to the end of .bss, page multiple */
     uint64_t trampoline;   /* one free page below 640 KiB, for starting the other CPUs; 0: none */
     uint64_t rsdp;         /* host-physical, 0 where the firmware has no ACPI */
