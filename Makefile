@@ -85,6 +85,8 @@ $B/native.elf: boot/nadir.ld $(patsubst %,$(HV)/%.o,tools/native/native.c tools/
 # --- for tests: a hypervisor that does something wrong at the end of its start ---
 $B/overrun.elf $B/bend.elf $B/full.elf $B/leap.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
 	$(link_hv)
+$B/lost.elf: boot/nadir.ld $(filter-out %/mm/host_cpu.c.o,$(HV_OBJ)) $(HV)/tests/astray/lost.c.o $B/.variant
+	$(link_hv)
 
 # --- what is generated: the guests' DSDT ---
 $B/dsdt.aml: guest/pc/dsdt.asl | $B/.deps

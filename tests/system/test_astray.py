@@ -36,6 +36,13 @@ def test_bend(nadir, payload, astray):
     assert "RET to where no CALL came from" in result.console and "nadir: astray" not in result.console, result
 
 
+def test_lost(nadir, payload, astray):
+    """Who works for a VM without having entered its page tables does not reach its RAM, from its making on."""
+    result = nadir(CONFIG, {"hello.bin": payload("hello")}, env=astray("lost"), timeout=100)
+    assert result.status == 3 and "panic: page fault" in result.console, result
+    assert "hello: " not in result.console, result
+
+
 def test_leap(nadir, payload, astray):
     """With branch tracking an indirect call goes to where a function begins, or nowhere."""
     result = nadir(CONFIG, {"hello.bin": payload("hello")}, env=astray("leap"), model="sapphire_rapids", timeout=150)
