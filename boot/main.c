@@ -352,6 +352,7 @@ static uint64_t prepare_cet(struct cpu *cpu)
     }
     if ((has & S_CET_SHADOW_STACK) != 0)
         require(allocate_shadow_stacks(&cpu->memory), "shadow stacks");
+    cpu_write_cr3(cpu_read_cr3()); /* by the physmap nobody writes to them */
     log_line("the hypervisor is guarded by%s%s%s",
              (has & S_CET_SHADOW_STACK) != 0 ? " shadow stacks" : "",
              has == (S_CET_SHADOW_STACK | S_CET_ENDBRANCH) ? " and" : "",

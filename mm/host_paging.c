@@ -208,6 +208,29 @@ void *host_map_stack(hpa_t base, uint64_t pages)
     return (void *)(uintptr_t)virt; /* NOLINT(performance-no-int-to-ptr) */
 }
 
+/* In the physmap the page can be read still, but not written. The block of 2 MiB that it lies in is
+ * the hypervisor's, so set_mapped() never asks for it whole. */
+static enum status protect_alias(hpa_t page)
+{
+    const uint64_t virt = HOST_PHYSMAP_BASE + page.v;
+    uint64_t *entry = table_entry(hpa_to_ptr(state.root), virt, TABLE_TOP_LEVEL);
+    for (unsigned level = TABLE_TOP_LEVEL; level > 1; level--) {
+        if ((*entry & PTE_PS) != 0) {
+            hpa_t table;
+            const enum status s = page_alloc(1, 1, &table);
+            if (s != OK)
+                return s;
+            uint64_t *small = hpa_to_ptr(table);
+            for (unsigned i = 0; i < TABLE_ENTRIES; i++)
+                small[i] = (*entry & ~PTE_PS) + i * PAGE_SIZE;
+            __atomic_store_n(entry, table.v | READ_WRITE, __ATOMIC_RELEASE);
+        }
+        entry = table_entry(table_of(*entry), virt, level - 1);
+    }
+    *entry &= ~(PTE_W | PTE_D);
+    return OK;
+}
+
 uint64_t host_map_shadow_stack(hpa_t page)
 {
     const uint64_t virt = state.next_stack + PAGE_SIZE, token = virt + PAGE_SIZE - 8;
@@ -215,7 +238,7 @@ uint64_t host_map_shadow_stack(hpa_t page)
         return 0;
     state.next_stack = virt + PAGE_SIZE;
     ((uint64_t *)hpa_to_ptr(page))[PAGE_SIZE / 8 - 1] = token;
-    return token;
+    return protect_alias(page) == OK ? token : 0;
 }
 
 static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, bool executable)

@@ -78,7 +78,8 @@ void host_unmap_low(void);
  * Boot CPU, at start, after host_paging_init(); usable from host_paging_load() on. */
 void *host_map_stack(hpa_t base, uint64_t pages);
 
-/* Likewise a page as a shadow stack. Returns the address of its token, at the top, or 0. */
+/* Likewise a page as a shadow stack, which the physmap lets nobody write to any more, once the
+ * caller has flushed the TLB. Returns the address of its token, at the top, or 0. */
 uint64_t host_map_shadow_stack(hpa_t page);
 
 /* Walks host_paging_root() and counts pages that are writable and executable at once: must be 0. */

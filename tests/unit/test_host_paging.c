@@ -206,6 +206,10 @@ static void test_shadow_stacks(void **s)
         assert_int_equal(((uint64_t *)hpa_to_ptr(page[i]))[511], token);
         expect(host_paging_root(), base, P | NX, page[i].v);
         assert_int_equal(leaf(host_paging_root(), base) & dirty, dirty);
+        expect(host_paging_root(), HOST_PHYSMAP_BASE + page[i].v, P | NX, page[i].v);
+        assert_int_equal(leaf(host_paging_root(), HOST_PHYSMAP_BASE + page[i].v) & dirty, 0);
+        expect(host_paging_root(), HOST_PHYSMAP_BASE + page[i].v + 16 * PAGE_SIZE, P | W | NX,
+               page[i].v + 16 * PAGE_SIZE);
         expect(host_paging_root(), base - PAGE_SIZE, 0, 0);
         expect(host_paging_root(), base + PAGE_SIZE, 0, 0);
     }
