@@ -2,6 +2,8 @@
 /* A ring of bytes between a writer and a reader, one of each at a time. Pure. */
 #pragma once
 
+#include "arch/string.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,6 +32,16 @@ static inline bool ring_put(struct ring *r, char c)
     r->bytes[r->put & (r->size - 1)] = c;
     __atomic_store_n(&r->put, r->put + 1, __ATOMIC_RELEASE);
     return true;
+}
+
+/* All of it, for which there is room. */
+static inline void ring_put_all(struct ring *r, const char *text, size_t length)
+{
+    const uint32_t at = r->put & (r->size - 1);
+    const size_t first = length < r->size - at ? length : r->size - at;
+    memcpy(r->bytes + at, text, first);
+    memcpy(r->bytes, text + first, length - first);
+    __atomic_store_n(&r->put, r->put + (uint32_t)length, __ATOMIC_RELEASE);
 }
 
 /* The longest stretch that lies in one piece, oldest first; then ring_drop() what has been used. */

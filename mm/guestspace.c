@@ -5,8 +5,6 @@
 #include "mm/host_paging.h"
 #include "mm/table.h"
 
-#define ZERO_AT_ONCE (1ull << 20) /* bytes */
-
 /* Entries of a root: the guests' part is private, what is around it is as in the hypervisor's. */
 #define PART_OF(address) ((address) / (1ull << 39) % TABLE_ENTRIES)
 enum { GUESTS_FIRST = PART_OF(HOST_GUESTS_BASE), GUESTS_END = PART_OF(HOST_WINDOW_BASE) };
@@ -51,14 +49,15 @@ enum status guestspace_map(hpa_t root, hpa_t base, uint64_t pages)
     return host_map_ram(root, HOST_GUESTS_BASE + base.v, base, pages * PAGE_SIZE);
 }
 
-void guestspace_zero(hpa_t root, hpa_t base, uint64_t pages, void (*between)(void))
+void guestspace_zero(hpa_t root, hpa_t base, uint64_t pages, void (*between)(uint64_t done))
 {
     const hpa_t before = guestspace_enter(root);
-    const uint64_t end = base.v + pages * PAGE_SIZE;
-    for (uint64_t at = base.v; at < end; at += ZERO_AT_ONCE) {
-        memset(guestspace_ptr(hpa(at)), 0, end - at < ZERO_AT_ONCE ? end - at : ZERO_AT_ONCE);
+    const uint64_t bytes = pages * PAGE_SIZE;
+    for (uint64_t done = 0, n; done < bytes; done += n) {
+        n = bytes - done < GUESTSPACE_ZERO_PORTION ? bytes - done : GUESTSPACE_ZERO_PORTION;
+        memset(guestspace_ptr(hpa(base.v + done)), 0, n);
         if (between != NULL)
-            between();
+            between(done + n);
     }
     (void)guestspace_enter(before);
 }

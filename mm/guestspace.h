@@ -58,9 +58,10 @@ enum status guestspace_map(hpa_t root, hpa_t base, uint64_t pages);
  * that it was in, to go back to, which nobody may have destroyed meanwhile. */
 hpa_t guestspace_enter(hpa_t root);
 
-/* Zeroes frames that are mapped there. Many GiB take a second: between() is called behind each MiB;
- * it may be NULL. */
-void guestspace_zero(hpa_t root, hpa_t base, uint64_t pages, void (*between)(void));
+/* Zeroes frames that are mapped there. Many GiB take a second: between() is told how many bytes are
+ * done, behind each GUESTSPACE_ZERO_PORTION; it may be NULL. */
+#define GUESTSPACE_ZERO_PORTION (1ull << 17)
+void guestspace_zero(hpa_t root, hpa_t base, uint64_t pages, void (*between)(uint64_t done));
 
 /* Whether a frame of a guest's can be read on this CPU, by whatever address. */
 bool guestspace_is_readable(hpa_t frame);

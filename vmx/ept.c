@@ -43,19 +43,20 @@ enum status ept_init(struct ept *ept, const struct ept_caps *caps)
     return s;
 }
 
-static void free_tables(hpa_t table, unsigned level)
+static void free_tables(hpa_t table, unsigned level, void (*between)(void))
 {
     const uint64_t *entry = hpa_to_ptr(table);
     for (unsigned i = 0; i < TABLE_ENTRIES && level > 1; i++)
         if (has_table(entry[i], level))
-            free_tables(hpa(entry[i] & PTE_ADDRESS), level - 1);
+            free_tables(hpa(entry[i] & PTE_ADDRESS), level - 1, between);
     page_free(table, 1);
+    between();
 }
 
-void ept_destroy(struct ept *ept)
+void ept_destroy(struct ept *ept, void (*between)(void))
 {
     if (ept->root.v != 0)
-        free_tables(ept->root, TABLE_TOP_LEVEL);
+        free_tables(ept->root, TABLE_TOP_LEVEL, between);
     *ept = (struct ept){.root = {0}};
 }
 
@@ -107,15 +108,28 @@ enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, un
             level--;
             entry = table_entry(table_of(*entry), guest.v, level);
         }
-        if ((*entry & PERMS) != 0)
-            return ERR_BAD_INPUT;
-        *entry = host.v | flags | (level > 1 ? LARGE : 0);
-        ept->leaves[level - 1]++;
-        guest.v += table_level_bytes(level);
-        host.v += table_level_bytes(level);
-        bytes -= table_level_bytes(level);
+        const uint64_t size = table_level_bytes(level);
+        do { /* and what follows in this table */
+            if ((*entry & PERMS) != 0)
+                return ERR_BAD_INPUT;
+            *entry++ = host.v | flags | (level > 1 ? LARGE : 0);
+            ept->leaves[level - 1]++;
+            guest.v += size;
+            host.v += size;
+            bytes -= size;
+        } while (bytes >= size && guest.v % table_level_bytes(level + 1) != 0);
     }
     return OK;
+}
+
+uint64_t ept_portion(const struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes)
+{
+    unsigned level = 3;
+    while (level > 1 && !leaf_fits(ept, level, guest.v | host.v, bytes))
+        level--;
+    const uint64_t of_table = table_level_bytes(level + 1);
+    const uint64_t most = level == 3 ? table_level_bytes(3) : of_table - guest.v % of_table;
+    return bytes < most ? bytes : most;
 }
 
 /* The entry that maps an address, or would; *level: whose. */

@@ -24,9 +24,10 @@ struct ept {
     uint64_t table_pages; /* memory of the tables themselves, in pages, root included */
 };
 
-/* An empty EPT. ept_destroy() gives its tables back, not the memory that they map. */
+/* An empty EPT. ept_destroy() gives its tables back, not the memory that they map; between() is
+ * called behind each one, as there may be many. */
 enum status ept_init(struct ept *ept, const struct ept_caps *caps);
-void ept_destroy(struct ept *ept);
+void ept_destroy(struct ept *ept, void (*between)(void));
 
 /* The EPT pointer for the VMCS: write-back, 4 levels; nothing here reads accessed and dirty flags.
  */
@@ -40,6 +41,10 @@ uint64_t ept_root_pointer(hpa_t root);
  * vm_memory_changed(). */
 enum status ept_map(struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms,
                     enum memory_type type);
+
+/* How much of such a range one ept_map() is to be about, at most: it takes up to some thousand
+ * instructions, and the pages are as large as in one go. */
+uint64_t ept_portion(const struct ept *ept, gpa_t guest, hpa_t host, uint64_t bytes);
 
 /* Changes the permissions of what is mapped at [guest, guest + bytes); perms 0: nothing is to be
  * reached there, until they are changed again. ERR_BAD_INPUT: not mapped, or an entry maps more

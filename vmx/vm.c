@@ -2,6 +2,7 @@
 /* What VT-x keeps of a VM: its EPT, and the page at which the CPU virtualizes the local APIC. */
 #include "arch/log.h"
 #include "arch/panic.h"
+#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
@@ -34,8 +35,8 @@ void vmx_vm_destroy(struct vm *vm)
         return;
     if (own->apic_access_page.v != 0)
         page_free(own->apic_access_page, 1);
-    ept_destroy(&own->ept);
-    ept_destroy(&own->a20_off);
+    ept_destroy(&own->ept, sched_look);
+    ept_destroy(&own->a20_off, sched_look);
     page_free(ptr_to_hpa(own), 1);
     vm->engine_vm = NULL;
 }
@@ -45,7 +46,14 @@ _Static_assert((int)MAP_R == (int)EPT_R && (int)MAP_W == (int)EPT_W && (int)MAP_
 
 enum status vmx_map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
 {
-    return ept_map(&vmx_vm(vm)->ept, guest, host, bytes, perms, MEMORY_WB);
+    struct ept *ept = &vmx_vm(vm)->ept;
+    enum status s = OK;
+    for (uint64_t done = 0, n; done < bytes && s == OK; done += n) {
+        n = ept_portion(ept, gpa(guest.v + done), hpa(host.v + done), bytes - done);
+        s = ept_map(ept, gpa(guest.v + done), hpa(host.v + done), n, perms, MEMORY_WB);
+        sched_look();
+    }
+    return s;
 }
 
 enum status vmx_protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms)

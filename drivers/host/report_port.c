@@ -46,10 +46,10 @@ bool report_port_take(const char *first, size_t first_length, const char *rest, 
 {
     const bool locked = is_locked();
     const bool fits = first_length + rest_length <= OUT_BYTES - ring_held(&out);
-    for (size_t i = 0; fits && i < first_length; i++)
-        (void)ring_put(&out, first[i]);
-    for (size_t i = 0; fits && i < rest_length; i++)
-        (void)ring_put(&out, rest[i]);
+    if (fits) {
+        ring_put_all(&out, first, first_length);
+        ring_put_all(&out, rest, rest_length);
+    }
     if (locked)
         spinlock_unlock(&lock);
     return fits;

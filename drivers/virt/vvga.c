@@ -244,6 +244,7 @@ static void power_on(struct vvga *v, uint8_t *memory, struct timers *timers)
     static const uint8_t attribute[] = {0,    1,    2,    3,    4,    5,    0x14,
                                         7,    0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d,
                                         0x3e, 0x3f, 0x0c, 0,    0x0f, 8,    0};
+    static const uint8_t blank[] = {' ', 0x07};
     *v = (struct vvga){.memory = memory,
                        .timers = timers,
                        .base = timers_now(timers),
@@ -256,10 +257,9 @@ static void power_on(struct vvga *v, uint8_t *memory, struct timers *timers)
     memcpy(v->sequencer, sequencer, sizeof(v->sequencer));
     memcpy(v->graphics, graphics, sizeof(v->graphics));
     memcpy(v->attribute, attribute, sizeof(v->attribute));
-    for (unsigned i = v->text_offset; i < VVGA_MEMORY_BYTES; i += 2) {
-        v->memory[i] = ' ';
-        v->memory[i + 1] = 0x07;
-    }
+    memcpy(v->memory + v->text_offset, blank, sizeof(blank));
+    for (unsigned done = sizeof(blank); done < VVGA_MEMORY_BYTES - v->text_offset; done *= 2)
+        memcpy(v->memory + v->text_offset + done, v->memory + v->text_offset, done);
     /* The EGA's colours: two bits for each of red, green and blue, the weaker ones in 5:3. */
     for (unsigned i = 0; i < 64; i++)
         for (unsigned part = 0; part < 3; part++)

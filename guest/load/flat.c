@@ -38,7 +38,7 @@ enum status flat_load(struct program *p, struct cpu_state *state)
         return program_refuse(p, ERR_BAD_INPUT,
                               "the entry 0x%llx cannot be reached in real mode (mode = 16)",
                               (unsigned long long)p->entry);
-    if (!guestmem_write(p->mem, gpa(p->load), p->kernel.data, size))
+    if (!program_write(p, gpa(p->load), p->kernel.data, size))
         return program_refuse(p, ERR_NO_MEMORY, "the program does not fit into the memory");
     if (p->mode == 16) {
         *state = real_mode(p->entry);

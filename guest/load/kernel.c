@@ -51,6 +51,8 @@ struct program kernel_program(const struct vm_config *config, const struct guest
 static const struct kernel_kind *find_kind(struct program *p, enum guest_type type)
 {
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (p->between != NULL)
+            p->between();
         if (type == TYPE_AUTO ? kinds[i].recognize(p) : kinds[i].type == type)
             return &kinds[i];
     }

@@ -137,8 +137,8 @@ static enum status write_all(struct program *p, const struct header *h, uint64_t
     memset(zero_page, 0, ZP_SIZE);
     fill_zero_page(zero_page, p, h, ramdisk);
     if (guestmem_write(p->mem, gpa(LAYOUT_CMDLINE), p->cmdline, strlen(p->cmdline) + 1) &&
-        guestmem_write(p->mem, gpa(h->load), p->kernel.data + h->payload_offset, h->payload_size) &&
-        (ramdisk == 0 || guestmem_write(p->mem, gpa(ramdisk), p->file[0].data, p->file[0].size)))
+        program_write(p, gpa(h->load), p->kernel.data + h->payload_offset, h->payload_size) &&
+        (ramdisk == 0 || program_write(p, gpa(ramdisk), p->file[0].data, p->file[0].size)))
         return OK;
     return program_refuse(p, ERR_NO_MEMORY,
                           "the guest's memory does not hold what the loader places");

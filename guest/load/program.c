@@ -91,11 +91,41 @@ enum status program_place_files(struct program *p, uint64_t low, uint64_t end,
     }
     for (uint32_t i = 0; i < p->file_count; i++) {
         at[i] = gpa(from);
-        if (!guestmem_write(p->mem, at[i], p->file[i].data, p->file[i].size))
+        if (!program_write(p, at[i], p->file[i].data, p->file[i].size))
             return program_refuse(p, ERR_NO_MEMORY, "a module does not fit into the memory");
         from += page_up(p->file[i].size);
     }
     return OK;
+}
+
+#define PORTION 0x10000u /* bytes */
+
+static uint64_t portion(const struct program *p, uint64_t left)
+{
+    if (p->between != NULL)
+        p->between();
+    return left < PORTION ? left : PORTION;
+}
+
+bool program_write(const struct program *p, gpa_t to, const void *from, uint64_t bytes)
+{
+    const uint8_t *data = from;
+    for (uint64_t done = 0, n; done < bytes; done += n) {
+        n = portion(p, bytes - done);
+        if (!guestmem_write(p->mem, gpa(to.v + done), data + done, n))
+            return false;
+    }
+    return true;
+}
+
+bool program_zero(const struct program *p, gpa_t to, uint64_t bytes)
+{
+    for (uint64_t done = 0, n; done < bytes; done += n) {
+        n = portion(p, bytes - done);
+        if (!guestmem_zero(p->mem, gpa(to.v + done), n))
+            return false;
+    }
+    return true;
 }
 
 enum { GDT_ENTRIES = 5 };

@@ -30,11 +30,16 @@ struct program {
     uint64_t load, entry; /* of a flat program: guest-physical */
     uint32_t mode;        /* of a flat program: 16, 32 or 64 */
     enum guest_loader loader;
-    bool type_named;   /* the user has said what kind of kernel it is */
-    bool keeps_info;   /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
-    bool keeps_tables; /* LAYOUT_PAGE_TABLES: likewise */
-    char why[200];     /* what a refusal says */
+    bool type_named;       /* the user has said what kind of kernel it is */
+    bool keeps_info;       /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
+    bool keeps_tables;     /* LAYOUT_PAGE_TABLES: likewise */
+    void (*between)(void); /* called behind each portion of long work; may be NULL */
+    char why[200];         /* what a refusal says */
 };
+
+/* guestmem_write() and guestmem_zero() for what may be long, in portions. */
+bool program_write(const struct program *p, gpa_t to, const void *from, uint64_t bytes);
+bool program_zero(const struct program *p, gpa_t to, uint64_t bytes);
 
 /* A loader checks the program, puts it with all that it needs into guest memory, and fills in the
  * state at entry. Pure but for guest memory. A refusal leaves a sentence in why: ERR_BAD_INPUT for

@@ -54,8 +54,8 @@ enum status segments_place(struct program *p, const struct segments *s, uint64_t
         if (status != OK)
             return status;
         const gpa_t rest = gpa(at.v + a->file_bytes);
-        if (!guestmem_write(p->mem, at, p->kernel.data + a->offset, a->file_bytes) ||
-            !guestmem_zero(p->mem, rest, a->memory_bytes - a->file_bytes))
+        if (!program_write(p, at, p->kernel.data + a->offset, a->file_bytes) ||
+            !program_zero(p, rest, a->memory_bytes - a->file_bytes))
             return program_refuse(p, ERR_NO_MEMORY, "a segment does not fit into the memory");
     }
     return OK;

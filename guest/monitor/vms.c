@@ -123,7 +123,9 @@ static void print_end(struct vm *vm)
     if (!vm_end_is_crash(vm->end))
         return;
     vcpu_print_undelivered(vm->end_vcpu, &vm->end_state, &vm->end_event);
+    sched_look();
     vcpu_print(vm->end_vcpu, &vm->end_state);
+    sched_look();
     vm->dump(vm, &vm->end_state);
 }
 
@@ -305,8 +307,10 @@ static void vm_stopped(struct vm *vm)
     vm_unlock(vm);
     print_end(vm);
     (void)guestspace_enter(before);
+    sched_look();
     stats_print(vm);
     stats_report(vm);
+    sched_look();
     enum vms_outcome outcome = ended_well(vm) ? VMS_OK : VMS_FAILED;
     const bool again = !destroyed && restarts(section, vm);
     pc_destroy(pc, again && is_reset(vm->end) ? &section->kept : NULL);

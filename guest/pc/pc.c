@@ -243,8 +243,10 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
                                       .read = vioapic_read,
                                       .write = vioapic_write};
     enum status s = OK;
-    for (uint32_t i = 0; i < vcpus && s == OK; i++)
+    for (uint32_t i = 0; i < vcpus && s == OK; i++) {
         s = make_cpu(pc, i);
+        sched_look();
+    }
     if (s == OK)
         s = bus_add_mmio(&vm->bus, &ioapic);
     if (s == OK)
@@ -416,8 +418,10 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
 {
     const char *step = "CPUID and MSR tables";
     enum status s = make_policies(pc, config, host);
+    sched_look();
     if (s == OK)
         s = vcpu_msr_open(&pc->vm);
+    sched_look();
     if (s == OK) {
         step = "interrupt controllers";
         s = make_interrupt_controllers(pc, config->vcpus);
@@ -426,6 +430,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         step = "devices";
         s = make_devices(pc, config, host);
     }
+    sched_look();
     if (s == OK) {
         step = "disks";
         s = make_disks(pc, config);
@@ -444,6 +449,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     set_up_pci(pc);
     set_up_chips(pc);
     s = vtestdev_init(&pc->testdev, &pc->vm.bus, isa_irq(pc, 0));
+    sched_look();
     return s == OK ? pc_program_load(pc, config) : s;
 }
 
@@ -490,6 +496,7 @@ static enum status create(const struct vm_config *config, unsigned index,
         return s;
     }
     struct pc *pc = hpa_to_ptr(base); /* zeroed */
+    sched_look();
     pc->pages = pages;
     pc->console = *console;
     pc->vm.name = config->name;
@@ -569,8 +576,10 @@ void pc_destroy(struct pc *pc, struct pc_kept *kept)
     struct vm *vm = &pc->vm;
     if (kept != NULL)
         keep(pc, kept);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         vcpu_destroy(vm->vcpu[i]);
+        sched_look();
+    }
     pc_memory_free(&pc->memory);
     vm->engine->vm_destroy(vm);
     page_free(ptr_to_hpa(pc), pc->pages);

@@ -40,9 +40,29 @@ static enum status add_first(struct pc *pc, hpa_t host, uint64_t bytes)
     return add_range(pc, hpa(host.v + LAYOUT_MIB), gpa(LAYOUT_MIB), bytes - LAYOUT_MIB);
 }
 
-static void lend(void)
+/* Behind a portion of zeroing. A CPU has no more than this of it between others' turns, and is not
+ * slower for those who want the CPU all the time: they get one for each MiB. */
+static void lend(uint64_t done)
 {
-    (void)sched_lend();
+    if (done % LAYOUT_MIB == 0)
+        (void)sched_lend();
+    else
+        sched_look();
+}
+
+/* In portions, which leave the largest pages whole. */
+static enum status map_for_host(hpa_t root, hpa_t base, uint64_t pages)
+{
+    const uint64_t large = PAGE_SIZE_1G / PAGE_SIZE, some = large / 16;
+    enum status s = OK;
+    for (uint64_t done = 0, n; done < pages && s == OK; done += n) {
+        const uint64_t frame = base.v / PAGE_SIZE + done, left = pages - done;
+        n = frame % large == 0 && left >= large ? large : some - frame % some;
+        n = n < left ? n : left;
+        s = guestspace_map(root, hpa(frame * PAGE_SIZE), n);
+        sched_look();
+    }
+    return s;
 }
 
 enum status pc_memory_take(struct pc_memory *memory, struct pc_ram *ram, uint64_t pages,
@@ -56,7 +76,7 @@ enum status pc_memory_take(struct pc_memory *memory, struct pc_ram *ram, uint64_
         guestspace_is_readable(hpa(base.v + (pages - 1) * PAGE_SIZE)))
         panic("RAM for a guest, at 0x%lx, is mapped where it should not be", base.v);
     *ram = (struct pc_ram){base, pages, false};
-    s = guestspace_map(memory->root, base, pages);
+    s = map_for_host(memory->root, base, pages);
     if (s != OK)
         return s;
     ram->mapped = true;

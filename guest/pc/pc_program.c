@@ -7,6 +7,7 @@
 #include "guest/load/kernel.h"
 #include "guest/pc/acpi.h"
 #include "guest/pc/mptable.h"
+#include "guest/vm/sched.h"
 #include "mm/page_alloc.h"
 
 #define TABLE_PAGES    2u
@@ -164,7 +165,9 @@ static enum status write_tables(const struct vm *vm, uint32_t vcpus)
 enum status pc_program_load(struct pc *pc, const struct vm_config *config)
 {
     struct program program = kernel_program(config, &pc->vm.mem, pc->vm.memory_bytes);
+    program.between = sched_look;
     enum status s = write_tables(&pc->vm, config->vcpus);
+    sched_look();
     if (s != OK) {
         log_line_of(pc->vm.log, "vm %s: cannot make its ACPI and MP tables: %s", config->name,
                     status_text(s));

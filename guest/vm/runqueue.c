@@ -219,6 +219,7 @@ static bool join_queue(struct run_queue *q, struct run_vcpu *vcpu, uint64_t now)
         run_limit_vruntime(vcpu, least, least->share->turn_cost);
     __atomic_store_n(&vcpu->state, VCPU_READY, __ATOMIC_RELAXED);
     vcpu->since = now;
+    q->joins++;
     run_enqueue(q, vcpu);
     if (vcpu->share->budget != 0)
         return true;

@@ -95,6 +95,7 @@ struct __attribute__((aligned(64))) run_queue {
     bool asleep;                   /* its CPU sleeps with the running vCPU: run_queue_sleep() */
     bool was_late;                 /* the last turn went to one because it had waited for long */
     uint64_t picks, taken;         /* counters: turns, and vCPUs that came from other queues */
+    uint64_t joins, joins_seen;    /* vCPUs that have become ready here; sched_look()'s */
 
     /* What other CPUs read without the lock, as a hint, before they try to take something: how many
      * wait that their cap lets run, as counted in run_queues.waiting; their least vruntime; the

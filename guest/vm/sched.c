@@ -285,9 +285,26 @@ bool sched_lend(void)
     const hpa_t before = guestspace_enter(hpa(0));
     const bool lent = take_turns(own_queue(), true);
     cpu->lending = SCHED_MAY_LEND;
+    own_queue()->joins_seen = own_queue()->joins;
     vcpu_put_away();
     (void)guestspace_enter(before);
     return lent;
+}
+
+void sched_look(void)
+{
+    struct cpu *cpu = cpu_self();
+    if (cpu->lending != SCHED_MAY_LEND)
+        return;
+    struct run_queue *queue = own_queue();
+    const uint64_t now = cpu_rdtsc();
+    if (now >= __atomic_load_n(&queue->next_alarm, __ATOMIC_RELAXED)) {
+        cpu->lending = SCHED_HAS_LENT; /* what fires may do long work by itself */
+        sched_fire_alarms(queue, now);
+        cpu->lending = SCHED_MAY_LEND;
+    }
+    if (__atomic_load_n(&queue->joins, __ATOMIC_RELAXED) != queue->joins_seen)
+        (void)sched_lend();
 }
 
 void sched_run(void)

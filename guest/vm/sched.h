@@ -27,6 +27,11 @@ void sched_interrupt(uint32_t cpu);
 enum sched_lending { SCHED_LENDS_NOT, SCHED_MAY_LEND, SCHED_HAS_LENT };
 bool sched_lend(void); /* whether one had a turn */
 
+/* The same, to be called more often: at each 20,000 instructions. Fires alarms that are due, and
+ * lends the CPU where a vCPU has become ready since it was lent last; those that want it all the
+ * time have it behind the portions. */
+void sched_look(void);
+
 /* For a loaded vCPU that waits: sleeps until something may have happened, and returns the ticks
  * that took; *sleeps is false where another vCPU wants the CPU, and no time has passed. */
 uint64_t sched_sleep(struct vcpu *vcpu, bool *sleeps);

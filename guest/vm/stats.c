@@ -5,7 +5,7 @@
 #include "arch/log.h"
 #include "arch/report.h"
 #include "arch/spinlock.h"
-#include "guest/vm/vcpu.h"
+#include "guest/vm/sched.h"
 
 static const char *end_name(enum vm_end end)
 {
@@ -31,16 +31,31 @@ static struct exit_stat sum_of(const struct vm *vm, unsigned reason)
     return sum;
 }
 
-static void print_table(const struct vm *vm)
+/* The same of all reasons, in portions, as a VM may have 64 vCPUs. Returns the ticks in root mode.
+ */
+static uint64_t sum_up(const struct vm *vm, struct exit_stat sum[STATS_EVENTS])
+{
+    uint64_t root = 0;
+    for (unsigned i = 0; i < vm->engine->event_count; i++) {
+        sum[i] = sum_of(vm, i);
+        root += sum[i].tsc_root;
+        sched_look();
+    }
+    return root;
+}
+
+static void print_table(const struct vm *vm, const struct exit_stat sum[STATS_EVENTS])
 {
     char head[40];
     format_text(head, sizeof(head), "VM exits by reason (%s)", vm->engine->name);
     log_line_of(vm->log, "%s: %-34s %10s %14s %8s", vm->name, head, "count", "root ticks", "each");
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
-        const struct exit_stat e = sum_of(vm, i);
-        if (e.count != 0)
-            log_line_of(vm->log, "%s: %-34s %10lu %14lu %8lu", vm->name, vm->engine->event_name(i),
-                        e.count, e.tsc_root, e.tsc_root / e.count);
+        const struct exit_stat e = sum[i];
+        if (e.count == 0)
+            continue;
+        log_line_of(vm->log, "%s: %-34s %10lu %14lu %8lu", vm->name, vm->engine->event_name(i),
+                    e.count, e.tsc_root, e.tsc_root / e.count);
+        sched_look();
     }
 }
 
@@ -81,20 +96,12 @@ static const struct wait {
 _Static_assert(sizeof(waits) / sizeof(waits[0]) == ACTIVITY_COUNT && ACTIVITY_ACTIVE == 0,
                "each but the first is a wait");
 
-static uint64_t ticks_in_root(const struct vm *vm)
-{
-    uint64_t root = 0;
-    for (unsigned i = 0; i < vm->engine->event_count; i++)
-        root += sum_of(vm, i).tsc_root;
-    return root;
-}
-
 /* Each tick of each vCPU between the first entry and the end: in root mode, in one of the waits, or
  * else in the guest, or ready without a CPU. */
-static void append_times(struct line *line, const struct vm *vm)
+static void append_times(struct line *line, const struct vm *vm, uint64_t root)
 {
     const uint64_t end = vm->tsc_end != 0 ? vm->tsc_end : cpu_rdtsc(),
-                   all = (end - vm->tsc_first_entry) * vm->vcpu_count, root = ticks_in_root(vm);
+                   all = (end - vm->tsc_first_entry) * vm->vcpu_count;
     uint64_t idle = 0;
     append(line, "\"tsc_first_entry\": %lu, \"tsc_end\": %lu, ", vm->tsc_first_entry, end);
     for (unsigned i = ACTIVITY_ACTIVE + 1; i < ACTIVITY_COUNT; i++) {
@@ -110,6 +117,8 @@ void stats_report(const struct vm *vm)
 {
     static struct line line;
     static struct spinlock lock;
+    struct exit_stat sum[STATS_EVENTS];
+    const uint64_t root = sum_up(vm, sum);
     uint64_t faults_on_ram = 0;
     struct engine_memory memory;
     vm->engine->memory(vm, &memory);
@@ -122,11 +131,11 @@ void stats_report(const struct vm *vm)
            "\"vcpus\": %u, \"cpus\": %u, ",
            vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
            vm->cpu_count);
-    append_times(&line, vm);
+    append_times(&line, vm, root);
     append(&line, "\"exits\": {");
     const char *comma = "";
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
-        const struct exit_stat e = sum_of(vm, i);
+        const struct exit_stat e = sum[i];
         if (e.count == 0)
             continue;
         append(&line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma,
@@ -147,9 +156,8 @@ void stats_report(const struct vm *vm)
 }
 
 /* One sentence: where the time from the first entry to the end has gone, as far as it is known. */
-static void print_times(const struct vm *vm)
+static void print_times(const struct vm *vm, uint64_t root)
 {
-    const uint64_t root = ticks_in_root(vm);
     const uint64_t elapsed = vm->tsc_end - vm->tsc_first_entry;
     const uint64_t on_cpus = elapsed * vm->cpu_count, of_vcpus = elapsed * vm->vcpu_count;
     char text[160] = "";
@@ -171,6 +179,8 @@ static void print_times(const struct vm *vm)
 
 void stats_print(const struct vm *vm)
 {
-    print_table(vm);
-    print_times(vm);
+    struct exit_stat sum[STATS_EVENTS];
+    const uint64_t root = sum_up(vm, sum);
+    print_table(vm, sum);
+    print_times(vm, root);
 }

@@ -6,7 +6,7 @@
 #include "arch/log.h"
 #include "guest/cpu/decode.h"
 #include "guest/cpu/delivery.h"
-#include "guest/vm/vcpu.h"
+#include "guest/vm/sched.h"
 
 #define CODE_BYTES 16
 #define MAX_FRAMES 8
@@ -173,12 +173,13 @@ void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state)
 {
     struct report r = {vcpu->vm->name, vcpu, state, delivery_paging(state, vcpu->phys_bits),
                        code_bits(state)};
-    print_registers(&r);
-    print_segments(&r);
-    print_code(&r);
-    print_stack(&r);
-    print_callers(&r);
-    print_apic(&r);
+    static void (*const parts[])(const struct report *r) = {
+        print_registers, print_segments, print_code, print_stack, print_callers, print_apic,
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        parts[i](&r);
+        sched_look(); /* at a VM's end: its texts are some 60,000 instructions */
+    }
 }
 
 /* What it was, with what the CPU tells of it. */

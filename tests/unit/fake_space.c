@@ -95,14 +95,15 @@ bool guestspace_is_readable(hpa_t frame)
     return is;
 }
 
-void guestspace_zero(hpa_t root, hpa_t base, uint64_t pages, void (*between)(void))
+void guestspace_zero(hpa_t root, hpa_t base, uint64_t pages, void (*between)(uint64_t done))
 {
     const hpa_t before = guestspace_enter(root);
-    const uint64_t end = base.v + pages * PAGE_SIZE, mib = 1u << 20;
-    for (uint64_t at = base.v; at < end; at += mib) {
-        memset(guestspace_ptr(hpa(at)), 0, end - at < mib ? end - at : mib);
+    const uint64_t bytes = pages * PAGE_SIZE;
+    for (uint64_t done = 0, n; done < bytes; done += n) {
+        n = bytes - done < GUESTSPACE_ZERO_PORTION ? bytes - done : GUESTSPACE_ZERO_PORTION;
+        memset(guestspace_ptr(hpa(base.v + done)), 0, n);
         if (between != NULL)
-            between();
+            between(done + n);
         demand(fake_space_root().v == root.v, "not where it was");
     }
     (void)guestspace_enter(before);

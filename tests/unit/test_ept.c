@@ -36,6 +36,13 @@ void log_line(const char *format, ...)
     (void)format;
 }
 
+static unsigned tables_freed;
+
+static void behind_table(void)
+{
+    tables_freed++;
+}
+
 static int setup(void **s)
 {
     (void)s;
@@ -50,7 +57,7 @@ static int setup(void **s)
 static int teardown(void **s)
 {
     (void)s;
-    ept_destroy(&ept);
+    ept_destroy(&ept, behind_table);
     uint64_t left = page_alloc_used_by_hypervisor();
     free(ram);
     return left == 0 ? 0 : -1;
@@ -164,16 +171,57 @@ static void test_last_pages(void **s)
     assert_leaves(1, 0, 0);
 }
 
+/* Portion by portion the pages are as large as in one go, and no portion has more entries than a
+ * table. */
+static void test_portions(void **s)
+{
+    (void)s;
+    static const struct {
+        uint64_t guest, host, bytes;
+        uint64_t portions, leaves[3];
+    } rows[] = {
+        {0, 0, PAGE_SIZE, 1, {1, 0, 0}},
+        {0x1000, 0x1000, 2 * MIB, 2, {512, 0, 0}},
+        {MIB, 5 * MIB, 64 * MIB, 2, {512, 31, 0}},
+        {MIB, 4 * MIB, 8 * MIB, 5, {2048, 0, 0}},
+        {0, 2 * MIB, 3 * GIB, 3, {0, 1536, 0}},
+        {GIB - 2 * MIB, 4 * GIB - 2 * MIB, 3 * GIB, 4, {0, 512, 2}},
+        {GIB, GIB, 2 * GIB + 5 * MIB, 3, {256, 2, 2}},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t portions = 0, most;
+        for (uint64_t at = 0, n; at < rows[i].bytes; at += n, portions++) {
+            const uint64_t before = ept.leaves[0] + ept.leaves[1] + ept.leaves[2];
+            n = ept_portion(&ept, gpa(rows[i].guest + at), hpa(rows[i].host + at),
+                            rows[i].bytes - at);
+            assert_int_equal(map(rows[i].guest + at, rows[i].host + at, n), OK);
+            most = ept.leaves[0] + ept.leaves[1] + ept.leaves[2] - before;
+            assert_in_range(most, 1, 2 * 512);
+        }
+        assert_int_equal(portions, rows[i].portions);
+        assert_leaves(rows[i].leaves[0], rows[i].leaves[1], rows[i].leaves[2]);
+        for (uint64_t at = 0; at < rows[i].bytes; at += rows[i].bytes / 64 & ~(PAGE_SIZE - 1)) {
+            assert_int_equal(lookup(rows[i].guest + at), rows[i].host + at);
+            if (rows[i].bytes == PAGE_SIZE)
+                break;
+        }
+        ept_destroy(&ept, behind_table);
+        assert_int_equal(ept_init(&ept, &all_caps), OK);
+    }
+}
+
 static void test_destroy_twice(void **s)
 {
     (void)s;
     assert_int_equal(map(0, 0, PAGE_SIZE), OK);
-    ept_destroy(&ept);
+    tables_freed = 0;
+    ept_destroy(&ept, behind_table);
+    assert_int_equal(tables_freed, 4);
     assert_int_equal(ept.root.v, 0);
     assert_int_equal(ept.table_pages, 0);
     assert_int_equal(ept.leaves[EPT_LEAF_4K], 0);
     assert_int_equal(page_alloc_used_by_hypervisor(), 0);
-    ept_destroy(&ept);
+    ept_destroy(&ept, behind_table);
 }
 
 static void test_refusals(void **s)
@@ -411,6 +459,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_entry_bits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory_types, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_destroy_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_protect, setup, teardown),

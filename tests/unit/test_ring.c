@@ -33,6 +33,10 @@ static void keeps_order_and_bounds(void **state)
         }
         assert_int_equal(next, 208);
         assert_int_equal(ring_peek(&r, &text), 0);
+        ring_put_all(&r, "012345", 6); /* in one piece or two */
+        assert_int_equal(ring_held(&r), 6);
+        for (int i = 0; i < 6; i++)
+            assert_int_equal(ring_take(&r), '0' + i);
         ring_put(&r, 'y'); /* moves the place of the next round */
         assert_int_equal(ring_take(&r), 'y');
     }
