@@ -94,6 +94,7 @@
 #define PTE_A       (1ull << 5)
 #define PTE_D       (1ull << 6)
 #define PTE_PS      (1ull << 7)  /* a large page */
+#define PTE_G       (1ull << 8)  /* global */
 #define PTE_PAT     (1ull << 12) /* of a large page */
 #define PTE_ADDRESS 0x000ffffffffff000ull
 #define PTE_NX      (1ull << 63)

@@ -141,29 +141,29 @@ static bool key_forbids(const struct walk *w, enum walk_access access, bool user
            ((rights & 2) != 0 && access == WALK_WRITE && (user || (p->cr0 & CR0_WP)));
 }
 
-/* Sets flags in an entry, unless another CPU of the guest has changed it since it was read. */
-static void set_flags(const struct walk *w, unsigned level, uint64_t flags)
+/* Sets flags in an entry. False: another CPU of the guest has changed it since it was read. */
+static bool set_flags(const struct walk *w, unsigned level, uint64_t flags)
 {
     uint64_t old = w->entry[level];
     if ((old & flags) == flags || !guestmem_is_writable(w->mem, w->at[level]))
-        return;
+        return true;
     void *p = guestmem_window(w->mem, w->at[level], w->entry_bytes);
     if (p == NULL)
-        return;
+        return true;
     uint32_t old32 = (uint32_t)old;
     if (w->entry_bytes == 8)
-        __atomic_compare_exchange_n((uint64_t *)p, &old, old | flags, false, __ATOMIC_RELAXED,
-                                    __ATOMIC_RELAXED);
-    else
-        __atomic_compare_exchange_n((uint32_t *)p, &old32, old32 | (uint32_t)flags, false,
-                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+        return __atomic_compare_exchange_n((uint64_t *)p, &old, old | flags, false,
+                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n((uint32_t *)p, &old32, old32 | (uint32_t)flags, false,
+                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-static void mark_used(const struct walk *w, enum walk_access access)
+static bool mark_used(const struct walk *w, enum walk_access access)
 {
+    bool all = true;
     for (unsigned level = w->levels; level > w->level; level--)
-        set_flags(w, level, PTE_A);
-    set_flags(w, w->level, access == WALK_WRITE ? PTE_A | PTE_D : PTE_A);
+        all = set_flags(w, level, PTE_A) && all;
+    return set_flags(w, w->level, access == WALK_WRITE ? PTE_A | PTE_D : PTE_A) && all;
 }
 
 static gpa_t leaf_address(const struct walk *w)
@@ -222,22 +222,27 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
     return true;
 }
 
-static bool __attribute__((noinline))
-walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
-           enum walk_access access, bool user, gpa_t *out, uint32_t *error_code)
+static inline void begin(struct walk *w, const struct guestmem *mem,
+                         const struct guest_paging *paging, uint64_t linear)
 {
-    struct walk w;
-    w.mem = mem;
-    w.paging = paging;
-    w.linear = linear;
-    choose_mode(&w);
+    w->mem = mem;
+    w->paging = paging;
+    w->linear = linear;
+    choose_mode(w);
+}
+
+/* The whole of it; *w: what has been found, before flags are set; *marked: whether all were. */
+static inline bool __attribute__((always_inline))
+walk_with(struct walk *w, enum walk_access access, bool user, gpa_t *out, uint32_t *error_code,
+          bool *marked)
+{
+    const struct guest_paging *paging = w->paging;
     uint32_t error;
-    if (descend(&w, &error)) {
-        bool by_key = key_forbids(&w, access, user);
-        if (!by_key && is_allowed(paging, w.perms, access, user)) {
-            if (!paging->peek)
-                mark_used(&w, access);
-            *out = gpa(leaf_address(&w).v & ~mem->absent);
+    if (descend(w, &error)) {
+        bool by_key = key_forbids(w, access, user);
+        if (!by_key && is_allowed(paging, w->perms, access, user)) {
+            *marked = paging->peek || mark_used(w, access);
+            *out = gpa(leaf_address(w).v & ~w->mem->absent);
             return true;
         }
         error |= by_key ? (uint32_t)PF_KEY : 0u;
@@ -249,6 +254,16 @@ walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64
     *error_code =
         error | (access == WALK_WRITE ? (uint32_t)PF_WRITE : 0u) | (user ? (uint32_t)PF_USER : 0u);
     return false;
+}
+
+static bool __attribute__((noinline))
+walk_fully(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
+           enum walk_access access, bool user, gpa_t *out, uint32_t *error_code)
+{
+    struct walk w;
+    bool marked;
+    begin(&w, mem, paging, linear);
+    return walk_with(&w, access, user, out, error_code, &marked);
 }
 
 bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
@@ -263,6 +278,96 @@ bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *
         return true;
     }
     return walk_fully(mem, paging, linear.v, access, user, out, error_code);
+}
+
+/* With paging off: what there is of it, everywhere. */
+static struct guest_translation identity(const struct guestmem *mem, uint64_t linear)
+{
+    return (struct guest_translation){
+        .at = gpa(linear & 0xffffffff & ~mem->absent),
+        .bytes = 4ull << 30,
+        .perms = PTE_W | PTE_U,
+        .global = true,
+        .accessed = true,
+        .dirty = true,
+    };
+}
+
+/* guest_translation.top, where there is no entry that has been read: not with 4 or 5 levels. */
+static uint64_t top_register(const struct walk *w)
+{
+    return w->pae ? w->paging->pdpte[w->linear >> 30] : w->paging->cr3 & 0xfffff000;
+}
+
+uint64_t guestwalk_top(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear)
+{
+    if ((paging->cr0 & CR0_PG) == 0)
+        return 0;
+    struct walk w;
+    begin(&w, mem, paging, linear.v);
+    if (w.levels == 2)
+        return top_register(&w);
+    const uint64_t index = linear.v >> level_shift(&w, w.levels) & 511;
+    const gpa_t at = gpa(((paging->cr3 & PTE_ADDRESS) + index * 8) & ~mem->absent);
+    return read_entry(mem, at, 8);
+}
+
+static void describe(const struct walk *w, struct guest_translation *out)
+{
+    const uint64_t leaf = w->entry[w->level];
+    const uint64_t pat = w->level == 1 ? PTE_PS : PTE_PAT; /* the bit's place in a PTE is PS's */
+    bool accessed = true;
+    for (unsigned level = w->levels; level >= w->level; level--)
+        accessed = accessed && (w->entry[level] & PTE_A) != 0;
+    *out = (struct guest_translation){
+        .at = gpa(leaf_address(w).v & ~w->mem->absent),
+        .bytes = 1ull << level_shift(w, w->level),
+        .perms = w->perms,
+        .top = w->levels == 2 ? top_register(w) : w->entry[w->levels],
+        .pat = (uint8_t)((leaf / PTE_PWT & 3) | ((leaf & pat) != 0 ? 4 : 0)),
+        .global = (w->paging->cr4 & CR4_PGE) != 0 && (leaf & PTE_G) != 0,
+        .accessed = accessed,
+        .dirty = (leaf & PTE_D) != 0,
+    };
+}
+
+bool guestwalk_examine(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+                       enum walk_access access, struct guest_translation *out, uint32_t *error_code)
+{
+    if ((paging->cr0 & CR0_PG) == 0) {
+        *out = identity(mem, linear.v);
+        return true;
+    }
+    struct walk w;
+    gpa_t at;
+    bool marked;
+    do { /* what is kept has to have its flags: who takes an entry away looks at them once */
+        begin(&w, mem, paging, linear.v);
+        if (!walk_with(&w, access, paging->cpl == 3 && !paging->implicit, &at, error_code, &marked))
+            return false;
+    } while (!marked);
+    describe(&w, out);
+    if (!paging->peek) { /* what the walk has set */
+        out->accessed = true;
+        out->dirty = out->dirty || access == WALK_WRITE;
+    }
+    return true;
+}
+
+bool guestwalk_look(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+                    struct guest_translation *out)
+{
+    if ((paging->cr0 & CR0_PG) == 0) {
+        *out = identity(mem, linear.v);
+        return true;
+    }
+    struct walk w;
+    uint32_t error;
+    begin(&w, mem, paging, linear.v);
+    if (!descend(&w, &error))
+        return false;
+    describe(&w, out);
+    return true;
 }
 
 bool guestwalk_fetch(const struct guestmem *mem, const struct guest_paging *paging, gva_t rip,

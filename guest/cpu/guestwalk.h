@@ -2,6 +2,7 @@
 /* The guest's page walk in software: what its CPU would do with a linear address. */
 #pragma once
 
+#include "mm/guest_translation.h"
 #include "mm/guestmem.h"
 
 /* Page-fault error code (SDM, "Page-Fault Exceptions"). */
@@ -27,6 +28,17 @@ struct guest_paging {
  * Paging entries outside of RAM read as all ones. */
 bool guestwalk_translate(const struct guestmem *mem, const struct guest_paging *paging,
                          gva_t linear, enum walk_access access, gpa_t *out, uint32_t *error_code);
+
+/* The same, for who keeps what is found (mm/shadow.h): accessed and dirty flags are in memory when
+ * this returns, whatever other CPUs of the guest do. */
+bool guestwalk_examine(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+                       enum walk_access access, struct guest_translation *out,
+                       uint32_t *error_code);
+/* What the tables say, whoever asks: no access right is looked at, and no flag set. False: nothing,
+ * or a reserved bit. And how the way to an address begins: guest_translation.top. */
+bool guestwalk_look(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
+                    struct guest_translation *out);
+uint64_t guestwalk_top(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear);
 
 #define GUESTWALK_FETCH_BYTES 15 /* the longest instruction */
 

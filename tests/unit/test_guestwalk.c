@@ -1,12 +1,16 @@
 // link: guest/cpu/guestwalk.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guest's page walk: each mode, each access right, reserved bits, accessed and dirty flags. */
+#define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -485,6 +489,160 @@ static void test_fetch(void **s)
     assert_false(guestwalk_fetch(&mem, &paging, large, out));
 }
 
+static struct guest_translation found;
+
+static bool examine(uint64_t linear, enum walk_access access)
+{
+    error = 0xdead;
+    memset(&found, 0xa5, sizeof(found));
+    return guestwalk_examine(&mem, &paging, gva(linear), access, &found, &error);
+}
+
+static void assert_found(uint64_t at, uint64_t bytes, uint64_t perms, uint64_t top)
+{
+    assert_int_equal(found.at.v, at);
+    assert_int_equal(found.bytes, bytes);
+    assert_int_equal(found.perms, perms);
+    assert_int_equal(found.top, top);
+}
+
+#define G (1ull << 8)
+
+static void test_examine(void **s)
+{
+    (void)s;
+    long_mode();
+    q(0x4000)[I1] = 0x5000 | P | W | U | G;
+    assert_true(guestwalk_look(&mem, &paging, gva(LINEAR), &found));
+    assert_false(found.accessed || found.dirty || found.global); /* CR4.PGE is not set */
+    assert_int_equal(q(0x1000)[I4] & A, 0);                      /* it leaves all as it was */
+    paging.cr4 |= CR4_PGE;
+    assert_true(examine(LINEAR + 0xabc, WALK_READ));
+    assert_found(0x5abc, 0x1000, W | U, 0x2000 | P | W | U);
+    assert_true(found.accessed && !found.dirty && found.global);
+    assert_int_equal(found.pat, 0);
+    assert_int_equal(q(0x4000)[I1], 0x5000 | P | W | U | G | A);
+    assert_true(examine(LINEAR, WALK_WRITE));
+    assert_true(found.accessed && found.dirty);
+    assert_int_equal(q(0x4000)[I1], 0x5000 | P | W | U | G | A | D);
+    assert_true(guestwalk_look(&mem, &paging, gva(LINEAR + 1), &found));
+    assert_found(0x5001, 0x1000, W | U, 0x2000 | P | W | U | A);
+    assert_true(found.accessed && found.dirty && found.global);
+    assert_int_equal(guestwalk_top(&mem, &paging, gva(LINEAR)), 0x2000 | P | W | U | A);
+    assert_int_equal(guestwalk_top(&mem, &paging, gva(0)), 0);
+    for (unsigned level = 0; level < 4; level++) { /* A counts on each level */
+        uint64_t *entry =
+            (uint64_t *[]){&q(0x1000)[I4], &q(0x2000)[I3], &q(0x3000)[I2], &q(0x4000)[I1]}[level];
+        *entry &= ~A;
+        assert_true(guestwalk_look(&mem, &paging, gva(LINEAR), &found));
+        assert_false(found.accessed);
+        *entry |= A;
+    }
+    q(0x2000)[I3] &= ~W;
+    q(0x3000)[I2] |= NX;
+    paging.cpl = 3;
+    assert_false(examine(LINEAR, WALK_WRITE));
+    assert_int_equal(error, PF_PRESENT | PF_WRITE | PF_USER);
+    assert_true(guestwalk_look(&mem, &paging, gva(LINEAR), &found)); /* whoever may */
+    assert_found(0x5000, 0x1000, U | NX, 0x2000 | P | W | U | A);
+    q(0x4000)[I1] = 0x5000 | P | U | 0x80 | 0x8;
+    assert_true(examine(LINEAR, WALK_READ));
+    assert_int_equal(found.pat, 5);
+    q(0x3000)[I2] = 0x7ff200000 | P | U | PS | 0x1000 | 0x10;
+    assert_true(examine(LINEAR, WALK_READ));
+    assert_found(0x7ff200000 + LINEAR % 0x200000, 0x200000, U, 0x2000 | P | W | U | A);
+    assert_int_equal(found.pat, 6);
+    q(0x2000)[I3] = 0x440000000 | P | U | PS;
+    assert_true(examine(LINEAR, WALK_READ));
+    assert_found(0x440000000 + LINEAR % (1 << 30), 1 << 30, U, 0x2000 | P | W | U | A);
+    q(0x2000)[I3] |= 0x2000; /* reserved */
+    assert_false(guestwalk_look(&mem, &paging, gva(LINEAR), &found));
+    assert_false(examine(LINEAR, WALK_READ));
+    assert_int_equal(error, PF_PRESENT | PF_RESERVED | PF_USER);
+    q(0x2000)[I3] = 0;
+    assert_false(guestwalk_look(&mem, &paging, gva(LINEAR), &found));
+    /* Who looks on finds the flags as they are. */
+    long_mode();
+    paging.peek = true;
+    assert_true(examine(LINEAR, WALK_WRITE));
+    assert_false(found.accessed || found.dirty);
+}
+
+static void test_examine_other_modes(void **s)
+{
+    (void)s;
+    paging = (struct guest_paging){.cr0 = CR0_PE, .cr3 = 0x1000, .cr4 = CR4_PAE};
+    mem.absent = 1 << 20;
+    assert_true(examine(0x1fff12345ull, WALK_WRITE));
+    assert_found(0xffe12345, 4ull << 30, W | U, 0);
+    assert_true(found.global && found.accessed && found.dirty);
+    assert_true(guestwalk_look(&mem, &paging, gva(0x12345), &found));
+    assert_int_equal(found.at.v, 0x12345);
+    assert_int_equal(guestwalk_top(&mem, &paging, gva(0x12345)), 0);
+    mem.absent = 0;
+    uint64_t pdpte[4] = {0, 0, 0x2000 | P | 8, 0};
+    paging = (struct guest_paging){.cr0 = CR0_PG | CR0_PE,
+                                   .cr3 = 0x1000,
+                                   .cr4 = CR4_PAE | CR4_PGE,
+                                   .phys_bits = 36,
+                                   .pdpte = pdpte};
+    q(0x2000)[1] = 0x800200000 | P | W | PS | G;
+    assert_true(examine(0x80200123, WALK_WRITE));
+    assert_found(0x800200123, 0x200000, W, 0x2000 | P | 8);
+    assert_true(found.global && found.accessed && found.dirty);
+    assert_int_equal(guestwalk_top(&mem, &paging, gva(0xbfffffff)), 0x2000 | P | 8);
+    assert_int_equal(guestwalk_top(&mem, &paging, gva(0x40000000)), 0);
+    paging.cr4 = CR4_PSE;
+    paging.cr3 = 0x3018;
+    d(0x3000)[1] = 0x00c00000 | P | U | PS;
+    assert_true(examine(0x400123, WALK_READ));
+    assert_found(0x00c00123, 0x400000, U, 0x3000);
+    d(0x3000)[2] = 0x4000 | P | W | U;
+    d(0x4000)[3] = 0x9000 | P | W | U | A | D;
+    assert_true(examine(0x803456, WALK_READ));
+    assert_found(0x9456, 0x1000, W | U, 0x3000);
+    assert_true(found.accessed && found.dirty);
+    assert_int_equal(guestwalk_top(&mem, &paging, gva(0x803456)), 0x3000);
+}
+
+/* What another CPU of the guest does between a walk's look at an entry and its setting flags there:
+ * the table cannot be written to until then. */
+static uint64_t other_writes;
+
+static void write_meanwhile(int signal)
+{
+    (void)signal;
+    if (mprotect(ram, MEM_BYTES, PROT_READ | PROT_WRITE) != 0)
+        _exit(1);
+    q(0x4000)[I1] = other_writes;
+}
+
+static bool examine_meanwhile(uint64_t written)
+{
+    other_writes = written;
+    long_mode();
+    assert_int_equal(mprotect(ram, MEM_BYTES, PROT_READ), 0);
+    return examine(LINEAR, WALK_WRITE);
+}
+
+/* Kernels take an entry away in one go, and look at its D once: what is walked for to be kept is
+ * what is there with the flags. */
+static void test_entry_changes_meanwhile(void **s)
+{
+    (void)s;
+    struct sigaction before;
+    const struct sigaction action = {.sa_handler = write_meanwhile};
+    assert_int_equal(sigaction(SIGSEGV, &action, &before), 0);
+    assert_false(examine_meanwhile(0));
+    assert_int_equal(error, PF_WRITE);
+    assert_false(examine_meanwhile(0x5000 | P | U));
+    assert_int_equal(error, PF_PRESENT | PF_WRITE);
+    assert_true(examine_meanwhile(0x6000 | P | W));
+    assert_found(0x6000, 0x1000, W, 0x2000 | P | W | U | A);
+    assert_int_equal(q(0x4000)[I1], 0x6000 | P | W | A | D);
+    assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -501,6 +659,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_legacy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fetch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_examine, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_examine_other_modes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_entry_changes_meanwhile, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
