@@ -45,6 +45,12 @@ static inline hpa_t guestspace_hpa(const void *p)
     return hpa(ptr_to_hpa(p).v - guestspace_offset);
 }
 
+/* The frame of what may be a guest's RAM or the hypervisor's own memory, a ROM that it shows. */
+static inline hpa_t guestspace_frame(const void *p)
+{
+    return ptr_to_hpa(p).v >= guestspace_offset ? guestspace_hpa(p) : ptr_to_hpa(p);
+}
+
 /* Makes the tables of a VM, and gives their memory back (hpa(0): there are none): no CPU is in
  * them. After host_paging_init(), on any CPU. */
 enum status guestspace_create(hpa_t *root);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shadow page tables: what the CPU itself walks while a guest runs without EPT. They lead from a
+ * guest's linear addresses to the frames of its RAM, and are kept as a TLB is kept: an entry is
+ * made when a fault asks for it, of what the guest's tables say then, and has to be right again
+ * only where the guest flushes (SDM, "Invalidation of TLBs and Paging-Structure Caches"). Nobody
+ * looks at what the guest writes to its tables.
+ *
+ * Each vCPU has two roots, both run at CPL 3. SHADOW_KERNEL is for the guest's kernel: all that it
+ * maps, for user code and not, writable as the kernel finds it (CR0.WP), never executable, as its
+ * code is translated elsewhere. SHADOW_USER is for code at the guest's CPL 3: user pages alone,
+ * writable and executable as the guest says. The hypervisor is in both, out of CPL 3's reach, in
+ * entries 256 to 271; what the guest maps there is not.
+ *
+ * Below the roots lie subtrees, which all vCPUs of a VM share: one for each top-level entry of the
+ * guest's (a PML4E, a PDPTE register, or a quarter of what CR3 stands for), with the bits of CR0,
+ * CR4 and EFER that a walk goes by. They are kept when a root loses them: kernels give the same
+ * entry to each process, and processes come back. The guest's flushes catch up with a subtree when
+ * a vCPU takes it up: bring_up_to_date() in shadow.c.
+ *
+ * A page is writable here only after a write, which has set D in the guest's entry. What is no RAM
+ * is not mapped, and ROM not writable: an access to it is the software CPU's. Memory is write-back
+ * whatever the guest's PAT says, as under EPT (vmx/ept.h): the hypervisor has the same frames
+ * mapped as that, too.
+ *
+ * The code map has a byte for each page of guest memory. A page with translated code is not
+ * writable in any root, so that a write to it is noticed.
+ */
+#pragma once
+
+#include "arch/spinlock.h"
+#include "arch/status.h"
+#include "mm/guest_translation.h"
+#include "mm/guestmem.h"
+
+#include <stdbool.h>
+
+#define SHADOW_MAX_CPUS     64
+#define SHADOW_MAX_SUBTREES 512
+#define SHADOW_SLOTS        516 /* 512 of a PML4, and four GiB of what is not in long mode */
+
+enum shadow_root { SHADOW_KERNEL, SHADOW_USER, SHADOW_ROOTS };
+
+enum shadow_result {
+    SHADOW_DONE,
+    SHADOW_WALK,    /* another vCPU has flushed meanwhile: walk the guest's tables again */
+    SHADOW_AGAIN,   /* part of some longer work is done: look at what else waits, and call again */
+    SHADOW_WAIT,    /* a vCPU may go by what has been taken away: kick those that run, so that
+                     * they leave and enter, and call again */
+    SHADOW_CODE,    /* a write to a page with translated code (shadow_code_remove()) */
+    SHADOW_EMULATE, /* no RAM, or ROM to be written: the software CPU carries the access out */
+};
+
+/* What the guest flushes. */
+enum shadow_flush { SHADOW_FLUSH_NONE, SHADOW_FLUSH_LOCAL, SHADOW_FLUSH_ALL };
+
+/* Bits of the code map. */
+enum shadow_code {
+    SHADOW_HAS_CODE = 1,
+    SHADOW_MAY_BE_WRITABLE = 2, /* a CPU may have it writable: some leaf, or its TLB */
+};
+
+/* The guest's page tables as one vCPU has them; called with the shadow's lock held. */
+struct shadow_guest {
+    /* What they say now of a linear address. No flag in them is set. False: not mapped. */
+    bool (*translate)(void *ctx, gva_t linear, struct guest_translation *out);
+    /* guest_translation.top of a linear address, whatever it leads to. */
+    uint64_t (*top)(void *ctx, gva_t linear);
+    void *ctx;
+};
+
+/* One top-level entry's part of the shadow. */
+struct shadow_subtree {
+    uint64_t top;                    /* with regime, root and slot: the key */
+    hpa_t table;                     /* 0: free */
+    uint64_t verified, verified_all; /* shadow.clock: when the leaves but global ones, and all of
+                                      * them, were last what the guest's tables say */
+    uint32_t serial;                 /* shadow.serial of the slot, up to which it is right */
+    uint16_t slot, next;             /* next: of the same hash, plus 1 */
+    uint16_t users;                  /* roots that it is in */
+    uint8_t regime, root, level;
+};
+
+struct shadow_stats {
+    uint64_t fills, verified, kept, dropped_all, sweeps;
+};
+
+/* A list of table pages, by page numbers; 0: none. */
+struct shadow_list {
+    uint32_t first;
+};
+
+struct shadow {
+    struct spinlock lock;
+    const struct guestmem *mem;
+    struct shadow_cpu *cpu[SHADOW_MAX_CPUS];
+    struct shadow_stats stats;
+    uint64_t epoch;   /* what is taken away for each CPU makes it rise: shadow_enter(); atomic */
+    uint64_t version; /* changes with each flush of the guest: shadow_fill(); atomic */
+    uint64_t clock;   /* flushes of the guest but INVLPGs, counted */
+    uint32_t serial[SHADOW_SLOTS]; /* INVLPGs in that slot, counted */
+
+    struct shadow_subtree subtree[SHADOW_MAX_SUBTREES];
+    uint16_t hash[256]; /* the first subtree of each, plus 1 */
+    uint16_t hand;      /* where the search for a free one begins */
+
+    /* shadow_pool.c. Pages come in chunks of 2 MiB, the first of which describes the others. */
+    uint32_t chunks,
+        next_fresh;             /* page numbers: the list of chunks; the next never used; 0: none */
+    uint64_t taken, limit;      /* pages */
+    struct shadow_list free;    /* nobody uses them, with all that lies below */
+    struct shadow_list pending; /* so once all CPUs have seen pending_epoch */
+    struct shadow_list limbo;   /* taken away since */
+    uint64_t pending_epoch;
+    uint32_t spare[3]; /* for one fill */
+    unsigned spares;
+
+    /* shadow_code.c */
+    uint8_t *code[GUESTMEM_MAX_SLOTS]; /* by guestmem's slots */
+    uint64_t pages[GUESTMEM_MAX_SLOTS];
+    struct {
+        bool active;
+        uint32_t chunk, index; /* tables to come */
+        uint32_t slot;         /* behind the tables: the map */
+        uint64_t page;
+    } sweep;
+    uint64_t sweep_epoch;
+};
+
+/* A vCPU's part. */
+struct shadow_cpu {
+    struct shadow *shadow;
+    struct shadow_guest guest;
+    hpa_t root[SHADOW_ROOTS];      /* for CR3 */
+    hpa_t low[SHADOW_ROOTS];       /* the table of the lowest 512 GiB, while not in long mode */
+    uint64_t running, seen;        /* atomic: shadow_enter() */
+    uint64_t flushed, flushed_all; /* shadow.clock of its last flushes */
+    bool flush;                    /* before the next entry, the host's TLB */
+    uint8_t regime;
+    uint16_t window;                               /* entry with what CPL 3 may reach; 0: none */
+    uint16_t attached[SHADOW_ROOTS][SHADOW_SLOTS]; /* subtree, plus 1 */
+    uint64_t used[SHADOW_ROOTS][SHADOW_SLOTS / 64 + 1]; /* slots with one; bits */
+};
+
+/* For a VM whose memory is complete: slots of mem change no more but by
+ * guestmem_replace(). limit: of table pages; 0: a 64th of RAM, and 2 MiB. All is given back by
+ * destroy(), after the vCPUs are destroyed. ERR_NO_MEMORY. */
+enum status shadow_create(const struct guestmem *mem, uint64_t limit, struct shadow **out);
+void shadow_destroy(struct shadow *shadow);
+
+/* number: below SHADOW_MAX_CPUS. host_root: the tables of which entries 256 to 271 are copied;
+ * window: which of these has pages for CPL 3, or 0. The vCPU is as after reset: paging is off. */
+enum status shadow_cpu_create(struct shadow_cpu *cpu, struct shadow *shadow, unsigned number,
+                              hpa_t host_root, unsigned window, const struct shadow_guest *guest);
+void shadow_cpu_destroy(struct shadow_cpu *cpu, unsigned number);
+
+/* Around each stretch in which guest code may run in one of the roots, on the vCPU's own CPU with
+ * interrupts off. All else here is called by it outside. True: all translations but the
+ * hypervisor's have to be dropped before the guest runs, of both roots. */
+bool shadow_enter(struct shadow_cpu *cpu);
+void shadow_leave(struct shadow_cpu *cpu);
+
+/* Whether no vCPU runs by what was taken away before this call. */
+bool shadow_is_settled(struct shadow *shadow);
+
+/* MOV to CR3, and each change of CR0.PG, WP, CR4.PAE, PSE, PGE, EFER.NXE, LMA, with the new values;
+ * guest.top() and translate() go by them already. What the CPU flushes then: a MOV to CR3 all but
+ * global pages; a change of paging mode or of PGE all, whatever flush says. */
+void shadow_switch(struct shadow_cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t efer,
+                   enum shadow_flush flush);
+
+/* INVLPG, and what a page fault does that the guest gets: drops what there is of the page of that
+ * address. The caller does the same with the host's TLB, outside of long mode at that address plus
+ * 4 GiB as well; where more has to go, shadow_enter() says so. */
+void shadow_invalidate(struct shadow_cpu *cpu, gva_t linear);
+
+/* After a fault that the guest's tables do not account for: maps the page as they say, by *t, the
+ * result of a walk that has set A, and for a write D, and has allowed the access. version: what
+ * shadow_version() was before that walk. */
+uint64_t shadow_version(const struct shadow_cpu *cpu);
+enum shadow_result shadow_fill(struct shadow_cpu *cpu, enum shadow_root root, gva_t linear,
+                               bool write, const struct guest_translation *t, uint64_t version);
+
+/* Guest memory has become another's, or read-only; A20 has changed: everything goes. What was true
+ * before is no more once shadow_is_settled(). */
+void shadow_drop_all(struct shadow *shadow);
+
+/* From SHADOW_DONE on the page at is writable for no vCPU: code in it may be translated now. May
+ * be called again for a page that has code. SHADOW_EMULATE: not RAM. */
+enum shadow_result shadow_code_add(struct shadow *shadow, gpa_t at);
+/* Its translations are gone: it may become writable again. */
+void shadow_code_remove(struct shadow *shadow, gpa_t at);
+/* The byte of a page in the code map; NULL: not RAM. Bits 2 to 7 are the translator's own. */
+uint8_t *shadow_code_byte(const struct shadow *shadow, gpa_t at);
+
+/* Walks all of it, for tests and a debug build: no leaf for CPL 3 but to guest memory, none
+ * writable that is ROM or has translated code, none executable under SHADOW_KERNEL, the
+ * hypervisor's entries out of CPL 3's reach, all table pages accounted for. NULL, or what is wrong.
+ * No vCPU runs meanwhile. */
+const char *shadow_check(const struct shadow *shadow);

@@ -1,0 +1,709 @@
+// link: mm/shadow.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shadow page tables: random guests against the rules of TLBs, and each rule by itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "arch/log.h"
+#include "arch/panic.h"
+#include "tests/unit/shadow_model.h"
+
+void panic(const char *format, ...)
+{
+    fail_msg("panic: %s", format);
+    abort();
+}
+
+void log_line(const char *format, ...)
+{
+    (void)format;
+}
+
+static void run_random(unsigned mode, uint64_t seed, uint64_t limit, unsigned steps)
+{
+    m.random = seed * 0x9e3779b97f4a7c15ull + 1;
+    m.data = NULL;
+    model_begin(mode, limit);
+    for (unsigned i = 0; i < 400; i++)
+        write_entry(true);
+    record_all();
+    for (unsigned i = 0; i < steps; i++) {
+        step();
+        if (i % 16 == 0)
+            check_structure();
+    }
+    model_end();
+}
+
+/* --- each rule by itself: one address space of 4 levels, tables 0, 2, 5 and 8 in a row --- */
+
+#define LINEAR(slot, l3, l2, l1) \
+    ((uint64_t)(slot) << 39 | (uint64_t)(l3) << 30 | (uint64_t)(l2) << 21 | (uint64_t)(l1) << 12)
+#define ALL  (PTE_P | PTE_W | PTE_U)
+#define RAM1 0x40000ull
+#define RAM2 0x41000ull
+
+static struct model_vcpu *const cpu0 = &m.vcpu[0], *const cpu1 = &m.vcpu[1];
+
+static uint64_t *entry_at(unsigned table, unsigned index)
+{
+    return (uint64_t *)ram(table_gpa(table)) + index;
+}
+
+static void begin_simple(uint64_t limit)
+{
+    m.random = 1;
+    m.data = NULL;
+    model_begin(MODE_LONG, limit);
+    cpu_leave(cpu0);
+    cpu_leave(cpu1);
+    *entry_at(0, 0) = table_gpa(2) | ALL;
+    *entry_at(2, 0) = table_gpa(5) | ALL;
+    *entry_at(5, 0) = table_gpa(8) | ALL;
+    *entry_at(8, 0) = RAM1 | ALL;
+}
+
+/* As an engine does it; the walk has to succeed. */
+static enum shadow_result fill(struct model_vcpu *v, unsigned root, uint64_t linear, bool write)
+{
+    struct guest_translation t;
+    uint32_t error;
+    const uint64_t version = shadow_version(&v->cpu);
+    cpu_leave(v);
+    v->paging.cpl = root == SHADOW_USER ? 3 : 0;
+    assert_true(guestwalk_examine(&m.mem, &v->paging, gva(linear), write ? WALK_WRITE : WALK_READ,
+                                  &t, &error));
+    return shadow_fill(&v->cpu, (enum shadow_root)root, gva(linear), write, &t, version);
+}
+
+static uint64_t seen(const struct model_vcpu *v, unsigned root, uint64_t linear)
+{
+    uint64_t table;
+    bool large;
+    return walk_shadow(v, root, linear, &large, &table);
+}
+
+static bool is_large(const struct model_vcpu *v, unsigned root, uint64_t linear)
+{
+    uint64_t table;
+    bool large;
+    (void)walk_shadow(v, root, linear, &large, &table);
+    return large;
+}
+
+static uint64_t frame_of(uint64_t at)
+{
+    hpa_t frame;
+    assert_true(shadow_frame(&m.mem, gpa(at), &frame));
+    return frame.v;
+}
+
+static void test_rights(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    const uint64_t user = LINEAR(0, 0, 0, 0), kernel = LINEAR(0, 0, 0, 1);
+    const uint64_t ro = LINEAR(0, 0, 0, 2), rom = LINEAR(0, 0, 0, 3), device = LINEAR(0, 0, 0, 4);
+    *entry_at(8, 1) = RAM2 | PTE_P | PTE_W | PTE_NX;
+    *entry_at(8, 2) = RAM2 | PTE_P | PTE_U;
+    *entry_at(8, 3) = ROM_GPA | ALL;
+    *entry_at(8, 4) = 0xa0000 | ALL;
+    assert_int_equal(fill(cpu0, SHADOW_USER, user, false), SHADOW_DONE);
+    assert_int_equal(seen(cpu0, SHADOW_USER, user), frame_of(RAM1) | LEAF_FLAGS);
+    assert_int_equal(seen(cpu0, SHADOW_KERNEL, user), 0); /* each root by its own faults */
+    assert_int_equal(fill(cpu0, SHADOW_USER, user, true), SHADOW_DONE);
+    assert_int_equal(seen(cpu0, SHADOW_USER, user), frame_of(RAM1) | LEAF_FLAGS | LEAF_WRITE);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, user, true), SHADOW_DONE);
+    assert_int_equal(seen(cpu0, SHADOW_KERNEL, user),
+                     frame_of(RAM1) | LEAF_FLAGS | LEAF_WRITE | PTE_NX);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, kernel, true), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, rom, false), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, rom, true), SHADOW_EMULATE);
+    assert_int_equal(seen(cpu0, SHADOW_KERNEL, rom), frame_of(ROM_GPA) | LEAF_FLAGS | PTE_NX);
+    assert_int_equal(fill(cpu0, SHADOW_USER, device, false), SHADOW_EMULATE);
+    /* What a walk would not have allowed is not mapped all the same. */
+    struct guest_translation t;
+    const uint64_t version = shadow_version(&cpu0->cpu);
+    assert_true(guestwalk_look(&m.mem, &cpu0->paging, gva(kernel), &t));
+    assert_int_equal(shadow_fill(&cpu0->cpu, SHADOW_USER, gva(kernel), false, &t, version),
+                     SHADOW_EMULATE);
+    assert_true(guestwalk_look(&m.mem, &cpu0->paging, gva(ro), &t));
+    assert_int_equal(shadow_fill(&cpu0->cpu, SHADOW_KERNEL, gva(ro), true, &t, version),
+                     SHADOW_EMULATE);
+    assert_int_equal(shadow_fill(&cpu0->cpu, SHADOW_USER, gva(ro), true, &t, version),
+                     SHADOW_EMULATE);
+    cpu0->paging.cr0 &= ~CR0_WP;
+    do_switch(cpu0, SHADOW_FLUSH_NONE);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, ro, true), SHADOW_DONE);
+    assert_true(seen(cpu0, SHADOW_KERNEL, ro) & PTE_W);
+    assert_int_equal(fill(cpu1, SHADOW_KERNEL, ro, false), SHADOW_DONE); /* with WP */
+    assert_false(seen(cpu1, SHADOW_KERNEL, ro) & PTE_W);
+    /* The user root is the same whatever WP is. */
+    assert_true(seen(cpu0, SHADOW_USER, user) & PTE_W);
+    check_structure();
+    model_end();
+}
+
+static void test_the_hole(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    *entry_at(0, 256) = *entry_at(0, 271) = *entry_at(0, 255) = *entry_at(0, 272) = *entry_at(0, 0);
+    const uint64_t high = 0xffffull << 48;
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(255, 0, 0, 0), false), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, high | LINEAR(256, 0, 0, 0), false), SHADOW_EMULATE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, high | LINEAR(271, 0, 0, 0), false), SHADOW_EMULATE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, high | LINEAR(272, 0, 0, 0), false), SHADOW_DONE);
+    shadow_invalidate(&cpu0->cpu, gva(high | LINEAR(256, 0, 0, 0)));
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    check_structure();
+    model_end();
+}
+
+/* The hypervisor's entries are in both roots, as they were given. */
+static void test_host_entries(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    struct shadow_cpu cpu;
+    hpa_t host;
+    assert_int_equal(page_alloc(1, 1, &host), OK);
+    uint64_t *table = hpa_to_ptr(host);
+    for (unsigned i = 0; i < TABLE_ENTRIES; i++)
+        table[i] = i * PAGE_SIZE | PTE_P | PTE_W | (i == 268 ? PTE_U : 0);
+    assert_int_equal(shadow_cpu_create(&cpu, m.shadow, 2, host, 268, &cpu0->cpu.guest), OK);
+    for (unsigned root = 0; root < SHADOW_ROOTS; root++)
+        for (unsigned i = 1; i < TABLE_ENTRIES; i++)
+            assert_int_equal(((uint64_t *)hpa_to_ptr(cpu.root[root]))[i],
+                             i >= 256 && i <= 271 ? table[i] : 0);
+    check_structure();
+    cpu.window = 0;
+    assert_non_null(shadow_check(m.shadow)); /* nobody said that CPL 3 may reach 268 */
+    shadow_cpu_destroy(&cpu, 2);
+    page_free(host, 1);
+    model_end();
+}
+
+static void test_large_page_with_code(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    *entry_at(5, 1) = 4 * MIB | ALL | PTE_PS | PTE_NX;
+    const uint64_t base = LINEAR(0, 0, 1, 0), other = LINEAR(0, 0, 1, 77);
+    assert_int_equal(fill(cpu0, SHADOW_USER, other, false), SHADOW_DONE);
+    assert_true(is_large(cpu0, SHADOW_USER, base));
+    assert_int_equal(seen(cpu0, SHADOW_USER, base), frame_of(4 * MIB) | LEAF_FLAGS | PTE_NX);
+    assert_int_equal(fill(cpu0, SHADOW_USER, other, true), SHADOW_DONE);
+    assert_true(is_large(cpu0, SHADOW_USER, base));
+    assert_true(seen(cpu0, SHADOW_USER, base) & PTE_W);
+    for (unsigned i = 0; i < 512; i++)
+        assert_int_equal(*shadow_code_byte(m.shadow, gpa(4 * MIB + i * PAGE_SIZE)),
+                         SHADOW_MAY_BE_WRITABLE);
+    assert_int_equal(shadow_code_add(m.shadow, gpa(4 * MIB + 5 * PAGE_SIZE)), SHADOW_DONE);
+    for (unsigned i = 0; i < 512; i++)
+        assert_int_equal(*shadow_code_byte(m.shadow, gpa(4 * MIB + i * PAGE_SIZE)),
+                         i == 5 ? SHADOW_HAS_CODE : 0);
+    assert_int_equal(seen(cpu0, SHADOW_USER, base), frame_of(4 * MIB) | LEAF_FLAGS | PTE_NX);
+    assert_true(is_large(cpu0, SHADOW_USER, base));
+    check_structure();
+    /* Beside the code the large page gives way to small ones. */
+    assert_int_equal(fill(cpu0, SHADOW_USER, other, true), SHADOW_DONE);
+    assert_false(is_large(cpu0, SHADOW_USER, other));
+    assert_int_equal(seen(cpu0, SHADOW_USER, other),
+                     frame_of(4 * MIB + 77 * PAGE_SIZE) | LEAF_FLAGS | LEAF_WRITE | PTE_NX);
+    assert_int_equal(seen(cpu0, SHADOW_USER, base), 0);
+    const uint64_t code = LINEAR(0, 0, 1, 5);
+    assert_int_equal(fill(cpu0, SHADOW_USER, code, true), SHADOW_CODE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, code, false), SHADOW_DONE);
+    assert_false(seen(cpu0, SHADOW_USER, code) & PTE_W);
+    shadow_code_remove(m.shadow, gpa(4 * MIB + 5 * PAGE_SIZE));
+    assert_int_equal(fill(cpu0, SHADOW_USER, code, true), SHADOW_DONE);
+    assert_true(seen(cpu0, SHADOW_USER, code) & PTE_W);
+    /* One INVLPG is for all pieces of the guest's page. */
+    shadow_invalidate(&cpu0->cpu, gva(base));
+    assert_int_equal(seen(cpu0, SHADOW_USER, code), 0);
+    assert_int_equal(seen(cpu0, SHADOW_USER, other), 0);
+    check_structure();
+    model_end();
+}
+
+/* With A20 off, a large page of the guest's is not one piece of its memory. */
+static void test_a20(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    *entry_at(5, 1) = 4 * MIB | ALL | PTE_PS;
+    m.mem.absent = 1 << 20;
+    const uint64_t above = LINEAR(0, 0, 1, 256 + 3);
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 1, 4), true), SHADOW_DONE);
+    assert_int_equal(seen(cpu0, SHADOW_USER, above), 0);
+    assert_int_equal(fill(cpu0, SHADOW_USER, above, true), SHADOW_DONE);
+    assert_int_equal(seen(cpu0, SHADOW_USER, above),
+                     frame_of(4 * MIB + 3 * PAGE_SIZE) | LEAF_FLAGS | LEAF_WRITE);
+    assert_int_equal(seen(cpu0, SHADOW_USER, LINEAR(0, 0, 1, 3)), 0);
+    check_structure();
+    model_end();
+}
+
+static unsigned leaves(unsigned root)
+{
+    unsigned n = 0;
+    for (unsigned l3 = 0; l3 < 2; l3++)
+        for (unsigned l2 = 0; l2 < 512; l2++)
+            for (unsigned l1 = 0; l1 < 512 && seen(cpu0, root, LINEAR(0, l3, l2, l1)) != 0; l1++)
+                n++;
+    return n;
+}
+
+/* Many tables: chunks are added, and a sweep takes several portions. */
+static void test_sweep_in_portions(void **s)
+{
+    (void)s;
+    begin_simple(1200);
+    *entry_at(2, 1) = table_gpa(5) | ALL;
+    *entry_at(8, 1) = RAM2 | ALL;
+    for (unsigned i = 0; i < 512; i++)
+        *entry_at(5, i) = table_gpa(8) | ALL;
+    for (unsigned i = 0; i < 700; i++)
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, i / 512, i % 512, 0), true),
+                         SHADOW_DONE);
+    assert_true(m.shadow->taken > 700);
+    check_structure();
+    cpu_enter(cpu1);
+    assert_int_equal(shadow_code_add(m.shadow, gpa(RAM1)), SHADOW_AGAIN);
+    check_structure();
+    /* Meanwhile reads are as ever, and writes have to wait, but do their part. */
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 1), false), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 1), true), SHADOW_AGAIN);
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 0), true), SHADOW_CODE);
+    assert_int_equal(shadow_code_add(m.shadow, gpa(RAM2)), SHADOW_AGAIN);
+    assert_int_equal(m.shadow->stats.sweeps, 1);
+    unsigned portions = 3;
+    while (shadow_code_add(m.shadow, gpa(RAM1)) == SHADOW_AGAIN)
+        portions++;
+    assert_in_range(portions, 5, 8);
+    for (unsigned i = 0; i < 700; i++)
+        assert_false(seen(cpu0, SHADOW_USER, LINEAR(0, i / 512, i % 512, 0)) & LEAF_WRITE);
+    assert_int_equal(*shadow_code_byte(m.shadow, gpa(RAM1)), SHADOW_HAS_CODE);
+    assert_int_equal(shadow_code_add(m.shadow, gpa(RAM2)), SHADOW_WAIT);
+    assert_false(shadow_is_settled(m.shadow));
+    kick_others(cpu0);
+    assert_true(shadow_is_settled(m.shadow));
+    assert_int_equal(shadow_code_add(m.shadow, gpa(RAM2)), SHADOW_DONE);
+    assert_int_equal(m.shadow->stats.sweeps, 1);
+    /* What has been swept is not looked at again. */
+    shadow_code_remove(m.shadow, gpa(RAM2));
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 1), true), SHADOW_DONE);
+    enum shadow_result result = shadow_code_add(m.shadow, gpa(RAM2));
+    assert_int_equal(result, SHADOW_WAIT); /* and not SHADOW_AGAIN */
+    check_structure();
+    model_end();
+}
+
+/* A process with very many pages comes back: part of them stays. */
+static void test_budget(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    for (unsigned i = 0; i < 512; i++)
+        *entry_at(8, i) = (i % 2 ? RAM1 : RAM2) | ALL;
+    for (unsigned i = 0; i < 20; i++)
+        *entry_at(5, i) = table_gpa(8) | ALL;
+    for (unsigned i = 0; i < 20 * 512; i++)
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, i / 512, i % 512), false),
+                         SHADOW_DONE);
+    assert_int_equal(leaves(SHADOW_USER), 20 * 512);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_in_range(m.shadow->stats.verified, 900, 1024);
+    assert_int_equal(leaves(SHADOW_USER), 0); /* taken up by the next fault */
+    assert_int_equal(fill(cpu0, SHADOW_USER, 0, false), SHADOW_DONE);
+    assert_in_range(m.shadow->stats.verified, 8000, 1024 + 8192);
+    assert_in_range(leaves(SHADOW_USER), 7000, 8192);
+    /* A second one that has flushed before that finds all done. */
+    const uint64_t verified = m.shadow->stats.verified;
+    assert_int_equal(fill(cpu1, SHADOW_USER, 0, false), SHADOW_DONE);
+    assert_int_equal(m.shadow->stats.verified, verified);
+    check_structure();
+    /* A few are looked at at once. */
+    shadow_drop_all(m.shadow);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, i), false), SHADOW_DONE);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(m.shadow->stats.verified, verified + 100);
+    model_end();
+}
+
+/* What stays over a MOV to CR3: the frame is the same, no right less, A set, and D if it is
+ * writable. */
+static void test_what_stays(void **s)
+{
+    (void)s;
+    static const struct {
+        uint64_t before;
+        bool write;
+        uint64_t after;
+        bool stays;
+    } page[] = {
+        {ALL, false, RAM1 | ALL | PTE_A, true},
+        {ALL, true, RAM1 | ALL | PTE_A | PTE_D, true},
+        {ALL, true, RAM1 | ALL | PTE_A, false},
+        {ALL, false, RAM1 | ALL, false},
+        {ALL, false, 0, false},
+        {ALL, false, RAM2 | ALL | PTE_A, false},
+        {ALL, false, 0xa0000 | ALL | PTE_A, false},
+        {ALL, false, RAM1 | PTE_P | PTE_U | PTE_A, true},
+        {ALL, true, RAM1 | PTE_P | PTE_U | PTE_A | PTE_D, false},
+        {ALL, false, RAM1 | PTE_P | PTE_W | PTE_A, false},
+        {ALL, false, RAM1 | ALL | PTE_A | PTE_NX, false},
+        {ALL | PTE_NX, false, RAM1 | ALL | PTE_A | PTE_NX, true},
+        {ALL | PTE_NX, false, RAM1 | ALL | PTE_A, true},
+        {ALL | PTE_G, true, RAM1 | ALL | PTE_G, true},
+        {ALL | PTE_G, true, 0, true},
+        {ALL, false, RAM1 | ALL | PTE_A | PTE_G, true},
+    };
+    enum { COUNT = sizeof(page) / sizeof(page[0]) };
+    uint64_t leaf[COUNT];
+    begin_simple(0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        *entry_at(8, i) = RAM1 | page[i].before;
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, i), page[i].write), SHADOW_DONE);
+        leaf[i] = seen(cpu0, SHADOW_USER, LINEAR(0, 0, 0, i));
+    }
+    for (unsigned i = 0; i < COUNT; i++)
+        *entry_at(8, i) = page[i].after;
+    do_switch(cpu0, SHADOW_FLUSH_NONE);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(seen(cpu0, SHADOW_USER, LINEAR(0, 0, 0, i)), leaf[i]);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(seen(cpu0, SHADOW_USER, LINEAR(0, 0, 0, i)), page[i].stays ? leaf[i] : 0);
+    do_switch(cpu0, SHADOW_FLUSH_ALL);
+    assert_int_equal(seen(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 13)), 0);
+    assert_int_equal(seen(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 14)), 0);
+    check_structure();
+    *entry_at(5, 0) &= ~PTE_A; /* of the way there, too */
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(leaves(SHADOW_USER), 0);
+    model_end();
+}
+
+/* Pages of a kernel, global and the same in two address spaces: nothing is walked again. */
+static void test_kernel_half_is_kept(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    const uint64_t kernel = 0xffffull << 48 | LINEAR(511, 0, 0, 0), user = LINEAR(0, 0, 0, 0);
+    *entry_at(0, 511) = *entry_at(1, 511) = table_gpa(3) | ALL | PTE_A;
+    *entry_at(1, 0) = *entry_at(0, 0) |= PTE_A;
+    *entry_at(3, 0) = table_gpa(6) | ALL;
+    *entry_at(6, 0) = table_gpa(9) | ALL;
+    *entry_at(9, 0) = RAM2 | PTE_P | PTE_W | PTE_G;
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, kernel, true), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, user, true), SHADOW_DONE);
+    const struct shadow_stats before = m.shadow->stats;
+    cpu0->paging.cr3 = table_gpa(1);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_true(seen(cpu0, SHADOW_KERNEL, kernel) & PTE_W);
+    assert_int_equal(m.shadow->stats.verified, before.verified + 1); /* user's */
+    /* An INVLPG elsewhere in between, of a subtree that was not there: then it is. */
+    *entry_at(0, 511) = table_gpa(4) | ALL;
+    *entry_at(4, 0) = table_gpa(6) | ALL;
+    cpu0->paging.cr3 = table_gpa(0);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(seen(cpu0, SHADOW_KERNEL, kernel), 0);
+    *entry_at(9, 0) = RAM1 | PTE_P | PTE_W | PTE_G;
+    shadow_invalidate(&cpu0->cpu, gva(kernel));
+    cpu0->paging.cr3 = table_gpa(1);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, kernel, false), SHADOW_DONE);
+    assert_int_equal(seen(cpu0, SHADOW_KERNEL, kernel) & PTE_ADDRESS, frame_of(RAM1));
+    model_end();
+}
+
+/* Whether the CPU would drop its translations if the vCPU ran now. */
+static bool has_to_flush(struct model_vcpu *v)
+{
+    const bool flush = shadow_enter(&v->cpu);
+    shadow_leave(&v->cpu);
+    return flush;
+}
+
+/* The guest changes an entry of its PML4 and flushes nothing: what is made of the new one is not
+ * seen by who has the old one still. */
+static void test_top_entry_changes(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    const uint64_t first = LINEAR(0, 0, 0, 0), second = LINEAR(0, 0, 0, 1);
+    *entry_at(1, 0) = *entry_at(0, 0);
+    *entry_at(8, 1) = RAM1 | ALL;
+    cpu1->paging.cr3 = table_gpa(1);
+    do_switch(cpu1, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(fill(cpu0, SHADOW_USER, first, true), SHADOW_DONE);
+    assert_int_equal(fill(cpu1, SHADOW_USER, first, true), SHADOW_DONE); /* the same subtree */
+    assert_int_equal(m.shadow->stats.kept, 1);
+    *entry_at(3, 0) = *entry_at(2, 0);
+    *entry_at(0, 0) = table_gpa(3) | ALL;
+    (void)has_to_flush(cpu0);
+    assert_false(has_to_flush(cpu0));
+    assert_int_equal(fill(cpu0, SHADOW_USER, second, true), SHADOW_DONE);
+    assert_true(has_to_flush(cpu0));
+    assert_int_equal(seen(cpu1, SHADOW_USER, second), 0);
+    assert_true(seen(cpu1, SHADOW_USER, first) != 0);
+    check_structure();
+    model_end();
+}
+
+/* A of a top-level entry is set after each MOV to CR3, though its subtree may be there. */
+static void test_top_entry_is_accessed(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    assert_int_equal(fill(cpu0, SHADOW_USER, 0, true), SHADOW_DONE);
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_true(seen(cpu0, SHADOW_USER, 0) != 0);
+    *entry_at(0, 0) &= ~PTE_A;
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(seen(cpu0, SHADOW_USER, 0), 0);
+    assert_int_equal(fill(cpu0, SHADOW_USER, 0, true), SHADOW_DONE);
+    assert_true(*entry_at(0, 0) & PTE_A);
+    model_end();
+}
+
+/* X and Y are subtrees of one slot. Y has an INVLPG that X misses; another one, of X itself, does
+ * not make up for that. */
+static void test_missed_invlpg(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    const uint64_t first = LINEAR(0, 0, 0, 0), second = LINEAR(0, 0, 0, 1);
+    *entry_at(8, 0) = RAM1 | ALL | PTE_G;
+    *entry_at(3, 0) = *entry_at(2, 0);
+    *entry_at(1, 0) = table_gpa(3) | ALL;
+    cpu1->paging.cr3 = table_gpa(1);
+    do_switch(cpu1, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, first, true), SHADOW_DONE);
+    assert_int_equal(fill(cpu1, SHADOW_KERNEL, first, true), SHADOW_DONE);
+    *entry_at(8, 0) = RAM2 | ALL | PTE_G;
+    invalidate(cpu1, 0);
+    shadow_invalidate(&cpu0->cpu, gva(second));
+    cpu1->paging.cr3 = table_gpa(0);
+    do_switch(cpu1, SHADOW_FLUSH_LOCAL);
+    *entry_at(8, 1) = RAM1 | ALL;
+    assert_int_equal(fill(cpu1, SHADOW_KERNEL, second, true), SHADOW_DONE); /* takes X up */
+    assert_int_equal(seen(cpu1, SHADOW_KERNEL, first), 0);
+    model_end();
+}
+
+/* A page of 4 MiB is flushed by vCPU A, then by B: B's CPU has two entries of it, where the shadow
+ * has none any more. So it has after the guest has made small pages of one half and flushed that
+ * alone. */
+static void test_pieces_in_two_cpus(void **s)
+{
+    (void)s;
+    m.random = 1;
+    m.data = NULL;
+    model_begin(MODE_32, 0);
+    uint32_t *pd = ram(table_gpa(0)), *pt = ram(table_gpa(8));
+    for (unsigned round = 0; round < 3; round++) {
+        pd[1] = 4 * MIB | (uint32_t)(ALL | PTE_PS);
+        assert_int_equal(fill(cpu0, SHADOW_USER, 4 * MIB, false), SHADOW_DONE);
+        assert_int_equal(fill(cpu0, SHADOW_USER, 4 * MIB + PAGE_SIZE, false), SHADOW_DONE);
+        assert_true(is_large(cpu0, SHADOW_USER, 4 * MIB));
+        assert_int_equal(fill(cpu1, SHADOW_USER, 4 * MIB, false), SHADOW_DONE);
+        (void)has_to_flush(cpu1);
+        if (round > 0) {
+            pd[1] = (uint32_t)(table_gpa(8) | ALL);
+            pt[0] = pt[512] = (uint32_t)(RAM1 | ALL);
+            assert_int_equal(fill(cpu0, SHADOW_USER, 4 * MIB, true), SHADOW_DONE);
+            assert_false(is_large(cpu0, SHADOW_USER, 4 * MIB));
+        }
+        if (round > 1) { /* which the guest forgets to do here */
+            pd[1] = 4 * MIB | (uint32_t)(ALL | PTE_PS);
+            pt[0] = 0;
+        }
+        assert_false(has_to_flush(cpu1));
+        shadow_invalidate(&cpu0->cpu, gva(4 * MIB));
+        assert_true(has_to_flush(cpu1));
+        assert_int_equal(seen(cpu0, SHADOW_USER, 4 * MIB), 0);
+        assert_int_equal(seen(cpu0, SHADOW_USER, 6 * MIB), 0);
+        check_structure();
+    }
+    model_end();
+}
+
+/* Large for the guest no more, but in the same place. */
+static void test_large_page_is_split(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    *entry_at(5, 1) = 4 * MIB | ALL | PTE_PS;
+    const uint64_t base = LINEAR(0, 0, 1, 0);
+    assert_int_equal(fill(cpu0, SHADOW_USER, base, false), SHADOW_DONE);
+    *entry_at(9, 0) = 4 * MIB | ALL | PTE_A;
+    *entry_at(5, 1) = table_gpa(9) | ALL | PTE_A;
+    do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(seen(cpu0, SHADOW_USER, base), 0);
+    model_end();
+}
+
+/* More address spaces than subtrees, and more slots in use than these. */
+static void test_subtrees_run_out(void **s)
+{
+    (void)s;
+    begin_simple(4000);
+    (void)has_to_flush(cpu1);
+    for (unsigned i = 0; i < 512; i++) {
+        if (i >= 256 && i < 272)
+            continue;
+        *entry_at(0, i) = *entry_at(0, 0);
+        const uint64_t linear = (i < 256 ? 0 : 0xffffull << 48) | LINEAR(i, 0, 0, 0);
+        for (unsigned root = 0; root < SHADOW_ROOTS; root++)
+            assert_int_equal(fill(cpu0, root, linear, true), SHADOW_DONE);
+    }
+    assert_int_equal(m.shadow->stats.dropped_all, 1);
+    assert_true(has_to_flush(cpu1)); /* whatever its CPU has */
+    check_structure();
+    for (unsigned i = 0; i < 1000; i++) { /* a PML4 in each page of RAM */
+        uint64_t *table = ram(2 * MIB + i * PAGE_SIZE);
+        memset(table, 0, PAGE_SIZE);
+        table[0] = table_gpa(2) | PTE_P | PTE_U | (i % 2 ? PTE_W : 0);
+        table[1] = (2 * MIB + i * PAGE_SIZE) | ALL; /* itself: each has an own entry */
+        cpu0->paging.cr3 = 2 * MIB + i * PAGE_SIZE;
+        do_switch(cpu0, SHADOW_FLUSH_LOCAL);
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 0), false), SHADOW_DONE);
+        *entry_at(5, 3) = RAM2 | ALL;
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(1, 0, 0, 3), false), SHADOW_DONE);
+        if (i % 100 == 0)
+            check_structure();
+    }
+    assert_true(m.shadow->stats.kept > 900);
+    model_end();
+}
+
+/* All memory but so many pages is taken by others. */
+static void test_no_memory(void **s)
+{
+    (void)s;
+    const unsigned struct_pages = (sizeof(struct shadow) + PAGE_SIZE - 1) / PAGE_SIZE;
+    begin_simple(0);
+    const uint64_t used = page_alloc_used_by_hypervisor();
+    const unsigned left[] = {0, struct_pages - 1, struct_pages, struct_pages + 3,
+                             struct_pages + 100};
+    for (unsigned i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        static hpa_t taken[(POOL_END - POOL_BASE) / PAGE_SIZE];
+        const struct shadow_guest guest = cpu0->cpu.guest;
+        struct shadow *other;
+        struct shadow_cpu cpu;
+        unsigned n = 0;
+        while (page_alloc(1, 1, &taken[n]) == OK)
+            n++;
+        for (unsigned k = 0; k < 3; k++)
+            page_free(taken[--n], 1);
+        assert_int_equal(shadow_cpu_create(&cpu, m.shadow, 2, cpu0->cpu.root[0], 0, &guest),
+                         ERR_NO_MEMORY);
+        assert_int_equal(page_alloc_free_bytes(), 3 * PAGE_SIZE);
+        while (page_alloc_free_bytes() < left[i] * PAGE_SIZE)
+            page_free(taken[--n], 1);
+        assert_int_equal(shadow_create(&m.mem, 0, &other), ERR_NO_MEMORY);
+        while (n > 0)
+            page_free(taken[--n], 1);
+        assert_int_equal(page_alloc_used_by_hypervisor(), used);
+    }
+    check_structure();
+    model_end();
+}
+
+/* The checker finds what is to be found. */
+static void test_checker(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    *entry_at(5, 1) = 4 * MIB | ALL | PTE_PS;
+    *entry_at(8, 1) = RAM2 | PTE_P | PTE_U | PTE_G;
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, LINEAR(0, 0, 0, 0), true), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 1), false), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 1, 0), true), SHADOW_DONE);
+    assert_null(shadow_check(m.shadow));
+    static const struct {
+        unsigned root, level, l2, l1;
+        uint64_t flip;
+    } bad[] = {
+        {SHADOW_KERNEL, 1, 0, 0, PTE_NX},     {SHADOW_KERNEL, 1, 0, 0, PTE_D},
+        {SHADOW_KERNEL, 1, 0, 0, PTE_A},      {SHADOW_KERNEL, 1, 0, 0, PTE_U},
+        {SHADOW_KERNEL, 1, 0, 0, 1ull << 30}, {SHADOW_KERNEL, 2, 0, 0, PTE_U},
+        {SHADOW_KERNEL, 3, 0, 0, PTE_PS},     {SHADOW_USER, 1, 0, 1, PTE_W | PTE_D},
+        {SHADOW_USER, 2, 1, 0, PTE_PS},       {SHADOW_KERNEL, 4, 0, 0, PTE_NX},
+        {SHADOW_USER, 4, 0, 0, 1ull << 12},   {SHADOW_USER, 2, 1, 0, 1ull << 31},
+    };
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        uint64_t *table = hpa_to_ptr(cpu0->cpu.root[bad[i].root]);
+        const unsigned index[] = {0, bad[i].l1, bad[i].l2, 0, 0};
+        for (unsigned level = 4; level > bad[i].level; level--)
+            table = table_of(table[index[level]]);
+        table[index[bad[i].level]] ^= bad[i].flip;
+        assert_non_null(shadow_check(m.shadow));
+        table[index[bad[i].level]] ^= bad[i].flip;
+    }
+    assert_null(shadow_check(m.shadow));
+    *shadow_code_byte(m.shadow, gpa(RAM1)) |= SHADOW_HAS_CODE;
+    assert_non_null(shadow_check(m.shadow));
+    *shadow_code_byte(m.shadow, gpa(RAM1)) = 0;
+    assert_non_null(shadow_check(m.shadow));
+    *shadow_code_byte(m.shadow, gpa(RAM1)) = SHADOW_MAY_BE_WRITABLE;
+    guestmem_replace(&m.mem, gpa(2 * MIB), hpa_to_ptr(hpa(HIGH_HPA)), true);
+    assert_non_null(shadow_check(m.shadow));
+    guestmem_replace(&m.mem, gpa(2 * MIB), hpa_to_ptr(hpa(HIGH_HPA)), false);
+    m.shadow->taken++;
+    assert_non_null(shadow_check(m.shadow));
+    m.shadow->taken--;
+    struct shadow_subtree *sub = &m.shadow->subtree[cpu0->cpu.attached[SHADOW_USER][0] - 1];
+    sub->users++;
+    assert_non_null(shadow_check(m.shadow));
+    sub->users--;
+    page_of(sub->table.v)->flags ^= PAGE_HAS_LOCAL;
+    assert_non_null(shadow_check(m.shadow));
+    page_of(sub->table.v)->flags ^= PAGE_HAS_LOCAL;
+    model_end();
+}
+
+static void test_random(void **s)
+{
+    (void)s;
+    static const unsigned modes[] = {MODE_LONG, MODE_PAE, MODE_32};
+    for (unsigned seed = 1; seed <= 12; seed++)
+        run_random(modes[seed % 3], seed, seed % 2 ? 0 : 32, 3000);
+    /* All that may come of an access has come of many. */
+    assert_true(m.touched > 20000 && m.faulted > 3000 && m.emulated > 2000);
+    assert_true(m.stopped_by_code > 300 && m.waited > 20 && m.walked_again > 100);
+    assert_true(m.tlb_hits > 500);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_the_hole),
+        cmocka_unit_test(test_host_entries),
+        cmocka_unit_test(test_large_page_with_code),
+        cmocka_unit_test(test_a20),
+        cmocka_unit_test(test_sweep_in_portions),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_what_stays),
+        cmocka_unit_test(test_kernel_half_is_kept),
+        cmocka_unit_test(test_top_entry_changes),
+        cmocka_unit_test(test_top_entry_is_accessed),
+        cmocka_unit_test(test_missed_invlpg),
+        cmocka_unit_test(test_pieces_in_two_cpus),
+        cmocka_unit_test(test_large_page_is_split),
+        cmocka_unit_test(test_subtrees_run_out),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_checker),
+        cmocka_unit_test(test_random),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
