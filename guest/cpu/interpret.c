@@ -364,7 +364,10 @@ static enum interpret_result end(struct interpret_env *env, enum step step)
     switch (step) {
     case STEP_AGAIN:
     case STEP_FAULT: env->breakpoints = 0; return INTERPRET_DONE;
-    case STEP_TASK: env->task = env->segments.task; return INTERPRET_TASK;
+    case STEP_TASK:
+        s->interruptibility &= ~env->blocked;
+        env->task = env->segments.task;
+        return INTERPRET_TASK;
     case STEP_JUMP: finish(env, true, env->insn->op == SYSTEM_IRET); return INTERPRET_DONE;
     case STEP_REPEAT:
         s->rflags |= RFLAGS_RF; /* an interrupt in between saves it so */

@@ -289,6 +289,12 @@ static void test_decoded_once(void **state)
     s.cs.limit = 0;
     assert_int_equal(interpret_one(&env), INTERPRET_DONE);
     assert_int_equal(s.rcx, 2);
+    memcpy(ram + 0x5000, "\xf9", 1); /* one that is kept, behind a shorter one */
+    s.rip = 0x5000;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    s.rip = 0x4000;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rip, 0x4003);
     s.rip = 0x4000; /* nor is a limit passed over */
     s.cs.access = SEGMENT_CODE32;
     memcpy(ram + 0x4000, "\xb8\x11\x22\x33\x44", 5);

@@ -327,6 +327,15 @@ static void test_string_ports(void **state)
     assert_int_equal(s.rip, CODE + 2);
     assert_int_equal(s.rflags & RFLAGS_RF, 0);
 
+    s.rcx = 2; /* one by one with TF */
+    s.rflags |= RFLAGS_TF;
+    s.rip = CODE;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rcx, 1);
+    assert_int_equal(s.pending_debug, PENDING_DEBUG_BS);
+    s.rflags &= ~RFLAGS_TF;
+    s.pending_debug = 0;
+
     s.es.limit = DATA + 3; /* what has been done before a fault remains */
     s.rdi = DATA;
     s.rcx = 5;
@@ -508,6 +517,8 @@ static void test_invalidations(void **state)
     s.cr4 &= ~CR4_PCIDE;
     s.rax = 0;
     put_le(ram + DATA, 8, 1); /* a PCID without CR4.PCIDE */
+    run_gp(0x66, 0x0f, 0x38, 0x82, 0x06);
+    s.rax = 1;
     run_gp(0x66, 0x0f, 0x38, 0x82, 0x06);
     put_le(ram + DATA, 8, 0x1000);
     s.rax = 2;
@@ -793,10 +804,10 @@ static void test_queries(void **state)
     const struct cpu_state before = s;
     run(0x0f, 0x00, 0xe0);
     assert_memory_equal(before.gpr, s.gpr, sizeof(s.gpr));
-    s.rax = 0x30;
+    s.rax = 0x34;
     s.rcx = 0x13;
     run(0x63, 0xc8); /* ARPL AX, CX */
-    assert_int_equal(s.rax, 0x33);
+    assert_int_equal(s.rax, 0x37);
     assert_true(s.rflags & RFLAGS_ZF);
     run(0x63, 0xc8);
     assert_false(s.rflags & RFLAGS_ZF);
@@ -827,7 +838,9 @@ static void test_task_requests(void **state)
 {
     (void)state;
     start(PROTECTED_0);
+    s.interruptibility = BLOCKED_BY_STI;
     assert_int_equal(run_code(BYTES(0xea, 0, 0, 0, 0, TR, 0)), INTERPRET_TASK);
+    assert_int_equal(s.interruptibility, 0);
     assert_int_equal(env.task.source, TASK_JMP);
     assert_int_equal(env.task.selector, TR);
     assert_int_equal(env.task.next_eip, CODE + 7);
@@ -1201,6 +1214,18 @@ static void test_fetch(void **state)
     assert_int_equal(s.rax, 7 + 16); /* CPUID */
     assert_int_equal(s.rdx, 7 + 16 + 768);
 
+    put_le(ram + 0x10000 + 8 * 255, 8, 0x14007); /* the last page of the lower half */
+    put_le(ram + 0x14000 + 8 * 511, 8, 0x15007);
+    put_le(ram + 0x15000 + 8 * 511, 8, 0x16007);
+    put_le(ram + 0x16000 + 8 * 511, 8, 0x17007);
+    memcpy(ram + 0x17ffe, "\x90\x48", 2);
+    s.rip = (1ull << 47) - 2;
+    pc.vector = NOTHING;
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_int_equal(s.rip, (1ull << 47) - 1);
+    assert_int_equal(pc.vector, NOTHING);
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE); /* goes on beyond it */
+    assert_int_equal(pc.vector, VECTOR_GENERAL_PROTECTION);
     s.rip = 1ull << 47;
     pc.vector = NOTHING;
     assert_int_equal(interpret_one(&env), INTERPRET_DONE);
