@@ -5,9 +5,11 @@
 #include "mm/host_paging.h"
 #include "mm/table.h"
 
-/* Entries of a root: the guests' part is private, what is around it is as in the hypervisor's. */
+/* Entries of a root: the guests' part, with the window, is private, what is around it is as in the
+ * hypervisor's. */
 #define PART_OF(address) ((address) / (1ull << 39) % TABLE_ENTRIES)
-enum { GUESTS_FIRST = PART_OF(HOST_GUESTS_BASE), GUESTS_END = PART_OF(HOST_WINDOW_BASE) };
+enum { GUESTS_FIRST = PART_OF(HOST_GUESTS_BASE), GUESTS_END = PART_OF(HOST_WINDOW_BASE) + 1 };
+_Static_assert(PART_OF(HOST_SCREEN_BASE) == GUESTS_END, "the window's entry is the last of it");
 
 uint64_t guestspace_offset;
 

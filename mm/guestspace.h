@@ -4,9 +4,10 @@
  * be led to read by mistake or by a guess of its own (Spectre, L1TF, MDS) is never another VM's.
  *
  * The physmap holds no guest's memory (mm/page_alloc.h). Each VM has a root of its own, whose high
- * half is the hypervisor's but for HOST_GUESTS_BASE, where its RAM is: the frame at host-physical x
- * is at HOST_GUESTS_BASE + x. Two VMs have no frame in common, so no address either: who is in the
- * wrong VM's tables does not touch the wrong VM's RAM, but takes a page fault, which is a panic.
+ * half is the hypervisor's but for HOST_GUESTS_BASE, where its RAM is, and HOST_WINDOW_BASE
+ * (host_map_user()): the frame at host-physical x is at HOST_GUESTS_BASE + x. Two VMs have no frame
+ * in common, so no address either: who is in the wrong VM's tables does not touch the wrong VM's
+ * RAM, but takes a page fault, which is a panic.
  *
  * A CPU is in the tables of the VM whose vCPU is loaded there: vcpu_load() enters them, before the
  * vCPU that was there is given free, and with it, perhaps, its VM; vcpu_put_away() leaves them. In

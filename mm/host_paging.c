@@ -38,7 +38,8 @@ static bool leaf_fits(unsigned level, uint64_t virt, uint64_t phys, uint64_t byt
     return state.mtrr == NULL || mtrr_range_type(state.mtrr, hpa(phys), size) != MEMORY_MIXED;
 }
 
-/* Maps in the largest pages that fit. Tables above the leaves allow all: the leaf decides. */
+/* Maps in the largest pages that fit. Tables above the leaves allow all, but CPL 3 only where it
+ * has a leaf: the leaf decides. */
 static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes, uint64_t flags)
 {
     while (bytes > 0) {
@@ -51,7 +52,7 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
                 enum status s = page_alloc(1, 1, &page);
                 if (s != OK)
                     return s;
-                *entry = page.v | READ_WRITE;
+                *entry = page.v | READ_WRITE | (flags & PTE_U);
             }
             if (*entry & PTE_PS)
                 return ERR_BAD_INPUT;
@@ -73,6 +74,12 @@ static enum status map(hpa_t root, uint64_t virt, uint64_t phys, uint64_t bytes,
 enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes)
 {
     return map(root, virt, base.v, bytes, READ_WRITE | PTE_NX);
+}
+
+enum status host_map_user(hpa_t root, uint64_t virt, hpa_t page, enum host_user kind)
+{
+    const uint64_t flags = kind == HOST_USER_CODE ? READ_ONLY : READ_WRITE | PTE_NX;
+    return map(root, virt, page.v, PAGE_SIZE, flags | PTE_U);
 }
 
 /* Blocks of the physmap, for the page allocator. An entry that is not present is 0: by L1TF, a CPU

@@ -70,6 +70,12 @@ hpa_t host_paging_efi_root(void);
  * nobody else's to map. */
 enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes);
 
+/* Maps a page of host memory for code at CPL 3, in the window (HOST_WINDOW_BASE): to be executed,
+ * or to be written. It is in the physmap as well, for the hypervisor: what is writable here stays
+ * so there, and SMAP and SMEP keep it from using this address. As host_map_ram(). */
+enum host_user { HOST_USER_CODE, HOST_USER_DATA };
+enum status host_map_user(hpa_t root, uint64_t virt, hpa_t page, enum host_user kind);
+
 /* Drops the trampoline's identity mapping, once all CPUs run; the caller flushes their TLBs. */
 void host_unmap_low(void);
 

@@ -197,6 +197,38 @@ static void test_large(void **s)
     guestspace_destroy(root);
 }
 
+/* What code at CPL 3 may reach is in the window of one VM, each page to be executed or written. */
+static void test_window(void **s)
+{
+    (void)s;
+    hpa_t a, b, page;
+    uint64_t size;
+    const uint64_t used = page_alloc_used_by_hypervisor();
+    assert_int_equal(guestspace_create(&a), OK);
+    assert_int_equal(guestspace_create(&b), OK);
+    assert_int_equal(page_alloc(2, 1, &page), OK);
+    assert_int_equal(host_map_user(a, HOST_WINDOW_BASE, page, HOST_USER_CODE), OK);
+    assert_int_equal(
+        host_map_user(a, HOST_WINDOW_BASE + 0x5000, hpa(page.v + PAGE_SIZE), HOST_USER_DATA), OK);
+    assert_int_equal(host_map_user(a, HOST_WINDOW_BASE + 0x5000, page, HOST_USER_DATA),
+                     ERR_BAD_INPUT);
+    assert_int_equal(leaf(a, HOST_WINDOW_BASE, &size) & ~(PTE_A | PTE_D), page.v | PTE_P | PTE_U);
+    assert_int_equal(leaf(a, HOST_WINDOW_BASE + 0x5000, &size) & ~(PTE_A | PTE_D),
+                     (page.v + PAGE_SIZE) | PTE_P | PTE_U | PTE_W | PTE_NX);
+    assert_false(has(a, HOST_WINDOW_BASE + 0x1000));
+    assert_false(has(b, HOST_WINDOW_BASE));
+    assert_false(has(host_paging_root(), HOST_WINDOW_BASE));
+    /* CPL 3 reaches nothing else: U/S counts at each level. */
+    unsigned user = 0;
+    for (unsigned i = 0; i < 512; i++)
+        user += (((const uint64_t *)hpa_to_ptr(a))[i] & PTE_U) != 0;
+    assert_int_equal(user, 1);
+    guestspace_destroy(a);
+    guestspace_destroy(b);
+    page_free(page, 2);
+    assert_int_equal(page_alloc_used_by_hypervisor(), used);
+}
+
 static hpa_t zeroed_in;
 static unsigned portions;
 static uint64_t zeroed;
@@ -245,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_physmap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_window, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_zero, setup, teardown),
         cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
