@@ -88,6 +88,11 @@ $B/overrun.elf $B/bend.elf $B/full.elf $B/leap.elf: $B/%.elf: boot/nadir.ld $(fi
 $B/lost.elf: boot/nadir.ld $(filter-out %/mm/host_cpu.c.o,$(HV_OBJ)) $(HV)/tests/astray/lost.c.o $B/.variant
 	$(link_hv)
 
+# --- for tests: a hypervisor that runs code at CPL 3, and needs no VT-x ---
+$B/ring3.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/ring3/ring3.c.o $(HV)/tests/ring3/code.asm.o $B/.variant
+	$(call say,LINK )
+	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+
 # --- what is generated: the guests' DSDT ---
 $B/dsdt.aml: guest/pc/dsdt.asl | $B/.deps
 	$(call say,IASL )
@@ -110,6 +115,9 @@ $B/%.efi.so: $(EFI_OBJ) $B/efi/%.payload.o
 	$Q$(EFI_LINK)
 # The same whose loader does not look at the CPUs: tests without VT-x then get as far as the hypervisor's own refusal.
 $B/late.efi.so $B/bare.efi.so: $B/%.efi.so: $(filter-out %/efi_cpus.c.o,$(EFI_OBJ)) $B/efi/tests/late/%.c.o $B/efi/nadir.payload.o
+	$(call say,LINK )
+	$Q$(EFI_LINK)
+$B/ring3.efi.so: $(filter-out %/efi_cpus.c.o,$(EFI_OBJ)) $B/efi/tests/late/late.c.o $B/efi/ring3.payload.o
 	$(call say,LINK )
 	$Q$(EFI_LINK)
 $B/%.efi: $B/%.efi.so

@@ -17,6 +17,7 @@ struct fixup {
     uint64_t from, to;
 };
 extern const struct fixup fixup_table[], fixup_table_end[]; /* vectors.asm */
+extern const char ring3_syscall[];                          /* ring3.asm */
 extern const char __text_start[], __text_end[];             /* boot/nadir.ld */
 
 static void (*escape_function)(void);
@@ -150,6 +151,18 @@ void nmi_handle(void)
         cpu_stop();
 }
 
+/* A debug exception that was due at CPL 3, behind a load of SS: it has come at the first
+ * instruction in the host instead, where nobody wants it any more. */
+static bool is_late_debug(const struct fault_frame *f)
+{
+    if (f->vector != VECTOR_DEBUG)
+        return false;
+    for (unsigned v = 0; v < 256; v++)
+        if (vector_entry[v] == f->rip)
+            return true;
+    return f->rip == (uint64_t)(uintptr_t)ring3_syscall;
+}
+
 static bool apply_fixup(struct fault_frame *f)
 {
     if (f->vector != VECTOR_GENERAL_PROTECTION && f->vector != VECTOR_PAGE_FAULT)
@@ -169,7 +182,8 @@ static void __attribute__((noinline)) handle_exception(struct fault_frame *f)
 {
     if (f->vector == VECTOR_NMI) {
         nmi_handle();
-    } else if (!apply_fixup(f) && (f->vector != VECTOR_MACHINE_CHECK || !mcheck_is_elsewhere())) {
+    } else if (!apply_fixup(f) && !is_late_debug(f) &&
+               (f->vector != VECTOR_MACHINE_CHECK || !mcheck_is_elsewhere())) {
         take_escape();
         report(f);
     }

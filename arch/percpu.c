@@ -13,7 +13,7 @@ struct cpu boot_cpu = {
     .memory = {&boot_cpu,
                (uint64_t)(uintptr_t)boot_stack_top,
                {(uint64_t)(uintptr_t)boot_ist[1], (uint64_t)(uintptr_t)boot_ist[2],
-                (uint64_t)(uintptr_t)boot_ist[3]}}};
+                (uint64_t)(uintptr_t)boot_ist[3], (uint64_t)(uintptr_t)boot_ist[4]}}};
 
 static struct cpu *cpu_table[CPU_MAX] = {&boot_cpu};
 

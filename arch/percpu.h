@@ -12,8 +12,15 @@
 #define CPU_STACK_BYTES     32768
 #define CPU_IST_STACK_BYTES 8192
 
-/* Interrupts that need a stack of their own, for the stack may be what is broken. */
-enum cpu_ist { CPU_IST_DOUBLE_FAULT, CPU_IST_NMI, CPU_IST_MACHINE_CHECK, CPU_IST_COUNT };
+/* Interrupts that need a stack of their own, for the stack may be what is broken; or the guest's,
+ * where SYSCALL has just come from CPL 3 (arch/ring3.asm). */
+enum cpu_ist {
+    CPU_IST_DOUBLE_FAULT,
+    CPU_IST_NMI,
+    CPU_IST_MACHINE_CHECK,
+    CPU_IST_DEBUG,
+    CPU_IST_COUNT
+};
 
 struct cpu;
 
@@ -29,8 +36,10 @@ struct cpu_memory {
 };
 
 struct cpu {
-    struct cpu *self; /* first: cpu_self() reads it at %gs:0 */
-    uint32_t index;   /* 0 = boot CPU */
+    struct cpu *self;   /* first: cpu_self() reads it at %gs:0 */
+    uint64_t ring3_rsp; /* SYSCALL's caller's, for a moment: arch/ring3.asm knows where */
+    uint32_t index;     /* 0 = boot CPU */
+    struct tss tss;     /* likewise */
     uint32_t apic_id;
     bool arrived; /* it runs C, and compares its TSC with the boot CPU's */
     bool online;
@@ -47,8 +56,10 @@ struct cpu {
     uint64_t cet;             /* what guards it: bits of IA32_S_CET, 0 until cet_start() */
     uint64_t shadow_table[8]; /* the token for each IST entry; 0 is none */
     uint64_t gdt[DESC_GDT_ENTRIES];
-    struct tss tss;
 };
+_Static_assert(offsetof(struct cpu, ring3_rsp) == 8 &&
+                   offsetof(struct cpu, tss) + offsetof(struct tss, rsp) == 24,
+               "arch/ring3.asm counts on it");
 
 extern struct cpu boot_cpu; /* index 0; the others come in the order of cpu_add() */
 

@@ -260,6 +260,7 @@ enum msr {
     MSR_IA32_VMX_PROCBASED_CTLS2 = 0x48b,
     MSR_IA32_VMX_EPT_VPID_CAP = 0x48c,
     MSR_IA32_VMX_TRUE_PINBASED_CTLS = 0x48d, /* the same three follow */
+    MSR_IA32_U_CET = 0x6a0,
     MSR_IA32_S_CET = 0x6a2,
     MSR_IA32_PL0_SSP = 0x6a4,
     MSR_IA32_INTERRUPT_SSP_TABLE_ADDR = 0x6a8,

@@ -219,7 +219,7 @@ static enum status guard_boot_stacks(struct cpu *cpu)
     for (unsigned i = 0; i < CPU_IST_COUNT && s == OK; i++)
         s = allocate_stack(CPU_IST_STACK_BYTES, &cpu->memory.ist_top[i]);
     for (unsigned i = 0; i < CPU_IST_COUNT && s == OK; i++)
-        cpu->tss.ist[i] = cpu->memory.ist_top[i];
+        desc_set_ist(cpu, i);
     return s;
 }
 

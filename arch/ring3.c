@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the way to CPL 3 and back (ring3.asm) needs of a CPU. */
+#include "arch/ring3.h"
+
+#include "arch/cet.h"
+#include "arch/cpu.h"
+
+extern const char ring3_syscall[]; /* ring3.asm */
+
+void ring3_load(struct cpu *cpu, uint64_t gs_base)
+{
+    const uint64_t entry = (uint64_t)(uintptr_t)ring3_syscall;
+    desc_load_gdt(cpu);
+    cpu_wrmsr(MSR_IA32_STAR, (uint64_t)DESC_CODE << 32); /* SS is the next: DESC_DATA */
+    cpu_wrmsr(MSR_IA32_LSTAR, entry);
+    (void)cpu_wrmsr_safe(MSR_IA32_CSTAR, entry); /* from compatibility mode, on AMD's CPUs */
+    cpu_wrmsr(MSR_IA32_FMASK, RFLAGS_DEFINED & ~RFLAGS_FIXED);
+    cpu_wrmsr(MSR_IA32_SYSENTER_CS, 0); /* SYSENTER raises #GP */
+    cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_SCE);
+    cpu_wrmsr(MSR_IA32_KERNEL_GS_BASE, gs_base);
+    if (cet_features() != 0)
+        cpu_wrmsr(MSR_IA32_U_CET, 0);
+}
+_Static_assert(DESC_DATA == DESC_CODE + 8, "as SYSCALL has it");

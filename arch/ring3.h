@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Code at CPL 3, entered and left as an ordinary function: for the engines that do without VT-x. */
+#pragma once
+
+#include "arch/percpu.h"
+#include "arch/x86.h"
+
+/* What ring3_enter() returns beside the vectors of exceptions and interrupts. */
+#define RING3_SYSCALL 256u
+
+/* The registers at CPL 3. The end of what the CPU itself pushes is aligned as it aligns it. */
+struct ring3_frame {
+    uint64_t gpr[16];       /* in the hardware's order */
+    uint64_t cr2;           /* after a page fault: its address */
+    uint64_t vector, error; /* of what has ended it; after SYSCALL error is not defined */
+    uint64_t rip, cs, rflags;
+    uint64_t rsp; /* for the CPU: gpr[4] counts */
+    uint64_t ss;
+    uint64_t host_rsp, host_ssp; /* ring3_enter()'s own */
+} __attribute__((aligned(16)));
+_Static_assert(offsetof(struct ring3_frame, vector) == 17 * 8 &&
+                   offsetof(struct ring3_frame, host_rsp) == 24 * 8,
+               "arch/ring3.asm counts on it");
+
+/* The flags that a frame may have: what CPL 3 could set itself, with interrupts on and IOPL 0. */
+static inline uint64_t ring3_flags(uint64_t wanted)
+{
+    const uint64_t own = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF |
+                         RFLAGS_DF | RFLAGS_OF | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID;
+    return (wanted & own) | RFLAGS_FIXED | RFLAGS_IF;
+}
+
+/* Prepares this CPU, before the first ring3_enter(), and after another engine has run on it: the
+ * MSRs of system calls, so that each comes here, and descriptor tables with their limits. gs_base:
+ * what GS base is at CPL 3. */
+void ring3_load(struct cpu *cpu, uint64_t gs_base);
+
+/*
+ * Executes code at CPL 3, from frame->rip on with the registers in frame, until something ends
+ * that, and returns what: a vector, or RING3_SYSCALL. An interrupt has been acknowledged, and
+ * interrupt_handle() is the caller's to call. NMIs and machine checks are handled, and do not end
+ * it. CS and SS are selectors of CPL 3; what IRETQ refuses of the frame (RIP, CS, SS) comes back as
+ * the exception, as if CPL 3 had raised it. rflags by ring3_flags(). FS base, the data segments,
+ * the debug registers, and x87 and vectors are what they are in the CPU, and stay there.
+ */
+unsigned ring3_enter(struct ring3_frame *frame);

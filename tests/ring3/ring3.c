@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* For build/ring3.efi, in the place of boot/main.c: a hypervisor that needs no VT-x and starts no
+ * VMs, but executes code at CPL 3 and looks what comes back. tests/system/test_ring3.py reads the
+ * lines. */
+#define vms_start  check_ring3
+#define vmx_engine no_engine
+#define sched_run  send_nmis /* what the other CPUs do */
+#include "boot/main.c"
+
+#include "arch/fault.h"
+#include "arch/ring3.h"
+#include "arch/string.h"
+#include "mm/guestspace.h"
+
+static enum status probe(struct engine_facts *facts)
+{
+    facts->host_shadow_stacks = true;
+    return OK;
+}
+
+static enum status cpu_on(struct cpu *cpu)
+{
+    (void)cpu;
+    return OK;
+}
+
+static void cpu_off(void)
+{
+}
+
+const struct engine no_engine = {
+    .name = "none", .probe = probe, .cpu_on = cpu_on, .cpu_off = cpu_off};
+
+static unsigned checks, failed;
+
+#define check(condition) check_line(condition, __LINE__)
+static void check_line(bool good, unsigned line)
+{
+    checks++;
+    if (good)
+        return;
+    failed++;
+    log_line("ring3: the check in line %u has failed", line);
+}
+
+/* --- the window --- */
+
+#define CODE HOST_WINDOW_BASE
+#define DATA (HOST_WINDOW_BASE + PAGE_SIZE)
+#define LOW  0x10000ull /* where 16-bit and 32-bit code reaches */
+
+static uint8_t *code, *data; /* as the hypervisor reaches them */
+static struct ring3_frame frame;
+
+static void make_window(void)
+{
+    hpa_t root, page;
+    require(guestspace_create(&root), "a root");
+    require(page_alloc(2, 1, &page), "pages");
+    code = hpa_to_ptr(page);
+    data = code + PAGE_SIZE;
+    require(host_map_user(root, CODE, page, HOST_USER_CODE), "code");
+    require(host_map_user(root, DATA, hpa(page.v + PAGE_SIZE), HOST_USER_DATA), "data");
+    require(host_map_user(root, LOW, page, HOST_USER_CODE), "code below");
+    (void)guestspace_enter(root);
+}
+
+static uint64_t random64(void)
+{
+    static uint64_t state = 88172645463325252ull;
+    state ^= state << 13;
+    state ^= state >> 7;
+    return state ^= state << 17;
+}
+
+/* Random registers, but for a stack in the window. */
+static void prepare(uint64_t rip)
+{
+    for (unsigned i = 0; i < 16; i++)
+        frame.gpr[i] = random64();
+    frame.gpr[4] = DATA + 2048;
+    frame.rip = rip;
+    frame.cs = DESC_USER_CODE64;
+    frame.ss = DESC_USER_DATA;
+    frame.rflags = ring3_flags(random64() & ~(RFLAGS_TF | RFLAGS_AC));
+}
+
+/* Executes the frame, and looks at what is the host's own. */
+static unsigned enter(void)
+{
+    const uint64_t rbp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+    const unsigned vector = ring3_enter(&frame);
+    const uint64_t flags = cpu_read_rflags();
+    check(cpu_self() == &boot_cpu && rbp == (uint64_t)(uintptr_t)__builtin_frame_address(0));
+    check((flags & (RFLAGS_IF | RFLAGS_AC | RFLAGS_DF | RFLAGS_TF | RFLAGS_NT)) == 0);
+    check(frame.vector == vector);
+    return vector;
+}
+
+#define PIECE(name) extern const uint8_t piece_##name[], piece_##name##_end[]
+#define put(name)   put_bytes(piece_##name, piece_##name##_end)
+static void put_bytes(const uint8_t *from, const uint8_t *end)
+{
+    memcpy(code, from, (size_t)(end - from));
+    prepare(CODE);
+}
+PIECE(add);
+PIECE(syscall);
+PIECE(loop);
+PIECE(load);
+PIECE(store);
+PIECE(jump);
+PIECE(divide);
+PIECE(undefined);
+PIECE(int80);
+PIECE(nops);
+PIECE(align);
+PIECE(gs);
+PIECE(late_debug);
+PIECE(sysenter);
+PIECE(privileged);
+PIECE(code32);
+PIECE(code16);
+
+/* --- checks --- */
+
+/* The error code of INT n. QEMU 7.2's own emulation counts the 16 bytes of a gate. */
+static bool is_gate(unsigned n)
+{
+    return frame.error == n * 8 + 2 || frame.error == n * 16 + 2;
+}
+
+static void check_registers(void)
+{
+    put(add);
+    const struct ring3_frame before = frame;
+    check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
+    for (unsigned i = 0; i < 16; i++)
+        check(frame.gpr[i] == before.gpr[i] + i);
+    check(frame.rip == CODE + (uint64_t)(piece_add_end - piece_add) - 1);
+    check(frame.cs == DESC_USER_CODE64 && frame.ss == DESC_USER_DATA);
+    for (unsigned n = 0; n < 1000; n++) {
+        put(syscall);
+        const struct ring3_frame was = frame;
+        const unsigned vector = enter();
+        bool same = vector == RING3_SYSCALL && frame.rip == CODE + 2 &&
+                    (frame.rflags & ~RFLAGS_RF) == (was.rflags & ~RFLAGS_RF);
+        for (unsigned i = 0; i < 16; i++)
+            same = same && (i == 1 || i == 11 || frame.gpr[i] == was.gpr[i]);
+        if (!same || n == 0)
+            check(same);
+    }
+}
+
+static void check_faults(void)
+{
+    const uint64_t secret = (uint64_t)(uintptr_t)&boot_cpu, physmap = HOST_PHYSMAP_BASE + 0x100000;
+    put(load);
+    frame.gpr[0] = secret;
+    check(enter() == VECTOR_PAGE_FAULT && frame.error == 5 && frame.cr2 == secret);
+    check(frame.rip == CODE && frame.gpr[0] == secret);
+    put(store);
+    frame.gpr[0] = physmap;
+    check(enter() == VECTOR_PAGE_FAULT && frame.error == 7 && frame.cr2 == physmap);
+    put(store);
+    frame.gpr[0] = CODE;
+    check(enter() == VECTOR_PAGE_FAULT && frame.error == 7 && frame.cr2 == CODE);
+    put(load);
+    frame.gpr[0] = 0x1234567;
+    check(enter() == VECTOR_PAGE_FAULT && frame.error == 4 && frame.cr2 == 0x1234567);
+    put(jump);
+    frame.gpr[0] = DATA;
+    check(enter() == VECTOR_PAGE_FAULT && (frame.error & 7) == 5 && frame.cr2 == DATA);
+    put(load);
+    frame.gpr[0] = 1ull << 63;
+    check(enter() == VECTOR_GENERAL_PROTECTION && frame.error == 0);
+    put(divide);
+    check(enter() == VECTOR_DIVIDE_ERROR && frame.rip == CODE + 2);
+    put(undefined);
+    check(enter() == VECTOR_INVALID_OPCODE && frame.rip == CODE);
+    put(int80);
+    check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(0x80));
+    put(nops);
+    frame.rflags |= RFLAGS_TF;
+    check(enter() == VECTOR_DEBUG && frame.rip == CODE + 1 && (frame.rflags & RFLAGS_TF) != 0);
+    put(sysenter); /* #UD on a CPU of AMD's */
+    const unsigned vector = enter();
+    check(vector == VECTOR_GENERAL_PROTECTION || vector == VECTOR_INVALID_OPCODE);
+    check(frame.rip == CODE);
+}
+
+static void check_privileged(void)
+{
+    memcpy(code, piece_privileged, (size_t)(piece_privileged_end - piece_privileged));
+    const uint64_t cr0 = cpu_read_cr0(), cr4 = cpu_read_cr4();
+    for (uint64_t at = CODE; at < CODE + (uint64_t)(piece_privileged_end - piece_privileged);
+         at += 16) {
+        prepare(at);
+        const unsigned vector = enter();
+        const bool refused = /* QEMU's own emulation has #UD for some */
+            vector == VECTOR_GENERAL_PROTECTION || vector == VECTOR_INVALID_OPCODE;
+        if (!refused || frame.rip != at)
+            log_line("ring3: privileged instruction %lu: vector %u at 0x%lx",
+                     (uint64_t)((at - CODE) / 16), vector, frame.rip);
+        check(refused && frame.rip == at);
+    }
+    check(cr0 == cpu_read_cr0() && cr4 == cpu_read_cr4());
+}
+
+/* What IRETQ refuses. */
+static void check_refused(void)
+{
+    put(syscall);
+    struct ring3_frame before = frame;
+    frame.cs = 0x153;
+    check(enter() == VECTOR_GENERAL_PROTECTION && frame.error == 0x150);
+    frame.cs = before.cs;
+    frame.ss = 0x153;
+    check(enter() == VECTOR_GENERAL_PROTECTION && frame.error == 0x150);
+    frame.ss = DESC_USER_CODE64;
+    check(enter() == VECTOR_GENERAL_PROTECTION);
+    frame.ss = before.ss;
+    frame.rip = 1ull << 63;
+    const unsigned vector = enter(); /* by IRETQ, or by the fetch */
+    check(vector == VECTOR_GENERAL_PROTECTION || vector == VECTOR_PAGE_FAULT);
+    frame.rip = before.rip;
+    for (unsigned i = 0; i < 16; i++)
+        check(frame.gpr[i] == before.gpr[i]);
+    check(enter() == RING3_SYSCALL);
+}
+
+/* Out of a loop comes an interrupt; NMIs, which another CPU sends all the time, do not show. */
+static void check_interrupts(void)
+{
+    put(loop);
+    for (unsigned i = 0; i < 20; i++) {
+        const uint64_t before = frame.gpr[0], rcx = frame.gpr[1];
+        lapic_timer_arm(cpu_rdtsc() + 1000000);
+        const unsigned vector = enter();
+        check(vector == VECTOR_TIMER);
+        if (vector >= VECTOR_FIRST_EXTERNAL)
+            interrupt_handle((uint8_t)vector);
+        check(frame.gpr[0] != before && frame.gpr[1] == rcx);
+        check(frame.rip >= CODE && frame.rip < CODE + 5);
+    }
+}
+
+static void check_segments(void)
+{
+    const uint64_t base = (uint64_t)(uintptr_t)&boot_cpu;
+    put(align);
+    check(enter() == RING3_SYSCALL && (frame.rflags & RFLAGS_AC) != 0);
+    put(undefined);
+    frame.rflags |= RFLAGS_AC;
+    check(enter() == VECTOR_INVALID_OPCODE && (frame.rflags & RFLAGS_AC) != 0);
+    ring3_load(cpu_self(), DATA);
+    memcpy(data + 8, &base, 8);
+    put(gs);
+    check(enter() == RING3_SYSCALL && frame.gpr[0] == base);
+    ring3_load(cpu_self(), base); /* the host's own */
+    put(gs);
+    check(enter() == VECTOR_PAGE_FAULT && frame.cr2 == base + 8);
+    put(code32);
+    frame.cs = DESC_USER_CODE32;
+    frame.rip = LOW;
+    frame.gpr[0] = 0x80000001;
+    check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
+    check(frame.gpr[0] == 0x80000003 && frame.cs == DESC_USER_CODE32);
+    put(code16);
+    frame.cs = DESC_USER_CODE16;
+    frame.rip = LOW;
+    frame.gpr[0] = 0x8001;
+    check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
+    check(frame.gpr[0] == 2 && frame.cs == DESC_USER_CODE16);
+}
+
+/* MOV SS holds a debug exception back until SYSCALL has been executed. */
+static void check_late_debug(void)
+{
+    const uint16_t selector = DESC_USER_DATA;
+    put(late_debug);
+    memcpy(data, &selector, 2);
+    frame.gpr[0] = DATA;
+    __asm__ volatile("mov %0, %%dr0; mov %1, %%dr7" : : "r"(DATA), "r"(0x70401ull)); /* R/W, 2 */
+    const unsigned vector = enter();
+    __asm__ volatile("mov %0, %%dr7" : : "r"(DR7_RESET));
+    check(vector == RING3_SYSCALL || vector == VECTOR_DEBUG);
+    check(enter() == RING3_SYSCALL || vector == RING3_SYSCALL);
+}
+
+static bool over;
+
+void send_nmis(void)
+{
+    while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE)) {
+        lapic_send(boot_cpu.apic_id, LAPIC_NMI);
+        for (unsigned i = 0; i < 2000; i++)
+            cpu_pause();
+    }
+}
+
+void check_ring3(void)
+{
+    make_window();
+    ring3_load(cpu_self(), 0);
+    check_registers();
+    check_faults();
+    check_privileged();
+    check_refused();
+    check_interrupts();
+    check_segments();
+    check_late_debug();
+    __atomic_store_n(&over, true, __ATOMIC_RELEASE);
+    log_line("ring3: %u checks, %u failed", checks, failed);
+    finish(failed == 0 ? "ok" : "vm-failed", 1, false);
+}
