@@ -358,13 +358,14 @@ enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *
 
 enum { AX, BX = 3, SP, BP };
 
-/* Adds a range, unless the CPU does not get there. */
-static void add_range(const struct emulate_env *env, unsigned segment, uint64_t offset,
-                      struct insn_range range, struct insn_range *out, unsigned *count)
+static void add_range(unsigned segment, uint64_t offset, struct insn_range range,
+                      struct insn_range *out, unsigned *count)
 {
-    if (range.bytes != 0 &&
-        emulate_linear(env, segment, offset, range.bytes, range.write, &range.linear) == 0)
-        out[(*count)++] = range;
+    if (range.bytes == 0)
+        return;
+    range.segment = (uint8_t)segment;
+    range.offset = offset;
+    out[(*count)++] = range;
 }
 
 static uint64_t address_mask(unsigned bytes)
@@ -379,15 +380,13 @@ static void add_enter(const struct insn_operands *o, const struct emulate_env *e
 {
     const unsigned bytes = o->stack_bytes, pushed = (1u + o->levels) * bytes;
     const uint64_t top = env->gpr[SP] - pushed;
-    add_range(env, SEG_SS, top & mask, (struct insn_range){.bytes = pushed, .write = true}, out,
-              count);
+    add_range(SEG_SS, top & mask, (struct insn_range){.bytes = pushed, .write = true}, out, count);
     if (o->levels > 1) {
         const unsigned outer = (o->levels - 1u) * bytes;
-        add_range(env, SEG_SS, (env->gpr[BP] - outer) & mask,
+        add_range(SEG_SS, (env->gpr[BP] - outer) & mask,
                   (struct insn_range){.bytes = outer, .read = true}, out, count);
     }
-    add_range(env, SEG_SS, (top - o->allocates) & mask, (struct insn_range){.bytes = bytes}, out,
-              count);
+    add_range(SEG_SS, (top - o->allocates) & mask, (struct insn_range){.bytes = bytes}, out, count);
 }
 
 static void add_stack(const struct insn_operands *o, const struct emulate_env *env,
@@ -405,7 +404,7 @@ static void add_stack(const struct insn_operands *o, const struct emulate_env *e
     }
     if (push)
         top -= o->stack_bytes;
-    add_range(env, SEG_SS, top & mask,
+    add_range(SEG_SS, top & mask,
               (struct insn_range){.bytes = o->stack_bytes, .read = !push, .write = push}, out,
               count);
 }
@@ -475,33 +474,35 @@ static void add_elements(const struct insn_operands *o, const struct emulate_env
                                 : (uint64_t)(int64_t)(int32_t)(index[i / 2] >> i % 2 * 32);
         const uint64_t at = insn_address(in, env->gpr, env->rip) + (by << in->scale);
         if ((chosen >> i & 1) != 0)
-            add_range(env, in->segment, at & address_mask(in->addr_bytes),
-                      (struct insn_range){.bytes = o->bytes, .read = o->reads, .write = o->writes},
-                      out, count);
+            add_range(
+                in->segment, at & address_mask(in->addr_bytes),
+                (struct insn_range){
+                    .bytes = o->bytes, .number = (uint8_t)i, .read = o->reads, .write = o->writes},
+                out, count);
     }
 }
 
 /* Of the header of an area that is saved as it is the first part is read, too: bits of components
  * that are not saved stay (SDM, "Standard Form of XSAVE Area"). */
-static void add_area(const struct insn_operands *o, const struct emulate_env *env, uint64_t at,
-                     struct insn_range *out, unsigned *count)
+static void add_area(const struct insn_operands *o, uint64_t at, struct insn_range *out,
+                     unsigned *count)
 {
     const unsigned segment = o->insn.segment, header = 512, bits = 8, rest = header + bits;
     struct insn_range all = {.bytes = o->bytes, .read = o->reads, .write = o->writes};
     all.sparse = o->writes;
     if (o->area != AREA_SAVE) {
-        add_range(env, segment, at, all, out, count);
+        add_range(segment, at, all, out, count);
         return;
     }
     all.bytes = header;
-    add_range(env, segment, at, all, out, count);
-    add_range(env, segment, at + header,
-              (struct insn_range){.bytes = bits, .read = true, .write = true}, out, count);
+    add_range(segment, at, all, out, count);
+    add_range(segment, at + header, (struct insn_range){.bytes = bits, .read = true, .write = true},
+              out, count);
     all.bytes = o->bytes - rest;
-    add_range(env, segment, at + rest, all, out, count);
+    add_range(segment, at + rest, all, out, count);
 }
 
-unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_env *env,
+unsigned insn_list_ranges(const struct insn_operands *o, const struct emulate_env *env,
                           uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
                           struct insn_range out[INSN_MAX_RANGES])
 {
@@ -514,14 +515,30 @@ unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_en
         const uint64_t at = o->implicit ? (env->gpr[BX] + (uint8_t)env->gpr[AX]) & mask
                                         : insn_address(in, env->gpr, env->rip);
         if (o->area != AREA_NONE)
-            add_area(o, env, at, out, &count);
+            add_area(o, at, out, &count);
         else
-            add_range(env, in->segment, at, operand_range(o, env, mask_read), out, &count);
+            add_range(in->segment, at, operand_range(o, env, mask_read), out, &count);
     }
     if (o->to_es)
-        add_range(env, SEG_ES, env->gpr[in->reg & 15] & mask,
+        add_range(SEG_ES, env->gpr[in->reg & 15] & mask,
                   (struct insn_range){.bytes = o->bytes, .write = true}, out, &count);
     if (o->stack != STACK_UNUSED)
         add_stack(o, env, out, &count);
     return count;
+}
+
+/* What the CPU does not get to is left out. */
+unsigned insn_find_ranges(const struct insn_operands *o, const struct emulate_env *env,
+                          uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
+                          struct insn_range out[INSN_MAX_RANGES])
+{
+    unsigned found = 0;
+    const unsigned count = insn_list_ranges(o, env, mask_read, out);
+    for (unsigned i = 0; i < count; i++) {
+        struct insn_range range = out[i];
+        if (emulate_linear(env, range.segment, range.offset, range.bytes, range.write,
+                           &range.linear) == 0)
+            out[found++] = range;
+    }
+    return found;
 }

@@ -55,10 +55,13 @@ struct insn_operands {
 enum insn_result insn_decode_operands(struct insn_operands *out, const uint8_t *bytes,
                                       unsigned count, enum insn_mode mode);
 
-/* Bytes at a linear address, which may be in two pages. */
+/* Bytes at an offset in a segment, and at a linear address, which may be in two pages. */
 struct insn_range {
-    gva_t linear;
+    uint64_t offset;
+    gva_t linear; /* not by insn_list_ranges() */
     unsigned bytes;
+    uint8_t segment;
+    uint8_t number; /* of a gather's or scatter's element */
     bool read, write;
     bool sparse;      /* not all of it is written, and its content says what */
     unsigned element; /* 0, or bytes of an element, of which bit i of chosen selects the i-th */
@@ -70,5 +73,11 @@ struct insn_range {
  * fails the checks of segments is left out: the CPU has found, or will find, the same. mask_read:
  * the low 64 bits of an opmask register. */
 unsigned insn_find_ranges(const struct insn_operands *operands, const struct emulate_env *env,
+                          uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
+                          struct insn_range out[INSN_MAX_RANGES]);
+
+/* The same with no checks made: of a range with elements only what is chosen is going to be
+ * touched. */
+unsigned insn_list_ranges(const struct insn_operands *operands, const struct emulate_env *env,
                           uint64_t (*mask_read)(void *ctx, unsigned reg, unsigned element),
                           struct insn_range out[INSN_MAX_RANGES]);
