@@ -37,6 +37,7 @@ RULES = (
     (r"drivers/virt/.*", (*BUS, "drivers/virt/")),
     (r"guest/cpu/.*", (*PURE, "arch/format.h", "arch/status.h", "arch/string.h", "mm/", "drivers/bus/", "guest/cpu/")),
     (r"guest/vm/.*", VM),
+    (r"guest/ring3/.*", (*VM, "guest/ring3/")),
     (r"guest/load/.*", (*PC, "guest/load/", "guest/pc/layout.h")),
     (r"guest/pc/.*", (*PC, "guest/load/", "guest/pc/")),
     (r"guest/monitor/.*", (*PC, "guest/load/", "guest/pc/", "guest/monitor/")),
