@@ -26,7 +26,7 @@ say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 # The hypervisor: every C and assembly file of these flat folders, but for the loader.
 HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
-	guest guest/cpu guest/vm guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
+	guest guest/cpu guest/vm guest/ring3 guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$(HV)/%.o)
 EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c) $(wildcard guest/load/*.c) mm/guestmem.c arch/format.c \
 	drivers/host/acpi.c vmx/caps.c)
@@ -89,9 +89,9 @@ $B/lost.elf: boot/nadir.ld $(filter-out %/mm/host_cpu.c.o,$(HV_OBJ)) $(HV)/tests
 	$(link_hv)
 
 # --- for tests: a hypervisor that runs code at CPL 3, and needs no VT-x ---
-$B/ring3.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/ring3/ring3.c.o $(HV)/tests/ring3/code.asm.o $B/.variant
-	$(call say,LINK )
-	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
+$B/ring3.elf: LDFLAGS += -Wl,-u,branch_sites,-u,branch_sites_end # which VT-x alone uses
+$B/ring3.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(patsubst %,$(HV)/tests/ring3/%.o,ring3.c compute.c code.asm) $B/.variant
+	$(link_hv)
 
 # --- what is generated: the guests' DSDT ---
 $B/dsdt.aml: guest/pc/dsdt.asl | $B/.deps

@@ -125,6 +125,11 @@ static inline uint32_t cpu_rdpkru(void)
     return value;
 }
 
+static inline void cpu_wrpkru(uint32_t value)
+{
+    __asm__ volatile("wrpkru" : : "a"(value), "c"(0), "d"(0) : "memory");
+}
+
 static inline struct table_register cpu_sgdt(void)
 {
     struct table_register gdtr;

@@ -5,9 +5,9 @@
 #include <stdint.h>
 
 /* Selectors, also the host-state area's. The TSS descriptor takes two entries. */
-#define DESC_CODE        0x08
-#define DESC_DATA        0x10
-#define DESC_TSS         0x18
+#define DESC_CODE 0x08
+#define DESC_DATA 0x10
+#define DESC_TSS  0x18
 /* Segments of CPL 3, which is in the selectors: flat, the code of each mode. */
 #define DESC_USER_CODE64 0x2b
 #define DESC_USER_DATA   0x33

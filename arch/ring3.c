@@ -18,6 +18,8 @@ void ring3_load(struct cpu *cpu, uint64_t gs_base)
     cpu_wrmsr(MSR_IA32_SYSENTER_CS, 0); /* SYSENTER raises #GP */
     cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_SCE);
     cpu_wrmsr(MSR_IA32_KERNEL_GS_BASE, gs_base);
+    if ((cpu_read_cr4() & CR4_PKE) != 0)
+        cpu_wrpkru(0); /* the window has key 0 */
     if (cet_features() != 0)
         cpu_wrmsr(MSR_IA32_U_CET, 0);
 }

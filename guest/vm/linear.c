@@ -7,6 +7,7 @@
 #include "arch/x86.h"
 #include "guest/vm/access.h"
 #include "guest/vm/breakpoint.h"
+#include "guest/vm/vector.h"
 
 static bool translate(struct emulate_context *ctx, gva_t address, bool write, gpa_t *out)
 {
@@ -104,20 +105,6 @@ static void raise(void *context, unsigned vector)
     else
         vcpu_inject_exception(vcpu, vector);
 }
-
-/* vector.asm: the guest's vector registers are in the CPU. */
-enum vector_kind {
-    MMX_READ,
-    MMX_WRITE,
-    XMM_READ,
-    XMM_WRITE,
-    YMM_READ,
-    YMM_WRITE,
-    MASK16_READ,
-    MASK64_READ,
-    ZMM_READ /* twice sixteen */
-};
-void vector_move(void *memory, unsigned which);
 
 static unsigned kind_of(const struct insn *insn)
 {

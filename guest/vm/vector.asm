@@ -1,5 +1,5 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The guest's vector registers, which stay in the CPU while the host runs: one read or written by number (guest/vm/linear.c).
+; The guest's vector registers, which stay in the CPU while the host runs: one read or written by number (guest/vm/vector.h).
 ;
 ; void vector_move(void *memory, unsigned which)
 ;   which = kind (enum vector_kind) * 16 + register. Moves between 8 (MMX), 16, 32 or 64 bytes of memory (of an opmask: 2 or 8), at any

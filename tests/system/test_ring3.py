@@ -27,4 +27,4 @@ def test_ring3(nadir, payload, efi, options):
                    env={**efi, "NADIR_KVM": "0"}, **options)
     assert result.status == 0 and ", 0 failed" in result.console, result
     if options.get("model") == "sapphire_rapids":
-        assert "the hypervisor's stacks have shadow stacks" in result.console, result
+        assert "guarded by shadow stacks and branch tracking" in result.console, result
