@@ -2,6 +2,8 @@
 /* A vCPU under VT-x: made, run from entry to exit until its turn or its VM ends, freed. The run
  * loop is vmx_run(). */
 #include "guest/vm/step.h"
+#include "guest/vm/vcpu_extended.h"
+#include "guest/vm/vcpu_prepare.h"
 
 #include "arch/cpu.h"
 #include "arch/lapic.h"
@@ -24,12 +26,6 @@ static void __attribute__((noinline)) drop_cached_ept(struct vcpu *vcpu)
         panic("INVEPT failed");
 }
 
-static uint32_t xsave_pages(const struct vm *vm)
-{
-    const uint32_t bytes = cpuid_xsave_size(&vm->cpuid, vm->xcr0_allowed, false);
-    return (uint32_t)((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
-}
-
 _Static_assert(64 * VM_MAX_VCPUS < UINT16_MAX, "each vCPU of 64 VMs has a VPID of its own");
 
 enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out)
@@ -40,7 +36,7 @@ enum status vmx_vcpu_create(struct vm *vm, struct vcpu **out)
     if (s != OK)
         return s;
     struct vmx_vcpu *v = hpa_to_ptr(page);
-    v->xsave_pages = xsave_pages(vm);
+    v->xsave_pages = vcpu_extended_pages(vm);
     v->vpid = (uint16_t)(vm->index * VM_MAX_VCPUS + vm->vcpu_count + 1);
     v->vcpu.assisted = vmx_has_apicv();
     v->preemption_timer = control_allowed(vmx_caps()->pin, PIN_PREEMPTION_TIMER);
@@ -76,7 +72,7 @@ void vmx_vcpu_destroy(struct vcpu *vcpu)
 /* Before the next entry, where something has been asked for or is due. False: return. */
 static bool __attribute__((noinline)) prepare(struct vcpu *vcpu)
 {
-    const enum vcpu_prepared prepared = vcpu_prepare(vcpu);
+    const enum vcpu_prepared prepared = vcpu_prepare_in_line(vcpu);
     if (prepared != PREPARED_LOOK)
         return prepared == PREPARED_ENTER;
     if (vcpu->memory_seen != vcpu->vm->memory_changes)

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which vCPU a CPU has: its VMCS, and the registers that neither the VMCS nor struct guest_regs
  * holds. The host uses none of those, so they move only when another vCPU gets the CPU. */
-#include "guest/vm/vcpu.h"
+#include "guest/vm/vcpu_extended.h"
 
-#include "arch/cpu.h"
 #include "arch/panic.h"
 #include "arch/percpu.h"
 #include "vmx/hardening.h"
@@ -16,55 +15,16 @@
 static const uint32_t moved_msrs[MOVED_MSRS] = {MSR_IA32_STAR, MSR_IA32_LSTAR, MSR_IA32_CSTAR,
                                                 MSR_IA32_FMASK, MSR_IA32_KERNEL_GS_BASE};
 
-/* x87, SSE and what XCR0 may name beyond: all of it, whatever the guest has enabled of it. */
-static void restore_extended(const struct vmx_vcpu *v, const void *area)
-{
-    const uint64_t components = v->vcpu.vm->xcr0_allowed;
-    if (components == 0) {
-        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
-        return;
-    }
-    cpu_xsetbv(0, components);
-    __asm__ volatile("xrstor64 (%0)"
-                     :
-                     : "r"(area), "a"((uint32_t)components), "d"((uint32_t)(components >> 32))
-                     : "memory");
-    if (v->vcpu.xcr0 != components)
-        cpu_xsetbv(0, v->vcpu.xcr0);
-}
-
-static void save_extended(const struct vmx_vcpu *v)
-{
-    const uint64_t components = v->vcpu.vm->xcr0_allowed;
-    void *area = hpa_to_ptr(v->xsave_area);
-    if (components == 0) {
-        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
-        return;
-    }
-    if (v->vcpu.xcr0 != components)
-        cpu_xsetbv(0, components);
-    __asm__ volatile("xsave64 (%0)"
-                     :
-                     : "r"(area), "a"((uint32_t)components), "d"((uint32_t)(components >> 32))
-                     : "memory");
-}
-
 /* As after a reset, with nothing of an earlier VM, but for what set_state() is to write. */
 static void load_initial_state(const struct vmx_vcpu *v)
 {
-    /* XRSTOR puts each component that the header, at 512, does not name into its initial state,
-     * which is FNINIT's; FXRSTOR takes x87 and SSE from the bytes before. MXCSR: 0x1f80 */
-    static const uint8_t after_fninit[832] __attribute__((aligned(64))) = {
-        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; /* FCW 0x37f, all registers empty */
-    static const uint8_t after_reset[832] __attribute__((aligned(64))) = {
-        [0] = 0x40, [4] = 0xff, [24] = 0x80, [25] = 0x1f, [512] = 1}; /* FCW 0x40, all of them +0 */
     for (uint32_t i = 0; i < MOVED_MSRS; i++)
         cpu_wrmsr(moved_msrs[i], 0);
     if ((v->proc2 & PROC2_RDTSCP) != 0)
         cpu_wrmsr(MSR_IA32_TSC_AUX, 0);
     if ((v->proc2 & PROC2_XSAVES) != 0)
         cpu_wrmsr(MSR_IA32_XSS, 0); /* what the guest is told; XSAVES goes by the CPU's own */
-    restore_extended(v, v->vcpu.vm->from_reset ? after_reset : after_fninit);
+    vcpu_extended_restore_initial(&v->vcpu);
 }
 
 static void save_state(struct vmx_vcpu *v)
@@ -77,7 +37,7 @@ static void save_state(struct vmx_vcpu *v)
         saved->tsc_aux = cpu_rdmsr(MSR_IA32_TSC_AUX);
     cpu_read_debug(saved->dr, &saved->dr6);
     saved->cr2 = cpu_read_cr2();
-    save_extended(v);
+    vcpu_extended_save(&v->vcpu, hpa_to_ptr(v->xsave_area));
 }
 
 static void load_state(const struct vmx_vcpu *v)
@@ -90,7 +50,7 @@ static void load_state(const struct vmx_vcpu *v)
         cpu_wrmsr(MSR_IA32_TSC_AUX, saved->tsc_aux);
     cpu_write_debug(saved->dr, saved->dr6);
     cpu_write_cr2(saved->cr2);
-    restore_extended(v, hpa_to_ptr(v->xsave_area));
+    vcpu_extended_restore(&v->vcpu, hpa_to_ptr(v->xsave_area));
 }
 
 /* A CPU keeps translations by VPID and by EPT root. Those of this vCPU may be of the time before it

@@ -151,9 +151,17 @@ static bool x87_pending(void *context)
     return (status & 0x80) != 0;
 }
 
+void linear_open_vectors(struct emulate_env *env)
+{
+    env->vector_read = vector_read;
+    env->zmm_read = zmm_read;
+    env->vector_write = vector_write;
+    env->x87_pending = x87_pending;
+}
+
 struct emulate_env linear_environment(struct emulate_context *ctx)
 {
-    return (struct emulate_env){
+    struct emulate_env env = {
         .gpr = ctx->vcpu->regs.gpr,
         .rflags = &ctx->paging.rflags,
         .rip = ctx->rip,
@@ -169,9 +177,7 @@ struct emulate_env linear_environment(struct emulate_context *ctx)
         .write = linear_write,
         .segment = segment_read,
         .raise = raise,
-        .vector_read = vector_read,
-        .zmm_read = zmm_read,
-        .vector_write = vector_write,
-        .x87_pending = x87_pending,
     };
+    linear_open_vectors(&env);
+    return env;
 }

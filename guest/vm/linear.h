@@ -30,6 +30,10 @@ struct emulate_context {
  * memory, and ctx's copy of RFLAGS. */
 struct emulate_env linear_environment(struct emulate_context *ctx);
 
+/* The part of it that is about vector and x87 registers, which are in the CPU whatever the engine.
+ */
+void linear_open_vectors(struct emulate_env *env);
+
 /* Translates 1 to 4096 bytes at an address; they may cross a page. Device memory is translated as
  * well as RAM; breakpoints on it are noted. False: #PF has been queued. */
 bool linear_translate(void *context, gva_t address, unsigned bytes, bool write,
