@@ -42,7 +42,7 @@ static uint64_t read_msr_or_zero(uint32_t msr)
 
 static void log_missing(const char *what)
 {
-    log_line("error: this CPU's VT-x lacks: %s", what);
+    log_line("vmx: this CPU's VT-x lacks: %s", what);
 }
 
 static void log_fallback(bool present, const char *feature, const char *fallback)
@@ -66,11 +66,11 @@ static enum status feature_control_open(void)
 static enum status vmx_probe(struct engine_facts *facts)
 {
     if ((cpu_cpuid(1, 0).ecx & CPUID_1_ECX_VMX) == 0) {
-        log_line("error: this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it");
+        log_line("vmx: this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it");
         return ERR_UNSUPPORTED;
     }
     if (feature_control_open() != OK) {
-        log_line("error: the firmware has locked VT-x off (IA32_FEATURE_CONTROL = 0x%lx): enable "
+        log_line("vmx: the firmware has locked VT-x off (IA32_FEATURE_CONTROL = 0x%lx): enable "
                  "\"Intel Virtualization Technology\" in its set-up",
                  read_msr_or_zero(MSR_IA32_FEATURE_CONTROL));
         return ERR_DENIED;
@@ -96,7 +96,6 @@ static enum status vmx_probe(struct engine_facts *facts)
         .xsaves = control_allowed(caps.proc2, PROC2_XSAVES),
         .spec_control = hardening_measures()->barrier,
         .arch_capabilities = hardening_told_to_guests(),
-        .la57 = (caps.cr4_fixed1 & CR4_LA57) != 0,
         .pages_1g = vmx_ept_caps().pages_1g,
         .cr4_allowed = caps.cr4_fixed1,
         .host_cet = cet && !hardening_measures()->thunks,

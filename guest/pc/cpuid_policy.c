@@ -116,6 +116,18 @@ static void add(struct builder *b, uint32_t leaf, uint32_t subleaf, struct cpuid
     t->entry[i] = (struct cpuid_entry){leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx, dynamic, 0};
 }
 
+/* What a guest could not turn on: the engine keeps its bit of CR4. */
+static void hide_by_cr4(const struct feature_rule *rule, uint64_t allowed, struct cpuid_regs *r)
+{
+    if (rule->leaf == 1)
+        r->ecx &= (allowed & CR4_PCIDE) != 0 ? ~0u : ~CPUID_1_ECX_PCID;
+    if (rule->leaf != 7 || rule->subleaf != 0)
+        return;
+    r->ebx &= (allowed & CR4_SMAP) != 0 ? ~0u : ~CPUID_7_EBX_SMAP;
+    r->ecx &= (allowed & CR4_PKE) != 0 ? ~0u : ~CPUID_7_ECX_PKU;
+    r->ecx &= (allowed & CR4_LA57) != 0 ? ~0u : ~CPUID_7_ECX_LA57;
+}
+
 static void add_features(struct builder *b, const struct cpuid_facts *facts)
 {
     const uint32_t max_subleaf_7 = host_leaf(b, 7, 0).eax;
@@ -132,11 +144,11 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
             r.eax = max_subleaf_7 < 1 ? 0 : 1;
             r.ebx &= facts->invpcid ? ~0u : ~CPUID_7_EBX_INVPCID;
             r.ecx &= facts->rdtscp ? ~0u : ~CPUID_7_ECX_RDPID; /* the same control */
-            r.ecx &= facts->la57 ? ~0u : ~CPUID_7_ECX_LA57;
             r.edx &= facts->spec_control ? ~0u : ~SPECULATION_CONTROLS;
         }
         if (rule->leaf == 0x80000001u && !facts->rdtscp)
             r.edx &= ~CPUID_80000001_EDX_RDTSCP;
+        hide_by_cr4(rule, facts->cr4_allowed, &r);
         add(b, rule->leaf, rule->subleaf, r, rule->dynamic);
     }
 }
@@ -168,7 +180,7 @@ static void add_xsave(struct builder *b, const struct cpuid_facts *facts)
     uint32_t components = host_leaf(b, 0xd, 0).eax & XCR0_ALLOWED;
     if ((components & XCR0_AVX512) != XCR0_AVX512)
         components &= ~(uint32_t)XCR0_AVX512;
-    if ((host_leaf(b, 7, 0).ecx & CPUID_7_ECX_PKU) == 0)
+    if ((host_leaf(b, 7, 0).ecx & CPUID_7_ECX_PKU) == 0 || (facts->cr4_allowed & CR4_PKE) == 0)
         components &= ~(uint32_t)XCR0_PKRU;
 
     uint32_t total = 512 + 64;
@@ -222,7 +234,8 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
     uint32_t physical = host_leaf(b, 0x80000008u, 0).eax & 0xff;
     if (physical == 0)
         physical = 36; /* the SDM's value for CPUs without the leaf */
-    const bool wide = facts->la57 && (host_leaf(b, 7, 0).ecx & CPUID_7_ECX_LA57) != 0;
+    const bool wide =
+        (facts->cr4_allowed & CR4_LA57) != 0 && (host_leaf(b, 7, 0).ecx & CPUID_7_ECX_LA57) != 0;
     const uint32_t linear = wide ? 57 : 48;
     add(b, 0x80000008u, 0, (struct cpuid_regs){.eax = linear << 8 | physical}, 0);
 }

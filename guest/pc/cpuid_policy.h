@@ -13,7 +13,8 @@ struct cpuid_facts {
     uint32_t vcpus;
     uint64_t tsc_hz; /* measured: emulated and broken CPUs misreport it in leaf 0x15 */
     /* What the engine lets a guest use: struct engine_facts. */
-    bool rdtscp, invpcid, xsaves, la57, spec_control;
+    bool rdtscp, invpcid, xsaves, spec_control;
+    uint64_t cr4_allowed;
 };
 
 /* Fills *table. Pure. ERR_BAD_INPUT for impossible facts, ERR_LIMIT when the table is too small. */

@@ -187,7 +187,7 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
         .rdtscp = engine->rdtscp,
         .invpcid = engine->invpcid,
         .xsaves = engine->xsaves,
-        .la57 = engine->la57,
+        .cr4_allowed = engine->cr4_allowed,
         .spec_control = engine->spec_control,
     };
     const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);

@@ -64,7 +64,7 @@ static struct cpuid_regs empty_host(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid_regs){leaf == 0 ? 0x20 : leaf == 0x80000000u ? 0x80000008u : 0, 0, 0, 0};
 }
 
-static const struct cpuid_facts all = {1, 3000000000u, true, true, true, true, true};
+static const struct cpuid_facts all = {1, 3000000000u, true, true, true, true, UINT64_MAX};
 static struct cpuid_table t;
 
 static const struct cpuid_entry *find(uint32_t leaf, uint32_t subleaf)
@@ -222,11 +222,15 @@ static void test_controls(void **state)
 {
     (void)state;
     struct cpuid_facts none = all;
-    none.rdtscp = none.invpcid = none.xsaves = none.la57 = false;
+    none.rdtscp = none.invpcid = none.xsaves = false;
+    none.cr4_allowed = 0;
     build(full_host, &all);
     assert_int_not_equal(find(7, 0)->ebx & 1u << 10, 0);
     assert_int_not_equal(find(7, 0)->ecx & 1u << 22, 0);
     assert_int_not_equal(find(7, 0)->ecx & 1u << 16, 0);
+    assert_int_not_equal(find(7, 0)->ecx & 1u << 3, 0);
+    assert_int_not_equal(find(7, 0)->ebx & 1u << 20, 0);
+    assert_int_not_equal(find(1, 0)->ecx & 1u << 17, 0);
     assert_int_equal(find(0x80000008u, 0)->eax >> 8, 57);
     assert_int_not_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
     assert_int_equal(find(0xd, 1)->eax, 0xf);
@@ -234,6 +238,10 @@ static void test_controls(void **state)
     assert_int_equal(find(7, 0)->ebx & 1u << 10, 0);
     assert_int_equal(find(7, 0)->ecx & 1u << 22, 0);
     assert_int_equal(find(7, 0)->ecx & 1u << 16, 0);
+    assert_int_equal(find(7, 0)->ecx & 1u << 3, 0);
+    assert_int_equal(find(7, 0)->ebx & 1u << 20, 0);
+    assert_int_equal(find(1, 0)->ecx & 1u << 17, 0);
+    assert_int_equal(cpuid_policy_xcr0(&t) & 1u << 9, 0);
     assert_int_equal(find(0x80000008u, 0)->eax >> 8, 48);
     assert_int_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
     assert_int_equal(find(0xd, 1)->eax, 7);
