@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Whether the CPUs can run VMs. What they lack, or the firmware keeps from them, is said while its
- * user can still go back to its set-up. */
+/* Whether the CPUs can run VMs by VT-x. What they lack, or the firmware keeps from them, is said
+ * while its user can still go back to its set-up. */
 #include "arch/x86.h"
 #include "boot/efi_loader.h"
 #include "boot/efi_mp.h"
@@ -79,28 +79,31 @@ static void EFIAPI judge(void *next_report)
         reporting->obstacle = LACKS;
 }
 
-/* Why the CPU that all start on cannot run VMs, and what may help. */
-static bool refuse(const struct cpu_report *r)
+/* Why the CPU that all start on has no VT-x to offer, and what may help; false where a VM needs it.
+ */
+static bool tell(const struct cpu_report *r, bool is_needed)
 {
-    switch (r->obstacle) {
-    case NO_VMX:
-        loader_refuse(L"this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it");
-        Print(L"nadir: Nadir needs an Intel CPU of 2010 or later; in a virtual machine, nested "
-              L"virtualisation\r\n");
-        break;
-    case LOCKED_OFF:
-        loader_refuse(L"the firmware has locked VT-x off (IA32_FEATURE_CONTROL)");
+    static const CHAR16 *const text[] = {
+        [NO_VMX] = L"this CPU has no VT-x (CPUID.1:ECX.VMX is 0), or its hypervisor hides it",
+        [LOCKED_OFF] = L"the firmware has locked VT-x off (IA32_FEATURE_CONTROL)",
+        [LACKS] = L"this CPU's VT-x lacks: "};
+    const char *lack = r->obstacle == LACKS ? r->lack : "";
+    if (is_needed)
+        loader_refuse(L"%s%a", text[r->obstacle], lack);
+    else
+        Print(L"nadir: %s%a: VMs are executed by binary translation\r\n", text[r->obstacle], lack);
+    if (r->obstacle == NO_VMX && is_needed)
+        Print(L"nadir: engine = vtx needs an Intel CPU of 2010 or later; in a virtual machine, "
+              L"nested virtualisation\r\n");
+    if (r->obstacle == LOCKED_OFF)
         Print(
             L"nadir: in its set-up turn on \"Intel Virtualization Technology\" (also: VT-x, VMX, "
             L"SVM mode), often\r\nnadir: below Advanced, CPU or Security; then switch the machine "
             L"off and on again\r\n");
-        break;
-    default: loader_refuse(L"this CPU's VT-x lacks: %a", r->lack); break;
-    }
-    return false;
+    return !is_needed;
 }
 
-bool cpus_check(struct handoff *h)
+bool cpus_check(struct handoff *h, bool vtx_is_needed)
 {
     static struct cpu_report reports[HANDOFF_MAX_CPUS + 1];
     static const CHAR16 *const reason[] = {
@@ -109,7 +112,7 @@ bool cpus_check(struct handoff *h)
     struct mp_services *services = mp_services_find();
     judge(&next);
     if (reports[0].obstacle != OBSTACLE_NONE)
-        return refuse(&reports[0]);
+        return tell(&reports[0], vtx_is_needed);
     if (services == NULL || h->cpu_count < 2 || h->cpu_count == HANDOFF_MAX_CPUS)
         return true; /* a CPU that cannot is left out later, too */
     (void)services->start_all(services, judge, true, NULL, AP_PATIENCE_US, &next, NULL);

@@ -54,9 +54,9 @@ uint32_t machine_own_apic_id(void); /* on any CPU */
 bool machine_has_serial(uint32_t port);
 
 /* efi_cpus.c */
-/* Whether VMs can run here, by a look at each CPU: false where the boot CPU's VT-x is absent,
- * locked off or too old; others that cannot are only named. */
-bool cpus_check(struct handoff *h);
+/* Looks at each CPU's VT-x, and says where it is absent, locked off or too old. False: a VM needs
+ * it, and the boot CPU is one of those. */
+bool cpus_check(struct handoff *h, bool vtx_is_needed);
 
 /* efi_kernels.c */
 /* Whether each VM's kernel is one, and fits. */

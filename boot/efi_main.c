@@ -104,6 +104,14 @@ static bool config_load(struct loader *l)
     return sections_load(l);
 }
 
+static bool needs_vtx(const struct nadir_config *config)
+{
+    for (uint32_t i = 0; i < config->vm_count; i++)
+        if (config->vm[i].engine == CONFIG_ENGINE_VTX)
+            return true;
+    return false;
+}
+
 static bool handoff_fill(struct loader *l)
 {
     struct handoff *h = l->handoff;
@@ -112,7 +120,7 @@ static bool handoff_fill(struct loader *l)
     h->epoch = machine_time();
     machine_find_acpi(h);
     machine_list_cpus(h);
-    if (!cpus_check(h))
+    if (!cpus_check(h, needs_vtx(&l->config)))
         return false;
     if (!config_check_cpus(&l->config, h->cpu_count, &error))
         return loader_config_text(l, error.line, error.text);

@@ -17,6 +17,7 @@
 #include "drivers/host/report_port.h"
 #include "drivers/host/tsc.h"
 #include "drivers/host/typing.h"
+#include "guest/bt/engine.h"
 #include "guest/config.h"
 #include "guest/monitor/vms.h"
 #include "guest/vm/sched.h"
@@ -40,6 +41,7 @@ static struct {
     enum status answer; /* OK: the machine has what it needs */
 } engines[] = {
     [CONFIG_ENGINE_VTX] = {{.engine = &vmx_engine}, "VT-x"},
+    [CONFIG_ENGINE_BT] = {{.engine = &bt_engine}, "binary translation"},
 };
 
 _Static_assert(sizeof(engines) / sizeof(engines[0]) == CONFIG_ENGINES, "a row for each word");
@@ -322,6 +324,7 @@ static enum status probe_engine(unsigned number, bool threads_shared)
 static void probe_engines(const struct nadir_config *config, struct pc_host *host)
 {
     const bool shared = config->share_cores && config->vm_count > 1 && cpu_thread_bits() > 0;
+    bool told = false;
     for (uint32_t i = 0; i < config->vm_count; i++) {
         const unsigned wanted = config->vm[i].engine;
         unsigned number = wanted == CONFIG_ENGINE_AUTO ? wanted + 1 : wanted;
@@ -329,6 +332,11 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
         while (s != OK && wanted == CONFIG_ENGINE_AUTO && number + 1 < CONFIG_ENGINES)
             s = probe_engine(++number, shared);
         require(s, engines[number].title);
+        if (wanted == CONFIG_ENGINE_AUTO && !told) {
+            log_line("engine = auto: %s, %s", engines[number].of_pc.engine->name,
+                     number == wanted + 1 ? "as there is VT-x" : "for want of VT-x");
+            told = true;
+        }
     }
     for (unsigned number = CONFIG_ENGINES - 1; number > CONFIG_ENGINE_AUTO; number--)
         if (is_usable(number))

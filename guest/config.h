@@ -21,8 +21,8 @@
 
 /* What executes the VM: the words of `engine` in this order, which boot/main.c has a table for.
  * CONFIG_ENGINE_AUTO: the first of the others that the machine has. */
-enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX, CONFIG_ENGINES };
-#define CONFIG_ENGINE_WORDS "auto or vtx"
+enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX, CONFIG_ENGINE_BT, CONFIG_ENGINES };
+#define CONFIG_ENGINE_WORDS "auto, vtx or bt"
 
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 

@@ -38,6 +38,7 @@ RULES = (
     (r"guest/cpu/.*", (*PURE, "arch/format.h", "arch/status.h", "arch/string.h", "mm/", "drivers/bus/", "guest/cpu/")),
     (r"guest/vm/.*", VM),
     (r"guest/ring3/.*", (*VM, "guest/ring3/")),
+    (r"guest/bt/.*", (*VM, "guest/ring3/", "guest/bt/")),
     (r"guest/load/.*", (*PC, "guest/load/", "guest/pc/layout.h")),
     (r"guest/pc/.*", (*PC, "guest/load/", "guest/pc/")),
     (r"guest/monitor/.*", (*PC, "guest/load/", "guest/pc/", "guest/monitor/")),

@@ -9,8 +9,9 @@ struct mp_services *mp_services_find(void)
     return NULL;
 }
 
-bool cpus_check(struct handoff *h)
+bool cpus_check(struct handoff *h, bool vtx_is_needed)
 {
+    (void)vtx_is_needed;
     static const UINT8 jump_to_itself[] = {0xeb, 0xfe};
     EFI_PHYSICAL_ADDRESS code;
     if (EFI_ERROR(BS->AllocatePages(AllocateAnyPages, EfiRuntimeServicesCode, 1, &code)))

@@ -11,8 +11,9 @@ struct mp_services *mp_services_find(void)
     return EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&services)) ? NULL : services;
 }
 
-bool cpus_check(struct handoff *h)
+bool cpus_check(struct handoff *h, bool vtx_is_needed)
 {
+    (void)vtx_is_needed;
     (void)h;
     return true;
 }

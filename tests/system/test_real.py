@@ -13,7 +13,7 @@ from conftest import TOOL, TOP
 sys.path.insert(0, str(TOP / "tools"))
 import qemu  # noqa: E402
 
-VM = "[vm a]\nkernel = hello.bin\nmemory = 64\n"
+VM = "[vm a]\nkernel = hello.bin\nengine = vtx\nmemory = 64\n"
 WITHOUT_SERIAL = "[nadir]\nserial = none\n"
 FIRST_LINE = "nadir: the hypervisor runs"
 
@@ -95,7 +95,7 @@ def test_kernel_that_is_none(boot):
     """Told by the loader, in the words of the hypervisor's own loaders."""
     machine = boot(VM + "[vm b]\nkernel = program\nmemory = 32\n", efi="late",
                    files={"program": Path("/bin/true")})
-    machine.wait_for(r"error: nadir\.cfg:5: program: a program that runs in an operating system")
+    machine.wait_for(r"error: nadir\.cfg:6: program: a program that runs in an operating system")
     machine.wait_for("nadir-end: config-error")
     assert "leaving the firmware" not in machine.serial()
 

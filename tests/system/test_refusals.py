@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-CONFIG = "[nadir]\n\n[vm a]\nkernel = hello.bin\nmemory = 64\nvcpus = 1\n"
+CONFIG = "[nadir]\n\n[vm a]\nkernel = hello.bin\nengine = vtx\nmemory = 64\nvcpus = 1\n"
 
 
 def refuses(result, *words):

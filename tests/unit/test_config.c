@@ -424,6 +424,8 @@ static void test_table(void **state)
 static void test_scheduling(void **state)
 {
     (void)state;
+    accept("[vm a]\nkernel = k\nengine = bt\n");
+    assert_int_equal(config.vm->engine, CONFIG_ENGINE_BT);
     accept("[vm a]\nkernel = k\n");
     assert_int_equal(config.max_vms, 64);
     assert_int_equal(config.vm->engine, CONFIG_ENGINE_AUTO);
@@ -442,7 +444,7 @@ static void test_scheduling(void **state)
     assert_false(config.vm[1].start);
     accept("[vm a]\nkernel = k\ncap = none\n");
     assert_int_equal(config.vm->cap, 0);
-    refuse(2, "engine = kvm: must be auto or vtx", "[vm a]\nengine = kvm\n");
+    refuse(2, "engine = kvm: must be auto, vtx or bt", "[vm a]\nengine = kvm\n");
     refuse(2, "weight = 0: out of range; 1 to 1000", "[vm a]\nweight = 0\n");
     refuse(2, "weight = 1001: out of range; 1 to 1000", "[vm a]\nweight = 1001\n");
     refuse(2, "cap = 0: out of range; 1 to 6400, or none", "[vm a]\ncap = 0\n");

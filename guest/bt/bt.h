@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The engine for machines without VT-x. A guest's CPU is a struct in memory, and the software CPU
+ * of guest/cpu/ carries out its instructions one by one: nothing of a guest is ever run by the
+ * processor at CPL 0. What the engine hides: how that CPU is put together of the software one, of
+ * the common rules for exits (guest/vm/), and of the processor, which computes what has to do with
+ * vector and x87 registers (guest/ring3/).
+ *
+ * No memory is mapped for a guest here: what it has is said by struct guestmem and the VM's bus,
+ * and its page tables are walked in software. Walks are kept (tlb.h).
+ */
+#pragma once
+
+#include "arch/cpu.h"
+#include "guest/bt/tlb.h"
+#include "guest/cpu/interpret.h"
+#include "guest/ring3/window.h"
+#include "guest/vm/linear.h"
+#include "guest/vm/vcpu.h"
+
+/* What vcpu->stats counts: the common work of exits, as under VT-x. Carrying out instructions is
+ * the guest's own time. */
+#define BT_EVENTS(X)                           \
+    X(BT_ATTENTION, "attention")               \
+    X(BT_EXCEPTION, "exception")               \
+    X(BT_INTERRUPT, "interrupt")               \
+    X(BT_CPUID, "cpuid")                       \
+    X(BT_RDMSR, "rdmsr")                       \
+    X(BT_WRMSR, "wrmsr")                       \
+    X(BT_CONTROL, "control_register_accesses") \
+    X(BT_IO, "io_instruction")                 \
+    X(BT_DEVICE_MEMORY, "device_memory")       \
+    X(BT_HLT, "hlt")                           \
+    X(BT_HYPERCALL, "hypercall")               \
+    X(BT_TASK_SWITCH, "task_switch")           \
+    X(BT_XSETBV, "xsetbv")                     \
+    X(BT_COMPUTED, "executed_singly")
+
+#define BT_EVENT_NUMBER(number, name) number,
+enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
+#undef BT_EVENT_NUMBER
+
+struct bt_vcpu {
+    struct vcpu vcpu; /* first: bt_vcpu() */
+    /* All registers. vcpu.regs, where common code has the general ones, is filled in for it. */
+    struct cpu_state state;
+    struct interpret_env env; /* the software CPU, whose registers these are */
+    struct bt_tlb tlb;
+    bool something_waits; /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
+    bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
+    bool filled;          /* has been loaded before: the extended area holds a state */
+    enum debug_stop debug_stops;
+    hpa_t extended, decoded;    /* decoded: struct interpret_cache */
+    struct ring3_window window; /* where the processor executes what only computes */
+    uint32_t extended_pages;
+    uint64_t instructions; /* carried out, by whomever */
+};
+
+static inline struct bt_vcpu *bt_vcpu(struct vcpu *vcpu)
+{
+    return (struct bt_vcpu *)vcpu;
+}
+
+/* The common work of an exit begins, and is booked when it is done. */
+static inline void bt_exit_begin(struct bt_vcpu *v)
+{
+    v->vcpu.tsc_exit = cpu_rdtsc();
+}
+
+static inline void bt_exit_end(struct bt_vcpu *v, enum bt_event event)
+{
+    v->vcpu.stats.count[event]++;
+    v->vcpu.stats.tsc_root[event] += cpu_rdtsc() - v->vcpu.tsc_exit;
+}
+
+/* run.c: engine->run(). */
+void bt_run(struct vcpu *vcpu);
+
+/* state.c: the engine's functions on registers. */
+void bt_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);
+void bt_set_state(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in);
+void bt_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out);
+void bt_flush_tlb(struct vcpu *vcpu);
+void bt_view(struct vcpu *vcpu, struct emulate_context *out);
+
+/* events.c: engine->inject(). */
+void bt_inject(struct vcpu *vcpu, const struct event *event);
+/* Decides what comes to the guest next, by the SDM's priorities, and puts it into vcpu->event. */
+void bt_choose_event(struct bt_vcpu *v);
+static inline bool bt_takes_interrupts(const struct bt_vcpu *v)
+{
+    return (v->state.rflags & RFLAGS_IF) != 0 &&
+           (v->state.interruptibility & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0;
+}
+static inline bool bt_takes_nmis(const struct bt_vcpu *v)
+{
+    return (v->state.interruptibility & (BLOCKED_BY_NMI | BLOCKED_BY_MOV_SS)) == 0;
+}
+/* Delivers vcpu->event, if there is one, and what its delivery raises. The VM may have ended then.
+ */
+void bt_deliver(struct bt_vcpu *v);
+
+/* memory.c: callbacks of the software CPU about memory. */
+bool bt_fetch(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned bytes);
+bool bt_translate(void *env, gva_t linear, unsigned bytes, bool write, struct emulate_operand *out);
+bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bool write, bool user,
+                     struct emulate_operand *out);
+void bt_read(void *env, const struct emulate_operand *operand, void *to);
+void bt_write(void *env, const struct emulate_operand *operand, const void *from);
+bool bt_exchange(struct interpret_env *env, const struct emulate_operand *operand, const void *old,
+                 const void *new);
+
+/* policy.c: what the software CPU calls, all of it. */
+extern const struct interpret_calls bt_calls;
+
+/* compute.c: has the processor execute the instruction in env. */
+void bt_compute(struct bt_vcpu *v);

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The engine's table: what it can do, and how its VMs and vCPUs come and go. */
+#include "guest/bt/engine.h"
+
+#include "arch/cpu.h"
+#include "arch/log.h"
+#include "arch/string.h"
+#include "guest/bt/bt.h"
+#include "guest/vm/vcpu_extended.h"
+#include "mm/page_alloc.h"
+
+/* Of the host's CR4, what guests may use: what the software CPU carries out, but for what would
+ * have to be made of CR3's low bits (PCID), and of pages of the host's (SMAP, protection keys),
+ * once user code is run by the processor. */
+#define CR4_ALLOWED                                                                           \
+    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | \
+     CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP)
+
+#define PAGES_OF(type) ((sizeof(type) + PAGE_SIZE - 1) / PAGE_SIZE)
+
+static enum status probe(struct engine_facts *facts)
+{
+    *facts = (struct engine_facts){
+        .rdtscp = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_RDTSCP) != 0,
+        .cr4_allowed = CR4_ALLOWED,
+        .host_cet = true,
+    };
+    return OK;
+}
+
+static enum status cpu_on(struct cpu *cpu)
+{
+    (void)cpu;
+    return OK;
+}
+
+static void cpu_off(void)
+{
+}
+
+/* Nothing is kept of a VM. */
+static enum status vm_create(struct vm *vm)
+{
+    (void)vm;
+    return OK;
+}
+
+static void vm_destroy(struct vm *vm)
+{
+    (void)vm;
+}
+
+/* struct guestmem has all of it, and the bus what is not RAM. */
+static enum status map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
+{
+    (void)vm;
+    (void)guest;
+    (void)host;
+    (void)bytes;
+    (void)perms;
+    return OK;
+}
+
+static enum status protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms)
+{
+    return map(vm, guest, hpa(0), bytes, perms);
+}
+
+static enum status redirect(struct vm *vm, gpa_t page, hpa_t host, unsigned perms)
+{
+    return map(vm, page, host, PAGE_SIZE, perms);
+}
+
+static void memory(const struct vm *vm, struct engine_memory *out)
+{
+    (void)vm;
+    *out = (struct engine_memory){0};
+}
+
+static void destroy_vcpu(struct vcpu *vcpu)
+{
+    struct bt_vcpu *v = bt_vcpu(vcpu);
+    if (v->extended.v != 0)
+        page_free(v->extended, v->extended_pages);
+    ring3_window_destroy(&v->window);
+    if (v->decoded.v != 0)
+        page_free(v->decoded, PAGES_OF(struct interpret_cache));
+    page_free(ptr_to_hpa(v), PAGES_OF(struct bt_vcpu));
+}
+
+/* The instructions that the VM's CPUID shows. */
+static unsigned features_of(const struct vm *vm)
+{
+    const struct cpuid_entry *basic = cpuid_table_find(&vm->cpuid, 1, 0),
+                             *more = cpuid_table_find(&vm->cpuid, 7, 0),
+                             *xsave = cpuid_table_find(&vm->cpuid, 0xd, 1),
+                             *extended = cpuid_table_find(&vm->cpuid, 0x80000001u, 0);
+    return ((extended->edx & CPUID_80000001_EDX_RDTSCP) != 0 ? INTERPRET_RDTSCP : 0u) |
+           ((more->ecx & CPUID_7_ECX_RDPID) != 0 ? INTERPRET_RDPID : 0u) |
+           ((more->edx & CPUID_7_EDX_SERIALIZE) != 0 ? INTERPRET_SERIALIZE : 0u) |
+           ((basic->ecx & CPUID_1_ECX_XSAVE) != 0 && (xsave->eax & CPUID_D1_EAX_XGETBV1) != 0
+                ? INTERPRET_XGETBV_1
+                : 0u);
+}
+
+static enum status vcpu_create(struct vm *vm, struct vcpu **out)
+{
+    hpa_t page;
+    enum status s = page_alloc(PAGES_OF(struct bt_vcpu), 1, &page);
+    if (s != OK)
+        return s;
+    struct bt_vcpu *v = hpa_to_ptr(page);
+    v->vcpu.engine = vm->engine;
+    v->extended_pages = vcpu_extended_pages(vm);
+    s = page_alloc(v->extended_pages, 1, &v->extended);
+    if (s == OK)
+        s = page_alloc(PAGES_OF(struct interpret_cache), 1, &v->decoded);
+    if (s == OK)
+        s = ring3_window_create(&v->window, vm->root, vm->vcpu_count);
+    if (s != OK) {
+        destroy_vcpu(&v->vcpu);
+        return s;
+    }
+    interpret_init(&v->env, &v->state, &bt_calls, v);
+    linear_open_vectors(&v->env.integer);
+    v->env.cache = hpa_to_ptr(v->decoded);
+    v->env.features = features_of(vm);
+    v->env.extra.xcr0 = 1;
+    *out = &v->vcpu;
+    return OK;
+}
+
+static void load(struct vcpu *vcpu)
+{
+    struct bt_vcpu *v = bt_vcpu(vcpu);
+    ring3_load(cpu_self(), 0);
+    if (v->filled)
+        vcpu_extended_restore(vcpu, hpa_to_ptr(v->extended));
+    else
+        vcpu_extended_restore_initial(vcpu);
+    v->filled = true;
+}
+
+static void put(struct vcpu *vcpu)
+{
+    vcpu_extended_save(vcpu, hpa_to_ptr(bt_vcpu(vcpu)->extended));
+}
+
+/* The registers that matter are in struct vcpu, where they are looked at each time. */
+static void nothing_changed(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+static void apic_changed(struct vcpu *vcpu)
+{
+    const uint64_t base = vcpu->apic.base;
+    const bool listens = (base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
+    vcpu->apic_frame = listens ? base / PAGE_SIZE : VCPU_NO_APIC_FRAME;
+    vcpu->attention = true;
+}
+
+/* No instruction needs pages of its own, or single steps of the processor: whatever one touches is
+ * reached by its emulation. */
+static enum status show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
+{
+    (void)vcpu;
+    (void)page;
+    (void)host;
+    (void)perms;
+    return ERR_UNSUPPORTED;
+}
+
+static bool step(struct vcpu *vcpu, bool on)
+{
+    (void)vcpu;
+    return !on;
+}
+
+static bool watch(struct vcpu *vcpu, bool on)
+{
+    bt_vcpu(vcpu)->watched = on;
+    return true;
+}
+
+static bool set_debug(struct vcpu *vcpu, unsigned stops)
+{
+    (void)vcpu;
+    return stops == 0;
+}
+
+static const char *event_name(unsigned event)
+{
+#define BT_EVENT_NAME(number, name) [number] = (name),
+    static const char *const names[BT_EVENT_COUNT] = {BT_EVENTS(BT_EVENT_NAME)};
+#undef BT_EVENT_NAME
+    return names[event];
+}
+
+const struct engine bt_engine = {
+    .name = "bt",
+    .probe = probe,
+    .cpu_on = cpu_on,
+    .cpu_off = cpu_off,
+    .vm_create = vm_create,
+    .vm_destroy = vm_destroy,
+    .map = map,
+    .protect = protect,
+    .redirect = redirect,
+    .memory = memory,
+    .vcpu_create = vcpu_create,
+    .vcpu_destroy = destroy_vcpu,
+    .load = load,
+    .put = put,
+    .run = bt_run,
+    .get_state = bt_get_state,
+    .set_state = bt_set_state,
+    .get_segment = bt_get_segment,
+    .flush_tlb = bt_flush_tlb,
+    .view = bt_view,
+    .inject = bt_inject,
+    .apic_changed = apic_changed,
+    .tsc_changed = nothing_changed,
+    .open_spec_control = nothing_changed,
+    .show = show,
+    .step = step,
+    .watch = watch,
+    .set_debug = set_debug,
+    .event_count = BT_EVENT_COUNT,
+    .event_name = event_name,
+};

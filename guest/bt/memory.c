@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A guest's linear memory for the software CPU: kept walks, then RAM or the VM's bus. */
+#include "arch/bytes.h"
+#include "arch/string.h"
+#include "guest/bt/bt.h"
+#include "guest/vm/access.h"
+
+static struct bt_vcpu *of(void *env)
+{
+    return ((struct interpret_env *)env)->ctx;
+}
+
+/* Walks the guest's page tables, and keeps what has come of it; NULL: a page fault has been raised.
+ * implicit: the CPU's own access, whatever CPL there is. */
+static struct bt_tlb_entry *__attribute__((noinline))
+walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit)
+{
+    struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
+    const struct guestmem *mem = &v->vcpu.vm->mem;
+    const struct cpu_state *s = &v->state;
+    const struct guest_paging paging = {
+        .cr0 = s->cr0,
+        .cr3 = s->cr3,
+        .cr4 = s->cr4,
+        .efer = s->efer,
+        .rflags = s->rflags,
+        .cpl = user ? 3 : 0,
+        .implicit = implicit,
+        .phys_bits = v->vcpu.phys_bits,
+        .pdpte = s->pdpte,
+    };
+    uint32_t error;
+    gpa_t at;
+    if (!guestwalk_translate(mem, &paging, gva(linear), access, &at, &error)) {
+        vcpu_inject_page_fault(&v->vcpu, linear, error);
+        return NULL;
+    }
+    const gpa_t page = gpa(at.v & ~(PAGE_SIZE - 1));
+    const bool fits = access != WALK_WRITE || guestmem_is_writable(mem, page);
+    *entry = (struct bt_tlb_entry){
+        .key = bt_tlb_key(linear, user),
+        .host = fits ? guestmem_window(mem, page, PAGE_SIZE) : NULL,
+        .page = page,
+    };
+    return entry;
+}
+
+static inline struct bt_tlb_entry *find(struct bt_vcpu *v, uint64_t linear, enum walk_access access,
+                                        bool user, bool implicit)
+{
+    struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
+    return entry->key == bt_tlb_key(linear, user) ? entry : walk(v, linear, access, user, implicit);
+}
+
+static inline bool translate(struct bt_vcpu *v, gva_t linear, unsigned bytes, bool write, bool user,
+                             bool implicit, struct emulate_operand *out)
+{
+    const enum walk_access access = write ? WALK_WRITE : WALK_READ;
+    const uint64_t offset = linear.v % PAGE_SIZE, room = PAGE_SIZE - offset;
+    const struct bt_tlb_entry *entry = find(v, linear.v, access, user, implicit);
+    if (entry == NULL)
+        return false;
+    out->at[0] = gpa(entry->page.v + offset);
+    out->bytes = out->first = bytes;
+    if (__builtin_expect(bytes <= room, 1))
+        return true;
+    uint64_t second = linear.v + room;
+    if ((v->state.efer & EFER_LMA) == 0)
+        second &= UINT32_MAX; /* of what crosses 4 GiB */
+    entry = find(v, second, access, user, implicit);
+    if (entry == NULL)
+        return false;
+    out->at[1] = entry->page;
+    out->first = (unsigned)room;
+    return true;
+}
+
+bool bt_translate(void *env, gva_t linear, unsigned bytes, bool write, struct emulate_operand *out)
+{
+    struct bt_vcpu *v = of(env);
+    return translate(v, linear, bytes, write, segment_cpl(&v->state) == 3, false, out);
+}
+
+bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bool write, bool user,
+                     struct emulate_operand *out)
+{
+    return translate(of(env), linear, bytes, write, user, !user, out);
+}
+
+/* Where nothing is, ones are read, as on a bus. */
+bool bt_fetch(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned bytes)
+{
+    struct bt_vcpu *v = of(env);
+    const struct bt_tlb_entry *entry =
+        find(v, linear, WALK_FETCH, segment_cpl(&v->state) == 3, false);
+    if (entry == NULL)
+        return false;
+    if (entry->host != NULL) {
+        const uint8_t *from = entry->host + linear % PAGE_SIZE;
+        if (__builtin_expect(bytes == 16, 1)) /* which the compiler makes two moves of */
+            memcpy(to, from, 16);
+        else
+            memcpy(to, from, bytes);
+        return true;
+    }
+    vm_lock(v->vcpu.vm);
+    for (unsigned i = 0; i < bytes; i++)
+        to[i] = (uint8_t)access_mmio_read_locked(&v->vcpu,
+                                                 gpa(entry->page.v + linear % PAGE_SIZE + i), 1);
+    vm_unlock(v->vcpu.vm);
+    return true;
+}
+
+/* 1 to 16 bytes, a power of two. */
+static bool exchange(void *at, const void *old, const void *new, unsigned bytes)
+{
+    switch (bytes) {
+    case 1: {
+        uint8_t expected = *(const uint8_t *)old;
+        return __atomic_compare_exchange_n((uint8_t *)at, &expected, *(const uint8_t *)new, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    case 2: {
+        uint16_t expected = (uint16_t)get_le(old, 2);
+        return __atomic_compare_exchange_n((uint16_t *)at, &expected, (uint16_t)get_le(new, 2),
+                                           false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    case 4: {
+        uint32_t expected = (uint32_t)get_le(old, 4);
+        return __atomic_compare_exchange_n((uint32_t *)at, &expected, (uint32_t)get_le(new, 4),
+                                           false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    case 8: {
+        uint64_t expected = get_le(old, 8);
+        return __atomic_compare_exchange_n((uint64_t *)at, &expected, get_le(new, 8), false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    default: {
+        uint64_t low = get_le(old, 8), high = get_le((const uint8_t *)old + 8, 8);
+        bool same;
+        __asm__ volatile("lock cmpxchg16b %0"
+                         : "+m"(*(unsigned __int128 *)at), "=@ccz"(same), "+a"(low), "+d"(high)
+                         : "b"(get_le(new, 8)), "c"(get_le((const uint8_t *)new + 8, 8))
+                         : "memory");
+        return same;
+    }
+    }
+}
+
+static void access_page(struct vcpu *vcpu, gpa_t at, void *to, const void *from, unsigned bytes)
+{
+    struct bt_vcpu *v = bt_vcpu(vcpu);
+    const bool is_ram = guestmem_slot(&vcpu->vm->mem, at) != NULL;
+    if (!is_ram)
+        bt_exit_begin(v);
+    vm_lock(vcpu->vm);
+    if (to != NULL)
+        linear_read_page(vcpu, at, to, bytes);
+    else
+        linear_write_page(vcpu, at, from, bytes);
+    vm_unlock(vcpu->vm);
+    if (!is_ram)
+        bt_exit_end(v, BT_DEVICE_MEMORY);
+}
+
+void bt_read(void *env, const struct emulate_operand *operand, void *to)
+{
+    struct bt_vcpu *v = of(env);
+    struct vcpu *vcpu = &v->vcpu;
+    if (!guestmem_read(&vcpu->vm->mem, operand->at[0], to, operand->first))
+        access_page(vcpu, operand->at[0], to, NULL, operand->first);
+    if (operand->first < operand->bytes &&
+        !guestmem_read(&vcpu->vm->mem, operand->at[1], (uint8_t *)to + operand->first,
+                       operand->bytes - operand->first))
+        access_page(vcpu, operand->at[1], (uint8_t *)to + operand->first, NULL,
+                    operand->bytes - operand->first);
+}
+
+void bt_write(void *env, const struct emulate_operand *operand, const void *from)
+{
+    struct bt_vcpu *v = of(env);
+    struct vcpu *vcpu = &v->vcpu;
+    if (!guestmem_write(&vcpu->vm->mem, operand->at[0], from, operand->first))
+        access_page(vcpu, operand->at[0], NULL, from, operand->first);
+    if (operand->first < operand->bytes &&
+        !guestmem_write(&vcpu->vm->mem, operand->at[1], (const uint8_t *)from + operand->first,
+                        operand->bytes - operand->first))
+        access_page(vcpu, operand->at[1], NULL, (const uint8_t *)from + operand->first,
+                    operand->bytes - operand->first);
+}
+
+/* By the processor, where the operand is in RAM and aligned; else it is split for other vCPUs. */
+bool bt_exchange(struct interpret_env *env, const struct emulate_operand *operand, const void *old,
+                 const void *new)
+{
+    const struct guestmem *mem = &of(env)->vcpu.vm->mem;
+    void *at = guestmem_window(mem, operand->at[0], operand->bytes);
+    if (at != NULL && operand->at[0].v % operand->bytes == 0 &&
+        guestmem_is_writable(mem, operand->at[0]))
+        return exchange(at, old, new, operand->bytes);
+    bt_write(env, operand, new);
+    return true;
+}

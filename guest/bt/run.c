@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A vCPU's turn: what has been asked for, the next event, then instructions, until something comes.
+ */
+#include "guest/bt/bt.h"
+
+/* Instructions in a row, between which nobody looks at the clock, and host interrupts wait. */
+#define BATCH 128
+
+/* Interrupts of the host that have come meanwhile: the other CPUs' calls, and the timer's. */
+static void take_host_interrupts(void)
+{
+    __asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
+/* Books the first entry of a run on what has brought the vCPU to this CPU. */
+static void book_beginning(struct vcpu *vcpu)
+{
+    vcpu->stats.count[vcpu->began]++;
+    vcpu->stats.tsc_root[vcpu->began] += cpu_rdtsc() - vcpu->tsc_exit;
+}
+
+/* False: return. */
+static bool prepare(struct bt_vcpu *v)
+{
+    struct vcpu *vcpu = &v->vcpu;
+    bt_exit_begin(v);
+    const enum vcpu_prepared prepared = vcpu_prepare(vcpu);
+    if (prepared == PREPARED_LOOK) {
+        if (vcpu->memory_seen != vcpu->vm->memory_changes) {
+            vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
+            bt_tlb_flush(&v->tlb);
+        }
+        bt_choose_event(v);
+    }
+    bt_exit_end(v, BT_ATTENTION);
+    return prepared != PREPARED_LEAVE;
+}
+
+static void halt(struct bt_vcpu *v)
+{
+    const struct cpu_state *s = &v->state;
+    bt_exit_begin(v);
+    (void)vcpu_halt(&v->vcpu, (s->rflags & RFLAGS_IF) != 0,
+                    (s->interruptibility & BLOCKED_BY_NMI) == 0, s->pending_debug != 0);
+    bt_exit_end(v, BT_HLT);
+}
+
+static void switch_task(struct bt_vcpu *v)
+{
+    bt_exit_begin(v);
+    (void)vcpu_task_switch(&v->vcpu, v->env.task.source, v->env.task.selector, v->env.length);
+    bt_exit_end(v, BT_TASK_SWITCH);
+}
+
+static inline void one_instruction(struct bt_vcpu *v)
+{
+    v->instructions++;
+    switch (interpret_one(&v->env)) {
+    case INTERPRET_DONE: break;
+    case INTERPRET_HALT: halt(v); break;
+    case INTERPRET_TASK: switch_task(v); break;
+    case INTERPRET_COMPUTE: bt_compute(v); break;
+    }
+    if (__builtin_expect(v->watched, 0))
+        vcpu_x87_stepped(&v->vcpu);
+}
+
+/* Whether what waits can come now. */
+static bool may_come(const struct bt_vcpu *v)
+{
+    return v->vcpu.event.info == 0 && !interpret_has_debug_trap(&v->env) &&
+           (bt_takes_interrupts(v) || (v->vcpu.nmis_pending != 0 && bt_takes_nmis(v)));
+}
+
+/* Until something has been asked for or raised, or what waits can come. */
+static void run_batch(struct bt_vcpu *v)
+{
+    struct vcpu *vcpu = &v->vcpu;
+    for (unsigned i = 0; i < BATCH && !vcpu->attention; i++) {
+        if (vcpu->event.info != 0)
+            bt_deliver(v);
+        one_instruction(v);
+        if (v->something_waits && may_come(v))
+            vcpu->attention = true;
+    }
+}
+
+void bt_run(struct vcpu *vcpu)
+{
+    struct bt_vcpu *v = bt_vcpu(vcpu);
+    book_beginning(vcpu);
+    for (;;) {
+        const uint64_t now = cpu_rdtsc();
+        if ((vcpu->attention || now >= vcpu->timers.next) && !prepare(v))
+            break;
+        bt_deliver(v);
+        if (vm_has_ended(vcpu->vm))
+            break;
+        run_batch(v);
+        take_host_interrupts();
+    }
+    vcpu->tsc_exit = cpu_rdtsc();
+}
