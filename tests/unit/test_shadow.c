@@ -304,6 +304,67 @@ static void test_sweep_in_portions(void **s)
     model_end();
 }
 
+/* The map of a large memory is cleared in portions, too. */
+static void test_sweep_of_a_large_map(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    struct guestmem large = {0};
+    struct shadow *shadow;
+    const gpa_t first = gpa(0), last = gpa((4ull << 30) - PAGE_SIZE); /* no byte of it is touched */
+    assert_int_equal(guestmem_add(&large, gpa(0), 4ull << 30, hpa_to_ptr(hpa(RAM_HPA))), OK);
+    assert_int_equal(shadow_create(&large, 0, &shadow), OK);
+    assert_int_equal(shadow->limit, (64 + 2) * MIB / PAGE_SIZE);
+    assert_null(shadow_code_byte(shadow, gpa(4ull << 30)));
+    assert_int_equal(shadow_code_add(shadow, gpa(4ull << 30)), SHADOW_EMULATE);
+    for (unsigned round = 0; round < 2; round++) {
+        shadow_becomes_writable(shadow, first, PAGE_SIZE);
+        shadow_becomes_writable(shadow, last, PAGE_SIZE);
+        unsigned portions = 1;
+        while (shadow_code_add(shadow, first) == SHADOW_AGAIN) {
+            assert_int_equal(*shadow_code_byte(shadow, last), SHADOW_MAY_BE_WRITABLE);
+            portions++;
+        }
+        assert_int_equal(portions, 3); /* 131072 words, and a chunk's tables before them */
+        assert_int_equal(*shadow_code_byte(shadow, first), SHADOW_HAS_CODE);
+        assert_int_equal(*shadow_code_byte(shadow, last), 0);
+        shadow_code_remove(shadow, first);
+    }
+    assert_int_equal(shadow->stats.sweeps, 2);
+    shadow_destroy(shadow);
+    model_end();
+}
+
+/* Pages that have been taken away come back when no CPU can walk them any more, and not before. */
+static void test_pages_come_back(void **s)
+{
+    (void)s;
+    begin_simple(1); /* which is raised to what a guest cannot do without */
+    assert_int_equal(m.shadow->limit, 32);
+    for (unsigned i = 0; i < 512; i++)
+        *entry_at(5, i) = table_gpa(8) | ALL | PTE_A;
+    unsigned next = 0;
+    while (fill(cpu0, SHADOW_USER, LINEAR(0, 0, next, 0), true) == SHADOW_DONE &&
+           m.shadow->taken < m.shadow->limit)
+        next++;
+    assert_int_equal(m.shadow->stats.dropped_all, 0);
+    cpu_enter(cpu1);
+    shadow_drop_all(m.shadow);
+    const uint64_t dropped = m.shadow->stats.dropped_all;
+    (void)fill(cpu0, SHADOW_USER, 0, true); /* by the spares, if there are enough */
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 1, 0), true), SHADOW_WAIT);
+        check_structure();
+        shadow_drop_all(m.shadow); /* more goes away meanwhile */
+    }
+    cpu_leave(cpu1);
+    for (unsigned i = 1; i < 10; i++)
+        assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, i, 0), true), SHADOW_DONE);
+    assert_int_equal(m.shadow->stats.dropped_all, dropped + 3); /* the test's own */
+    check_structure();
+    model_end();
+}
+
 /* A process with very many pages comes back: part of them stays. */
 static void test_budget(void **s)
 {
@@ -692,6 +753,8 @@ int main(void)
         cmocka_unit_test(test_large_page_with_code),
         cmocka_unit_test(test_a20),
         cmocka_unit_test(test_sweep_in_portions),
+        cmocka_unit_test(test_sweep_of_a_large_map),
+        cmocka_unit_test(test_pages_come_back),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_what_stays),
         cmocka_unit_test(test_kernel_half_is_kept),
