@@ -163,30 +163,59 @@ static void access_page(struct vcpu *vcpu, gpa_t at, void *to, const void *from,
         bt_exit_end(v, BT_DEVICE_MEMORY);
 }
 
+/* Bytes of RAM, 1 to 8 of them in one access, as another vCPU may look on; more by eight. */
+static inline void copy(void *to, const void *from, unsigned bytes)
+{
+    for (; bytes >= 8; bytes -= 8) {
+        __atomic_store_n((uint64_t *)to, __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+        to = (uint8_t *)to + 8;
+        from = (const uint8_t *)from + 8;
+    }
+    if (bytes == 4)
+        __atomic_store_n((uint32_t *)to, __atomic_load_n((const uint32_t *)from, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+    else if (bytes == 2)
+        __atomic_store_n((uint16_t *)to, __atomic_load_n((const uint16_t *)from, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
+    else if (bytes != 0) /* 1, or a part of what lies in two pages */
+        memcpy(to, from, bytes);
+}
+
+static void read_part(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
+{
+    const void *from = guestmem_window(&vcpu->vm->mem, at, bytes);
+    if (from != NULL)
+        copy(to, from, bytes);
+    else
+        access_page(vcpu, at, to, NULL, bytes);
+}
+
+static void write_part(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes)
+{
+    void *to = guestmem_window(&vcpu->vm->mem, at, bytes);
+    if (to != NULL && guestmem_is_writable(&vcpu->vm->mem, at))
+        copy(to, from, bytes);
+    else
+        access_page(vcpu, at, NULL, from, bytes);
+}
+
 void bt_read(void *env, const struct emulate_operand *operand, void *to)
 {
-    struct bt_vcpu *v = of(env);
-    struct vcpu *vcpu = &v->vcpu;
-    if (!guestmem_read(&vcpu->vm->mem, operand->at[0], to, operand->first))
-        access_page(vcpu, operand->at[0], to, NULL, operand->first);
-    if (operand->first < operand->bytes &&
-        !guestmem_read(&vcpu->vm->mem, operand->at[1], (uint8_t *)to + operand->first,
-                       operand->bytes - operand->first))
-        access_page(vcpu, operand->at[1], (uint8_t *)to + operand->first, NULL,
-                    operand->bytes - operand->first);
+    struct vcpu *vcpu = &of(env)->vcpu;
+    read_part(vcpu, operand->at[0], to, operand->first);
+    if (operand->first < operand->bytes)
+        read_part(vcpu, operand->at[1], (uint8_t *)to + operand->first,
+                  operand->bytes - operand->first);
 }
 
 void bt_write(void *env, const struct emulate_operand *operand, const void *from)
 {
-    struct bt_vcpu *v = of(env);
-    struct vcpu *vcpu = &v->vcpu;
-    if (!guestmem_write(&vcpu->vm->mem, operand->at[0], from, operand->first))
-        access_page(vcpu, operand->at[0], NULL, from, operand->first);
-    if (operand->first < operand->bytes &&
-        !guestmem_write(&vcpu->vm->mem, operand->at[1], (const uint8_t *)from + operand->first,
-                        operand->bytes - operand->first))
-        access_page(vcpu, operand->at[1], NULL, (const uint8_t *)from + operand->first,
-                    operand->bytes - operand->first);
+    struct vcpu *vcpu = &of(env)->vcpu;
+    write_part(vcpu, operand->at[0], from, operand->first);
+    if (operand->first < operand->bytes)
+        write_part(vcpu, operand->at[1], (const uint8_t *)from + operand->first,
+                   operand->bytes - operand->first);
 }
 
 /* By the processor, where the operand is in RAM and aligned; else it is split for other vCPUs. */
