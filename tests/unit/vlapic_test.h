@@ -96,7 +96,8 @@ static void start_vm(uint64_t hz)
     clock_hz = hz;
 }
 
-static void add_apic(unsigned index, uint32_t id, unsigned (*pic_acknowledge)(void *pic), void *pic)
+static void __attribute__((unused))
+add_apic(unsigned index, uint32_t id, unsigned (*pic_acknowledge)(void *pic), void *pic)
 {
     struct vcpu *v = &vcpu[index];
     v->vm = &vm;
