@@ -51,3 +51,23 @@ def test_firmware(nadir, payload):
     assert result.status == 0, result
     assert "Booting from Hard Disk" in result.console, result
     assert "hello: from long mode, in a virtual machine" in result.console
+
+
+def test_cpu_without_vmx(nadir, payload):
+    result = nadir("[vm a]\nkernel = hello.bin\nmemory = 32\n", {"hello.bin": payload("hello")}, model="ryzen")
+    assert result.status == 0, result
+    assert [vm["engine"] for vm in result.stats] == ["bt"]
+
+
+def test_engines_side_by_side(nadir, payload):
+    """On one CPU, in turn: each finds the registers that it has left, those of vectors, too."""
+    kernels = ("cr", "mmio", "syscall", "xsave")
+    result = nadir("".join(f"[vm {name}-{engine}]\nkernel = {name}.bin\nmemory = 32\nengine = {engine}\n"
+                           for engine in ("vtx", "bt") for name in kernels),
+                   {f"{name}.bin": payload(name) for name in kernels})
+    assert result.status == 0, result
+    assert "FAIL" not in result.console, result
+    for name in kernels:
+        assert len(re.findall(rf"test {name}: [1-9]\d* passed, 0 failed", result.console)) == 2, result
+    assert sorted(vm["engine"] for vm in result.stats) == ["bt"] * 4 + ["vtx"] * 4
+    assert sum(vm["switches_from_vm"]["count"] for vm in result.stats) > 2 * len(result.stats)
