@@ -159,7 +159,8 @@ static void find_operands(const uint8_t *code, unsigned count, const struct inpu
     require(operands.insn.length >= 1 && operands.insn.length <= count);
     require(operands.insn.length <= INSN_MAX_BYTES && operands.bytes <= 512);
     const unsigned ranges = insn_find_ranges(&operands, &env, mask_read, range);
-    require(ranges <= INSN_MAX_RANGES && (operands.elements != 0 || ranges <= 2));
+    require(ranges <= INSN_MAX_RANGES);
+    require(operands.elements != 0 || ranges <= (operands.stack == STACK_ENTER ? 3 : 2));
     for (unsigned i = 0; i < ranges; i++) {
         require(range[i].bytes >= 1 && range[i].bytes <= 512);
         require(mode == INSN_64 || range[i].linear.v <= UINT32_MAX);

@@ -20,6 +20,8 @@ ENDS = {"ok": OK, "vm-failed": VM_FAILED, "config-error": USAGE, "refused": REFU
 # After these the loader goes back to the firmware, which would go on to wait for someone.
 ENDS_IN_FIRMWARE = ("config-error", "refused")
 FIRMWARE_GRACE, POWER_OFF_GRACE = 1, 10  # seconds
+LAST_WORDS = re.compile(rb"nadir: end: [a-z-]+[\r\n]+$")  # boot/main.c: finish()
+LATE_OUTPUT = 0.3  # seconds
 KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
 
 # Colours, positions and modes that firmware sends for a screen.
@@ -176,6 +178,7 @@ class Watch:
         self.deadline = time.monotonic() + timeout
         self.last_output = time.monotonic()
         self._keys, self._next_keys = b"", 0.0
+        self._tail = b""
 
     @property
     def end(self):
@@ -197,6 +200,7 @@ class Watch:
         reports = self._read(self._port)
         self.reports.feed(reports)
         data = self._read(self.master)
+        self._tail = (self._tail + data)[-100:]
         if data and not self._is_in_firmware():  # whose menus are nobody's business
             self._output.write(self.transcript.feed(data, self.reports.started))
         if data or reports:
@@ -239,6 +243,12 @@ class Watch:
                     self._copy_out()
         return len(self.reports.stats) > known
 
+    def _may_come(self, selector):
+        """Whether there is more of an emulator that has ended: on a busy machine the kernel passes on later
+        what it has taken. Nadir's last words are the last."""
+        return not LAST_WORDS.search(self._tail) and any(
+            key.fd != 0 for key, _ in selector.select(LATE_OUTPUT))
+
     def run(self):
         """Returns `end`, `quit` or `timeout`."""
         with Keyboard() as keyboard, selectors.DefaultSelector() as selector:
@@ -258,7 +268,7 @@ class Watch:
                         return "quit"
                     self._keys += keys
                 if self.process.poll() is not None:
-                    while self._copy_out():
+                    while self._copy_out() or self._may_come(selector):
                         pass
                     return "end"
                 if self._is_over() or self.log.deadly and self._is_silent():

@@ -232,9 +232,9 @@ static void check_modes(void)
     let_in();
     test_equal(irq_hits[VECTOR_NMI], 1, "NMI comes with interrupts off", "Delivery Mode, NMI");
     test_equal(irq_hits[VECTOR_PIT], 0, "and its vector does not count", "Delivery Mode, NMI");
-    pit_start(0, 5 * PIT_1MS);
+    pit_start(2, 5 * PIT_1MS); /* again and again: the first may come before the HLT */
     __asm__ volatile("cli; hlt" : : : "memory");
-    test_equal(irq_hits[VECTOR_NMI], 2, "and ends HLT then, too", "SDM, HLT");
+    test_check(irq_hits[VECTOR_NMI] >= 2, "and ends HLT then, too", "SDM, HLT");
     mask(PIN_PIT);
     irq_lower(IRQ_PIT);
 }

@@ -230,10 +230,15 @@ static void check_spec_control(void)
         same = same && rdmsr(SPEC_CTRL) == (i & 1);
     }
     test_check(same, "IA32_SPEC_CTRL keeps what is written, CPUID between", "100 times");
-    const uint64_t start = rdtsc();
-    for (unsigned i = 0; i < OFTEN; i++)
-        wrmsr(SPEC_CTRL, i & 1);
-    test_check(rdtsc() - start < (uint64_t)OFTEN * NO_EXIT, "IA32_SPEC_CTRL is written at once",
+    uint64_t least = UINT64_MAX; /* another VM may have had its turn in between */
+    for (unsigned times = 0; times < 5; times++) {
+        const uint64_t start = rdtsc();
+        for (unsigned i = 0; i < OFTEN; i++)
+            wrmsr(SPEC_CTRL, i & 1);
+        const uint64_t ticks = rdtsc() - start;
+        least = ticks < least ? ticks : least;
+    }
+    test_check(least < (uint64_t)OFTEN * NO_EXIT, "IA32_SPEC_CTRL is written at once",
                "no VM exit for whom writes it often");
     wrmsr(SPEC_CTRL, 0);
 }
