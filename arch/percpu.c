@@ -87,5 +87,5 @@ void cpu_enable_features(void)
         cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_NXE);
     cpu_wrmsr(MSR_IA32_PAT, PAT_HOST_VALUE); /* nothing is mapped by the entry that changes */
     cpu_write_cr4(cr4);
-    cpu_write_cr0((cpu_read_cr0() | CR0_WP | CR0_MP) & ~(CR0_EM | CR0_TS));
+    cpu_write_cr0((cpu_read_cr0() | CR0_WP | CR0_MP | CR0_NE) & ~(CR0_EM | CR0_TS));
 }

@@ -92,5 +92,7 @@ struct cpu *cpu_add(uint32_t apic_id, const struct cpu_memory *memory);
 void cpu_remove_last(void);
 
 /* Turns on, on this CPU, what the host uses where it is present: NX, WP, SMEP, SMAP, UMIP, OSXSAVE,
- * global pages. CR0.NE and CR4.VMXE are left to vmx. After desc_init(). */
+ * global pages, #MF for x87 errors, which are a guest's. CR4.VMXE is left to vmx. After
+ * desc_init().
+ */
 void cpu_enable_features(void);
