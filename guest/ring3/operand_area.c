@@ -69,12 +69,15 @@ static uint8_t decode_address(struct insn *in, const uint8_t *bytes, unsigned le
     return modrm;
 }
 
-/* How much XRSTOR reads is told by what it reads first. */
-static unsigned restored_bytes(const struct ring3_operand *o, const struct emulate_env *env,
+/* How much XRSTOR reads is told by what it reads first, which is read once: another vCPU may change
+ * it, and the processor is to go by the same header. */
+static unsigned restored_bytes(struct ring3_operand *o, const struct emulate_env *env,
                                struct ring3_window *window, uint64_t wanted)
 {
-    for (const struct ring3_piece *p = o->piece; p < o->piece + o->pieces; p++)
+    for (struct ring3_piece *p = o->piece; p < o->piece + o->pieces; p++) {
         env->read(env->ctx, &p->where, window->data + p->at);
+        p->read = false;
+    }
     const uint64_t format = get_le64(window->data + o->at + XCOMP_BV);
     return area_bytes(format & COMPACT ? format & env->xcr0 : wanted, (format & COMPACT) != 0);
 }
