@@ -47,6 +47,7 @@ struct bt_vcpu {
     struct interpret_env env; /* the software CPU, whose registers these are */
     struct bt_tlb tlb;
     bool something_waits; /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
+    bool x87_again;       /* the instruction has met an x87 error, and is to be carried out anew */
     bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
     bool filled;          /* has been loaded before: the extended area holds a state */
     enum debug_stop debug_stops;
@@ -54,6 +55,10 @@ struct bt_vcpu {
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
     uint64_t instructions; /* carried out, by whomever */
+    /* Instructions in a row, with the host's interrupts off: since when (host TSC); and whether
+     * that is long enough. */
+    uint64_t batch_since;
+    bool batch_is_over;
 };
 
 static inline struct bt_vcpu *bt_vcpu(struct vcpu *vcpu)
@@ -69,8 +74,11 @@ static inline void bt_exit_begin(struct bt_vcpu *v)
 
 static inline void bt_exit_end(struct bt_vcpu *v, enum bt_event event)
 {
+    const uint64_t now = cpu_rdtsc();
     v->vcpu.stats.count[event]++;
-    v->vcpu.stats.tsc_root[event] += cpu_rdtsc() - v->vcpu.tsc_exit;
+    v->vcpu.stats.tsc_root[event] += now - v->vcpu.tsc_exit;
+    if (now - v->batch_since > WORK_TICKS)
+        v->batch_is_over = true;
 }
 
 /* run.c: engine->run(). */
@@ -96,8 +104,8 @@ static inline bool bt_takes_nmis(const struct bt_vcpu *v)
 {
     return (v->state.interruptibility & (BLOCKED_BY_NMI | BLOCKED_BY_MOV_SS)) == 0;
 }
-/* Delivers vcpu->event, if there is one, and what its delivery raises. The VM may have ended then.
- */
+/* Delivers vcpu->event, if there is one. What that has raised, or a task switch has left, is there
+ * then to be delivered next. */
 void bt_deliver(struct bt_vcpu *v);
 
 /* memory.c: callbacks of the software CPU about memory. */

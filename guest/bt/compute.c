@@ -7,6 +7,7 @@
 static void x87_error(struct bt_vcpu *v)
 {
     const struct cpu_state *s = &v->state;
+    v->x87_again = true;
     if ((s->cr0 & CR0_NE) != 0)
         vcpu_inject_exception(&v->vcpu, VECTOR_X87_ERROR);
     else

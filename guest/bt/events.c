@@ -62,16 +62,16 @@ void bt_choose_event(struct bt_vcpu *v)
 void bt_deliver(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
-    while (vcpu->event.info != 0 && !vm_has_ended(vcpu->vm)) {
-        const struct event event = vcpu->event;
-        const bool interrupt = (event.info & EVENT_TYPE_MASK) < EVENT_EXCEPTION;
-        bool fault = false;
-        bt_exit_begin(v);
-        const enum interpret_result result = interpret_deliver(&v->env, &event, &fault);
-        if (result == INTERPRET_TASK)
-            (void)vcpu_task_switch(vcpu, v->env.task.source, v->env.task.selector, 0);
-        else if (!fault) /* else vcpu->event is what has come of both */
-            vcpu->event.info = 0;
-        bt_exit_end(v, interrupt ? BT_INTERRUPT : BT_EXCEPTION);
-    }
+    const struct event event = vcpu->event;
+    const bool interrupt = (event.info & EVENT_TYPE_MASK) < EVENT_EXCEPTION;
+    bool fault = false;
+    if (event.info == 0)
+        return;
+    bt_exit_begin(v);
+    const enum interpret_result result = interpret_deliver(&v->env, &event, &fault);
+    if (result == INTERPRET_TASK)
+        (void)vcpu_task_switch(vcpu, v->env.task.source, v->env.task.selector, 0);
+    else if (!fault) /* else vcpu->event is what has come of both */
+        vcpu->event.info = 0;
+    bt_exit_end(v, interrupt ? BT_INTERRUPT : BT_EXCEPTION);
 }

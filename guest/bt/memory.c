@@ -29,13 +29,13 @@ walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, boo
         .phys_bits = v->vcpu.phys_bits,
         .pdpte = s->pdpte,
     };
+    struct guest_translation found;
     uint32_t error;
-    gpa_t at;
-    if (!guestwalk_translate(mem, &paging, gva(linear), access, &at, &error)) {
+    if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, &error)) {
         vcpu_inject_page_fault(&v->vcpu, linear, error);
         return NULL;
     }
-    const gpa_t page = gpa(at.v & ~(PAGE_SIZE - 1));
+    const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
     const bool fits = access != WALK_WRITE || guestmem_is_writable(mem, page);
     *entry = (struct bt_tlb_entry){
         .key = bt_tlb_key(linear, user),

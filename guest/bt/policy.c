@@ -41,6 +41,13 @@ static bool port_out(struct interpret_env *env, uint16_t port, unsigned bytes, u
     return true;
 }
 
+/* A device may have ended the VM, have it wait, or have taken long. */
+static bool goes_on(struct interpret_env *env)
+{
+    const struct bt_vcpu *v = of(env);
+    return !v->vcpu.attention && !v->batch_is_over;
+}
+
 static bool cpuid(struct interpret_env *env, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
     struct bt_vcpu *v = of(env);
@@ -237,6 +244,7 @@ const struct interpret_calls bt_calls = {
     .raise = raise,
     .port_in = port_in,
     .port_out = port_out,
+    .goes_on = goes_on,
     .cpuid = cpuid,
     .rdmsr = rdmsr,
     .wrmsr = wrmsr,

@@ -72,6 +72,9 @@ struct interpret_calls {
      * checks needs no policy. Ports: 1, 2 or 4 bytes. */
     bool (*port_in)(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t *value);
     bool (*port_out)(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t value);
+    /* Whether INS and OUTS go on at once, behind an element; the instruction is taken up again.
+     * NULL: they do. */
+    bool (*goes_on)(struct interpret_env *env);
     /* EAX, EBX, ECX, EDX. */
     bool (*cpuid)(struct interpret_env *env, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
     /* But for those that are in struct interpret_registers or cpu_state alone: FS_BASE, GS_BASE,

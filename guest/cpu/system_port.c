@@ -111,6 +111,8 @@ static enum step string(struct interpret_env *env)
     for (unsigned n = 0; n < (single ? 1 : EMULATE_MAX_REPEATS); n++) {
         if ((s->rcx & mask) == 0)
             return STEP_NEXT;
+        if (n != 0 && env->calls->goes_on != NULL && !env->calls->goes_on(env))
+            break;
         if (!string_element(env, port))
             return STEP_FAULT;
         set_part(&s->rcx, in->addr_bytes, s->rcx - 1);

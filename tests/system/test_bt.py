@@ -9,7 +9,7 @@ from kernels import lines_of, section
 
 # Test kernels that find in QEMU's emulation what they find on the CPUs that they were made for, whatever the
 # time that QEMU takes. Of the others some measure time, or look for an Intel CPU's leaves of CPUID.
-KERNELS = ("a20", "borders", "cr", "events", "hostile", "mmio", "modes", "msr", "paging", "paging32",
+KERNELS = ("a20", "borders", "cr", "debug", "events", "hostile", "mmio", "modes", "msr", "paging", "paging32",
            "privilege", "segments", "steps", "stepsmp", "syscall", "task", "uart", "vm86", "walks", "xsave")
 
 
@@ -61,7 +61,7 @@ def test_cpu_without_vmx(nadir, payload):
 
 def test_engines_side_by_side(nadir, payload):
     """On one CPU, in turn: each finds the registers that it has left, those of vectors, too."""
-    kernels = ("cr", "mmio", "syscall", "xsave")
+    kernels = ("cr", "ferr", "mmio", "syscall", "xsave")
     result = nadir("".join(f"[vm {name}-{engine}]\nkernel = {name}.bin\nmemory = 32\nengine = {engine}\n"
                            for engine in ("vtx", "bt") for name in kernels),
                    {f"{name}.bin": payload(name) for name in kernels})
@@ -69,5 +69,5 @@ def test_engines_side_by_side(nadir, payload):
     assert "FAIL" not in result.console, result
     for name in kernels:
         assert len(re.findall(rf"test {name}: [1-9]\d* passed, 0 failed", result.console)) == 2, result
-    assert sorted(vm["engine"] for vm in result.stats) == ["bt"] * 4 + ["vtx"] * 4
+    assert sorted(vm["engine"] for vm in result.stats) == ["bt"] * len(kernels) + ["vtx"] * len(kernels)
     assert sum(vm["switches_from_vm"]["count"] for vm in result.stats) > 2 * len(result.stats)
