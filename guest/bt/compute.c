@@ -31,7 +31,6 @@ static void __attribute__((noinline)) end_lost(struct bt_vcpu *v)
 void bt_compute(struct bt_vcpu *v)
 {
     struct interpret_env *env = &v->env;
-    env->integer.xcr0 = v->vcpu.xcr0;
     bt_exit_begin(v);
     switch (ring3_compute(&v->window, &env->integer, &env->compute, env->bytes)) {
     case RING3_DONE: interpret_computed(env); break;

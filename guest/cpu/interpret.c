@@ -232,39 +232,6 @@ static bool take_instruction(struct interpret_env *env, enum kind *kind)
     return false;
 }
 
-/* --- what only computes --- */
-
-/* SDM, the tables of "Exceptions": 0, or what is raised before a processor may have it. */
-static unsigned compute_fault(const struct interpret_env *env)
-{
-    const struct cpu_state *s = env->state;
-    const uint64_t avx = XCR0_SSE | XCR0_AVX;
-    const bool em = (s->cr0 & CR0_EM) != 0, ts = (s->cr0 & CR0_TS) != 0;
-    const bool os_xsave = (s->cr4 & CR4_OSXSAVE) != 0;
-    bool undefined = false, absent = ts;
-    switch (env->compute.class) {
-    case COMPUTE_X87:
-    case COMPUTE_FXSAVE: absent = em || ts; break;
-    case COMPUTE_WAIT: absent = ts && (s->cr0 & CR0_MP) != 0; break;
-    case COMPUTE_XSAVE: undefined = !os_xsave; break;
-    case COMPUTE_MMX: undefined = em; break;
-    case COMPUTE_SSE: undefined = em || (s->cr4 & CR4_OSFXSR) == 0; break;
-    case COMPUTE_AVX:
-        undefined = segment_is_real(s) || !os_xsave || (env->extra.xcr0 & avx) != avx;
-        break;
-    case COMPUTE_AVX512:
-        undefined = segment_is_real(s) || !os_xsave || (env->extra.xcr0 & avx) != avx ||
-                    (env->extra.xcr0 & XCR0_AVX512) != XCR0_AVX512;
-        break;
-    case COMPUTE_VEX_GENERAL:
-        undefined = segment_is_real(s);
-        absent = false;
-        break;
-    default: absent = false;
-    }
-    return undefined ? VECTOR_INVALID_OPCODE : absent ? VECTOR_DEVICE_NOT_AVAILABLE : 0;
-}
-
 /* --- one instruction --- */
 
 static void begin(struct interpret_env *env)
@@ -397,7 +364,8 @@ enum interpret_result interpret_one(struct interpret_env *env)
         return end(env, run_integer(env));
     if (kind == KIND_SYSTEM)
         return end(env, system_execute(env));
-    const unsigned vector = compute_fault(env);
+    env->integer.xcr0 = env->extra.xcr0;
+    const unsigned vector = compute_missing(&env->integer, env->compute.class);
     if (vector != 0) {
         env->calls->raise(env, vector, 0);
         return INTERPRET_DONE;

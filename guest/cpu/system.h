@@ -110,3 +110,10 @@ struct compute {
  * processor decides. INSN_UNKNOWN: not within its opcodes. */
 enum insn_result compute_decode(struct compute *out, const uint8_t *bytes, unsigned count,
                                 enum insn_mode mode);
+
+struct emulate_env;
+
+/* The exception that comes before all others of such an instruction (SDM, the tables of
+ * "Exceptions"): a feature is not there, or switched off. 0: none. Of env, what a CPU's mode is:
+ * CR0, CR4, XCR0, RFLAGS. */
+unsigned compute_missing(const struct emulate_env *env, unsigned compute_class);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Decodes what guest/cpu/decode.c leaves out: a table by opcode for the system's instructions, and
  * a few rules for the length of what only computes (SDM, the appendix "Opcode Map"). */
+#include "arch/x86.h"
 #include "guest/cpu/decode_parse.h"
+#include "guest/cpu/emulate.h"
 #include "guest/cpu/system.h"
 
 enum { NP = 1, P66 = 2, PF3 = 4, PF2 = 8, ALL = 15 };
@@ -500,4 +502,29 @@ enum insn_result compute_decode(struct compute *out, const uint8_t *bytes, unsig
                            : is_of_general_registers(&o) ? COMPUTE_VEX_GENERAL
                                                          : COMPUTE_AVX);
     return result_of(&p, known);
+}
+
+unsigned compute_missing(const struct emulate_env *env, unsigned compute_class)
+{
+    const uint64_t avx = XCR0_SSE | XCR0_AVX;
+    const uint64_t needed = compute_class == COMPUTE_AVX512 ? avx | XCR0_AVX512 : avx;
+    const bool emulated = (env->cr0 & CR0_EM) != 0, switched = (env->cr0 & CR0_TS) != 0;
+    const bool is_protected = (env->cr0 & CR0_PE) != 0 && (*env->rflags & RFLAGS_VM) == 0;
+    bool there = true, device = switched;
+    switch (compute_class) {
+    case COMPUTE_GENERAL: device = false; break;
+    case COMPUTE_VEX_GENERAL:
+        there = is_protected;
+        device = false;
+        break;
+    case COMPUTE_WAIT: device = switched && (env->cr0 & CR0_MP) != 0; break;
+    case COMPUTE_X87:
+    case COMPUTE_FXSAVE: device = switched || emulated; break;
+    case COMPUTE_XSAVE: there = (env->cr4 & CR4_OSXSAVE) != 0; break;
+    case COMPUTE_MMX: there = !emulated; break;
+    case COMPUTE_SSE: there = !emulated && (env->cr4 & CR4_OSFXSR) != 0; break;
+    default:
+        there = is_protected && (env->cr4 & CR4_OSXSAVE) != 0 && (env->xcr0 & needed) == needed;
+    }
+    return !there ? VECTOR_INVALID_OPCODE : device ? VECTOR_DEVICE_NOT_AVAILABLE : 0;
 }

@@ -11,31 +11,6 @@
 #include "guest/ring3/live.h"
 #include "guest/ring3/operand.h"
 
-unsigned ring3_missing(const struct emulate_env *env, unsigned compute_class)
-{
-    const uint64_t avx = XCR0_SSE | XCR0_AVX;
-    const uint64_t needed = compute_class == COMPUTE_AVX512 ? avx | XCR0_AVX512 : avx;
-    const bool emulated = (env->cr0 & CR0_EM) != 0, switched = (env->cr0 & CR0_TS) != 0;
-    const bool is_protected = (env->cr0 & CR0_PE) != 0 && (*env->rflags & RFLAGS_VM) == 0;
-    bool there = true, device = switched;
-    switch (compute_class) {
-    case COMPUTE_GENERAL: device = false; break;
-    case COMPUTE_VEX_GENERAL:
-        there = is_protected;
-        device = false;
-        break;
-    case COMPUTE_WAIT: device = switched && (env->cr0 & CR0_MP) != 0; break;
-    case COMPUTE_X87:
-    case COMPUTE_FXSAVE: device = switched || emulated; break;
-    case COMPUTE_XSAVE: there = (env->cr4 & CR4_OSXSAVE) != 0; break;
-    case COMPUTE_MMX: there = !emulated; break;
-    case COMPUTE_SSE: there = !emulated && (env->cr4 & CR4_OSFXSR) != 0; break;
-    default:
-        there = is_protected && (env->cr4 & CR4_OSXSAVE) != 0 && (env->xcr0 & needed) == needed;
-    }
-    return !there ? VECTOR_INVALID_OPCODE : device ? VECTOR_DEVICE_NOT_AVAILABLE : 0;
-}
-
 /* Whether an instruction with an operand in memory raises #MF before it looks at that. Of others
  * the CPU looks by itself. */
 static bool waits_for_x87(const struct compute *what, const uint8_t *bytes)
@@ -130,7 +105,7 @@ enum ring3_result ring3_compute(struct ring3_window *window, const struct emulat
                                 const struct compute *what, const uint8_t *bytes)
 {
     struct ring3_operand *o = &window->operand;
-    unsigned vector = ring3_missing(env, what->class);
+    unsigned vector = compute_missing(env, what->class);
     if (vector != 0)
         return raise(env, vector);
     const bool waits = what->memory && waits_for_x87(what, bytes);

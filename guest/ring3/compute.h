@@ -25,6 +25,3 @@ enum ring3_result {
  * is loaded; where operands go is env's business, as for insn_emulate(). */
 enum ring3_result ring3_compute(struct ring3_window *window, const struct emulate_env *env,
                                 const struct compute *what, const uint8_t *bytes);
-
-/* The exception that comes before all others: a feature is not there, or switched off. 0: none. */
-unsigned ring3_missing(const struct emulate_env *env, unsigned compute_class);
