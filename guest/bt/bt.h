@@ -50,11 +50,9 @@ struct bt_vcpu {
     bool x87_again;       /* the instruction has met an x87 error, and is to be carried out anew */
     bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
     bool filled;          /* has been loaded before: the extended area holds a state */
-    enum debug_stop debug_stops;
     hpa_t extended, decoded;    /* decoded: struct interpret_cache */
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
-    uint64_t instructions; /* carried out, by whomever */
     /* Instructions in a row, with the host's interrupts off: since when (host TSC); and whether
      * that is long enough. */
     uint64_t batch_since;

@@ -55,7 +55,6 @@ static void switch_task(struct bt_vcpu *v)
 
 static inline void one_instruction(struct bt_vcpu *v)
 {
-    v->instructions++;
     switch (interpret_one(&v->env)) {
     case INTERPRET_DONE: break;
     case INTERPRET_HALT: halt(v); break;
