@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The translator: guest kernel code (CPL 0; 64-bit, or 32-bit with flat segments) is made into
+ * 64-bit code that does the same at CPL 3. What may be executed there as it is stays the same
+ * bytes; what would see or change what is not the guest's becomes a template, or a way out to the
+ * software CPU. Pure: bytes in, bytes out; who keeps the translations is cache.h.
+ *
+ * The rules that make it safe to leave the code at any of its instructions:
+ * - The way out is HLT, which raises #GP at CPL 3 and changes no register. Where the processor
+ *   raises an exception in the code of a guest's instruction, by that HLT or because of what the
+ *   guest does, the registers in that instruction's spill set are taken back from
+ *   bt_shared.spill[], and the guest is before the instruction, which the software CPU carries out.
+ * - So a template stores all registers that it needs into their places in bt_shared.spill[] before
+ *   anything of it can raise an exception; and nothing of it can once it has changed a register of
+ *   the guest, a flag, or bt_shared for good. Registers that it has stored have their own values
+ *   again where the next instruction's code begins.
+ * - No flag changes but as the guest's instruction says.
+ * - Code that has run is not written to again. Each jump to another block goes through a slot: a
+ *   word with the address where it leads to, and at first with that of the HLT behind the jump.
+ *
+ * The guest can write to bt_shared, the slots and the look-up table. What it makes of itself so is
+ * its own loss: page tables and CPL are what keeps it in.
+ */
+#pragma once
+
+#include "guest/cpu/decode.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What translated code and the hypervisor share, within 2 GiB of the code. */
+struct bt_shared {
+    uint64_t spill[16];      /* general registers that a template has borrowed, by number */
+    uint64_t interrupts_off; /* what is added to RFLAGS with IF set: 0, or -RFLAGS_IF */
+    uint64_t pending;        /* not 0: STI and POPF are the software CPU's to carry out */
+    uint64_t target;         /* of the look-up: where the guest jumps to */
+    uint64_t jump;           /* and the address of that block's code */
+    uint64_t gs_base, kernel_gs_base; /* the guest's IA32_GS_BASE and IA32_KERNEL_GS_BASE */
+    uint64_t tsc_offset;              /* what the guest's TSC has more than the host's */
+    uint64_t selector[6];             /* of segment registers, in the CPU's order */
+    uint64_t scratch[16]; /* templates' own; also a stack that grows down from its end */
+};
+
+/* The look-up table, found by the low 16 bits of where a jump leads to. */
+#define BT_LOOKUPS 65536u
+struct bt_lookup {
+    uint64_t minus_pc; /* the negated address in the guest; 1: nothing is here */
+    uint64_t code;     /* where its block's code is */
+};
+
+#define TRANSLATE_MAX_INSNS 64
+#define TRANSLATE_MAX_CODE  4096 /* bytes */
+#define TRANSLATE_MAX_SLOTS 2
+
+struct translate_input {
+    uint64_t pc;          /* the guest's RIP; CS base is 0 */
+    const uint8_t *bytes; /* what stands there */
+    unsigned count;       /* so many bytes are known */
+    unsigned page_bytes;  /* of these, so many to the end of the page: an instruction that reaches
+                           * beyond is translated as the first one only */
+    unsigned max_insns;   /* 1 to TRANSLATE_MAX_INSNS */
+    enum insn_mode mode;  /* INSN_64, INSN_32 */
+    bool has_fsgsbase;    /* the host's CR4.FSGSBASE is set while such code runs */
+    /* Addresses where code runs and finds things; all within 2 GiB. */
+    uint64_t at;     /* of this code, a multiple of 64 */
+    uint64_t shared; /* of struct bt_shared */
+    uint64_t slots;  /* of this block's slots, 8 bytes each */
+    uint64_t lookup; /* of what translate_lookup() has made for this mode */
+};
+
+struct translate_insn {
+    uint16_t at;      /* where its code begins */
+    uint16_t guest;   /* and the instruction, from pc on */
+    uint16_t spilled; /* registers to be taken back from bt_shared.spill, bit by number */
+    bool shadow;      /* no interrupt may come before it: it is behind STI */
+};
+
+struct translate_slot {
+    uint64_t target; /* in the guest */
+    uint16_t stub;   /* the HLT that the slot holds the address of at first */
+};
+
+struct translation {
+    uint8_t code[TRANSLATE_MAX_CODE];
+    unsigned code_bytes, guest_bytes;
+    unsigned insns, slots;
+    struct translate_insn insn[TRANSLATE_MAX_INSNS];
+    struct translate_slot slot[TRANSLATE_MAX_SLOTS];
+};
+
+/* Translates from input->pc on up to and with the first instruction that leaves straight-line
+ * code, at least one. *out is all of the block. False: there are too few bytes for the first
+ * instruction (the fetch of those behind them is going to fault). */
+bool translate(struct translation *out, const struct translate_input *input);
+
+/*
+ * The code that indirect jumps of a mode share. In 64-bit code it is jumped to with RAX, RCX and
+ * RDX in bt_shared.spill[] and the target in RCX, in 32-bit code with the target in R8. Where the
+ * table has the target, it goes to the block's code, with all registers the guest's; else to an HLT
+ * at *miss, with all registers but RCX the guest's in spill[] (64-bit), or in the CPU (32-bit), and
+ * the target in bt_shared.target. Returns its bytes, at most TRANSLATE_LOOKUP_CODE.
+ */
+#define TRANSLATE_LOOKUP_CODE 192
+unsigned translate_lookup(uint8_t *to, enum insn_mode mode, uint64_t at, uint64_t shared,
+                          uint64_t table, unsigned *miss);
