@@ -77,6 +77,7 @@ struct vm_config {
     uint64_t memory_mib;
     uint32_t vcpus;
     enum config_engine engine;
+    bool interpret;                      /* the engine bt runs none of its code directly */
     uint64_t cpus[CONFIG_MAX_CPUS / 64]; /* bit i % 64 of [i / 64]: may run on host CPU i */
     uint32_t cpus_line; /* where they are listed; 0: nowhere, and all are allowed */
     uint32_t weight;    /* 1 to 1000: share of the time that VMs compete for */
@@ -100,7 +101,7 @@ struct nadir_config {
 
 struct config_error {
     uint32_t line; /* 0: the file as a whole */
-    char text[256];
+    char text[288];
 };
 
 /* Bytes of memory that the parser needs for a text: for its sections and a copy of it. */

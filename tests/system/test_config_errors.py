@@ -36,6 +36,7 @@ WRONG_TEXTS = {
     "65 vcpus": (ONE_VM.replace("vcpus = 1", "vcpus = 65"), 6, ["vcpus"]),
     "weight 0": (ONE_VM + "weight = 0\n", 7, ["weight", "1 to 1000"]),
     "cap 0": (ONE_VM + "cap = 0\n", 7, ["cap", "1 to 6400"]),
+    "unknown way of bt": (ONE_VM + "bt = native\n", 7, ["bt", "native", "translate"]),
     "unknown engine": (ONE_VM + "engine = kvm\n", 7, ["engine", "kvm", "vtx"]),
     "odd list of CPUs": (ONE_VM + "cpus = 1-\n", 7, ["cpus", "0-3,5"]),
     "absent CPU": (ONE_VM + "cpus = 0-1\n", 7, ["no CPU 1 ", "last one is 0"]),

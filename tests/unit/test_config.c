@@ -230,7 +230,7 @@ static void test_keys(void **state)
     refuse(
         2,
         "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type loader "
-        "load entry mode console debugcon cmdline memory vcpus engine cpus weight cap limit start "
+        "load entry mode console debugcon cmdline memory vcpus engine bt cpus weight cap limit start "
         "on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
     refuse(2, "unknown key kernel; known in [nadir]: serial report at_end smt max_vms",
@@ -426,6 +426,11 @@ static void test_scheduling(void **state)
     (void)state;
     accept("[vm a]\nkernel = k\nengine = bt\n");
     assert_int_equal(config.vm->engine, CONFIG_ENGINE_BT);
+    assert_false(config.vm->interpret);
+    accept("[vm a]\nkernel = k\nbt = interpret\n");
+    assert_true(config.vm->interpret);
+    accept("[vm a]\nkernel = k\nbt = translate\n");
+    assert_false(config.vm->interpret);
     accept("[vm a]\nkernel = k\n");
     assert_int_equal(config.max_vms, 64);
     assert_int_equal(config.vm->engine, CONFIG_ENGINE_AUTO);
@@ -444,6 +449,7 @@ static void test_scheduling(void **state)
     assert_false(config.vm[1].start);
     accept("[vm a]\nkernel = k\ncap = none\n");
     assert_int_equal(config.vm->cap, 0);
+    refuse(2, "bt = yes: must be translate or interpret", "[vm a]\nbt = yes\n");
     refuse(2, "engine = kvm: must be auto, vtx or bt", "[vm a]\nengine = kvm\n");
     refuse(2, "weight = 0: out of range; 1 to 1000", "[vm a]\nweight = 0\n");
     refuse(2, "weight = 1001: out of range; 1 to 1000", "[vm a]\nweight = 1001\n");
