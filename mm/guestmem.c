@@ -6,7 +6,8 @@
 
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host)
 {
-    if (size == 0 || host == NULL || size > UINT64_MAX - base.v)
+    const uintptr_t at = (uintptr_t)host;
+    if (size == 0 || at == 0 || at % 2 != 0 || size > UINT64_MAX - base.v)
         return ERR_BAD_INPUT;
     uint32_t i = 0;
     while (i < mem->count && mem->slot[i].base.v < base.v)
@@ -17,7 +18,7 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
     if (mem->count == GUESTMEM_MAX_SLOTS)
         return ERR_LIMIT;
     memmove(&mem->slot[i + 1], &mem->slot[i], (mem->count - i) * sizeof(mem->slot[0]));
-    mem->slot[i] = (struct guestmem_slot){base, size, host, false};
+    mem->slot[i] = (struct guestmem_slot){base, size, at};
     mem->count++;
     return OK;
 }
@@ -27,26 +28,31 @@ void guestmem_replace(struct guestmem *mem, gpa_t base, void *host, bool read_on
     for (struct guestmem_slot *s = mem->slot; s < mem->slot + mem->count; s++) {
         if (s->base.v != base.v)
             continue;
-        __atomic_store_n(&s->host, host, __ATOMIC_RELAXED);
-        __atomic_store_n(&s->read_only, read_only, __ATOMIC_RELAXED);
+        const uintptr_t now = (uintptr_t)host | (read_only ? GUESTMEM_READ_ONLY : 0);
+        __atomic_store_n(&s->host, now, __ATOMIC_RELAXED);
     }
 }
 
-/* The part of [at, at + bytes) that lies in the slot of at; NULL where at is not RAM. */
-static void *part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t *length)
+/* The part of [at, at + bytes) that lies in the slot of at; NULL where at is not RAM, or read-only
+ * and to be written. */
+static uint8_t *part(const struct guestmem *mem, uint64_t at, size_t bytes, bool write,
+                     size_t *length)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, gpa(at));
     if (s == NULL)
         return NULL;
-    uint64_t offset = at - s->base.v;
+    const uintptr_t host = guestmem_slot_load(s);
+    const uint64_t offset = at - s->base.v;
+    if (write && (host & GUESTMEM_READ_ONLY) != 0)
+        return NULL;
     *length = bytes < s->size - offset ? bytes : s->size - offset;
-    return s->host + index_nospec(offset, s->size);
+    return (uint8_t *)(host & ~(uintptr_t)GUESTMEM_READ_ONLY) + index_nospec(offset, s->size);
 }
 
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes)
 {
     for (size_t done = 0, n; done < bytes; done += n) {
-        const void *p = part(mem, from.v + done, bytes - done, &n);
+        const void *p = part(mem, from.v + done, bytes - done, false, &n);
         if (p == NULL)
             return false;
         memcpy((uint8_t *)to + done, p, n);
@@ -54,16 +60,10 @@ bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t byte
     return true;
 }
 
-/* The same as part(), for writing. */
-static void *writable_part(const struct guestmem *mem, uint64_t at, size_t bytes, size_t *length)
-{
-    return guestmem_is_writable(mem, gpa(at)) ? part(mem, at, bytes, length) : NULL;
-}
-
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes)
 {
     for (size_t done = 0, n; done < bytes; done += n) {
-        void *p = writable_part(mem, to.v + done, bytes - done, &n);
+        void *p = part(mem, to.v + done, bytes - done, true, &n);
         if (p == NULL)
             return false;
         memcpy(p, (const uint8_t *)from + done, n);
@@ -74,7 +74,7 @@ bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size
 bool guestmem_zero(const struct guestmem *mem, gpa_t to, size_t bytes)
 {
     for (size_t done = 0, n; done < bytes; done += n) {
-        void *p = writable_part(mem, to.v + done, bytes - done, &n);
+        void *p = part(mem, to.v + done, bytes - done, true, &n);
         if (p == NULL)
             return false;
         memset(p, 0, n);

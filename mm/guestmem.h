@@ -13,10 +13,10 @@
 
 struct guestmem_slot {
     gpa_t base;
-    uint64_t size; /* bytes */
-    uint8_t *host;
-    bool read_only; /* cannot be written by the guest, as ROM */
+    uint64_t size;  /* bytes */
+    uintptr_t host; /* the address here, and GUESTMEM_READ_ONLY: see guestmem_replace() */
 };
+#define GUESTMEM_READ_ONLY 1u /* the guest cannot write to it, as to ROM */
 
 /* All zero = no memory. */
 struct guestmem {
@@ -27,12 +27,21 @@ struct guestmem {
     struct guestmem_slot slot[GUESTMEM_MAX_SLOTS]; /* sorted by base */
 };
 
-/* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps. */
+/* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps, or at an
+ * odd address here. */
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host);
 
-/* Puts other host memory into the place of the slot that begins at base, of its size: nothing is
+/*
+ * Puts other host memory into the place of the slot that begins at base, of its size: nothing is
  * copied. Who has found the old one goes on with that, which stays the guest's. What a guest does
- * to its own memory meanwhile is its affair. */
+ * to its own memory meanwhile is its affair.
+ *
+ * The race: CPU A, which has the VM's lock, puts ROM into the place of RAM. CPU B writes for
+ * another vCPU, without that lock, and may look at the slot before, after or meanwhile. Were the
+ * address and the right to write two words, B could take the right of the RAM and the address of
+ * the ROM, and write into that: so they are one, which A stores and B loads once for each access
+ * (guestmem_slot_load(), guestmem_writable_window()).
+ */
 void guestmem_replace(struct guestmem *mem, gpa_t base, void *host, bool read_only);
 
 /* Copies, or writes zeros; false, and nothing is promised about the destination, where a byte of
@@ -52,11 +61,28 @@ static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *m
     return NULL;
 }
 
-/* Whether the guest has RAM there, and can write to it. */
+/* The slot's memory, as it is now. */
+static inline uintptr_t guestmem_slot_load(const struct guestmem_slot *slot)
+{
+    return __atomic_load_n(&slot->host, __ATOMIC_RELAXED);
+}
+
+static inline uint8_t *guestmem_slot_host(const struct guestmem_slot *slot)
+{
+    return (uint8_t *)(guestmem_slot_load(slot) & ~(uintptr_t)GUESTMEM_READ_ONLY);
+}
+
+static inline bool guestmem_slot_is_read_only(const struct guestmem_slot *slot)
+{
+    return (guestmem_slot_load(slot) & GUESTMEM_READ_ONLY) != 0;
+}
+
+/* Whether the guest has RAM there, and can write to it. To write, guestmem_writable_window() asks
+ * and finds in one go: what this has answered is over before the next line. */
 static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, at);
-    return s != NULL && !s->read_only;
+    return s != NULL && !guestmem_slot_is_read_only(s);
 }
 
 /* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for
@@ -66,5 +92,17 @@ static inline void *guestmem_window(const struct guestmem *mem, gpa_t base, size
     const struct guestmem_slot *s = guestmem_slot(mem, base);
     if (s == NULL || bytes > s->size - (base.v - s->base.v))
         return NULL;
-    return s->host + index_nospec(base.v - s->base.v, s->size);
+    return guestmem_slot_host(s) + index_nospec(base.v - s->base.v, s->size);
+}
+
+/* The same, or NULL where the guest cannot write. */
+static inline void *guestmem_writable_window(const struct guestmem *mem, gpa_t base, size_t bytes)
+{
+    const struct guestmem_slot *s = guestmem_slot(mem, base);
+    if (s == NULL || bytes > s->size - (base.v - s->base.v))
+        return NULL;
+    const uintptr_t host = guestmem_slot_load(s);
+    return (host & GUESTMEM_READ_ONLY) != 0
+               ? NULL
+               : (uint8_t *)host + index_nospec(base.v - s->base.v, s->size);
 }

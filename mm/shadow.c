@@ -195,7 +195,8 @@ static bool leaf_holds(const struct verify *v, uint64_t linear, uint64_t leaf, u
     hpa_t frame;
     v->cpu->shadow->stats.verified++;
     if (!guest->translate(guest->ctx, gva(linear), &t) || !t.accessed ||
-        t.bytes < table_level_bytes(level) || !shadow_frame(v->cpu->shadow->mem, t.at, &frame) ||
+        t.bytes < table_level_bytes(level) ||
+        !shadow_frame(v->cpu->shadow->mem, t.at, (leaf & PTE_W) != 0, &frame) ||
         frame.v != (leaf & PTE_ADDRESS))
         return false;
     if (v->root == SHADOW_USER &&
@@ -308,7 +309,8 @@ static bool large_fits(const struct shadow *shadow, uint64_t linear, bool write,
     const gpa_t base = gpa(t->at.v - offset);
     if (t->bytes < PAGE_SIZE_2M || shadow->mem->absent != 0) /* A20 is below 2 MiB */
         return false;
-    const void *p = guestmem_window(shadow->mem, base, PAGE_SIZE_2M);
+    const void *p = write ? guestmem_writable_window(shadow->mem, base, PAGE_SIZE_2M)
+                          : guestmem_window(shadow->mem, base, PAGE_SIZE_2M);
     *frame = guestspace_frame(p);
     return p != NULL && frame->v % PAGE_SIZE_2M == 0 &&
            !(write && shadow_has_code(shadow, base, PAGE_SIZE_2M));
@@ -360,8 +362,8 @@ static enum shadow_result fill(struct shadow_cpu *cpu, unsigned root, uint64_t l
     hpa_t frame;
     if ((slot >= HOST_FIRST && slot < HOST_END) ||
         (root == SHADOW_USER && (t->perms & PTE_U) == 0) ||
-        (write && ((wp && (t->perms & PTE_W) == 0) || !guestmem_is_writable(shadow->mem, t->at))) ||
-        !shadow_frame(shadow->mem, t->at, &frame))
+        (write && wp && (t->perms & PTE_W) == 0) ||
+        !shadow_frame(shadow->mem, t->at, write, &frame))
         return SHADOW_EMULATE;
     if (write && shadow_has_code(shadow, t->at, 1))
         return SHADOW_CODE;

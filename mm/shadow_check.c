@@ -19,11 +19,11 @@ static bool guest_page(const struct guestmem *mem, uint64_t frame, gpa_t *at, bo
 {
     for (uint32_t i = 0; i < mem->count; i++) {
         const struct guestmem_slot *slot = &mem->slot[i];
-        const uint64_t offset = frame - guestspace_frame(slot->host).v;
+        const uint64_t offset = frame - guestspace_frame(guestmem_slot_host(slot)).v;
         if (offset >= slot->size)
             continue;
         *at = gpa(slot->base.v + offset);
-        *read_only = slot->read_only;
+        *read_only = guestmem_slot_is_read_only(slot);
         return true;
     }
     return false;

@@ -87,10 +87,13 @@ static inline bool entry_is_table(uint64_t entry, unsigned level)
     return level > 1 && (entry & PTE_P) != 0 && (entry & PTE_PS) == 0;
 }
 
-/* The frame behind a guest-physical page; false: not a whole page of guest memory. */
-static inline bool shadow_frame(const struct guestmem *mem, gpa_t page, hpa_t *frame)
+/* The frame behind a guest-physical page; false: not a whole page of guest memory, or none that can
+ * be written. */
+static inline bool shadow_frame(const struct guestmem *mem, gpa_t page, bool write, hpa_t *frame)
 {
-    const void *p = guestmem_window(mem, gpa(page.v & ~(PAGE_SIZE - 1)), PAGE_SIZE);
+    const gpa_t base = gpa(page.v & ~(PAGE_SIZE - 1));
+    const void *p = write ? guestmem_writable_window(mem, base, PAGE_SIZE)
+                          : guestmem_window(mem, base, PAGE_SIZE);
     *frame = guestspace_frame(p);
     return p != NULL && frame->v % PAGE_SIZE == 0;
 }

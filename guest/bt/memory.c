@@ -36,10 +36,10 @@ walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, boo
         return NULL;
     }
     const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
-    const bool fits = access != WALK_WRITE || guestmem_is_writable(mem, page);
     *entry = (struct bt_tlb_entry){
         .key = bt_tlb_key(linear, user),
-        .host = fits ? guestmem_window(mem, page, PAGE_SIZE) : NULL,
+        .host = access == WALK_WRITE ? guestmem_writable_window(mem, page, PAGE_SIZE)
+                                     : guestmem_window(mem, page, PAGE_SIZE),
         .page = page,
     };
     return entry;
@@ -193,8 +193,8 @@ static void read_part(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
 
 static void write_part(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes)
 {
-    void *to = guestmem_window(&vcpu->vm->mem, at, bytes);
-    if (to != NULL && guestmem_is_writable(&vcpu->vm->mem, at))
+    void *to = guestmem_writable_window(&vcpu->vm->mem, at, bytes);
+    if (to != NULL)
         copy(to, from, bytes);
     else
         access_page(vcpu, at, NULL, from, bytes);

@@ -145,10 +145,10 @@ static bool key_forbids(const struct walk *w, enum walk_access access, bool user
 static bool set_flags(const struct walk *w, unsigned level, uint64_t flags)
 {
     uint64_t old = w->entry[level];
-    if ((old & flags) == flags || !guestmem_is_writable(w->mem, w->at[level]))
+    if ((old & flags) == flags)
         return true;
-    void *p = guestmem_window(w->mem, w->at[level], w->entry_bytes);
-    if (p == NULL)
+    void *p = guestmem_writable_window(w->mem, w->at[level], w->entry_bytes);
+    if (p == NULL) /* ROM */
         return true;
     uint32_t old32 = (uint32_t)old;
     if (w->entry_bytes == 8)
@@ -190,7 +190,7 @@ walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint
     if (slot == NULL || slot->size < PAGE_SIZE || mem->absent != 0)
         return false;
     uint64_t last = slot->size - sizeof(entry), slot_base = slot->base.v;
-    const uint8_t *host = slot->host;
+    const uint8_t *host = guestmem_slot_host(slot);
     uint64_t unwanted = PTE_ADDRESS & ~((1ull << paging->phys_bits) - 1);
     if (access == WALK_FETCH || !(paging->efer & EFER_NXE))
         unwanted |= PTE_NX;

@@ -149,7 +149,8 @@ static void record(struct model_vcpu *v, unsigned page)
     struct guest_translation t;
     hpa_t frame;
     const uint64_t linear = page_linear(v, page);
-    if (!guestwalk_look(&m.mem, &v->paging, gva(linear), &t) || !shadow_frame(&m.mem, t.at, &frame))
+    if (!guestwalk_look(&m.mem, &v->paging, gva(linear), &t) ||
+        !shadow_frame(&m.mem, t.at, false, &frame))
         return;
     if (!t.accessed && mode_now(v) == MODE_LONG) {
         /* Another vCPU with the same entry in its PML4 has set A in that. */
@@ -526,7 +527,7 @@ static void check_filled(const struct model_vcpu *v, unsigned root, uint64_t lin
     bool large;
     hpa_t frame;
     const uint64_t leaf = walk_shadow(v, root, linear, &large, &table);
-    demand(shadow_frame(&m.mem, t->at, &frame));
+    demand(shadow_frame(&m.mem, t->at, false, &frame));
     demand((leaf & PTE_ADDRESS) == frame.v);
     demand(((leaf & PTE_W) != 0) == write);
     demand(((leaf & PTE_NX) != 0) == (root == SHADOW_KERNEL || (t->perms & PTE_NX)));
@@ -594,7 +595,7 @@ static void touch(struct model_vcpu *v, unsigned page, enum walk_access access, 
 static void check_code(uint64_t at)
 {
     hpa_t frame;
-    demand(shadow_frame(&m.mem, gpa(at), &frame));
+    demand(shadow_frame(&m.mem, gpa(at), false, &frame));
     for (unsigned i = 0; i < VCPUS; i++) {
         struct model_vcpu *v = &m.vcpu[i];
         for (unsigned root = 0; root < SHADOW_ROOTS && v->running; root++)
@@ -630,7 +631,8 @@ static void add_code(struct model_vcpu *v)
 static void change_memory(void)
 {
     const struct guestmem_slot *rom = guestmem_slot(&m.mem, gpa(ROM_GPA));
-    guestmem_replace(&m.mem, gpa(ROM_GPA), rom->host, !rom->read_only);
+    guestmem_replace(&m.mem, gpa(ROM_GPA), guestmem_slot_host(rom),
+                     !guestmem_slot_is_read_only(rom));
     shadow_drop_all(m.shadow);
     kick_others(NULL);
     demand(shadow_is_settled(m.shadow));

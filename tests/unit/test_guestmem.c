@@ -1,6 +1,8 @@
 // link: mm/guestmem.c
+// libs: -lpthread
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guest RAM by slots: bounds, overflow, holes, slots that touch. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,6 +103,10 @@ static void test_read_only(void **s)
     uint8_t back[8];
     guestmem_replace(&mem, gpa(0x1000), mid, true);
     assert_true(guestmem_is_writable(&mem, gpa(0xfff)));
+    assert_ptr_equal(guestmem_writable_window(&mem, gpa(0xff8), 8), low + 0xff8);
+    assert_null(guestmem_writable_window(&mem, gpa(0xff8), 9));
+    assert_null(guestmem_writable_window(&mem, gpa(0x1000), 8));
+    assert_ptr_equal(guestmem_window(&mem, gpa(0x1000), 8), mid);
     assert_false(guestmem_is_writable(&mem, gpa(0x1000)));
     assert_false(guestmem_is_writable(&mem, gpa(0x1fff)));
     assert_false(guestmem_is_writable(&mem, gpa(0x9000)));
@@ -138,6 +144,46 @@ static void test_replace(void **s)
     free(other);
 }
 
+static bool stop;
+
+/* PAM, on another CPU: RAM, then ROM in its place, and so on. */
+static void *exchange_memory(void *rom)
+{
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        guestmem_replace(&mem, gpa(0x1000), rom, true);
+        guestmem_replace(&mem, gpa(0x1000), mid, false);
+    }
+    return NULL;
+}
+
+/* A vCPU that writes without a lock writes into the RAM or nowhere, never into the ROM that takes
+ * its place meanwhile: neither by a copy nor by a window. */
+static void test_writes_while_replaced(void **s)
+{
+    (void)s;
+    uint8_t *rom = calloc(1, 0x1000);
+    const uint8_t byte = 0xa5;
+    unsigned refused = 0, written = 0;
+    pthread_t other;
+    stop = false;
+    assert_int_equal(pthread_create(&other, NULL, exchange_memory, rom), 0);
+    for (unsigned i = 0; i < 20000000 && (i < 2000000 || refused == 0 || written == 0); i++) {
+        uint8_t *at = guestmem_writable_window(&mem, gpa(0x1000), 8);
+        if (at != NULL)
+            *(volatile uint8_t *)at = byte;
+        const bool done = guestmem_write(&mem, gpa(0x1001), &byte, 1);
+        refused += !done;
+        written += done;
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_true(refused > 0 && written > 0); /* both have been met */
+    for (unsigned i = 0; i < 0x1000; i++)
+        assert_int_equal(rom[i], 0);
+    assert_int_equal(mid[1], byte);
+    free(rom);
+}
+
 static void test_add_rejects(void **s)
 {
     (void)s;
@@ -146,6 +192,7 @@ static void test_add_rejects(void **s)
     assert_int_equal(guestmem_add(&mem, gpa(0x5000), 0x1000, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0x1000, NULL), ERR_BAD_INPUT);
+    assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0x1000, top + 1), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), UINT64_MAX, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x800), 0x100, top), ERR_BAD_INPUT); /* in the first */
     assert_int_equal(guestmem_add(&mem, gpa(0x1000), 0x100, top), ERR_BAD_INPUT);
@@ -165,6 +212,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_writes_while_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_add_rejects, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,7 +98,7 @@ static bool is_large(const struct model_vcpu *v, unsigned root, uint64_t linear)
 static uint64_t frame_of(uint64_t at)
 {
     hpa_t frame;
-    assert_true(shadow_frame(&m.mem, gpa(at), &frame));
+    assert_true(shadow_frame(&m.mem, gpa(at), false, &frame));
     return frame.v;
 }
 
