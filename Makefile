@@ -2,6 +2,10 @@
 # Builds Nadir, runs it and tests it. `make help` lists the targets; tools/nadir runs other configurations.
 
 B := build
+# As many jobs as there are CPUs, unless told otherwise, but where `clean` is to come before what is made.
+ifeq ($(MAKELEVEL)$(filter clean,$(MAKECMDGOALS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
 export PATH := $(PATH):/usr/sbin:/sbin# where mkfs.fat is, and only root has it in the PATH on Debian
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
 BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zone -fcf-protection=none \
@@ -35,7 +39,7 @@ FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 MANUAL := $B/man/man1/nadir.1 $B/man/man5/nadir.cfg.5 $B/nadir.bash
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
-.PHONY: all deps run check check-entry bench bench-kvm usb image gdb check-nested unit mutants fuzz lint format system demo clean \
+.PHONY: all deps bochs run check check-entry bench bench-kvm usb image gdb check-nested unit mutants fuzz lint format system demo clean \
 	help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
@@ -146,15 +150,20 @@ $B/warm_ram: tools/warm/ram.c boot/efi_elf.c boot/efi_regions.c guest/config.c g
 	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)
 
 # --- running ---
-deps: $B/.deps ## install what is missing, and build the fast Bochs once
+# Less than `all`: what boots a configuration, in each emulator, or refuses to.
+RUN := $B/nadir.efi $B/nadir.sym $B/check_config $B/warm.rom $B/warm_ram
+deps: bochs ## install what is missing, and build the fast Bochs once
+bochs: $B/.deps
 	@tools/bochs_build.sh >/dev/null || echo "nadir: using the packaged Bochs, which is slower"
 # Packages are looked at again when the list of them changes, when any is installed or removed, or a tool is missing.
 $B/.deps: tools/install.sh $(wildcard /var/lib/dpkg/status) $(if $(shell for t in nasm iasl clang; do command -v $$t >/dev/null || echo $$t; done),FORCE)
 	@mkdir -p $(@D)
 	@tools/install.sh && touch $@
 demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
-	tools/demo.py $B/demo
-run: all demo ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off
+	tools/demo.py $B/demo --engine $(or $(ENGINE),auto) --shell $(shell [ -t 0 ] && echo yes || echo no)
+# VT-x, which Bochs emulates where there is no KVM: binary translation is too slow for Linux so far.
+run: ENGINE ?= vtx
+run: $(RUN) demo ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=bt: without VT-x)
 	tools/nadir run $B/demo/nadir.cfg
 image: all demo ## build/demo.img, a bootable disk image of the demo
 	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img
@@ -163,9 +172,9 @@ usb: image ## the same, and how to write it to a USB stick
 gdb: ## the demo with gdb attached, stopped at Nadir's first instruction
 	@$(MAKE) --no-print-directory DEV=1 all demo
 	tools/gdb.sh $B/demo/nadir.cfg
-bench: all deps ## what each operation costs a guest, beside KVM
+bench: all bochs ## what each operation costs a guest, beside KVM
 	tools/bench.py
-bench-kvm: all deps ## the same payload under QEMU + KVM in Bochs, for the column beside (minutes)
+bench-kvm: all bochs ## the same payload under QEMU + KVM in Bochs, for the column beside (minutes)
 	tools/bench_kvm.py
 
 # --- checking ---
@@ -173,7 +182,7 @@ check: $B/.deps ## everything: ends with one line, N passed, N failed
 	@tools/check.py
 check-entry: $B/.deps ## build/check-entry/nadir.efi: checks each VM entry in software (NADIR_EFI names it to tools/nadir)
 	+@$(MAKE) B=$B/check-entry CHECK_ENTRY=1 $B/check-entry/nadir.efi
-check-nested: all deps ## Nadir under QEMU + KVM inside Bochs (ten minutes)
+check-nested: all bochs ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py
 unit: $(UNIT) ## the unit tests, on this machine, with sanitizers
 	@s=0; for t in $(UNIT); do $$t || s=1; done; exit $$s
@@ -191,7 +200,7 @@ fuzz: $(FUZZ) ## each fuzzer for 20 seconds (S=N: for N)
 $B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
 	$(call say,FUZZ )
 	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
-system: all deps ## the system tests, in the emulator (T=-k NAME picks some)
+system: all bochs ## the system tests, in the emulator (T=-k NAME picks some)
 	/usr/bin/python3 -m pytest -q tests/system $(T)
 lint: $B/.deps ## format, clang-tidy, include rules, headers alone
 	tools/lint.sh

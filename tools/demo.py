@@ -46,6 +46,7 @@ kernel = {kernel}
 ramdisk = {ramdisk}
 memory = {memory}
 vcpus = 1
+engine = {engine}
 cmdline = {cmdline}
 """
 
@@ -55,6 +56,8 @@ def main():
     parser.add_argument("--package", default="linux-image-cloud-amd64", metavar="NAME",
                         help="Debian's kernel package (linux-image-cloud-amd64)")
     parser.add_argument("--memory", default=256, type=int, metavar="MIB")
+    parser.add_argument("--engine", choices=("auto", "vtx", "bt"), default="auto",
+                        help="what executes the VM (auto)")
     parser.add_argument("--shell", choices=("auto", "yes", "no"), default="auto",
                         help="whether the guest starts a shell (auto: if stdin is a terminal)")
     parser.add_argument("--append", default="", metavar="TEXT", help="more for the command line")
@@ -71,7 +74,7 @@ def main():
     cmdline = ["console=ttyS0", "panic=-1", *["nadir.shell"] * wants_shell, options.append]
     (options.folder / "nadir.cfg").write_text(CONFIG.format(
         package=options.package, kernel="vmlinuz", ramdisk="initramfs.gz", memory=options.memory,
-        cmdline=" ".join(cmdline).strip()))
+        engine=options.engine, cmdline=" ".join(cmdline).strip()))
 
 
 if __name__ == "__main__":

@@ -75,11 +75,13 @@ def write_config(tmp_path):
 
 @pytest.fixture
 def nadir(write_config, tmp_path, request):
-    """Boots a configuration: nadir("[vm a]\\nkernel = k\\n", {"k": b"..."}, cpus=4) -> Result."""
+    """Boots a configuration: nadir("[vm a]\\nkernel = k\\n", {"k": b"..."}, cpus=4) -> Result. In Bochs, which has
+    VT-x on any machine and runs the same way each time, unless the test says on="qemu"."""
 
     def run(cfg, files=None, timeout=240, env=None, **options):
         if request.config.getoption("boot"):
             options.setdefault("boot", request.config.getoption("boot"))
+        options.setdefault("on", "bochs")
         path = write_config(cfg, files)
         stats = tmp_path / "stats.json"
         stats.unlink(missing_ok=True)

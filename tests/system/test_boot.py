@@ -51,7 +51,8 @@ def machine(write_config):
         roms = debian.fetch_package("seabios") / "usr/share/seabios"
         cfg = write_config(CONFIG + more, {"bios.bin": roms / "bios-256k.bin", "disk.img": disk,
                                            "vga.bin": roms / "vgabios-isavga.bin"})
-        child = pexpect.spawn(sys.executable, [str(TOOL), "run", str(cfg), "--timeout", str(TIMEOUT), "--no-real-time"],
+        child = pexpect.spawn(sys.executable, [str(TOOL), "run", str(cfg), "--timeout", str(TIMEOUT),
+                                               "--on", "bochs", "--no-real-time"],
                               timeout=TIMEOUT, encoding="utf-8", codec_errors="replace")
         children.append(child)
         return child

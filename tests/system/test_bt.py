@@ -14,7 +14,8 @@ KERNELS = ("a20", "borders", "cr", "debug", "events", "hostile", "mmio", "modes"
 
 
 def on_qemu(nadir, cfg, files, **options):
-    return nadir(cfg, files, on="qemu", env={"NADIR_KVM": "0"}, timeout=400, **options)
+    options.setdefault("on", "qemu")
+    return nadir(cfg, files, env={"NADIR_KVM": "0"}, timeout=400, **options)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,11 @@ def test_kernels(nadir, payload, booted, name):
 
 
 def test_auto_without_vtx(nadir, payload):
-    result = on_qemu(nadir, "[vm a]\nkernel = hello.bin\nmemory = 32\n", {"hello.bin": payload("hello")})
+    """Where nobody asks for VT-x, a machine without it is as good, and the tool says which it takes."""
+    result = on_qemu(nadir, "[vm a]\nkernel = hello.bin\nmemory = 32\n", {"hello.bin": payload("hello")}, on="auto")
     assert result.status == 0, result
+    assert ("[starting QEMU with its own emulation (no VT-x): 1 CPU, 1024 MiB; no KVM here can nest VT-x, and no VM "
+            "asks for engine = vtx]") in result.messages.splitlines(), result
     assert "nadir: engine = auto: bt, for want of VT-x" in lines_of(result, "a"), result
     assert "hello: from long mode, in a virtual machine" in result.console
     assert result.stats[0]["engine"] == "bt" and result.stats[0]["exits"]["cpuid"]["count"] >= 2

@@ -17,7 +17,7 @@ from conftest import TOOL, TOP
 
 sys.path.insert(0, str(TOP / "tools"))
 import manual  # noqa: E402
-from nadirlib import ToolError, config, image, options  # noqa: E402
+from nadirlib import ToolError, config, image, machine, options  # noqa: E402
 
 KERNEL = b"\x55\xaa\0kernel"
 
@@ -51,6 +51,7 @@ def test_version():
     (["--append", 'name="a b"'], ["cmdline = 'name=\"a b\"'"]),
     (["--initrd", "my initrd"], ['ramdisk = "my initrd"']),
     (["-m", "64", "--vcpus", "2", "--vga"], ["memory = 64", "vcpus = 2", "console = vga"]),
+    (["--engine", "vtx"], ["engine = vtx"]),
 ])
 def test_configuration_of_a_kernel(tmp_path, monkeypatch, arguments, lines):
     monkeypatch.chdir(tmp_path)
@@ -179,7 +180,7 @@ def test_run_of_a_kernel(payload, tmp_path, monkeypatch):
     (tmp_path / "a b, c").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "a b, c"))
     stats = tmp_path / "stats.json"
-    done = tool("run", payload("hello"), "-m", "24", "--vcpus", "2", "--stats", stats, "-q")
+    done = tool("run", payload("hello"), "-m", "24", "--vcpus", "2", "--stats", stats, "-q", "--on", "bochs")
     assert done.returncode == 0 and "hello: from long mode" in done.stdout and not done.stderr, done
     vm, = json.loads(stats.read_text())
     assert (vm["vm"], vm["vcpus"], vm["memory_bytes"]) == ("hello", 2, 24 << 20), vm
@@ -237,6 +238,42 @@ def test_image_of_no_disk(tmp_path, size):
     done = tool("run", "junk.img", folder=tmp_path)
     assert done.returncode == 2 and not done.stdout, done
     assert done.stderr == f"nadir: junk.img is no image of a disk: it has {size} bytes, not sectors of 512\n", done
+
+
+AUTO, VTX = "[vm a]\nkernel = k\n# engine = vtx\n", "[vm a]\nkernel = k\n  engine = 'vtx' # please\n"
+KVM, BOCHS, TCG = "KVM can nest VT-x here", "a VM asks for engine = vtx", "no KVM here can nest VT-x"
+
+
+@pytest.mark.parametrize("text, nested, arguments, on, why", [
+    (AUTO, True, [], "qemu", KVM), (VTX, True, [], "qemu", KVM),
+    (AUTO, False, [], "qemu", TCG), (VTX, False, [], "bochs", BOCHS), (AUTO + VTX, False, [], "bochs", BOCHS),
+    (AUTO, True, ["--model", "ryzen"], "bochs", "--model is Bochs's"),
+    (AUTO, False, ["--boot", "warm"], "bochs", "--boot warm is Bochs's"),
+    (AUTO, False, ["--boot", "firmware"], "qemu", TCG), (AUTO, False, ["--real-time"], "qemu", TCG),
+    (AUTO, False, ["--no-real-time"], "bochs", "--no-real-time is Bochs's"),
+    (AUTO, True, ["--strict"], "bochs", "--strict is Bochs's"), (AUTO, False, ["--gdb"], "bochs", "gdb"),
+    (VTX, False, ["--usb"], "qemu", "--usb is QEMU's"),
+    (AUTO, False, ["--on", "bochs"], "bochs", ""), (VTX, False, ["--on", "qemu"], "qemu", "")])
+def test_which_emulator(monkeypatch, text, nested, arguments, on, why):
+    """What the user has said goes before; else KVM, Bochs for a VM that is to have VT-x, QEMU's emulation."""
+    monkeypatch.setattr(machine, "has_nested_kvm", lambda: nested)
+    monkeypatch.setattr(machine, "find_bochs", lambda variant: ("bochs", False))
+    monkeypatch.setattr(machine, "check_model", lambda program, model: None)
+    said = as_said("x.cfg", *arguments)
+    said.model_given = said.model is not None
+    machine.choose(said, text.encode(), False)
+    assert (said.on, said.why.startswith(f"; {why}" if why else "")) == (on, True), said.why
+    assert bool(said.why) == bool(why)
+    assert said.boot == ("warm" if on == "bochs" else "firmware")
+
+
+def test_threads_of_qemu(monkeypatch):
+    """Where QEMU's emulation would take turns with the CPUs for want of an x86's order, it is left alone."""
+    for architecture, words in (("x86_64", "tcg,thread=multi"), ("aarch64", "tcg")):
+        monkeypatch.setattr(os, "uname", lambda: os.uname_result(("", "", "", "", architecture)))
+        assert machine.accelerator(False, 4) == ["-accel", words, "-cpu", "max"]
+        assert machine.accelerator(False, 1) == ["-accel", "tcg", "-cpu", "max"]
+    assert machine.accelerator(True, 4)[:2] == ["-accel", "kvm"]
 
 
 @pytest.mark.parametrize("number, said", [(signal.SIGTERM, ["[ended by SIGTERM]"]), (signal.SIGINT, [])])

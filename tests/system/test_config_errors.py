@@ -97,7 +97,7 @@ def test_loader(write_config, tmp_path, name):
     subprocess.run(["mdel", "-i", f"{image}@@1M", cfg], check=True)
     if text:
         subprocess.run(["mcopy", "-i", f"{image}@@1M", "-", cfg], input=text.encode(), check=True)
-    done = subprocess.run([sys.executable, TOOL, "run", image, "--timeout", "60"],
+    done = subprocess.run([sys.executable, TOOL, "run", image, "--on", "bochs", "--timeout", "60"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     fails_at(Result(done.returncode, done.stdout, done.stderr, []), line, *words)
     assert "nadir-end: config-error" in done.stdout
@@ -154,7 +154,7 @@ def test_truncated_kernel_on_a_stick(write_config, tmp_path, debian):
     cfg, stick = write_config(ONE_VM, {"vmlinuz": image[: len(image) // 2]}), tmp_path / "stick.img"
     made = subprocess.run([sys.executable, TOOL, "image", cfg, "-o", stick], capture_output=True, text=True)
     assert made.returncode == 0 and "vmlinuz: the kernel is truncated" in made.stderr, made
-    done = subprocess.run([sys.executable, TOOL, "run", stick, "--timeout", "60"],
+    done = subprocess.run([sys.executable, TOOL, "run", stick, "--on", "bochs", "--timeout", "60"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert "error: nadir.cfg:4: vmlinuz: the kernel is truncated" in done.stdout, done
     assert done.returncode == 2, done

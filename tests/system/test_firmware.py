@@ -20,7 +20,8 @@ MOST_TICKS = 20000  # that one access may keep its CPU
 
 def typed(write_config, cfg, files, conversation, *options):
     """Boots a configuration and types: after each of the texts that are awaited, an answer."""
-    command = [str(a) for a in (TOOL, "run", write_config(cfg, files), "--timeout", TIMEOUT, *options)]
+    command = [str(a) for a in (TOOL, "run", write_config(cfg, files), "--timeout", TIMEOUT,
+                                "--on", "bochs", *options)]
     child = pexpect.spawn(sys.executable, command, timeout=TIMEOUT + 60, encoding="utf-8",
                           codec_errors="replace")
     for awaited, answer in conversation:

@@ -143,7 +143,7 @@ def runs_until(write_config):
     """Boots guests that do not end by themselves, up to these lines in this order."""
 
     def run(cfg, files, *lines, timeout=240, cpus=1):
-        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", str(timeout),
+        command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", str(timeout), "--on", "bochs",
                    "--cpus", str(cpus)]
         child = pexpect.spawn(sys.executable, command, timeout=timeout, encoding="utf-8",
                               codec_errors="replace")

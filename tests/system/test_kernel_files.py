@@ -170,7 +170,8 @@ def test_names_stay(nadir, write_config, tmp_path, boot):
         "[vm a]\nkernel = ../outside \u00e4?/kernel\nmemory = 32\n"
         f'ramdisk = "{outside}/first"\nmodule = ../second a=1 b\nmodule = "../a third" c d\n'
         'cmdline = check=1\n')
-    done = subprocess.run([sys.executable, TOOL, "run", folder / "nadir.cfg", "--boot", boot, "--timeout", "100"],
+    done = subprocess.run([sys.executable, TOOL, "run", folder / "nadir.cfg", "--on", "bochs", "--boot", boot,
+                           "--timeout", "100"],
                           stdin=subprocess.DEVNULL, capture_output=True)
     console = done.stdout.decode()
     assert "nadir: a: ../outside \u00e4?/kernel: multiboot 2, entry 0x400" in console, console

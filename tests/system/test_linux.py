@@ -72,7 +72,7 @@ def test_two_at_once(nadir, debian):
 def test_shell(debian):
     """The keyboard reaches a shell in the guest, and its exit ends everything well."""
     folder = debian(shell="yes")
-    command = [str(TOOL), "run", str(folder / "nadir.cfg"), "--timeout", "240"]
+    command = [str(TOOL), "run", str(folder / "nadir.cfg"), "--timeout", "240", "--on", "bochs"]
     child = pexpect.spawn(sys.executable, command, timeout=240, encoding="utf-8",
                           codec_errors="replace")
     child.expect("user space reached")

@@ -31,3 +31,10 @@ def test_qemu_without_kvm(nadir, payload, how):
     """QEMU's own emulation has no VMX; booting from a USB stick gets as far."""
     refuses(nadir(CONFIG, {"hello.bin": payload("hello")}, on="qemu", env={"NADIR_KVM": "0"},
                   timeout=90, **how), "VMX|VT-x")
+
+
+def test_vtx_is_had_where_it_is_asked_for(nadir, payload):
+    """Without VT-x and left the choice, the tool takes the emulator that has it."""
+    result = nadir(CONFIG, {"hello.bin": payload("hello")}, on="auto", env={"NADIR_KVM": "0"}, timeout=90)
+    assert result.status == 0 and [vm["engine"] for vm in result.stats] == ["vtx"], result
+    assert re.search(r"^\[starting Bochs: .*; a VM asks for engine = vtx\]$", result.messages, re.M), result

@@ -36,7 +36,7 @@ def terminal(write_config):
 
     def start(cfg, files):
         command = [str(TOOL), "run", str(write_config(cfg, files)), "--timeout", "200",
-                   "--no-real-time"]
+                   "--on", "bochs", "--no-real-time"]
         return pexpect.spawn(sys.executable, command, timeout=200, encoding="utf-8",
                              codec_errors="replace")
 

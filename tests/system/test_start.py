@@ -99,7 +99,7 @@ def test_wrong_memory_is_told(tmp_path):
     (tmp_path / "other").write_bytes(b"\xff" * 8192)
     master, slave, name = console.open_pty()
     reports, reports_slave, reports_name = console.open_pty()
-    options = Namespace(memory=64, cpus=1, gdb=False, strict=False, real_time=False, boot="warm", log=None,
+    options = Namespace(memory=64, cpus=1, gdb=False, strict=False, real_time=False, boot="warm", log=None, why="",
                         model="corei7_skylake_x", model_given=False, bochs=machine.find_bochs())
     process, log = machine.bochs(tmp_path / "other", name, reports_name, tmp_path, options)
     try:

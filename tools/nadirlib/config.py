@@ -9,6 +9,7 @@ from .gpt import SECTOR
 
 LONGEST_NAME = 31
 VGA = re.compile(rb"""^\s*console\s*=\s*["']?vga""", re.M)
+VTX = re.compile(rb"""^\s*engine\s*=\s*["']?vtx""", re.M)
 
 
 class Config:
@@ -26,6 +27,11 @@ class Config:
 def has_vga(text):
     """Whether a VM's screen may be shown."""
     return VGA.search(text) is not None
+
+
+def wants_vtx(text):
+    """Whether a VM is to be executed by VT-x and nothing else."""
+    return VTX.search(text) is not None
 
 
 def quoted(what, text):
@@ -50,6 +56,8 @@ def of_kernel(options):
         lines.append(f"memory = {options.guest_memory}")
     if options.vcpus:
         lines.append(f"vcpus = {options.vcpus}")
+    if options.engine:
+        lines.append(f"engine = {options.engine}")
     if options.vga:
         lines.append("console = vga")
     return Config(options.cfg, Path(), ("\n".join(lines) + "\n").encode(), has_lines=False)
@@ -82,7 +90,7 @@ def read(options):
         if options.command == "image":
             raise ToolError(f"{path} is no configuration; an image is made of one")
         return of_kernel(options)
-    said = [f"--{word}" for word in ("append", "initrd", "vcpus", "vga") if getattr(options, word, None)]
+    said = [f"--{word}" for word in ("append", "initrd", "vcpus", "engine", "vga") if getattr(options, word, None)]
     if said or getattr(options, "guest_memory", None):
         raise ToolError(f"{path} says itself what {(said or ['-m'])[0]} would of a kernel")
     size = path.stat().st_size

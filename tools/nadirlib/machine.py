@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from . import CACHE, ToolError, say
+from . import CACHE, ToolError, config, say
 from .image import find_built
 from .saved import Saved
 
@@ -113,6 +113,11 @@ def check_model(program, model):
 KNOWN_MSRS = (0x17, 0x8b)
 
 
+def size_of(options):
+    """The machine's, for the line that tells of it."""
+    return f"{options.cpus} CPU{'s' * (options.cpus > 1)}, {options.memory} MiB"
+
+
 def strict_msrs(work):
     """The part of Bochs's cpu line that makes all other unknown MSRs fault."""
     (work / "msrs.def").write_text("".join(f"{msr:#x} 0{' 00000000' * 6}\n" for msr in KNOWN_MSRS))
@@ -181,8 +186,7 @@ def bochs(start, console, reports, work, options):
         go_on = work / "debugger.rc"
         go_on.write_text("c\n")
         command += ["-rc", str(go_on)]
-    say(f"starting Bochs: {options.model}, {options.cpus} CPU{'s' * (options.cpus > 1)}, "
-        f"{options.memory} MiB")
+    say(f"starting Bochs: {options.model}, {size_of(options)}{options.why}")
     env = {"BXSHARE": "/usr/share/bochs", **os.environ, "TZ": "UTC"}  # its clock would go by the user's zone
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, cwd=work,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -198,6 +202,16 @@ def has_nested_kvm():
             and nested.read_text().strip() in ("Y", "1"))
 
 
+def accelerator(kvm, cpus):
+    """QEMU's words for what executes the machine. Its emulation gives each CPU a thread of its own by
+    itself where that is right: on a host whose memory is ordered as an x86's, or stricter. There it
+    is said, so that a QEMU that does not do it tells."""
+    if kvm:
+        return ["-accel", "kvm", "-cpu", "host,migratable=off"]
+    threads = ",thread=multi" if cpus > 1 and os.uname().machine in ("x86_64", "i686") else ""
+    return ["-accel", f"tcg{threads}", "-cpu", "max"]
+
+
 def qemu(image, console, reports, work, options):
     """QEMU, with KVM where that can nest VT-x, else its own emulation, which has none."""
     kvm = has_nested_kvm()
@@ -206,7 +220,7 @@ def qemu(image, console, reports, work, options):
     disk = "usb-storage,bus=usb.0" if options.usb else "ide-hd"
     command = [
         QEMU, "-machine", "q35", "-m", str(options.memory), "-smp", str(options.cpus),
-        *(["-accel", "kvm", "-cpu", "host,migratable=off"] if kvm else ["-accel", "tcg", "-cpu", "max"]),
+        *accelerator(kvm, options.cpus),
         "-bios", str(find_rom(work)), "-nodefaults", "-display", "none", "-vga", "std",
         "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
         "-serial", "chardev:console", "-chardev", f"serial,id=reports,path={reports}",
@@ -216,8 +230,8 @@ def qemu(image, console, reports, work, options):
         "-device", f"{disk},drive=boot,bootindex=0",
         *(["-s", "-S"] if options.gdb else []),
     ]
-    say(f"starting QEMU with {'KVM' if kvm else 'its own emulation (no VT-x)'}: {options.cpus} "
-        f"CPU{'s' * (options.cpus > 1)}, {options.memory} MiB")
+    say(f"starting QEMU with {'KVM' if kvm else 'its own emulation (no VT-x)'}: {size_of(options)}"
+        f"{options.why}")
     line = os.open(console, os.O_RDWR | os.O_NOCTTY)
     try:
         process = subprocess.Popen(command, stdin=line, stdout=line, cwd=work,
@@ -227,11 +241,34 @@ def qemu(image, console, reports, work, options):
         os.close(line)
 
 
-def choose(options):
-    """Settles which emulator, and how it boots, where the user has left that open, and whether it can
-    be that machine."""
-    if options.on == "auto":
-        options.on = "qemu" if has_nested_kvm() and not options.model_given else "bochs"
+def pick(options, text):
+    """The emulator that fits, and why. Where there is no VT-x for a VM that asks for it, Bochs has it;
+    where none asks, QEMU's emulation is there at once and faster."""
+    if options.usb:
+        return "qemu", "--usb is QEMU's"
+    for given, word in ((options.model_given, "--model"), (options.strict, "--strict"),
+                        (options.boot == "warm", "--boot warm"), (options.real_time is False, "--no-real-time")):
+        if given:
+            return "bochs", f"{word} is Bochs's"
+    if has_nested_kvm():
+        return "qemu", "KVM can nest VT-x here"
+    if config.wants_vtx(text):
+        return "bochs", "a VM asks for engine = vtx"
+    if options.gdb:
+        return "bochs", "gdb looks at a guest through VT-x"
+    return "qemu", "no KVM here can nest VT-x, and no VM asks for engine = vtx"
+
+
+def choose(options, text, is_watched):
+    """Settles which emulator, how it boots, and how fast its time goes, where the user has left that
+    open, and whether it can be that machine. `text`: nadir.cfg; `is_watched`: somebody looks at a
+    VM's screen."""
+    options.why = ""
+    if options.on == "auto" or options.usb:
+        options.on, why = pick(options, text)
+        options.why = f"; {why}"
+    if options.real_time is None:
+        options.real_time = is_watched
     needs_firmware = (options.on == "qemu" and "QEMU" or options.cfg.endswith(".img") and "an image"
                       or "NADIR_EFI" in os.environ and "NADIR_EFI")
     if options.boot == "warm" and needs_firmware:

@@ -59,6 +59,6 @@ def make_disk(path, arguments, files):
 def set_machine(options):
     """The options of machine.bochs() for such a disk, set in an argparse namespace."""
     options.cpus, options.memory, options.model = 1, MEMORY, "corei7_skylake_x"
-    options.boot, options.model_given = "firmware", False
+    options.boot, options.model_given, options.why = "firmware", False, ""
     options.bochs = machine.find_bochs()
     options.gdb = options.strict = options.real_time = False

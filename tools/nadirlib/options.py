@@ -16,8 +16,8 @@ EXAMPLES = (
     ("run my.cfg --model tigerlake", "another of Bochs's CPUs"),
     ("run my.cfg --stats stats.json", "save what each VM cost"),
     ("run my.cfg --log bochs.log", "say why, when a VM entry fails"),
-    ("run my.cfg --on qemu", "QEMU, with KVM if it can nest VT-x"),
-    ("run my.cfg --boot firmware", "by UEFI and the loader, as on a PC"),
+    ("run my.cfg --on bochs", "by VT-x, and time counted in instructions"),
+    ("run my.cfg --on bochs --boot firmware", "by UEFI and the loader, as on a PC"),
     ("run my.cfg --native", "its first VM's payload on the bare machine"),
     ("check my.cfg", "what is wrong with it, in a moment"),
     ("image my.cfg -o stick.img", "then: dd if=stick.img of=/dev/sdX bs=4M"),
@@ -85,6 +85,7 @@ def add_kernel(parser):
     group.add_argument("-m", dest="guest_memory", type=positive, metavar="MIB",
                        help="the VM's memory (256)")
     group.add_argument("--vcpus", type=positive, metavar="N", help="the VM's virtual CPUs (1)")
+    group.add_argument("--engine", choices=("auto", "vtx", "bt"), help="what executes the VM (auto)")
     group.add_argument("--vga", action="store_true",
                        help="show the VM's screen instead of its serial port")
 
@@ -94,7 +95,8 @@ def add_run(commands, more):
                               epilog=epilog(), **more)
     run.add_argument("cfg", metavar="FILE", help=FILE_HELP)
     run.add_argument("--on", choices=("auto", "bochs", "qemu"), default="auto",
-                     help="auto: QEMU/KVM where it can nest VT-x, else Bochs")
+                     help="auto: QEMU with KVM where that can nest VT-x, else Bochs if a VM asks for "
+                          "engine = vtx, else QEMU's own emulation, which has no VT-x")
     run.add_argument("--boot", choices=("warm", "firmware"),
                      help="Bochs: warm (the default) starts at the hypervisor; firmware as on a PC, "
                           "a few seconds later")
