@@ -206,6 +206,11 @@ static inline void cpu_write_cr3(uint64_t v)
     __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
 }
 
+static inline void cpu_invlpg(uint64_t linear)
+{
+    __asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");
+}
+
 static inline void cpu_write_cr4(uint64_t v)
 {
     __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory");

@@ -531,7 +531,7 @@ enum status shadow_cpu_create(struct shadow_cpu *cpu, struct shadow *shadow, uns
         }
         uint64_t *table = hpa_to_ptr(cpu->root[root]);
         for (unsigned i = HOST_FIRST; i < HOST_END; i++)
-            table[i] = host[i];
+            table[i] = i == window && root == SHADOW_USER ? 0 : host[i];
         set_entry(cpu, root, 0, cpu->low[root].v | TABLE_FLAGS);
     }
     spinlock_lock(&shadow->lock);

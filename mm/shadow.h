@@ -137,8 +137,8 @@ struct shadow_cpu {
     uint64_t flushed, flushed_all; /* shadow.clock of its last flushes */
     bool flush;                    /* before the next entry, the host's TLB */
     uint8_t regime;
-    uint16_t window;                               /* entry with what CPL 3 may reach; 0: none */
-    uint16_t attached[SHADOW_ROOTS][SHADOW_SLOTS]; /* subtree, plus 1 */
+    uint16_t window; /* entry of SHADOW_KERNEL with what CPL 3 may reach; 0: none */
+    uint16_t attached[SHADOW_ROOTS][SHADOW_SLOTS];      /* subtree, plus 1 */
     uint64_t used[SHADOW_ROOTS][SHADOW_SLOTS / 64 + 1]; /* slots with one; bits */
 };
 
@@ -149,7 +149,8 @@ enum status shadow_create(const struct guestmem *mem, uint64_t limit, struct sha
 void shadow_destroy(struct shadow *shadow);
 
 /* number: below SHADOW_MAX_CPUS. host_root: the tables of which entries 256 to 271 are copied;
- * window: which of these has pages for CPL 3, or 0. The vCPU is as after reset: paging is off. */
+ * window: which of these has pages for CPL 3, and is in SHADOW_KERNEL alone, or 0. The vCPU is as
+ * after reset: paging is off. */
 enum status shadow_cpu_create(struct shadow_cpu *cpu, struct shadow *shadow, unsigned number,
                               hpa_t host_root, unsigned window, const struct shadow_guest *guest);
 void shadow_cpu_destroy(struct shadow_cpu *cpu, unsigned number);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "arch/cpu.h"
+#include "guest/bt/space.h"
 #include "guest/bt/tlb.h"
 #include "guest/cpu/interpret.h"
 #include "guest/ring3/window.h"
@@ -34,7 +35,8 @@
     X(BT_HYPERCALL, "hypercall")               \
     X(BT_TASK_SWITCH, "task_switch")           \
     X(BT_XSETBV, "xsetbv")                     \
-    X(BT_COMPUTED, "executed_singly")
+    X(BT_COMPUTED, "executed_singly")          \
+    X(BT_SHADOW, "shadow_page_faults")
 
 #define BT_EVENT_NUMBER(number, name) number,
 enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
@@ -46,6 +48,7 @@ struct bt_vcpu {
     struct cpu_state state;
     struct interpret_env env; /* the software CPU, whose registers these are */
     struct bt_tlb tlb;
+    struct bt_space space;
     bool something_waits; /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
     bool x87_again;       /* the instruction has met an x87 error, and is to be carried out anew */
     bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
@@ -82,7 +85,7 @@ static inline void bt_exit_end(struct bt_vcpu *v, enum bt_event event)
 /* run.c: engine->run(). */
 void bt_run(struct vcpu *vcpu);
 
-/* state.c: the engine's functions on registers. */
+/* state.c: the engine's functions on registers. Translations go with what they depend on. */
 void bt_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);
 void bt_set_state(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in);
 void bt_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out);

@@ -32,6 +32,7 @@ void bt_compute(struct bt_vcpu *v)
 {
     struct interpret_env *env = &v->env;
     bt_exit_begin(v);
+    bt_space_need_window(v);
     switch (ring3_compute(&v->window, &env->integer, &env->compute, env->bytes)) {
     case RING3_DONE: interpret_computed(env); break;
     case RING3_RAISED: break;

@@ -38,19 +38,15 @@ static void cpu_off(void)
 {
 }
 
-/* Nothing is kept of a VM. */
+/* What is kept of a VM is made when its first vCPU is loaded: bt_space_load(). */
 static enum status vm_create(struct vm *vm)
 {
     (void)vm;
     return OK;
 }
 
-static void vm_destroy(struct vm *vm)
-{
-    (void)vm;
-}
-
-/* struct guestmem has all of it, and the bus what is not RAM. */
+/* struct guestmem has all of it, and the bus what is not RAM. What is mapped for the processor is
+ * brought up to date by each vCPU before it goes on: bt_space_memory_changed(). */
 static enum status map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
 {
     (void)vm;
@@ -80,6 +76,7 @@ static void memory(const struct vm *vm, struct engine_memory *out)
 static void destroy_vcpu(struct vcpu *vcpu)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
+    bt_space_destroy(v);
     if (v->extended.v != 0)
         page_free(v->extended, v->extended_pages);
     ring3_window_destroy(&v->window);
@@ -134,6 +131,7 @@ static void load(struct vcpu *vcpu)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
     ring3_load(cpu_self(), 0);
+    bt_space_load(v);
     if (v->filled)
         vcpu_extended_restore(vcpu, hpa_to_ptr(v->extended));
     else
@@ -203,7 +201,7 @@ const struct engine bt_engine = {
     .cpu_on = cpu_on,
     .cpu_off = cpu_off,
     .vm_create = vm_create,
-    .vm_destroy = vm_destroy,
+    .vm_destroy = bt_space_destroy_vm,
     .map = map,
     .protect = protect,
     .redirect = redirect,

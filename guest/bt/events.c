@@ -14,6 +14,8 @@ void bt_inject(struct vcpu *vcpu, const struct event *event)
     vcpu->event = *event;
     if ((v->state.cr0 & CR0_PE) == 0)
         vcpu->event.info &= ~EVENT_ERROR_CODE;
+    if ((event->info & 0xff) == VECTOR_PAGE_FAULT)
+        bt_space_guest_fault(v, v->state.cr2);
 }
 
 /* The external interrupt that comes now, or -1. An ExtINT comes first. */

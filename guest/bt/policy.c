@@ -136,11 +136,15 @@ static bool write_cr0_or_cr4(struct bt_vcpu *v, unsigned number, uint64_t value)
         return refuse(v);
     if ((effects & CONTROL_LOAD_PDPTES) != 0)
         memcpy(s->pdpte, pdpte, sizeof(pdpte));
+    /* CR0.WP alone changes what is allowed, not what is cached. */
+    const bool only_wp = s->cr4 == new.cr4 && ((s->cr0 ^ new.cr0) & (CR0_PG | CR0_PE)) == 0;
     s->cr0 = new.cr0;
     s->cr4 = new.cr4;
     s->efer = new.efer;
-    if ((effects & CONTROL_FLUSH_TLB) != 0)
-        bt_tlb_flush(&v->tlb);
+    if ((effects & CONTROL_LOAD_PDPTES) != 0 || ((effects & CONTROL_FLUSH_TLB) != 0 && !only_wp))
+        bt_space_switch(v, SHADOW_FLUSH_ALL);
+    else if ((effects & CONTROL_FLUSH_TLB) != 0)
+        bt_space_switch(v, SHADOW_FLUSH_NONE);
     return true;
 }
 
@@ -158,7 +162,7 @@ static bool write_cr3(struct bt_vcpu *v, uint64_t value)
         memcpy(s->pdpte, pdpte, sizeof(pdpte));
     }
     s->cr3 = value;
-    bt_tlb_flush(&v->tlb);
+    bt_space_switch(v, SHADOW_FLUSH_LOCAL);
     return true;
 }
 
@@ -205,17 +209,14 @@ static bool write_xcr0(struct interpret_env *env, uint64_t value)
     return good;
 }
 
-/* A walk that is kept is of 4 KiB, whatever the size of the guest's page: where that is larger, its
- * other walks go, too (SDM, "INVLPG"). They do not tell. */
 static void invlpg(struct interpret_env *env, uint64_t linear)
 {
-    (void)linear;
-    bt_tlb_flush(&of(env)->tlb);
+    bt_space_invalidate(of(env), linear);
 }
 
 static void flush_tlb(struct interpret_env *env)
 {
-    bt_tlb_flush(&of(env)->tlb);
+    bt_space_switch(of(env), SHADOW_FLUSH_ALL);
 }
 
 static uint64_t rdtsc(struct interpret_env *env)

@@ -30,6 +30,7 @@ static bool prepare(struct bt_vcpu *v)
         if (vcpu->memory_seen != vcpu->vm->memory_changes) {
             vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
             bt_tlb_flush(&v->tlb);
+            bt_space_memory_changed(vcpu->vm);
         }
         bt_choose_event(v);
     }

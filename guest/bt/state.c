@@ -6,7 +6,7 @@
 
 void bt_flush_tlb(struct vcpu *vcpu)
 {
-    bt_tlb_flush(&bt_vcpu(vcpu)->tlb);
+    bt_space_switch(bt_vcpu(vcpu), SHADOW_FLUSH_ALL);
 }
 
 void bt_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out)

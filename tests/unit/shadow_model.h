@@ -247,7 +247,7 @@ static void cpu_flush(struct model_vcpu *v)
 }
 
 /* INVLPG: the page, and all of the paging-structure cache. */
-static void cpu_invlpg(struct model_vcpu *v, uint64_t linear)
+static void model_invlpg(struct model_vcpu *v, uint64_t linear)
 {
     for (unsigned root = 0; root < SHADOW_ROOTS; root++)
         for (unsigned page = 0; page < PAGES; page++) {
@@ -320,7 +320,7 @@ static uint64_t cpu_access(struct model_vcpu *v, unsigned root, unsigned page,
     if (leaf != 0 && (access != WALK_WRITE || (leaf & PTE_W)) &&
         (access != WALK_FETCH || !(leaf & PTE_NX)))
         return leaf;
-    cpu_invlpg(v, linear); /* a page fault does that */
+    model_invlpg(v, linear); /* a page fault does that */
     return 0;
 }
 
@@ -505,7 +505,7 @@ static void invalidate(struct model_vcpu *v, unsigned page)
     const uint64_t linear = page_linear(v, page);
     cpu_leave(v);
     shadow_invalidate(&v->cpu, gva(linear));
-    cpu_invlpg(v, linear);
+    model_invlpg(v, linear);
     forget(v, false, true, linear);
 }
 

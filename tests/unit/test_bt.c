@@ -84,6 +84,23 @@ void linear_write_page(struct vcpu *of, gpa_t at, const void *from, unsigned byt
         bus_mmio_write(&of->vm->bus, at, bytes, get_le(from, bytes));
 }
 
+/* The shadow page tables have a test of their own: here is what asks them to flush. */
+static unsigned switches;
+static uint64_t faulted_at;
+
+void bt_space_switch(struct bt_vcpu *of, enum shadow_flush flush)
+{
+    (void)flush;
+    bt_tlb_flush(&of->tlb);
+    switches++;
+}
+
+void bt_space_guest_fault(struct bt_vcpu *of, uint64_t linear)
+{
+    bt_tlb_flush(&of->tlb);
+    faulted_at = linear;
+}
+
 static uint64_t device_read(void *dev, gpa_t at, unsigned bytes)
 {
     (void)dev;
@@ -373,6 +390,26 @@ static void test_walks_are_kept(void **state)
     assert_true(bt_translate_as(&v.env, gva(0x400010), 4, true, false, &o)); /* the CPU's own */
 }
 
+/* A page fault drops what is kept of its page, for all kinds of accesses: the handler of a write to
+ * what is shared gives another page, and goes on without an INVLPG. */
+static void test_page_fault_flushes(void **state)
+{
+    (void)state;
+    struct emulate_operand o;
+    memset(ram + TABLES, 0, 4 * 4096);
+    map(0x6000, 5);
+    v.state = cpu_state_long_mode(0x1000, TABLES);
+    v.state.ss.access |= 3 << 5;
+    assert_int_equal(operand(0x400010, 4, false).at[0].v, 0x6010);
+    assert_false(bt_translate(&v.env, gva(0x400010), 4, true, &o));
+    assert_int_equal(v.vcpu.event.info & 0xff, VECTOR_PAGE_FAULT);
+    assert_int_equal(faulted_at, 0x400010);
+    v.vcpu.event.info = 0;
+    map(0x7000, 7);
+    assert_int_equal(operand(0x400010, 4, false).at[0].v, 0x7010);
+    assert_int_equal(operand(0x400010, 4, true).at[0].v, 0x7010);
+}
+
 static void test_state(void **state)
 {
     (void)state;
@@ -401,9 +438,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_interrupts),       TEST(test_8259),           TEST(test_nmis),
-        TEST(test_trap_comes_first), TEST(test_triple_fault),   TEST(test_memory),
-        TEST(test_exchange),         TEST(test_walks_are_kept), TEST(test_state),
+        TEST(test_interrupts),         TEST(test_8259),           TEST(test_nmis),
+        TEST(test_trap_comes_first),   TEST(test_triple_fault),   TEST(test_memory),
+        TEST(test_exchange),           TEST(test_walks_are_kept), TEST(test_state),
+        TEST(test_page_fault_flushes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The roots in which code of a guest's runs: made, entered, filled and flushed. */
+#include "guest/bt/space.h"
+
+#include "arch/fault.h"
+#include "arch/log.h"
+#include "guest/bt/bt.h"
+#include "guest/cpu/guestwalk.h"
+#include "mm/guestspace.h"
+
+#define WINDOW_SLOT (HOST_WINDOW_BASE >> 39 & 511)
+#define MAX_WALKS   8 /* for one fault, while other vCPUs flush */
+
+static struct shadow *shadow_of(const struct vm *vm)
+{
+    return vm->engine_vm;
+}
+
+/* --- what the guest's tables say, for the shadow --- */
+
+static struct guest_paging paging_of(const struct bt_vcpu *v, bool user)
+{
+    const struct cpu_state *s = &v->state;
+    return (struct guest_paging){
+        .cr0 = s->cr0,
+        .cr3 = s->cr3,
+        .cr4 = s->cr4,
+        .efer = s->efer,
+        .rflags = s->rflags,
+        .cpl = user ? 3 : 0,
+        .phys_bits = v->vcpu.phys_bits,
+        .pdpte = s->pdpte,
+    };
+}
+
+static bool translate(void *ctx, gva_t linear, struct guest_translation *out)
+{
+    const struct bt_vcpu *v = ctx;
+    const struct guest_paging paging = paging_of(v, false);
+    return guestwalk_look(&v->vcpu.vm->mem, &paging, linear, out);
+}
+
+static uint64_t top(void *ctx, gva_t linear)
+{
+    const struct bt_vcpu *v = ctx;
+    const struct guest_paging paging = paging_of(v, false);
+    return guestwalk_top(&v->vcpu.vm->mem, &paging, linear);
+}
+
+/* --- it comes and goes --- */
+
+static enum status create(struct bt_vcpu *v)
+{
+    struct vm *vm = v->vcpu.vm;
+    const struct shadow_guest guest = {.translate = translate, .top = top, .ctx = v};
+    enum status s = OK;
+    vm_lock(vm);
+    if (vm->engine_vm == NULL) {
+        struct shadow *shadow;
+        s = shadow_create(&vm->mem, 0, &shadow);
+        if (s == OK)
+            vm->engine_vm = shadow;
+    }
+    if (s == OK)
+        s = shadow_cpu_create(&v->space.shadow, shadow_of(vm), v->vcpu.index, vm->root, WINDOW_SLOT,
+                              &guest);
+    vm_unlock(vm);
+    return s;
+}
+_Static_assert(VM_MAX_VCPUS <= SHADOW_MAX_CPUS, "each has a number");
+
+void bt_space_load(struct bt_vcpu *v)
+{
+    struct vm *vm = v->vcpu.vm;
+    v->space.armed = 0;
+    if (v->filled || vm->interpreted)
+        return;
+    const enum status s = create(v);
+    v->space.exists = s == OK;
+    if (s != OK)
+        log_line_of(vm->log, "vm %s: no shadow page tables, so vCPU %u is interpreted: %s",
+                    vm->name, v->vcpu.index, status_text(s));
+}
+
+void bt_space_destroy(struct bt_vcpu *v)
+{
+    if (v->space.exists)
+        shadow_cpu_destroy(&v->space.shadow, v->vcpu.index);
+    v->space.exists = false;
+}
+
+void bt_space_destroy_vm(struct vm *vm)
+{
+    if (vm->engine_vm != NULL)
+        shadow_destroy(vm->engine_vm);
+    vm->engine_vm = NULL;
+}
+
+/* --- running in it --- */
+
+/* Whatever the guest does, the CPU comes back when the vCPU's next timer is due. */
+static void arm_timer(struct bt_vcpu *v)
+{
+    const uint64_t next = v->vcpu.timers.next;
+    if (next == v->space.armed || next == TIMER_NEVER)
+        return;
+    v->space.armed = next;
+    lapic_timer_arm(next);
+}
+
+unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame)
+{
+    struct shadow_cpu *shadow = &v->space.shadow;
+    arm_timer(v);
+    const bool flush = shadow_enter(shadow);
+    if (flush || cpu_read_cr3() != shadow->root[root].v)
+        cpu_write_cr3(shadow->root[root].v);
+    const unsigned vector = ring3_enter(frame);
+    shadow_leave(shadow);
+    if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL) {
+        if (vector == VECTOR_TIMER)
+            v->space.armed = 0; /* it may have come early */
+        interrupt_handle((uint8_t)vector);
+    }
+    return vector;
+}
+
+void bt_space_need_window(struct bt_vcpu *v)
+{
+    if (v->space.exists && cpu_read_cr3() == v->space.shadow.root[SHADOW_USER].v)
+        cpu_write_cr3(v->vcpu.vm->root.v);
+}
+
+/* --- page faults --- */
+
+/* Those that run leave their root for a moment, and drop what they have cached. */
+static void kick_others(const struct bt_vcpu *v)
+{
+    struct vm *vm = v->vcpu.vm;
+    const uint64_t all = vm->vcpu_count < 64 ? (1ull << vm->vcpu_count) - 1 : UINT64_MAX;
+    vcpu_kick_all(vm, all & ~(1ull << v->vcpu.index));
+}
+
+static enum shadow_result fill(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
+                               enum walk_access access, bool user, gpa_t *at)
+{
+    struct shadow_cpu *shadow = &v->space.shadow;
+    const struct guest_paging paging = paging_of(v, user);
+    struct guest_translation found;
+    uint32_t error;
+    const uint64_t version = shadow_version(shadow);
+    if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, linear, access, &found, &error))
+        return SHADOW_EMULATE;
+    *at = found.at;
+    return shadow_fill(shadow, root, linear, access == WALK_WRITE, &found, version);
+}
+
+static enum bt_fault resolve(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
+                             enum walk_access access, bool user)
+{
+    gpa_t at;
+    for (unsigned n = 0; n < MAX_WALKS; n++) {
+        switch (fill(v, root, linear, access, user, &at)) {
+        case SHADOW_DONE: return BT_FAULT_MAPPED;
+        case SHADOW_WALK: break;
+        case SHADOW_CODE: shadow_code_remove(shadow_of(v->vcpu.vm), at); break;
+        case SHADOW_AGAIN: return BT_FAULT_LATER;
+        case SHADOW_WAIT: kick_others(v); return BT_FAULT_LATER;
+        case SHADOW_EMULATE: return BT_FAULT_INTERPRET;
+        }
+    }
+    return BT_FAULT_LATER;
+}
+
+enum bt_fault bt_space_fault(struct bt_vcpu *v, enum shadow_root root, uint64_t linear,
+                             uint32_t error, bool user)
+{
+    const enum walk_access access = (error & PF_FETCH) != 0   ? WALK_FETCH
+                                    : (error & PF_WRITE) != 0 ? WALK_WRITE
+                                                              : WALK_READ;
+    if ((v->state.efer & EFER_LMA) == 0)
+        linear &= UINT32_MAX; /* what begins below 4 GiB wraps: mm/shadow.c */
+    bt_exit_begin(v);
+    const enum bt_fault result = resolve(v, root, gva(linear), access, user);
+    bt_exit_end(v, BT_SHADOW);
+    return result;
+}
+
+/* --- flushes --- */
+
+void bt_space_switch(struct bt_vcpu *v, enum shadow_flush flush)
+{
+    const struct cpu_state *s = &v->state;
+    bt_tlb_flush(&v->tlb);
+    if (v->space.exists)
+        shadow_switch(&v->space.shadow, s->cr0, s->cr4, s->efer, flush);
+}
+
+/* The CPU may have the page in its TLB only while it is in one of the roots: coming back to one
+ * drops all. */
+static void invalidate(struct bt_vcpu *v, uint64_t linear)
+{
+    if (!v->space.exists)
+        return;
+    const bool is_long = (v->state.efer & EFER_LMA) != 0;
+    if (!is_long)
+        linear &= UINT32_MAX;
+    shadow_invalidate(&v->space.shadow, gva(linear));
+    cpu_invlpg(linear);
+    if (!is_long)
+        cpu_invlpg(linear + (1ull << 32));
+}
+
+/* A walk that is kept is of 4 KiB, whatever the size of the guest's page: where that is larger, its
+ * other walks go, too (SDM, "INVLPG"). They do not tell. */
+void bt_space_invalidate(struct bt_vcpu *v, uint64_t linear)
+{
+    bt_tlb_flush(&v->tlb);
+    invalidate(v, linear);
+}
+
+/* SDM, "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault does, too, what
+ * there is of its page, so that a handler may go on without an INVLPG. */
+void bt_space_guest_fault(struct bt_vcpu *v, uint64_t linear)
+{
+    bt_space_invalidate(v, linear);
+}
+
+void bt_space_memory_changed(struct vm *vm)
+{
+    if (vm->engine_vm != NULL)
+        shadow_drop_all(shadow_of(vm));
+}
