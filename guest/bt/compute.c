@@ -15,17 +15,20 @@ static void x87_error(struct bt_vcpu *v)
                              (s->interruptibility & BLOCKED_BY_NMI) == 0);
 }
 
+/* Its linear address, and its bytes. */
 static void __attribute__((noinline)) end_lost(struct bt_vcpu *v)
 {
     char hex[3 * INSN_MAX_BYTES + 1] = "";
     static const char digits[] = "0123456789abcdef";
+    const struct cpu_state *s = &v->state;
+    const uint64_t linear = segment_is_64(s) ? s->rip : (s->cs.base + s->rip) & UINT32_MAX;
     for (unsigned i = 0; i < v->env.length; i++) {
-        hex[3 * i] = digits[v->env.bytes[i] >> 4];
-        hex[3 * i + 1] = digits[v->env.bytes[i] & 15];
-        hex[3 * i + 2] = ' ';
+        hex[3 * i] = ' ';
+        hex[3 * i + 1] = digits[v->env.bytes[i] >> 4];
+        hex[3 * i + 2] = digits[v->env.bytes[i] & 15];
     }
-    vm_end_format(v->vcpu.vm, VM_CRASH, 0, "an instruction at 0x%llx is not executed by bt: %s",
-                  (unsigned long long)v->state.rip, hex);
+    vm_end_format(v->vcpu.vm, VM_CRASH, 0, "bt cannot execute the instruction at 0x%llx:%s",
+                  (unsigned long long)linear, hex);
 }
 
 void bt_compute(struct bt_vcpu *v)
