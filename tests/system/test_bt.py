@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import assemble
 from kernels import lines_of, section
 
 # Test kernels that find in QEMU's emulation what they find on the CPUs that they were made for, whatever the
@@ -75,3 +76,106 @@ def test_engines_side_by_side(nadir, payload):
         assert len(re.findall(rf"test {name}: [1-9]\d* passed, 0 failed", result.console)) == 2, result
     assert sorted(vm["engine"] for vm in result.stats) == ["bt"] * len(kernels) + ["vtx"] * len(kernels)
     assert sum(vm["switches_from_vm"]["count"] for vm in result.stats) > 2 * len(result.stats)
+
+
+# A boot sector that prints what CPUID says of each (leaf, subleaf), all four registers on a line.
+CPUID = """
+bits 16
+org 0x7c00
+        xor     ax, ax
+        mov     ds, ax
+        mov     ss, ax
+        mov     sp, 0x7c00
+        cld
+        mov     dx, 0x3fb
+        mov     al, 3
+        out     dx, al
+        mov     bp, leaves
+next:   mov     eax, [bp]
+        mov     ecx, [bp + 4]
+        cpuid
+        push    edx
+        push    ecx
+        push    ebx
+        push    eax
+        mov     di, 4
+reg:    pop     ebx
+        mov     cx, 8
+digit:  rol     ebx, 4
+        mov     al, bl
+        and     al, 15
+        cmp     al, 10
+        sbb     al, 0x69
+        das
+        call    say
+        loop    digit
+        mov     al, ' '
+        call    say
+        dec     di
+        jnz     reg
+        mov     al, 10
+        call    say
+        add     bp, 8
+        cmp     bp, end_of_leaves
+        jb      next
+        mov     si, last
+tell:   lodsb
+        call    say
+        test    al, al
+        jnz     tell
+        xor     eax, eax
+        mov     dx, 0xf4
+        out     dx, eax
+        hlt
+say:    mov     ah, al
+        mov     dx, 0x3fd
+.wait:  in      al, dx
+        test    al, 0x20
+        jz      .wait
+        mov     dx, 0x3f8
+        mov     al, ah
+        out     dx, al
+        ret
+last    db      "native-exit: 0", 10, 0
+leaves  dd LEAVES
+end_of_leaves:
+        times   510 - ($ - $$) db 0
+        dw      0xaa55
+"""
+LEAVES = ((1, 0), (7, 0), (0xa, 0), (0xd, 1))
+EAX, EBX, ECX, EDX = range(4)
+
+# What is not shown to guests of bt, by (leaf, register): bits.
+LACKING = {
+    (1, ECX): {"MONITOR": 3, "VMX": 5, "PCID": 17},
+    (7, EBX): {"HLE": 4, "INVPCID": 10, "RTM": 11, "SMAP": 20},
+    (7, ECX): {"PKU": 3, "CET_SS": 7, "LA57": 16},
+    (7, EDX): {"CET_IBT": 20, "AMX_TILE": 24},
+    (0xa, EAX): {f"PMU version {1 << bit}": bit for bit in range(8)},
+    (0xd, EAX): {"XSAVES": 3},
+}
+
+
+def cpuid_of(result):
+    """{leaf: registers} as the boot sector has printed them."""
+    lines = re.findall(r"^(\w{8}) (\w{8}) (\w{8}) (\w{8}) \r?$", result.console, re.M)
+    assert result.status == 0 and len(lines) == len(LEAVES), result
+    return {leaf: [int(word, 16) for word in line] for (leaf, _), line in zip(LEAVES, lines)}
+
+
+def test_cpuid_shows_what_there_is(nadir, tmp_path):
+    """A guest that asks finds none of what the engine lacks, though the CPU has some of it; and no more at all
+    than that CPU has, but for what says that this is a virtual machine, and that the local APIC is emulated."""
+    sector = assemble(CPUID.replace("LEAVES", ", ".join(f"{a:#x}, {b}" for a, b in LEAVES)), tmp_path)
+    cfg = "[vm a]\nkernel = k\nmemory = 16\nengine = bt\n"
+    guest = cpuid_of(on_qemu(nadir, cfg, {"k": sector}))
+    host = cpuid_of(on_qemu(nadir, cfg, {"k": sector}, native=True))
+    shown = [name for (leaf, reg), bits in LACKING.items() for name, bit in bits.items() if guest[leaf][reg] >> bit & 1]
+    hidden = [name for (leaf, reg), bits in LACKING.items() for name, bit in bits.items() if host[leaf][reg] >> bit & 1]
+    assert not shown and {"MONITOR", "SMAP", "PKU", "LA57"} <= set(hidden), (shown, hidden)
+    # Hypervisor, TSC deadline, x2APIC; APIC; TSC_ADJUST; ARCH_CAPABILITIES, which can say what no guest need fear.
+    added = {1: [0, 0, 1 << 31 | 1 << 24 | 1 << 21, 1 << 9], 7: [0, 1 << 1, 0, 1 << 29]}
+    for leaf in (1, 7):
+        for reg in (EBX, ECX, EDX)[leaf == 1:]:
+            more = guest[leaf][reg] & ~host[leaf][reg] & ~added[leaf][reg]
+            assert more == 0, (hex(leaf), reg, hex(more))
