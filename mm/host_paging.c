@@ -82,6 +82,18 @@ enum status host_map_user(hpa_t root, uint64_t virt, hpa_t page, enum host_user 
     return map(root, virt, page.v, PAGE_SIZE, flags | PTE_U);
 }
 
+void host_unmap_user(hpa_t root, uint64_t virt)
+{
+    uint64_t *table = hpa_to_ptr(root);
+    for (unsigned level = TABLE_TOP_LEVEL; level > 1; level--) {
+        const uint64_t entry = *table_entry(table, virt, level);
+        if ((entry & PTE_P) == 0)
+            return;
+        table = table_of(entry);
+    }
+    __atomic_store_n(table_entry(table, virt, 1), 0, __ATOMIC_RELEASE);
+}
+
 /* Blocks of the physmap, for the page allocator. An entry that is not present is 0: by L1TF, a CPU
  * might use the address in it. */
 static void set_mapped(hpa_t base, uint64_t pages, bool mapped)

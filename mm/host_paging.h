@@ -76,6 +76,10 @@ enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes);
 enum host_user { HOST_USER_CODE, HOST_USER_DATA };
 enum status host_map_user(hpa_t root, uint64_t virt, hpa_t page, enum host_user kind);
 
+/* Takes such a page away again, if there is one. No CPU uses the address now, and each that comes
+ * into these tables later does so by MOV to CR3; who is in them drops its own translation. */
+void host_unmap_user(hpa_t root, uint64_t virt);
+
 /* Drops the trampoline's identity mapping, once all CPUs run; the caller flushes their TLBs. */
 void host_unmap_low(void);
 

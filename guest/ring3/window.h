@@ -50,6 +50,7 @@ struct ring3_own {
 
 struct ring3_window {
     hpa_t pages; /* 0: there are none */
+    hpa_t root;  /* the tables that they are mapped in */
     struct ring3_own *own;
     uint8_t *code, *data;      /* as the hypervisor reaches them */
     uint64_t code_at, data_at; /* as CPL 3 does */
@@ -63,9 +64,10 @@ static inline unsigned ring3_hash(const uint64_t half[2])
     return (unsigned)((half[0] ^ half[1] >> 7) * 0x9e3779b97f4a7c15ull >> 32);
 }
 
-/* Maps a window into the page tables of the vCPU's VM; index: of the vCPU. The tables go with these
- * of the VM, before ring3_window_destroy() frees the pages. ERR_NO_MEMORY. */
+/* Maps a window into the page tables of the vCPU's VM; index: of the vCPU. ERR_NO_MEMORY. */
 enum status ring3_window_create(struct ring3_window *window, hpa_t root, unsigned index);
+/* Takes it away again, for the tables may outlive the vCPU (a reset of the VM keeps them with its
+ * memory), and frees the pages. The tables are still there. */
 void ring3_window_destroy(struct ring3_window *window);
 
 /* Puts an instruction into a slot, unless it is there: with its operand `at` among the data.

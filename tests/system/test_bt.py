@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import assemble
 from kernels import lines_of, section
+from test_lives import disk
 
 # Test kernels that find in QEMU's emulation what they find on the CPUs that they were made for, whatever the
 # time that QEMU takes. Of the others some measure time, or look for an Intel CPU's leaves of CPUID.
@@ -56,6 +57,16 @@ def test_firmware(nadir, payload):
     assert result.status == 0, result
     assert "Booting from Hard Disk" in result.console, result
     assert "hello: from long mode, in a virtual machine" in result.console
+
+
+def test_lives(nadir, payload):
+    """A VM that is reset, or crashes, begins anew in the memory that it had, with nothing lost each time."""
+    result = on_qemu(nadir, "[vm a]\nkernel = lives.bin\nmemory = 16\nvcpus = 2\ndisk = disk\non_crash = restart\n"
+                     "engine = bt\n", {"lives.bin": payload("lives"), "disk": disk(3, True, 0)}, cpus=2)
+    assert result.status == 0, result
+    assert [vm["end"] for vm in result.stats] == ["reset", "crash", "reset", "poweroff"], result
+    memory = re.findall(r"^nadir: a: .* own memory: (.*?)\r?$", result.console, re.M)
+    assert len(memory) == 4 and len(set(memory)) == 1, set(memory)
 
 
 def test_cpu_without_vmx(nadir, payload):

@@ -217,6 +217,12 @@ static void test_window(void **s)
                      (page.v + PAGE_SIZE) | PTE_P | PTE_U | PTE_W | PTE_NX);
     assert_false(has(a, HOST_WINDOW_BASE + 0x1000));
     assert_false(has(b, HOST_WINDOW_BASE));
+    host_unmap_user(b, HOST_WINDOW_BASE);          /* no table is there */
+    host_unmap_user(a, HOST_WINDOW_BASE + 0x1000); /* no page */
+    host_unmap_user(a, HOST_WINDOW_BASE + 0x5000);
+    assert_false(has(a, HOST_WINDOW_BASE + 0x5000));
+    assert_true(has(a, HOST_WINDOW_BASE));
+    assert_int_equal(host_map_user(a, HOST_WINDOW_BASE + 0x5000, page, HOST_USER_DATA), OK);
     assert_false(has(host_paging_root(), HOST_WINDOW_BASE));
     /* CPL 3 reaches nothing else: U/S counts at each level. */
     unsigned user = 0;
