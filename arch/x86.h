@@ -199,6 +199,7 @@ struct cpuid_regs {
 #define CPUID_7_ECX_LA57              (1u << 16)
 #define CPUID_7_ECX_RDPID             (1u << 22)
 #define CPUID_7_EDX_SERIALIZE         (1u << 14)
+#define CPUID_7_EDX_TSXLDTRK          (1u << 16)
 #define CPUID_7_EDX_CET_IBT           (1u << 20)
 #define CPUID_7_EDX_IBRS              (1u << 26) /* and IBPB */
 #define CPUID_7_EDX_SRBDS_CTRL        (1u << 9)
@@ -207,6 +208,8 @@ struct cpuid_regs {
 #define CPUID_7_EDX_FLUSH_L1D         (1u << 28)
 #define CPUID_7_EDX_ARCH_CAPABILITIES (1u << 29)
 #define CPUID_7_EDX_SSBD              (1u << 31)
+#define CPUID_71_EAX_RAO_INT          (1u << 3)
+#define CPUID_71_EAX_CMPCCXADD        (1u << 7)
 #define CPUID_72_EDX_BHI_CTRL         (1u << 4) /* leaf 7, sub-leaf 2 */
 #define CPUID_D1_EAX_XSAVEC           (1u << 1)
 #define CPUID_D1_EAX_XGETBV1          (1u << 2)

@@ -94,6 +94,8 @@ static enum status vmx_probe(struct engine_facts *facts)
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),
         .xsaves = control_allowed(caps.proc2, PROC2_XSAVES),
+        .tsx = true,
+        .atomics = true,
         .spec_control = hardening_measures()->barrier,
         .arch_capabilities = hardening_told_to_guests(),
         .pages_1g = vmx_ept_caps().pages_1g,

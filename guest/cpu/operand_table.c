@@ -216,6 +216,7 @@ static const struct operand_row rows[] = {
     {VECTOR, 2, 0x59, 0x59, ALL, 0xff, 8, R},
     {VECTOR, 2, 0x5a, 0x5a, ALL, 0xff, 16, R},
     {VECTOR, 2, 0x5b, 0x5b, ALL, 0xff, 32, R},
+    {VEX, 2, 0xb1, 0xb1, P66 | PF3, 0xff, 2, R}, /* VBCSTNE */
     {VECTOR, 2, 0x78, 0x78, ALL, 0xff, 1, R},
     {VECTOR, 2, 0x79, 0x79, ALL, 0xff, 2, R},
     {EVEX, 2, 0x62, 0x62, P66, 0xff, VL, R | ELEMENTS}, /* expand, compress */

@@ -106,8 +106,16 @@ struct compute {
     bool memory;           /* ModRM names an operand in memory; see guest/cpu/operands.h */
 };
 
-/* An instruction that is none of decode.h's and none of the above. Whether its opcode is one, the
- * processor decides. INSN_UNKNOWN: not within its opcodes. */
+/*
+ * An instruction that is none of decode.h's and none of the above. Whether its opcode is one, and
+ * whether the CPU has it, the processor decides. INSN_UNKNOWN: not within its opcodes.
+ *
+ * INSN_UNDEFINED also for what no guest's CPUID shows and is more than computing: shadow stacks,
+ * processor trace, HRESET, Key Locker, XSAVES, SSE4A, and what is of memory but no plain read or
+ * write (RAO-INT, CMPccXADD). A guest that uses other instructions without a look at CPUID, which
+ * hides them, has them where the host has, as on a CPU by VT-x, which has controls for a few alone:
+ * they do to the guest's registers and memory what they do anywhere.
+ */
 enum insn_result compute_decode(struct compute *out, const uint8_t *bytes, unsigned count,
                                 enum insn_mode mode);
 

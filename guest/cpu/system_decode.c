@@ -388,6 +388,64 @@ struct opcode {
     bool vector; /* behind VEX or EVEX */
 };
 
+/*
+ * What a guest's CPUID may show of the maps 0F 38 and 0F 3A without VEX and EVEX. Default deny:
+ * this CPU may have more, some switched on for the hypervisor (shadow stacks), some that tell the
+ * outside (processor trace), some that are more than reads and writes of memory (RAO-INT).
+ */
+static const struct shown {
+    uint8_t map, first, last, prefixes;
+} shown[] = {
+    {2, 0x00, 0x0b, NP | P66}, /* SSSE3 to SSE4.2 */
+    {2, 0x10, 0x10, P66},       {2, 0x14, 0x15, P66}, {2, 0x17, 0x17, P66},
+    {2, 0x1c, 0x1e, NP | P66},  {2, 0x20, 0x25, P66}, {2, 0x28, 0x2b, P66},
+    {2, 0x30, 0x35, P66},       {2, 0x37, 0x41, P66}, {2, 0xc8, 0xcd, NP}, /* SHA */
+    {2, 0xcf, 0xcf, P66},                                                  /* GFNI */
+    {2, 0xdb, 0xdf, P66},                                                  /* AES */
+    {2, 0xf0, 0xf1, PF2},                                                  /* CRC32 */
+    {2, 0xf6, 0xf6, P66 | PF3},                                            /* ADX */
+    {2, 0xf8, 0xf8, P66},                                                  /* MOVDIR64B, MOVDIRI */
+    {2, 0xf9, 0xf9, NP},        {3, 0x08, 0x0e, P66},                      /* SSSE3 to SSE4.2 */
+    {3, 0x0f, 0x0f, NP | P66},  {3, 0x14, 0x17, P66}, {3, 0x20, 0x22, P66},
+    {3, 0x40, 0x44, P66},                            /* PCLMULQDQ, too */
+    {3, 0x60, 0x63, P66},       {3, 0xcc, 0xcc, NP}, /* SHA, GFNI, AES */
+    {3, 0xce, 0xcf, P66},       {3, 0xdf, 0xdf, P66},
+};
+
+/* 0F AE and C7: bit i for ModRM.reg i, of those with an operand in memory and of the others. */
+static bool is_shown_shared(const struct opcode *o, unsigned modrm)
+{
+    unsigned regs = 0;
+    const bool memory = modrm < 0xc0;
+    if (o->byte == 0xae && o->prefix == NP)
+        regs = memory ? 0xff : 0xe0; /* FXSAVE to CLFLUSH; fences */
+    else if (o->byte == 0xae && o->prefix == P66)
+        regs = memory ? 0xc0 : 0; /* CLWB, CLFLUSHOPT */
+    else if (o->byte == 0xc7 && memory)
+        regs = o->prefix == NP ? 0x10 : 0; /* XSAVEC; not XSAVES and XRSTORS */
+    else if (o->byte == 0xc7)
+        regs = (o->prefix & (NP | P66)) != 0 ? 0xc0 : 0; /* RDRAND, RDSEED */
+    return (regs >> (modrm >> 3 & 7) & 1) != 0;
+}
+
+/* Of VEX and EVEX, which only compute, all but CMPccXADD, and what AMD's CPUs alone have had. */
+static bool is_shown(const struct opcode *o, unsigned modrm)
+{
+    if (o->vector && o->map == 2)
+        return o->byte < 0xe0 || o->byte > 0xef;
+    if (o->vector)
+        return o->map != 3 ||
+               ((o->byte & ~1u) != 0x48 && (o->byte & ~3u) != 0x5c && (o->byte & 0xe8) != 0x68);
+    if (o->map < 2 && (o->map == 0 || (o->byte != 0xae && o->byte != 0xc7)))
+        return o->byte != 0x2b || o->prefix < PF3; /* SSE4A */
+    if (o->map < 2)
+        return is_shown_shared(o, modrm);
+    for (unsigned i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+        if (shown[i].map == o->map && o->byte >= shown[i].first && o->byte <= shown[i].last)
+            return (shown[i].prefixes & o->prefix) != 0;
+    return false;
+}
+
 /* Whether an immediate byte follows. */
 static bool has_immediate(const struct opcode *o)
 {
@@ -457,8 +515,6 @@ static bool decode_legacy_opcode(struct parse *p, struct opcode *o, uint8_t byte
     if (o->byte == 0x38 || o->byte == 0x3a) {
         o->map = o->byte == 0x38 ? 2 : 3;
         o->byte = take_byte(p);
-        /* ENQCMD and WRUSS are there by bits of CPUID that guests are not shown. */
-        p->undefined = o->map == 2 && (o->byte == 0xf5 || (o->byte == 0xf8 && o->prefix > P66));
         return true;
     }
     return (o->byte >= 0x10 && o->byte < 0x18) || (o->byte >= 0x28 && o->byte < 0x30) ||
@@ -495,6 +551,7 @@ enum insn_result compute_decode(struct compute *out, const uint8_t *bytes, unsig
         decode_rm(&p, &in, modrm);
         p.at += has_immediate(&o);
     }
+    p.undefined = p.undefined || !is_shown(&o, modrm);
     out->length = (uint8_t)p.at;
     out->memory = modrm < 0xc0;
     out->class = (uint8_t)(!o.vector                     ? class_of(&o, modrm)

@@ -146,6 +146,12 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
             r.ecx &= facts->rdtscp ? ~0u : ~CPUID_7_ECX_RDPID; /* the same control */
             r.edx &= facts->spec_control ? ~0u : ~SPECULATION_CONTROLS;
         }
+        if (rule->leaf == 7 && rule->subleaf == 0 && !facts->tsx) {
+            r.ebx &= ~(CPUID_7_EBX_HLE | CPUID_7_EBX_RTM);
+            r.edx &= ~CPUID_7_EDX_TSXLDTRK;
+        }
+        if (rule->leaf == 7 && rule->subleaf == 1 && !facts->atomics)
+            r.eax &= ~(CPUID_71_EAX_RAO_INT | CPUID_71_EAX_CMPCCXADD);
         if (rule->leaf == 0x80000001u && !facts->rdtscp)
             r.edx &= ~CPUID_80000001_EDX_RDTSCP;
         hide_by_cr4(rule, facts->cr4_allowed, &r);

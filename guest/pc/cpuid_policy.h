@@ -13,7 +13,7 @@ struct cpuid_facts {
     uint32_t vcpus;
     uint64_t tsc_hz; /* measured: emulated and broken CPUs misreport it in leaf 0x15 */
     /* What the engine lets a guest use: struct engine_facts. */
-    bool rdtscp, invpcid, xsaves, spec_control;
+    bool rdtscp, invpcid, xsaves, spec_control, tsx, atomics;
     uint64_t cr4_allowed;
 };
 

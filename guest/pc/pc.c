@@ -187,6 +187,8 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
         .rdtscp = engine->rdtscp,
         .invpcid = engine->invpcid,
         .xsaves = engine->xsaves,
+        .tsx = engine->tsx,
+        .atomics = engine->atomics,
         .cr4_allowed = engine->cr4_allowed,
         .spec_control = engine->spec_control,
     };

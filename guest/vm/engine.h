@@ -30,6 +30,9 @@ enum map_perms { MAP_R = 1, MAP_W = 2, MAP_X = 4, MAP_RW = 3, MAP_RX = 5, MAP_RW
 /* What an engine can let a guest use on this machine, beside what its CPUID tells. */
 struct engine_facts {
     bool rdtscp, invpcid, xsaves;
+    /* TSX, and what reads and writes memory in one go (RAO-INT, CMPccXADD): the CPU itself executes
+     * whatever is there. */
+    bool tsx, atomics;
     bool threads_shared; /* told to probe(): two VMs may run on the threads of one core */
     /* IA32_SPEC_CTRL is switched between guest and host, and IA32_PRED_CMD takes orders; what
      * IA32_ARCH_CAPABILITIES tells a guest. */

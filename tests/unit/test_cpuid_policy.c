@@ -64,7 +64,15 @@ static struct cpuid_regs empty_host(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid_regs){leaf == 0 ? 0x20 : leaf == 0x80000000u ? 0x80000008u : 0, 0, 0, 0};
 }
 
-static const struct cpuid_facts all = {1, 3000000000u, true, true, true, true, UINT64_MAX};
+static const struct cpuid_facts all = {.vcpus = 1,
+                                       .tsc_hz = 3000000000u,
+                                       .rdtscp = true,
+                                       .invpcid = true,
+                                       .xsaves = true,
+                                       .spec_control = true,
+                                       .tsx = true,
+                                       .atomics = true,
+                                       .cr4_allowed = UINT64_MAX};
 static struct cpuid_table t;
 
 static const struct cpuid_entry *find(uint32_t leaf, uint32_t subleaf)
@@ -245,6 +253,27 @@ static void test_controls(void **state)
     assert_int_equal(find(0x80000008u, 0)->eax >> 8, 48);
     assert_int_equal(find(0x80000001u, 0)->edx & 1u << 27, 0);
     assert_int_equal(find(0xd, 1)->eax, 7);
+}
+
+/* An engine that executes instructions in software hides what that does not know. */
+static void test_software(void **state)
+{
+    (void)state;
+    const unsigned tsx = BIT(4) | BIT(11), atomics = BIT(3) | BIT(7);
+    struct cpuid_facts none = all;
+    build(full_host, &all);
+    assert_int_equal(find(7, 0)->ebx & tsx, tsx);
+    assert_int_equal(find(7, 0)->edx & BIT(16), BIT(16));
+    assert_int_equal(find(7, 1)->eax & atomics, atomics);
+    none.tsx = false;
+    build(full_host, &none);
+    assert_int_equal(find(7, 0)->ebx & tsx, 0);
+    assert_int_equal(find(7, 0)->edx & BIT(16), 0);
+    assert_int_equal(find(7, 1)->eax & atomics, atomics);
+    none.atomics = false;
+    build(full_host, &none);
+    assert_int_equal(find(7, 1)->eax & atomics, 0);
+    assert_int_equal(find(7, 1)->eax & BIT(4), BIT(4)); /* AVX-VNNI stays */
 }
 
 static void test_xsave(void **state)
@@ -443,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_emulated_features),
         cmocka_unit_test(test_last_subleaf_of_7),
         cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_software),
         cmocka_unit_test(test_xsave),
         cmocka_unit_test(test_xsave_sizes),
         cmocka_unit_test(test_xsave_of_lesser_hosts),

@@ -196,6 +196,7 @@ static bool is_refused(const struct sample *s)
     const ZydisDecodedInstruction *z = &s->z;
     switch (z->meta.isa_ext) {
     case ZYDIS_ISA_EXT_XOP:
+    case ZYDIS_ISA_EXT_FMA4:
     case ZYDIS_ISA_EXT_AMD3DNOW:
     case ZYDIS_ISA_EXT_SVM:
     case ZYDIS_ISA_EXT_TBM:
@@ -205,8 +206,12 @@ static bool is_refused(const struct sample *s)
     case ZYDIS_ISA_EXT_RTM:
     case ZYDIS_ISA_EXT_WAITPKG:
     case ZYDIS_ISA_EXT_UINTR:
-    case ZYDIS_ISA_EXT_CET:
     case ZYDIS_ISA_EXT_ENQCMD:
+    case ZYDIS_ISA_EXT_PT:
+    case ZYDIS_ISA_EXT_HRESET:
+    case ZYDIS_ISA_EXT_KEYLOCKER:
+    case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
+    case ZYDIS_ISA_EXT_XSAVES:
     case ZYDIS_ISA_EXT_PCONFIG:
     case ZYDIS_ISA_EXT_TSX_LDTRK:
     case ZYDIS_ISA_EXT_TDX:
@@ -220,6 +225,9 @@ static bool is_refused(const struct sample *s)
     case ZYDIS_ISA_EXT_KNCE:
     case ZYDIS_ISA_EXT_KNCV:
     case ZYDIS_ISA_EXT_SSE4A: return true;
+    case ZYDIS_ISA_EXT_CET: /* but what without it is NOP */
+        return z->mnemonic != M(ENDBR32) && z->mnemonic != M(ENDBR64) && z->mnemonic != M(RDSSPD) &&
+               z->mnemonic != M(RDSSPQ);
     default: break;
     }
     switch (z->mnemonic) {
@@ -232,6 +240,13 @@ static bool is_refused(const struct sample *s)
     case M(FEMMS): return true;
     default: return z->meta.category == ZYDIS_CATEGORY_VTX && z->mnemonic != M(VMCALL);
     }
+}
+
+/* Xeon Phi's first: no CPU that can run this has them. */
+static bool is_gone(const struct sample *s)
+{
+    const ZydisISAExt from = s->z.meta.isa_ext;
+    return from == ZYDIS_ISA_EXT_KNC || from == ZYDIS_ISA_EXT_KNCE || from == ZYDIS_ISA_EXT_KNCV;
 }
 
 static bool has_memory(const struct sample *s)
@@ -346,8 +361,10 @@ static void same_all(const struct sample *s)
     }
     if (is_refused(s)) {
         tally.refused++;
-        if (s->kind == SYSTEM)
-            same(s, "result", s->result, INSN_UNDEFINED);
+        if (s->kind == SYSTEM || (s->kind == COMPUTE && !is_gone(s)))
+            same(s, "being refused",
+                 s->result == INSN_UNDEFINED || (s->kind == COMPUTE && s->result == INSN_UNKNOWN),
+                 true);
         return;
     }
     if (op_of(s) != NOT_OURS) {
