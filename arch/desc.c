@@ -71,32 +71,43 @@ void desc_set_ist(struct cpu *cpu, unsigned i)
     cpu->tss.ist[i] = top;
 }
 
-void desc_load_gdt(struct cpu *cpu)
+/* SDM, "System Segment Descriptors" of IA-32e mode: two entries. */
+static void put_system(struct cpu *cpu, unsigned selector, const void *table, uint32_t bytes,
+                       uint32_t type)
 {
-    struct table_register gdtr = {sizeof(cpu->gdt) - 1, (uint64_t)(uintptr_t)cpu->gdt};
-    __asm__ volatile("lgdt %0" : : "m"(gdtr));
+    const uint64_t base = (uint64_t)(uintptr_t)table;
+    uint64_t *entry = &cpu->memory.gdt[selector / 8];
+    entry[0] =
+        (bytes - 1) | (base & 0xffffff) << 16 | (uint64_t)type << 40 | (base >> 24 & 0xff) << 56;
+    entry[1] = base >> 32;
+}
+
+void desc_load_ldt(struct cpu *cpu, const uint64_t *table, uint32_t bytes)
+{
+    if (bytes != 0)
+        put_system(cpu, DESC_LDT, table, bytes, SEGMENT_LDT);
+    __asm__ volatile("lldt %w0" : : "r"(bytes != 0 ? DESC_LDT : 0) : "memory");
 }
 
 void desc_init(struct cpu *cpu)
 {
-    uint64_t tss = (uint64_t)(uintptr_t)&cpu->tss;
+    uint64_t *gdt = cpu->memory.gdt;
+    struct table_register gdtr = {DESC_GDT_ENTRIES * 8 - 1, (uint64_t)(uintptr_t)gdt};
     struct table_register idtr = {sizeof(idt) - 1, (uint64_t)(uintptr_t)idt};
     cpu->tss = (struct tss){.io_map_base = sizeof(struct tss)}; /* no I/O map */
     for (unsigned i = 0; i < CPU_IST_COUNT; i++)
         desc_set_ist(cpu, i);
-    cpu->gdt[DESC_CODE / 8] = DESCRIPTOR_CODE64;
-    cpu->gdt[DESC_DATA / 8] = DESCRIPTOR_DATA;
-    cpu->gdt[DESC_USER_CODE64 / 8] = DESCRIPTOR_USER_CODE64;
-    cpu->gdt[DESC_USER_DATA / 8] = DESCRIPTOR_USER_DATA;
-    cpu->gdt[DESC_USER_CODE32 / 8] = DESCRIPTOR_USER_CODE32;
-    cpu->gdt[DESC_USER_CODE16 / 8] = DESCRIPTOR_USER_CODE16;
-    cpu->gdt[DESC_TSS / 8] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 |
-                             (uint64_t)SEGMENT_TSS << 40 | (tss >> 24 & 0xff) << 56;
-    cpu->gdt[DESC_TSS / 8 + 1] = tss >> 32;
+    gdt[DESC_CODE / 8] = DESCRIPTOR_CODE64;
+    gdt[DESC_DATA / 8] = DESCRIPTOR_DATA;
+    gdt[DESC_USER_CODE64 / 8] = DESCRIPTOR_USER_CODE64;
+    gdt[DESC_USER_DATA / 8] = DESCRIPTOR_USER_DATA;
+    gdt[DESC_USER_CODE32 / 8] = DESCRIPTOR_USER_CODE32;
+    gdt[DESC_USER_CODE16 / 8] = DESCRIPTOR_USER_CODE16;
+    put_system(cpu, DESC_TSS, &cpu->tss, sizeof(struct tss), SEGMENT_TSS);
     if (cpu->index == 0)
         fill_idt();
 
-    desc_load_gdt(cpu);
+    __asm__ volatile("lgdt %0" : : "m"(gdtr));
     load_segments();
     cpu_wrmsr(MSR_IA32_GS_BASE, (uint64_t)(uintptr_t)cpu); /* loading GS has cleared it */
     __asm__ volatile("lidt %0" : : "m"(idtr));

@@ -4,16 +4,21 @@
 
 #include <stdint.h>
 
-/* Selectors, also the host-state area's. The TSS descriptor takes two entries. */
-#define DESC_CODE 0x08
-#define DESC_DATA 0x10
-#define DESC_TSS  0x18
+/* The GDT is as large as one can be, which is also the limit that a VM exit leaves. The host's own
+ * selectors, also those of the host-state area, stand at its end: below DESC_OWN entries belong to
+ * whoever runs code at CPL 3 that expects selectors of its own (guest/ring3/segments.h). TSS and
+ * LDT take two entries each. */
+#define DESC_GDT_ENTRIES 8192
+#define DESC_OWN         0xffb0
+#define DESC_CODE        0xffb0
+#define DESC_DATA        0xffb8
+#define DESC_TSS         0xffc0
 /* Segments of CPL 3, which is in the selectors: flat, the code of each mode. */
-#define DESC_USER_CODE64 0x2b
-#define DESC_USER_DATA   0x33
-#define DESC_USER_CODE32 0x3b
-#define DESC_USER_CODE16 0x43
-#define DESC_GDT_ENTRIES 9
+#define DESC_USER_CODE64 0xffd3
+#define DESC_USER_DATA   0xffdb
+#define DESC_USER_CODE32 0xffe3
+#define DESC_USER_CODE16 0xffeb
+#define DESC_LDT         0xfff0 /* desc_load_ldt() */
 
 /* SDM, "64-Bit Task-State Segment (TSS)". */
 struct __attribute__((packed)) tss {
@@ -32,9 +37,8 @@ struct cpu;
 /* The stack that an interrupt of IST entry i begins on: its top, which says whose it is. */
 void desc_set_ist(struct cpu *cpu, unsigned i);
 
-/* Loads the GDT with its limit once more: a VM exit leaves a limit of 64 KiB, and what is behind
- * the table would be descriptors for code at CPL 3. */
-void desc_load_gdt(struct cpu *cpu);
+/* Makes so many bytes this CPU's LDT; 0: there is none. */
+void desc_load_ldt(struct cpu *cpu, const uint64_t *table, uint32_t bytes);
 
 /* Loads this CPU's own GDT, TSS, and the common IDT, and sets its GS base. From here on faults are
  * dumped and the safe accessors of cpu.h work. Once on each CPU; cpu->memory is filled in (for the

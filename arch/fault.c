@@ -165,7 +165,8 @@ static bool is_late_debug(const struct fault_frame *f)
 
 static bool apply_fixup(struct fault_frame *f)
 {
-    if (f->vector != VECTOR_GENERAL_PROTECTION && f->vector != VECTOR_PAGE_FAULT)
+    if (f->vector != VECTOR_GENERAL_PROTECTION && f->vector != VECTOR_PAGE_FAULT &&
+        f->vector != VECTOR_NOT_PRESENT)
         return false;
     for (const struct fixup *x = fixup_table; x < fixup_table_end; x++) {
         if (x->from == f->rip) {

@@ -5,12 +5,14 @@
 
 /* The boot CPU needs these before there is a page allocator. */
 static uint8_t boot_ist[CPU_IST_COUNT][CPU_IST_STACK_BYTES] __attribute__((aligned(16)));
+static uint64_t boot_gdt[DESC_GDT_ENTRIES] __attribute__((aligned(64)));
 extern uint8_t boot_stack_top[]; /* entry.asm */
 
 struct cpu boot_cpu = {
     .self = &boot_cpu,
     .online = true,
     .memory = {&boot_cpu,
+               boot_gdt,
                (uint64_t)(uintptr_t)boot_stack_top,
                {(uint64_t)(uintptr_t)boot_ist[1], (uint64_t)(uintptr_t)boot_ist[2],
                 (uint64_t)(uintptr_t)boot_ist[3], (uint64_t)(uintptr_t)boot_ist[4]}}};

@@ -24,11 +24,12 @@ enum cpu_ist {
 
 struct cpu;
 
-/* What a CPU needs of memory, which the caller of smp_start_cpu() supplies: its struct, zeroed, and
- * its stacks: the addresses just above each, 16-byte aligned, mapped on every CPU, with an unmapped
- * page below each where that can be. */
+/* What a CPU needs of memory, which the caller of smp_start_cpu() supplies: its struct, zeroed, its
+ * GDT, and its stacks: the addresses just above each, 16-byte aligned, mapped on every CPU, with an
+ * unmapped page below each where that can be. */
 struct cpu_memory {
     struct cpu *cpu;
+    uint64_t *gdt;                   /* DESC_GDT_ENTRIES, zeroed */
     uint64_t stack_top;              /* CPU_STACK_BYTES */
     uint64_t ist_top[CPU_IST_COUNT]; /* CPU_IST_STACK_BYTES each */
     /* The tokens on top of its shadow stacks, a page each; 0: it has none. */
@@ -55,7 +56,6 @@ struct cpu {
 
     uint64_t cet;             /* what guards it: bits of IA32_S_CET, 0 until cet_start() */
     uint64_t shadow_table[8]; /* the token for each IST entry; 0 is none */
-    uint64_t gdt[DESC_GDT_ENTRIES];
 };
 _Static_assert(offsetof(struct cpu, ring3_rsp) == 8 &&
                    offsetof(struct cpu, tss) + offsetof(struct tss, rsp) == 24,

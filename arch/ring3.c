@@ -7,10 +7,9 @@
 
 extern const char ring3_syscall[]; /* ring3.asm */
 
-void ring3_load(struct cpu *cpu, uint64_t gs_base)
+void ring3_load(uint64_t gs_base)
 {
     const uint64_t entry = (uint64_t)(uintptr_t)ring3_syscall;
-    desc_load_gdt(cpu);
     cpu_wrmsr(MSR_IA32_STAR, (uint64_t)DESC_CODE << 32); /* SS is the next: DESC_DATA */
     cpu_wrmsr(MSR_IA32_LSTAR, entry);
     (void)cpu_wrmsr_safe(MSR_IA32_CSTAR, entry); /* from compatibility mode, on AMD's CPUs */

@@ -5,6 +5,8 @@
 #include "arch/percpu.h"
 #include "arch/x86.h"
 
+#include <stdbool.h>
+
 /* What ring3_enter() returns beside the vectors of exceptions and interrupts. */
 #define RING3_SYSCALL 256u
 
@@ -31,9 +33,23 @@ static inline uint64_t ring3_flags(uint64_t wanted)
 }
 
 /* Prepares this CPU, before the first ring3_enter(), and after another engine has run on it: the
- * MSRs of system calls, so that each comes here, and descriptor tables with their limits. gs_base:
- * what GS base is at CPL 3. */
-void ring3_load(struct cpu *cpu, uint64_t gs_base);
+ * MSRs of system calls, so that each comes here. gs_base: what GS base is at CPL 3. */
+void ring3_load(uint64_t gs_base);
+
+/* Loads a data segment register, as it is to be at CPL 3; IRETQ makes what CPL 3 could not load
+ * null. False, and nothing done: the CPU refuses the selector. FS base becomes the descriptor's; so
+ * does not GS base, which is the host's. */
+bool ring3_load_ds(uint16_t selector);
+bool ring3_load_es(uint16_t selector);
+bool ring3_load_fs(uint16_t selector);
+bool ring3_load_gs(uint16_t selector);
+
+/* What is in DS, ES, FS and GS. */
+static inline void ring3_read_selectors(uint16_t out[4])
+{
+    __asm__ volatile("movw %%ds, %0; movw %%es, %1; movw %%fs, %2; movw %%gs, %3"
+                     : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3]));
+}
 
 /*
  * Executes code at CPL 3, from frame->rip on with the registers in frame, until something ends

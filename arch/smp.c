@@ -24,6 +24,7 @@ struct trampoline_data {
     uint32_t allow_nx; /* IA32_MISC_ENABLE exists, and may forbid what efer asks for */
 };
 #define TRAMPOLINE_DATA 0xf00
+#define TRAMPOLINE_CODE 8 /* in its own GDT */
 #define TSC_ROUNDS      1000
 _Static_assert(sizeof(struct trampoline_data) == 64, "trampoline.asm knows the layout");
 
@@ -86,7 +87,7 @@ static void write_trampoline(const struct smp_env *env, const struct cpu *cpu)
         .cpu = (uint64_t)(uintptr_t)cpu,
         .entry = (uint64_t)(uintptr_t)smp_main,
         .long_mode_offset = base + (uint32_t)(trampoline_long - trampoline_start),
-        .long_mode_selector = DESC_CODE,
+        .long_mode_selector = TRAMPOLINE_CODE,
         .gdt_limit = 2 * 8 - 1,
         .gdt_base = base + (uint32_t)(trampoline_gdt - trampoline_start),
         .allow_nx = cpu_rdmsr_safe(MSR_IA32_MISC_ENABLE, &unused),

@@ -14,6 +14,10 @@ global fixup_table_end
 global cpu_rdmsr_safe
 global cpu_wrmsr_safe
 global cpu_read_safe
+global ring3_load_ds
+global ring3_load_es
+global ring3_load_fs
+global ring3_load_gs
 
 MSR_IA32_GS_BASE equ 0xc0000101
 RFLAGS_FIXED equ 2
@@ -153,17 +157,47 @@ may_fault_read:
     mov eax, 1
     ret
 
+; bool ring3_load_ds(uint16_t selector), and so on
+%macro load_segment 1
+ring3_load_%1:
+    endbr64
+may_fault_%1:
+    mov %1, edi
+    mov eax, 1
+    ret
+%endmacro
+load_segment ds
+load_segment es
+load_segment fs
+
+; GS base becomes the descriptor's, and has to be the host's again. Interrupts are off; NMIs and machine checks look.
+ring3_load_gs:
+    endbr64
+    mov rdx, [gs:0]             ; struct cpu: self
+may_fault_gs:
+    mov gs, edi
+    mov eax, edx
+    shr rdx, 32
+    mov ecx, MSR_IA32_GS_BASE
+    wrmsr
+    mov eax, 1
+    ret
+
 it_faulted:
     xor eax, eax
     ret
 
 section .rodata
 
-; Addresses that may raise #GP or #PF, and where to go on then: all are leaf functions that return false.
+; Addresses that may raise #GP, #PF or #NP, and where to go on then: all are leaf functions that return false.
 fixup_table:
     dq may_fault_rdmsr, it_faulted
     dq may_fault_wrmsr, it_faulted
     dq may_fault_read, it_faulted
+    dq may_fault_ds, it_faulted
+    dq may_fault_es, it_faulted
+    dq may_fault_fs, it_faulted
+    dq may_fault_gs, it_faulted
 fixup_table_end:
 
 vector_entry:

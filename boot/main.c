@@ -416,13 +416,18 @@ static void init_lapic(const struct handoff *handoff)
     lapic_init();
 }
 
-static enum status allocate_cpu(struct cpu **cpu)
+static enum status allocate_cpu(struct cpu_memory *memory)
 {
-    hpa_t page;
-    const enum status s = page_alloc((sizeof(**cpu) + PAGE_SIZE - 1) / PAGE_SIZE, 1, &page);
+    const uint64_t gdt_pages = DESC_GDT_ENTRIES * sizeof(uint64_t) / PAGE_SIZE;
+    hpa_t cpu, gdt;
+    enum status s = page_alloc((sizeof(struct cpu) + PAGE_SIZE - 1) / PAGE_SIZE, 1, &cpu);
     if (s == OK)
-        *cpu = hpa_to_ptr(page);
-    return s;
+        s = page_alloc(gdt_pages, 1, &gdt);
+    if (s != OK)
+        return s;
+    memory->cpu = hpa_to_ptr(cpu);
+    memory->gdt = hpa_to_ptr(gdt);
+    return OK;
 }
 
 /* VMs that do not trust each other are not to share a core's caches and buffers at a time. */
@@ -460,7 +465,7 @@ static void start_other_cpus(const struct handoff *handoff, bool apart, uint64_t
             continue;
         }
         struct cpu_memory memory = {0};
-        enum status s = allocate_cpu(&memory.cpu);
+        enum status s = allocate_cpu(&memory);
         if (s == OK)
             s = allocate_stack(CPU_STACK_BYTES, &memory.stack_top);
         for (unsigned j = 0; j < CPU_IST_COUNT && s == OK; j++)

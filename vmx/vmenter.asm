@@ -264,4 +264,4 @@ vmx_exit_hardened:
     ret
 
 section .rodata
-data_selector: dw 0x10                  ; DESC_DATA
+data_selector: dw 0xffb8                ; DESC_DATA

@@ -130,7 +130,7 @@ static enum status vcpu_create(struct vm *vm, struct vcpu **out)
 static void load(struct vcpu *vcpu)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
-    ring3_load(cpu_self(), 0);
+    ring3_load(0);
     bt_space_load(v);
     if (v->filled)
         vcpu_extended_restore(vcpu, hpa_to_ptr(v->extended));

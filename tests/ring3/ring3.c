@@ -256,11 +256,11 @@ static void check_segments(void)
     put(undefined);
     frame.rflags |= RFLAGS_AC;
     check(enter() == VECTOR_INVALID_OPCODE && (frame.rflags & RFLAGS_AC) != 0);
-    ring3_load(cpu_self(), DATA);
+    ring3_load(DATA);
     memcpy(data + 8, &base, 8);
     put(gs);
     check(enter() == RING3_SYSCALL && frame.gpr[0] == base);
-    ring3_load(cpu_self(), base); /* the host's own */
+    ring3_load(base); /* the host's own */
     put(gs);
     check(enter() == VECTOR_PAGE_FAULT && frame.cr2 == base + 8);
     put(code32);
@@ -275,6 +275,38 @@ static void check_segments(void)
     frame.gpr[0] = 0x8001;
     check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
     check(frame.gpr[0] == 2 && frame.cs == DESC_USER_CODE16);
+}
+
+/* Selectors of a guest's own, in its tables; one that the CPU refuses does no harm. */
+static void check_selectors(void)
+{
+    static uint64_t ldt[4] __attribute__((aligned(8)));
+    static bool (*const load[4])(uint16_t) = {ring3_load_ds, ring3_load_es, ring3_load_fs,
+                                              ring3_load_gs};
+    const uint64_t segment = 0x00cff3000000ffff, present = 1ull << 47;
+    uint64_t *entry = &cpu_self()->memory.gdt[5];
+    uint16_t now[4];
+    desc_load_ldt(cpu_self(), ldt, sizeof(ldt));
+    for (unsigned i = 0; i < 4; i++) {
+        *entry = ldt[3] = 0;                                       /* #GP */
+        check(!load[i](0x2b) && !load[i](0x1f) && !load[i](0x27)); /* the last: beyond the LDT */
+        *entry = segment & ~present;                               /* #NP */
+        check(!load[i](0x2b));
+        *entry = ldt[3] = segment;
+        check(load[i](0x2b));
+        ring3_read_selectors(now);
+        check(now[i] == 0x2b && load[i](0x1f));
+    }
+    check(cpu_self() == &boot_cpu);
+    put(undefined);
+    check(enter() == VECTOR_INVALID_OPCODE);
+    ring3_read_selectors(now);
+    check(now[0] == 0x1f && now[1] == 0x1f && now[2] == 0x1f && now[3] == 0x1f);
+    for (unsigned i = 0; i < 4; i++)
+        check(load[i](0));
+    desc_load_ldt(cpu_self(), NULL, 0);
+    check(!ring3_load_ds(0x1f));
+    *entry = 0;
 }
 
 /* MOV SS holds a debug exception back until SYSCALL has been executed. */
@@ -305,16 +337,17 @@ void send_nmis(void)
 void check_ring3(void)
 {
     const hpa_t root = make_window();
-    ring3_load(cpu_self(), 0);
+    ring3_load(0);
     check_registers();
     check_faults();
     check_privileged();
     check_refused();
     check_interrupts();
     check_segments();
+    check_selectors();
     check_late_debug();
     __atomic_store_n(&over, true, __ATOMIC_RELEASE);
-    ring3_load(cpu_self(), 0);
+    ring3_load(0);
     check_compute(root);
     log_line("ring3: %u checks, %u failed", checks, failed);
     finish(failed == 0 ? "ok" : "vm-failed", 1, false);
