@@ -35,6 +35,13 @@ static inline void emit_le(struct emitter *e, unsigned bytes, uint64_t value)
     e->out->code_bytes += bytes;
 }
 
+/* Code of so many bytes, 8 at most, as it is read from left to right. */
+static inline void emit_code(struct emitter *e, unsigned count, uint64_t bytes)
+{
+    while (count-- != 0)
+        emit(e, (unsigned)(bytes >> 8 * count & 0xff));
+}
+
 /* Address of the next byte of code. */
 static inline uint64_t emit_at(const struct emitter *e)
 {
@@ -120,3 +127,7 @@ enum translated translate_64(struct emitter *e, const uint8_t *bytes,
                              const struct translate_decoded *what);
 enum translated translate_32(struct emitter *e, const uint8_t *bytes,
                              const struct translate_decoded *what);
+
+/* The templates of what system_decode() knows, and of PUSHF and POPF. In 32-bit code for CLI, STI,
+ * RDTSC and MOV from a segment register alone. */
+enum translated translate_system(struct emitter *e, const struct insn *in);

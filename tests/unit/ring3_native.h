@@ -102,7 +102,7 @@ static void native_on_signal(int signal, siginfo_t *info, void *context)
 }
 
 /* Makes a segment of the process's own LDT, of 64 KiB. */
-static bool native_segment(unsigned entry, uint32_t base, bool code)
+static bool __attribute__((unused)) native_segment(unsigned entry, uint32_t base, bool code)
 {
     struct user_desc desc = {.entry_number = entry,
                              .base_addr = base,
@@ -143,7 +143,7 @@ static void native_run(enum insn_mode mode, uint32_t base)
 }
 
 /* In the form that XSAVE has for all components, whatever the kernel has left out. */
-static void native_normalize(uint8_t *xsave)
+static void __attribute__((unused)) native_normalize(uint8_t *xsave)
 {
     static uint8_t before[XSAVE_BYTES] __attribute__((aligned(64)));
     __asm__ volatile("xsave64 (%0); xrstor64 (%1); xsave64 (%1); xrstor64 (%0)"
