@@ -24,6 +24,10 @@ struct guestmem {
     /* Bits that addresses lose on the way from a CPU: A20, while it is off. Who walks a guest's
      * page tables looks at it; copies do not, as DMA has all bits. */
     uint64_t absent;
+    /* Told of each range that guestmem_write() and guestmem_zero() have written, behind that; for
+     * an engine that has made something of the guest's code. NULL: nobody is. */
+    void (*written)(void *ctx, gpa_t at, uint64_t bytes);
+    void *written_ctx;
     struct guestmem_slot slot[GUESTMEM_MAX_SLOTS]; /* sorted by base */
 };
 

@@ -84,6 +84,36 @@ static void test_bounds(void **s)
     assert_false(guestmem_read(&none, gpa(0), b, 1));
 }
 
+static uint64_t told_at[3], told_bytes[3];
+static unsigned told;
+
+static void note(void *ctx, gpa_t at, uint64_t bytes)
+{
+    assert_ptr_equal(ctx, &told);
+    told_at[told] = at.v;
+    told_bytes[told++] = bytes;
+}
+
+static void test_writes_are_told(void **s)
+{
+    static uint8_t low[PAGE_SIZE], high[PAGE_SIZE];
+    struct guestmem mem = {.written = note, .written_ctx = &told};
+    uint8_t data[64];
+    (void)s;
+    assert_int_equal(guestmem_add(&mem, gpa(0), PAGE_SIZE, low), OK);
+    assert_int_equal(guestmem_add(&mem, gpa(PAGE_SIZE), PAGE_SIZE, high), OK);
+    memset(data, 1, sizeof(data));
+    assert_true(guestmem_write(&mem, gpa(0xff0), data, 32));
+    assert_true(guestmem_zero(&mem, gpa(0x20), 8));
+    assert_true(guestmem_read(&mem, gpa(0x20), data, 8));
+    assert_false(guestmem_write(&mem, gpa(2 * PAGE_SIZE), data, 8));
+    assert_int_equal(told, 2);
+    assert_int_equal(told_at[0], 0xff0);
+    assert_int_equal(told_bytes[0], 32);
+    assert_int_equal(told_at[1], 0x20);
+    assert_int_equal(told_bytes[1], 8);
+}
+
 static void test_window(void **s)
 {
     (void)s;
@@ -210,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window, setup, teardown),
+        cmocka_unit_test(test_writes_are_told),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
         cmocka_unit_test_setup_teardown(test_writes_while_replaced, setup, teardown),
