@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Blocks of translated code: kept, found, linked, and dropped. */
+#include "guest/bt/cache.h"
+
+#include "arch/string.h"
+
+/* Of a block, at most. */
+#define SLOTS_PER_BLOCK TRANSLATE_MAX_SLOTS
+#define NOT_A_PC        1u /* minus_pc of an entry that is empty: -1 is no address in a guest */
+/* Entries of the look-up table and of the hash that one portion of a flush clears. */
+#define FLUSH_PORTION 2048u
+
+static uint64_t whole_pages(uint64_t bytes)
+{
+    return (bytes + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+}
+
+static uint32_t block_limit(uint32_t code_bytes)
+{
+    return code_bytes / BT_BLOCK_LINE;
+}
+
+void bt_cache_sizes(struct bt_cache_sizes *out, uint32_t code_bytes)
+{
+    const uint64_t blocks = block_limit(code_bytes) + 1ull;
+    *out = (struct bt_cache_sizes){
+        .code = whole_pages(code_bytes),
+        .slots = whole_pages(blocks * SLOTS_PER_BLOCK * 8),
+        .lookup = BT_LOOKUPS * sizeof(struct bt_lookup),
+        .shared = whole_pages(sizeof(struct bt_shared)),
+        .block = whole_pages(blocks * sizeof(struct bt_block)),
+        .insn = whole_pages(code_bytes / 8 * sizeof(struct translate_insn)),
+        .slot = whole_pages(blocks * SLOTS_PER_BLOCK * sizeof(struct bt_slot)),
+        .head = BT_HEADS * sizeof(uint32_t),
+        .page = whole_pages((BT_PAGES + 1) * sizeof(struct bt_code_page)),
+        .page_heads = 2 * BT_PAGES * sizeof(uint32_t),
+        .mapping = whole_pages(BT_MAPPINGS * sizeof(struct bt_mapping)),
+    };
+    out->window = out->code + out->slots + out->lookup + out->shared;
+    out->own =
+        out->block + out->insn + out->slot + out->head + out->page + out->page_heads + out->mapping;
+}
+
+/* Takes the next part of an area. */
+static void *take(uint8_t **area, uint64_t bytes)
+{
+    void *part = *area;
+    *area += bytes;
+    return part;
+}
+
+void bt_cache_place(struct bt_cache *cache, uint32_t code_bytes, uint8_t *window,
+                    uint64_t window_at, uint8_t *own)
+{
+    struct bt_cache_sizes size;
+    bt_cache_sizes(&size, code_bytes);
+    cache->code_limit = code_bytes;
+    cache->block_limit = block_limit(code_bytes);
+    cache->insn_limit = code_bytes / 8;
+    cache->slot_limit = cache->block_limit * SLOTS_PER_BLOCK;
+    cache->code = take(&window, size.code);
+    cache->slot_word = take(&window, size.slots);
+    cache->lookup = take(&window, size.lookup);
+    cache->shared = take(&window, size.shared);
+    cache->code_at = window_at;
+    cache->slots_at = cache->code_at + size.code;
+    cache->lookup_at = cache->slots_at + size.slots;
+    cache->shared_at = cache->lookup_at + size.lookup;
+    cache->block = take(&own, size.block);
+    cache->insn = take(&own, size.insn);
+    cache->slot = take(&own, size.slot);
+    cache->head = take(&own, size.head);
+    cache->page = take(&own, size.page);
+    cache->page_head_linear = take(&own, size.page_heads);
+    cache->page_head_guest = cache->page_head_linear + BT_PAGES;
+    cache->mapping = take(&own, size.mapping);
+}
+
+/* --- all of it --- */
+
+void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode)
+{
+    unsigned miss;
+    cache->mode = mode;
+    cache->stats.flushes++;
+    cache->blocks = cache->insns = cache->slots = 0;
+    cache->pages = cache->free_page = cache->mappings = 0;
+    memset(cache->page_head_linear, 0, 2 * BT_PAGES * sizeof(uint32_t));
+    cache->lookup_code_at = cache->code_at;
+    const unsigned bytes = translate_lookup(cache->code, mode, cache->code_at, cache->shared_at,
+                                            cache->lookup_at, &miss);
+    cache->miss_at = cache->code_at + miss;
+    cache->code_start = cache->code_used = (bytes + BT_BLOCK_LINE - 1) & ~(BT_BLOCK_LINE - 1);
+    cache->flushing = BT_HEADS;
+}
+_Static_assert(BT_HEADS == BT_LOOKUPS, "one index for both");
+
+bool bt_cache_flush_portion(struct bt_cache *cache)
+{
+    for (unsigned i = 0; i < FLUSH_PORTION && cache->flushing != 0; i++) {
+        cache->flushing--;
+        cache->head[cache->flushing] = BT_NONE;
+        cache->lookup[cache->flushing].minus_pc = NOT_A_PC;
+    }
+    return cache->flushing == 0;
+}
+
+/* --- blocks --- */
+
+static uint32_t *head_of(const struct bt_cache *cache, uint64_t pc)
+{
+    return &cache->head[pc % BT_HEADS];
+}
+
+static uint32_t index_of(const struct bt_cache *cache, const struct bt_block *block)
+{
+    return (uint32_t)(block - cache->block);
+}
+
+struct bt_block *bt_cache_find(const struct bt_cache *cache, uint64_t pc)
+{
+    for (uint32_t i = *head_of(cache, pc); i != BT_NONE; i = cache->block[i].next)
+        if (cache->block[i].pc == pc)
+            return &cache->block[i];
+    return NULL;
+}
+
+/* Blocks stand in the order of their code. */
+struct bt_block *bt_cache_at(const struct bt_cache *cache, uint64_t address, unsigned *offset)
+{
+    const uint64_t at = address - cache->code_at;
+    uint32_t low = 1, high = cache->blocks;
+    if (at < cache->code_start || at >= cache->code_used)
+        return NULL;
+    while (low < high) {
+        const uint32_t middle = (low + high + 1) / 2;
+        if (cache->block[middle].code <= at)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    struct bt_block *block = &cache->block[low];
+    *offset = (unsigned)(at - block->code);
+    return *offset < block->code_bytes ? block : NULL;
+}
+
+const struct translate_insn *bt_cache_insn(const struct bt_cache *cache,
+                                           const struct bt_block *block, unsigned offset)
+{
+    const struct translate_insn *insn = &cache->insn[block->first_insn];
+    unsigned i = block->insns - 1u;
+    while (i > 0 && insn[i].at > offset)
+        i--;
+    return &insn[i];
+}
+
+bool bt_cache_has_room(const struct bt_cache *cache)
+{
+    return cache->code_limit - cache->code_used >= TRANSLATE_MAX_CODE &&
+           cache->blocks < cache->block_limit &&
+           cache->insn_limit - cache->insns >= TRANSLATE_MAX_INSNS &&
+           cache->slot_limit - cache->slots >= SLOTS_PER_BLOCK;
+}
+
+void bt_cache_where(const struct bt_cache *cache, struct translate_input *input)
+{
+    input->mode = cache->mode;
+    input->at = cache->code_at + cache->code_used;
+    input->shared = cache->shared_at;
+    input->slots = cache->slots_at + 8ull * (cache->slots + 1); /* slots count from 1 */
+    input->lookup = cache->lookup_code_at;
+}
+
+/* By eight bytes, as an emulator notices each store beside code that it has seen. */
+static void put_code(uint8_t *to, const struct translation *t)
+{
+    uint64_t word;
+    for (unsigned i = 0; i < t->code_bytes; i += sizeof(word)) {
+        memcpy(&word, t->code + i, sizeof(word));
+        __atomic_store_n((uint64_t *)(void *)(to + i), word, __ATOMIC_RELAXED);
+    }
+}
+_Static_assert(TRANSLATE_MAX_CODE % sizeof(uint64_t) == 0,
+               "put_code() may read all of the last word");
+
+static void add_slots(struct bt_cache *cache, struct bt_block *block, const struct translation *t)
+{
+    block->first_slot = cache->slots + 1;
+    block->slots = (uint8_t)t->slots;
+    for (unsigned i = 0; i < t->slots; i++) {
+        const uint32_t number = ++cache->slots;
+        cache->slot[number] = (struct bt_slot){
+            .target = t->slot[i].target,
+            .stub = bt_cache_address(cache, block) + t->slot[i].stub,
+        };
+        __atomic_store_n(&cache->slot_word[number], cache->slot[number].stub, __ATOMIC_RELAXED);
+    }
+}
+
+struct bt_block *bt_cache_add(struct bt_cache *cache, uint64_t pc, const struct translation *t,
+                              struct bt_code_page *first, struct bt_code_page *second)
+{
+    const uint32_t number = ++cache->blocks;
+    struct bt_block *block = &cache->block[number];
+    uint32_t *head = head_of(cache, pc);
+    *block = (struct bt_block){
+        .pc = pc,
+        .code = cache->code_used,
+        .code_bytes = (uint16_t)t->code_bytes,
+        .guest_bytes = (uint16_t)t->guest_bytes,
+        .first_insn = cache->insns,
+        .insns = (uint8_t)t->insns,
+        .next = *head,
+        .next_of_page = {first->first, second != NULL ? second->first : BT_NONE},
+    };
+    *head = number;
+    first->first = number * 2;
+    if (second != NULL)
+        second->first = number * 2 + 1;
+    memcpy(&cache->insn[cache->insns], t->insn, t->insns * sizeof(t->insn[0]));
+    cache->insns += t->insns;
+    put_code(cache->code + cache->code_used, t);
+    add_slots(cache, block, t);
+    cache->code_used += (t->code_bytes + BT_BLOCK_LINE - 1) & ~(BT_BLOCK_LINE - 1);
+    cache->stats.blocks++;
+    cache->stats.insns += t->insns;
+    cache->stats.bytes_in += t->guest_bytes;
+    cache->stats.bytes_out += t->code_bytes;
+    return block;
+}
+
+/* --- ways from block to block --- */
+
+uint32_t bt_cache_slot_of(const struct bt_cache *cache, const struct bt_block *block,
+                          uint64_t address)
+{
+    for (uint32_t i = block->first_slot; i < block->first_slot + block->slots; i++)
+        if (cache->slot[i].stub == address)
+            return i;
+    return BT_NONE;
+}
+
+static void set_slot(struct bt_cache *cache, uint32_t number, uint64_t to)
+{
+    __atomic_store_n(&cache->slot_word[number], to, __ATOMIC_RELAXED);
+}
+
+static void unlink_slot(struct bt_cache *cache, uint32_t number)
+{
+    struct bt_slot *slot = &cache->slot[number];
+    set_slot(cache, number, slot->stub);
+    if (slot->to == BT_NONE)
+        return;
+    if (slot->before != BT_NONE)
+        cache->slot[slot->before].next = slot->next;
+    else
+        cache->block[slot->to].incoming = slot->next;
+    if (slot->next != BT_NONE)
+        cache->slot[slot->next].before = slot->before;
+    slot->to = BT_NONE;
+}
+
+void bt_cache_link(struct bt_cache *cache, const struct bt_block *from, uint32_t number,
+                   struct bt_block *to)
+{
+    struct bt_slot *slot = &cache->slot[number];
+    if (from->dead || to->dead)
+        return;
+    unlink_slot(cache, number);
+    slot->to = index_of(cache, to);
+    slot->before = BT_NONE;
+    slot->next = to->incoming;
+    if (to->incoming != BT_NONE)
+        cache->slot[to->incoming].before = number;
+    to->incoming = number;
+    set_slot(cache, number, bt_cache_address(cache, to));
+    cache->stats.links++;
+}
+
+void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block)
+{
+    struct bt_lookup *entry = &cache->lookup[block->pc % BT_LOOKUPS];
+    entry->code = bt_cache_address(cache, block);
+    entry->minus_pc = cache->mode == INSN_64 ? -block->pc : (uint32_t)-block->pc;
+    cache->stats.missed++;
+}
+
+/* --- what is no longer right --- */
+
+static void drop_block(struct bt_cache *cache, struct bt_block *block)
+{
+    uint32_t *head = head_of(cache, block->pc);
+    if (block->dead)
+        return;
+    block->dead = true;
+    while (&cache->block[*head] != block)
+        head = &cache->block[*head].next;
+    *head = block->next;
+    while (block->incoming != BT_NONE)
+        unlink_slot(cache, block->incoming);
+    for (unsigned i = 0; i < block->slots; i++)
+        unlink_slot(cache, block->first_slot + i);
+    /* The guest may have written to the table: the entry is cleared whatever it says. */
+    cache->lookup[block->pc % BT_LOOKUPS].minus_pc = NOT_A_PC;
+}
+
+static uint32_t *linear_head(const struct bt_cache *cache, uint64_t linear)
+{
+    return &cache->page_head_linear[linear % BT_PAGES];
+}
+
+static uint32_t *guest_head(const struct bt_cache *cache, uint64_t guest)
+{
+    return &cache->page_head_guest[guest % BT_PAGES];
+}
+
+static void drop_page(struct bt_cache *cache, struct bt_code_page *page)
+{
+    const uint32_t number = (uint32_t)(page - cache->page);
+    uint32_t *head = linear_head(cache, page->linear);
+    for (uint32_t i = page->first; i != BT_NONE;) {
+        struct bt_block *block = &cache->block[i / 2];
+        i = block->next_of_page[i % 2];
+        drop_block(cache, block);
+    }
+    while (*head != number)
+        head = &cache->page[*head].next_linear;
+    *head = page->next_linear;
+    head = guest_head(cache, page->guest);
+    while (*head != number)
+        head = &cache->page[*head].next_guest;
+    *head = page->next_guest;
+    page->next_linear = cache->free_page;
+    cache->free_page = number;
+    cache->stats.dropped_pages++;
+}
+
+void bt_cache_drop_page(struct bt_cache *cache, gpa_t page)
+{
+    const uint64_t guest = page.v / PAGE_SIZE;
+    for (uint32_t i = *guest_head(cache, guest); i != BT_NONE;) {
+        struct bt_code_page *found = &cache->page[i];
+        i = found->next_guest;
+        if (found->guest == guest)
+            drop_page(cache, found);
+    }
+}
+
+/* A block that begins in another page has its end in this one. */
+static bool has_bytes(const struct bt_block *block, bool begins_here, uint64_t first, uint64_t last)
+{
+    const uint64_t start = begins_here ? block->pc % PAGE_SIZE : 0,
+                   behind = begins_here ? start + block->guest_bytes
+                                        : (block->pc + block->guest_bytes) % PAGE_SIZE;
+    return first < behind && last >= start;
+}
+
+void bt_cache_drop_bytes(struct bt_cache *cache, gpa_t at, unsigned bytes)
+{
+    const uint64_t guest = at.v / PAGE_SIZE, first = at.v % PAGE_SIZE, last = first + bytes - 1;
+    for (uint32_t i = *guest_head(cache, guest); i != BT_NONE; i = cache->page[i].next_guest) {
+        if (cache->page[i].guest != guest)
+            continue;
+        for (uint32_t k = cache->page[i].first; k != BT_NONE;) {
+            struct bt_block *block = &cache->block[k / 2];
+            if (has_bytes(block, k % 2 == 0, first, last))
+                drop_block(cache, block);
+            k = block->next_of_page[k % 2];
+        }
+    }
+}
+
+/* --- pages and mappings --- */
+
+struct bt_code_page *bt_cache_page(const struct bt_cache *cache, uint64_t linear)
+{
+    const uint64_t number = linear / PAGE_SIZE;
+    for (uint32_t i = *linear_head(cache, number); i != BT_NONE; i = cache->page[i].next_linear)
+        if (cache->page[i].linear == number)
+            return &cache->page[i];
+    return NULL;
+}
+
+/* BT_MAPPINGS: no room. */
+static unsigned mapping_for(struct bt_cache *cache, uint64_t linear,
+                            const struct guest_translation *found)
+{
+    const struct bt_mapping wanted = {
+        .linear = linear & ~(found->bytes - 1),
+        .bytes = found->bytes,
+        .guest = found->at.v - (linear & (found->bytes - 1)),
+        .global = found->global,
+    };
+    unsigned free = BT_MAPPINGS;
+    for (unsigned i = 0; i < cache->mappings; i++) {
+        const struct bt_mapping *m = &cache->mapping[i];
+        if (m->linear == wanted.linear && m->bytes == wanted.bytes && m->guest == wanted.guest &&
+            m->global == wanted.global)
+            return i;
+        if (m->bytes == 0)
+            free = i;
+    }
+    if (free == BT_MAPPINGS && cache->mappings < BT_MAPPINGS)
+        free = cache->mappings++;
+    if (free < BT_MAPPINGS)
+        cache->mapping[free] = wanted;
+    return free;
+}
+
+struct bt_code_page *bt_cache_add_page(struct bt_cache *cache, uint64_t linear,
+                                       const struct guest_translation *found)
+{
+    const unsigned mapping = mapping_for(cache, linear, found);
+    uint32_t number = cache->free_page;
+    if (mapping == BT_MAPPINGS || (number == BT_NONE && cache->pages == BT_PAGES))
+        return NULL;
+    if (number != BT_NONE)
+        cache->free_page = cache->page[number].next_linear;
+    else
+        number = ++cache->pages;
+    struct bt_code_page *page = &cache->page[number];
+    *page = (struct bt_code_page){
+        .linear = linear / PAGE_SIZE,
+        .guest = found->at.v / PAGE_SIZE,
+        .mapping = (uint16_t)mapping,
+    };
+    uint32_t *head = linear_head(cache, page->linear);
+    page->next_linear = *head;
+    *head = number;
+    head = guest_head(cache, page->guest);
+    page->next_guest = *head;
+    *head = number;
+    return page;
+}
+
+/* All pages of a mapping that is no longer one. */
+static void drop_mapping(struct bt_cache *cache, unsigned mapping)
+{
+    for (unsigned bucket = 0; bucket < BT_PAGES; bucket++)
+        for (uint32_t i = cache->page_head_linear[bucket]; i != BT_NONE;) {
+            struct bt_code_page *page = &cache->page[i];
+            i = page->next_linear;
+            if (page->mapping == mapping)
+                drop_page(cache, page);
+        }
+    cache->mapping[mapping].bytes = 0;
+}
+
+void bt_cache_check(struct bt_cache *cache, bool all,
+                    bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
+{
+    for (unsigned i = 0; i < cache->mappings; i++) {
+        const struct bt_mapping *m = &cache->mapping[i];
+        if (m->bytes != 0 && (all || !m->global) && !same(ctx, m))
+            drop_mapping(cache, i);
+    }
+}
+
+void bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
+                        bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
+{
+    const struct bt_code_page *page = bt_cache_page(cache, linear);
+    for (unsigned i = 0; page == NULL && i < cache->mappings; i++) {
+        const struct bt_mapping *m = &cache->mapping[i];
+        if (m->bytes > PAGE_SIZE && linear - m->linear < m->bytes && !same(ctx, m))
+            drop_mapping(cache, i);
+    }
+    if (page != NULL && !same(ctx, &cache->mapping[page->mapping]))
+        drop_mapping(cache, page->mapping);
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A vCPU's translations: which blocks of guest code have been translated, where their code is, and
+ * how they lead to one another. Each vCPU has its own, so nothing here is shared or locked.
+ *
+ * Code is appended, and never written to again, until all of it is dropped. A block that is no
+ * longer right is dead: nothing leads to it any more, but its code and its tables stay, since the
+ * vCPU may be in it; its own ways out lead to their stubs.
+ *
+ * Blocks are found by the guest's address of their first instruction, by the address of their code,
+ * and by the page of guest memory that they were made of. What the guest's page tables say of these
+ * pages is kept as mappings, one for each leaf of the guest's, to be looked at again where the
+ * guest flushes. Pure, but for bt_cache_create() and bt_cache_destroy().
+ */
+#pragma once
+
+#include "arch/addr.h"
+#include "arch/status.h"
+#include "guest/bt/translate.h"
+#include "mm/guest_translation.h"
+
+#define BT_BLOCK_LINE 64u /* where code is aligned to */
+
+#define BT_NONE 0u /* of the indices here, which count from 1 */
+
+struct bt_block {
+    uint64_t pc;   /* in the guest */
+    uint32_t code; /* offset of its code in the cache */
+    uint16_t code_bytes, guest_bytes;
+    uint32_t first_insn, first_slot; /* in the pools */
+    uint32_t next;                   /* of the same hash */
+    uint32_t incoming;               /* the first slot that leads here */
+    uint32_t next_of_page[2];        /* among the blocks of the page that it begins, and ends, in */
+    uint8_t insns, slots;
+    bool dead;
+};
+
+/* A slot's own side: what the guest cannot reach. */
+struct bt_slot {
+    uint64_t target;       /* in the guest */
+    uint64_t stub;         /* address of its HLT */
+    uint32_t to;           /* block that it leads to, or BT_NONE */
+    uint32_t before, next; /* among the slots that lead there */
+};
+
+/* A page of guest code, at one linear address. */
+struct bt_code_page {
+    uint64_t linear;                  /* page number */
+    uint64_t guest;                   /* of guest memory, page number */
+    uint32_t next_linear, next_guest; /* of the same hash; next_linear also: free ones */
+    uint32_t first;                   /* block */
+    uint16_t mapping;
+};
+
+/* A leaf of the guest's page tables. */
+struct bt_mapping {
+    uint64_t linear, bytes; /* bytes 0: free */
+    uint64_t guest;         /* bytes of guest memory from there */
+    bool global;
+};
+
+#define BT_HEADS    65536u
+#define BT_PAGES    4096u
+#define BT_MAPPINGS 2048u
+
+struct bt_cache_stats {
+    uint64_t blocks, insns;       /* translated */
+    uint64_t bytes_in, bytes_out; /* of code */
+    uint64_t missed;              /* indirect jumps that the look-up table did not have */
+    uint64_t links, flushes, dropped_pages;
+};
+
+struct bt_cache {
+    /* As the hypervisor reaches them, and as code at CPL 3 does. */
+    uint8_t *code;
+    uint64_t *slot_word;
+    struct bt_lookup *lookup;
+    struct bt_shared *shared;
+    uint64_t code_at, slots_at, lookup_at, shared_at;
+    uint64_t lookup_code_at, miss_at; /* translate_lookup()'s, of the mode that blocks are of */
+    enum insn_mode mode;
+
+    uint32_t code_limit, code_start, code_used; /* bytes; code_start: behind the common code */
+    uint32_t block_limit, blocks;               /* blocks[1] to blocks[blocks] */
+    uint32_t insn_limit, insns;
+    uint32_t slot_limit, slots;
+    struct bt_block *block;
+    struct translate_insn *insn;
+    struct bt_slot *slot;
+    uint32_t *head; /* BT_HEADS, by the low bits of the address in the guest */
+    struct bt_code_page *page;
+    uint32_t *page_head_linear, *page_head_guest; /* BT_PAGES of each */
+    uint32_t pages, free_page;
+    struct bt_mapping *mapping;
+    uint32_t mappings;
+    uint32_t flushing; /* BT_HEADS + 1 - what is left to clear; 0: nothing */
+    struct bt_cache_stats stats;
+
+    hpa_t window_pages, own_pages; /* bt_cache_create()'s */
+    uint32_t window_count, own_count;
+};
+
+/* Makes room for code_bytes of code, maps what CPL 3 reaches of it into the window of the VM's page
+ * tables, at vCPU `index`'s place. ERR_NO_MEMORY. */
+enum status bt_cache_create(struct bt_cache *cache, hpa_t root, unsigned index,
+                            uint32_t code_bytes);
+void bt_cache_destroy(struct bt_cache *cache);
+
+/* How many bytes each part takes, for that much code. */
+struct bt_cache_sizes {
+    uint64_t code, slots, lookup, shared, window; /* window: all of them, in whole pages */
+    uint64_t block, insn, slot, head, page, page_heads, mapping, own;
+};
+void bt_cache_sizes(struct bt_cache_sizes *out, uint32_t code_bytes);
+/* Puts the parts into two areas of those sizes (window and own), which are zeroed, and of which the
+ * first is seen by CPL 3 at window_at. */
+void bt_cache_place(struct bt_cache *cache, uint32_t code_bytes, uint8_t *window,
+                    uint64_t window_at, uint8_t *own);
+
+/* Drops all, and begins anew for code of that mode. Done in portions: false: call again, and use
+ * nothing else here meanwhile. The vCPU is not within the code. */
+void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode);
+bool bt_cache_flush_portion(struct bt_cache *cache);
+
+/* The block that begins there, or NULL. */
+struct bt_block *bt_cache_find(const struct bt_cache *cache, uint64_t pc);
+
+/* The block whose code an address is in, dead ones as well, or NULL; *offset: from its first byte.
+ */
+struct bt_block *bt_cache_at(const struct bt_cache *cache, uint64_t address, unsigned *offset);
+
+/* The instruction of a block whose code has that offset. */
+const struct translate_insn *bt_cache_insn(const struct bt_cache *cache,
+                                           const struct bt_block *block, unsigned offset);
+
+/* The page of code at a linear address, as it was found last; or NULL. */
+struct bt_code_page *bt_cache_page(const struct bt_cache *cache, uint64_t linear);
+/* Notes it, by what the guest's page tables say. NULL: no room, all is to be dropped. */
+struct bt_code_page *bt_cache_add_page(struct bt_cache *cache, uint64_t linear,
+                                       const struct guest_translation *found);
+
+/* Whether a block fits, in any case; else all is to be dropped. */
+bool bt_cache_has_room(const struct bt_cache *cache);
+/* Fills in where the next block's code and slots will be. */
+void bt_cache_where(const struct bt_cache *cache, struct translate_input *input);
+/* Takes a translation that was made for there; its code begins in the first page, and ends in the
+ * second one, or NULL. */
+struct bt_block *bt_cache_add(struct bt_cache *cache, uint64_t pc, const struct translation *t,
+                              struct bt_code_page *first, struct bt_code_page *second);
+
+/* The slot whose stub is at that address, or BT_NONE. */
+uint32_t bt_cache_slot_of(const struct bt_cache *cache, const struct bt_block *block,
+                          uint64_t address);
+/* Has a slot lead to a block, unless the slot's block is dead. */
+void bt_cache_link(struct bt_cache *cache, const struct bt_block *from, uint32_t slot,
+                   struct bt_block *to);
+/* Has the look-up table lead to a block. */
+void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block);
+
+/* A page of guest memory has changed, or is about to: what was made of it is dead. */
+void bt_cache_drop_page(struct bt_cache *cache, gpa_t page);
+/* The same of some bytes within a page: only blocks that have one of them are dead. */
+void bt_cache_drop_bytes(struct bt_cache *cache, gpa_t at, unsigned bytes);
+
+/* The guest has flushed: each mapping of code is looked at by `same`, global ones only with all;
+ * what is made of pages that are not the same any more is dead. */
+void bt_cache_check(struct bt_cache *cache, bool all,
+                    bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx);
+/* The same for the one that has that linear address. */
+void bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
+                        bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx);
+
+static inline uint64_t bt_cache_address(const struct bt_cache *cache, const struct bt_block *block)
+{
+    return cache->code_at + block->code;
+}

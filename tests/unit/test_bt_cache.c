@@ -1,0 +1,277 @@
+// link: guest/bt/cache.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Translations kept, found, linked and dropped: what a vCPU's own table of blocks promises. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "guest/bt/cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CODE_BYTES (64u * 1024)
+#define WINDOW_AT  0x400000000ull
+#define KERNEL     0xffffffff81000000ull
+
+static struct bt_cache cache;
+static uint8_t *window, *own;
+
+unsigned translate_lookup(uint8_t *to, enum insn_mode mode, uint64_t at, uint64_t shared,
+                          uint64_t table, unsigned *miss)
+{
+    assert_int_equal(at, cache.code_at);
+    assert_int_equal(shared, cache.shared_at);
+    assert_int_equal(table, cache.lookup_at);
+    (void)mode;
+    memset(to, 0x90, 70);
+    *miss = 69;
+    return 70;
+}
+
+static int setup(void **state)
+{
+    struct bt_cache_sizes size;
+    (void)state;
+    bt_cache_sizes(&size, CODE_BYTES);
+    window = calloc(1, size.window);
+    own = calloc(1, size.own);
+    cache = (struct bt_cache){0};
+    bt_cache_place(&cache, CODE_BYTES, window, WINDOW_AT, own);
+    bt_cache_flush(&cache, INSN_64);
+    while (!bt_cache_flush_portion(&cache)) {}
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    free(window);
+    free(own);
+    return 0;
+}
+
+static struct bt_code_page *page_of(uint64_t linear, uint64_t guest, uint64_t bytes, bool global)
+{
+    const struct guest_translation t = {.at = gpa(guest), .bytes = bytes, .global = global};
+    struct bt_code_page *page = bt_cache_page(&cache, linear);
+    return page != NULL ? page : bt_cache_add_page(&cache, linear, &t);
+}
+
+/* A block of two instructions of 4 bytes, with a way out to either target. */
+static struct bt_block *add(uint64_t pc, uint64_t first, uint64_t second)
+{
+    struct translate_input in = {.pc = pc};
+    struct translation t = {.code_bytes = 40, .guest_bytes = 8, .insns = 2, .slots = 2};
+    struct bt_code_page *page = page_of(pc, pc & 0xffffff, 2 << 20, true);
+    bt_cache_where(&cache, &in);
+    assert_true(bt_cache_has_room(&cache));
+    assert_int_equal(in.at % BT_BLOCK_LINE, 0);
+    memset(t.code, (int)(pc & 0xff), sizeof(t.code));
+    t.insn[1] = (struct translate_insn){.at = 20, .guest = 4};
+    t.slot[0] = (struct translate_slot){first, 30};
+    t.slot[1] = (struct translate_slot){second, 39};
+    struct bt_block *block = bt_cache_add(&cache, pc, &t, page, NULL);
+    assert_int_equal(bt_cache_address(&cache, block), in.at);
+    assert_int_equal(cache.slots_at + 8ull * block->first_slot, in.slots);
+    assert_memory_equal(cache.code + block->code, t.code, t.code_bytes);
+    return block;
+}
+
+/* Where a slot leads to, as code at CPL 3 finds it. */
+static uint64_t leads_to(const struct bt_block *block, unsigned slot)
+{
+    return cache.slot_word[block->first_slot + slot];
+}
+
+static void link_both(struct bt_block *from, unsigned slot, struct bt_block *to)
+{
+    bt_cache_link(&cache, from, from->first_slot + slot, to);
+}
+
+static void blocks_are_found(void **state)
+{
+    struct bt_block *block[100];
+    unsigned offset;
+    (void)state;
+    assert_null(bt_cache_find(&cache, KERNEL));
+    assert_null(bt_cache_at(&cache, WINDOW_AT, &offset)); /* the common code is no block's */
+    for (unsigned i = 0; i < 100; i++)
+        block[i] = add(KERNEL + 0x10000ull * (i % 3) + 8ull * i, 0, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        const uint64_t at = bt_cache_address(&cache, block[i]);
+        assert_ptr_equal(bt_cache_find(&cache, block[i]->pc), block[i]);
+        assert_ptr_equal(bt_cache_at(&cache, at, &offset), block[i]);
+        assert_int_equal(offset, 0);
+        assert_ptr_equal(bt_cache_at(&cache, at + 39, &offset), block[i]);
+        assert_int_equal(offset, 39);
+        assert_null(bt_cache_at(&cache, at + 40, &offset));
+        assert_int_equal(bt_cache_insn(&cache, block[i], 19)->guest, 0);
+        assert_int_equal(bt_cache_insn(&cache, block[i], 20)->guest, 4);
+        assert_int_equal(bt_cache_slot_of(&cache, block[i], at + 30), block[i]->first_slot);
+        assert_int_equal(bt_cache_slot_of(&cache, block[i], at + 39), block[i]->first_slot + 1);
+        assert_int_equal(bt_cache_slot_of(&cache, block[i], at + 31), BT_NONE);
+        assert_int_equal(leads_to(block[i], 0), at + 30);
+        assert_int_equal(leads_to(block[i], 1), at + 39);
+    }
+    assert_null(bt_cache_find(&cache, KERNEL + 1));
+    assert_null(bt_cache_at(&cache, WINDOW_AT - 1, &offset));
+    assert_null(bt_cache_at(&cache, WINDOW_AT + cache.code_used, &offset));
+    assert_int_equal(cache.stats.bytes_in, 800);
+    assert_int_equal(cache.stats.bytes_out, 4000);
+}
+
+static void nothing_leads_to_a_dead_block(void **state)
+{
+    (void)state;
+    struct bt_block *a = add(KERNEL, 0, 0), *b = add(KERNEL + 0x100, 0, 0),
+                    *c = add(KERNEL + 0x1000, 0, 0);
+    unsigned offset;
+    link_both(a, 0, c);
+    link_both(a, 1, c);
+    link_both(b, 0, c);
+    link_both(c, 0, c);
+    link_both(c, 1, a);
+    bt_cache_publish(&cache, c);
+    assert_int_equal(leads_to(a, 0), bt_cache_address(&cache, c));
+    assert_int_equal(leads_to(c, 1), bt_cache_address(&cache, a));
+    assert_int_equal(cache.lookup[c->pc % BT_LOOKUPS].minus_pc + c->pc, 0);
+    assert_int_equal(cache.lookup[c->pc % BT_LOOKUPS].code, bt_cache_address(&cache, c));
+
+    link_both(a, 1, b); /* somewhere else from now on */
+    assert_int_equal(leads_to(a, 1), bt_cache_address(&cache, b));
+    bt_cache_drop_page(&cache, gpa(c->pc & 0xfff000));
+    assert_true(c->dead && !a->dead && !b->dead);
+    assert_int_equal(leads_to(a, 0), bt_cache_address(&cache, a) + 30);
+    assert_int_equal(leads_to(a, 1), bt_cache_address(&cache, b));
+    assert_int_equal(leads_to(b, 0), bt_cache_address(&cache, b) + 30);
+    assert_int_equal(leads_to(c, 0), bt_cache_address(&cache, c) + 30);
+    assert_int_equal(leads_to(c, 1), bt_cache_address(&cache, c) + 39);
+    assert_int_equal(a->incoming, BT_NONE);
+    assert_int_equal(cache.lookup[c->pc % BT_LOOKUPS].minus_pc, 1);
+    assert_null(bt_cache_find(&cache, c->pc));
+    assert_null(bt_cache_page(&cache, c->pc));
+    /* The vCPU may still be in it. */
+    assert_ptr_equal(bt_cache_at(&cache, bt_cache_address(&cache, c) + 25, &offset), c);
+    link_both(c, 0, a);
+    link_both(a, 0, c);
+    assert_int_equal(leads_to(c, 0), bt_cache_address(&cache, c) + 30);
+    assert_int_equal(leads_to(a, 0), bt_cache_address(&cache, a) + 30);
+
+    struct bt_block *again = add(KERNEL + 0x1000, 0, 0);
+    assert_ptr_equal(bt_cache_find(&cache, KERNEL + 0x1000), again);
+    link_both(a, 0, again);
+    assert_int_equal(leads_to(a, 0), bt_cache_address(&cache, again));
+}
+
+static void a_write_kills_what_it_touches(void **state)
+{
+    (void)state;
+    struct bt_block *a = add(KERNEL + 0xf00, 0, 0), *b = add(KERNEL + 0xf08, 0, 0),
+                    *far = add(KERNEL + 0x5f08, 0, 0);
+    struct translation t = {.code_bytes = 20, .guest_bytes = 9, .insns = 1};
+    struct bt_code_page *first = page_of(KERNEL + 0xffc, 0xffc, 2 << 20, true),
+                        *second = page_of(KERNEL + 0x1000, 0x1000, 2 << 20, true);
+    struct bt_block *both = bt_cache_add(&cache, KERNEL + 0xffc, &t, first, second);
+    bt_cache_drop_bytes(&cache, gpa(0xef0), 16);
+    assert_true(!a->dead && !b->dead && !both->dead);
+    bt_cache_drop_bytes(&cache, gpa(0xf10), 8);
+    assert_true(!a->dead && !b->dead);
+    bt_cache_drop_bytes(&cache, gpa(0x1005), 1);
+    assert_false(both->dead);
+    bt_cache_drop_bytes(&cache, gpa(0xf0f), 8);
+    assert_true(!a->dead && b->dead);
+    bt_cache_drop_bytes(&cache, gpa(0xeff), 2);
+    assert_true(a->dead && !both->dead && !far->dead);
+    bt_cache_drop_bytes(&cache, gpa(0x1004), 1);
+    assert_true(both->dead);
+    bt_cache_drop_page(&cache, gpa(0)); /* dead ones are still in its list */
+    bt_cache_drop_page(&cache, gpa(0x1000));
+    assert_null(bt_cache_page(&cache, KERNEL));
+    assert_non_null(bt_cache_page(&cache, KERNEL + 0x5000));
+}
+
+struct seen {
+    unsigned calls;
+    uint64_t other; /* this linear address is not the same any more */
+};
+
+static bool same(void *ctx, const struct bt_mapping *mapping)
+{
+    struct seen *seen = ctx;
+    seen->calls++;
+    return mapping->linear != seen->other;
+}
+
+static void mappings_are_checked(void **state)
+{
+    struct seen seen = {0, 0};
+    (void)state;
+    struct bt_block *large = add(KERNEL, 0, 0), *large2 = add(KERNEL + 0x3000, 0, 0);
+    struct bt_code_page *small = page_of(0x7000, 0x9000, PAGE_SIZE, false),
+                        *alias = page_of(0x8000, 0x9000, PAGE_SIZE, false);
+    struct translation t = {.code_bytes = 20, .guest_bytes = 4, .insns = 1};
+    struct bt_block *low = bt_cache_add(&cache, 0x7000, &t, small, NULL),
+                    *low2 = bt_cache_add(&cache, 0x8000, &t, alias, NULL);
+    bt_cache_check(&cache, false, same, &seen);
+    assert_int_equal(seen.calls, 2); /* the large page is global */
+    bt_cache_check(&cache, true, same, &seen);
+    assert_int_equal(seen.calls, 2 + 3);
+    seen.other = 0x8000;
+    bt_cache_check_one(&cache, 0x7123, same, &seen);
+    assert_false(low->dead || low2->dead);
+    bt_cache_check(&cache, false, same, &seen);
+    assert_true(low2->dead && !low->dead && !large->dead);
+    assert_null(bt_cache_page(&cache, 0x8000));
+    seen.other = KERNEL;
+    bt_cache_check_one(&cache, KERNEL + 0x1ff000, same, &seen); /* no code there, but in its leaf */
+    assert_true(large->dead && large2->dead && !low->dead);
+    seen = (struct seen){0, 0};
+    bt_cache_check(&cache, true, same, &seen);
+    assert_int_equal(seen.calls, 1);
+    assert_non_null(page_of(0xa000, 0xa000, PAGE_SIZE, false)); /* in the place of one dropped */
+}
+
+static void full_and_flushed(void **state)
+{
+    unsigned blocks = 0, portions = 1;
+    (void)state;
+    while (bt_cache_has_room(&cache)) {
+        (void)add(KERNEL + 8ull * blocks++, 0, 0);
+        bt_cache_publish(&cache, &cache.block[blocks]);
+    }
+    assert_in_range(blocks, (CODE_BYTES - TRANSLATE_MAX_CODE) / BT_BLOCK_LINE - 4,
+                    CODE_BYTES / BT_BLOCK_LINE);
+    bt_cache_flush(&cache, INSN_32);
+    while (!bt_cache_flush_portion(&cache))
+        portions++;
+    assert_in_range(portions, 2, 100); /* some microseconds each */
+    assert_null(bt_cache_find(&cache, KERNEL));
+    assert_null(bt_cache_page(&cache, KERNEL));
+    for (unsigned i = 0; i < BT_LOOKUPS; i++)
+        assert_int_equal(cache.lookup[i].minus_pc, 1);
+    struct bt_block *block = add(0x1000, 0, 0);
+    bt_cache_publish(&cache, block);
+    assert_int_equal(cache.lookup[0x1000].minus_pc, 0xfffff000); /* of 32 bits */
+
+    unsigned pages = 1;
+    while (bt_cache_add_page(&cache, 0x100000ull + PAGE_SIZE * pages,
+                             &(struct guest_translation){.at = gpa(0), .bytes = PAGE_SIZE}) != NULL)
+        pages++;
+    assert_in_range(pages, BT_MAPPINGS - 1, BT_MAPPINGS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(blocks_are_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_leads_to_a_dead_block, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_write_kills_what_it_touches, setup, teardown),
+        cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
