@@ -12,6 +12,7 @@
 #pragma once
 
 #include "arch/cpu.h"
+#include "guest/bt/code.h"
 #include "guest/bt/space.h"
 #include "guest/bt/tlb.h"
 #include "guest/cpu/interpret.h"
@@ -36,11 +37,18 @@
     X(BT_TASK_SWITCH, "task_switch")           \
     X(BT_XSETBV, "xsetbv")                     \
     X(BT_COMPUTED, "executed_singly")          \
-    X(BT_SHADOW, "shadow_page_faults")
+    X(BT_SHADOW, "shadow_page_faults")         \
+    X(BT_TRANSLATE, "translations")
 
 #define BT_EVENT_NUMBER(number, name) number,
 enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
 #undef BT_EVENT_NUMBER
+
+/* Of a VM: vm->engine_vm. */
+struct bt_vm {
+    struct shadow *shadow; /* NULL: there is none */
+    struct bt_changes changes;
+};
 
 struct bt_vcpu {
     struct vcpu vcpu; /* first: bt_vcpu() */
@@ -49,10 +57,13 @@ struct bt_vcpu {
     struct interpret_env env; /* the software CPU, whose registers these are */
     struct bt_tlb tlb;
     struct bt_space space;
-    bool something_waits; /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
-    bool x87_again;       /* the instruction has met an x87 error, and is to be carried out anew */
-    bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
-    bool filled;          /* has been loaded before: the extended area holds a state */
+    struct bt_code *code;     /* NULL: nothing is translated */
+    struct ring3_frame frame; /* of code of the guest's that runs at CPL 3 */
+    bool interpret_next;      /* the next instruction is the software CPU's, whatever it is */
+    bool something_waits;     /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
+    bool x87_again; /* the instruction has met an x87 error, and is to be carried out anew */
+    bool watched;   /* vcpu_x87_stepped() is called behind each instruction */
+    bool filled;    /* has been loaded before: the extended area holds a state */
     hpa_t extended, decoded;    /* decoded: struct interpret_cache */
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
@@ -84,6 +95,12 @@ static inline void bt_exit_end(struct bt_vcpu *v, enum bt_event event)
 
 /* run.c: engine->run(). */
 void bt_run(struct vcpu *vcpu);
+
+/* translated.c: whether the code that is next is kernel code that can run as a translation; and
+ * runs it, until the vCPU is asked for something, or an instruction is the software CPU's. There is
+ * no event to be delivered. */
+bool bt_translates(const struct bt_vcpu *v);
+void bt_run_translated(struct bt_vcpu *v);
 
 /* state.c: the engine's functions on registers. Translations go with what they depend on. */
 void bt_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);

@@ -38,11 +38,21 @@ static void cpu_off(void)
 {
 }
 
-/* What is kept of a VM is made when its first vCPU is loaded: bt_space_load(). */
+/* The shadow page tables are made when the first vCPU is loaded: bt_space_load(). */
 static enum status vm_create(struct vm *vm)
 {
-    (void)vm;
-    return OK;
+    hpa_t page;
+    const enum status s = page_alloc(PAGES_OF(struct bt_vm), 1, &page);
+    if (s == OK)
+        vm->engine_vm = hpa_to_ptr(page);
+    return s;
+}
+
+static void vm_destroy(struct vm *vm)
+{
+    bt_space_destroy_vm(vm);
+    page_free(ptr_to_hpa(vm->engine_vm), PAGES_OF(struct bt_vm));
+    vm->engine_vm = NULL;
 }
 
 /* struct guestmem has all of it, and the bus what is not RAM. What is mapped for the processor is
@@ -77,6 +87,7 @@ static void destroy_vcpu(struct vcpu *vcpu)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
     bt_space_destroy(v);
+    bt_code_destroy(v);
     if (v->extended.v != 0)
         page_free(v->extended, v->extended_pages);
     ring3_window_destroy(&v->window);
@@ -201,7 +212,7 @@ const struct engine bt_engine = {
     .cpu_on = cpu_on,
     .cpu_off = cpu_off,
     .vm_create = vm_create,
-    .vm_destroy = bt_space_destroy_vm,
+    .vm_destroy = vm_destroy,
     .map = map,
     .protect = protect,
     .redirect = redirect,

@@ -52,8 +52,8 @@ static inline struct bt_tlb_entry *find(struct bt_vcpu *v, uint64_t linear, enum
     return entry->key == bt_tlb_key(linear, user) ? entry : walk(v, linear, access, user, implicit);
 }
 
-static inline bool translate(struct bt_vcpu *v, gva_t linear, unsigned bytes, bool write, bool user,
-                             bool implicit, struct emulate_operand *out)
+static inline bool find_operand(struct bt_vcpu *v, gva_t linear, unsigned bytes, bool write,
+                                bool user, bool implicit, struct emulate_operand *out)
 {
     const enum walk_access access = write ? WALK_WRITE : WALK_READ;
     const uint64_t offset = linear.v % PAGE_SIZE, room = PAGE_SIZE - offset;
@@ -78,13 +78,13 @@ static inline bool translate(struct bt_vcpu *v, gva_t linear, unsigned bytes, bo
 bool bt_translate(void *env, gva_t linear, unsigned bytes, bool write, struct emulate_operand *out)
 {
     struct bt_vcpu *v = of(env);
-    return translate(v, linear, bytes, write, segment_cpl(&v->state) == 3, false, out);
+    return find_operand(v, linear, bytes, write, segment_cpl(&v->state) == 3, false, out);
 }
 
 bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bool write, bool user,
                      struct emulate_operand *out)
 {
-    return translate(of(env), linear, bytes, write, user, !user, out);
+    return find_operand(of(env), linear, bytes, write, user, !user, out);
 }
 
 /* Where nothing is, ones are read, as on a bus. */
@@ -191,13 +191,22 @@ static void read_part(struct vcpu *vcpu, gpa_t at, void *to, unsigned bytes)
         access_page(vcpu, at, to, NULL, bytes);
 }
 
+/* Behind a write to RAM. */
+static void written(struct vcpu *vcpu, gpa_t at, unsigned bytes)
+{
+    if (bt_vcpu(vcpu)->code != NULL)
+        bt_code_written(vcpu->vm, vcpu, at, bytes);
+}
+
 static void write_part(struct vcpu *vcpu, gpa_t at, const void *from, unsigned bytes)
 {
     void *to = guestmem_writable_window(&vcpu->vm->mem, at, bytes);
-    if (to != NULL)
-        copy(to, from, bytes);
-    else
+    if (to == NULL) {
         access_page(vcpu, at, NULL, from, bytes);
+        return;
+    }
+    copy(to, from, bytes);
+    written(vcpu, at, bytes);
 }
 
 void bt_read(void *env, const struct emulate_operand *operand, void *to)
@@ -222,11 +231,14 @@ void bt_write(void *env, const struct emulate_operand *operand, const void *from
 bool bt_exchange(struct interpret_env *env, const struct emulate_operand *operand, const void *old,
                  const void *new)
 {
-    const struct guestmem *mem = &of(env)->vcpu.vm->mem;
-    void *at = guestmem_window(mem, operand->at[0], operand->bytes);
-    if (at != NULL && operand->at[0].v % operand->bytes == 0 &&
-        guestmem_is_writable(mem, operand->at[0]))
-        return exchange(at, old, new, operand->bytes);
-    bt_write(env, operand, new);
+    struct vcpu *vcpu = &of(env)->vcpu;
+    void *at = guestmem_writable_window(&vcpu->vm->mem, operand->at[0], operand->bytes);
+    if (at == NULL || operand->at[0].v % operand->bytes != 0) {
+        bt_write(env, operand, new);
+        return true;
+    }
+    if (!exchange(at, old, new, operand->bytes))
+        return false;
+    written(vcpu, operand->at[0], operand->bytes);
     return true;
 }

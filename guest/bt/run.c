@@ -31,6 +31,8 @@ static bool prepare(struct bt_vcpu *v)
             vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
             bt_tlb_flush(&v->tlb);
             bt_space_memory_changed(vcpu->vm);
+            if (v->code != NULL)
+                v->code->drop_all = true;
         }
         bt_choose_event(v);
     }
@@ -85,7 +87,12 @@ static void run_batch(struct bt_vcpu *v)
         bt_deliver(v);
         if (vcpu->event.info != 0)
             continue;
-        one_instruction(v);
+        if (!v->interpret_next && bt_translates(v)) {
+            bt_run_translated(v);
+        } else {
+            v->interpret_next = false;
+            one_instruction(v);
+        }
         if (v->something_waits && may_come(v))
             vcpu->attention = true;
     }

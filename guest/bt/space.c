@@ -13,7 +13,7 @@
 
 static struct shadow *shadow_of(const struct vm *vm)
 {
-    return vm->engine_vm;
+    return ((struct bt_vm *)vm->engine_vm)->shadow;
 }
 
 /* --- what the guest's tables say, for the shadow --- */
@@ -33,7 +33,7 @@ static struct guest_paging paging_of(const struct bt_vcpu *v, bool user)
     };
 }
 
-static bool translate(void *ctx, gva_t linear, struct guest_translation *out)
+static bool look(void *ctx, gva_t linear, struct guest_translation *out)
 {
     const struct bt_vcpu *v = ctx;
     const struct guest_paging paging = paging_of(v, false);
@@ -49,18 +49,24 @@ static uint64_t top(void *ctx, gva_t linear)
 
 /* --- it comes and goes --- */
 
+/* A device has written to guest memory. */
+static void note_written(void *ctx, gpa_t at, uint64_t bytes)
+{
+    bt_code_written(ctx, NULL, at, bytes);
+}
+
 static enum status create(struct bt_vcpu *v)
 {
     struct vm *vm = v->vcpu.vm;
-    const struct shadow_guest guest = {.translate = translate, .top = top, .ctx = v};
+    const struct shadow_guest guest = {.translate = look, .top = top, .ctx = v};
     enum status s = OK;
     vm_lock(vm);
-    if (vm->engine_vm == NULL) {
-        struct shadow *shadow;
-        s = shadow_create(&vm->mem, 0, &shadow);
-        if (s == OK)
-            vm->engine_vm = shadow;
-    }
+    if (shadow_of(vm) == NULL)
+        s = shadow_create(&vm->mem, 0, &((struct bt_vm *)vm->engine_vm)->shadow);
+    vm->mem.written = note_written;
+    vm->mem.written_ctx = vm;
+    if (s == OK)
+        s = bt_code_create(v);
     if (s == OK)
         s = shadow_cpu_create(&v->space.shadow, shadow_of(vm), v->vcpu.index, vm->root, WINDOW_SLOT,
                               &guest);
@@ -91,9 +97,10 @@ void bt_space_destroy(struct bt_vcpu *v)
 
 void bt_space_destroy_vm(struct vm *vm)
 {
-    if (vm->engine_vm != NULL)
-        shadow_destroy(vm->engine_vm);
-    vm->engine_vm = NULL;
+    struct bt_vm *own = vm->engine_vm;
+    if (own->shadow != NULL)
+        shadow_destroy(own->shadow);
+    own->shadow = NULL;
 }
 
 /* --- running in it --- */
@@ -163,7 +170,7 @@ static enum bt_fault resolve(struct bt_vcpu *v, enum shadow_root root, gva_t lin
         switch (fill(v, root, linear, access, user, &at)) {
         case SHADOW_DONE: return BT_FAULT_MAPPED;
         case SHADOW_WALK: break;
-        case SHADOW_CODE: shadow_code_remove(shadow_of(v->vcpu.vm), at); break;
+        case SHADOW_CODE: bt_code_give_up(v, at); return BT_FAULT_INTERPRET;
         case SHADOW_AGAIN: return BT_FAULT_LATER;
         case SHADOW_WAIT: kick_others(v); return BT_FAULT_LATER;
         case SHADOW_EMULATE: return BT_FAULT_INTERPRET;
@@ -194,6 +201,8 @@ void bt_space_switch(struct bt_vcpu *v, enum shadow_flush flush)
     bt_tlb_flush(&v->tlb);
     if (v->space.exists)
         shadow_switch(&v->space.shadow, s->cr0, s->cr4, s->efer, flush);
+    if (flush != SHADOW_FLUSH_NONE)
+        bt_code_check(v, flush == SHADOW_FLUSH_ALL);
 }
 
 /* The CPU may have the page in its TLB only while it is in one of the roots: coming back to one
@@ -217,6 +226,7 @@ void bt_space_invalidate(struct bt_vcpu *v, uint64_t linear)
 {
     bt_tlb_flush(&v->tlb);
     invalidate(v, linear);
+    bt_code_check_one(v, gva(linear));
 }
 
 /* SDM, "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault does, too, what
@@ -228,6 +238,6 @@ void bt_space_guest_fault(struct bt_vcpu *v, uint64_t linear)
 
 void bt_space_memory_changed(struct vm *vm)
 {
-    if (vm->engine_vm != NULL)
+    if (shadow_of(vm) != NULL)
         shadow_drop_all(shadow_of(vm));
 }

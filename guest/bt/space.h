@@ -51,8 +51,7 @@ unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_fra
 void bt_space_need_window(struct bt_vcpu *v);
 
 /* Code at CPL 3 has met a page fault in a root; error: its error code. user: the guest is at CPL 3
- * as well. code_written() is called for a page with translated code that is to be written to: it
- * drops the translations, and calls shadow_code_remove(). */
+ * as well. */
 enum bt_fault bt_space_fault(struct bt_vcpu *v, enum shadow_root root, uint64_t linear,
                              uint32_t error, bool user);
 

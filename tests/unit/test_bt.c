@@ -101,6 +101,18 @@ void bt_space_guest_fault(struct bt_vcpu *of, uint64_t linear)
     faulted_at = linear;
 }
 
+/* Writes to RAM, which may have been to translated code. */
+static uint64_t written_at[4], written_bytes;
+static unsigned writes_told;
+
+void bt_code_written(struct vm *of, const struct vcpu *by, gpa_t at, uint64_t bytes)
+{
+    assert_ptr_equal(of, &vm);
+    assert_ptr_equal(by, &v.vcpu);
+    written_at[writes_told++ % 4] = at.v;
+    written_bytes += bytes;
+}
+
 static uint64_t device_read(void *dev, gpa_t at, unsigned bytes)
 {
     (void)dev;
@@ -351,6 +363,33 @@ static void test_exchange(void **state)
     assert_int_equal(device_value, 5);
 }
 
+/* Whoever keeps translations is told of each write to RAM, and of nothing else. */
+static void test_writes_are_told(void **state)
+{
+    static struct bt_code code;
+    uint64_t old = 0x9090909090909090, new = 0;
+    (void)state;
+    struct emulate_operand o = operand(0x6ffc, 8, true);
+    bt_write(&v.env, &o, &new);
+    assert_int_equal(writes_told, 0); /* nobody keeps any */
+    v.code = &code;
+    bt_write(&v.env, &o, &new);
+    o = operand(0x7008, 8, true);
+    assert_true(bt_exchange(&v.env, &o, &old, &new));
+    assert_false(bt_exchange(&v.env, &o, &old, &new));
+    o = operand(DEVICE, 4, true);
+    bt_write(&v.env, &o, &new);
+    o = operand(ROM, 4, true);
+    bt_write(&v.env, &o, &new);
+    o = operand(0x7008, 4, false);
+    bt_read(&v.env, &o, &new);
+    assert_int_equal(writes_told, 3); /* that in two pages twice, if each has a walk of its own */
+    assert_int_equal(written_bytes, 16);
+    assert_int_equal(written_at[0], 0x6ffc);
+    assert_int_equal(written_at[1], 0x7000);
+    assert_int_equal(written_at[2], 0x7008);
+}
+
 /* Long mode: the page at 0x400000 is that at frame. */
 static void map(uint64_t frame, uint64_t flags)
 {
@@ -438,10 +477,17 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_interrupts),         TEST(test_8259),           TEST(test_nmis),
-        TEST(test_trap_comes_first),   TEST(test_triple_fault),   TEST(test_memory),
-        TEST(test_exchange),           TEST(test_walks_are_kept), TEST(test_state),
+        TEST(test_interrupts),
+        TEST(test_8259),
+        TEST(test_nmis),
+        TEST(test_trap_comes_first),
+        TEST(test_triple_fault),
+        TEST(test_memory),
+        TEST(test_exchange),
+        TEST(test_walks_are_kept),
+        TEST(test_state),
         TEST(test_page_fault_flushes),
+        TEST(test_writes_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

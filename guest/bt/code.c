@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest code becomes blocks, and blocks go when it changes. */
+#include "guest/bt/code.h"
+
+#include "arch/string.h"
+#include "guest/bt/bt.h"
+#include "mm/host_paging.h"
+#include "mm/page_alloc.h"
+
+/* In a page's byte of the code map: how often it was written to while it had code. Past the last
+ * one, code and data are taken to be mixed in it. */
+#define WRITES_UNIT 4u
+#define WRITES_MAX  (16u * WRITES_UNIT)
+
+#define PAGES_OF_CODE ((sizeof(struct bt_code) + PAGE_SIZE - 1) / PAGE_SIZE)
+
+static struct bt_vm *vm_of(const struct bt_vcpu *v)
+{
+    return v->vcpu.vm->engine_vm;
+}
+
+/* Of the VM's RAM, for the code of all its vCPUs; a vCPU has no less and no more than those. */
+#define CODE_SHARE     16
+#define CODE_MIN_BYTES (512u << 10)
+#define CODE_MAX_BYTES (8u << 20)
+
+enum status bt_code_create(struct bt_vcpu *v)
+{
+    const struct vm *vm = v->vcpu.vm;
+    const uint64_t share = vm->memory_bytes / CODE_SHARE / vm->vcpu_count;
+    const uint32_t bytes = share < CODE_MIN_BYTES   ? CODE_MIN_BYTES
+                           : share > CODE_MAX_BYTES ? CODE_MAX_BYTES
+                                                    : (uint32_t)(share & ~(PAGE_SIZE - 1));
+    hpa_t page;
+    const enum status s = page_alloc(PAGES_OF_CODE, 1, &page);
+    if (s != OK)
+        return s;
+    v->code = hpa_to_ptr(page);
+    return bt_cache_create(&v->code->cache, vm->root, v->vcpu.index, bytes);
+}
+
+void bt_code_destroy(struct bt_vcpu *v)
+{
+    if (v->code == NULL)
+        return;
+    bt_cache_destroy(&v->code->cache);
+    page_free(ptr_to_hpa(v->code), PAGES_OF_CODE);
+    v->code = NULL;
+}
+
+/* --- what has changed --- */
+
+static void note_change(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes)
+{
+    struct bt_changes *changes = &((struct bt_vm *)vm->engine_vm)->changes;
+    const uint64_t all = vm->vcpu_count < 64 ? (1ull << vm->vcpu_count) - 1 : UINT64_MAX;
+    spinlock_lock(&changes->lock);
+    changes->entry[changes->count % BT_CHANGES].at = at;
+    changes->entry[changes->count % BT_CHANGES].bytes = bytes;
+    __atomic_store_n(&changes->count, changes->count + 1, __ATOMIC_RELEASE);
+    spinlock_unlock(&changes->lock);
+    vcpu_kick_all(vm, by == NULL ? all : all & ~(1ull << by->index));
+}
+
+void bt_code_written(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes)
+{
+    const struct shadow *shadow = ((struct bt_vm *)vm->engine_vm)->shadow;
+    if (shadow == NULL)
+        return;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the write before, the map behind: see code.h */
+    while (bytes != 0) {
+        const uint64_t room = PAGE_SIZE - at.v % PAGE_SIZE, now = bytes < room ? bytes : room;
+        const uint8_t *byte = shadow_code_byte(shadow, at);
+        if (byte != NULL && (__atomic_load_n(byte, __ATOMIC_RELAXED) & SHADOW_HAS_CODE) != 0)
+            note_change(vm, by, at, now);
+        at.v += now;
+        bytes -= now;
+    }
+}
+
+/* The bit is cleared before the change is told: a vCPU that translates the page again meanwhile
+ * sets it again, and the write waits for another round; one that has translated it before drops it
+ * for what it is told. The other way round it could set the bit in between, lose it, and keep the
+ * block. */
+void bt_code_give_up(struct bt_vcpu *v, gpa_t page)
+{
+    struct shadow *shadow = vm_of(v)->shadow;
+    uint8_t *byte = shadow_code_byte(shadow, page);
+    if (byte == NULL || __atomic_load_n(byte, __ATOMIC_RELAXED) >= WRITES_MAX)
+        return;
+    __atomic_fetch_add(byte, WRITES_UNIT, __ATOMIC_RELAXED);
+    shadow_code_remove(shadow, page);
+    note_change(v->vcpu.vm, &v->vcpu, gpa(page.v & ~(PAGE_SIZE - 1)), PAGE_SIZE);
+}
+
+static void drop_changed(struct bt_vcpu *v)
+{
+    struct bt_changes *changes = &vm_of(v)->changes;
+    struct bt_code *code = v->code;
+    spinlock_lock(&changes->lock);
+    if (changes->count - code->changes_seen > BT_CHANGES)
+        code->drop_all = true;
+    for (; !code->drop_all && code->changes_seen != changes->count; code->changes_seen++) {
+        const gpa_t at = changes->entry[code->changes_seen % BT_CHANGES].at;
+        const uint64_t bytes = changes->entry[code->changes_seen % BT_CHANGES].bytes;
+        if (bytes == PAGE_SIZE)
+            bt_cache_drop_page(&code->cache, at);
+        else
+            bt_cache_drop_bytes(&code->cache, at, (unsigned)bytes);
+    }
+    code->changes_seen = changes->count;
+    spinlock_unlock(&changes->lock);
+}
+
+bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
+{
+    struct bt_code *code = v->code;
+    const uint64_t count = __atomic_load_n(&vm_of(v)->changes.count, __ATOMIC_ACQUIRE);
+    if (code->changes_seen != count && !code->wants_flush)
+        drop_changed(v);
+    if (code->drop_all || code->cache.mode != mode) {
+        code->drop_all = false;
+        code->wants_flush = true;
+        bt_cache_flush(&code->cache, mode);
+    }
+    if (code->wants_flush)
+        code->wants_flush = !bt_cache_flush_portion(&code->cache);
+    return !code->wants_flush;
+}
+
+/* --- what the guest's page tables say of it --- */
+
+static struct guest_paging paging_of(const struct bt_vcpu *v)
+{
+    const struct cpu_state *s = &v->state;
+    return (struct guest_paging){
+        .cr0 = s->cr0,
+        .cr3 = s->cr3,
+        .cr4 = s->cr4,
+        .efer = s->efer,
+        .rflags = s->rflags,
+        .peek = true,
+        .phys_bits = v->vcpu.phys_bits,
+        .pdpte = s->pdpte,
+    };
+}
+
+/* Whether code of the kernel's can still be fetched there, from the same memory. */
+static bool same_mapping(void *ctx, const struct bt_mapping *mapping)
+{
+    const struct bt_vcpu *v = ctx;
+    const struct guest_paging paging = paging_of(v);
+    struct guest_translation found;
+    uint32_t error;
+    return guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(mapping->linear), WALK_FETCH, &found,
+                             &error) &&
+           found.at.v == mapping->guest && found.bytes == mapping->bytes &&
+           found.global == mapping->global;
+}
+
+/* Kernel code is not translated while the guest has memory of its own where the window is: there,
+ * and nowhere else, translated code would find other bytes. */
+static void look_at_window(struct bt_vcpu *v)
+{
+    const struct guest_paging paging = paging_of(v);
+    v->code->window_used =
+        (v->state.efer & EFER_LMA) != 0 &&
+        (guestwalk_top(&v->vcpu.vm->mem, &paging, gva(HOST_WINDOW_BASE)) & PTE_P) != 0;
+}
+
+void bt_code_check(struct bt_vcpu *v, bool all)
+{
+    if (v->code == NULL)
+        return;
+    look_at_window(v);
+    if (!v->code->wants_flush)
+        bt_cache_check(&v->code->cache, all, same_mapping, v);
+}
+
+void bt_code_check_one(struct bt_vcpu *v, gva_t linear)
+{
+    if (v->code != NULL && !v->code->wants_flush)
+        bt_cache_check_one(&v->code->cache, linear.v, same_mapping, v);
+}
+
+/* --- blocks --- */
+
+/* The page of that address, with its writes watched; NULL: not now. */
+static struct bt_code_page *page_at(struct bt_vcpu *v, uint64_t linear)
+{
+    struct bt_code *code = v->code;
+    struct guest_paging paging = paging_of(v);
+    struct guest_translation found;
+    uint32_t error;
+    struct bt_code_page *page = bt_cache_page(&code->cache, linear);
+    if (page != NULL)
+        return page;
+    paging.peek = false;
+    if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(linear), WALK_FETCH, &found, &error))
+        return NULL;
+    const gpa_t at = gpa(found.at.v & ~(PAGE_SIZE - 1));
+    switch (shadow_code_add(vm_of(v)->shadow, at)) {
+    case SHADOW_DONE: break;
+    case SHADOW_WAIT: vcpu_kick_all(v->vcpu.vm, UINT64_MAX); return NULL;
+    default: return NULL;
+    }
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the map before, the code behind: see code.h */
+    page = bt_cache_add_page(&code->cache, linear, &found);
+    if (page == NULL)
+        code->drop_all = true;
+    return page;
+}
+
+/* Bytes of code from an address on, within its page. */
+static unsigned read_code(const struct bt_vcpu *v, const struct bt_code_page *page, uint64_t linear,
+                          uint8_t *to, unsigned most)
+{
+    const uint64_t offset = linear % PAGE_SIZE;
+    const unsigned bytes = PAGE_SIZE - offset < most ? (unsigned)(PAGE_SIZE - offset) : most;
+    const gpa_t at = gpa(page->guest * PAGE_SIZE + offset);
+    return guestmem_read(&v->vcpu.vm->mem, at, to, bytes) ? bytes : 0;
+}
+
+static struct bt_block *make_block(struct bt_vcpu *v, uint64_t pc)
+{
+    struct bt_code *code = v->code;
+    struct translate_input *in = &code->input;
+    struct bt_code_page *first = page_at(v, pc), *second = NULL;
+    if (first == NULL)
+        return NULL;
+    in->pc = pc;
+    in->bytes = code->bytes;
+    in->count = in->page_bytes = read_code(v, first, pc, code->bytes, 1024);
+    in->max_insns = TRANSLATE_MAX_INSNS;
+    bt_cache_where(&code->cache, in);
+    if (translate(&code->translation, in))
+        return bt_cache_add(&code->cache, pc, &code->translation, first, NULL);
+    if (in->count >= INSN_MAX_BYTES)
+        return NULL;
+    uint64_t behind = pc + in->count;
+    if (code->cache.mode == INSN_32)
+        behind &= UINT32_MAX;
+    second = page_at(v, behind);
+    if (second == NULL || bt_cache_page(&code->cache, pc) != first)
+        return NULL;
+    in->count += read_code(v, second, behind, code->bytes + in->count, INSN_MAX_BYTES);
+    if (!translate(&code->translation, in))
+        return NULL;
+    return bt_cache_add(&code->cache, pc, &code->translation, first, second);
+}
+
+struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc)
+{
+    struct bt_code *code = v->code;
+    struct bt_block *block = bt_cache_find(&code->cache, pc);
+    if (block != NULL)
+        return block;
+    if (!bt_cache_has_room(&code->cache)) {
+        code->drop_all = true;
+        return NULL;
+    }
+    bt_exit_begin(v);
+    block = make_block(v, pc);
+    bt_exit_end(v, BT_TRANSLATE);
+    return block;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Which code a vCPU has translated, and whether that is still right: finds or makes the block of an
+ * address (cache.h), and has blocks dropped where the guest changes its code, or what its page
+ * tables say of it.
+ *
+ * A page that code was translated of is not writable in the shadow page tables (mm/shadow.h), so a
+ * write to it by the processor is noticed before it is done. Writes by the software CPU and by
+ * devices are looked at behind them. Either way the vCPUs of the VM are told by a list of changes,
+ * which each looks at before it enters translated code, and are kicked.
+ *
+ * The race, at both ends. CPU A writes to code, and looks at the code map then; CPU B, which is
+ * about to translate it, sets the page's bit in the map, and reads the code then. So A sees the
+ * bit, or B reads what A has written. Without the barrier between each pair, B could keep a block
+ * of the old code that nobody drops.
+ */
+#pragma once
+
+#include "guest/bt/cache.h"
+#include "mm/shadow.h"
+
+struct bt_vcpu;
+struct vcpu;
+struct vm;
+
+/* Of a VM: bytes of guest memory that have changed, and were code. */
+#define BT_CHANGES 64u
+struct bt_changes {
+    struct spinlock lock;
+    uint64_t count; /* so many there have been; the last BT_CHANGES are kept; atomic */
+    struct {
+        gpa_t at;
+        uint64_t bytes;
+    } entry[BT_CHANGES];
+};
+
+/* Of a vCPU. */
+struct bt_code {
+    struct bt_cache cache;
+    uint64_t changes_seen; /* bt_changes.count */
+    bool drop_all;         /* before translated code is entered */
+    bool window_used;      /* the guest has something mapped where the window is */
+    bool wants_flush;      /* the cache is being emptied */
+    struct translate_input input;
+    struct translation translation;
+    uint8_t bytes[1024 + INSN_MAX_BYTES]; /* of the guest's code */
+};
+
+/* Room for a vCPU's translations, by the size of the VM's memory and the number of its vCPUs. With
+ * the VM's lock held, before its roots are made. ERR_NO_MEMORY. */
+enum status bt_code_create(struct bt_vcpu *v);
+void bt_code_destroy(struct bt_vcpu *v);
+
+/* The block of that address, which is linear and RIP at once; made, if need be. NULL: the software
+ * CPU is to carry out the next instruction, for it raises an exception, or is not in RAM, or there
+ * is more to be done before it can be translated. Changes have been caught up with. */
+struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc);
+
+/* Does what has been asked for: drops what has changed, or all; the blocks are of that mode from
+ * then on. Before translated code is entered. False: it is at work on it, call again. */
+bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode);
+
+/* The guest has flushed translations of all linear addresses, or but the global ones; or of one. */
+void bt_code_check(struct bt_vcpu *v, bool all);
+void bt_code_check_one(struct bt_vcpu *v, gva_t linear);
+
+/* Guest memory has been written to, by the software CPU of that vCPU, or by a device (NULL). Any
+ * CPU. */
+void bt_code_written(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes);
+
+/* The processor is about to write to a page that has code (SHADOW_CODE). The software CPU is to
+ * carry out that store; but the page's blocks go before, so that the processor can do the next
+ * ones, unless it has been so often: then code and data are mixed in it, and it stays as it is. */
+void bt_code_give_up(struct bt_vcpu *v, gpa_t page);

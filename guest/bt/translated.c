@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Runs translated kernel code: enters a block at CPL 3, and sees to what ends that. Within
+ * translated code the guest's general registers and flags are in the processor and the frame; what
+ * else there is of them is in struct bt_shared. leave_at() makes struct cpu_state whole again.
+ *
+ * What the processor cannot do, the software CPU carries out, one instruction, when this has
+ * returned; so each exception in a block is handled by going back to before the instruction.
+ */
+#include "guest/bt/bt.h"
+#include "guest/bt/code.h"
+#include "guest/bt/space.h"
+
+/* Flags that are in the processor while translated code runs. */
+#define LIVE_FLAGS \
+    (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_DF | RFLAGS_OF | RFLAGS_ID)
+/* Those with which guest code is the software CPU's: what they do, the processor would do to the
+ * translation. AC, because CPL 3 is checked for alignment. */
+#define OTHER_FLAGS                                                                         \
+    (RFLAGS_TF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC | RFLAGS_VIF | \
+     RFLAGS_VIP)
+
+#define MAX_STEPS 200 /* to the next boundary: a template, and what the look-up has */
+
+enum next { GO_ON, LEAVE };
+
+/* --- which code is translated --- */
+
+/* A segment whose offsets are linear addresses, all of them. */
+static bool is_flat(const struct cpu_segment *s, bool code)
+{
+    const uint32_t type = s->access & 0xf;
+    return (s->access & ACCESS_UNUSABLE) == 0 && s->base == 0 && s->limit == UINT32_MAX &&
+           (s->access & ACCESS_DB) != 0 && (code || (type & 0xe) == 2 /* data, writable, up */);
+}
+
+static bool is_flat_32(const struct cpu_state *s)
+{
+    return (s->cr0 & CR0_PE) != 0 && is_flat(&s->cs, true) && is_flat(&s->ds, false) &&
+           is_flat(&s->es, false) && is_flat(&s->ss, false);
+}
+
+bool bt_translates(const struct bt_vcpu *v)
+{
+    const struct cpu_state *s = &v->state;
+    if (v->code == NULL || v->code->window_used || v->watched || (s->rflags & OTHER_FLAGS) != 0 ||
+        (s->interruptibility & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0 ||
+        s->pending_debug != 0 || (s->dr7 & 0xff) != 0 || segment_cpl(s) != 0 ||
+        (s->cr0 & (CR0_TS | CR0_EM)) != 0)
+        return false;
+    return segment_is_64(s) || is_flat_32(s);
+}
+
+/* --- in and out --- */
+
+static void enter_at(struct bt_vcpu *v, const struct bt_block *block)
+{
+    const struct cpu_state *s = &v->state;
+    struct bt_shared *shared = v->code->cache.shared;
+    struct ring3_frame *frame = &v->frame;
+    for (unsigned i = 0; i < 16; i++)
+        frame->gpr[i] = s->gpr[i];
+    frame->rflags = ring3_flags(s->rflags & LIVE_FLAGS);
+    frame->rip = bt_cache_address(&v->code->cache, block);
+    frame->cs = DESC_USER_CODE64;
+    frame->ss = DESC_USER_DATA;
+    shared->interrupts_off = (s->rflags & RFLAGS_IF) != 0 ? 0 : -(uint64_t)RFLAGS_IF;
+    shared->pending = v->something_waits;
+    shared->gs_base = s->gs.base;
+    shared->kernel_gs_base = v->env.extra.kernel_gs_base;
+    shared->tsc_offset = v->vcpu.tsc_offset;
+    for (unsigned i = 0; i < 6; i++)
+        shared->selector[i] = s->segment[i].selector;
+}
+
+static void take_base(uint64_t *to, uint64_t from)
+{
+    /* The guest can have written anything there, which no CPU takes for a base. */
+    if ((uint64_t)((int64_t)(from << 16) >> 16) == from)
+        *to = from;
+}
+
+/* The guest is before the instruction at rip. */
+static void leave_at(struct bt_vcpu *v, uint64_t rip)
+{
+    struct cpu_state *s = &v->state;
+    const struct bt_shared *shared = v->code->cache.shared;
+    const struct ring3_frame *frame = &v->frame;
+    for (unsigned i = 0; i < 16; i++)
+        s->gpr[i] = frame->gpr[i];
+    s->rflags = (s->rflags & ~(LIVE_FLAGS | RFLAGS_IF)) | (frame->rflags & LIVE_FLAGS) |
+                (shared->interrupts_off == 0 ? RFLAGS_IF : 0);
+    s->rip = rip;
+    if (v->code->cache.mode == INSN_64) { /* SWAPGS */
+        take_base(&s->gs.base, shared->gs_base);
+        take_base(&v->env.extra.kernel_gs_base, shared->kernel_gs_base);
+    }
+}
+
+static void take_back(struct bt_vcpu *v, unsigned registers)
+{
+    for (unsigned i = 0; i < 16; i++)
+        if ((registers >> i & 1) != 0)
+            v->frame.gpr[i] = v->code->cache.shared->spill[i];
+}
+
+static void leave_before(struct bt_vcpu *v, const struct bt_block *block,
+                         const struct translate_insn *insn)
+{
+    leave_at(v, block->pc + insn->guest);
+    if (insn->shadow && (v->state.rflags & RFLAGS_IF) != 0)
+        v->state.interruptibility |= BLOCKED_BY_STI;
+}
+
+/* An exception, where it was: the instruction is to be carried out by the software CPU. */
+static enum next give_back(struct bt_vcpu *v)
+{
+    unsigned offset;
+    const struct bt_block *block = bt_cache_at(&v->code->cache, v->frame.rip, &offset);
+    v->interpret_next = true;
+    if (block == NULL) { /* what the guest has made of its own tables */
+        vm_end_format(v->vcpu.vm, VM_CRASH, 0, "the guest has left its translated code for 0x%llx",
+                      (unsigned long long)v->frame.rip);
+        return LEAVE;
+    }
+    const struct translate_insn *insn = bt_cache_insn(&v->code->cache, block, offset);
+    take_back(v, insn->spilled);
+    leave_before(v, block, insn);
+    return LEAVE;
+}
+
+/* Goes on with that block, the guest's registers being in the frame. */
+static enum next go_to(struct bt_vcpu *v, const struct bt_block *block)
+{
+    v->frame.rip = bt_cache_address(&v->code->cache, block);
+    return GO_ON;
+}
+
+/* The guest goes to an address whose block was not known. */
+static enum next find_target(struct bt_vcpu *v, uint64_t target, struct bt_block **to)
+{
+    *to = bt_code_find(v, target);
+    if (*to != NULL)
+        return go_to(v, *to);
+    leave_at(v, target);
+    v->interpret_next = !v->code->drop_all;
+    return LEAVE;
+}
+
+static enum next look_up(struct bt_vcpu *v)
+{
+    struct bt_cache *cache = &v->code->cache;
+    struct bt_block *to;
+    uint64_t target = cache->shared->target;
+    if (cache->mode == INSN_64)
+        take_back(v, 1u << RAX | 1u << RCX | 1u << RDX);
+    else
+        target = (uint32_t)target;
+    const enum next next = find_target(v, target, &to);
+    if (to != NULL)
+        bt_cache_publish(cache, to);
+    return next;
+}
+
+/* #GP: a way out, mostly. */
+static enum next way_out(struct bt_vcpu *v)
+{
+    struct bt_cache *cache = &v->code->cache;
+    unsigned offset;
+    if (v->frame.rip == cache->miss_at)
+        return look_up(v);
+    const struct bt_block *block = bt_cache_at(cache, v->frame.rip, &offset);
+    const uint32_t slot = block != NULL ? bt_cache_slot_of(cache, block, v->frame.rip) : BT_NONE;
+    if (slot == BT_NONE)
+        return give_back(v);
+    struct bt_block *to;
+    const enum next next = find_target(v, cache->slot[slot].target, &to);
+    if (to != NULL)
+        bt_cache_link(cache, block, slot, to);
+    return next;
+}
+
+/* Carrying the instruction out is right whatever the page is; and where some longer work is under
+ * way, it is a step forward meanwhile. */
+static enum next page_fault(struct bt_vcpu *v)
+{
+    return bt_space_fault(v, SHADOW_KERNEL, v->frame.cr2, (uint32_t)v->frame.error, false) ==
+                   BT_FAULT_MAPPED
+               ? GO_ON
+               : give_back(v);
+}
+
+/* What has ended translated code; a host's interrupt has been handled. */
+static enum next see_to(struct bt_vcpu *v, unsigned vector)
+{
+    if (vector == VECTOR_GENERAL_PROTECTION)
+        return way_out(v);
+    if (vector == VECTOR_PAGE_FAULT)
+        return page_fault(v);
+    return vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL ? GO_ON : give_back(v);
+}
+
+/* --- to a boundary between instructions --- */
+
+static bool at_boundary(struct bt_vcpu *v)
+{
+    unsigned offset;
+    const struct bt_block *block = bt_cache_at(&v->code->cache, v->frame.rip, &offset);
+    if (block == NULL)
+        return false;
+    const struct translate_insn *insn = bt_cache_insn(&v->code->cache, block, offset);
+    if (insn->at != offset)
+        return false;
+    leave_before(v, block, insn);
+    return true;
+}
+
+/* A PUSHFQ of a template's own has stored the trap flag. */
+static void clear_pushed_trap_flag(struct bt_vcpu *v, uint8_t executed)
+{
+    const struct bt_cache *cache = &v->code->cache;
+    const uint64_t offset = v->frame.gpr[RSP] - cache->shared_at;
+    if (executed == 0x9c && offset <= sizeof(struct bt_shared) - 8)
+        ((uint8_t *)cache->shared)[offset + 1] &= (uint8_t) ~(RFLAGS_TF >> 8);
+}
+
+static uint8_t code_byte(const struct bt_vcpu *v)
+{
+    const uint64_t offset = v->frame.rip - v->code->cache.code_at;
+    return offset < v->code->cache.code_used ? v->code->cache.code[offset] : 0;
+}
+
+/* Within a template, or a jump between blocks: single steps to where the guest is between two
+ * instructions. With the host's interrupts off, as one may be pending all the time. */
+static void leave(struct bt_vcpu *v)
+{
+    for (unsigned i = 0; i < MAX_STEPS; i++) {
+        const uint8_t byte = code_byte(v);
+        if (at_boundary(v))
+            return;
+        v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_IF) | RFLAGS_TF;
+        const unsigned vector = bt_space_run(v, SHADOW_KERNEL, &v->frame);
+        v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_TF) | RFLAGS_IF;
+        if (vector == VECTOR_DEBUG)
+            clear_pushed_trap_flag(v, byte);
+        else if (see_to(v, vector) == LEAVE)
+            return;
+    }
+    vm_end_format(v->vcpu.vm, VM_CRASH, 0, "the guest has changed its translated code's tables");
+}
+
+/* --- the loop --- */
+
+static bool is_wanted(const struct bt_vcpu *v)
+{
+    return v->vcpu.attention || cpu_rdtsc() >= v->vcpu.timers.next;
+}
+
+/* Another CPU that has changed code sets vcpu->attention, and then sends an interrupt, which ends
+ * what runs here: so a change that is_wanted() has not seen yet ends the next entry at once. */
+void bt_run_translated(struct bt_vcpu *v)
+{
+    if (!bt_code_catch_up(v, segment_is_64(&v->state) ? INSN_64 : INSN_32))
+        return; /* the caller looks at what else there is, and calls again */
+    const struct bt_block *block = bt_code_find(v, v->state.rip);
+    if (block == NULL) {
+        v->interpret_next = !v->code->drop_all;
+        return;
+    }
+    enter_at(v, block);
+    while (see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame)) == GO_ON)
+        if (is_wanted(v)) {
+            leave(v);
+            return;
+        }
+}
