@@ -247,10 +247,281 @@ static void test_plain(void **state)
     assert_int_equal(shown, 0);
 }
 
+/* --- branches --- */
+
+/* Not to the block's own beginning: there it would stay. */
+static void put_branch(uint8_t *to)
+{
+    static const uint8_t ignored[] = {0xf2, 0xf3, 0x3e, 0x2e};
+    const uint64_t r = random64();
+    const int distance = (int)(r >> 32 & 0xfff) + 16;
+    for (unsigned i = 0; i < 16; i += 8)
+        put_le(to + i, 8, random64());
+    if (r >> 60 == 0)
+        *to++ = ignored[r >> 8 & 3];
+    switch (r % 10) {
+    case 0: *to++ = 0xe8; break;
+    case 1: *to++ = 0xe9; break;
+    case 2:
+        *to++ = 0xeb;
+        *to = 4 + (r >> 32) % 100;
+        return;
+    case 3:
+        *to++ = 0x70 | (r >> 16 & 15);
+        *to = 4 + (r >> 32) % 100;
+        return;
+    case 4:
+        *to++ = 0x0f;
+        *to++ = 0x80 | (r >> 16 & 15);
+        break;
+    case 5:
+        if (r >> 20 & 1)
+            *to++ = 0x67;
+        *to++ = 0xe0 | (r >> 16 & 3);
+        *to = 4 + (r >> 32) % 100;
+        return;
+    case 6: *to = 0xc3; return;
+    case 7:
+        *to++ = 0xc2;
+        put_le(to, 2, r >> 16 & 0x1f8);
+        return;
+    default:
+        if (r >> 16 & 1)
+            *to++ = 0x65;
+        if ((r >> 18 & 7) == 0)
+            *to++ = 0x67;
+        if (r >> 17 & 1)
+            *to++ = 0x40 | (r >> 21 & 15);
+        *to++ = 0xff;
+        *to++ = (uint8_t)((r >> 24 & 0xc7) | (r >> 28 & 1 ? 0x10 : 0x20));
+        if ((to[-1] & 0xc7) == 5)
+            put_le(to, 4, GAP + (r >> 32 & 0x7f8));
+        return;
+    }
+    put_le(to, 4, (uint32_t)(r >> 31 & 1 ? distance : -distance));
+}
+
+static unsigned left_by[5], raised_alike, hidden_target;
+
+static bool is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+/* What the software CPU has done is in expected, and raised says what it has raised. */
+static bool is_alike(enum left left, uint64_t flags)
+{
+    left_by[left]++;
+    if (raised != 0) {
+        raised_alike++;
+        if (left == LEFT_BY_MISS && !is_canonical(s.rip)) { /* seen where the miss is handled */
+            hidden_target++;
+            return true;
+        }
+        return left >= LEFT_BY_WAY_OUT && is_as(&first, flags);
+    }
+    if (left == LEFT_BY_LANDING)
+        s.rip = expected.state.rip;
+    return left < LEFT_BY_WAY_OUT && is_as(&expected, UINT64_MAX);
+}
+
+static void test_branches(void **state)
+{
+    (void)state;
+    native_init();
+    __asm__ volatile("wrgsbase %0" : : "r"((uint64_t)GS_BASE));
+    s.gs.base = GS_BASE;
+    shown = 0;
+    memset(left_by, 0, sizeof(left_by));
+    for (unsigned i = 0; i < SAMPLES / 2; i++) {
+        const unsigned place = i / 16 % PLACES;
+        if (i % 16 == 0) {
+            randomize(place);
+            for (unsigned j = 0; j < PLACES * AREA; j += 8)
+                data_bytes[j / AREA][j % AREA + 6] = data_bytes[j / AREA][j % AREA + 7] = 0;
+        }
+        s.rip = code_at[place] + (random64() & 0x7f0);
+        s.gpr[SP] = data_at(place) + (i % 8 == 0 ? 0xe00000 : (random64() & 0xff8));
+        put_branch(find_bytes(s.rip, 16));
+        struct translate_input in = input_at(s.rip, 1);
+        translate_at(&in);
+        if (is_astray(input_bytes, block.guest_bytes))
+            continue;
+        save(&first);
+        interpret();
+        save(&expected);
+        restore(&first);
+        struct bt_lookup *entry = &table[expected.state.rip % BT_LOOKUPS];
+        if (i & 1)
+            *entry = (struct bt_lookup){-expected.state.rip, CACHE_AT + LANDING_AT};
+        const enum left left = execute_block(&in);
+        *entry = (struct bt_lookup){.minus_pc = 1};
+        if (!is_alike(left, UINT64_MAX))
+            show("branch", left, &expected);
+        s = first.state;
+    }
+    __asm__ volatile("wrgsbase %0" : : "r"(0ull));
+    printf("%u by slots, %u looked up, %u of these found, %u raised, %u not canonical\n",
+           left_by[LEFT_BY_SLOT], left_by[LEFT_BY_MISS] + left_by[LEFT_BY_LANDING],
+           left_by[LEFT_BY_LANDING], raised_alike, hidden_target);
+    assert_true(left_by[LEFT_BY_SLOT] > SAMPLES / 6);
+    assert_true(left_by[LEFT_BY_MISS] > SAMPLES / 40 && left_by[LEFT_BY_LANDING] > SAMPLES / 40);
+    assert_true(left_by[LEFT_BY_FAULT] > SAMPLES / 100);
+    assert_int_equal(shown, 0);
+}
+
+/* --- templates --- */
+
+#define POPF_LEAVES 0x1f7100ull /* TF, IOPL, NT, RF, VM, AC, VIF, VIP */
+
+/* One instruction, with NOP behind it. */
+static void put_template(uint8_t *to)
+{
+    const uint64_t r = random64();
+    static const uint8_t one[] = {0xfa, 0xfb, 0x9c, 0x9d};
+    memset(to, 0x90, 16);
+    switch (r % 8) {
+    case 0:
+        put_le(to, 3, 0xf8010f); /* SWAPGS */
+        break;
+    case 1:
+        *to++ = 0x40 | (r >> 8 & 9);
+        *to++ = 0x8c;
+        *to = (uint8_t)(0xc0 | (r >> 16) % 6 << 3 | (r >> 24 & 7));
+        break;
+    default: *to = one[r % 4]; break;
+    }
+}
+
+static uint64_t random_flags(void)
+{
+    const uint64_t r = random64();
+    return r & 1 ? r >> 1 : (r >> 1 & 0x200ed5) | RFLAGS_FIXED;
+}
+
+static void set_gs_bases(void)
+{
+    shared->gs_base = s.gs.base = random64() >> 17;
+    shared->kernel_gs_base = env.extra.kernel_gs_base = random64() >> 17;
+    __asm__ volatile("wrgsbase %0" : : "r"(s.gs.base));
+}
+
+/* GS's bases and IF after the software CPU, and after the template. */
+static bool has_same_bases(const struct interpret_registers *extra)
+{
+    uint64_t base;
+    __asm__ volatile("rdgsbase %0" : "=r"(base));
+    return base == expected.state.gs.base && shared->gs_base == base &&
+           shared->kernel_gs_base == extra->kernel_gs_base;
+}
+
+/* Whether what is pending, or what stands on the stack, is the software CPU's. */
+static bool has_to_leave(unsigned opcode, uint64_t popped)
+{
+    if (shared->pending != 0 && (opcode == 0xfb || (opcode == 0x9d && (popped & RFLAGS_IF) != 0)))
+        return true;
+    return opcode == 0x9d && (popped & POPF_LEAVES) != 0;
+}
+
+static void compare_template(void)
+{
+    uint64_t popped = 0;
+    set_gs_bases();
+    shared->pending = random64() % 4 == 0;
+    s.rflags |= random64() & RFLAGS_IF;
+    for (unsigned i = 0; i < 6; i++)
+        shared->selector[i] = s.segment[i].selector = (uint16_t)random64();
+    s.cs.selector &= ~3u;
+    s.ss.selector &= ~3u;
+    shared->selector[SEG_CS] = s.cs.selector;
+    shared->selector[SEG_SS] = s.ss.selector;
+    put_template(find_bytes(s.rip, 16));
+    const uint8_t opcode = *find_bytes(s.rip, 1);
+    uint8_t *top = find_bytes(s.gpr[SP], 8);
+    if (top != NULL) {
+        popped = random_flags();
+        put_le(top, 8, popped);
+    }
+    struct translate_input in = input_at(s.rip, opcode == 0xfb ? 2 : 1);
+    translate_at(&in);
+    save(&first);
+    interpret();
+    if (opcode == 0xfb)
+        interpret();
+    save(&expected);
+    const struct interpret_registers extra = env.extra;
+    restore(&first);
+    const enum left left = execute_block(&in);
+    if (left == LEFT_BY_WAY_OUT) {
+        left_by[left]++;
+        if (!has_to_leave(opcode, popped) ||
+            !is_as(&first, opcode == 0x9d ? RFLAGS_IF : UINT64_MAX))
+            show("left", left, &first);
+    } else if (!is_alike(left, UINT64_MAX) || !has_same_bases(&extra) ||
+               (left != LEFT_BY_FAULT && has_to_leave(opcode, popped))) {
+        show("template", left, &expected);
+    }
+    if (opcode == 0xfb)
+        assert_true(!block.insn[0].shadow && block.insn[1].shadow);
+    s = first.state;
+}
+
+static void test_templates(void **state)
+{
+    (void)state;
+    native_init();
+    shown = 0;
+    memset(left_by, 0, sizeof(left_by));
+    for (unsigned i = 0; i < SAMPLES / 4; i++) {
+        const unsigned place = i / 16 % PLACES;
+        if (i % 16 == 0)
+            randomize(place);
+        s.rip = code_at[place] + (random64() & 0x7f0);
+        s.rflags = RFLAGS_FIXED | (random64() & 0xad5);
+        s.gpr[SP] = data_at(place) + (i % 8 == 0 ? 0xe00000 : 8 + (random64() & 0xff8));
+        compare_template();
+    }
+    __asm__ volatile("wrgsbase %0" : : "r"(0ull));
+    shared->pending = 0;
+    printf("%u done, %u left, %u faulted\n", left_by[LEFT_BY_SLOT], left_by[LEFT_BY_WAY_OUT],
+           left_by[LEFT_BY_FAULT]);
+    assert_true(left_by[LEFT_BY_SLOT] > SAMPLES / 16);
+    assert_true(left_by[LEFT_BY_WAY_OUT] > SAMPLES / 100);
+    assert_true(left_by[LEFT_BY_FAULT] > SAMPLES / 100);
+    assert_int_equal(shown, 0);
+}
+
+static void test_rdtsc(void **state)
+{
+    (void)state;
+    native_init();
+    for (unsigned i = 0; i < 1000; i++) {
+        randomize(i % PLACES);
+        put_le(find_bytes(s.rip, 2), 2, 0x310f);
+        struct translate_input in = input_at(s.rip, 1);
+        translate_at(&in);
+        shared->tsc_offset = random64();
+        save(&first);
+        const uint64_t from = __builtin_ia32_rdtsc();
+        assert_int_equal(execute_block(&in), LEFT_BY_SLOT);
+        const uint64_t to = __builtin_ia32_rdtsc();
+        assert_true(s.rax <= UINT32_MAX && s.rdx <= UINT32_MAX);
+        assert_in_range((s.rdx << 32 | s.rax) - shared->tsc_offset, from, to);
+        first.state.rax = s.rax;
+        first.state.rdx = s.rdx;
+        first.state.rip += 2;
+        assert_true(is_as(&first, UINT64_MAX));
+    }
+    shared->tsc_offset = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_branches),
+        cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_rdtsc),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
