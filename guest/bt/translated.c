@@ -215,13 +215,16 @@ static bool at_boundary(struct bt_vcpu *v)
     return true;
 }
 
-/* A PUSHFQ of a template's own has stored the trap flag. */
-static void clear_pushed_trap_flag(struct bt_vcpu *v, uint8_t executed)
+/* A PUSHFQ of a template's own has stored the flags of a single step: with TF, and without IF,
+ * which the template counts on. */
+static void correct_pushed_flags(struct bt_vcpu *v, uint8_t executed)
 {
     const struct bt_cache *cache = &v->code->cache;
     const uint64_t offset = v->frame.gpr[RSP] - cache->shared_at;
-    if (executed == 0x9c && offset <= sizeof(struct bt_shared) - 8)
-        ((uint8_t *)cache->shared)[offset + 1] &= (uint8_t) ~(RFLAGS_TF >> 8);
+    if (executed != 0x9c || offset > sizeof(struct bt_shared) - 8)
+        return;
+    uint8_t *second = (uint8_t *)cache->shared + offset + 1;
+    *second = (uint8_t)((*second & ~(RFLAGS_TF >> 8)) | RFLAGS_IF >> 8);
 }
 
 static uint8_t code_byte(const struct bt_vcpu *v)
@@ -242,7 +245,7 @@ static void leave(struct bt_vcpu *v)
         const unsigned vector = bt_space_run(v, SHADOW_KERNEL, &v->frame);
         v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_TF) | RFLAGS_IF;
         if (vector == VECTOR_DEBUG)
-            clear_pushed_trap_flag(v, byte);
+            correct_pushed_flags(v, byte);
         else if (see_to(v, vector) == LEAVE)
             return;
     }
