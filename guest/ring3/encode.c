@@ -146,7 +146,9 @@ static bool w_is_general(const struct parts *p)
                (scalar && (op == 0x2a || op == 0x2c || op == 0x2d)) ||
                (scalar && p->encoding == EVEX && (op == 0x78 || op == 0x79 || op == 0x7b));
     case 2: return p->encoding == EVEX ? op == 0x7c : op >= 0xf2 && op <= 0xf7;
-    case 3: return op == 0x16 || op == 0x22 || (p->encoding == VEX3 && op == 0xf0);
+    case 3: /* 60 and 61: VPCMPESTRM and VPCMPESTRI have lengths in EAX and EDX */
+        return op == 0x16 || op == 0x22 ||
+               (p->encoding == VEX3 && (op == 0x60 || op == 0x61 || op == 0xf0));
     case 5:
         return scalar &&
                (op == 0x2a || op == 0x2c || op == 0x2d || op == 0x78 || op == 0x79 || op == 0x7b);
