@@ -17,6 +17,7 @@ enum { PP_NONE, PP_66, PP_F3, PP_F2 };
 
 struct parts {
     bool has_66, has_67;
+    uint8_t segment; /* the override, 0 where there is none */
     uint8_t repeat, rex;
     uint8_t encoding;
     uint8_t payload[3]; /* behind the first byte of VEX or EVEX */
@@ -59,7 +60,7 @@ static unsigned take_prefixes(struct parts *p, const uint8_t *bytes, unsigned le
         case 0x36:
         case 0x3e:
         case 0x64:
-        case 0x65: break;
+        case 0x65: p->segment = byte; break;
         case 0xf0: return length;
         default: return i;
         }
@@ -120,7 +121,7 @@ static bool take_apart(struct parts *p, const uint8_t *bytes, unsigned length, e
         return false;
     p->tail = bytes + at;
     p->tail_bytes = length - at;
-    return true;
+    return p->tail_bytes <= 1;
 }
 
 /* Whether 66 is the operand size, and not a part of the opcode. */
@@ -227,13 +228,19 @@ static void put_opcode(struct ring3_code *out, const struct parts *p, enum insn_
     put(out, p->opcode);
 }
 
+static void put_immediate(struct ring3_code *out, const struct parts *p, enum insn_mode mode)
+{
+    if (p->tail_bytes != 0)
+        put(out, mode != INSN_64 && immediate_is_register(p) ? p->tail[0] & 0x7fu : p->tail[0]);
+}
+
 bool ring3_encode(struct ring3_code *out, const uint8_t *bytes, unsigned length,
                   enum insn_mode mode, uint64_t at, uint64_t operand)
 {
     enum { RM_SIB = 4, RM_RIP = 5, SCALE_8 = 0xc0, BASE_RAX = 0 };
     struct parts p = {.encoding = LEGACY};
     *out = (struct ring3_code){.length = 0};
-    if (!take_apart(&p, bytes, length, mode) || !convert_payload(&p, mode) || p.tail_bytes > 1)
+    if (!take_apart(&p, bytes, length, mode) || !convert_payload(&p, mode))
         return false;
     put_opcode(out, &p, mode);
     if (has_indices(&p)) {
@@ -248,11 +255,53 @@ bool ring3_encode(struct ring3_code *out, const uint8_t *bytes, unsigned length,
     } else if (p.has_modrm) {
         put(out, p.modrm);
     }
-    if (p.tail_bytes != 0)
-        put(out, mode != INSN_64 && immediate_is_register(&p) ? p.tail[0] & 0x7fu : p.tail[0]);
+    put_immediate(out, &p, mode);
     if (p.memory && !out->from_rax) {
         const uint64_t distance = operand - (at + out->length);
         put_le(out->bytes + out->length - p.tail_bytes - 4, 4, (uint32_t)distance);
     }
+    return true;
+}
+
+/* What has to do with registers above 7 without naming them: VZEROUPPER and VZEROALL, FXSAVE to
+ * XSAVEOPT, XRSTORS to XSAVES. */
+static bool has_all_registers(const struct parts *p)
+{
+    if (p->map != 1)
+        return false;
+    if (p->encoding != LEGACY)
+        return p->opcode == 0x77;
+    const unsigned reg = p->modrm >> 3 & 7;
+    if (!p->memory || pp(p) != PP_NONE)
+        return false;
+    return p->opcode == 0xae ? reg < 2 || (reg > 3 && reg < 7) : p->opcode == 0xc7;
+}
+
+bool ring3_encode_flat(struct ring3_code *out, const uint8_t *bytes, unsigned length)
+{
+    enum { CS = 0x2e, FS = 0x64, GS = 0x65, MASKMOV = 0xf7, RM_SIB = 4, RM_ABSOLUTE = 5 };
+    enum { NOT_REG = 0xc7, NO_BASE_NO_INDEX = 0x25 };
+    struct parts p = {.encoding = LEGACY};
+    *out = (struct ring3_code){.length = 0};
+    if (!take_apart(&p, bytes, length, INSN_32) || !convert_payload(&p, INSN_32) ||
+        has_all_registers(&p) || (has_indices(&p) && !p.has_sib))
+        return false;
+    const bool at_rdi = p.map == 1 && p.opcode == MASKMOV && p.has_modrm && !p.memory;
+    if ((p.memory || at_rdi) && (p.has_67 || p.segment == CS))
+        return false;
+    if ((p.memory || at_rdi) && (p.segment == FS || p.segment == GS))
+        put(out, p.segment);
+    if (p.memory || at_rdi)
+        put(out, 0x67);
+    put_opcode(out, &p, INSN_32);
+    const bool absolute = p.memory && (p.modrm & NOT_REG) == RM_ABSOLUTE;
+    if (p.has_modrm)
+        put(out, absolute ? p.modrm - RM_ABSOLUTE + RM_SIB : p.modrm);
+    if (absolute)
+        put(out, NO_BASE_NO_INDEX);
+    if (p.memory)
+        for (const uint8_t *at = p.tail - address_bytes(&p, 4, p.sib); at < p.tail; at++)
+            put(out, *at);
+    put_immediate(out, &p, INSN_32);
     return true;
 }

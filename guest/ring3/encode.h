@@ -19,3 +19,9 @@ struct ring3_code {
  * them. length: as compute_decode() says. False: #UD, in the guest's mode. */
 bool ring3_encode(struct ring3_code *out, const uint8_t *bytes, unsigned length,
                   enum insn_mode mode, uint64_t at, uint64_t operand);
+
+/* The same for 32-bit code with flat CS, DS, ES and SS: with its operand where it is, below 4 GiB,
+ * FS and GS having their bases in the processor. False: #UD, or what is not to be done so: it
+ * writes to CS perhaps, has 16-bit addresses, or has to do with registers that 32-bit code has not.
+ */
+bool ring3_encode_flat(struct ring3_code *out, const uint8_t *bytes, unsigned length);
