@@ -107,6 +107,7 @@ bool translate(struct translation *out, const struct translate_input *in)
     if (shadow)
         leave_it(&e);
     else
-        emit_jump(&e, in->pc + out->guest_bytes);
+        emit_jump(&e,
+                  (in->pc + out->guest_bytes) & (in->mode == INSN_64 ? UINT64_MAX : UINT32_MAX));
     return true;
 }

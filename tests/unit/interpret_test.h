@@ -283,7 +283,7 @@ static const struct interpret_calls calls = {
 };
 
 /* A machine with empty RAM; the state is the caller's. */
-static void pc_start(struct cpu_state state)
+static void __attribute__((unused)) pc_start(struct cpu_state state)
 {
     memset(ram, 0, sizeof(ram));
     memset(&mem, 0, sizeof(mem));
