@@ -140,11 +140,11 @@ $(MANUAL): tools/manual.py tools/nadirlib/options.py boot/handoff.h $B/check_con
 	$(call say,MAN  )
 	$Qtools/manual.py $(@F) > $@
 
-# --- what stands in the firmware's and the loader's place where Bochs starts warm ---
+# --- what stands in the firmware's and the loader's place where a machine starts warm ---
 $B/warm.rom: tools/warm/rom.asm | $B/.deps
 	$(call say,ASM  )
 	$Qnasm -f bin -Werror $< -o $@
-$B/warm_ram: tools/warm/ram.c boot/efi_elf.c boot/efi_regions.c guest/config.c guest/config_keys.c | $B/.deps
+$B/warm_ram: tools/warm/ram.c tools/warm/acpi.c boot/efi_elf.c boot/efi_regions.c guest/config.c guest/config_keys.c | $B/.deps
 	$(call say,HOST )
 	$Qgcc -std=gnu11 -O1 -Wall -Wextra -Werror -I. $(filter %.c,$^) -o $@
 	$Q$(call deps_of_many,-std=gnu11 -O1 -Wall -Wextra -Werror -I.)

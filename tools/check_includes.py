@@ -46,7 +46,7 @@ RULES = (
     (r"guest/(lib|payloads|labs)/.*", ("guest/hypercall.h", "guest/lib/", "guest/payloads/",
                                       "guest/labs/")),
     (r"tools/native/.*", ("arch/cpu.h", "boot/handoff.h")),
-    (r"tools/warm/.*", (*PURE, "boot/efi_", "boot/handoff.h", "guest/config.h")),
+    (r"tools/warm/.*", (*PURE, "boot/efi_", "boot/handoff.h", "guest/config.h", "tools/warm/acpi.h")),
 )
 
 

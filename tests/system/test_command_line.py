@@ -248,7 +248,7 @@ KVM, BOCHS, TCG = "KVM can nest VT-x here", "a VM asks for engine = vtx", "no KV
     (AUTO, True, [], "qemu", KVM), (VTX, True, [], "qemu", KVM),
     (AUTO, False, [], "qemu", TCG), (VTX, False, [], "bochs", BOCHS), (AUTO + VTX, False, [], "bochs", BOCHS),
     (AUTO, True, ["--model", "ryzen"], "bochs", "--model is Bochs's"),
-    (AUTO, False, ["--boot", "warm"], "bochs", "--boot warm is Bochs's"),
+    (AUTO, False, ["--boot", "warm"], "qemu", TCG), (VTX, True, ["--boot", "warm"], "bochs", BOCHS),
     (AUTO, False, ["--boot", "firmware"], "qemu", TCG), (AUTO, False, ["--real-time"], "qemu", TCG),
     (AUTO, False, ["--no-real-time"], "bochs", "--no-real-time is Bochs's"),
     (AUTO, True, ["--strict"], "bochs", "--strict is Bochs's"), (AUTO, False, ["--gdb"], "bochs", "gdb"),
@@ -264,7 +264,8 @@ def test_which_emulator(monkeypatch, text, nested, arguments, on, why):
     machine.choose(said, text.encode(), False)
     assert (said.on, said.why.startswith(f"; {why}" if why else "")) == (on, True), said.why
     assert bool(said.why) == bool(why)
-    assert said.boot == ("warm" if on == "bochs" else "firmware")
+    assert said.kvm == (nested and on == "qemu" and said.boot == "firmware")
+    assert said.boot == (as_said("x.cfg", *arguments).boot or ("firmware" if said.kvm or said.usb else "warm"))
 
 
 def test_threads_of_qemu(monkeypatch):

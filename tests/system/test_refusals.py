@@ -26,7 +26,7 @@ def test_cpu_lacks(nadir, payload, model, lack, boot):
     refuses(nadir(CONFIG, {"hello.bin": payload("hello")}, model=model, boot=boot, timeout=90), lack)
 
 
-@pytest.mark.parametrize("how", [{}, {"usb": True}], ids=["disk", "usb-stick"])
+@pytest.mark.parametrize("how", [{}, {"boot": "firmware"}, {"usb": True}], ids=["warm", "disk", "usb-stick"])
 def test_qemu_without_kvm(nadir, payload, how):
     """QEMU's own emulation has no VMX; booting from a USB stick gets as far."""
     refuses(nadir(CONFIG, {"hello.bin": payload("hello")}, on="qemu", env={"NADIR_KVM": "0"},

@@ -88,10 +88,23 @@ def test_files_larger_than_the_machine(nadir, payload):
     assert not result.console, result  # before the machine starts
 
 
-@pytest.mark.parametrize("how", [{"on": "qemu"}, {"usb": True}])
-def test_only_bochs_starts_warm(nadir, payload, how):
+@pytest.mark.parametrize("how, what", [
+    ({"usb": True}, "--usb"), ({"on": "qemu", "memory": 2049}, "more memory than 2048 MiB"),
+    ({"on": "qemu", "env": {"NADIR_EFI": "/nowhere"}}, "NADIR_EFI")])
+def test_what_does_not_start_warm(nadir, payload, how, what):
     result = nadir(SECTION.format("hello"), files_of(payload, "hello"), boot="warm", **how)
-    assert result.status == 2 and "QEMU starts by firmware" in result.messages, result
+    assert result.status == 2 and f"{what} starts by firmware" in result.messages, result
+
+
+@pytest.mark.parametrize("end", ["reset", "poweroff"])
+@pytest.mark.parametrize("boot", ["warm", "firmware"])
+def test_qemu(nadir, payload, boot, end):
+    """Its clocks are found in either case, and the machine ends by itself."""
+    cfg = f"[nadir]\nat_end = {end}\n" + SECTION.format("hello")
+    result = nadir(cfg, files_of(payload, "hello"), boot=boot, on="qemu", cpus=3, env={"NADIR_KVM": "0"}, timeout=100)
+    assert result.status == 0 and "nadir: 3 CPUs" in result.console, result
+    assert "by the ACPI PM timer, and the HPET agrees" in result.console, result
+    assert ("leaving the firmware" in result.console) == (boot == "firmware"), result
 
 
 def test_wrong_memory_is_told(tmp_path):

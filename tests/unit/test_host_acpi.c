@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What the host believes of the firmware's ACPI tables, good and broken ones.
-// link: drivers/host/acpi.c
+// link: drivers/host/acpi.c tools/warm/acpi.c
 #include "drivers/host/acpi.h"
+#include "tools/warm/acpi.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -298,9 +299,28 @@ static void noise(void **state)
     }
 }
 
+/* Those of a machine that has no firmware to make any, whose chipset is as QEMU's q35 is. */
+static void tables_of_a_warm_start(void **state)
+{
+    enum { AT = 0x40 };
+    (void)state;
+    struct acpi_facts facts;
+    uint32_t io_apic;
+    memset(memory, 0, sizeof(memory));
+    acpi_fill(memory + AT, AT);
+    assert_true(acpi_read_facts(hpa(AT), read_memory, &facts));
+    assert_int_equal(facts.pm_timer_port, 0x608);
+    assert_int_equal(facts.hpet, 0xfed00000);
+    assert_true(facts.has_soft_off && facts.pm1a_port == 0x604 && facts.pm1b_port == 0);
+    assert_true(facts.sleep_type_a == 0 && facts.sleep_type_b == 0);
+    assert_true(facts.smi_port == 0 && facts.reset.address == 0);
+    assert_int_equal(acpi_list_io_apics(hpa(AT), read_memory, &io_apic, 1), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_of_a_warm_start),
         cmocka_unit_test_setup(good_tables, build),
         cmocka_unit_test_setup(hpet, build),
         cmocka_unit_test_setup(soft_off, build),

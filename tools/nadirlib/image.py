@@ -211,11 +211,11 @@ def find_built(*names):
     return paths
 
 
-def make_memory(cfg, hypervisor, out, options, epoch, report):
+def make_memory(cfg, hypervisor, out, options, report):
     """Writes what the loader would leave in memory to `out`, for a machine that starts warm."""
     program, elf = find_built("warm_ram", hypervisor)
     plan(cfg, options.cpus, options.memory)
-    done = subprocess.run([program, str(options.cpus), str(options.memory), str(epoch), elf,
+    done = subprocess.run([program, str(options.cpus), str(options.memory), str(options.epoch), options.on, elf,
                            Path(out).absolute()], input=with_reports(cfg.text, report), cwd=cfg.folder,
                           stdout=subprocess.PIPE)
     judge(cfg, "warm_ram", done)

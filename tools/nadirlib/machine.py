@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .image import find_built
 from .saved import Saved
 
 EPOCH = 1767225600  # when Bochs's clock starts: 1 January 2026
+WARM_MEMORY_LIMIT = 2048  # MiB, which tools/warm/ram.c takes for one piece of RAM
+WARM_START = 0x100000  # where tools/warm/rom.asm finds the memory of a warm start
 BOCHS_MEMORY_LIMIT = 2048  # MiB; Bochs's i440fx takes no more
 BOCHS_CPU_LIMIT = 14  # Bochs has 64 timers, for CPUs and devices
 QEMU_CPU_LIMIT = 255  # more need KVM's X2APIC, and Nadir takes 256
@@ -137,7 +140,7 @@ def warm_memory(start, work):
     and the file must be the next to come (tools/warm/rom.asm): gdb looks at the first block before."""
     (work / "nothing").write_bytes(bytes(4096))
     return ["optramimage1: file=nothing, address=0",
-            f"optramimage2: file={name_in(work, start)}, address=0x100000"]
+            f"optramimage2: file={name_in(work, start)}, address={WARM_START:#x}"]
 
 
 def bochs(start, console, reports, work, options):
@@ -202,6 +205,25 @@ def has_nested_kvm():
             and nested.read_text().strip() in ("Y", "1"))
 
 
+def quoted(path):
+    """A file's name for QEMU, which has commas between its words."""
+    return str(path).replace(",", ",,")
+
+
+def firmware_qemu(image, work, usb):
+    disk = "usb-storage,bus=usb.0" if usb else "ide-hd"
+    return ["-bios", str(find_rom(work)), "-vga", "std",
+            *(["-device", "qemu-xhci,id=usb"] if usb else []),
+            "-drive", f"if=none,id=boot,format=raw,file={quoted(image)}",
+            "-device", f"{disk},drive=boot,bootindex=0"]
+
+
+def warm_qemu(start):
+    """A screen would need firmware, too."""
+    return ["-bios", str(find_built("warm.rom")[0]), "-vga", "none",
+            "-device", f"loader,file={quoted(start)},addr={WARM_START:#x},force-raw=on"]
+
+
 def accelerator(kvm, cpus):
     """QEMU's words for what executes the machine. Its emulation gives each CPU a thread of its own by
     itself where that is right: on a host whose memory is ordered as an x86's, or stricter. There it
@@ -214,20 +236,17 @@ def accelerator(kvm, cpus):
 
 def qemu(image, console, reports, work, options):
     """QEMU, with KVM where that can nest VT-x, else its own emulation, which has none."""
-    kvm = has_nested_kvm()
+    kvm = options.kvm
     if not shutil.which(QEMU):
         raise ToolError(f"there is no {QEMU}; run make deps")
-    disk = "usb-storage,bus=usb.0" if options.usb else "ide-hd"
     command = [
         QEMU, "-machine", "q35", "-m", str(options.memory), "-smp", str(options.cpus),
         *accelerator(kvm, options.cpus),
-        "-bios", str(find_rom(work)), "-nodefaults", "-display", "none", "-vga", "std",
+        *(warm_qemu(image) if options.boot == "warm" else firmware_qemu(image, work, options.usb)),
+        "-nodefaults", "-display", "none",
         "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
         "-serial", "chardev:console", "-chardev", f"serial,id=reports,path={reports}",
         "-device", f"isa-serial,iobase={REPORT_PORT:#x},irq=4,chardev=reports",
-        *(["-device", "qemu-xhci,id=usb"] if options.usb else []),
-        "-drive", f"if=none,id=boot,format=raw,file={str(image).replace(',', ',,')}",
-        "-device", f"{disk},drive=boot,bootindex=0",
         *(["-s", "-S"] if options.gdb else []),
     ]
     say(f"starting QEMU with {'KVM' if kvm else 'its own emulation (no VT-x)'}: {size_of(options)}"
@@ -247,16 +266,29 @@ def pick(options, text):
     if options.usb:
         return "qemu", "--usb is QEMU's"
     for given, word in ((options.model_given, "--model"), (options.strict, "--strict"),
-                        (options.boot == "warm", "--boot warm"), (options.real_time is False, "--no-real-time")):
+                        (options.real_time is False, "--no-real-time")):
         if given:
             return "bochs", f"{word} is Bochs's"
-    if has_nested_kvm():
+    if has_nested_kvm() and options.boot != "warm":
         return "qemu", "KVM can nest VT-x here"
     if config.wants_vtx(text):
         return "bochs", "a VM asks for engine = vtx"
     if options.gdb:
         return "bochs", "gdb looks at a guest through VT-x"
     return "qemu", "no KVM here can nest VT-x, and no VM asks for engine = vtx"
+
+
+def settle_boot(options):
+    """How it boots, whether KVM runs it, and what its clock says. Under KVM it is firmware that allows
+    VT-x."""
+    options.kvm = options.on == "qemu" and options.boot != "warm" and has_nested_kvm()
+    needs_firmware = (options.usb and "--usb" or options.cfg.endswith(".img") and "an image"
+                      or "NADIR_EFI" in os.environ and "NADIR_EFI"
+                      or options.memory > WARM_MEMORY_LIMIT and f"more memory than {WARM_MEMORY_LIMIT} MiB")
+    if options.boot == "warm" and needs_firmware:
+        raise ToolError(f"{needs_firmware} starts by firmware, not --boot warm")
+    options.boot = options.boot or ("firmware" if needs_firmware or options.kvm else "warm")
+    options.epoch = EPOCH if options.on == "bochs" else int(time.time())
 
 
 def choose(options, text, is_watched):
@@ -269,18 +301,14 @@ def choose(options, text, is_watched):
         options.why = f"; {why}"
     if options.real_time is None:
         options.real_time = is_watched
-    needs_firmware = (options.on == "qemu" and "QEMU" or options.cfg.endswith(".img") and "an image"
-                      or "NADIR_EFI" in os.environ and "NADIR_EFI")
-    if options.boot == "warm" and needs_firmware:
-        raise ToolError(f"{needs_firmware} starts by firmware, not --boot warm")
-    options.boot = options.boot or ("firmware" if needs_firmware else "warm")
+    if options.on == "bochs" and options.memory > BOCHS_MEMORY_LIMIT:
+        raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
+    settle_boot(options)
     if options.native and options.cfg.endswith(".img"):
         raise ToolError(f"{options.cfg}: --native is for a configuration or a kernel; an image boots what it has")
     if options.on == "qemu" and options.cpus > QEMU_CPU_LIMIT:
         raise ToolError(f"--cpus {options.cpus}: QEMU takes at most {QEMU_CPU_LIMIT} CPUs")
     if options.on == "bochs":
-        if options.memory > BOCHS_MEMORY_LIMIT:
-            raise ToolError(f"Bochs takes at most {BOCHS_MEMORY_LIMIT} MiB of memory")
         # A disk, and to sleep where Bochs would be ahead, each takes a timer: together one too many.
         most = BOCHS_CPU_LIMIT - (options.real_time and options.boot == "firmware")
         if options.cpus > most:

@@ -17,7 +17,7 @@ EXAMPLES = (
     ("run my.cfg --stats stats.json", "save what each VM cost"),
     ("run my.cfg --log bochs.log", "say why, when a VM entry fails"),
     ("run my.cfg --on bochs", "by VT-x, and time counted in instructions"),
-    ("run my.cfg --on bochs --boot firmware", "by UEFI and the loader, as on a PC"),
+    ("run my.cfg --boot firmware", "by UEFI and the loader, as on a PC"),
     ("run my.cfg --native", "its first VM's payload on the bare machine"),
     ("check my.cfg", "what is wrong with it, in a moment"),
     ("image my.cfg -o stick.img", "then: dd if=stick.img of=/dev/sdX bs=4M"),
@@ -98,7 +98,7 @@ def add_run(commands, more):
                      help="auto: QEMU with KVM where that can nest VT-x, else Bochs if a VM asks for "
                           "engine = vtx, else QEMU's own emulation, which has no VT-x")
     run.add_argument("--boot", choices=("warm", "firmware"),
-                     help="Bochs: warm (the default) starts at the hypervisor; firmware as on a PC, "
+                     help="warm (the default without KVM) starts at the hypervisor; firmware as on a PC, "
                           "a few seconds later")
     add_machine(run)
     run.add_argument("--model", metavar="BOCHS_CPU", help="corei7_skylake_x, or another of Bochs's")

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the loader would leave in memory, as a file for tools/warm/rom.asm: the handoff, page
  * tables, the hypervisor, the configuration (stdin) and the files that it names, relative to the
- * working directory. warm_ram CPUS MIB EPOCH ELF OUT Hides how a machine without a firmware gets
- * its handoff. Where the configuration is wrong it prints `LINE TEXT` as tools/check_config does,
- * and ends with status 1. */
+ * working directory. warm_ram CPUS MIB EPOCH bochs|qemu ELF OUT Hides how a machine without a
+ * firmware gets its handoff. Where the configuration is wrong it prints `LINE TEXT` as
+ * tools/check_config does, and ends with status 1. */
 #define _DEFAULT_SOURCE /* ftruncate(), which C lacks */
 #include "arch/addr.h"
 #include "boot/efi_elf.h"
 #include "boot/efi_regions.h"
 #include "guest/config.h"
+#include "tools/warm/acpi.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -33,10 +34,11 @@ struct warm_start {
     uint64_t entry;
     uint32_t cr3;
     uint32_t handoff;
-    uint32_t others; /* CPUs beside the boot CPU */
+    uint32_t others;  /* CPUs beside the boot CPU */
+    uint32_t pm_base; /* where the ports of power management go to; 0: they are nowhere */
 };
 _Static_assert(offsetof(struct warm_start, entry) == 16 &&
-                   offsetof(struct warm_start, others) == 32,
+                   offsetof(struct warm_start, pm_base) == 36,
                "rom.asm knows the layout");
 
 /* The memory of the machine from RAM_AT on, as the output file has it. */
@@ -173,17 +175,18 @@ static void load_config(struct ram *ram, uint32_t cpus, struct handoff *h)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6)
+    if (argc != 7)
         return 2;
+    const bool has_acpi = strcmp(argv[4], "qemu") == 0;
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told of as a full disk is */
     const uint32_t cpus = (uint32_t)strtoul(argv[1], NULL, 10);
     const uint64_t ram_end = strtoull(argv[2], NULL, 10) * MIB;
     if (cpus == 0 || cpus > HANDOFF_MAX_CPUS || ram_end <= IMAGE_AT)
         fail(0, "no such machine", "");
     /* The last page is for the magic. */
-    struct ram ram = {open(argv[5], O_RDWR | O_CREAT | O_TRUNC, 0666), RAM_AT, ram_end - PAGE_SIZE};
+    struct ram ram = {open(argv[6], O_RDWR | O_CREAT | O_TRUNC, 0666), RAM_AT, ram_end - PAGE_SIZE};
     if (ram.out < 0)
-        give_up(argv[5]);
+        give_up(argv[6]);
     uint64_t at, handoff_at, tables_at;
     struct elf_span span;
     struct warm_start *start = ram_take(&ram, sizeof(*start), &at);
@@ -195,8 +198,12 @@ int main(int argc, char **argv)
         .epoch = strtoull(argv[3], NULL, 10),
         .cpu_count = cpus,
     };
+    if (has_acpi) {
+        uint8_t *page = ram_take(&ram, PAGE_SIZE, &h->rsdp);
+        acpi_fill(page, h->rsdp);
+    }
     ram.end = IMAGE_AT;
-    load_image(&ram, argv[4], &span, h);
+    load_image(&ram, argv[5], &span, h);
     load_config(&ram, cpus, h);
     map.link_base = span.low;
     map.image_bytes = h->image_bytes;
@@ -204,8 +211,13 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < cpus; i++)
         h->cpu[i] = (struct handoff_cpu){.apic_id = i, .is_boot_cpu = i == 0};
     ram.limit += PAGE_SIZE;
-    *start = (struct warm_start){
-        MAGIC, ram.end, span.entry, (uint32_t)tables_at, (uint32_t)handoff_at, cpus - 1};
+    *start = (struct warm_start){MAGIC,
+                                 ram.end,
+                                 span.entry,
+                                 (uint32_t)tables_at,
+                                 (uint32_t)handoff_at,
+                                 cpus - 1,
+                                 has_acpi ? PM_BASE : 0};
     *(uint32_t *)ram_take(&ram, sizeof(uint32_t), &at) = MAGIC;
     regions_add(h, 0, TRAMPOLINE / PAGE_SIZE, REGION_FREE);
     regions_add(h, TRAMPOLINE, 1, REGION_KEPT);

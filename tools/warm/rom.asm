@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; Stands in the firmware's place where Bochs starts warm: a ROM of 64 KiB whose code takes all CPUs from reset to the
+; Stands in the firmware's place where Bochs or QEMU starts warm: a ROM of 64 KiB whose code takes all CPUs from reset to the
 ; state that boot/handoff.h describes. What the loader would have put into memory is there already: tools/warm/ram.c
-; has written it to a file, which Bochs loads to RAM_AT.
+; has written it to a file, which is loaded to RAM_AT.
 
 ROM_BYTES      equ 0x10000
 LINEAR         equ 0xffff0000           ; where the ROM stands
@@ -12,6 +12,7 @@ START_ENTRY    equ RAM_AT + 16
 START_CR3      equ RAM_AT + 24
 START_HANDOFF  equ RAM_AT + 28
 START_OTHERS   equ RAM_AT + 32          ; CPUs beside the boot CPU
+START_PM_BASE  equ RAM_AT + 36          ; where power management goes to, in the chipset that QEMU has
 MAGIC          equ 0x6d726177           ; "warm"
 
 ARRIVED        equ 0x500                ; how many other CPUs have come by here
@@ -46,6 +47,13 @@ COM1_STATUS    equ COM1 + 5
 EIGHT_BITS     equ 3
 CAN_SEND       equ 0x20
 END_OF_BOCHS   equ 0x8900
+RESET          equ 0xcf9                ; which ends QEMU
+RESET_NOW      equ 6
+PCI_ADDRESS    equ 0xcf8
+PCI_DATA       equ 0xcfc
+LPC_PM_BASE    equ 0x8000f840           ; of device 0:1f.0 (ICH9's data sheet)
+LPC_ACPI       equ 0x8000f844
+LPC_ENABLE     equ 0x80
 
 bits 16
 org 0
@@ -131,7 +139,22 @@ boot_cpu_32:
     cmp     dword [ecx], MAGIC
     jne     say
     mov     dword [START_MAGIC], 0
-
+    mov     ebx, [START_PM_BASE]
+    test    ebx, ebx
+    jz      .no_pm
+    mov     edx, PCI_ADDRESS
+    mov     eax, LPC_PM_BASE
+    out     dx, eax
+    mov     edx, PCI_DATA
+    mov     eax, ebx
+    out     dx, eax
+    mov     edx, PCI_ADDRESS
+    mov     eax, LPC_ACPI
+    out     dx, eax
+    mov     edx, PCI_DATA
+    mov     al, LPC_ENABLE
+    out     dx, al
+.no_pm:
     mov     dword [APIC_SVR], 0x10f     ; on; the 8259 is wired through
     mov     dword [APIC_LINT0], 0x700
     mov     dword [APIC_LINT1], 0x400
@@ -193,6 +216,9 @@ end_machine:
     mov     edx, END_OF_BOCHS
     mov     ecx, last_word_end - last_word
     rep outsb
+    mov     edx, RESET
+    mov     al, RESET_NOW
+    out     dx, al
     hlt
 
 wrong: db 13, 10, "nadir: error: the warm start's memory is not as expected; --boot firmware may help", 13, 10
