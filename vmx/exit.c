@@ -175,104 +175,111 @@ static enum exit_action exit_xsetbv(struct vcpu *vcpu)
     return vmx_cpl() != 0 ? vcpu_general_protection(vcpu) : vcpu_xsetbv(vcpu);
 }
 
-/* Every reason that the SDM defines: what it leads to, and its name. Reserved numbers included, so
- * that none is NULL. */
+/* Every reason that the SDM defines: what it leads to, its class, and its name. Reserved numbers
+ * included, so that none is NULL. */
 /* clang-format off */
 #define EXIT_REASONS(X) \
-    X(REASON_EXCEPTION_OR_NMI, exit_exception_or_nmi, "exception_or_nmi") \
-    X(REASON_EXTERNAL_INTERRUPT, exit_external_interrupt, "external_interrupt") \
-    X(REASON_TRIPLE_FAULT, exit_triple_fault, "triple_fault") \
-    X(REASON_INIT, exit_unasked, "init_signal") \
-    X(REASON_SIPI, exit_unexpected, "startup_ipi") \
-    X(5, exit_unasked, "io_smi") \
-    X(6, exit_unasked, "other_smi") \
-    X(REASON_INTERRUPT_WINDOW, exit_look_again, "interrupt_window") \
-    X(REASON_NMI_WINDOW, exit_look_again, "nmi_window") \
-    X(REASON_TASK_SWITCH, exit_task_switch, "task_switch") \
-    X(REASON_CPUID, exit_cpuid, "cpuid") \
-    X(REASON_GETSEC, exit_undefined, "getsec") \
-    X(REASON_HLT, exit_hlt, "hlt") \
-    X(REASON_INVD, exit_invd, "invd") \
-    X(REASON_INVLPG, exit_unexpected, "invlpg") \
-    X(REASON_RDPMC, exit_rdpmc, "rdpmc") \
-    X(REASON_RDTSC, exit_unexpected, "rdtsc") \
-    X(REASON_RSM, exit_undefined, "rsm") \
-    X(REASON_VMCALL, exit_vmcall, "vmcall") \
-    X(REASON_VMCLEAR, exit_undefined, "vmclear") \
-    X(REASON_VMLAUNCH, exit_undefined, "vmlaunch") \
-    X(REASON_VMPTRLD, exit_undefined, "vmptrld") \
-    X(REASON_VMPTRST, exit_undefined, "vmptrst") \
-    X(REASON_VMREAD, exit_undefined, "vmread") \
-    X(REASON_VMRESUME, exit_undefined, "vmresume") \
-    X(REASON_VMWRITE, exit_undefined, "vmwrite") \
-    X(REASON_VMXOFF, exit_undefined, "vmxoff") \
-    X(REASON_VMXON, exit_undefined, "vmxon") \
-    X(REASON_CR_ACCESS, exit_cr_access, "control_register_accesses") \
-    X(REASON_MOV_DR, exit_unexpected, "mov_dr") \
-    X(REASON_IO, exit_io, "io_instruction") \
-    X(REASON_RDMSR, exit_rdmsr, "rdmsr") \
-    X(REASON_WRMSR, exit_wrmsr, "wrmsr") \
-    X(REASON_ENTRY_GUEST_STATE, exit_unexpected, "entry_failure_guest_state") \
-    X(REASON_ENTRY_MSR_LOADING, exit_unexpected, "entry_failure_msr_loading") \
-    X(35, exit_unexpected, "reserved_35") \
-    X(REASON_MWAIT, exit_undefined, "mwait") \
-    X(REASON_MONITOR_TRAP_FLAG, exit_monitor_trap, "monitor_trap_flag") \
-    X(38, exit_unexpected, "reserved_38") \
-    X(REASON_MONITOR, exit_undefined, "monitor") \
-    X(REASON_PAUSE, exit_pause, "pause") \
-    X(REASON_ENTRY_MACHINE_CHECK, exit_unexpected, "entry_failure_machine_check") \
-    X(42, exit_unexpected, "reserved_42") \
-    X(REASON_TPR_BELOW_THRESHOLD, exit_tpr_below_threshold, "tpr_below_threshold") \
-    X(REASON_APIC_ACCESS, exit_apic_access, "apic_access") \
-    X(REASON_VIRTUALIZED_EOI, exit_virtualized_eoi, "virtualized_eoi") \
-    X(REASON_GDTR_IDTR, exit_unexpected, "access_to_gdtr_or_idtr") \
-    X(REASON_LDTR_TR, exit_unexpected, "access_to_ldtr_or_tr") \
-    X(REASON_EPT_VIOLATION, exit_ept_violation, "ept_violation") \
-    X(REASON_EPT_MISCONFIGURATION, exit_ept_misconfiguration, "ept_misconfiguration") \
-    X(REASON_INVEPT, exit_undefined, "invept") \
-    X(REASON_RDTSCP, exit_unexpected, "rdtscp") \
-    X(REASON_PREEMPTION_TIMER, exit_nothing, "vmx_preemption_timer_expired") \
-    X(REASON_INVVPID, exit_undefined, "invvpid") \
-    X(REASON_WBINVD, exit_invd, "wbinvd") \
-    X(REASON_XSETBV, exit_xsetbv, "xsetbv") \
-    X(REASON_APIC_WRITE, exit_apic_write, "apic_write") \
-    X(REASON_RDRAND, exit_unexpected, "rdrand") \
-    X(REASON_INVPCID, exit_unexpected, "invpcid") \
-    X(REASON_VMFUNC, exit_unexpected, "vmfunc") \
-    X(REASON_ENCLS, exit_undefined, "encls") \
-    X(REASON_RDSEED, exit_unexpected, "rdseed") \
-    X(REASON_PML_FULL, exit_unexpected, "page_modification_log_full") \
-    X(REASON_XSAVES, exit_unexpected, "xsaves") \
-    X(REASON_XRSTORS, exit_unexpected, "xrstors") \
-    X(REASON_PCONFIG, exit_unexpected, "pconfig") \
-    X(REASON_SPP, exit_unexpected, "spp_related_event") \
-    X(REASON_UMWAIT, exit_unexpected, "umwait") \
-    X(REASON_TPAUSE, exit_unexpected, "tpause") \
-    X(REASON_LOADIWKEY, exit_unexpected, "loadiwkey") \
-    X(REASON_ENCLV, exit_unexpected, "enclv") \
-    X(71, exit_unexpected, "reserved_71") \
-    X(REASON_ENQCMD_PASID, exit_unexpected, "enqcmd_pasid_translation_failure") \
-    X(REASON_ENQCMDS_PASID, exit_unexpected, "enqcmds_pasid_translation_failure") \
-    X(REASON_BUS_LOCK, exit_bus_lock, "bus_lock") \
-    X(REASON_INSTRUCTION_TIMEOUT, exit_instruction_timeout, "instruction_timeout") \
-    X(REASON_SEAMCALL, exit_undefined, "seamcall") \
-    X(REASON_TDCALL, exit_undefined, "tdcall")
+    X(REASON_EXCEPTION_OR_NMI, exit_exception_or_nmi, CLASS_EXCEPTION, "exception_or_nmi") \
+    X(REASON_EXTERNAL_INTERRUPT, exit_external_interrupt, CLASS_INTERRUPT, "external_interrupt") \
+    X(REASON_TRIPLE_FAULT, exit_triple_fault, CLASS_EXCEPTION, "triple_fault") \
+    X(REASON_INIT, exit_unasked, CLASS_INTERRUPT, "init_signal") \
+    X(REASON_SIPI, exit_unexpected, CLASS_INTERRUPT, "startup_ipi") \
+    X(5, exit_unasked, CLASS_INTERRUPT, "io_smi") \
+    X(6, exit_unasked, CLASS_INTERRUPT, "other_smi") \
+    X(REASON_INTERRUPT_WINDOW, exit_look_again, CLASS_INTERRUPT, "interrupt_window") \
+    X(REASON_NMI_WINDOW, exit_look_again, CLASS_INTERRUPT, "nmi_window") \
+    X(REASON_TASK_SWITCH, exit_task_switch, CLASS_CPU, "task_switch") \
+    X(REASON_CPUID, exit_cpuid, CLASS_CPU, "cpuid") \
+    X(REASON_GETSEC, exit_undefined, CLASS_CPU, "getsec") \
+    X(REASON_HLT, exit_hlt, CLASS_IDLE, "hlt") \
+    X(REASON_INVD, exit_invd, CLASS_CPU, "invd") \
+    X(REASON_INVLPG, exit_unexpected, CLASS_PAGE_TABLES, "invlpg") \
+    X(REASON_RDPMC, exit_rdpmc, CLASS_CPU, "rdpmc") \
+    X(REASON_RDTSC, exit_unexpected, CLASS_CPU, "rdtsc") \
+    X(REASON_RSM, exit_undefined, CLASS_CPU, "rsm") \
+    X(REASON_VMCALL, exit_vmcall, CLASS_SYSCALL, "vmcall") \
+    X(REASON_VMCLEAR, exit_undefined, CLASS_CPU, "vmclear") \
+    X(REASON_VMLAUNCH, exit_undefined, CLASS_CPU, "vmlaunch") \
+    X(REASON_VMPTRLD, exit_undefined, CLASS_CPU, "vmptrld") \
+    X(REASON_VMPTRST, exit_undefined, CLASS_CPU, "vmptrst") \
+    X(REASON_VMREAD, exit_undefined, CLASS_CPU, "vmread") \
+    X(REASON_VMRESUME, exit_undefined, CLASS_CPU, "vmresume") \
+    X(REASON_VMWRITE, exit_undefined, CLASS_CPU, "vmwrite") \
+    X(REASON_VMXOFF, exit_undefined, CLASS_CPU, "vmxoff") \
+    X(REASON_VMXON, exit_undefined, CLASS_CPU, "vmxon") \
+    X(REASON_CR_ACCESS, exit_cr_access, CLASS_CPU, "control_register_accesses") \
+    X(REASON_MOV_DR, exit_unexpected, CLASS_CPU, "mov_dr") \
+    X(REASON_IO, exit_io, CLASS_IO, "io_instruction") \
+    X(REASON_RDMSR, exit_rdmsr, CLASS_CPU, "rdmsr") \
+    X(REASON_WRMSR, exit_wrmsr, CLASS_CPU, "wrmsr") \
+    X(REASON_ENTRY_GUEST_STATE, exit_unexpected, CLASS_OTHER, "entry_failure_guest_state") \
+    X(REASON_ENTRY_MSR_LOADING, exit_unexpected, CLASS_OTHER, "entry_failure_msr_loading") \
+    X(35, exit_unexpected, CLASS_OTHER, "reserved_35") \
+    X(REASON_MWAIT, exit_undefined, CLASS_IDLE, "mwait") \
+    X(REASON_MONITOR_TRAP_FLAG, exit_monitor_trap, CLASS_OTHER, "monitor_trap_flag") \
+    X(38, exit_unexpected, CLASS_OTHER, "reserved_38") \
+    X(REASON_MONITOR, exit_undefined, CLASS_IDLE, "monitor") \
+    X(REASON_PAUSE, exit_pause, CLASS_IDLE, "pause") \
+    X(REASON_ENTRY_MACHINE_CHECK, exit_unexpected, CLASS_OTHER, "entry_failure_machine_check") \
+    X(42, exit_unexpected, CLASS_OTHER, "reserved_42") \
+    X(REASON_TPR_BELOW_THRESHOLD, exit_tpr_below_threshold, CLASS_INTERRUPT, "tpr_below_threshold") \
+    X(REASON_APIC_ACCESS, exit_apic_access, CLASS_MMIO, "apic_access") \
+    X(REASON_VIRTUALIZED_EOI, exit_virtualized_eoi, CLASS_INTERRUPT, "virtualized_eoi") \
+    X(REASON_GDTR_IDTR, exit_unexpected, CLASS_CPU, "access_to_gdtr_or_idtr") \
+    X(REASON_LDTR_TR, exit_unexpected, CLASS_CPU, "access_to_ldtr_or_tr") \
+    X(REASON_EPT_VIOLATION, exit_ept_violation, CLASS_MMIO, "ept_violation") \
+    X(REASON_EPT_MISCONFIGURATION, exit_ept_misconfiguration, CLASS_MMIO, "ept_misconfiguration") \
+    X(REASON_INVEPT, exit_undefined, CLASS_CPU, "invept") \
+    X(REASON_RDTSCP, exit_unexpected, CLASS_CPU, "rdtscp") \
+    X(REASON_PREEMPTION_TIMER, exit_nothing, CLASS_TIMER, "vmx_preemption_timer_expired") \
+    X(REASON_INVVPID, exit_undefined, CLASS_CPU, "invvpid") \
+    X(REASON_WBINVD, exit_invd, CLASS_CPU, "wbinvd") \
+    X(REASON_XSETBV, exit_xsetbv, CLASS_CPU, "xsetbv") \
+    X(REASON_APIC_WRITE, exit_apic_write, CLASS_INTERRUPT, "apic_write") \
+    X(REASON_RDRAND, exit_unexpected, CLASS_CPU, "rdrand") \
+    X(REASON_INVPCID, exit_unexpected, CLASS_PAGE_TABLES, "invpcid") \
+    X(REASON_VMFUNC, exit_unexpected, CLASS_CPU, "vmfunc") \
+    X(REASON_ENCLS, exit_undefined, CLASS_CPU, "encls") \
+    X(REASON_RDSEED, exit_unexpected, CLASS_CPU, "rdseed") \
+    X(REASON_PML_FULL, exit_unexpected, CLASS_PAGE_TABLES, "page_modification_log_full") \
+    X(REASON_XSAVES, exit_unexpected, CLASS_CPU, "xsaves") \
+    X(REASON_XRSTORS, exit_unexpected, CLASS_CPU, "xrstors") \
+    X(REASON_PCONFIG, exit_unexpected, CLASS_CPU, "pconfig") \
+    X(REASON_SPP, exit_unexpected, CLASS_PAGE_TABLES, "spp_related_event") \
+    X(REASON_UMWAIT, exit_unexpected, CLASS_IDLE, "umwait") \
+    X(REASON_TPAUSE, exit_unexpected, CLASS_IDLE, "tpause") \
+    X(REASON_LOADIWKEY, exit_unexpected, CLASS_CPU, "loadiwkey") \
+    X(REASON_ENCLV, exit_unexpected, CLASS_CPU, "enclv") \
+    X(71, exit_unexpected, CLASS_OTHER, "reserved_71") \
+    X(REASON_ENQCMD_PASID, exit_unexpected, CLASS_OTHER, "enqcmd_pasid_translation_failure") \
+    X(REASON_ENQCMDS_PASID, exit_unexpected, CLASS_OTHER, "enqcmds_pasid_translation_failure") \
+    X(REASON_BUS_LOCK, exit_bus_lock, CLASS_CPU, "bus_lock") \
+    X(REASON_INSTRUCTION_TIMEOUT, exit_instruction_timeout, CLASS_OTHER, "instruction_timeout") \
+    X(REASON_SEAMCALL, exit_undefined, CLASS_CPU, "seamcall") \
+    X(REASON_TDCALL, exit_undefined, CLASS_CPU, "tdcall")
 /* clang-format on */
 
 _Static_assert(EXIT_REASON_COUNT <= EXIT_REASON_MASK, "each has a handler");
 
-#define HANDLER(reason, handler, name) [reason] = (handler),
-#define NAME(reason, handler, name)    [reason] = (name),
+#define HANDLER(reason, handler, class, name) [reason] = (handler),
+#define NAME(reason, handler, class, name)    [reason] = (name),
+#define CLASS(reason, handler, class, name)   [reason] = (class),
 
 /* As many as a mask leaves: see exit_dispatch(). */
 static exit_handler *const handlers[EXIT_REASON_MASK + 1] = {
     EXIT_REASONS(HANDLER)[EXIT_REASON_COUNT... EXIT_REASON_MASK] = exit_unexpected};
 
 static const char *const names[EXIT_REASON_COUNT] = {EXIT_REASONS(NAME)};
+static const uint8_t classes[EXIT_REASON_COUNT] = {EXIT_REASONS(CLASS)};
 
 const char *exit_reason_name(unsigned reason)
 {
     return reason < EXIT_REASON_COUNT ? names[reason] : "a reason that the SDM does not define";
+}
+
+enum event_class exit_reason_class(unsigned reason)
+{
+    return (enum event_class)classes[reason];
 }
 
 static inline void end_shadow(void)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch/x86.h"
+#include "guest/vm/engine.h"
 #include "vmx/insn.h"
 #include "vmx/state.h"
 #include "vmx/vcpu.h"
@@ -90,6 +91,8 @@ void exit_dispatch(struct vcpu *vcpu, uint32_t reason);
 
 /* The SDM's name of a basic exit reason in lower case with underscores; never NULL. */
 const char *exit_reason_name(unsigned reason);
+/* Of one below EXIT_REASON_COUNT. */
+enum event_class exit_reason_class(unsigned reason);
 
 /* A handler takes everything from the vCPU and the VMCS; one file per family. */
 typedef enum exit_action exit_handler(struct vcpu *vcpu);

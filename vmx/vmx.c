@@ -194,4 +194,5 @@ const struct engine vmx_engine = {
     .set_debug = vmx_set_debug,
     .event_count = EXIT_REASON_COUNT,
     .event_name = exit_reason_name,
+    .event_class = exit_reason_class,
 };

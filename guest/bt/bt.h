@@ -20,29 +20,57 @@
 #include "guest/vm/linear.h"
 #include "guest/vm/vcpu.h"
 
-/* What vcpu->stats counts: the common work of exits, as under VT-x. Carrying out instructions is
- * the guest's own time. */
-#define BT_EVENTS(X)                           \
-    X(BT_ATTENTION, "attention")               \
-    X(BT_EXCEPTION, "exception")               \
-    X(BT_INTERRUPT, "interrupt")               \
-    X(BT_CPUID, "cpuid")                       \
-    X(BT_RDMSR, "rdmsr")                       \
-    X(BT_WRMSR, "wrmsr")                       \
-    X(BT_CONTROL, "control_register_accesses") \
-    X(BT_IO, "io_instruction")                 \
-    X(BT_DEVICE_MEMORY, "device_memory")       \
-    X(BT_HLT, "hlt")                           \
-    X(BT_HYPERCALL, "hypercall")               \
-    X(BT_TASK_SWITCH, "task_switch")           \
-    X(BT_XSETBV, "xsetbv")                     \
-    X(BT_COMPUTED, "executed_singly")          \
-    X(BT_SHADOW, "shadow_page_faults")         \
-    X(BT_TRANSLATE, "translations")
+/* What vcpu->stats counts: the common work of exits, as under VT-x, and the engine's own. Carrying
+ * out instructions is the guest's own time. */
+#define BT_EVENTS(X)                                      \
+    X(BT_ATTENTION, CLASS_INTERRUPT, "attention")         \
+    X(BT_TIMER, CLASS_TIMER, "timer")                     \
+    X(BT_EXCEPTION, CLASS_EXCEPTION, "exception")         \
+    X(BT_INTERRUPT, CLASS_INTERRUPT, "interrupt")         \
+    X(BT_CPUID, CLASS_CPU, "cpuid")                       \
+    X(BT_RDMSR, CLASS_CPU, "rdmsr")                       \
+    X(BT_WRMSR, CLASS_CPU, "wrmsr")                       \
+    X(BT_CONTROL, CLASS_CPU, "control_register_accesses") \
+    X(BT_IO, CLASS_IO, "io_instruction")                  \
+    X(BT_DEVICE_MEMORY, CLASS_MMIO, "device_memory")      \
+    X(BT_HLT, CLASS_IDLE, "hlt")                          \
+    X(BT_HYPERCALL, CLASS_SYSCALL, "hypercall")           \
+    X(BT_TASK_SWITCH, CLASS_CPU, "task_switch")           \
+    X(BT_XSETBV, CLASS_CPU, "xsetbv")                     \
+    X(BT_COMPUTED, CLASS_TRANSLATE, "executed_singly")    \
+    X(BT_SHADOW, CLASS_PAGE_TABLES, "shadow_page_faults") \
+    X(BT_TRANSLATE, CLASS_TRANSLATE, "translations")
 
-#define BT_EVENT_NUMBER(number, name) number,
+#define BT_EVENT_NUMBER(number, class, name) number,
 enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
 #undef BT_EVENT_NUMBER
+
+/*
+ * What else is counted, in bt_vcpu.counted: how the engine does its work. A VM's accounts have the
+ * sum of its vCPUs.
+ * interpreted: instructions that the software CPU has taken; executed_singly: those among them that
+ * the processor has then carried out alone. blocks, instructions, bytes_in, bytes_out: translated,
+ * the guest's code and what it has become. lookups_missed: indirect branches whose target was not
+ * in the look-up table. flushes: the whole cache of translations dropped. sweeps: all shadow tables
+ * gone through, to make a page with code read-only. direct_entries: to the guest's own code at
+ * CPL 3. shadow_fills: entries of shadow tables made.
+ */
+#define BT_COUNTERS(X)                     \
+    X(BT_INTERPRETED, "interpreted")       \
+    X(BT_SINGLY, "executed_singly")        \
+    X(BT_BLOCKS, "blocks")                 \
+    X(BT_INSTRUCTIONS, "instructions")     \
+    X(BT_BYTES_IN, "bytes_in")             \
+    X(BT_BYTES_OUT, "bytes_out")           \
+    X(BT_LOOKUPS_MISSED, "lookups_missed") \
+    X(BT_FLUSHES, "flushes")               \
+    X(BT_SWEEPS, "sweeps")                 \
+    X(BT_DIRECT_ENTRIES, "direct_entries") \
+    X(BT_SHADOW_FILLS, "shadow_fills")
+
+#define BT_COUNTER_NUMBER(number, name) number,
+enum bt_counter { BT_COUNTERS(BT_COUNTER_NUMBER) BT_COUNTER_COUNT };
+#undef BT_COUNTER_NUMBER
 
 /* Of a VM: vm->engine_vm. */
 struct bt_vm {
@@ -67,6 +95,7 @@ struct bt_vcpu {
     hpa_t extended, decoded;    /* decoded: struct interpret_cache */
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
+    uint64_t counted[BT_COUNTER_COUNT];
     /* Instructions in a row, with the host's interrupts off: since when (host TSC); and whether
      * that is long enough. */
     uint64_t batch_since;
@@ -91,6 +120,12 @@ static inline void bt_exit_end(struct bt_vcpu *v, enum bt_event event)
     v->vcpu.stats.tsc_root[event] += now - v->vcpu.tsc_exit;
     if (now - v->batch_since > WORK_TICKS)
         v->batch_is_over = true;
+}
+
+/* One more, or several, of what the engine counts. */
+static inline void bt_count(struct bt_vcpu *v, enum bt_counter counter, uint64_t more)
+{
+    v->counted[counter] += more;
 }
 
 /* run.c: engine->run(). */

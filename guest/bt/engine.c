@@ -200,10 +200,34 @@ static bool set_debug(struct vcpu *vcpu, unsigned stops)
 
 static const char *event_name(unsigned event)
 {
-#define BT_EVENT_NAME(number, name) [number] = (name),
+#define BT_EVENT_NAME(number, class, name) [number] = (name),
     static const char *const names[BT_EVENT_COUNT] = {BT_EVENTS(BT_EVENT_NAME)};
 #undef BT_EVENT_NAME
     return names[event];
+}
+
+static enum event_class event_class(unsigned event)
+{
+#define BT_EVENT_CLASS(number, class, name) [number] = (class),
+    static const uint8_t classes[BT_EVENT_COUNT] = {BT_EVENTS(BT_EVENT_CLASS)};
+#undef BT_EVENT_CLASS
+    return (enum event_class)classes[event];
+}
+
+static const char *counter_name(unsigned counter)
+{
+#define BT_COUNTER_NAME(number, name) [number] = (name),
+    static const char *const names[BT_COUNTER_COUNT] = {BT_COUNTERS(BT_COUNTER_NAME)};
+#undef BT_COUNTER_NAME
+    return names[counter];
+}
+
+static uint64_t counter(const struct vm *vm, unsigned counter)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        sum += bt_vcpu(vm->vcpu[i])->counted[counter];
+    return sum;
 }
 
 const struct engine bt_engine = {
@@ -237,4 +261,8 @@ const struct engine bt_engine = {
     .set_debug = set_debug,
     .event_count = BT_EVENT_COUNT,
     .event_name = event_name,
+    .event_class = event_class,
+    .counter_count = BT_COUNTER_COUNT,
+    .counter_name = counter_name,
+    .counter = counter,
 };

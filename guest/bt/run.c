@@ -24,6 +24,7 @@ static void book_beginning(struct vcpu *vcpu)
 static bool prepare(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
+    const enum bt_event why = vcpu->attention ? BT_ATTENTION : BT_TIMER;
     bt_exit_begin(v);
     const enum vcpu_prepared prepared = vcpu_prepare(vcpu);
     if (prepared == PREPARED_LOOK) {
@@ -36,7 +37,7 @@ static bool prepare(struct bt_vcpu *v)
         }
         bt_choose_event(v);
     }
-    bt_exit_end(v, BT_ATTENTION);
+    bt_exit_end(v, why);
     return prepared != PREPARED_LEAVE;
 }
 
@@ -81,6 +82,7 @@ static bool may_come(const struct bt_vcpu *v)
 static void run_batch(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
+    unsigned instructions = 0;
     v->batch_since = cpu_rdtsc();
     v->batch_is_over = false;
     for (unsigned i = 0; i < BATCH && !vcpu->attention && !v->batch_is_over; i++) {
@@ -92,10 +94,12 @@ static void run_batch(struct bt_vcpu *v)
         } else {
             v->interpret_next = false;
             one_instruction(v);
+            instructions++;
         }
         if (v->something_waits && may_come(v))
             vcpu->attention = true;
     }
+    bt_count(v, BT_INTERPRETED, instructions);
 }
 
 void bt_run(struct vcpu *vcpu)

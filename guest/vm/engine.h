@@ -57,6 +57,23 @@ enum debug_stop {
     DEBUG_BREAKPOINT = 2, /* INT3, before the guest does */
 };
 
+/* What an event is about, whatever an engine calls it: so that the accounts of a guest under two
+ * engines can be laid side by side. */
+enum event_class {
+    CLASS_IO,          /* port I/O */
+    CLASS_MMIO,        /* memory that is a device's, or nothing */
+    CLASS_CPU,         /* CPUID, MSRs, control and debug registers, and what else is privileged */
+    CLASS_PAGE_TABLES, /* translations of linear addresses: dropped, or made anew */
+    CLASS_EXCEPTION,
+    CLASS_INTERRUPT, /* interrupts of guest and host, the local APIC's registers that do not trap */
+    CLASS_SYSCALL,   /* a guest's system calls, and hypercalls */
+    CLASS_TIMER,
+    CLASS_IDLE,      /* HLT, PAUSE and their like */
+    CLASS_TRANSLATE, /* what the engine does to carry out instructions */
+    CLASS_OTHER,
+    CLASS_COUNT
+};
+
 struct engine {
     const char *name; /* as in nadir.cfg: "vtx" */
 
@@ -135,7 +152,13 @@ struct engine {
     bool (*set_debug)(struct vcpu *vcpu, unsigned stops);
 
     /* The events that vcpu->stats counts: below event_count, each with a name of lower-case
-     * letters, never NULL. */
+     * letters, never NULL, and a class. */
     unsigned event_count;
     const char *(*event_name)(unsigned event);
+    enum event_class (*event_class)(unsigned event);
+    /* What it counts beside events: below counter_count, with names likewise; of all of a VM's
+     * vCPUs. Any CPU, and while the VM runs. Where counter_count is 0, the others are NULL. */
+    unsigned counter_count;
+    const char *(*counter_name)(unsigned counter);
+    uint64_t (*counter)(const struct vm *vm, unsigned counter);
 };

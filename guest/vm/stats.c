@@ -44,22 +44,53 @@ static uint64_t sum_up(const struct vm *vm, struct exit_stat sum[STATS_EVENTS])
     return root;
 }
 
+static const char *class_name(enum event_class class)
+{
+    static const char *const text[CLASS_COUNT] = {
+        [CLASS_IO] = "io",
+        [CLASS_MMIO] = "mmio",
+        [CLASS_CPU] = "cpu",
+        [CLASS_PAGE_TABLES] = "page_tables",
+        [CLASS_EXCEPTION] = "exception",
+        [CLASS_INTERRUPT] = "interrupt",
+        [CLASS_SYSCALL] = "syscall",
+        [CLASS_TIMER] = "timer",
+        [CLASS_IDLE] = "idle",
+        [CLASS_TRANSLATE] = "translate",
+        [CLASS_OTHER] = "other",
+    };
+    return text[class];
+}
+
 static void print_table(const struct vm *vm, const struct exit_stat sum[STATS_EVENTS])
 {
     char head[40];
     format_text(head, sizeof(head), "VM exits by reason (%s)", vm->engine->name);
-    log_line_of(vm->log, "%s: %-34s %10s %14s %8s", vm->name, head, "count", "root ticks", "each");
+    log_line_of(vm->log, "%s: %-34s %10s %14s %8s  %s", vm->name, head, "count", "root ticks",
+                "each", "class");
     for (unsigned i = 0; i < vm->engine->event_count; i++) {
         const struct exit_stat e = sum[i];
         if (e.count == 0)
             continue;
-        log_line_of(vm->log, "%s: %-34s %10lu %14lu %8lu", vm->name, vm->engine->event_name(i),
-                    e.count, e.tsc_root, e.tsc_root / e.count);
+        log_line_of(vm->log, "%s: %-34s %10lu %14lu %8lu  %s", vm->name, vm->engine->event_name(i),
+                    e.count, e.tsc_root, e.tsc_root / e.count,
+                    class_name(vm->engine->event_class(i)));
         sched_look();
     }
 }
 
-/* A report is one line; 80 reasons of 90 bytes fit. */
+/* What the engine counts beside events. */
+static void print_counters(const struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->engine->counter_count; i++) {
+        const uint64_t count = vm->engine->counter(vm, i);
+        if (count != 0)
+            log_line_of(vm->log, "%s: %-34s %10lu", vm->name, vm->engine->counter_name(i), count);
+        sched_look();
+    }
+}
+
+/* A report is one line; 80 events of 80 bytes fit, and what else there is. */
 struct line {
     size_t length;
     char text[8192];
@@ -113,6 +144,44 @@ static void append_times(struct line *line, const struct vm *vm, uint64_t root)
            all > root + idle ? all - root - idle : 0);
 }
 
+static void append_events(struct line *line, const struct vm *vm,
+                          const struct exit_stat sum[STATS_EVENTS])
+{
+    struct exit_stat of[CLASS_COUNT] = {0};
+    const char *comma = "";
+    append(line, "\"exits\": {");
+    for (unsigned i = 0; i < vm->engine->event_count; i++) {
+        const struct exit_stat e = sum[i];
+        if (e.count == 0)
+            continue;
+        append(line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma,
+               vm->engine->event_name(i), e.count, e.tsc_root);
+        comma = ", ";
+        struct exit_stat *class = &of[vm->engine->event_class(i)];
+        class->count += e.count;
+        class->tsc_root += e.tsc_root;
+    }
+    append(line, "}, \"classes\": {");
+    comma = "";
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        if (of[i].count == 0)
+            continue;
+        append(line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma,
+               class_name((enum event_class)i), of[i].count, of[i].tsc_root);
+        comma = ", ";
+    }
+    append(line, "}, ");
+}
+
+static void append_counters(struct line *line, const struct vm *vm)
+{
+    append(line, "\"counters\": {");
+    for (unsigned i = 0; i < vm->engine->counter_count; i++)
+        append(line, "%s\"%s\": %lu", i != 0 ? ", " : "", vm->engine->counter_name(i),
+               vm->engine->counter(vm, i));
+    append(line, "}, ");
+}
+
 void stats_report(const struct vm *vm)
 {
     static struct line line;
@@ -132,19 +201,11 @@ void stats_report(const struct vm *vm)
            vm->name, vm->engine->name, end_name(vm->end), vm->end_code, vm->vcpu_count,
            vm->cpu_count);
     append_times(&line, vm, root);
-    append(&line, "\"exits\": {");
-    const char *comma = "";
-    for (unsigned i = 0; i < vm->engine->event_count; i++) {
-        const struct exit_stat e = sum[i];
-        if (e.count == 0)
-            continue;
-        append(&line, "%s\"%s\": {\"count\": %lu, \"tsc_root\": %lu}", comma,
-               vm->engine->event_name(i), e.count, e.tsc_root);
-        comma = ", ";
-    }
+    append_events(&line, vm, sum);
+    append_counters(&line, vm);
     const struct exit_stat vms = sum_of(vm, STATS_SWITCH_VM), own = sum_of(vm, STATS_SWITCH_VCPU);
     append(&line,
-           "}, \"switches_from_vm\": {\"count\": %lu, \"ticks\": %lu}, "
+           "\"switches_from_vm\": {\"count\": %lu, \"ticks\": %lu}, "
            "\"switches_from_vcpu\": {\"count\": %lu, \"ticks\": %lu",
            vms.count, vms.tsc_root, own.count, own.tsc_root);
     append(&line,
@@ -182,5 +243,6 @@ void stats_print(const struct vm *vm)
     struct exit_stat sum[STATS_EVENTS];
     const uint64_t root = sum_up(vm, sum);
     print_table(vm, sum);
+    print_counters(vm);
     print_times(vm, root);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What a VM's exits cost from its first entry on, by the events that its engine counts; printed at
- * its end as a table, and reported as JSON. */
+/* What a VM's exits cost from its first entry on, by the events that its engine counts, and what
+ * else that counts; printed at its end as a table, and reported as JSON, by class, too. */
 #pragma once
 
 #include <stdint.h>

@@ -91,6 +91,10 @@ def test_statistics(boot_once):
     assert_each_tick_is_booked(vm)
     assert vm["exits"]["cpuid"]["count"] >= 2, vm
     assert sum(e["tsc_root"] for e in vm["exits"].values()) <= vm["tsc_root"]
+    assert vm["classes"]["cpu"]["count"] >= vm["exits"]["cpuid"]["count"], vm
+    for what in ("count", "tsc_root"):
+        assert sum(e[what] for e in vm["classes"].values()) == sum(e[what] for e in vm["exits"].values()), vm
+    assert vm["counters"] == {}, vm
 
 
 def test_hello_is_deterministic(nadir, payload, boot_once):

@@ -293,6 +293,12 @@ static const char *event_name(unsigned event)
     return "exit";
 }
 
+static enum event_class event_class(unsigned event)
+{
+    (void)event;
+    return CLASS_OTHER;
+}
+
 const struct engine fake_engine = {
     .name = "fake",
     .vm_create = vm_create,
@@ -320,4 +326,5 @@ const struct engine fake_engine = {
     .set_debug = set_debug,
     .event_count = 1,
     .event_name = event_name,
+    .event_class = event_class,
 };

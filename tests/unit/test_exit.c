@@ -346,7 +346,12 @@ static void test_reason_names(void **state)
         assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(name));
         for (unsigned j = 0; j < i; j++)
             assert_string_not_equal(name, exit_reason_name(j));
+        assert_in_range(exit_reason_class(i), 0, CLASS_COUNT - 1);
     }
+    assert_int_equal(exit_reason_class(REASON_IO), CLASS_IO);
+    assert_int_equal(exit_reason_class(REASON_EPT_VIOLATION), CLASS_MMIO);
+    assert_int_equal(exit_reason_class(REASON_WRMSR), CLASS_CPU);
+    assert_int_equal(exit_reason_class(REASON_PREEMPTION_TIMER), CLASS_TIMER);
     assert_non_null(exit_reason_name(EXIT_REASON_COUNT));
     assert_string_equal(exit_reason_name(REASON_TDCALL), "tdcall");
 }

@@ -22,7 +22,7 @@ void sched_look(void)
 {
 }
 
-enum { EVENTS = 2, BEGAN = 1000, ENDED = 11000 };
+enum { EVENTS = 3, COUNTERS = 2, BEGAN = 1000, ENDED = 11000 };
 
 static char logged[4096], reported[8192];
 static struct vm vm;
@@ -55,7 +55,23 @@ uint64_t cpu_rdtsc(void)
 
 static const char *event_name(unsigned event)
 {
-    return event == 0 ? "one" : "two";
+    return event == 0 ? "one" : event == 1 ? "two" : "three";
+}
+
+/* The second and the third are of one class. */
+static enum event_class event_class(unsigned event)
+{
+    return event == 0 ? CLASS_IO : CLASS_PAGE_TABLES;
+}
+
+static const char *counter_name(unsigned counter)
+{
+    return counter == 0 ? "apples" : "pears";
+}
+
+static uint64_t counter(const struct vm *of, unsigned counter)
+{
+    return counter == 0 ? 3000000000 + of->vcpu_count : 0;
 }
 
 static void memory(const struct vm *v, struct engine_memory *out)
@@ -64,8 +80,14 @@ static void memory(const struct vm *v, struct engine_memory *out)
     *out = (struct engine_memory){.table_pages = 0};
 }
 
-static const struct engine engine = {
-    .name = "fake", .event_count = EVENTS, .event_name = event_name, .memory = memory};
+static const struct engine engine = {.name = "fake",
+                                     .event_count = EVENTS,
+                                     .event_name = event_name,
+                                     .event_class = event_class,
+                                     .counter_count = COUNTERS,
+                                     .counter_name = counter_name,
+                                     .counter = counter,
+                                     .memory = memory};
 
 /* A number of the report. */
 static uint64_t number(const char *key)
@@ -144,12 +166,33 @@ static void what_people_read(void **state)
     assert_null(strstr(logged, "start-up IPI"));
 }
 
+static void classes_and_counters(void **state)
+{
+    (void)state;
+    vcpus[0].stats.count[2] = 5;
+    vcpus[1].stats.tsc_root[2] = 700;
+    stats_report(&vm);
+    assert_non_null(strstr(reported, "\"exits\": {\"one\": {\"count\": 2, \"tsc_root\": 2000}, "
+                                     "\"two\": {\"count\": 2, \"tsc_root\": 20}, "
+                                     "\"three\": {\"count\": 5, \"tsc_root\": 700}}, "));
+    assert_non_null(strstr(reported, "\"classes\": {\"io\": {\"count\": 2, \"tsc_root\": 2000}, "
+                                     "\"page_tables\": {\"count\": 7, \"tsc_root\": 720}}, "));
+    assert_non_null(
+        strstr(reported, "\"counters\": {\"apples\": 3000000002, \"pears\": 0}, \"switches"));
+    stats_print(&vm);
+    assert_non_null(strstr(logged, "      2000     1000  io\n"));
+    assert_non_null(strstr(logged, "       700      140  page_tables\n"));
+    assert_non_null(strstr(logged, "test: apples                             3000000002\n"));
+    assert_null(strstr(logged, "pears"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_tick_is_on_one_account, set_up),
         cmocka_unit_test_setup(one_that_runs, set_up),
         cmocka_unit_test_setup(what_people_read, set_up),
+        cmocka_unit_test_setup(classes_and_counters, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
