@@ -2,9 +2,12 @@
 ; The measured loops: each takes a time stamp per round, so that the difference of two is one whole round.
 
 %define TIMER_TICKS 50000
+%define LOOP_TURNS  10000               ; of one round
+%define CALL_TURNS  1000
 
-extern bench_vector
+extern bench_vector, kernel_pte, kernel_page, kernel_entries
 global bench_interrupts, interrupt_x2, interrupt_x1, interrupt_stamp_x2, interrupt_stamp_x1
+global entry_syscall, handler_pgfault, handler_divzero
 
 bits 64
 default abs
@@ -27,6 +30,13 @@ align 16
     rdtsc
     mov     [r8], eax
     add     r8, 4
+%endmacro
+
+%macro AGAIN_USER 0                     ; at CPL 3, where there is no CLI
+    cmp     r8, r9
+    jne     .round
+    pop     rbx
+    ret
 %endmacro
 
 %macro AGAIN 0
@@ -231,6 +241,91 @@ FUNCTION rounds_mov_dr
 ROUND
     mov     dr0, r10
 AGAIN
+
+; The least that there is to do in a turn.
+FUNCTION rounds_loop
+ROUND
+    mov     ecx, LOOP_TURNS
+.turn:
+    dec     ecx
+    jnz     .turn
+AGAIN
+
+FUNCTION rounds_call_ret
+ROUND
+    mov     ecx, CALL_TURNS
+.turn:
+    call    called
+    dec     ecx
+    jnz     .turn
+AGAIN
+
+align 16
+called:
+    ret
+
+; As kernels keep interrupts away for a moment, with interrupts on.
+FUNCTION rounds_irq_save
+    sti
+ROUND
+    pushfq
+    cli
+    popfq
+AGAIN
+
+; The page comes to be another one in each round.
+FUNCTION rounds_ptemod
+    mov     rdi, [kernel_pte]
+    mov     rsi, [kernel_page]
+    mov     r10, [kernel_entries]
+    mov     r11, [kernel_entries + 8]
+    xor     r11, r10
+ROUND
+    xor     r10, r11
+    mov     [rdi], r10
+    invlpg  [rsi]
+    mov     eax, [rsi]
+AGAIN
+
+; At CPL 3: to the kernel's entry, which goes back at once.
+FUNCTION rounds_syscall
+ROUND
+    syscall
+AGAIN_USER
+
+align 64
+entry_syscall:
+    o64 sysret
+
+; At CPL 3: faults, whose handler goes on behind the instruction.
+FUNCTION rounds_pgfault
+    mov     r10, 5 << 30                ; nothing is mapped there
+ROUND
+.fault:
+    mov     eax, [r10]
+.next:
+AGAIN_USER
+
+FUNCTION rounds_divzero
+    xor     ecx, ecx
+ROUND
+.fault:
+    div     ecx
+.next:
+AGAIN_USER
+
+align 64
+handler_pgfault:
+    inc     dword [bench_interrupts]
+    add     rsp, 8                      ; the error code
+    add     qword [rsp], rounds_pgfault.next - rounds_pgfault.fault
+    iretq
+
+align 64
+handler_divzero:
+    inc     dword [bench_interrupts]
+    add     qword [rsp], rounds_divzero.next - rounds_divzero.fault
+    iretq
 
 ; What an interrupt does: counts itself and says EOI.
 %macro SAY_EOI 1
