@@ -51,9 +51,10 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
  * interpreted: instructions that the software CPU has taken; executed_singly: those among them that
  * the processor has then carried out alone. blocks, instructions, bytes_in, bytes_out: translated,
  * the guest's code and what it has become. lookups_missed: indirect branches whose target was not
- * in the look-up table. flushes: the whole cache of translations dropped. sweeps: all shadow tables
- * gone through, to make a page with code read-only. direct_entries: to the guest's own code at
- * CPL 3. shadow_fills: entries of shadow tables made.
+ * in the look-up table. flushes: the whole cache of translations dropped. cache_entries,
+ * direct_entries: to translated code, and to the guest's own at CPL 3. shadow_fills: leaves of
+ * shadow tables made; shadow_drops: all of them dropped; sweeps: they were gone through, to make a
+ * page with code read-only.
  */
 #define BT_COUNTERS(X)                     \
     X(BT_INTERPRETED, "interpreted")       \
@@ -64,9 +65,11 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
     X(BT_BYTES_OUT, "bytes_out")           \
     X(BT_LOOKUPS_MISSED, "lookups_missed") \
     X(BT_FLUSHES, "flushes")               \
-    X(BT_SWEEPS, "sweeps")                 \
+    X(BT_CACHE_ENTRIES, "cache_entries")   \
     X(BT_DIRECT_ENTRIES, "direct_entries") \
-    X(BT_SHADOW_FILLS, "shadow_fills")
+    X(BT_SHADOW_FILLS, "shadow_fills")     \
+    X(BT_SHADOW_DROPS, "shadow_drops")     \
+    X(BT_SWEEPS, "sweeps")
 
 #define BT_COUNTER_NUMBER(number, name) number,
 enum bt_counter { BT_COUNTERS(BT_COUNTER_NUMBER) BT_COUNTER_COUNT };

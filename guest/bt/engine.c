@@ -224,7 +224,14 @@ static const char *counter_name(unsigned counter)
 
 static uint64_t counter(const struct vm *vm, unsigned counter)
 {
+    const struct shadow *shadow = vm->engine_vm; /* NULL: there is none */
     uint64_t sum = 0;
+    if (shadow != NULL && counter == BT_SHADOW_FILLS)
+        return shadow->stats.fills;
+    if (shadow != NULL && counter == BT_SHADOW_DROPS)
+        return shadow->stats.dropped_all;
+    if (shadow != NULL && counter == BT_SWEEPS)
+        return shadow->stats.sweeps;
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         sum += bt_vcpu(vm->vcpu[i])->counted[counter];
     return sum;

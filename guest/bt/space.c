@@ -119,6 +119,7 @@ unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_fra
 {
     struct shadow_cpu *shadow = &v->space.shadow;
     arm_timer(v);
+    bt_count(v, root == SHADOW_USER ? BT_DIRECT_ENTRIES : BT_CACHE_ENTRIES, 1);
     const bool flush = shadow_enter(shadow);
     if (flush || cpu_read_cr3() != shadow->root[root].v)
         cpu_write_cr3(shadow->root[root].v);
