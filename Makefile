@@ -172,8 +172,8 @@ usb: image ## the same, and how to write it to a USB stick
 gdb: ## the demo with gdb attached, stopped at Nadir's first instruction
 	@$(MAKE) --no-print-directory DEV=1 all demo
 	tools/gdb.sh $B/demo/nadir.cfg
-bench: all bochs ## what each operation costs a guest, beside KVM
-	tools/bench.py
+bench: all bochs ## what each operation costs a guest under each engine, beside KVM
+	tools/bench.py --all
 bench-kvm: all bochs ## the same payload under QEMU + KVM in Bochs, for the column beside (minutes)
 	tools/bench_kvm.py
 
