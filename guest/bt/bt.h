@@ -46,29 +46,30 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
 #undef BT_EVENT_NUMBER
 
 /*
- * What else is counted, in bt_vcpu.counted: how the engine does its work. A VM's accounts have the
- * sum of its vCPUs.
+ * What else is counted: how the engine does its work. A VM's accounts have the sum of its vCPUs.
  * interpreted: instructions that the software CPU has taken; executed_singly: those among them that
- * the processor has then carried out alone. blocks, instructions, bytes_in, bytes_out: translated,
- * the guest's code and what it has become. lookups_missed: indirect branches whose target was not
- * in the look-up table. flushes: the whole cache of translations dropped. cache_entries,
- * direct_entries: to translated code, and to the guest's own at CPL 3. shadow_fills: leaves of
- * shadow tables made; shadow_drops: all of them dropped; sweeps: they were gone through, to make a
- * page with code read-only.
+ * the processor has then carried out alone. cache_entries, direct_entries: to translated code, and
+ * to the guest's own at CPL 3. blocks, instructions, bytes_in, bytes_out: translated, the guest's
+ * code and what it has become. lookups_missed: indirect branches whose target was not in the
+ * look-up table; links: other branches, led to their block. flushes: all translations dropped;
+ * code_pages_dropped: those of one page. shadow_fills: leaves of shadow tables made; shadow_drops:
+ * all of them dropped; sweeps: they were gone through, to make a page with code read-only.
  */
-#define BT_COUNTERS(X)                     \
-    X(BT_INTERPRETED, "interpreted")       \
-    X(BT_SINGLY, "executed_singly")        \
-    X(BT_BLOCKS, "blocks")                 \
-    X(BT_INSTRUCTIONS, "instructions")     \
-    X(BT_BYTES_IN, "bytes_in")             \
-    X(BT_BYTES_OUT, "bytes_out")           \
-    X(BT_LOOKUPS_MISSED, "lookups_missed") \
-    X(BT_FLUSHES, "flushes")               \
-    X(BT_CACHE_ENTRIES, "cache_entries")   \
-    X(BT_DIRECT_ENTRIES, "direct_entries") \
-    X(BT_SHADOW_FILLS, "shadow_fills")     \
-    X(BT_SHADOW_DROPS, "shadow_drops")     \
+#define BT_COUNTERS(X)                        \
+    X(BT_INTERPRETED, "interpreted")          \
+    X(BT_SINGLY, "executed_singly")           \
+    X(BT_CACHE_ENTRIES, "cache_entries")      \
+    X(BT_DIRECT_ENTRIES, "direct_entries")    \
+    X(BT_BLOCKS, "blocks")                    \
+    X(BT_INSTRUCTIONS, "instructions")        \
+    X(BT_BYTES_IN, "bytes_in")                \
+    X(BT_BYTES_OUT, "bytes_out")              \
+    X(BT_LOOKUPS_MISSED, "lookups_missed")    \
+    X(BT_LINKS, "links")                      \
+    X(BT_FLUSHES, "flushes")                  \
+    X(BT_PAGES_DROPPED, "code_pages_dropped") \
+    X(BT_SHADOW_FILLS, "shadow_fills")        \
+    X(BT_SHADOW_DROPS, "shadow_drops")        \
     X(BT_SWEEPS, "sweeps")
 
 #define BT_COUNTER_NUMBER(number, name) number,
@@ -98,7 +99,7 @@ struct bt_vcpu {
     hpa_t extended, decoded;    /* decoded: struct interpret_cache */
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
-    uint64_t counted[BT_COUNTER_COUNT];
+    uint64_t counted[BT_COUNTER_COUNT]; /* those that nobody else counts: counters.c */
     /* Instructions in a row, with the host's interrupts off: since when (host TSC); and whether
      * that is long enough. */
     uint64_t batch_since;
@@ -130,6 +131,10 @@ static inline void bt_count(struct bt_vcpu *v, enum bt_counter counter, uint64_t
 {
     v->counted[counter] += more;
 }
+
+/* counters.c: engine->counter_name() and engine->counter(). */
+const char *bt_counter_name(unsigned counter);
+uint64_t bt_counter(const struct vm *vm, unsigned counter);
 
 /* run.c: engine->run(). */
 void bt_run(struct vcpu *vcpu);

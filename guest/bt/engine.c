@@ -214,29 +214,6 @@ static enum event_class event_class(unsigned event)
     return (enum event_class)classes[event];
 }
 
-static const char *counter_name(unsigned counter)
-{
-#define BT_COUNTER_NAME(number, name) [number] = (name),
-    static const char *const names[BT_COUNTER_COUNT] = {BT_COUNTERS(BT_COUNTER_NAME)};
-#undef BT_COUNTER_NAME
-    return names[counter];
-}
-
-static uint64_t counter(const struct vm *vm, unsigned counter)
-{
-    const struct shadow *shadow = vm->engine_vm; /* NULL: there is none */
-    uint64_t sum = 0;
-    if (shadow != NULL && counter == BT_SHADOW_FILLS)
-        return shadow->stats.fills;
-    if (shadow != NULL && counter == BT_SHADOW_DROPS)
-        return shadow->stats.dropped_all;
-    if (shadow != NULL && counter == BT_SWEEPS)
-        return shadow->stats.sweeps;
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
-        sum += bt_vcpu(vm->vcpu[i])->counted[counter];
-    return sum;
-}
-
 const struct engine bt_engine = {
     .name = "bt",
     .probe = probe,
@@ -270,6 +247,6 @@ const struct engine bt_engine = {
     .event_name = event_name,
     .event_class = event_class,
     .counter_count = BT_COUNTER_COUNT,
-    .counter_name = counter_name,
-    .counter = counter,
+    .counter_name = bt_counter_name,
+    .counter = bt_counter,
 };
