@@ -184,7 +184,7 @@ static void execute(uint64_t at)
 }
 
 /* The instruction at RIP, of so many bytes, by itself. Returns whether nothing was raised. */
-static bool execute_original(unsigned length)
+static bool __attribute__((unused)) execute_original(unsigned length)
 {
     uint8_t *hlt = find_bytes(s.rip + length, 1);
     const uint8_t old = *hlt;
@@ -241,35 +241,52 @@ enum left {
 };
 static unsigned left_insn; /* of the last two */
 
-/* As the hypervisor does it: RIP is where the guest goes on. */
-static enum left execute_block(const struct translate_input *in)
+/* What the hypervisor makes of the place where a block was left: RIP is where the guest goes on. */
+static enum left see_end(const struct translate_input *in, const struct translation *t)
 {
-    shared->interrupts_off = s.rflags & RFLAGS_IF ? 0 : ~(uint64_t)RFLAGS_IF + 1;
-    execute(in->at);
-    s.rflags =
-        (s.rflags & ~(uint64_t)RFLAGS_IF) | ((RFLAGS_IF + shared->interrupts_off) & RFLAGS_IF);
     const uint64_t at = native_state.rip - in->at;
-    if (native_state.rip == CACHE_AT + LOOKUP_AT + miss) {
-        s.rip = shared->target;
-        return LEFT_BY_MISS;
-    }
-    if (native_state.rip == CACHE_AT + LANDING_AT)
-        return LEFT_BY_LANDING;
-    if (at >= block.code_bytes)
-        fail_msg("the code was left at %#lx", native_state.rip);
-    for (unsigned i = 0; i < block.slots; i++) {
-        if (at == block.slot[i].stub) {
-            s.rip = block.slot[i].target;
+    for (unsigned i = 0; i < t->slots; i++) {
+        if (at == t->slot[i].stub) {
+            s.rip = t->slot[i].target;
             return LEFT_BY_SLOT;
         }
     }
-    for (left_insn = block.insns - 1; block.insn[left_insn].at > at;)
+    for (left_insn = t->insns - 1; t->insn[left_insn].at > at;)
         left_insn--;
     for (unsigned i = 0; i < 16; i++)
-        if ((block.insn[left_insn].spilled >> i & 1) != 0)
+        if ((t->insn[left_insn].spilled >> i & 1) != 0)
             s.gpr[i] = shared->spill[i];
-    s.rip = in->pc + block.insn[left_insn].guest;
-    return block.code[at] == 0xf4 ? LEFT_BY_WAY_OUT : LEFT_BY_FAULT;
+    s.rip = in->pc + t->insn[left_insn].guest;
+    return t->code[at] == 0xf4 ? LEFT_BY_WAY_OUT : LEFT_BY_FAULT;
+}
+
+/* Executes from a block's beginning on, with IF where the guest has it. */
+static void execute_translated(uint64_t at)
+{
+    shared->interrupts_off = s.rflags & RFLAGS_IF ? 0 : ~(uint64_t)RFLAGS_IF + 1;
+    execute(at);
+    s.rflags =
+        (s.rflags & ~(uint64_t)RFLAGS_IF) | ((RFLAGS_IF + shared->interrupts_off) & RFLAGS_IF);
+}
+
+static bool has_missed(void)
+{
+    if (native_state.rip != CACHE_AT + LOOKUP_AT + miss)
+        return false;
+    s.rip = shared->target;
+    return true;
+}
+
+static enum left __attribute__((unused)) execute_block(const struct translate_input *in)
+{
+    execute_translated(in->at);
+    if (has_missed())
+        return LEFT_BY_MISS;
+    if (native_state.rip == CACHE_AT + LANDING_AT)
+        return LEFT_BY_LANDING;
+    if (native_state.rip - in->at >= block.code_bytes)
+        fail_msg("the code was left at %#lx", native_state.rip);
+    return see_end(in, &block);
 }
 
 /* --- start --- */
@@ -296,7 +313,7 @@ static void start_translator(void)
 }
 
 /* Registers: addresses of data, small numbers, any numbers. */
-static void randomize(unsigned place)
+static void __attribute__((unused)) randomize(unsigned place)
 {
     for (unsigned i = 0; i < 16; i++) {
         const uint64_t r = random64();
