@@ -34,10 +34,12 @@ static bool is_flat(const struct cpu_segment *s, bool code)
            (s->access & ACCESS_DB) != 0 && (code || (type & 0xe) == 2 /* data, writable, up */);
 }
 
+/* Compatibility mode is left alone: R8 to R15 would have to be kept, and above 4 GiB, where 64-bit
+ * code gets with FS or GS, there may be memory of the guest's. */
 static bool is_flat_32(const struct cpu_state *s)
 {
-    return (s->cr0 & CR0_PE) != 0 && is_flat(&s->cs, true) && is_flat(&s->ds, false) &&
-           is_flat(&s->es, false) && is_flat(&s->ss, false);
+    return (s->cr0 & CR0_PE) != 0 && (s->efer & EFER_LMA) == 0 && is_flat(&s->cs, true) &&
+           is_flat(&s->ds, false) && is_flat(&s->es, false) && is_flat(&s->ss, false);
 }
 
 bool bt_translates(const struct bt_vcpu *v)
@@ -53,13 +55,34 @@ bool bt_translates(const struct bt_vcpu *v)
 
 /* --- in and out --- */
 
+/* An address in the lower half, in 32-bit mode with no memory for 4 GiB. */
+#define NOWHERE (1ull << 46)
+
+/* What FS or GS base is to be. In 64-bit code segments have no limits and rights: one of 32-bit
+ * code that has is put to where each access faults, and is the software CPU's then. */
+static uint64_t base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
+{
+    const bool all = (s->access & ACCESS_UNUSABLE) == 0 && s->limit == UINT32_MAX &&
+                     (s->access & 0xe) == 2 /* data, writable, up */;
+    return v->code->cache.mode == INSN_64 || all ? s->base : NOWHERE;
+}
+
+/* The general registers that the mode has. */
+static unsigned registers_of(const struct bt_vcpu *v)
+{
+    return v->code->cache.mode == INSN_64 ? 16 : 8;
+}
+
 static void enter_at(struct bt_vcpu *v, const struct bt_block *block)
 {
     const struct cpu_state *s = &v->state;
     struct bt_shared *shared = v->code->cache.shared;
     struct ring3_frame *frame = &v->frame;
-    for (unsigned i = 0; i < 16; i++)
-        frame->gpr[i] = s->gpr[i];
+    const uint64_t mask = v->code->cache.mode == INSN_64 ? UINT64_MAX : UINT32_MAX;
+    for (unsigned i = 0; i < registers_of(v); i++)
+        frame->gpr[i] = s->gpr[i] & mask;
+    cpu_wrmsr(MSR_IA32_FS_BASE, base_of(v, &s->fs));
+    cpu_wrmsr(MSR_IA32_KERNEL_GS_BASE, base_of(v, &s->gs));
     frame->rflags = ring3_flags(s->rflags & LIVE_FLAGS);
     frame->rip = bt_cache_address(&v->code->cache, block);
     frame->cs = DESC_USER_CODE64;
@@ -86,7 +109,7 @@ static void leave_at(struct bt_vcpu *v, uint64_t rip)
     struct cpu_state *s = &v->state;
     const struct bt_shared *shared = v->code->cache.shared;
     const struct ring3_frame *frame = &v->frame;
-    for (unsigned i = 0; i < 16; i++)
+    for (unsigned i = 0; i < registers_of(v); i++)
         s->gpr[i] = frame->gpr[i];
     s->rflags = (s->rflags & ~(LIVE_FLAGS | RFLAGS_IF)) | (frame->rflags & LIVE_FLAGS) |
                 (shared->interrupts_off == 0 ? RFLAGS_IF : 0);
@@ -184,6 +207,8 @@ static enum next way_out(struct bt_vcpu *v)
  * way, it is a step forward meanwhile. */
 static enum next page_fault(struct bt_vcpu *v)
 {
+    if (v->code->cache.mode == INSN_32 && v->frame.cr2 >= NOWHERE)
+        return give_back(v);
     return bt_space_fault(v, SHADOW_KERNEL, v->frame.cr2, (uint32_t)v->frame.error, false) ==
                    BT_FAULT_MAPPED
                ? GO_ON
