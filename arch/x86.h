@@ -72,12 +72,14 @@
 /* Debug registers, IA32_DEBUGCTL, and what the VMCS has as pending debug exceptions. */
 #define DR6_BREAKPOINTS 0xfull /* B0 to B3 */
 #define DR6_BD          (1ull << 13)
+#define DR6_BS          (1ull << 14)
 #define DR6_BT          (1ull << 15)
 /* Active low, and never reported here: a bus lock, a transaction that is debugged. */
 #define DR6_SET_BY_DB         (1ull << 11 | 1ull << 16)
 #define DR6_RESET             0xffff0ff0ull /* what is always set, as long as those two are */
 #define DR6_WRITABLE          0xe00full
 #define DR7_LOCAL             0x155ull /* L0 to L3 and LE */
+#define DR7_ENABLED           0xffull  /* L0 to G3 */
 #define DR7_GD                (1ull << 13)
 #define DR7_RESET             0x400ull /* what is always set */
 #define DR7_WRITABLE          0xffff23ffull
@@ -234,6 +236,7 @@ enum msr {
     MSR_IA32_BIOS_UPDT_TRIG = 0x79,
     MSR_IA32_BIOS_SIGN_ID = 0x8b,
     MSR_PLATFORM_INFO = 0xce,
+    MSR_MISC_FEATURES_ENABLES = 0x140,
     MSR_IA32_MTRRCAP = 0xfe,
     MSR_IA32_ARCH_CAPABILITIES = 0x10a,
     MSR_IA32_FLUSH_CMD = 0x10b,

@@ -13,6 +13,7 @@
 
 #include "arch/cpu.h"
 #include "guest/bt/code.h"
+#include "guest/bt/direct.h"
 #include "guest/bt/space.h"
 #include "guest/bt/tlb.h"
 #include "guest/cpu/interpret.h"
@@ -39,7 +40,8 @@
     X(BT_XSETBV, CLASS_CPU, "xsetbv")                     \
     X(BT_COMPUTED, CLASS_TRANSLATE, "executed_singly")    \
     X(BT_SHADOW, CLASS_PAGE_TABLES, "shadow_page_faults") \
-    X(BT_TRANSLATE, CLASS_TRANSLATE, "translations")
+    X(BT_TRANSLATE, CLASS_TRANSLATE, "translations")      \
+    X(BT_DIRECT, CLASS_SYSCALL, "user_code")
 
 #define BT_EVENT_NUMBER(number, class, name) number,
 enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
@@ -89,7 +91,8 @@ struct bt_vcpu {
     struct interpret_env env; /* the software CPU, whose registers these are */
     struct bt_tlb tlb;
     struct bt_space space;
-    struct bt_code *code;     /* NULL: nothing is translated */
+    struct bt_code *code; /* NULL: nothing is translated */
+    struct bt_direct direct;
     struct ring3_frame frame; /* of code of the guest's that runs at CPL 3 */
     bool interpret_next;      /* the next instruction is the software CPU's, whatever it is */
     bool something_waits;     /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
@@ -169,7 +172,9 @@ static inline bool bt_takes_nmis(const struct bt_vcpu *v)
  * then to be delivered next. */
 void bt_deliver(struct bt_vcpu *v);
 
-/* memory.c: callbacks of the software CPU about memory. */
+/* memory.c: callbacks of the software CPU about memory. bt_look(): bytes within a page, as the CPU
+ * reads its tables, but false where that would be a page fault, or is not RAM. */
+bool bt_look(void *vcpu, uint64_t linear, void *to, unsigned bytes);
 bool bt_fetch(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned bytes);
 bool bt_translate(void *env, gva_t linear, unsigned bytes, bool write, struct emulate_operand *out);
 bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bool write, bool user,
@@ -181,6 +186,14 @@ bool bt_exchange(struct interpret_env *env, const struct emulate_operand *operan
 
 /* policy.c: what the software CPU calls, all of it. */
 extern const struct interpret_calls bt_calls;
+
+/* Whether the guest is in user code that the processor can run as it is. */
+static inline bool bt_is_direct(const struct bt_vcpu *v)
+{
+    return segment_cpl(&v->state) == 3 && v->space.exists && v->direct.detour == 0 && !v->watched &&
+           !v->x87_again && !v->vcpu.attention && v->vcpu.event.info == 0 &&
+           bt_direct_fits(&v->state);
+}
 
 /* compute.c: has the processor execute the instruction in env. */
 void bt_compute(struct bt_vcpu *v);

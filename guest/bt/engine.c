@@ -88,6 +88,7 @@ static void destroy_vcpu(struct vcpu *vcpu)
     struct bt_vcpu *v = bt_vcpu(vcpu);
     bt_space_destroy(v);
     bt_code_destroy(v);
+    bt_direct_destroy(v);
     if (v->extended.v != 0)
         page_free(v->extended, v->extended_pages);
     ring3_window_destroy(&v->window);
@@ -124,6 +125,8 @@ static enum status vcpu_create(struct vm *vm, struct vcpu **out)
     if (s == OK)
         s = page_alloc(PAGES_OF(struct interpret_cache), 1, &v->decoded);
     if (s == OK)
+        s = bt_direct_create(v);
+    if (s == OK)
         s = ring3_window_create(&v->window, vm->root, vm->vcpu_count);
     if (s != OK) {
         destroy_vcpu(&v->vcpu);
@@ -143,6 +146,7 @@ static void load(struct vcpu *vcpu)
     struct bt_vcpu *v = bt_vcpu(vcpu);
     ring3_load(0);
     bt_space_load(v);
+    bt_direct_load(v);
     if (v->filled)
         vcpu_extended_restore(vcpu, hpa_to_ptr(v->extended));
     else
@@ -152,6 +156,7 @@ static void load(struct vcpu *vcpu)
 
 static void put(struct vcpu *vcpu)
 {
+    bt_direct_put(bt_vcpu(vcpu));
     vcpu_extended_save(vcpu, hpa_to_ptr(bt_vcpu(vcpu)->extended));
 }
 

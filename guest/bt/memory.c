@@ -10,10 +10,11 @@ static struct bt_vcpu *of(void *env)
     return ((struct interpret_env *)env)->ctx;
 }
 
-/* Walks the guest's page tables, and keeps what has come of it; NULL: a page fault has been raised.
- * implicit: the CPU's own access, whatever CPL there is. */
+/* Walks the guest's page tables, and keeps what has come of it; NULL: a page fault, with its error
+ * code. implicit: the CPU's own access, whatever CPL there is. */
 static struct bt_tlb_entry *__attribute__((noinline))
-walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit)
+try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit,
+         uint32_t *error)
 {
     struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
     const struct guestmem *mem = &v->vcpu.vm->mem;
@@ -30,11 +31,8 @@ walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, boo
         .pdpte = s->pdpte,
     };
     struct guest_translation found;
-    uint32_t error;
-    if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, &error)) {
-        vcpu_inject_page_fault(&v->vcpu, linear, error);
+    if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, error))
         return NULL;
-    }
     const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
     *entry = (struct bt_tlb_entry){
         .key = bt_tlb_key(linear, user),
@@ -42,6 +40,16 @@ walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, boo
                                      : guestmem_window(mem, page, PAGE_SIZE),
         .page = page,
     };
+    return entry;
+}
+
+static struct bt_tlb_entry *__attribute__((noinline))
+walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit)
+{
+    uint32_t error;
+    struct bt_tlb_entry *entry = try_walk(v, linear, access, user, implicit, &error);
+    if (entry == NULL)
+        vcpu_inject_page_fault(&v->vcpu, linear, error);
     return entry;
 }
 
@@ -85,6 +93,19 @@ bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bo
                      struct emulate_operand *out)
 {
     return find_operand(of(env), linear, bytes, write, user, !user, out);
+}
+
+bool bt_look(void *vcpu, uint64_t linear, void *to, unsigned bytes)
+{
+    struct bt_vcpu *v = vcpu;
+    const struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, WALK_READ, linear);
+    uint32_t error;
+    if (entry->key != bt_tlb_key(linear, false))
+        entry = try_walk(v, linear, WALK_READ, false, true, &error);
+    if (entry == NULL || entry->host == NULL)
+        return false;
+    memcpy(to, entry->host + linear % PAGE_SIZE, bytes);
+    return true;
 }
 
 /* Where nothing is, ones are read, as on a bus. */

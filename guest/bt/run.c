@@ -37,6 +37,7 @@ static bool prepare(struct bt_vcpu *v)
         }
         bt_choose_event(v);
     }
+    v->space.armed = 0; /* the CPU may have slept by its timer */
     bt_exit_end(v, why);
     return prepared != PREPARED_LEAVE;
 }
@@ -77,8 +78,8 @@ static bool may_come(const struct bt_vcpu *v)
            (bt_takes_interrupts(v) || (v->vcpu.nmis_pending != 0 && bt_takes_nmis(v)));
 }
 
-/* Until something has been asked for, or what waits can come. An event that does not end, as one
- * that leads from task to task, is no instruction, but counts as such. */
+/* Until something has been asked for, what waits can come, or the processor can go on. An event
+ * that does not end, as one that leads from task to task, is no instruction, but counts as such. */
 static void run_batch(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
@@ -96,8 +97,12 @@ static void run_batch(struct bt_vcpu *v)
             one_instruction(v);
             instructions++;
         }
+        if (v->direct.detour != 0)
+            v->direct.detour--;
         if (v->something_waits && may_come(v))
             vcpu->attention = true;
+        if (bt_is_direct(v))
+            break;
     }
     bt_count(v, BT_INTERPRETED, instructions);
 }
@@ -112,7 +117,8 @@ void bt_run(struct vcpu *vcpu)
             break;
         if (vm_has_ended(vcpu->vm))
             break;
-        run_batch(v);
+        if (!bt_is_direct(v) || !bt_direct_run(v))
+            run_batch(v);
         take_host_interrupts();
     }
     vcpu->tsc_exit = cpu_rdtsc();

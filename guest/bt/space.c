@@ -9,7 +9,8 @@
 #include "mm/guestspace.h"
 
 #define WINDOW_SLOT (HOST_WINDOW_BASE >> 39 & 511)
-#define MAX_WALKS   8 /* for one fault, while other vCPUs flush */
+#define ARMED_FOR   (1u << 24) /* ticks: a one-shot timer that has come before may be far away */
+#define MAX_WALKS   8          /* for one fault, while other vCPUs flush */
 
 static struct shadow *shadow_of(const struct vm *vm)
 {
@@ -108,10 +109,12 @@ void bt_space_destroy_vm(struct vm *vm)
 /* Whatever the guest does, the CPU comes back when the vCPU's next timer is due. */
 static void arm_timer(struct bt_vcpu *v)
 {
-    const uint64_t next = v->vcpu.timers.next;
-    if (next == v->space.armed || next == TIMER_NEVER)
+    const uint64_t next = v->vcpu.timers.next, now = cpu_rdtsc();
+    const bool known = next == v->space.armed && now - v->space.armed_at < ARMED_FOR;
+    if (next == TIMER_NEVER || known)
         return;
     v->space.armed = next;
+    v->space.armed_at = now;
     lapic_timer_arm(next);
 }
 

@@ -21,7 +21,7 @@ struct bt_space {
     struct shadow_cpu shadow;
     /* False: there are no shadow page tables, and the software CPU executes all of the guest. */
     bool exists;
-    uint64_t armed; /* the deadline that the CPU's timer is armed for; 0: not known */
+    uint64_t armed, armed_at; /* the deadline that the CPU's timer is armed for; 0: not known */
 };
 
 /* What is to be done about a page fault. */

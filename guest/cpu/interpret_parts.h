@@ -67,8 +67,6 @@ enum step system_port(struct interpret_env *env);    /* IN, OUT, INS, OUTS */
 
 /* --- interpret_debug.c --- */
 
-#define DR7_ENABLED 0xffull /* L0 to G3 */
-
 /* Before an instruction, where DR7 has a breakpoint or had one: has accesses watched, or not.
  * False: an instruction breakpoint has raised #DB. */
 bool debug_begin(struct interpret_env *env);

@@ -12,7 +12,8 @@ from test_lives import disk
 # Test kernels that find in QEMU's emulation what they find on the CPUs that they were made for, whatever the
 # time that QEMU takes. Of the others some measure time, or look for an Intel CPU's leaves of CPUID.
 KERNELS = ("a20", "borders", "cr", "debug", "events", "hostile", "mmio", "modes", "msr", "paging", "paging32",
-           "privilege", "segments", "steps", "stepsmp", "syscall", "task", "uart", "vm86", "walks", "xsave")
+           "privilege", "segments", "steps", "stepsmp", "syscall", "task", "uart", "usercode",
+           "vm86", "walks", "xsave")
 
 
 def on_qemu(nadir, cfg, files, **options):

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The guest's user code on the processor: what it finds in registers that are not its own, and what
+ * ends it. */
+#include "guest/bt/direct.h"
+
+#include "guest/bt/bt.h"
+
+/* What of the host's registers is the guest's while its user code runs. Those of CR0 and CR4 that
+ * the hypervisor itself, or an instruction that is executed singly, goes by are put back behind it;
+ * the others stay until the next vCPU. */
+#define CR0_OF_GUEST (CR0_MP | CR0_EM | CR0_TS | CR0_AM)
+#define CR0_STAYS    CR0_AM
+#define CR4_OF_GUEST (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE | CR4_TSD)
+#define CR4_STAYS    (CR4_FSGSBASE | CR4_TSD | CR4_PCE | CR4_PKE)
+
+#define CPUID_FAULTING_HAS (1ull << 31) /* of MSR_PLATFORM_INFO */
+#define CPUID_FAULTING     (1ull << 0)  /* of MSR_MISC_FEATURES_ENABLES */
+
+/* A page that is there, and faults all the same, so often in a row. */
+#define MAX_SAME_FAULTS 16
+/* Instructions that are interpreted where the segments are not the processor's to load. */
+#define DETOUR 64
+
+/* --- registers beside the frame --- */
+
+static void write_cr0(struct bt_direct *d, uint64_t value)
+{
+    if (d->cr0 != value)
+        cpu_write_cr0(value);
+    d->cr0 = value;
+}
+
+static void write_cr4(struct bt_direct *d, uint64_t value)
+{
+    if (d->cr4 != value)
+        cpu_write_cr4(value);
+    d->cr4 = value;
+}
+
+/* In code that is not 64-bit code SYSCALL is #UD, as on Intel's CPUs. */
+static void allow_system_calls(struct bt_direct *d, bool allow)
+{
+    const uint64_t efer = cpu_rdmsr(MSR_IA32_EFER);
+    if (d->system_calls != allow)
+        cpu_wrmsr(MSR_IA32_EFER, allow ? efer | EFER_SCE : efer & ~EFER_SCE);
+    d->system_calls = allow;
+}
+
+/* What RDTSCP and RDPID show. */
+static void write_aux(struct bt_vcpu *v)
+{
+    struct bt_direct *d = &v->direct;
+    if (d->aux_known && d->aux == v->env.extra.tsc_aux)
+        return;
+    d->aux = v->env.extra.tsc_aux;
+    d->aux_known = true;
+    (void)cpu_wrmsr_safe(MSR_IA32_TSC_AUX, d->aux);
+}
+
+/* No performance counters, no protection keys; no time-stamp counter, where it is not the host's.
+ */
+static void enter_controls(struct bt_vcpu *v)
+{
+    struct bt_direct *d = &v->direct;
+    const struct cpu_state *s = &v->state;
+    const bool calls = segment_is_64(s) && (s->efer & EFER_SCE) != 0;
+    uint64_t cr4 = (d->host_cr4 & ~(CR4_OF_GUEST | CR4_STAYS)) | (s->cr4 & CR4_OF_GUEST);
+    if (v->vcpu.tsc_offset != 0)
+        cr4 |= CR4_TSD;
+    write_cr0(d, (d->host_cr0 & ~CR0_OF_GUEST) | (s->cr0 & CR0_OF_GUEST));
+    write_cr4(d, cr4);
+    if (d->system_calls != calls)
+        allow_system_calls(d, calls);
+    write_aux(v);
+}
+
+static void leave_controls(struct bt_direct *d)
+{
+    write_cr0(d, (d->host_cr0 & ~CR0_STAYS) | (d->cr0 & CR0_STAYS));
+    write_cr4(d, (d->host_cr4 & ~CR4_STAYS) | (d->cr4 & CR4_STAYS));
+    if (!d->system_calls) /* it is also the way out of the window */
+        allow_system_calls(d, true);
+}
+
+static void set_cpuid_faulting(bool on)
+{
+    uint64_t value;
+    if (!cpu_rdmsr_safe(MSR_PLATFORM_INFO, &value) || (value & CPUID_FAULTING_HAS) == 0 ||
+        !cpu_rdmsr_safe(MSR_MISC_FEATURES_ENABLES, &value))
+        return;
+    value = on ? value | CPUID_FAULTING : value & ~CPUID_FAULTING;
+    (void)cpu_wrmsr_safe(MSR_MISC_FEATURES_ENABLES, value);
+}
+
+enum status bt_direct_create(struct bt_vcpu *v)
+{
+    return ring3_segments_create(&v->direct.segments);
+}
+
+void bt_direct_destroy(struct bt_vcpu *v)
+{
+    ring3_segments_destroy(&v->direct.segments);
+}
+
+void bt_direct_load(struct bt_vcpu *v)
+{
+    struct bt_direct *d = &v->direct;
+    if (!v->space.exists)
+        return;
+    d->host_cr0 = d->cr0 = cpu_read_cr0();
+    d->host_cr4 = d->cr4 = cpu_read_cr4();
+    d->system_calls = true; /* ring3_load() */
+    d->aux_known = false;
+    ring3_segments_attach(&d->segments);
+    set_cpuid_faulting(true);
+}
+
+void bt_direct_put(struct bt_vcpu *v)
+{
+    struct bt_direct *d = &v->direct;
+    if (!v->space.exists)
+        return;
+    set_cpuid_faulting(false);
+    ring3_segments_detach(&d->segments);
+    write_cr0(d, d->host_cr0);
+    write_cr4(d, d->host_cr4);
+}
+
+/* --- in and out --- */
+
+/* All of RFLAGS is as it is to be, by bt_direct_fits(). */
+static void fill_frame(struct ring3_frame *frame, const struct cpu_state *s)
+{
+    __builtin_memcpy(frame->gpr, s->gpr, sizeof(frame->gpr));
+    frame->rip = s->rip;
+    frame->cs = s->cs.selector;
+    frame->ss = s->ss.selector;
+    frame->rflags = (s->rflags & RFLAGS_DEFINED) | RFLAGS_FIXED;
+}
+
+/* RF in the frame of a fault is of that fault alone, which the guest does not get as it is. SYSCALL
+ * forgets SS, which it loads. */
+static void take_frame(struct bt_vcpu *v, unsigned vector)
+{
+    const struct ring3_frame *frame = &v->frame;
+    struct cpu_state *s = &v->state;
+    uint64_t flags = frame->rflags;
+    if (vector < VECTOR_FIRST_EXTERNAL)
+        flags = (flags & ~RFLAGS_RF) | (frame->rip == s->rip ? s->rflags & RFLAGS_RF : 0);
+    __builtin_memcpy(s->gpr, frame->gpr, sizeof(s->gpr));
+    s->rip = frame->rip;
+    s->rflags = flags;
+    ring3_segments_store(&v->direct.segments, s,
+                         vector == RING3_SYSCALL ? s->ss.selector : (uint16_t)frame->ss,
+                         (s->cr4 & CR4_FSGSBASE) != 0);
+}
+
+/* #DB: by a TF that POPF has set, behind the instruction; or by INT1 (F1h), which has been
+ * executed. */
+static void take_debug(struct cpu_state *s)
+{
+    uint64_t dr[4], dr6;
+    cpu_read_debug(dr, &dr6);
+    if ((dr6 & DR6_BS) != 0)
+        s->pending_debug |= PENDING_DEBUG_BS;
+    else
+        s->rip--;
+    cpu_write_debug(dr, DR6_RESET);
+}
+
+/* Page faults that are only the shadow's, until something else comes. *interpret: by the software
+ * CPU, at once. Returns what ring3_enter() does. */
+static unsigned run(struct bt_vcpu *v, bool *interpret)
+{
+    struct ring3_frame *frame = &v->frame;
+    uint64_t rip = 0, cr2 = 0;
+    unsigned same = 0;
+    *interpret = false;
+    for (;;) {
+        const unsigned vector = bt_space_run(v, SHADOW_USER, frame);
+        if (vector != VECTOR_PAGE_FAULT)
+            return vector;
+        same = rip == frame->rip && cr2 == frame->cr2 ? same + 1 : 0;
+        rip = frame->rip;
+        cr2 = frame->cr2;
+        const enum bt_fault result =
+            bt_space_fault(v, SHADOW_USER, cr2, (uint32_t)frame->error, true);
+        *interpret = result == BT_FAULT_INTERPRET || same == MAX_SAME_FAULTS;
+        if (result != BT_FAULT_MAPPED || *interpret || v->batch_is_over || v->vcpu.attention)
+            return vector;
+    }
+}
+
+/* Whether the software CPU is to carry out the next instruction. */
+static bool conclude(struct bt_vcpu *v, unsigned vector, bool interpret)
+{
+    struct cpu_state *s = &v->state;
+    if (vector == RING3_SYSCALL) {
+        s->rip = s->rcx - 2;
+        return true;
+    }
+    if (vector >= VECTOR_FIRST_EXTERNAL)
+        return false;
+    if (vector == VECTOR_DEBUG)
+        take_debug(s);
+    return vector != VECTOR_PAGE_FAULT || interpret;
+}
+
+bool bt_direct_run(struct bt_vcpu *v)
+{
+    struct bt_direct *d = &v->direct;
+    bool interpret;
+    if (!ring3_segments_prepare(&d->segments, &v->state, bt_look, v) ||
+        !ring3_segments_load(&d->segments, &v->state)) {
+        d->detour = DETOUR;
+        return false;
+    }
+    v->batch_since = cpu_rdtsc();
+    v->batch_is_over = false;
+    fill_frame(&v->frame, &v->state);
+    enter_controls(v);
+    const unsigned vector = run(v, &interpret);
+    bt_exit_begin(v);
+    leave_controls(d);
+    take_frame(v, vector);
+    interpret = conclude(v, vector, interpret);
+    bt_exit_end(v, BT_DIRECT);
+    return !interpret;
+}

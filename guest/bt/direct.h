@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * User code of the guest, run by the processor as it is, in the root for user code (space.h) and
+ * with segments of its own (guest/ring3/segments.h). Whatever ends that, but for an interrupt of
+ * the host's and a page that the shadow lacks, is left to the software CPU, which carries out the
+ * instruction where it has stopped: so it raises the exception, does the system call, reaches the
+ * device, and no rule about these is written twice.
+ */
+#pragma once
+
+#include "guest/cpu/segment.h"
+#include "guest/ring3/segments.h"
+
+struct bt_vcpu;
+
+struct bt_direct {
+    struct ring3_segments segments;
+    /* CR0 and CR4 of the host, and what is in them now; EFER.SCE is set; TSC_AUX, if it is known.
+     */
+    uint64_t host_cr0, host_cr4, cr0, cr4;
+    bool system_calls;
+    bool aux_known;
+    uint64_t aux;
+    unsigned detour; /* instructions that are interpreted before it is tried again */
+};
+
+/* Whether code in that state, at CPL 3, can be run as it is: nothing is to happen behind each
+ * instruction, and none of the flags that user code does not change without a fault differs. Pure.
+ */
+static inline bool bt_direct_fits(const struct cpu_state *s)
+{
+    const uint64_t flags = RFLAGS_IF | RFLAGS_TF | RFLAGS_VM;
+    return (s->cr0 & CR0_PE) != 0 && (s->rflags & flags) == RFLAGS_IF &&
+           (s->rflags & RFLAGS_IOPL) != RFLAGS_IOPL && (s->dr7 & DR7_ENABLED) == 0 &&
+           (s->interruptibility & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0 &&
+           s->pending_debug == 0;
+}
+
+enum status bt_direct_create(struct bt_vcpu *v);
+void bt_direct_destroy(struct bt_vcpu *v);
+/* The vCPU is loaded, or put away: then the CPU's registers are the host's again. */
+void bt_direct_load(struct bt_vcpu *v);
+void bt_direct_put(struct bt_vcpu *v);
+
+/* Runs user code for which bt_is_direct() is true. True: something has come that the run loop is
+ * to look at; false: the software CPU is to carry out the next instruction. */
+bool bt_direct_run(struct bt_vcpu *v);
