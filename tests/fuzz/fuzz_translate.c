@@ -1,4 +1,5 @@
-// link: guest/bt/translate.c guest/bt/translate_64.c guest/bt/translate_32.c guest/bt/translate_system.c
+// link: guest/bt/translate.c guest/bt/translate_64.c guest/bt/translate_32.c
+// link: guest/bt/translate_32_stack.c guest/ring3/encode.c guest/bt/translate_system.c
 // link: guest/bt/translate_lookup.c guest/cpu/system_decode.c guest/cpu/decode.c
 // link: guest/cpu/operands.c guest/cpu/operand_table.c guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/alu.c
 /* SPDX-License-Identifier: BSD-2-Clause */

@@ -1,4 +1,6 @@
-// link: guest/bt/translate.c guest/bt/translate_64.c guest/bt/translate_32.c guest/bt/translate_system.c guest/bt/translate_lookup.c
+// link: guest/bt/translate.c guest/bt/translate_64.c guest/bt/translate_32.c
+// link: guest/bt/translate_32_stack.c guest/ring3/encode.c guest/bt/translate_system.c
+// link: guest/bt/translate_lookup.c
 // link: guest/cpu/interpret.c guest/cpu/interpret_debug.c guest/cpu/system.c guest/cpu/system_segment.c
 // link: guest/cpu/system_call.c guest/cpu/system_port.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/alu.c
 // link: guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/segment.c guest/cpu/transfer.c guest/cpu/deliver.c
