@@ -39,7 +39,7 @@ FUZZ := $(patsubst tests/%.c,$B/%,$(wildcard tests/fuzz/fuzz_*.c))
 MANUAL := $B/man/man1/nadir.1 $B/man/man5/nadir.cfg.5 $B/nadir.bash
 PAYLOADS := # guest/lib/payload.mk adds each program for guests here, and says how it is built
 
-.PHONY: all deps bochs run check check-entry bench bench-kvm usb image gdb check-nested unit mutants fuzz lint format system demo clean \
+.PHONY: all deps bochs run check check-entry bench engines bench-kvm usb image gdb check-nested unit mutants fuzz lint format system demo clean \
 	help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY: # keeps what stands between, as nadir.efi.so
@@ -174,6 +174,8 @@ gdb: ## the demo with gdb attached, stopped at Nadir's first instruction
 	tools/gdb.sh $B/demo/nadir.cfg
 bench: all bochs ## what each operation costs a guest under each engine, beside KVM
 	tools/bench.py --all
+engines: all bochs ## the engines side by side, and the bare machine: operations, Debian's demo, goals (minutes)
+	tools/engines.py
 bench-kvm: all bochs ## the same payload under QEMU + KVM in Bochs, for the column beside (minutes)
 	tools/bench_kvm.py
 
