@@ -97,6 +97,7 @@ struct bt_cache {
     struct bt_cache_stats stats;
 
     hpa_t window_pages, own_pages; /* bt_cache_create()'s */
+    hpa_t root;                    /* the tables that the former are mapped in, from code_at on */
     uint32_t window_count, own_count;
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The memory of a vCPU's translations: allocated, and mapped for CPL 3. */
 #include "guest/bt/cache.h"
+
+#include "arch/cpu.h"
 #include "mm/host_paging.h"
 #include "mm/page_alloc.h"
 
@@ -15,6 +17,8 @@ enum status bt_cache_create(struct bt_cache *cache, hpa_t root, unsigned index, 
     struct bt_cache_sizes size;
     bt_cache_sizes(&size, code_bytes);
     *cache = (struct bt_cache){
+        .root = root,
+        .code_at = at,
         .window_count = (uint32_t)(size.window / PAGE_SIZE),
         .own_count = (uint32_t)((size.own + PAGE_SIZE - 1) / PAGE_SIZE),
     };
@@ -33,10 +37,20 @@ enum status bt_cache_create(struct bt_cache *cache, hpa_t root, unsigned index, 
     return OK;
 }
 
+/* The tables may outlive the vCPU: a reset of the VM keeps them with its memory. */
+static void unmap(const struct bt_cache *cache)
+{
+    for (uint64_t i = 0; i < cache->window_count; i++)
+        host_unmap_user(cache->root, cache->code_at + i * PAGE_SIZE);
+    cpu_write_cr3(cpu_read_cr3()); /* this CPU may be in them */
+}
+
 void bt_cache_destroy(struct bt_cache *cache)
 {
-    if (cache->window_pages.v != 0)
+    if (cache->window_pages.v != 0) {
+        unmap(cache);
         page_free(cache->window_pages, cache->window_count);
+    }
     if (cache->own_pages.v != 0)
         page_free(cache->own_pages, cache->own_count);
     *cache = (struct bt_cache){0};

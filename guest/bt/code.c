@@ -32,11 +32,14 @@ enum status bt_code_create(struct bt_vcpu *v)
                            : share > CODE_MAX_BYTES ? CODE_MAX_BYTES
                                                     : (uint32_t)(share & ~(PAGE_SIZE - 1));
     hpa_t page;
-    const enum status s = page_alloc(PAGES_OF_CODE, 1, &page);
+    enum status s = page_alloc(PAGES_OF_CODE, 1, &page);
     if (s != OK)
         return s;
     v->code = hpa_to_ptr(page);
-    return bt_cache_create(&v->code->cache, vm->root, v->vcpu.index, bytes);
+    s = bt_cache_create(&v->code->cache, vm->root, v->vcpu.index, bytes);
+    if (s != OK)
+        bt_code_destroy(v);
+    return s;
 }
 
 void bt_code_destroy(struct bt_vcpu *v)
