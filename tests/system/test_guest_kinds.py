@@ -58,22 +58,30 @@ def booted():
     return []
 
 
+def all_starts(folder, engine="auto"):
+    """The configuration of STARTS, and its files."""
+    image = HANDOVER.with_suffix(".bin").read_bytes()
+    entry = struct.unpack_from("<Q", HANDOVER.read_bytes(), 24)[0]
+    files = {"elf64": HANDOVER, "elf32": elf32(folder / "made"), "flat": image,
+             "raw": with_addresses(image), **FILES}
+    return "".join(f"[vm {name}]\nkernel = {file}\nmemory = 32\nengine = {engine}\n{more.format(entry=entry)}"
+                   for name, (file, more, _, _) in STARTS.items()), files
+
+
 @pytest.fixture
 def handover(nadir, booted, tmp_path):
     """All of STARTS in one boot."""
     if not booted:
-        image = HANDOVER.with_suffix(".bin").read_bytes()
-        entry = struct.unpack_from("<Q", HANDOVER.read_bytes(), 24)[0]
-        files = {"elf64": HANDOVER, "elf32": elf32(tmp_path / "made"), "flat": image,
-                 "raw": with_addresses(image), **FILES}
-        cfg = "".join(f"[vm {name}]\nkernel = {file}\nmemory = 32\n{more.format(entry=entry)}"
-                      for name, (file, more, _, _) in STARTS.items())
-        booted.append(nadir(cfg, files, timeout=240))
+        booted.append(nadir(*all_starts(tmp_path), timeout=240))
     return booted[0]
 
 
 @pytest.mark.parametrize("name", STARTS)
 def test_handed_over(handover, name):
+    was_handed_over(handover, name)
+
+
+def was_handed_over(handover, name):
     file, _, kind, started_by = STARTS[name]
     lines = lines_of(handover, name)
     assert not [line for line in lines if line.startswith("FAIL")], lines
