@@ -81,8 +81,7 @@ static void enter_at(struct bt_vcpu *v, const struct bt_block *block)
     const uint64_t mask = v->code->cache.mode == INSN_64 ? UINT64_MAX : UINT32_MAX;
     for (unsigned i = 0; i < registers_of(v); i++)
         frame->gpr[i] = s->gpr[i] & mask;
-    cpu_wrmsr(MSR_IA32_FS_BASE, base_of(v, &s->fs));
-    cpu_wrmsr(MSR_IA32_KERNEL_GS_BASE, base_of(v, &s->gs));
+    (void)ring3_segments_load_bases(&v->direct.segments, base_of(v, &s->fs), base_of(v, &s->gs));
     frame->rflags = ring3_flags(s->rflags & LIVE_FLAGS);
     frame->rip = bt_cache_address(&v->code->cache, block);
     frame->cs = DESC_USER_CODE64;

@@ -202,30 +202,37 @@ bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_st
     return true;
 }
 
+bool ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uint64_t gs)
+{
+    const bool known = segments->bases_known;
+    segments->bases_known = false;
+    if (!(known && segments->fs_base == fs) && !cpu_wrmsr_safe(MSR_IA32_FS_BASE, fs))
+        return false;
+    if (!(known && segments->gs_base == gs) && !cpu_wrmsr_safe(MSR_IA32_KERNEL_GS_BASE, gs))
+        return false;
+    segments->fs_base = fs;
+    segments->gs_base = gs;
+    segments->bases_known = true;
+    return true;
+}
+
 bool ring3_segments_load(struct ring3_segments *segments, const struct cpu_state *state)
 {
     static bool (*const load[4])(uint16_t) = {ring3_load_ds, ring3_load_es, ring3_load_fs,
                                               ring3_load_gs};
     const bool known = segments->known;
-    const uint64_t fs = state->fs.base, gs = state->gs.base;
-    bool good = true, fs_stays = known && segments->fs_base == fs;
     segments->known = false;
-    for (unsigned i = 0; i < 4 && good; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         if (known && segments->loaded[i] == segments->wanted[i])
             continue;
-        good = load[i](segments->wanted[i]);
+        if (!load[i](segments->wanted[i]))
+            return false;
         segments->loaded[i] = segments->wanted[i];
         if (register_of[i] == STATE_FS)
-            fs_stays = false;
+            segments->bases_known = false;
     }
-    if (good && !fs_stays)
-        good = cpu_wrmsr_safe(MSR_IA32_FS_BASE, fs);
-    if (good && !(known && segments->gs_base == gs))
-        good = cpu_wrmsr_safe(MSR_IA32_KERNEL_GS_BASE, gs);
-    segments->fs_base = fs;
-    segments->gs_base = gs;
-    segments->known = good;
-    return good;
+    segments->known = true;
+    return ring3_segments_load_bases(segments, state->fs.base, state->gs.base);
 }
 
 /* What CPL 3 has loaded by itself. */
@@ -278,7 +285,7 @@ void ring3_segments_destroy(struct ring3_segments *segments)
 void ring3_segments_attach(struct ring3_segments *segments)
 {
     segments->gdt = cpu_self()->memory.gdt;
-    segments->known = false;
+    segments->known = segments->bases_known = false;
     segments->ldt_used = 0;
 }
 

@@ -35,6 +35,7 @@ struct ring3_segments {
     uint16_t code, stack; /* and for which CS and SS, without RPL; 0: none */
     uint32_t ldt_used;    /* bytes of the LDT that the CPU has */
     bool known;           /* what follows is what is in the CPU's registers: DS, ES, FS, GS */
+    bool bases_known;
     uint16_t loaded[4];
     uint16_t wanted[4]; /* by ring3_segments_prepare() */
     uint64_t fs_base, gs_base;
@@ -60,6 +61,8 @@ bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_st
 /* Behind it: DS, ES, FS, GS and their bases are in the CPU, but for CS and SS, which IRETQ loads.
  * False: they could not be loaded. */
 bool ring3_segments_load(struct ring3_segments *segments, const struct cpu_state *state);
+/* FS and GS base alone, for code at CPL 3 that does without selectors of its own. */
+bool ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uint64_t gs);
 /* After CPL 3 has run: what it has changed of them is in *state. ss: the selector that it has left;
  * bases: it may have written FS and GS base by themselves (CR4.FSGSBASE). */
 void ring3_segments_store(struct ring3_segments *segments, struct cpu_state *state, uint16_t ss,
