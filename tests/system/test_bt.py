@@ -56,8 +56,8 @@ def test_auto_without_vtx(nadir, payload):
     stats, = result.stats
     assert stats["engine"] == "bt" and stats["exits"]["cpuid"]["count"] >= 2
     assert stats["classes"]["cpu"]["count"] >= stats["exits"]["cpuid"]["count"], stats
-    # It prints a line, a character at a time, and has little to compute with vector registers.
-    assert stats["counters"]["interpreted"] > 1000 > stats["counters"]["executed_singly"], stats
+    # It starts in real mode, is translated from 64-bit mode on, and has nothing to compute with vector registers.
+    assert stats["counters"]["interpreted"] > 50 > stats["counters"]["executed_singly"], stats
     assert re.search(rf"^nadir: a: interpreted +{stats['counters']['interpreted']}$",
                      result.console.replace("\r", ""), re.M), result
 

@@ -19,6 +19,8 @@ enum { HPET_BYTES = 56, HPET_ADDRESS = 44 }; /* in memory: so says the 0 in fron
 /* Name (\_S5_, Package {0, 0}): the value that switches off. */
 static const uint8_t soft_off[] = {0x08, '_', 'S', '5', '_', 0x12, 0x04, 2, 0, 0};
 
+static const char rsdp_signature[8] = "RSD PTR "; /* with no 0 behind it */
+
 /* Where the tables are in the page. */
 enum { RSDT = 0x40, FADT = 0x80, HPET = 0x100, DSDT = 0x140 };
 
@@ -36,7 +38,7 @@ static void finish(uint8_t *table, const char *signature, uint32_t bytes)
 
 void acpi_fill(uint8_t *page, uint64_t at)
 {
-    memcpy(page, "RSD PTR ", 8);
+    memcpy(page, rsdp_signature, sizeof(rsdp_signature));
     put_le(page + RSDP_RSDT, 4, at + RSDT);
     sum_up(page, RSDP_BYTES, RSDP_SUM);
     put_le(page + RSDT + HEADER_BYTES, 4, at + FADT);
