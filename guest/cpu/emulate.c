@@ -6,6 +6,8 @@
 #include "guest/cpu/alu.h"
 #include "guest/cpu/emulate_parts.h"
 
+#include <stddef.h>
+
 enum { AX, CX, DX, BX, SP, SI = 6, DI };
 
 uint64_t insn_get_reg(const struct insn *in, const uint64_t *gpr)
@@ -241,6 +243,8 @@ string(const struct insn *in, const struct emulate_env *env)
     for (unsigned n = 0; n < most; n++) {
         if (in->rep && (*rcx & mask) == 0)
             return EMULATE_DONE;
+        if (n != 0 && env->goes_on != NULL && !env->goes_on(env->ctx))
+            return EMULATE_REPEAT;
         if (!string_step(in, env))
             return EMULATE_FAULT;
         if (!in->rep)

@@ -47,6 +47,9 @@ struct emulate_env {
     void (*vector_read)(void *ctx, const struct insn *insn, unsigned reg, uint64_t value[4]);
     void (*zmm_read)(void *ctx, unsigned reg, uint64_t value[8]); /* where there is AVX-512 */
     void (*vector_write)(void *ctx, const struct insn *insn, const uint64_t value[4]);
+    /* Whether a REP goes on at once, behind an element, which may be a device's; the instruction is
+     * taken up again. NULL: it does. */
+    bool (*goes_on)(void *ctx);
     bool (*x87_pending)(void *ctx); /* whether an MMX instruction would raise #MF */
 };
 

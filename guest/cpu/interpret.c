@@ -76,6 +76,12 @@ static bool system_write(void *ctx, uint64_t linear, const void *from, unsigned 
     return true;
 }
 
+static bool goes_on(void *ctx)
+{
+    struct interpret_env *env = ctx;
+    return env->calls->goes_on(env);
+}
+
 void interpret_init(struct interpret_env *env, struct cpu_state *state,
                     const struct interpret_calls *calls, void *ctx)
 {
@@ -91,6 +97,7 @@ void interpret_init(struct interpret_env *env, struct cpu_state *state,
         .read = calls->read,
         .write = calls->write,
         .segment = segment_read,
+        .goes_on = calls->goes_on != NULL ? goes_on : NULL,
         .raise = raise_without_error,
     };
     env->segments = (struct segment_env){.state = state,

@@ -72,8 +72,8 @@ struct interpret_calls {
      * checks needs no policy. Ports: 1, 2 or 4 bytes. */
     bool (*port_in)(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t *value);
     bool (*port_out)(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t value);
-    /* Whether INS and OUTS go on at once, behind an element; the instruction is taken up again.
-     * NULL: they do. */
+    /* Whether an instruction with REP goes on at once, behind an element that may have been a
+     * device's; else it is taken up again. NULL: it does. */
     bool (*goes_on)(struct interpret_env *env);
     /* EAX, EBX, ECX, EDX. */
     bool (*cpuid)(struct interpret_env *env, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);

@@ -316,13 +316,43 @@ static void test_repeat_in_pieces(void **s)
     assert_int_equal(insn_emulate(&in, &env), EMULATE_DONE);
 }
 
+static unsigned elements_left;
+
+static bool still_goes_on(void *ctx)
+{
+    (void)ctx;
+    return --elements_left != 0;
+}
+
+/* Behind an element the caller may want a look at the clock. */
+static void test_repeat_is_stopped(void **s)
+{
+    (void)s;
+    struct insn in = decode((const uint8_t[]){0xf3, 0xa4}, 2);
+    struct emulate_env stopped = env;
+    stopped.goes_on = still_goes_on;
+    gpr[1] = 5;
+    gpr[6] = gpr[7] = (uint64_t)(uintptr_t)area;
+    rflags = 2;
+    translations_left = 1000;
+    elements_left = 3;
+    assert_int_equal(insn_emulate(&in, &stopped), EMULATE_REPEAT);
+    assert_int_equal(gpr[1], 2);
+    assert_int_equal(gpr[7], (uint64_t)(uintptr_t)area + 3);
+    elements_left = 1; /* one at least */
+    assert_int_equal(insn_emulate(&in, &stopped), EMULATE_REPEAT);
+    assert_int_equal(gpr[1], 1);
+    assert_int_equal(insn_emulate(&in, &stopped), EMULATE_DONE); /* nothing is behind the last */
+    assert_int_equal(gpr[1], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_cpu),         cmocka_unit_test(test_bit_strings),
         cmocka_unit_test(test_strings_against_cpu), cmocka_unit_test(test_stack_against_cpu),
         cmocka_unit_test(test_addresses),           cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_repeat_in_pieces),
+        cmocka_unit_test(test_repeat_in_pieces),    cmocka_unit_test(test_repeat_is_stopped),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
