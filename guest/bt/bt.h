@@ -96,9 +96,10 @@ struct bt_vcpu {
     struct ring3_frame frame; /* of code of the guest's that runs at CPL 3 */
     bool interpret_next;      /* the next instruction is the software CPU's, whatever it is */
     bool something_waits;     /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
-    bool x87_again; /* the instruction has met an x87 error, and is to be carried out anew */
-    bool watched;   /* vcpu_x87_stepped() is called behind each instruction */
-    bool filled;    /* has been loaded before: the extended area holds a state */
+    bool x87_again;     /* the instruction has met an x87 error, and is to be carried out anew */
+    bool locked_access; /* vm->locked_access is held: from bt_read_locked() to bt_exchange() */
+    bool watched;       /* vcpu_x87_stepped() is called behind each instruction */
+    bool filled;        /* has been loaded before: the extended area holds a state */
     hpa_t extended, decoded;    /* decoded: struct interpret_cache */
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
@@ -181,6 +182,7 @@ bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bo
                      struct emulate_operand *out);
 void bt_read(void *env, const struct emulate_operand *operand, void *to);
 void bt_write(void *env, const struct emulate_operand *operand, const void *from);
+void bt_read_locked(struct interpret_env *env, const struct emulate_operand *operand, void *to);
 bool bt_exchange(struct interpret_env *env, const struct emulate_operand *operand, const void *old,
                  const void *new);
 

@@ -132,36 +132,41 @@ bool bt_fetch(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned 
     return true;
 }
 
-/* 1 to 16 bytes, a power of two. */
+/* 1 to 16 bytes, a power of two. As they need not be aligned, it is no atomic of C. */
 static bool exchange(void *at, const void *old, const void *new, unsigned bytes)
 {
+    uint64_t low = get_le(old, bytes < 8 ? bytes : 8), value = get_le(new, bytes < 8 ? bytes : 8);
+    bool same;
     switch (bytes) {
-    case 1: {
-        uint8_t expected = *(const uint8_t *)old;
-        return __atomic_compare_exchange_n((uint8_t *)at, &expected, *(const uint8_t *)new, false,
-                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-    }
-    case 2: {
-        uint16_t expected = (uint16_t)get_le(old, 2);
-        return __atomic_compare_exchange_n((uint16_t *)at, &expected, (uint16_t)get_le(new, 2),
-                                           false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-    }
-    case 4: {
-        uint32_t expected = (uint32_t)get_le(old, 4);
-        return __atomic_compare_exchange_n((uint32_t *)at, &expected, (uint32_t)get_le(new, 4),
-                                           false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-    }
-    case 8: {
-        uint64_t expected = get_le(old, 8);
-        return __atomic_compare_exchange_n((uint64_t *)at, &expected, get_le(new, 8), false,
-                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-    }
+    case 1:
+        __asm__ volatile("lock cmpxchgb %b3, %0"
+                         : "+m"(*(char(*)[1])at), "=@ccz"(same), "+a"(low)
+                         : "q"(value)
+                         : "memory");
+        return same;
+    case 2:
+        __asm__ volatile("lock cmpxchgw %w3, %0"
+                         : "+m"(*(char(*)[2])at), "=@ccz"(same), "+a"(low)
+                         : "r"(value)
+                         : "memory");
+        return same;
+    case 4:
+        __asm__ volatile("lock cmpxchgl %k3, %0"
+                         : "+m"(*(char(*)[4])at), "=@ccz"(same), "+a"(low)
+                         : "r"(value)
+                         : "memory");
+        return same;
+    case 8:
+        __asm__ volatile("lock cmpxchgq %3, %0"
+                         : "+m"(*(char(*)[8])at), "=@ccz"(same), "+a"(low)
+                         : "r"(value)
+                         : "memory");
+        return same;
     default: {
-        uint64_t low = get_le(old, 8), high = get_le((const uint8_t *)old + 8, 8);
-        bool same;
+        uint64_t high = get_le((const uint8_t *)old + 8, 8);
         __asm__ volatile("lock cmpxchg16b %0"
-                         : "+m"(*(unsigned __int128 *)at), "=@ccz"(same), "+a"(low), "+d"(high)
-                         : "b"(get_le(new, 8)), "c"(get_le((const uint8_t *)new + 8, 8))
+                         : "+m"(*(char(*)[16])at), "=@ccz"(same), "+a"(low), "+d"(high)
+                         : "b"(value), "c"(get_le((const uint8_t *)new + 8, 8))
                          : "memory");
         return same;
     }
@@ -248,18 +253,44 @@ void bt_write(void *env, const struct emulate_operand *operand, const void *from
                    operand->bytes - operand->first);
 }
 
-/* By the processor, where the operand is in RAM and aligned; else it is split for other vCPUs. */
+/* Where one instruction of the processor reaches it: in one page of RAM. NULL: nowhere. */
+static void *one_access(const struct bt_vcpu *v, const struct emulate_operand *operand)
+{
+    return operand->first == operand->bytes
+               ? guestmem_writable_window(&v->vcpu.vm->mem, operand->at[0], operand->bytes)
+               : NULL;
+}
+
+/*
+ * LOCK. In one page of RAM the processor makes it, aligned or not, and it is atomic whatever other
+ * vCPUs do, at CPL 3 or here. What lies in two pages, or is a device's, is read and written by
+ * itself, with a lock of the VM's held in between: so it is atomic for all others that are executed
+ * in software. A store, or a LOCK of code at CPL 3 across the same two pages, does not wait for it,
+ * and may be lost where it comes in between.
+ */
+void bt_read_locked(struct interpret_env *env, const struct emulate_operand *operand, void *to)
+{
+    struct bt_vcpu *v = of(env);
+    v->locked_access = one_access(v, operand) == NULL;
+    if (v->locked_access)
+        spinlock_lock(&v->vcpu.vm->locked_access);
+    bt_read(env, operand, to);
+}
+
 bool bt_exchange(struct interpret_env *env, const struct emulate_operand *operand, const void *old,
                  const void *new)
 {
-    struct vcpu *vcpu = &of(env)->vcpu;
-    void *at = guestmem_writable_window(&vcpu->vm->mem, operand->at[0], operand->bytes);
-    if (at == NULL || operand->at[0].v % operand->bytes != 0) {
-        bt_write(env, operand, new);
+    struct bt_vcpu *v = of(env);
+    void *at = v->locked_access ? NULL : one_access(v, operand);
+    if (at != NULL) {
+        if (!exchange(at, old, new, operand->bytes))
+            return false;
+        written(&v->vcpu, operand->at[0], operand->bytes);
         return true;
     }
-    if (!exchange(at, old, new, operand->bytes))
-        return false;
-    written(vcpu, operand->at[0], operand->bytes);
+    bt_write(env, operand, new); /* or ROM has come into the place of RAM meanwhile */
+    if (v->locked_access)
+        spinlock_unlock(&v->vcpu.vm->locked_access);
+    v->locked_access = false;
     return true;
 }

@@ -241,6 +241,7 @@ const struct interpret_calls bt_calls = {
     .translate_as = bt_translate_as,
     .read = bt_read,
     .write = bt_write,
+    .read_locked = bt_read_locked,
     .exchange = bt_exchange,
     .raise = raise,
     .port_in = port_in,

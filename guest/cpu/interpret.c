@@ -280,7 +280,7 @@ static void finish(struct interpret_env *env, bool branch, bool keep_rf)
 static void locked_read(void *ctx, const struct emulate_operand *operand, void *to)
 {
     struct interpret_env *env = ctx;
-    env->calls->read(env, operand, env->seen);
+    env->calls->read_locked(env, operand, env->seen);
     memcpy(to, env->seen, operand->bytes);
 }
 

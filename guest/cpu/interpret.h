@@ -62,7 +62,9 @@ struct interpret_calls {
     void (*read)(void *env, const struct emulate_operand *operand, void *to);
     void (*write)(void *env, const struct emulate_operand *operand, const void *from);
     /* What a LOCK is for: writes, at once, where memory still holds what has been read. False: it
-     * does not, and nothing is written. NULL: there is no other CPU. */
+     * does not, and nothing is written. NULL: there is no other CPU. Each exchange() follows one
+     * read_locked() of the same operand, without anything in between that can fail. */
+    void (*read_locked)(struct interpret_env *env, const struct emulate_operand *operand, void *to);
     bool (*exchange)(struct interpret_env *env, const struct emulate_operand *operand,
                      const void *old, const void *new);
     /* An exception; error is 0 where it has no error code. */

@@ -74,7 +74,10 @@ struct vm {
     struct vcpu *vcpu[VM_MAX_VCPUS];
     uint32_t vcpu_count;
 
-    struct spinlock lock;   /* over bus, devices, APIC registers and timers: vm_lock() */
+    struct spinlock lock; /* over bus, devices, APIC registers and timers: vm_lock() */
+    /* Taken by each LOCK that software makes for a guest with more than one instruction, from its
+     * read to its write; vm_lock() may be taken inside. */
+    struct spinlock locked_access;
     struct timers timers;   /* its devices'; the clock is the host's TSC */
     uint64_t alarm_armed;   /* the deadline that the alarm below has */
     struct run_alarm alarm; /* runs the timers; lives with vCPU 0 */

@@ -26,6 +26,7 @@ static struct world {
     uint8_t faults, refusals;
     uint8_t memory[MEMORY];
     unsigned asked, refused, raised, writes;
+    bool locked; /* between the read and the write of an instruction with LOCK */
     struct cpu_state state;
     struct interpret_env env;
 } world;
@@ -119,10 +120,19 @@ static void write_memory(void *env, const struct emulate_operand *o, const void 
         world.memory[(o->at[0].v + i) % MEMORY] = ((const uint8_t *)from)[i];
 }
 
+static void read_locked(struct interpret_env *env, const struct emulate_operand *o, void *to)
+{
+    require(!world.locked);
+    world.locked = true;
+    read_memory(env, o, to);
+}
+
 static bool exchange(struct interpret_env *env, const struct emulate_operand *o, const void *old,
                      const void *new)
 {
     uint8_t now[16];
+    require(world.locked); /* each read is followed by one exchange: a lock may be held meanwhile */
+    world.locked = false;
     require(o->bytes <= sizeof(now));
     read_memory(env, o, now);
     require(memcmp(now, old, o->bytes) == 0);
@@ -212,6 +222,7 @@ static const struct interpret_calls calls = {
     .translate_as = translate_as,
     .read = read_memory,
     .write = write_memory,
+    .read_locked = read_locked,
     .exchange = exchange,
     .raise = raise,
     .port_in = port_in,
@@ -303,6 +314,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         world.refusals = in.refusals;
         world.writes = 0;
         const enum interpret_result result = interpret_one(&world.env);
+        require(!world.locked);
         check_state(s);
         if (world.raised != 0) {
             check_fault(&world.env, &before);

@@ -5,10 +5,13 @@
 // link: guest/cpu/decode.c guest/cpu/event.c guest/cpu/guestwalk.c guest/vm/vcpu_inject.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/timers.c drivers/bus/bus.c mm/guestmem.c
 // link: guest/cpu/operands.c guest/cpu/operand_table.c
+// libs: -lpthread
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The engine bt around its software CPU: which event comes when, what is delivered, walks that are
  * kept, and memory as other vCPUs see it. */
 #include "guest/bt/bt.h"
+
+#include <pthread.h>
 
 #include "arch/bytes.h"
 #include "tests/unit/vlapic_test.h"
@@ -141,6 +144,7 @@ static const struct interpret_calls calls = {.fetch = bt_fetch,
                                              .translate_as = bt_translate_as,
                                              .read = bt_read,
                                              .write = bt_write,
+                                             .read_locked = bt_read_locked,
                                              .exchange = bt_exchange,
                                              .raise = raise};
 
@@ -390,6 +394,48 @@ static void test_writes_are_told(void **state)
     assert_int_equal(written_at[2], 0x7008);
 }
 
+/* LOCK XADD [ESI], EAX of a vCPU of its own, for a while. */
+enum { ADDS = 20000, STEP = 0x01010101 };
+
+static void *add_often(void *of)
+{
+    struct bt_vcpu *other = of;
+    for (unsigned done = 0; done < ADDS;) {
+        other->state.rip = 0x1000;
+        other->state.rax = STEP;
+        assert_int_equal(interpret_one(&other->env), INTERPRET_DONE);
+        done += other->state.rip != 0x1000; /* else it is to be tried again */
+    }
+    return NULL;
+}
+
+/* Two vCPUs add to the same word: within a cache line, aligned and not, across two, across two
+ * pages, and in a device. No sum is lost. */
+static void test_locked(void **state)
+{
+    (void)state;
+    static const uint32_t places[] = {0x7000, 0x7001, 0x703a, 0x703d, 0x7ffe, DEVICE + 8};
+    static struct bt_vcpu second;
+    vm.vcpu_count = 2; /* the lock of devices counts */
+    memcpy(ram + 0x1000, "\x67\x66\xf0\x0f\xc1\x06", 6);
+    for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        pthread_t other;
+        second = v;
+        interpret_init(&second.env, &second.state, &calls, &second);
+        v.state.rsi = second.state.rsi = places[i];
+        v.state.segment[SEG_DS].limit = second.state.segment[SEG_DS].limit = UINT32_MAX;
+        memset(ram + 0x7000, 0, 0x2000);
+        device_value = 0;
+        assert_int_equal(pthread_create(&other, NULL, add_often, &second), 0);
+        (void)add_often(&v);
+        assert_int_equal(pthread_join(other, NULL), 0);
+        assert_int_equal(places[i] >= DEVICE ? device_value : get_le(ram + places[i], 4),
+                         (uint32_t)(2u * ADDS * STEP));
+        assert_int_equal(vm.locked_access.next, vm.locked_access.owner);
+    }
+    vm.vcpu_count = 1;
+}
+
 /* Long mode: the page at 0x400000 is that at frame. */
 static void map(uint64_t frame, uint64_t flags)
 {
@@ -486,6 +532,7 @@ int main(void)
         TEST(test_exchange),
         TEST(test_walks_are_kept),
         TEST(test_state),
+        TEST(test_locked),
         TEST(test_page_fault_flushes),
         TEST(test_writes_are_told),
     };

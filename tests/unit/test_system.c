@@ -1119,6 +1119,11 @@ static unsigned others; /* how often another CPU writes in between */
 static unsigned exchanges;
 static uint8_t other_value;
 
+static void read_locked(struct interpret_env *e, const struct emulate_operand *o, void *to)
+{
+    e->calls->read(e, o, to);
+}
+
 static bool other_exchange(struct interpret_env *e, const struct emulate_operand *o,
                            const void *old, const void *new)
 {
@@ -1139,6 +1144,7 @@ static void test_locks(void **state)
     struct interpret_calls with = calls;
     start(PROTECTED_0);
     env.calls = &with;
+    with.read_locked = read_locked;
     with.exchange = other_exchange;
     s.rsi = DATA;
     s.rax = 5;
