@@ -3,9 +3,9 @@
  * holds. The host uses none of those, so they move only when another vCPU gets the CPU. */
 #include "guest/vm/vcpu_extended.h"
 
+#include "arch/hardening.h"
 #include "arch/panic.h"
 #include "arch/percpu.h"
-#include "vmx/hardening.h"
 #include "vmx/insn.h"
 #include "vmx/state.h"
 #include "vmx/vmcs.h"

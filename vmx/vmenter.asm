@@ -10,7 +10,7 @@
 ;   first call of a run stores it. All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order; the guest's IA32_SPEC_CTRL is the next, and a byte behind
 ;   it says whether the guest writes that without exits (guest/vm/vcpu.h asserts all three).
-; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, vmx/hardening.c has all three begin
+; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, arch/hardening.c has all three begin
 ; with a jump to those at the end of this file, which do the same and more.
 
 bits 64
@@ -24,7 +24,7 @@ MSR_IA32_SPEC_CTRL equ 0x48
 MSR_IA32_FLUSH_CMD equ 0x10b
 SPEC_CTRL_OFFSET equ 16 * 8
 SPEC_CTRL_OPEN_OFFSET equ 17 * 8
-WORK_FLUSH_L1D equ 1                    ; bits of vmx_entry_work, as in vmx/hardening.c
+WORK_FLUSH_L1D equ 1                    ; bits of vmx_entry_work, as in arch/hardening.c
 WORK_CLEAR_BUFFERS equ 2
 WORK_CONTROL equ 4
 WORK_REWRITE equ 8

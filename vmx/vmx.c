@@ -3,11 +3,11 @@
 #include "vmx/vmx.h"
 #include "arch/cet.h"
 #include "arch/cpu.h"
+#include "arch/hardening.h"
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "mm/page_alloc.h"
 #include "vmx/exit.h"
-#include "vmx/hardening.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
 

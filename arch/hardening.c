@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reads what the CPU tells of itself, has arch/weakness.c decide, and does it. */
-#include "vmx/hardening.h"
+#include "arch/hardening.h"
 
 #include "arch/cpu.h"
 #include "arch/log.h"
