@@ -5,24 +5,7 @@
 #include "arch/cpu.h"
 #include "arch/log.h"
 #include "arch/patch.h"
-
-/* For vmenter.asm: bits as there. */
-enum {
-    WORK_FLUSH_L1D = 1,
-    WORK_CLEAR_BUFFERS = 2,
-    WORK_CONTROL = 4,
-    WORK_REWRITE = 8,
-    WORK_FILL_RETURNS = 16,
-    WORK_CLEAR_HISTORY = 32,
-};
-extern uint32_t vmx_entry_work;
-extern uint64_t vmx_root_control;
-uint32_t vmx_entry_work;
-uint64_t vmx_root_control; /* IA32_SPEC_CTRL in root mode */
-
-/* vmenter.asm: no C function calls these by their names. */
-extern void vmx_enter_first(void), vmx_enter_first_hardened(void), vmx_enter_next(void),
-    vmx_enter_next_hardened(void), vmx_exit_point(void), vmx_exit_hardened(void);
+#include "arch/ring3.h"
 
 static struct weakness_measures measures;
 static uint64_t told_to_guests;
@@ -68,28 +51,21 @@ static void print(const struct weakness_cpu *cpu, const struct weakness_verdict 
         log_line("CPU weaknesses OPEN: %s", text);
 }
 
-void hardening_init(bool threads_shared, bool shadow_stacks)
+void hardening_init(bool threads_shared)
 {
+    static bool done;
     struct weakness_cpu cpu = {.threads_shared = threads_shared};
     struct weakness_verdict verdict[WEAKNESS_COUNT];
+    if (done)
+        return;
+    done = true;
     look(&cpu);
     weakness_decide(&cpu, verdict, &measures);
     print(&cpu, verdict);
     told_to_guests = weakness_told_to_guests(&cpu);
     if (measures.thunks)
         thunks_harden();
-    if (!measures.own_entry && !shadow_stacks)
-        return;
-    vmx_root_control = measures.spec_control;
-    vmx_entry_work = (measures.flush_l1d ? WORK_FLUSH_L1D : 0u) |
-                     (measures.clear_buffers ? WORK_CLEAR_BUFFERS : 0u) |
-                     (measures.barrier ? WORK_CONTROL : 0u) |
-                     (measures.rewrite_control ? WORK_REWRITE : 0u) |
-                     (measures.fill_returns ? WORK_FILL_RETURNS : 0u) |
-                     (measures.clear_history ? WORK_CLEAR_HISTORY : 0u);
-    patch_jump(vmx_enter_first, vmx_enter_first_hardened);
-    patch_jump(vmx_enter_next, vmx_enter_next_hardened);
-    patch_jump(vmx_exit_point, vmx_exit_hardened);
+    ring3_harden(&measures);
 }
 
 /* The bits are 0 after a reset, and of what has written to them since, this is later. */
@@ -110,4 +86,13 @@ void hardening_cpu_on(void)
         cpu_wrmsr(MSR_IA32_TSX_CTRL, TSX_CTRL_RTM_OFF | TSX_CTRL_HIDE);
     if (measures.microcode_on)
         turn_microcode_on();
+}
+
+void hardening_enter_domain(struct cpu *cpu, uint64_t number)
+{
+    if (cpu->last_vm == number)
+        return;
+    cpu->last_vm = number;
+    if (measures.barrier)
+        cpu_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }

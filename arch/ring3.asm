@@ -11,6 +11,7 @@
 ; freed. So a token is made where SSP stands: the exit goes on with the very stack that this function was called on.
 bits 64
 default rel
+%include "arch/predictors.inc"
 %use altreg                     ; R0 to R7, in the hardware's order
 
 global ring3_enter
@@ -19,6 +20,12 @@ global ring3_exit_debug
 global ring3_syscall
 global ring3_iretq
 global ring3_refused
+global ring3_go                 ; of the two, arch/ring3.c has the first instruction be a jump to the other way
+global ring3_go_hardened
+global ring3_leave
+global ring3_leave_hardened
+extern ring3_leave_work
+extern ring3_root_control
 
 ; struct ring3_frame
 GPR equ 0                       ; sixteen in the hardware's order
@@ -44,6 +51,10 @@ S_CET_WRITE equ 2
 TOKEN_BUSY equ 1
 VECTOR_PAGE_FAULT equ 14
 VECTOR_SYSCALL equ 256
+MSR_IA32_SPEC_CTRL equ 0x48
+LEAVE_FILL_RETURNS equ 1        ; as in arch/ring3.h
+LEAVE_CLEAR_HISTORY equ 2
+LEAVE_REWRITE equ 4
 RFLAGS_FIXED equ 2
 
 section .text
@@ -79,7 +90,7 @@ ring3_enter:
     mov [rdi + HOST_SSP], rax
     test rax, rax
     jnz make_token
-.go:
+ring3_go:
     push qword [rdi + SS_]      ; on this stack, since IRETQ may fault: ring3_refused
     push qword [rdi + GPR + 4 * 8]
     push qword [rdi + RFLAGS_]
@@ -112,7 +123,21 @@ make_token:
     mov rdx, r8
     shr rdx, 32
     wrmsr
-    jmp ring3_enter.go
+    jmp ring3_go
+
+; The same as ring3_go for CPUs whose buffers CPL 3 may read: VERW of a writable segment clears them, as the last thing.
+ring3_go_hardened:
+    push qword [rdi + SS_]
+    push qword [rdi + GPR + 4 * 8]
+    push qword [rdi + RFLAGS_]
+    push qword [rdi + CS_]
+    push qword [rdi + RIP_]
+    mov rax, [rdi + GPR]
+    KEPT LOAD
+    mov rdi, [rdi + GPR + 7 * 8]
+    swapgs
+    verw [data_selector]
+    jmp ring3_iretq
 
 ; From CPL 3 by an exception or interrupt: RSP points to the frame's vector; all registers are the guest's.
 ring3_exit:
@@ -125,13 +150,14 @@ ring3_exit:
     mov rcx, [rax + RSP_]
     mov [rax + GPR + 4 * 8], rcx
     cmp dword [rax + VECTOR], VECTOR_PAGE_FAULT
-    jne leave
+    jne ring3_leave
     mov rcx, cr2
     mov [rax + CR2_], rcx
 
 ; RAX = the frame.
-leave:
+ring3_leave:
     mov rsp, [rax + HOST_RSP]
+ring3_left:
     push RFLAGS_FIXED           ; AC would let the host touch pages of CPL 3
     popfq
     mov rdx, [rax + HOST_SSP]
@@ -177,9 +203,9 @@ ring3_syscall:
     mov [rax + RSP_], rcx
     mov qword [rax + VECTOR], VECTOR_SYSCALL
     cmp qword [rax + HOST_SSP], 0
-    je leave
+    je ring3_leave
     setssbsy                    ; SYSCALL has left SSP = 0
-    jmp leave
+    jmp ring3_leave
 
 ; From CPL 3 by #DB: RSP points to the vector on the stack of such exceptions; and so does SSP.
 ring3_exit_debug:
@@ -199,11 +225,11 @@ ring3_exit_debug:
     mov rcx, [rax + RSP_]
     mov [rax + GPR + 4 * 8], rcx
     cmp qword [rax + HOST_SSP], 0
-    je leave
+    je ring3_leave
     rdsspq rcx
     clrssbsy [rcx]
     setssbsy
-    jmp leave
+    jmp ring3_leave
 
 ; IRETQ has refused the frame's RIP, CS or SS: as if that had been found at CPL 3. The exception is on the host's stack,
 ; with vector and error code; the guest's registers are in the CPU still, and RIP, CS, RFLAGS, RSP, SS in the frame.
@@ -218,4 +244,35 @@ ring3_refused:
     pop qword [rax + ERROR]
     mov rcx, [rax + GPR + 4 * 8]
     mov [rax + RSP_], rcx
-    jmp leave
+    jmp ring3_leave
+
+; The same as ring3_leave for CPUs on which code of CPL 3 teaches the predictors what the host goes by: before the first
+; RET and the first indirect branch.
+ring3_leave_hardened:
+    mov rsp, [rax + HOST_RSP]
+    mov rbx, rax
+    test byte [ring3_leave_work], LEAVE_FILL_RETURNS
+    jz .filled
+    FILL_RETURNS
+.filled:
+    test byte [ring3_leave_work], LEAVE_CLEAR_HISTORY
+    jz .forgotten
+    call clear_history
+.forgotten:
+    test byte [ring3_leave_work], LEAVE_REWRITE
+    jz .written
+    mov rax, [ring3_root_control]
+    mov rdx, rax
+    shr rdx, 32
+    mov ecx, MSR_IA32_SPEC_CTRL
+    wrmsr                       ; IBRS counts from its writing on, even if it is set
+.written:
+    lfence                      ; none of the branches above is a guess any more
+    mov rax, rbx
+    jmp ring3_left
+
+clear_history:
+    CLEAR_HISTORY
+
+section .rodata
+data_selector: dw 0xffb8        ; DESC_DATA

@@ -4,8 +4,27 @@
 
 #include "arch/cet.h"
 #include "arch/cpu.h"
+#include "arch/patch.h"
 
 extern const char ring3_syscall[]; /* ring3.asm */
+
+extern uint32_t ring3_leave_work; /* for ring3.asm */
+extern uint64_t ring3_root_control;
+uint32_t ring3_leave_work;
+uint64_t ring3_root_control; /* IA32_SPEC_CTRL at CPL 0 */
+
+/* ring3.asm: parts of ring3_enter(), which no C function calls. */
+extern void ring3_go(void), ring3_go_hardened(void), ring3_leave(void), ring3_leave_hardened(void);
+
+void ring3_harden(const struct weakness_measures *measures)
+{
+    ring3_leave_work = ring3_work_of(measures);
+    ring3_root_control = measures->spec_control;
+    if (measures->clear_buffers)
+        patch_jump(ring3_go, ring3_go_hardened);
+    if (ring3_leave_work != 0)
+        patch_jump(ring3_leave, ring3_leave_hardened);
+}
 
 void ring3_load(uint64_t gs_base)
 {

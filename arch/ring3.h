@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch/percpu.h"
+#include "arch/weakness.h"
 #include "arch/x86.h"
 
 #include <stdbool.h>
@@ -35,6 +36,30 @@ static inline uint64_t ring3_flags(uint64_t wanted)
 /* Prepares this CPU, before the first ring3_enter(), and after another engine has run on it: the
  * MSRs of system calls, so that each comes here. gs_base: what GS base is at CPL 3. */
 void ring3_load(uint64_t gs_base);
+
+/* Work at each way back from CPL 3. */
+enum ring3_leave_work {
+    RING3_FILL_RETURNS = 1,
+    RING3_CLEAR_HISTORY = 2,
+    RING3_REWRITE_CONTROL = 4,
+};
+
+/*
+ * What of a CPU's measures (arch/weakness.h) is needed around CPL 3. VERW before each way to it
+ * (clear_buffers), which patches ring3_enter() apart. Not the level-1 data cache's flush: L1TF
+ * goes by addresses in page-table entries that are not present, and those of shadow page tables
+ * are the hypervisor's, and 0. IA32_SPEC_CTRL stays the host's at CPL 3, since no guest there is
+ * shown it; only where IBRS counts anew with each write is it written.
+ */
+static inline unsigned ring3_work_of(const struct weakness_measures *m)
+{
+    return (m->fill_returns ? RING3_FILL_RETURNS : 0u) |
+           (m->clear_history ? RING3_CLEAR_HISTORY : 0u) |
+           (m->rewrite_control ? RING3_REWRITE_CONTROL : 0u);
+}
+
+/* Has ring3_enter() do that, and costs CPUs nothing that need none of it. As patch_jump(). */
+void ring3_harden(const struct weakness_measures *measures);
 
 /* Loads a data segment register, as it is to be at CPL 3; IRETQ makes what CPL 3 could not load
  * null. False, and nothing done: the CPU refuses the selector. FS base becomes the descriptor's; so

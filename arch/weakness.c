@@ -244,9 +244,9 @@ static struct weakness_verdict judge_store_bypass(const struct weakness_cpu *cpu
 static struct weakness_verdict judge_meltdown(const struct weakness_cpu *cpu,
                                               struct weakness_measures *m)
 {
-    (void)m;
     if (!cpu->speculates || knows(cpu, ARCH_CAPABILITIES_RDCL_NO))
         return absent;
+    m->reads_supervisor = cpu->family != 0; /* of Intel's */
     return mended("page tables apart");
 }
 

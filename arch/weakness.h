@@ -55,6 +55,8 @@ struct weakness_measures {
     bool tsx_off;          /* by IA32_TSX_CTRL */
     bool microcode_on;     /* what microcode does is on, by IA32_MCU_OPT_CTRL */
     bool small_pages;      /* of 4 KiB in the EPT */
+    bool reads_supervisor; /* Meltdown: CPL 3 is not to run in tables that map what it may not read
+                            */
 };
 
 struct weakness_verdict {

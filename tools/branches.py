@@ -20,7 +20,8 @@ DIRECT = re.compile(r"([0-9a-f]+) <")
 TAKES = re.compile(r"(?:mov\w*|push\w*) \$(0x[0-9a-f]+)(?:,|$)|lea\b.* # ([0-9a-f]+) ")
 # Addresses that no indirect call or jump goes to: of the whole text, of code that is patched by way of them, of the
 # VMCS's host RIP, from which no ENDBR64 is asked, and one that faults are compared with. A table of where IRET goes to.
-NO_TARGETS = re.compile(r"__text_start|vmx_enter_(?:first|next)(?:_hardened)?|vmx_exit_(?:point|hardened)|ring3_iretq")
+NO_TARGETS = re.compile(r"__text_start|vmx_enter_(?:first|next)(?:_hardened)?|vmx_exit_(?:point|hardened)"
+                        r"|ring3_iretq|ring3_(?:go|leave)(?:_hardened)?")
 FIXUPS = "fixup_table", "fixup_table_end"
 
 REGISTERS = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()

@@ -66,22 +66,11 @@ static void forget_translations(struct vmx_vcpu *v)
     vmx_flush_tlb(&v->vcpu);
 }
 
-/* What another VM has taught the branch predictors is not for this one. */
-static void forget_other_vm(const struct vm *vm)
-{
-    struct cpu *cpu = cpu_self();
-    if (cpu->last_vm == vm->number)
-        return;
-    cpu->last_vm = vm->number;
-    if (hardening_measures()->barrier)
-        cpu_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
-}
-
 void vmx_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *v = vmx_vcpu(vcpu);
     struct cpu *cpu = cpu_self();
-    forget_other_vm(vcpu->vm);
+    hardening_enter_domain(cpu, vcpu->vm->number);
     if (!v->filled && !vmclear(v->vmcs))
         panic("VMCLEAR failed on a new VMCS at 0x%lx", v->vmcs.v);
     if (!vmptrld(v->vmcs)) /* from here on the CPU may write to the VMCS's page */

@@ -10,11 +10,12 @@
 ;   first call of a run stores it. All other host state is in the VMCS too (vmx/vmcs.c).
 ;   struct guest_regs is 16 quadwords in the hardware's order; the guest's IA32_SPEC_CTRL is the next, and a byte behind
 ;   it says whether the guest writes that without exits (guest/vm/vcpu.h asserts all three).
-; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, arch/hardening.c has all three begin
+; On a CPU with weaknesses that are mended at entry or exit, or with shadow stacks, vmx/entry_work.c has all three begin
 ; with a jump to those at the end of this file, which do the same and more.
 
 bits 64
 default rel
+%include "arch/predictors.inc"
 section .text
 
 VMCS_HOST_RSP equ 0x6c14
@@ -24,7 +25,7 @@ MSR_IA32_SPEC_CTRL equ 0x48
 MSR_IA32_FLUSH_CMD equ 0x10b
 SPEC_CTRL_OFFSET equ 16 * 8
 SPEC_CTRL_OPEN_OFFSET equ 17 * 8
-WORK_FLUSH_L1D equ 1                    ; bits of vmx_entry_work, as in arch/hardening.c
+WORK_FLUSH_L1D equ 1                    ; bits of vmx_entry_work, as in vmx/entry_work.c
 WORK_CLEAR_BUFFERS equ 2
 WORK_CONTROL equ 4
 WORK_REWRITE equ 8
@@ -180,47 +181,14 @@ write_control:                          ; IA32_SPEC_CTRL = RAX
     wrmsr
     ret
 
-; As many taken branches as the history of a CPU holds that has to do it so (those before Alder Lake): Intel's "Branch
-; History Injection", the sequence for such CPUs.
 clear_history:
-    mov ecx, 5
-.again:
-    call .branches
-    dec ecx
-    jnz .again
-    ret
-.branches:
-    mov eax, 5
-.branch:
-    jmp .next
-    nop
-.next:
-    dec eax
-    jnz .branch
-    ret
+    CLEAR_HISTORY
 
 vmx_exit_hardened:
     SAVE_REGISTERS
-    mov ecx, 16
     test byte [vmx_entry_work], WORK_FILL_RETURNS
     jz .filled
-.fill:                                  ; 32 entries that RET can be told to go to: each a trap
-    call .first
-.trap:
-    pause
-    lfence
-    jmp .trap
-.first:
-    call .second
-    jmp .trap
-.second:
-    dec ecx
-    jnz .fill
-    add rsp, 32 * 8
-    rdsspq rcx                          ; RCX is 0 without a shadow stack, which has taken them, too
-    jrcxz .filled
-    mov ecx, 32
-    incsspq rcx
+    FILL_RETURNS
 .filled:
     test byte [vmx_entry_work], WORK_CLEAR_HISTORY
     jz .forgotten

@@ -7,6 +7,7 @@
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "mm/page_alloc.h"
+#include "vmx/entry_work.h"
 #include "vmx/exit.h"
 #include "vmx/insn.h"
 #include "vmx/vcpu.h"
@@ -89,7 +90,8 @@ static enum status vmx_probe(struct engine_facts *facts)
     log_fallback((caps.ept_vpid & EPTCAP_1G) != 0, "1 GiB pages in EPT", "smaller pages");
     const bool cet =
         control_allowed(caps.exit, EXIT_LOAD_CET) && control_allowed(caps.entry, ENTRY_LOAD_CET);
-    hardening_init(facts->threads_shared, cet && (cet_features() & S_CET_SHADOW_STACK) != 0);
+    hardening_init(facts->threads_shared);
+    vmx_harden_entries(cet && (cet_features() & S_CET_SHADOW_STACK) != 0);
     *facts = (struct engine_facts){
         .rdtscp = control_allowed(caps.proc2, PROC2_RDTSCP),
         .invpcid = control_allowed(caps.proc2, PROC2_INVPCID),

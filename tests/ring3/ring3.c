@@ -334,9 +334,8 @@ void send_nmis(void)
     }
 }
 
-void check_ring3(void)
+static void check_ways(void)
 {
-    const hpa_t root = make_window();
     ring3_load(0);
     check_registers();
     check_faults();
@@ -346,6 +345,30 @@ void check_ring3(void)
     check_segments();
     check_selectors();
     check_late_debug();
+}
+
+/* All of it again as on a CPU with weaknesses: what that does beside changes nothing. Text that is
+ * guarded by CET cannot be patched any more. */
+static void check_hardened_ways(void)
+{
+    const struct weakness_measures all = {
+        .clear_buffers = true,
+        .fill_returns = true,
+        .clear_history = true,
+        .rewrite_control = (cpu_cpuid(7, 0).edx & CPUID_7_EDX_IBRS) != 0,
+    };
+    if ((cpu_read_cr4() & CR4_CET) != 0)
+        return;
+    ring3_harden(&all);
+    check_ways();
+    log_line("ring3: hardened ways checked");
+}
+
+void check_ring3(void)
+{
+    const hpa_t root = make_window();
+    check_ways();
+    check_hardened_ways();
     __atomic_store_n(&over, true, __ATOMIC_RELEASE);
     ring3_load(0);
     check_compute(root);

@@ -26,5 +26,6 @@ def test_ring3(nadir, payload, efi, options):
     result = nadir(CONFIG, {"hello.bin": payload("hello")}, cpus=2, timeout=150,
                    env={**efi, "NADIR_KVM": "0"}, **options)
     assert result.status == 0 and ", 0 failed" in result.console, result
+    assert ("ring3: hardened ways checked" in result.console) == (options.get("model") != "sapphire_rapids"), result
     if options.get("model") == "sapphire_rapids":
         assert "guarded by shadow stacks and branch tracking" in result.console, result

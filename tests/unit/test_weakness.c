@@ -3,6 +3,8 @@
 // link: arch/weakness.c arch/format.c arch/string.c
 #include "arch/weakness.h"
 
+#include "arch/ring3.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,6 +109,29 @@ static void test_cpus(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* What is done around CPL 3 follows from the same measures; a CPU without weaknesses does nothing.
+ */
+static void test_ring3(void **state)
+{
+    (void)state;
+    bool fills = false, clears = false;
+    for (size_t i = 0; i < sizeof(cpus) / sizeof(cpus[0]); i++) {
+        struct weakness_verdict verdict[WEAKNESS_COUNT];
+        struct weakness_measures m;
+        decide(i, verdict, &m);
+        const unsigned work = ring3_work_of(&m);
+        assert_int_equal((work & RING3_FILL_RETURNS) != 0, strchr(cpus[i].measures, 'R') != NULL);
+        assert_int_equal((work & RING3_CLEAR_HISTORY) != 0, strchr(cpus[i].measures, 'H') != NULL);
+        assert_int_equal((work & RING3_REWRITE_CONTROL) != 0,
+                         strchr(cpus[i].measures, 'W') != NULL);
+        assert_int_equal(m.reads_supervisor, verdict[WEAKNESS_MELTDOWN].state != WEAKNESS_ABSENT);
+        fills = fills || (work & RING3_FILL_RETURNS) != 0;
+        clears = clears || m.clear_buffers;
+    }
+    assert_true(fills && clears);
+    assert_int_equal(ring3_work_of(&(struct weakness_measures){.barrier = true}), 0);
+}
+
 /* Two VMs on one core: what entries clean is filled anew by the other thread. */
 static void test_threads(void **state)
 {
@@ -187,9 +212,9 @@ static void test_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cpus),  cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_lists), cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_told),
+        cmocka_unit_test(test_cpus),     cmocka_unit_test(test_ring3),
+        cmocka_unit_test(test_threads),  cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_identity), cmocka_unit_test(test_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
