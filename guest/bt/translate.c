@@ -34,7 +34,7 @@ static bool has_x87_pointers(const struct compute *what, const uint8_t *bytes)
 static unsigned decode(struct translate_decoded *what, const uint8_t *bytes, unsigned count,
                        enum insn_mode mode)
 {
-    struct compute compute;
+    struct compute compute = {.length = 0};
     what->kind = DECODED_INTEGER;
     enum insn_result result = insn_decode(&what->insn, bytes, count, mode);
     unsigned length = what->insn.length;

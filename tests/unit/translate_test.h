@@ -222,6 +222,7 @@ static void translate_at(struct translate_input *in)
     unsigned count = 0;
     while (count < 4096 && find_bytes(in->pc + count, 1) != NULL)
         count++;
+    assert_non_null(from);
     memcpy(input_bytes, from, count);
     in->count = count;
     in->page_bytes = 4096 - in->pc % 4096;
