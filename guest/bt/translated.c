@@ -34,12 +34,11 @@ static bool is_flat(const struct cpu_segment *s, bool code)
            (s->access & ACCESS_DB) != 0 && (code || (type & 0xe) == 2 /* data, writable, up */);
 }
 
-/* Compatibility mode is left alone: R8 to R15 would have to be kept, and above 4 GiB, where 64-bit
- * code gets with FS or GS, there may be memory of the guest's. */
+/* Protected mode, or compatibility mode: R8 to R15 and what is above 4 GiB are not to be seen. */
 static bool is_flat_32(const struct cpu_state *s)
 {
-    return (s->cr0 & CR0_PE) != 0 && (s->efer & EFER_LMA) == 0 && is_flat(&s->cs, true) &&
-           is_flat(&s->ds, false) && is_flat(&s->es, false) && is_flat(&s->ss, false);
+    return (s->cr0 & CR0_PE) != 0 && is_flat(&s->cs, true) && is_flat(&s->ds, false) &&
+           is_flat(&s->es, false) && is_flat(&s->ss, false);
 }
 
 bool bt_translates(const struct bt_vcpu *v)
@@ -55,16 +54,24 @@ bool bt_translates(const struct bt_vcpu *v)
 
 /* --- in and out --- */
 
-/* An address in the lower half, in 32-bit mode with no memory for 4 GiB. */
-#define NOWHERE (1ull << 46)
+/* An address in a slot of the hypervisor's where nothing is, for 4 GiB. */
+#define NOWHERE (HOST_IMAGE_BASE + (1ull << 38))
 
-/* What FS or GS base is to be. In 64-bit code segments have no limits and rights: one of 32-bit
- * code that has is put to where each access faults, and is the software CPU's then. */
+static bool is_long(const struct bt_vcpu *v)
+{
+    return (v->state.efer & EFER_LMA) != 0;
+}
+
+/* What FS or GS base is to be. In 64-bit code segments have no limits and rights, and do not wrap
+ * at 4 GiB, where compatibility mode may have memory: one that would need any of that is put to
+ * where each access faults, and is the software CPU's then. */
 static uint64_t base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
 {
     const bool all = (s->access & ACCESS_UNUSABLE) == 0 && s->limit == UINT32_MAX &&
                      (s->access & 0xe) == 2 /* data, writable, up */;
-    return v->code->cache.mode == INSN_64 || all ? s->base : NOWHERE;
+    if (v->code->cache.mode == INSN_64)
+        return s->base;
+    return all && (s->base == 0 || !is_long(v)) ? s->base : NOWHERE;
 }
 
 /* The general registers that the mode has. */
@@ -206,7 +213,9 @@ static enum next way_out(struct bt_vcpu *v)
  * way, it is a step forward meanwhile. */
 static enum next page_fault(struct bt_vcpu *v)
 {
-    if (v->code->cache.mode == INSN_32 && v->frame.cr2 >= NOWHERE)
+    /* Without long mode the first 4 GiB are there twice, so that they wrap: mm/shadow.c. */
+    const unsigned bits = is_long(v) ? 32 : 33;
+    if (v->code->cache.mode == INSN_32 && v->frame.cr2 >> bits != 0)
         return give_back(v);
     return bt_space_fault(v, SHADOW_KERNEL, v->frame.cr2, (uint32_t)v->frame.error, false) ==
                    BT_FAULT_MAPPED
