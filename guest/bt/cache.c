@@ -6,7 +6,10 @@
 
 /* Of a block, at most. */
 #define SLOTS_PER_BLOCK TRANSLATE_MAX_SLOTS
-#define NOT_A_PC        1u /* minus_pc of an entry that is empty: -1 is no address in a guest */
+/* What code there is room for in the tables: blocks have that many bytes at least, on average, and
+ * instructions, too. */
+#define BYTES_PER_BLOCK 32u
+#define BYTES_PER_INSN  4u
 /* Entries of the look-up table and of the hash that one portion of a flush clears. */
 #define FLUSH_PORTION 2048u
 
@@ -17,7 +20,7 @@ static uint64_t whole_pages(uint64_t bytes)
 
 static uint32_t block_limit(uint32_t code_bytes)
 {
-    return code_bytes / BT_BLOCK_LINE;
+    return code_bytes / BYTES_PER_BLOCK;
 }
 
 void bt_cache_sizes(struct bt_cache_sizes *out, uint32_t code_bytes)
@@ -29,7 +32,7 @@ void bt_cache_sizes(struct bt_cache_sizes *out, uint32_t code_bytes)
         .lookup = BT_LOOKUPS * sizeof(struct bt_lookup),
         .shared = whole_pages(sizeof(struct bt_shared)),
         .block = whole_pages(blocks * sizeof(struct bt_block)),
-        .insn = whole_pages(code_bytes / 8 * sizeof(struct translate_insn)),
+        .insn = whole_pages(code_bytes / BYTES_PER_INSN * sizeof(struct translate_insn)),
         .slot = whole_pages(blocks * SLOTS_PER_BLOCK * sizeof(struct bt_slot)),
         .head = BT_HEADS * sizeof(uint32_t),
         .page = whole_pages((BT_PAGES + 1) * sizeof(struct bt_code_page)),
@@ -56,7 +59,7 @@ void bt_cache_place(struct bt_cache *cache, uint32_t code_bytes, uint8_t *window
     bt_cache_sizes(&size, code_bytes);
     cache->code_limit = code_bytes;
     cache->block_limit = block_limit(code_bytes);
-    cache->insn_limit = code_bytes / 8;
+    cache->insn_limit = code_bytes / BYTES_PER_INSN;
     cache->slot_limit = cache->block_limit * SLOTS_PER_BLOCK;
     cache->code = take(&window, size.code);
     cache->slot_word = take(&window, size.slots);
@@ -77,6 +80,12 @@ void bt_cache_place(struct bt_cache *cache, uint32_t code_bytes, uint8_t *window
 }
 
 /* --- all of it --- */
+
+/* Of an entry of the look-up table that is empty: no address that is looked up in it. */
+static uint64_t no_pc(uint64_t index)
+{
+    return index == 0 ? 1 : 0;
+}
 
 void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode)
 {
@@ -100,7 +109,7 @@ bool bt_cache_flush_portion(struct bt_cache *cache)
     for (unsigned i = 0; i < FLUSH_PORTION && cache->flushing != 0; i++) {
         cache->flushing--;
         cache->head[cache->flushing] = BT_NONE;
-        cache->lookup[cache->flushing].minus_pc = NOT_A_PC;
+        cache->lookup[cache->flushing].minus_pc = no_pc(cache->flushing);
     }
     return cache->flushing == 0;
 }
@@ -301,7 +310,7 @@ static void drop_block(struct bt_cache *cache, struct bt_block *block)
     for (unsigned i = 0; i < block->slots; i++)
         unlink_slot(cache, block->first_slot + i);
     /* The guest may have written to the table: the entry is cleared whatever it says. */
-    cache->lookup[block->pc % BT_LOOKUPS].minus_pc = NOT_A_PC;
+    cache->lookup[block->pc % BT_LOOKUPS].minus_pc = no_pc(block->pc % BT_LOOKUPS);
 }
 
 static uint32_t *linear_head(const struct bt_cache *cache, uint64_t linear)

@@ -19,7 +19,7 @@
 #include "guest/bt/translate.h"
 #include "mm/guest_translation.h"
 
-#define BT_BLOCK_LINE 64u /* where code is aligned to */
+#define BT_BLOCK_LINE 16u /* where code is aligned to */
 
 #define BT_NONE 0u /* of the indices here, which count from 1 */
 

@@ -44,7 +44,7 @@ struct bt_shared {
 /* The look-up table, found by the low 16 bits of where a jump leads to. */
 #define BT_LOOKUPS 65536u
 struct bt_lookup {
-    uint64_t minus_pc; /* the negated address in the guest; 1: nothing is here */
+    uint64_t minus_pc; /* the negated address in the guest, or of another entry: nothing is here */
     uint64_t code;     /* where its block's code is */
 };
 
@@ -62,7 +62,7 @@ struct translate_input {
     enum insn_mode mode;  /* INSN_64, INSN_32 */
     bool has_fsgsbase;    /* the host's CR4.FSGSBASE is set while such code runs */
     /* Addresses where code runs and finds things; all within 2 GiB. */
-    uint64_t at;     /* of this code, a multiple of 64 */
+    uint64_t at;     /* of this code, a multiple of 16 */
     uint64_t shared; /* of struct bt_shared */
     uint64_t slots;  /* of this block's slots, 8 bytes each */
     uint64_t lookup; /* of what translate_lookup() has made for this mode */
