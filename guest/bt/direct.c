@@ -57,18 +57,21 @@ static void write_aux(struct bt_vcpu *v)
     (void)cpu_wrmsr_safe(MSR_IA32_TSC_AUX, d->aux);
 }
 
-/* No performance counters, no protection keys; no time-stamp counter, where it is not the host's.
- */
+/* No performance counters, no protection keys. */
+static void write_controls(struct bt_vcpu *v, uint64_t cr4)
+{
+    struct bt_direct *d = &v->direct;
+    write_cr0(d, (d->host_cr0 & ~CR0_OF_GUEST) | (v->state.cr0 & CR0_OF_GUEST));
+    write_cr4(d, (d->host_cr4 & ~(CR4_OF_GUEST | CR4_STAYS)) | cr4);
+}
+
+/* The time-stamp counter is not the guest's where its own is not the host's. */
 static void enter_controls(struct bt_vcpu *v)
 {
     struct bt_direct *d = &v->direct;
     const struct cpu_state *s = &v->state;
     const bool calls = segment_is_64(s) && (s->efer & EFER_SCE) != 0;
-    uint64_t cr4 = (d->host_cr4 & ~(CR4_OF_GUEST | CR4_STAYS)) | (s->cr4 & CR4_OF_GUEST);
-    if (v->vcpu.tsc_offset != 0)
-        cr4 |= CR4_TSD;
-    write_cr0(d, (d->host_cr0 & ~CR0_OF_GUEST) | (s->cr0 & CR0_OF_GUEST));
-    write_cr4(d, cr4);
+    write_controls(v, (s->cr4 & CR4_OF_GUEST) | (v->vcpu.tsc_offset != 0 ? CR4_TSD : 0));
     if (d->system_calls != calls)
         allow_system_calls(d, calls);
     write_aux(v);
@@ -80,6 +83,18 @@ static void leave_controls(struct bt_direct *d)
     write_cr4(d, (d->host_cr4 & ~CR4_STAYS) | (d->cr4 & CR4_STAYS));
     if (!d->system_calls) /* it is also the way out of the window */
         allow_system_calls(d, true);
+}
+
+/* Templates read the time-stamp counter, and exchange GS bases. */
+void bt_direct_enter_kernel(struct bt_vcpu *v)
+{
+    write_controls(v, (v->state.cr4 & (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE)) |
+                          (v->code->input.has_fsgsbase ? CR4_FSGSBASE : 0));
+}
+
+void bt_direct_leave_kernel(struct bt_vcpu *v)
+{
+    leave_controls(&v->direct);
 }
 
 static void set_cpuid_faulting(bool on)

@@ -42,6 +42,11 @@ void bt_direct_destroy(struct bt_vcpu *v);
 void bt_direct_load(struct bt_vcpu *v);
 void bt_direct_put(struct bt_vcpu *v);
 
+/* The same registers around translated kernel code, which sees CR0 and CR4 by what they do to the
+ * instructions that only compute. */
+void bt_direct_enter_kernel(struct bt_vcpu *v);
+void bt_direct_leave_kernel(struct bt_vcpu *v);
+
 /* Runs user code for which bt_is_direct() is true. True: something has come that the run loop is
  * to look at; false: the software CPU is to carry out the next instruction. */
 bool bt_direct_run(struct bt_vcpu *v);

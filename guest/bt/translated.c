@@ -46,8 +46,7 @@ bool bt_translates(const struct bt_vcpu *v)
     const struct cpu_state *s = &v->state;
     if (v->code == NULL || v->code->window_used || v->watched || (s->rflags & OTHER_FLAGS) != 0 ||
         (s->interruptibility & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0 ||
-        s->pending_debug != 0 || (s->dr7 & 0xff) != 0 || segment_cpl(s) != 0 ||
-        (s->cr0 & (CR0_TS | CR0_EM)) != 0)
+        s->pending_debug != 0 || (s->dr7 & 0xff) != 0 || segment_cpl(s) != 0)
         return false;
     return segment_is_64(s) || is_flat_32(s);
 }
@@ -89,6 +88,7 @@ static void enter_at(struct bt_vcpu *v, const struct bt_block *block)
     for (unsigned i = 0; i < registers_of(v); i++)
         frame->gpr[i] = s->gpr[i] & mask;
     (void)ring3_segments_load_bases(&v->direct.segments, base_of(v, &s->fs), base_of(v, &s->gs));
+    bt_direct_enter_kernel(v);
     frame->rflags = ring3_flags(s->rflags & LIVE_FLAGS);
     frame->rip = bt_cache_address(&v->code->cache, block);
     frame->cs = DESC_USER_CODE64;
@@ -115,12 +115,14 @@ static void leave_at(struct bt_vcpu *v, uint64_t rip)
     struct cpu_state *s = &v->state;
     const struct bt_shared *shared = v->code->cache.shared;
     const struct ring3_frame *frame = &v->frame;
+    bt_direct_leave_kernel(v);
     for (unsigned i = 0; i < registers_of(v); i++)
         s->gpr[i] = frame->gpr[i];
     s->rflags = (s->rflags & ~(LIVE_FLAGS | RFLAGS_IF)) | (frame->rflags & LIVE_FLAGS) |
                 (shared->interrupts_off == 0 ? RFLAGS_IF : 0);
     s->rip = rip;
     if (v->code->cache.mode == INSN_64) { /* SWAPGS */
+        ring3_segments_note_gs(&v->direct.segments, shared->gs_base);
         take_base(&s->gs.base, shared->gs_base);
         take_base(&v->env.extra.kernel_gs_base, shared->kernel_gs_base);
     }
@@ -148,6 +150,7 @@ static enum next give_back(struct bt_vcpu *v)
     const struct bt_block *block = bt_cache_at(&v->code->cache, v->frame.rip, &offset);
     v->interpret_next = true;
     if (block == NULL) { /* what the guest has made of its own tables */
+        bt_direct_leave_kernel(v);
         vm_end_format(v->vcpu.vm, VM_CRASH, 0, "the guest has left its translated code for 0x%llx",
                       (unsigned long long)v->frame.rip);
         return LEAVE;
@@ -282,6 +285,7 @@ static void leave(struct bt_vcpu *v)
         else if (see_to(v, vector) == LEAVE)
             return;
     }
+    bt_direct_leave_kernel(v);
     vm_end_format(v->vcpu.vm, VM_CRASH, 0, "the guest has changed its translated code's tables");
 }
 

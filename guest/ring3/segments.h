@@ -68,6 +68,12 @@ bool ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uin
 void ring3_segments_store(struct ring3_segments *segments, struct cpu_state *state, uint16_t ss,
                           bool bases);
 
+/* Is told what such code has made of GS base. */
+static inline void ring3_segments_note_gs(struct ring3_segments *segments, uint64_t gs)
+{
+    segments->gs_base = gs;
+}
+
 /* What stands in the real table for a descriptor of the guest's; 0: nothing. Pure. */
 enum ring3_holder { RING3_HELD_BY_CS = 1, RING3_HELD_BY_SS = 2 }; /* a set */
 uint64_t ring3_descriptor(uint64_t guest, bool long_mode, unsigned held_by);
