@@ -7,10 +7,12 @@
 #include "mm/host_paging.h"
 #include "mm/page_alloc.h"
 
-/* In a page's byte of the code map: how often it was written to while it had code. Past the last
- * one, code and data are taken to be mixed in it. */
-#define WRITES_UNIT 4u
-#define WRITES_MAX  (16u * WRITES_UNIT)
+/* In a page's byte of the code map: how often it was written to while it had code. Each so many
+ * times all its blocks go, as there may be something else in it by now; past the last one, code and
+ * data are taken to be mixed. */
+#define WRITES_UNIT    4u
+#define WRITES_PATIENT (16u * WRITES_UNIT)
+#define WRITES_MAX     (63u * WRITES_UNIT)
 
 #define PAGES_OF_CODE ((sizeof(struct bt_code) + PAGE_SIZE - 1) / PAGE_SIZE)
 
@@ -20,9 +22,9 @@ static struct bt_vm *vm_of(const struct bt_vcpu *v)
 }
 
 /* Of the VM's RAM, for the code of all its vCPUs; a vCPU has no less and no more than those. */
-#define CODE_SHARE     16
-#define CODE_MIN_BYTES (512u << 10)
-#define CODE_MAX_BYTES (8u << 20)
+#define CODE_SHARE     32
+#define CODE_MIN_BYTES (256u << 10)
+#define CODE_MAX_BYTES (4u << 20)
 
 enum status bt_code_create(struct bt_vcpu *v)
 {
@@ -36,6 +38,7 @@ enum status bt_code_create(struct bt_vcpu *v)
     if (s != OK)
         return s;
     v->code = hpa_to_ptr(page);
+    v->code->input.has_fsgsbase = (cpu_cpuid(7, 0).ebx & CPUID_7_EBX_FSGSBASE) != 0;
     s = bt_cache_create(&v->code->cache, vm->root, v->vcpu.index, bytes);
     if (s != OK)
         bt_code_destroy(v);
@@ -53,19 +56,33 @@ void bt_code_destroy(struct bt_vcpu *v)
 
 /* --- what has changed --- */
 
-static void note_change(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes)
+static void drop_bytes(struct bt_cache *cache, gpa_t at, uint64_t bytes)
+{
+    if (bytes == PAGE_SIZE)
+        bt_cache_drop_page(cache, at);
+    else
+        bt_cache_drop_bytes(cache, at, (unsigned)bytes);
+}
+
+/* Within a page. The vCPU that does it is not within translated code: its own blocks go at once. */
+static void note_change(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes)
 {
     struct bt_changes *changes = &((struct bt_vm *)vm->engine_vm)->changes;
-    const uint64_t all = vm->vcpu_count < 64 ? (1ull << vm->vcpu_count) - 1 : UINT64_MAX;
+    const uint64_t all = vm->vcpu_count < 64 ? (1ull << vm->vcpu_count) - 1 : UINT64_MAX,
+                   others = by == NULL ? all : all & ~(1ull << by->index);
+    if (by != NULL && !bt_vcpu(by)->code->wants_flush)
+        drop_bytes(&bt_vcpu(by)->code->cache, at, bytes);
+    if (others == 0)
+        return;
     spinlock_lock(&changes->lock);
     changes->entry[changes->count % BT_CHANGES].at = at;
     changes->entry[changes->count % BT_CHANGES].bytes = bytes;
     __atomic_store_n(&changes->count, changes->count + 1, __ATOMIC_RELEASE);
     spinlock_unlock(&changes->lock);
-    vcpu_kick_all(vm, by == NULL ? all : all & ~(1ull << by->index));
+    vcpu_kick_all(vm, others);
 }
 
-void bt_code_written(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes)
+void bt_code_written(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes)
 {
     const struct shadow *shadow = ((struct bt_vm *)vm->engine_vm)->shadow;
     if (shadow == NULL)
@@ -91,7 +108,9 @@ void bt_code_give_up(struct bt_vcpu *v, gpa_t page)
     uint8_t *byte = shadow_code_byte(shadow, page);
     if (byte == NULL || __atomic_load_n(byte, __ATOMIC_RELAXED) >= WRITES_MAX)
         return;
-    __atomic_fetch_add(byte, WRITES_UNIT, __ATOMIC_RELAXED);
+    const uint8_t before = __atomic_fetch_add(byte, WRITES_UNIT, __ATOMIC_RELAXED);
+    if ((before + WRITES_UNIT) / WRITES_PATIENT == before / WRITES_PATIENT)
+        return;
     shadow_code_remove(shadow, page);
     note_change(v->vcpu.vm, &v->vcpu, gpa(page.v & ~(PAGE_SIZE - 1)), PAGE_SIZE);
 }
@@ -104,12 +123,8 @@ static void drop_changed(struct bt_vcpu *v)
     if (changes->count - code->changes_seen > BT_CHANGES)
         code->drop_all = true;
     for (; !code->drop_all && code->changes_seen != changes->count; code->changes_seen++) {
-        const gpa_t at = changes->entry[code->changes_seen % BT_CHANGES].at;
-        const uint64_t bytes = changes->entry[code->changes_seen % BT_CHANGES].bytes;
-        if (bytes == PAGE_SIZE)
-            bt_cache_drop_page(&code->cache, at);
-        else
-            bt_cache_drop_bytes(&code->cache, at, (unsigned)bytes);
+        drop_bytes(&code->cache, changes->entry[code->changes_seen % BT_CHANGES].at,
+                   changes->entry[code->changes_seen % BT_CHANGES].bytes);
     }
     code->changes_seen = changes->count;
     spinlock_unlock(&changes->lock);

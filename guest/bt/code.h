@@ -23,8 +23,9 @@ struct bt_vcpu;
 struct vcpu;
 struct vm;
 
-/* Of a VM: bytes of guest memory that have changed, and were code. */
-#define BT_CHANGES 64u
+/* Of a VM: bytes of guest memory that have changed, and were code. A vCPU that is further behind
+ * drops all that it has. */
+#define BT_CHANGES 512u
 struct bt_changes {
     struct spinlock lock;
     uint64_t count; /* so many there have been; the last BT_CHANGES are kept; atomic */
@@ -64,11 +65,12 @@ bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode);
 void bt_code_check(struct bt_vcpu *v, bool all);
 void bt_code_check_one(struct bt_vcpu *v, gva_t linear);
 
-/* Guest memory has been written to, by the software CPU of that vCPU, or by a device (NULL). Any
- * CPU. */
-void bt_code_written(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes);
+/* Guest memory has been written to, by the software CPU of that vCPU, which is the calling CPU's,
+ * or by a device (NULL): then on any CPU. */
+void bt_code_written(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes);
 
 /* The processor is about to write to a page that has code (SHADOW_CODE). The software CPU is to
- * carry out that store; but the page's blocks go before, so that the processor can do the next
- * ones, unless it has been so often: then code and data are mixed in it, and it stays as it is. */
+ * carry out that store, and what it writes to is dropped. But where that comes again and again, all
+ * of the page's blocks go, so that the processor can do the next ones; or, where that has come
+ * again and again, code and data are mixed in it, and it stays as it is. */
 void bt_code_give_up(struct bt_vcpu *v, gpa_t page);

@@ -108,7 +108,7 @@ void bt_space_guest_fault(struct bt_vcpu *of, uint64_t linear)
 static uint64_t written_at[4], written_bytes;
 static unsigned writes_told;
 
-void bt_code_written(struct vm *of, const struct vcpu *by, gpa_t at, uint64_t bytes)
+void bt_code_written(struct vm *of, struct vcpu *by, gpa_t at, uint64_t bytes)
 {
     assert_ptr_equal(of, &vm);
     assert_ptr_equal(by, &v.vcpu);
