@@ -79,7 +79,8 @@ static void emit_rest(struct emitter *e, const struct source *s)
 {
     enum { RM_SIB = 4, RM_ABSOLUTE = 5, NO_BASE_NO_INDEX = 0x25, NOT_REG = 0xc7 };
     const unsigned behind = s->map + 1;
-    emit_bytes(e, s->opcode, behind);
+    emit_bytes(e, s->opcode, s->map);
+    emit(e, s->byte);
     if (!has_modrm(s) || (s->opcode[behind] & NOT_REG) != RM_ABSOLUTE) {
         emit_bytes(e, s->opcode + behind, s->count - behind);
         return;
@@ -101,13 +102,9 @@ static enum translated plain(struct emitter *e, const struct source *s, const st
     if (s->map == 0 && s->byte >= 0x40 && s->byte < 0x50) { /* INC, DEC: FF /0, FF /1 */
         emit(e, 0xff);
         emit(e, 0xc0 | (s->byte & 15));
-    } else if (s->map == 0 && s->byte == 0x82) {
+    } else if (s->map == 0 && s->byte == 0x82) { /* as 80 */
         struct source same = *s;
-        uint8_t bytes[INSN_MAX_BYTES];
-        for (unsigned i = 0; i < s->count; i++)
-            bytes[i] = s->opcode[i];
-        bytes[0] = 0x80;
-        same.opcode = bytes;
+        same.byte = 0x80;
         emit_rest(e, &same);
     } else {
         emit_rest(e, s);
