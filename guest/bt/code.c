@@ -64,22 +64,28 @@ static void drop_bytes(struct bt_cache *cache, gpa_t at, uint64_t bytes)
         bt_cache_drop_bytes(cache, at, (unsigned)bytes);
 }
 
+/* The vCPUs that are to be kicked, but for one (or NULL). */
+static uint64_t others(const struct vm *vm, const struct vcpu *but)
+{
+    const uint64_t all = UINT64_MAX >> (64 - vm->vcpu_count);
+    return but == NULL ? all : all & ~(1ull << but->index);
+}
+
 /* Within a page. The vCPU that does it is not within translated code: its own blocks go at once. */
 static void note_change(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes)
 {
     struct bt_changes *changes = &((struct bt_vm *)vm->engine_vm)->changes;
-    const uint64_t all = vm->vcpu_count < 64 ? (1ull << vm->vcpu_count) - 1 : UINT64_MAX,
-                   others = by == NULL ? all : all & ~(1ull << by->index);
+    const uint64_t kicked = others(vm, by);
     if (by != NULL && !bt_vcpu(by)->code->wants_flush)
         drop_bytes(&bt_vcpu(by)->code->cache, at, bytes);
-    if (others == 0)
+    if (kicked == 0)
         return;
     spinlock_lock(&changes->lock);
     changes->entry[changes->count % BT_CHANGES].at = at;
     changes->entry[changes->count % BT_CHANGES].bytes = bytes;
     __atomic_store_n(&changes->count, changes->count + 1, __ATOMIC_RELEASE);
     spinlock_unlock(&changes->lock);
-    vcpu_kick_all(vm, others);
+    vcpu_kick_all(vm, kicked);
 }
 
 void bt_code_written(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes)
@@ -219,7 +225,7 @@ static struct bt_code_page *page_at(struct bt_vcpu *v, uint64_t linear)
     const gpa_t at = gpa(found.at.v & ~(PAGE_SIZE - 1));
     switch (shadow_code_add(vm_of(v)->shadow, at)) {
     case SHADOW_DONE: break;
-    case SHADOW_WAIT: vcpu_kick_all(v->vcpu.vm, UINT64_MAX); return NULL;
+    case SHADOW_WAIT: vcpu_kick_all(v->vcpu.vm, others(v->vcpu.vm, &v->vcpu)); return NULL;
     default: return NULL;
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the map before, the code behind: see code.h */
