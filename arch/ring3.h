@@ -70,11 +70,15 @@ bool ring3_load_fs(uint16_t selector);
 bool ring3_load_gs(uint16_t selector);
 
 /* What is in DS, ES, FS and GS. */
+#if __STDC_HOSTED__
+void ring3_read_selectors(uint16_t out[4]); /* a unit test's */
+#else
 static inline void ring3_read_selectors(uint16_t out[4])
 {
     __asm__ volatile("movw %%ds, %0; movw %%es, %1; movw %%fs, %2; movw %%gs, %3"
                      : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3]));
 }
+#endif
 
 /*
  * Executes code at CPL 3, from frame->rip on with the registers in frame, until something ends

@@ -230,7 +230,8 @@ static void test_keys(void **state)
     refuse(
         2,
         "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type loader "
-        "load entry mode console debugcon cmdline memory vcpus engine bt cpus weight cap limit start "
+        "load entry mode console debugcon cmdline memory vcpus engine bt cpus weight cap limit "
+        "start "
         "on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
     refuse(2, "unknown key kernel; known in [nadir]: serial report at_end smt max_vms",
