@@ -5,6 +5,13 @@
  * the host's and a page that the shadow lacks, is left to the software CPU, which carries out the
  * instruction where it has stopped: so it raises the exception, does the system call, reaches the
  * device, and no rule about these is written twice.
+ *
+ * What user code can tell from a CPU of its own: CPUID is the host's, where the host has no CPUID
+ * faulting, and so are SGDT, SIDT, SLDT, STR and SMSW without UMIP. Instructions that the VM's
+ * CPUID hides, but no bit of CR4 or XCR0 stands for, are executed. LAR, LSL, VERR and VERW know of
+ * no descriptor that is not in the real tables (guest/ring3/segments.h says which are), and MOV
+ * from DS, ES, FS or GS of none in 64-bit code that CPL 3 could not load. IRET does not end a
+ * guest's blocking of NMIs there.
  */
 #pragma once
 

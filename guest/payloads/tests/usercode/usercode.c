@@ -280,7 +280,7 @@ static void check_bases(void)
     unmap(AREA);
 }
 
-/* Far jumps to 32-bit code and back; the stack's selector is the data's. */
+/* A far jump to 32-bit code. */
 static void check_compatibility(void)
 {
     const char *rule = "SDM, Compatibility Mode";
