@@ -82,6 +82,27 @@ static bool goes_on(void *ctx)
     return env->calls->goes_on(env);
 }
 
+#define MAX_EXCHANGES 32 /* per call, as other CPUs may go on for ever */
+
+static bool system_set_bits(void *ctx, uint64_t linear, uint32_t bits)
+{
+    struct interpret_env *env = ctx;
+    struct emulate_operand part[MAX_PARTS];
+    uint32_t old, new;
+    if (!system_translate(env, linear, sizeof(old), true, false, part))
+        return false;
+    for (unsigned n = 0; n < MAX_EXCHANGES && env->calls->exchange != NULL; n++) {
+        env->calls->read_locked(env, part, &old);
+        new = old | bits;
+        if (env->calls->exchange(env, part, &old, &new))
+            return true;
+    }
+    env->calls->read(env, part, &old);
+    new = old | bits;
+    env->calls->write(env, part, &new);
+    return true;
+}
+
 void interpret_init(struct interpret_env *env, struct cpu_state *state,
                     const struct interpret_calls *calls, void *ctx)
 {
@@ -104,6 +125,7 @@ void interpret_init(struct interpret_env *env, struct cpu_state *state,
                                          .ctx = env,
                                          .read = system_read,
                                          .write = system_write,
+                                         .set_bits = system_set_bits,
                                          .raise = raise_with_error};
 }
 
@@ -274,8 +296,6 @@ static void finish(struct interpret_env *env, bool branch, bool keep_rf)
 }
 
 /* --- LOCK --- */
-
-#define MAX_EXCHANGES 32 /* per call, as other CPUs may go on for ever */
 
 static void locked_read(void *ctx, const struct emulate_operand *operand, void *to)
 {

@@ -60,11 +60,10 @@ struct cpu_segment descriptor_segment(const struct cpu_state *state, const struc
 
 bool descriptor_mark(struct segment_env *env, struct descriptor *d, uint32_t bit)
 {
-    uint8_t type = (uint8_t)(d->access | bit);
     if ((d->access & bit) != 0)
         return true;
     d->access |= bit;
-    return env->write(env->ctx, d->at + 5, &type, 1, false);
+    return env->set_bits(env->ctx, d->at + 4, bit << 8);
 }
 
 /* --- loads --- */

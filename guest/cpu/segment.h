@@ -20,6 +20,9 @@ struct segment_env {
      * page fault has been raised. In 64-bit mode the address is canonical. */
     bool (*read)(void *ctx, uint64_t linear, void *to, unsigned bytes, bool user);
     bool (*write)(void *ctx, uint64_t linear, const void *from, unsigned bytes, bool user);
+    /* Sets bits of 4 bytes with the system's rights, as LOCK OR does: other CPUs may write beside
+     * them at that time, and a device takes all four. */
+    bool (*set_bits)(void *ctx, uint64_t linear, uint32_t bits);
     /* An exception; error is 0 where it has no error code. */
     void (*raise)(void *ctx, unsigned vector, uint32_t error);
     bool external;            /* EXT in error codes: an event is being delivered */

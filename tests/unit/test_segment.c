@@ -85,6 +85,15 @@ static bool memory_write(void *ctx, uint64_t linear, const void *from, unsigned 
     return true;
 }
 
+static bool memory_set_bits(void *ctx, uint64_t linear, uint32_t bits)
+{
+    uint32_t value;
+    if (!memory_read(ctx, linear, &value, sizeof(value), false))
+        return false;
+    value |= bits;
+    return memory_write(ctx, linear, &value, sizeof(value), false);
+}
+
 static void raise_fault(void *ctx, unsigned which, uint32_t code)
 {
     (void)ctx;
@@ -92,8 +101,11 @@ static void raise_fault(void *ctx, unsigned which, uint32_t code)
     error = code;
 }
 
-static struct segment_env env = {
-    .state = &s, .read = memory_read, .write = memory_write, .raise = raise_fault};
+static struct segment_env env = {.state = &s,
+                                 .read = memory_read,
+                                 .write = memory_write,
+                                 .set_bits = memory_set_bits,
+                                 .raise = raise_fault};
 
 static void set_descriptor(unsigned selector, uint32_t base, uint32_t limit, uint32_t access)
 {

@@ -1183,6 +1183,27 @@ static void test_locks(void **state)
     assert_int_equal(s.rax, get_le32(ram + DATA));
 }
 
+/* A descriptor that is marked as accessed while another CPU changes the byte before. */
+static void test_locks_of_descriptors(void **state)
+{
+    (void)state;
+    struct interpret_calls with = calls;
+    start(PROTECTED_0);
+    env.calls = &with;
+    with.read_locked = read_locked;
+    with.exchange = other_exchange;
+    set_descriptor(DATA_0, 0, 0xfffff, SEGMENT_DATA32 & ~(uint32_t)ACCESS_ACCESSED);
+    s.rax = DATA_0;
+    others = 1;
+    other_value = 0x5a;
+    exchanges = 0;
+    run(0x8e, 0xc0);
+    assert_int_equal(exchanges, 2);
+    assert_int_equal(get_le32(ram + GDT + DATA_0 + 4), 0xcf935a);
+    run(0x8e, 0xc0); /* it is marked */
+    assert_int_equal(exchanges, 2);
+}
+
 /* --- fetching --- */
 
 static void test_fetch(void **state)
@@ -1426,6 +1447,7 @@ int main(void)
         cmocka_unit_test(test_single_step),
         cmocka_unit_test(test_breakpoints),
         cmocka_unit_test(test_locks),
+        cmocka_unit_test(test_locks_of_descriptors),
         cmocka_unit_test(test_fetch),
         cmocka_unit_test(test_computing),
         cmocka_unit_test(test_events),
