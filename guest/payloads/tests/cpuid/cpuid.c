@@ -19,13 +19,25 @@ static bool same(struct cpuid a, struct cpuid b)
     return a.eax == b.eax && a.ebx == b.ebx && a.ecx == b.ecx && a.edx == b.edx;
 }
 
+/* "GenuineIntel" */
+static bool is_intel(void)
+{
+    const struct cpuid c = cpuid(0, 0);
+    return c.ebx == 0x756e6547 && c.edx == 0x49656e69 && c.ecx == 0x6c65746e;
+}
+
+/* "AuthenticAMD" */
+static bool is_amd(void)
+{
+    const struct cpuid c = cpuid(0, 0);
+    return c.ebx == 0x68747541 && c.edx == 0x69746e65 && c.ecx == 0x444d4163;
+}
+
 static void check_ranges(void)
 {
     const char *rule = "SDM, CPUID";
     uint32_t max = cpuid(0, 0).eax, extended = cpuid(0x80000000, 0).eax;
-    struct cpuid vendor = cpuid(0, 0);
-    test_check(vendor.ebx == 0x756e6547 && vendor.edx == 0x49656e69 && vendor.ecx == 0x6c65746e,
-               "the vendor is GenuineIntel", rule);
+    test_check(is_intel() || is_amd(), "the vendor is GenuineIntel or AuthenticAMD", rule);
     test_check(max >= 0xb && max < 0x100, "the highest basic leaf", rule);
     test_check(extended >= 0x80000008 && extended < 0x80000100, "the highest extended leaf", rule);
     test_check(same(cpuid(max + 1, 0), cpuid(max, 0)) && same(cpuid(0x3fffffff, 0), cpuid(max, 0)),
@@ -73,7 +85,17 @@ static void check_topology(void)
     test_check(echoed, "ECX echoes every invalid subleaf's low byte", rule);
     test_check(none, "which has neither type, nor shift, nor CPUs", rule);
     test_check(told, "but the x2APIC ID", rule);
+}
+
+/* AMD's CPUs tell of their caches elsewhere. */
+static void check_caches(void)
+{
+    static const struct cpuid zero = {0, 0, 0, 0};
     unsigned caches = 0;
+    if (!is_intel()) {
+        test_check(same(cpuid(4, 0), zero), "leaf 4 is Intel's", "AMD APM, CPUID Fn0000_0004");
+        return;
+    }
     while (caches < 16 && (cpuid(4, caches).eax & 0x1f) != 0)
         caches++;
     test_check(caches > 0 && caches < 16, "leaf 4 lists caches and ends", "SDM, CPUID leaf 4");
@@ -219,6 +241,7 @@ int main(void)
     test_begin("cpuid", "CPUID against itself and the CPU");
     check_ranges();
     check_topology();
+    check_caches();
     check_subleaves();
     check_instructions();
     check_xsave();
