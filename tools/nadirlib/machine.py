@@ -218,20 +218,21 @@ def firmware_qemu(image, work, usb):
             "-device", f"{disk},drive=boot,bootindex=0"]
 
 
-def warm_qemu(start):
-    """A screen would need firmware, too."""
-    return ["-bios", str(find_built("warm.rom")[0]), "-vga", "none",
+def warm_qemu(start, native):
+    """A screen would need firmware, too; but a kernel on the bare machine may ask for the VGA's ports."""
+    return ["-bios", str(find_built("warm.rom")[0]), "-vga", "std" if native else "none",
             "-device", f"loader,file={quoted(start)},addr={WARM_START:#x},force-raw=on"]
 
 
-def accelerator(kvm, cpus):
+def accelerator(kvm, cpus, native):
     """QEMU's words for what executes the machine. Its emulation gives each CPU a thread of its own by
     itself where that is right: on a host whose memory is ordered as an x86's, or stricter. There it
     is said, so that a QEMU that does not do it tells."""
+    bare = ",-hypervisor" if native else ""  # a bit of CPUID by which programs know a VM
     if kvm:
-        return ["-accel", "kvm", "-cpu", "host,migratable=off"]
+        return ["-accel", "kvm", "-cpu", "host,migratable=off" + bare]
     threads = ",thread=multi" if cpus > 1 and os.uname().machine in ("x86_64", "i686") else ""
-    return ["-accel", f"tcg{threads}", "-cpu", "max"]
+    return ["-accel", f"tcg{threads}", "-cpu", "max" + bare]
 
 
 def qemu(image, console, reports, work, options):
@@ -241,8 +242,8 @@ def qemu(image, console, reports, work, options):
         raise ToolError(f"there is no {QEMU}; run make deps")
     command = [
         QEMU, "-machine", "q35", "-m", str(options.memory), "-smp", str(options.cpus),
-        *accelerator(kvm, options.cpus),
-        *(warm_qemu(image) if options.boot == "warm" else firmware_qemu(image, work, options.usb)),
+        *accelerator(kvm, options.cpus, options.native),
+        *(warm_qemu(image, options.native) if options.boot == "warm" else firmware_qemu(image, work, options.usb)),
         "-nodefaults", "-display", "none",
         "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
         "-serial", "chardev:console", "-chardev", f"serial,id=reports,path={reports}",
