@@ -72,7 +72,7 @@ void smp_main(uint32_t cr0, uint32_t edx)
         __asm__ volatile("cli; hlt");
 }
 
-unsigned smp_start(smp_entry *entry)
+unsigned smp_start_at_least(smp_entry *entry, unsigned cpus)
 {
     entry_point = entry;
     x2 = apic_is_x2();
@@ -85,7 +85,15 @@ unsigned smp_start(smp_entry *entry)
     wait_ms(1);
     smp_send(0, TO_OTHERS | ICR_SIPI | TRAMPOLINE >> 12);
     wait_ms(20);
+    /* Where an emulator's CPUs are threads on a busy machine, each has turns of many ms. */
+    for (unsigned i = 0; i < 50 && __atomic_load_n(&arrived, __ATOMIC_SEQ_CST) + 1 < cpus; i++)
+        wait_ms(20);
     return __atomic_load_n(&arrived, __ATOMIC_SEQ_CST) + 1;
+}
+
+unsigned smp_start(smp_entry *entry)
+{
+    return smp_start_at_least(entry, 1);
 }
 
 uint32_t smp_apic_id(unsigned index)

@@ -15,6 +15,9 @@ typedef void smp_entry(unsigned index);
  * CPUs there are with this one. apic_enable() comes before. Call it once. */
 unsigned smp_start(smp_entry *entry);
 
+/* The same where so many are known to be there, which may come late. */
+unsigned smp_start_at_least(smp_entry *entry, unsigned cpus);
+
 /* The x2APIC or APIC ID of a CPU by its index, 0 being the first. */
 uint32_t smp_apic_id(unsigned index);
 
