@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #define VECTOR   (PIC_BASE + IRQ_RTC)
-#define PATIENCE 1000000000ull /* TSC ticks; halted, they cost little */
+#define PATIENCE 10000000000ull /* TSC ticks: more than a second on any CPU */
 
 enum {
     SECONDS,

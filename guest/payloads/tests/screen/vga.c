@@ -7,7 +7,7 @@
 
 enum { ATTRIBUTE = 0x3c0, MISC_WRITE = 0x3c2, SEQUENCER = 0x3c4, DAC_READ = 0x3c7, DAC_WRITE, DAC };
 enum { MISC_READ = 0x3cc, GRAPHICS = 0x3ce, CRTC = 0x3d4, STATUS = 0x3da, MONO_CRTC = 0x3b4 };
-enum { PATIENCE = 20000000 }; /* ticks: more than ten frames at 100 MHz, and one on any CPU */
+enum { PATIENCE = 200000000 }; /* ticks: more than a frame of 1/70 s on any CPU */
 
 static const char CRTC_RULE[] = "VGA, CRT controller", ATTRIBUTE_RULE[] = "VGA, attributes";
 
