@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Test kernels under each engine against the bare CPU: how two runs are compared, and every difference
+that is allowed, with its reason. Where Bochs strays from the manuals is in test_native.BOCHS_FAILS."""
+
+import difflib
+import re
+
+# Kernels that say nothing of an engine where the emulator is QEMU's, whose ticks are the host's: their checks
+# are of how much of these an operation takes, or of clocks against each other.
+TIMED = ("apic", "budget", "ioapic", "longest", "pic", "pit", "rtc", "screen", "smp", "storm", "stormsmp", "timer")
+
+# Those in which the bare CPU of QEMU's emulation does not come to the end. Under bt they do, and judge themselves.
+LOST = {
+    "cr": "CR0.PG can be cleared in 64-bit code, and the CPU goes astray",
+    "debug": "INT1 is undefined",
+    "events": "an event from a stack of CPL 3 does not come, and the kernel waits",
+    "ferr": "FLDCW does not clear the x87 status word's ES, so that IGNNE# never ends",
+    "hostile": "an instruction of more than 15 bytes hangs",
+    "segments": "a far jump beyond the limit is taken",
+}
+
+# Those in which it prints what no processor would.
+ASTRAY = {
+    "opcodes": "encodings that are reserved are executed",
+    "walks": "there is no RFLAGS.RF in the frames of #UD and #GP, and no shadow of STI under TF",
+}
+
+# What bt does not do, or not as it is to.
+UNFINISHED = {
+    "anyinsn": "gathers whose elements lie in devices are not executed; and flags that a manual leaves undefined are "
+               "those of the software CPU on a device, those of the processor on RAM",
+    "races": "of IPIs of all vectors each is to come once, and one does not, or twice: not understood yet",
+}
+
+# What a VM of bt has fewer or more lines for, as its CPUID says: what shadow paging cannot give is not there, and
+# MSRs that only software emulates are there on any CPU.
+FEATURES = {
+    "cpuid": "other components of XSAVE",
+    "cr": "no PCIDs, no protection keys",
+    "hostile": "x2APIC, which this model of Bochs has not",
+    "msr": "no XSS",
+    "paging": "no protection keys, no SMAP",
+    "paging5": "no 57-bit addresses",
+    "xsave": "no XSAVES, no protection keys",
+}
+
+# What is not right in a VM of bt, either.
+ADMITTED = {
+    "cpuid": {"RDSEED": "QEMU's emulation executes it where CPUID does not show it"},
+}
+
+
+class Check:
+    """A line `ok NAME: WHAT (RULE)`, or FAIL."""
+
+    def __init__(self, ok, what, line):
+        self.ok, self.what, self.line = ok, what, line
+
+
+def checks(lines, name):
+    """Those of both sides, in order. A VM's line that took long is in pieces on a console that several share."""
+    whole = []
+    for line in lines:
+        if re.match(r"(ok|FAIL|test) |  |nadir: ", line) or not whole:
+            whole.append(line)
+        else:
+            whole[-1] += line
+    found = [re.fullmatch(rf"(ok|FAIL) {name}: (?!vm-only: |native-only: )(.*?)( \(.*)?", line) for line in whole]
+    return [Check(match[1] == "ok", match[2], match[0]) for match in found if match]
+
+
+def differences(bare, here, bare_fails):
+    """Lines of a VM that are not the bare machine's. bare_fails: by which check's name the bare machine may be
+    wrong, where the VM is right; None: any."""
+    out = []
+    names = [[check.what for check in side] for side in (bare, here)]
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+        pairs = list(zip(bare[i:j], here[k:m])) if kind == "equal" else []
+        for its, mine in pairs:
+            excused = mine.ok and not its.ok and (bare_fails is None or its.what in bare_fails)
+            if its.ok != mine.ok and not excused:
+                out.append(f"{mine.line}, not {its.line}")
+        if not pairs:
+            out += [f"bare: {check.line}" for check in bare[i:j]] + [f"VM: {check.line}" for check in here[k:m]]
+    return out
