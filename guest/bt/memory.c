@@ -173,6 +173,16 @@ static bool exchange(void *at, const void *old, const void *new, unsigned bytes)
     }
 }
 
+/* A bus has room for 8 bytes in a row, from a multiple of 8 on: so a descriptor that begins between
+ * two of a device's registers is read from both. */
+static void access_piece(struct vcpu *vcpu, gpa_t at, void *to, const void *from, unsigned bytes)
+{
+    if (to != NULL)
+        linear_read_page(vcpu, at, to, bytes);
+    else
+        linear_write_page(vcpu, at, from, bytes);
+}
+
 static void access_page(struct vcpu *vcpu, gpa_t at, void *to, const void *from, unsigned bytes)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
@@ -180,10 +190,14 @@ static void access_page(struct vcpu *vcpu, gpa_t at, void *to, const void *from,
     if (!is_ram)
         bt_exit_begin(v);
     vm_lock(vcpu->vm);
-    if (to != NULL)
-        linear_read_page(vcpu, at, to, bytes);
-    else
-        linear_write_page(vcpu, at, from, bytes);
+    for (unsigned n; bytes != 0; bytes -= n) {
+        const unsigned room = 8 - at.v % 8;
+        n = bytes < room ? bytes : room;
+        access_piece(vcpu, at, to, from, n);
+        at.v += n;
+        to = to != NULL ? (uint8_t *)to + n : NULL;
+        from = from != NULL ? (const uint8_t *)from + n : NULL;
+    }
     vm_unlock(vcpu->vm);
     if (!is_ram)
         bt_exit_end(v, BT_DEVICE_MEMORY);

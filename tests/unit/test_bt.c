@@ -344,6 +344,13 @@ static void test_memory(void **state)
     bt_read(&v.env, &o, back);
     assert_int_equal((uint32_t)back[0], 0xabcd);
     assert_int_equal(v.vcpu.stats.count[BT_DEVICE_MEMORY], 2);
+    o = operand(DEVICE + 12, 8, true); /* two accesses, of what the bus has in a row */
+    bt_write(&v.env, &o, &value);
+    assert_int_equal(device_writes, 3);
+    assert_int_equal(device_value, 0x11223344);
+    bt_read(&v.env, &o, back);
+    assert_int_equal(back[0], 0x1122334411223344);
+    assert_int_equal(v.vcpu.stats.count[BT_DEVICE_MEMORY], 4);
 }
 
 static void test_exchange(void **state)
