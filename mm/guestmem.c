@@ -6,8 +6,7 @@
 
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host)
 {
-    const uintptr_t at = (uintptr_t)host;
-    if (size == 0 || at == 0 || at % 2 != 0 || size > UINT64_MAX - base.v)
+    if (size == 0 || host == NULL || size > UINT64_MAX - base.v)
         return ERR_BAD_INPUT;
     uint32_t i = 0;
     while (i < mem->count && mem->slot[i].base.v < base.v)
@@ -18,7 +17,7 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
     if (mem->count == GUESTMEM_MAX_SLOTS)
         return ERR_LIMIT;
     memmove(&mem->slot[i + 1], &mem->slot[i], (mem->count - i) * sizeof(mem->slot[0]));
-    mem->slot[i] = (struct guestmem_slot){base, size, at};
+    mem->slot[i] = (struct guestmem_slot){base, size, host, host};
     mem->count++;
     return OK;
 }
@@ -28,25 +27,25 @@ void guestmem_replace(struct guestmem *mem, gpa_t base, void *host, bool read_on
     for (struct guestmem_slot *s = mem->slot; s < mem->slot + mem->count; s++) {
         if (s->base.v != base.v)
             continue;
-        const uintptr_t now = (uintptr_t)host | (read_only ? GUESTMEM_READ_ONLY : 0);
-        __atomic_store_n(&s->host, now, __ATOMIC_RELAXED);
+        __atomic_store_n(&s->host, host, __ATOMIC_RELAXED);
+        __atomic_store_n(&s->writable, read_only ? NULL : host, __ATOMIC_RELAXED);
     }
 }
 
 /* The part of [at, at + bytes) that lies in the slot of at; NULL where at is not RAM, or read-only
  * and to be written. */
-static uint8_t *part(const struct guestmem *mem, uint64_t at, size_t bytes, bool write,
-                     size_t *length)
+static inline uint8_t *__attribute__((always_inline))
+part(const struct guestmem *mem, uint64_t at, size_t bytes, bool write, size_t *length)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, gpa(at));
     if (s == NULL)
         return NULL;
-    const uintptr_t host = guestmem_slot_load(s);
+    uint8_t *host = write ? guestmem_slot_writable(s) : guestmem_slot_host(s);
     const uint64_t offset = at - s->base.v;
-    if (write && (host & GUESTMEM_READ_ONLY) != 0)
+    if (host == NULL)
         return NULL;
     *length = bytes < s->size - offset ? bytes : s->size - offset;
-    return (uint8_t *)(host & ~(uintptr_t)GUESTMEM_READ_ONLY) + index_nospec(offset, s->size);
+    return host + index_nospec(offset, s->size);
 }
 
 bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t bytes)

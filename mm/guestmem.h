@@ -13,10 +13,10 @@
 
 struct guestmem_slot {
     gpa_t base;
-    uint64_t size;  /* bytes */
-    uintptr_t host; /* the address here, and GUESTMEM_READ_ONLY: see guestmem_replace() */
+    uint64_t size;     /* bytes */
+    uint8_t *host;     /* where reads find it here */
+    uint8_t *writable; /* where writes do; NULL: the guest cannot write to it, as to ROM */
 };
-#define GUESTMEM_READ_ONLY 1u /* the guest cannot write to it, as to ROM */
 
 /* All zero = no memory. */
 struct guestmem {
@@ -31,8 +31,7 @@ struct guestmem {
     struct guestmem_slot slot[GUESTMEM_MAX_SLOTS]; /* sorted by base */
 };
 
-/* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps, or at an
- * odd address here. */
+/* Adds RAM at start. ERR_LIMIT: too many slots; ERR_BAD_INPUT: empty, overlapping, wraps. */
 enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *host);
 
 /*
@@ -42,9 +41,11 @@ enum status guestmem_add(struct guestmem *mem, gpa_t base, uint64_t size, void *
  *
  * The race: CPU A, which has the VM's lock, puts ROM into the place of RAM. CPU B writes for
  * another vCPU, without that lock, and may look at the slot before, after or meanwhile. Were the
- * address and the right to write two words, B could take the right of the RAM and the address of
- * the ROM, and write into that: so they are one, which A stores and B loads once for each access
- * (guestmem_slot_load(), guestmem_writable_window()).
+ * right to write a word beside the address, B could take the right of the RAM and the address of
+ * the ROM, and write into that: so what B writes to is a word of its own, which is the right as
+ * well, and which B loads once for each access (guestmem_slot_writable()). Reads have theirs, which
+ * costs them nothing. B may read from the one memory and write to the other, as if A had come
+ * between the two.
  */
 void guestmem_replace(struct guestmem *mem, gpa_t base, void *host, bool read_only);
 
@@ -65,20 +66,18 @@ static inline const struct guestmem_slot *guestmem_slot(const struct guestmem *m
     return NULL;
 }
 
-/* The slot's memory, as it is now. */
-static inline uintptr_t guestmem_slot_load(const struct guestmem_slot *slot)
-{
-    return __atomic_load_n(&slot->host, __ATOMIC_RELAXED);
-}
-
+/* The slot's memory, as it is now, to read from. A volatile load is as much one load as a relaxed
+ * atomic one; but behind the latter GCC takes all memory for changed, and loads the slot and its
+ * caller's fields anew. */
 static inline uint8_t *guestmem_slot_host(const struct guestmem_slot *slot)
 {
-    return (uint8_t *)(guestmem_slot_load(slot) & ~(uintptr_t)GUESTMEM_READ_ONLY);
+    return *(uint8_t *const volatile *)&slot->host;
 }
 
-static inline bool guestmem_slot_is_read_only(const struct guestmem_slot *slot)
+/* The same, to write to; NULL: the guest cannot. */
+static inline uint8_t *guestmem_slot_writable(const struct guestmem_slot *slot)
 {
-    return (guestmem_slot_load(slot) & GUESTMEM_READ_ONLY) != 0;
+    return *(uint8_t *const volatile *)&slot->writable;
 }
 
 /* Whether the guest has RAM there, and can write to it. To write, guestmem_writable_window() asks
@@ -86,7 +85,7 @@ static inline bool guestmem_slot_is_read_only(const struct guestmem_slot *slot)
 static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
 {
     const struct guestmem_slot *s = guestmem_slot(mem, at);
-    return s != NULL && !guestmem_slot_is_read_only(s);
+    return s != NULL && guestmem_slot_writable(s) != NULL;
 }
 
 /* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for
@@ -105,8 +104,6 @@ static inline void *guestmem_writable_window(const struct guestmem *mem, gpa_t b
     const struct guestmem_slot *s = guestmem_slot(mem, base);
     if (s == NULL || bytes > s->size - (base.v - s->base.v))
         return NULL;
-    const uintptr_t host = guestmem_slot_load(s);
-    return (host & GUESTMEM_READ_ONLY) != 0
-               ? NULL
-               : (uint8_t *)host + index_nospec(base.v - s->base.v, s->size);
+    uint8_t *host = guestmem_slot_writable(s);
+    return host != NULL ? host + index_nospec(base.v - s->base.v, s->size) : NULL;
 }

@@ -23,7 +23,7 @@ static bool guest_page(const struct guestmem *mem, uint64_t frame, gpa_t *at, bo
         if (offset >= slot->size)
             continue;
         *at = gpa(slot->base.v + offset);
-        *read_only = guestmem_slot_is_read_only(slot);
+        *read_only = guestmem_slot_writable(slot) == NULL;
         return true;
     }
     return false;

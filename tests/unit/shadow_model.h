@@ -632,7 +632,7 @@ static void change_memory(void)
 {
     const struct guestmem_slot *rom = guestmem_slot(&m.mem, gpa(ROM_GPA));
     guestmem_replace(&m.mem, gpa(ROM_GPA), guestmem_slot_host(rom),
-                     !guestmem_slot_is_read_only(rom));
+                     guestmem_slot_writable(rom) != NULL);
     shadow_drop_all(m.shadow);
     kick_others(NULL);
     demand(shadow_is_settled(m.shadow));

@@ -222,7 +222,6 @@ static void test_add_rejects(void **s)
     assert_int_equal(guestmem_add(&mem, gpa(0x5000), 0x1000, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0x1000, NULL), ERR_BAD_INPUT);
-    assert_int_equal(guestmem_add(&mem, gpa(0x8000), 0x1000, top + 1), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x8000), UINT64_MAX, top), ERR_BAD_INPUT);
     assert_int_equal(guestmem_add(&mem, gpa(0x800), 0x100, top), ERR_BAD_INPUT); /* in the first */
     assert_int_equal(guestmem_add(&mem, gpa(0x1000), 0x100, top), ERR_BAD_INPUT);
