@@ -165,6 +165,7 @@ struct cpuid_regs {
     uint32_t eax, ebx, ecx, edx;
 };
 
+#define CPUID_0_EBX_AMD               0x68747541u /* "Auth" */
 #define CPUID_1_ECX_VMX               (1u << 5)
 #define CPUID_1_ECX_PCID              (1u << 17)
 #define CPUID_1_ECX_X2APIC            (1u << 21)
@@ -291,6 +292,8 @@ enum msr {
     MSR_IA32_GS_BASE = 0xc0000101,
     MSR_IA32_KERNEL_GS_BASE = 0xc0000102,
     MSR_IA32_TSC_AUX = 0xc0000103,
+    MSR_AMD_SYSCFG = 0xc0010010,
+    MSR_AMD_INTERRUPT_PENDING = 0xc0010055,
 };
 
 /* IA32_MISC_ENABLE: fast strings on, no branch trace storage and no PEBS; then what acts on CPUID,

@@ -55,19 +55,36 @@ static const struct msr_range rows[] = {
     {MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE, NULL, read_msr, write_ignored},
 };
 
+/* AMD64 Architecture Programmer's Manual, volume 2, "System-Configuration Register (SYSCFG)"; BIOS
+ * and Kernel Developer's Guide for family 0Fh, "Interrupt Pending and CMP-Halt Register". */
+static const struct msr_range amd_rows[] = {
+    /* No extended types in fixed MTRRs, no second top of memory: nothing is switched on. */
+    {MSR_AMD_SYSCFG, MSR_AMD_SYSCFG, NULL, read_msr, write_ignored},
+    /* No message at HLT, and no C1E. */
+    {MSR_AMD_INTERRUPT_PENDING, MSR_AMD_INTERRUPT_PENDING, NULL, read_msr, write_ignored},
+};
+
+static enum status add_rows(struct msr_policy *policy, struct msr_table *table,
+                            const struct msr_range *range, size_t count)
+{
+    enum status s = OK;
+    for (size_t i = 0; i < count && s == OK; i++) {
+        struct msr_range row = range[i];
+        row.dev = policy;
+        s = msr_table_add(table, &row);
+    }
+    return s;
+}
+
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
-                            uint64_t tsc_hz)
+                            uint64_t tsc_hz, bool amd)
 {
     *policy = (struct msr_policy){
         .microcode = microcode,
         .platform_info = (tsc_hz / PLATFORM_RATIO_HZ & 0xff) << 8,
     };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct msr_range range = rows[i];
-        range.dev = policy;
-        const enum status s = msr_table_add(table, &range);
-        if (s != OK)
-            return s;
-    }
-    return OK;
+    const enum status s = add_rows(policy, table, rows, sizeof(rows) / sizeof(rows[0]));
+    return s == OK && amd
+               ? add_rows(policy, table, amd_rows, sizeof(amd_rows) / sizeof(amd_rows[0]))
+               : s;
 }

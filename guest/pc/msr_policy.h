@@ -9,6 +9,7 @@ struct msr_policy {
     uint64_t platform_info;
 };
 
-/* Opens these MSRs in *table, set as firmware leaves them. Pure. ERR_LIMIT, ERR_BAD_INPUT. */
+/* Opens these MSRs in *table, set as firmware leaves them; amd: those, too, that kernels read
+ * without asking where CPUID says AuthenticAMD. Pure. ERR_LIMIT, ERR_BAD_INPUT. */
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
-                            uint64_t tsc_hz);
+                            uint64_t tsc_hz, bool amd);

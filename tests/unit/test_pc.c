@@ -1102,9 +1102,28 @@ static void test_reset_fails(void **state)
     assert_int_equal(page_alloc_free_bytes(), free_before);
 }
 
+/* What kernels read without asking, where CPUID says AuthenticAMD; an Intel CPU has no such MSR. */
+static void test_amd_msrs(void **state)
+{
+    (void)state;
+    for (unsigned amd = 0; amd < 2; amd++) {
+        struct msr_table table = {0};
+        struct msr_policy policy;
+        uint64_t value = 1;
+        assert_int_equal(msr_policy_init(&policy, &table, 1, 2000000000, amd != 0), OK);
+        const struct msr_range *r = msr_table_find(&table, MSR_AMD_SYSCFG);
+        assert_int_equal(r != NULL, amd);
+        assert_int_equal(msr_table_find(&table, MSR_AMD_INTERRUPT_PENDING) != NULL, amd);
+        assert_non_null(msr_table_find(&table, MSR_IA32_MCG_CAP));
+        if (r != NULL)
+            assert_true(r->read(r->dev, MSR_AMD_SYSCFG, &value) && value == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_amd_msrs),
         cmocka_unit_test_setup_teardown(test_engine, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_the_controllers_have_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_polled_is_told, set_up, tear_down),

@@ -153,7 +153,8 @@ void vmcs_model_start(bool assisted)
     const struct mmio_range ioapic = {
         gpa(IOAPIC), gpa(IOAPIC + PAGE_SIZE - 1), NULL, read_mmio, write_mmio, NULL};
     const struct port_range ports = {0x10, 0xff0, 4, NULL, read_port, NULL};
-    const struct cpuid_facts facts = {1, 2000000000, true, true, true, false, false};
+    const struct cpuid_facts facts = {
+        .vcpus = 1, .tsc_hz = 2000000000, .rdtscp = true, .invpcid = true, .xsaves = true};
     fake_vmx_reset();
     fake_vmx.tsc_passes = 1000; /* or string instructions would not end */
     fake_vmx.caps.proc2.may_be_1 |= PROC2_BUS_LOCK_DETECTION | PROC2_INSTRUCTION_TIMEOUT;
@@ -163,7 +164,8 @@ void vmcs_model_start(bool assisted)
     demand(cpuid_policy_build(&vm->cpuid, host_cpuid, &facts) == OK);
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
     vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & fake_vmx.caps.cr4_fixed1;
-    demand(msr_policy_init(&msrs, &vm->msrs, 1, facts.tsc_hz) == OK && vcpu_msr_open(vm) == OK);
+    demand(msr_policy_init(&msrs, &vm->msrs, 1, facts.tsc_hz, false) == OK &&
+           vcpu_msr_open(vm) == OK);
     fixture_make_rom(gpa(ROM));
     demand(vmx_protect(vm, gpa(ROM), FIXTURE_RAM - ROM, MAP_RX) == OK);
     vcpu->apic.pic_acknowledge = acknowledge_pic;
