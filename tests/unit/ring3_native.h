@@ -47,6 +47,7 @@ uint64_t native_data_selector, native_host_rsp, native_components;
 static unsigned native_vector, native_xsave_bytes;
 static uint64_t native_error, native_address;
 static volatile bool native_inside;
+static bool __attribute__((unused)) native_has_more; /* components of XSAVE than those */
 
 void native_go(void);
 void native_back(void);
@@ -91,6 +92,8 @@ static void native_on_signal(int signal, siginfo_t *info, void *context)
     native_address = (uint64_t)(uintptr_t)info->si_addr;
     for (unsigned i = 0; i < XSAVE_BYTES; i++) /* not memcpy(): the rest may not be mapped */
         native_state.xsave[i] = i < 464 || (i >= 512 && i < native_xsave_bytes) ? fp[i] : 0;
+    native_state.xsave[512] &= (uint8_t)native_components; /* in use, of those that are looked at */
+    native_state.xsave[513] = 0;
     fp[0] = 0x7f; /* no errors are pending or unmasked in C */
     fp[1] = 0x03;
     fp[2] = fp[3] = 0;
@@ -125,7 +128,13 @@ static void native_init(void)
         sigaction(signals[i], &action, NULL);
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     native_components = low & 0xe7;
-    native_xsave_bytes = cpu_cpuid(0xd, 0).ebx;
+    native_has_more = low != native_components;
+    native_xsave_bytes = 512 + 64;
+    for (unsigned i = 2; i < 8; i++) { /* what lies behind, as PKRU, is not of these */
+        const struct cpuid_regs part = cpu_cpuid(0xd, i);
+        if ((native_components >> i & 1) != 0 && part.ebx + part.eax > native_xsave_bytes)
+            native_xsave_bytes = part.ebx + part.eax;
+    }
 }
 
 /* Executes native_state from its rip on; what has ended it is in native_vector. */
