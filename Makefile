@@ -152,8 +152,8 @@ $B/warm_ram: tools/warm/ram.c tools/warm/acpi.c boot/efi_elf.c boot/efi_regions.
 # --- running ---
 # Less than `all`: what boots a configuration, in each emulator, or refuses to.
 RUN := $B/nadir.efi $B/nadir.sym $B/check_config $B/warm.rom $B/warm_ram
-deps: bochs ## install what is missing, and build the fast Bochs once
-bochs: $B/.deps
+deps: $B/.deps ## install what is missing
+bochs: $B/.deps ## build the fast Bochs once, which emulates VT-x (two minutes)
 	@tools/bochs_build.sh >/dev/null || echo "nadir: using the packaged Bochs, which is slower"
 # Packages are looked at again when the list of them changes, when any is installed or removed, or a tool is missing.
 $B/.deps: tools/install.sh $(wildcard /var/lib/dpkg/status) $(if $(shell for t in nasm iasl clang; do command -v $$t >/dev/null || echo $$t; done),FORCE)
@@ -161,9 +161,7 @@ $B/.deps: tools/install.sh $(wildcard /var/lib/dpkg/status) $(if $(shell for t i
 	@tools/install.sh && touch $@
 demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
 	tools/demo.py $B/demo --engine $(or $(ENGINE),auto) --shell $(shell [ -t 0 ] && echo yes || echo no)
-# VT-x, which Bochs emulates where there is no KVM: binary translation is too slow for Linux so far.
-run: ENGINE ?= vtx
-run: $(RUN) demo ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=bt: without VT-x)
+run: $(RUN) demo $(if $(filter vtx,$(ENGINE)),bochs) ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=vtx: by VT-x)
 	tools/nadir run $B/demo/nadir.cfg
 image: all demo ## build/demo.img, a bootable disk image of the demo
 	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img

@@ -85,7 +85,7 @@ def count_pytest(status, output):
 
 
 STAGES = (
-    ("deps", lambda: whole(["make", "deps"])),
+    ("deps", lambda: whole(["make", "deps", "bochs"])),
     ("build", lambda: whole(["make", "-k", "-j", JOBS, "all"])),
     ("lint", lint),
     ("unit", unit),

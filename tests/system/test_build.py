@@ -67,6 +67,17 @@ def test_edit_loop_has_objects_of_its_own(folder, words, objects, optimised):
     assert all(f"{folder}/{objects}/" in line for line in compiled)
 
 
+@pytest.mark.parametrize("words, built", [(("run",), False), (("deps",), False), (("run", "ENGINE=bt"), False),
+                                          (("run", "ENGINE=vtx"), True), (("bench",), True)])
+def test_bochs_is_built_where_it_is_needed(folder, words, built):
+    """It takes minutes, which who boots the demo without VT-x does not have to wait."""
+    commands = make("-n", f"B={folder}", *words).stdout
+    assert ("tools/bochs_build.sh" in commands) == built, commands
+    engine = re.search(r"^tools/demo.py \S+ --engine (\w+)", commands, re.M)
+    asked = {"ENGINE=bt": "bt", "ENGINE=vtx": "vtx"}.get(words[-1], "auto")
+    assert (engine and engine[1]) == (asked if words[0] == "run" else None), commands
+
+
 def test_switch_links_anew(folder):
     variant = folder / ".variant"
     for words, written in [((), "hv"), (("DEV=1",), "dev"), ((), "hv")]:

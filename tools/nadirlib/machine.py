@@ -90,8 +90,8 @@ def find_bochs(variant="fast"):
     packaged = shutil.which("bochs-bin") or shutil.which("bochs")
     if not packaged or variant != "fast":
         raise ToolError("there is no Bochs; run " +
-                        ("make deps" if variant == "fast" else f"tools/bochs_build.sh {variant}"))
-    say("using the packaged Bochs; `make deps` builds one that is five times as fast")
+                        ("make bochs" if variant == "fast" else f"tools/bochs_build.sh {variant}"))
+    say("using the packaged Bochs; `make bochs` builds one that is five times as fast")
     return packaged, needs_prompt_file(packaged)
 
 
