@@ -272,9 +272,10 @@ def test_threads_of_qemu(monkeypatch):
     """Where QEMU's emulation would take turns with the CPUs for want of an x86's order, it is left alone."""
     for architecture, words in (("x86_64", "tcg,thread=multi"), ("aarch64", "tcg")):
         monkeypatch.setattr(os, "uname", lambda: os.uname_result(("", "", "", "", architecture)))
-        assert machine.accelerator(False, 4) == ["-accel", words, "-cpu", "max"]
-        assert machine.accelerator(False, 1) == ["-accel", "tcg", "-cpu", "max"]
-    assert machine.accelerator(True, 4)[:2] == ["-accel", "kvm"]
+        assert machine.accelerator(False, 4, False) == ["-accel", words, "-cpu", "max"]
+        assert machine.accelerator(False, 1, False) == ["-accel", "tcg", "-cpu", "max"]
+        assert machine.accelerator(False, 1, True) == ["-accel", "tcg", "-cpu", "max,-hypervisor"]
+    assert machine.accelerator(True, 4, False)[:2] == ["-accel", "kvm"]
 
 
 @pytest.mark.parametrize("number, said", [(signal.SIGTERM, ["[ended by SIGTERM]"]), (signal.SIGINT, [])])
