@@ -370,11 +370,15 @@ void bt_cache_drop_bytes(struct bt_cache *cache, gpa_t at, unsigned bytes)
     for (uint32_t i = *guest_head(cache, guest); i != BT_NONE; i = cache->page[i].next_guest) {
         if (cache->page[i].guest != guest)
             continue;
-        for (uint32_t k = cache->page[i].first; k != BT_NONE;) {
-            struct bt_block *block = &cache->block[k / 2];
-            if (has_bytes(block, k % 2 == 0, first, last))
+        for (uint32_t *link = &cache->page[i].first; *link != BT_NONE;) {
+            struct bt_block *block = &cache->block[*link / 2];
+            uint32_t *next = &block->next_of_page[*link % 2];
+            if (has_bytes(block, *link % 2 == 0, first, last))
                 drop_block(cache, block);
-            k = block->next_of_page[k % 2];
+            if (block->dead) /* or a guest that changes its code for ever makes the list longer */
+                *link = *next;
+            else
+                link = next;
         }
     }
 }

@@ -200,6 +200,22 @@ static void a_write_kills_what_it_touches(void **state)
     assert_non_null(bt_cache_page(&cache, KERNEL + 0x5000));
 }
 
+/* Dead blocks are not looked at again: a page's list is as long as it has blocks. */
+static void a_page_forgets_dead_blocks(void **state)
+{
+    (void)state;
+    struct bt_block *stays = add(KERNEL + 0x100, 0, 0);
+    for (unsigned i = 0; i < 50; i++) {
+        (void)add(KERNEL, 0, 0);
+        bt_cache_drop_bytes(&cache, gpa(0), 1);
+    }
+    const struct bt_code_page *page = bt_cache_page(&cache, KERNEL);
+    assert_ptr_equal(&cache.block[page->first / 2], stays);
+    assert_int_equal(stays->next_of_page[0], BT_NONE);
+    assert_false(stays->dead);
+    assert_null(bt_cache_find(&cache, KERNEL));
+}
+
 struct seen {
     unsigned calls;
     uint64_t other; /* this linear address is not the same any more */
@@ -275,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(blocks_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_leads_to_a_dead_block, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_kills_what_it_touches, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_page_forgets_dead_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),
     };
