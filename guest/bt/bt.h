@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The engine for machines without VT-x. A guest's CPU is a struct in memory, and the software CPU
- * of guest/cpu/ carries out its instructions one by one: nothing of a guest is ever run by the
- * processor at CPL 0. What the engine hides: how that CPU is put together of the software one, of
- * the common rules for exits (guest/vm/), and of the processor, which computes what has to do with
- * vector and x87 registers (guest/ring3/).
+ * The engine for machines without VT-x: binary translation. Nothing of a guest is ever run by the
+ * processor at CPL 0. Its user code is run at CPL 3 as it is (direct.h); its kernel code, in 64-bit
+ * code and 32-bit code with flat segments, as a translation, at CPL 3 as well (translate.h: what
+ * that is; cache.h: which there are; code.h: while they are right; translated.c: how they run). All
+ * else, and each instruction that the processor refuses there, is carried out by the software CPU
+ * of guest/cpu/, on struct cpu_state; of that the processor computes what has to do with vector and
+ * x87 registers (guest/ring3/).
  *
- * No memory is mapped for a guest here: what it has is said by struct guestmem and the VM's bus,
- * and its page tables are walked in software. Walks are kept (tlb.h).
+ * What the processor reaches of the guest's memory is in shadow page tables (space.h). The software
+ * CPU goes by struct guestmem and the VM's bus, and keeps its walks (tlb.h).
  */
 #pragma once
 
@@ -113,6 +115,29 @@ struct bt_vcpu {
 static inline struct bt_vcpu *bt_vcpu(struct vcpu *vcpu)
 {
     return (struct bt_vcpu *)vcpu;
+}
+
+/* What a walk of the guest's page tables goes by now, for user code or as the system. */
+static inline struct guest_paging bt_paging(const struct bt_vcpu *v, bool user)
+{
+    const struct cpu_state *s = &v->state;
+    return (struct guest_paging){
+        .cr0 = s->cr0,
+        .cr3 = s->cr3,
+        .cr4 = s->cr4,
+        .efer = s->efer,
+        .rflags = s->rflags,
+        .cpl = user ? 3 : 0,
+        .phys_bits = v->vcpu.phys_bits,
+        .pdpte = s->pdpte,
+    };
+}
+
+/* All vCPUs of a VM, for vcpu_kick_all(), but for that one (NULL: none). */
+static inline uint64_t bt_others(const struct vm *vm, const struct vcpu *but)
+{
+    const uint64_t all = UINT64_MAX >> (64 - vm->vcpu_count);
+    return but == NULL ? all : all & ~(1ull << but->index);
 }
 
 /* The common work of an exit begins, and is booked when it is done. */

@@ -21,7 +21,8 @@ static struct bt_vm *vm_of(const struct bt_vcpu *v)
     return v->vcpu.vm->engine_vm;
 }
 
-/* Of the VM's RAM, for the code of all its vCPUs; a vCPU has no less and no more than those. */
+/* The vCPUs of a VM share this part of its RAM's size for their code, so that many of them do not
+ * take more than the VM itself has; each has at least and at most so many bytes. */
 #define CODE_SHARE     32
 #define CODE_MIN_BYTES (256u << 10)
 #define CODE_MAX_BYTES (4u << 20)
@@ -64,18 +65,11 @@ static void drop_bytes(struct bt_cache *cache, gpa_t at, uint64_t bytes)
         bt_cache_drop_bytes(cache, at, (unsigned)bytes);
 }
 
-/* The vCPUs that are to be kicked, but for one (or NULL). */
-static uint64_t others(const struct vm *vm, const struct vcpu *but)
-{
-    const uint64_t all = UINT64_MAX >> (64 - vm->vcpu_count);
-    return but == NULL ? all : all & ~(1ull << but->index);
-}
-
 /* Within a page. The vCPU that does it is not within translated code: its own blocks go at once. */
 static void note_change(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes)
 {
     struct bt_changes *changes = &((struct bt_vm *)vm->engine_vm)->changes;
-    const uint64_t kicked = others(vm, by);
+    const uint64_t kicked = bt_others(vm, by);
     if (by != NULL && !bt_vcpu(by)->code->wants_flush)
         drop_bytes(&bt_vcpu(by)->code->cache, at, bytes);
     if (kicked == 0)
@@ -154,28 +148,14 @@ bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
 
 /* --- what the guest's page tables say of it --- */
 
-static struct guest_paging paging_of(const struct bt_vcpu *v)
-{
-    const struct cpu_state *s = &v->state;
-    return (struct guest_paging){
-        .cr0 = s->cr0,
-        .cr3 = s->cr3,
-        .cr4 = s->cr4,
-        .efer = s->efer,
-        .rflags = s->rflags,
-        .peek = true,
-        .phys_bits = v->vcpu.phys_bits,
-        .pdpte = s->pdpte,
-    };
-}
-
 /* Whether code of the kernel's can still be fetched there, from the same memory. */
 static bool same_mapping(void *ctx, const struct bt_mapping *mapping)
 {
     const struct bt_vcpu *v = ctx;
-    const struct guest_paging paging = paging_of(v);
+    struct guest_paging paging = bt_paging(v, false);
     struct guest_translation found;
     uint32_t error;
+    paging.peek = true; /* nobody fetches from there now */
     return guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(mapping->linear), WALK_FETCH, &found,
                              &error) &&
            found.at.v == mapping->guest && found.bytes == mapping->bytes &&
@@ -186,7 +166,7 @@ static bool same_mapping(void *ctx, const struct bt_mapping *mapping)
  * and nowhere else, translated code would find other bytes. */
 static void look_at_window(struct bt_vcpu *v)
 {
-    const struct guest_paging paging = paging_of(v);
+    const struct guest_paging paging = bt_paging(v, false);
     v->code->window_used =
         (v->state.efer & EFER_LMA) != 0 &&
         (guestwalk_top(&v->vcpu.vm->mem, &paging, gva(HOST_WINDOW_BASE)) & PTE_P) != 0;
@@ -213,19 +193,20 @@ void bt_code_check_one(struct bt_vcpu *v, gva_t linear)
 static struct bt_code_page *page_at(struct bt_vcpu *v, uint64_t linear)
 {
     struct bt_code *code = v->code;
-    struct guest_paging paging = paging_of(v);
+    const struct guest_paging paging = bt_paging(v, false);
     struct guest_translation found;
     uint32_t error;
     struct bt_code_page *page = bt_cache_page(&code->cache, linear);
     if (page != NULL)
         return page;
-    paging.peek = false;
+    if ((uint64_t)((int64_t)(linear << 16) >> 16) != linear) /* a walk does not look at the rest */
+        return NULL;
     if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(linear), WALK_FETCH, &found, &error))
         return NULL;
     const gpa_t at = gpa(found.at.v & ~(PAGE_SIZE - 1));
     switch (shadow_code_add(vm_of(v)->shadow, at)) {
     case SHADOW_DONE: break;
-    case SHADOW_WAIT: vcpu_kick_all(v->vcpu.vm, others(v->vcpu.vm, &v->vcpu)); return NULL;
+    case SHADOW_WAIT: vcpu_kick_all(v->vcpu.vm, bt_others(v->vcpu.vm, &v->vcpu)); return NULL;
     default: return NULL;
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the map before, the code behind: see code.h */

@@ -18,18 +18,8 @@ try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user,
 {
     struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
     const struct guestmem *mem = &v->vcpu.vm->mem;
-    const struct cpu_state *s = &v->state;
-    const struct guest_paging paging = {
-        .cr0 = s->cr0,
-        .cr3 = s->cr3,
-        .cr4 = s->cr4,
-        .efer = s->efer,
-        .rflags = s->rflags,
-        .cpl = user ? 3 : 0,
-        .implicit = implicit,
-        .phys_bits = v->vcpu.phys_bits,
-        .pdpte = s->pdpte,
-    };
+    struct guest_paging paging = bt_paging(v, user);
+    paging.implicit = implicit;
     struct guest_translation found;
     if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, error))
         return NULL;

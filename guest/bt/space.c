@@ -19,32 +19,17 @@ static struct shadow *shadow_of(const struct vm *vm)
 
 /* --- what the guest's tables say, for the shadow --- */
 
-static struct guest_paging paging_of(const struct bt_vcpu *v, bool user)
-{
-    const struct cpu_state *s = &v->state;
-    return (struct guest_paging){
-        .cr0 = s->cr0,
-        .cr3 = s->cr3,
-        .cr4 = s->cr4,
-        .efer = s->efer,
-        .rflags = s->rflags,
-        .cpl = user ? 3 : 0,
-        .phys_bits = v->vcpu.phys_bits,
-        .pdpte = s->pdpte,
-    };
-}
-
 static bool look(void *ctx, gva_t linear, struct guest_translation *out)
 {
     const struct bt_vcpu *v = ctx;
-    const struct guest_paging paging = paging_of(v, false);
+    const struct guest_paging paging = bt_paging(v, false);
     return guestwalk_look(&v->vcpu.vm->mem, &paging, linear, out);
 }
 
 static uint64_t top(void *ctx, gva_t linear)
 {
     const struct bt_vcpu *v = ctx;
-    const struct guest_paging paging = paging_of(v, false);
+    const struct guest_paging paging = bt_paging(v, false);
     return guestwalk_top(&v->vcpu.vm->mem, &paging, linear);
 }
 
@@ -146,19 +131,11 @@ void bt_space_need_window(struct bt_vcpu *v)
 
 /* --- page faults --- */
 
-/* Those that run leave their root for a moment, and drop what they have cached. */
-static void kick_others(const struct bt_vcpu *v)
-{
-    struct vm *vm = v->vcpu.vm;
-    const uint64_t all = vm->vcpu_count < 64 ? (1ull << vm->vcpu_count) - 1 : UINT64_MAX;
-    vcpu_kick_all(vm, all & ~(1ull << v->vcpu.index));
-}
-
 static enum shadow_result fill(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
                                enum walk_access access, bool user, gpa_t *at)
 {
     struct shadow_cpu *shadow = &v->space.shadow;
-    const struct guest_paging paging = paging_of(v, user);
+    const struct guest_paging paging = bt_paging(v, user);
     struct guest_translation found;
     uint32_t error;
     const uint64_t version = shadow_version(shadow);
@@ -178,7 +155,9 @@ static enum bt_fault resolve(struct bt_vcpu *v, enum shadow_root root, gva_t lin
         case SHADOW_WALK: break;
         case SHADOW_CODE: bt_code_give_up(v, at); return BT_FAULT_INTERPRET;
         case SHADOW_AGAIN: return BT_FAULT_LATER;
-        case SHADOW_WAIT: kick_others(v); return BT_FAULT_LATER;
+        case SHADOW_WAIT: /* they leave their roots, and drop what they have cached */
+            vcpu_kick_all(v->vcpu.vm, bt_others(v->vcpu.vm, &v->vcpu));
+            return BT_FAULT_LATER;
         case SHADOW_EMULATE: return BT_FAULT_INTERPRET;
         }
     }

@@ -160,6 +160,32 @@ static void check_faults(void)
     test_check(ram[0][PAGE - 1] == 0x5a && *device == 5, "both have what they had", RULE);
 }
 
+/* Code that is never right to be reached. RBX, as an address relative to RIP would not be canonical
+ * either, points to what it changes. */
+static void __attribute__((naked, used)) trap(void)
+{
+    __asm__ volatile("incl (%rbx); ud2");
+}
+
+/* The borders of the addresses there are: a walk of the page tables would find trap() there. */
+static void check_beyond(void)
+{
+    static const struct {
+        const char *what;
+        uint8_t bytes[3], length;
+    } way[] = {{"JMP", {0xff, 0xe0}, 2}, {"CALL", {0xff, 0xd0}, 2}, {"RET", {0x50, 0xc3}, 2}};
+    for (size_t i = 0; i < sizeof(way) / sizeof(way[0]); i++) {
+        uint32_t reached = 0;
+        struct code code = {.rax = (uint64_t)(uintptr_t)trap | 1ull << 50,
+                            .rbx = (uint64_t)(uintptr_t)&reached,
+                            .length = way[i].length};
+        memcpy(code.bytes, way[i].bytes, way[i].length);
+        test_equal(code_probe(&code).vector, VECTOR_GP, way[i].what,
+                   "#GP where the target is not canonical");
+        test_equal(reached, 0, way[i].what, "nothing is executed there");
+    }
+}
+
 int main(void)
 {
     test_begin("borders", "operands in two pages");
@@ -171,6 +197,7 @@ int main(void)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         check_row(&rows[i]);
     check_faults();
+    check_beyond();
     if (test_only(TEST_VM))
         check_others();
     test_both();
