@@ -57,6 +57,7 @@ static enum status vm_create(struct vm *vm)
 
 static void vm_destroy(struct vm *vm)
 {
+    vm->mem.written = NULL;
     bt_space_destroy_vm(vm);
     page_free(ptr_to_hpa(vm->engine_vm), PAGES_OF(struct bt_vm));
     vm->engine_vm = NULL;

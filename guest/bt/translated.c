@@ -20,7 +20,7 @@
     (RFLAGS_TF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC | RFLAGS_VIF | \
      RFLAGS_VIP)
 
-#define MAX_STEPS 200 /* to the next boundary: a template, and what the look-up has */
+#define MAX_STEPS 64 /* to the next boundary: a template, and what the look-up has */
 
 enum next { GO_ON, LEAVE };
 
@@ -79,15 +79,17 @@ static unsigned registers_of(const struct bt_vcpu *v)
     return v->code->cache.mode == INSN_64 ? 16 : 8;
 }
 
-static void enter_at(struct bt_vcpu *v, const struct bt_block *block)
+/* False: the processor does not take FS or GS base. */
+static bool enter_at(struct bt_vcpu *v, const struct bt_block *block)
 {
     const struct cpu_state *s = &v->state;
     struct bt_shared *shared = v->code->cache.shared;
     struct ring3_frame *frame = &v->frame;
     const uint64_t mask = v->code->cache.mode == INSN_64 ? UINT64_MAX : UINT32_MAX;
+    if (!ring3_segments_load_bases(&v->direct.segments, base_of(v, &s->fs), base_of(v, &s->gs)))
+        return false;
     for (unsigned i = 0; i < registers_of(v); i++)
         frame->gpr[i] = s->gpr[i] & mask;
-    (void)ring3_segments_load_bases(&v->direct.segments, base_of(v, &s->fs), base_of(v, &s->gs));
     bt_direct_enter_kernel(v);
     frame->rflags = ring3_flags(s->rflags & LIVE_FLAGS);
     frame->rip = bt_cache_address(&v->code->cache, block);
@@ -100,6 +102,7 @@ static void enter_at(struct bt_vcpu *v, const struct bt_block *block)
     shared->tsc_offset = v->vcpu.tsc_offset;
     for (unsigned i = 0; i < 6; i++)
         shared->selector[i] = s->segment[i].selector;
+    return true;
 }
 
 static void take_base(uint64_t *to, uint64_t from)
@@ -122,8 +125,9 @@ static void leave_at(struct bt_vcpu *v, uint64_t rip)
                 (shared->interrupts_off == 0 ? RFLAGS_IF : 0);
     s->rip = rip;
     if (v->code->cache.mode == INSN_64) { /* SWAPGS */
-        ring3_segments_note_gs(&v->direct.segments, shared->gs_base);
-        take_base(&s->gs.base, shared->gs_base);
+        const uint64_t gs_base = __atomic_load_n(&shared->gs_base, __ATOMIC_RELAXED);
+        ring3_segments_note_gs(&v->direct.segments, gs_base);
+        take_base(&s->gs.base, gs_base);
         take_base(&v->env.extra.kernel_gs_base, shared->kernel_gs_base);
     }
 }
@@ -303,11 +307,10 @@ void bt_run_translated(struct bt_vcpu *v)
     if (!bt_code_catch_up(v, segment_is_64(&v->state) ? INSN_64 : INSN_32))
         return; /* the caller looks at what else there is, and calls again */
     const struct bt_block *block = bt_code_find(v, v->state.rip);
-    if (block == NULL) {
+    if (block == NULL || !enter_at(v, block)) {
         v->interpret_next = !v->code->drop_all;
         return;
     }
-    enter_at(v, block);
     while (see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame)) == GO_ON)
         if (is_wanted(v)) {
             leave(v);
