@@ -3,12 +3,14 @@
 #include "drivers/host/clockrate.h"
 #include "arch/cpu.h"
 
-#define RUNS     5
-#define RUN_HZ   100u         /* a run takes 10 ms */
-#define RUN_DEAD (1ull << 28) /* TSC ticks after which a timer counts as dead */
-#define MIN_HZ   10000000ull
-#define MAX_HZ   20000000000ull
-#define PERCENT  100u
+#define RUNS      5
+#define RUNS_MOST 20           /* as long as the two least of them do not agree */
+#define RUN_HZ    100u         /* a run takes 10 ms */
+#define RUN_DEAD  (1ull << 28) /* TSC ticks after which a timer counts as dead, */
+#define RUN_READS 20000u       /* if it has been read so often, too */
+#define MIN_HZ    10000000ull
+#define MAX_HZ    20000000000ull
+#define PERCENT   100u
 
 static bool is_timer(enum rate_source source)
 {
@@ -74,34 +76,51 @@ static uint32_t passed_since(const struct rate_timer *t, uint32_t from)
     return (t->counts_down ? from - now : now - from) & t->mask;
 }
 
-/* One run, from a tick of the timer on: 0 where none comes. The TSC is read before the timer at the
- * start, and behind it at the end. */
-static uint64_t run(const struct rate_timer *t)
+/* For how long a timer is watched: by the TSC, but not before it has been read often enough, since
+ * whatever takes the CPU away makes the TSC jump between two readings. */
+struct watch {
+    uint64_t begin;
+    unsigned reads;
+};
+
+static bool goes_on(struct watch *w, uint64_t now)
+{
+    return w->reads++ < RUN_READS || now - w->begin < RUN_DEAD;
+}
+
+/* One run, from a tick of the timer on: 0 where none comes, or too few; `moves` tells which. The
+ * TSC is read before the timer at the start, and behind it at the end. */
+static uint64_t run(const struct rate_timer *t, bool *moves)
 {
     const uint32_t goal = (uint32_t)(t->hz / RUN_HZ);
-    const uint64_t begin = cpu_rdtsc();
-    uint64_t start = begin, now = begin;
+    uint64_t start = cpu_rdtsc(), now = start;
     uint32_t from = t->read(), passed = 0;
-    while (now - begin < RUN_DEAD && passed == 0) {
+    for (struct watch w = {.begin = now}; passed == 0 && goes_on(&w, now); now = cpu_rdtsc()) {
         start = cpu_rdtsc();
         passed = passed_since(t, from);
-        now = cpu_rdtsc();
     }
+    *moves = passed != 0;
+    if (!*moves)
+        return 0;
     from = t->counts_down ? from - passed : from + passed;
-    for (passed = 0; now - begin < RUN_DEAD && passed < goal; now = cpu_rdtsc())
+    passed = 0;
+    for (struct watch w = {.begin = now}; passed < goal && goes_on(&w, now); now = cpu_rdtsc())
         passed = passed_since(t, from);
-    return passed != 0 && passed >= goal ? (now - start) * t->hz / passed : 0;
+    return passed >= goal ? (now - start) * t->hz / passed : 0;
 }
 
 uint64_t clock_rate_measure(const struct rate_timer *timer)
 {
-    uint64_t least = 0;
-    for (unsigned i = 0; i < RUNS; i++) {
-        const uint64_t hz = run(timer);
-        if (hz == 0)
-            return 0;
-        if (least == 0 || hz < least)
+    uint64_t least = 0, second = 0;
+    bool moves = true;
+    for (unsigned i = 0; moves && (i < RUNS || (i < RUNS_MOST && !agree(second, least))); i++) {
+        const uint64_t hz = run(timer, &moves);
+        if (hz != 0 && (least == 0 || hz < least)) {
+            second = least;
             least = hz;
+        } else if (hz != 0 && (second == 0 || hz < second)) {
+            second = hz;
+        }
     }
     return least;
 }

@@ -44,6 +44,8 @@ struct rate_timer {
     bool counts_down;
 };
 
-/* The TSC's rate against it, in some 50 ms, 0 where it stands still. Whatever delays the reading (a
- * busy host, an SMI) makes a run seem longer, never shorter, so the least of several is taken. */
+/* The TSC's rate against it, in some 50 ms (on a busy host 200), 0 where it stands still. Whatever
+ * delays the reading (a busy host, an SMI) makes a run seem longer, never shorter, so the least of
+ * several is taken; a timer is dead only if it does not move in many readings, however long they
+ * took. */
 uint64_t clock_rate_measure(const struct rate_timer *timer);

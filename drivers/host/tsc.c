@@ -121,7 +121,9 @@ uint64_t tsc_measure_hz(const struct acpi_facts *acpi)
     pm_port = acpi->pm_timer_port;
     hpet = acpi->hpet != 0 ? hpa_to_ptr(hpa(acpi->hpet)) : NULL;
     const struct clock_rate rate = clock_rate_choose(ask);
-    if (rate.second != RATE_NOBODY)
+    if (rate.by == RATE_NOBODY)
+        log_line("TSC: CPUID does not tell its rate, and neither PM timer nor HPET nor PIT runs");
+    else if (rate.second != RATE_NOBODY)
         log_line("TSC: %lu kHz by %s, and %s agrees", rate.hz / 1000,
                  clock_rate_source_name(rate.by), clock_rate_source_name(rate.second));
     else
