@@ -29,7 +29,6 @@ ASTRAY = {
 UNFINISHED = {
     "anyinsn": "gathers whose elements lie in devices are not executed; and flags that a manual leaves undefined are "
                "those of the software CPU on a device, those of the processor on RAM",
-    "races": "of IPIs of all vectors each is to come once, and one does not, or twice: not understood yet",
 }
 
 # What a VM of bt has fewer or more lines for, as its CPUID says: what shadow paging cannot give is not there, and

@@ -46,7 +46,7 @@ int main(void)
     trap_set_handler(VECTOR, on_ipi);
     pic_init(0x20);
     apic_enable(true);
-    if (smp_start(other_cpu) != 2)
+    if (smp_start_at_least(other_cpu, 2) != 2)
         return 1;
     while (printed < BUFFERED + PIECE)
         __asm__ volatile("pause");

@@ -20,7 +20,7 @@
 #define PATIENCE   1000000000u /* TSC ticks */
 
 static uint32_t sent[256], came[256], nmis;
-static volatile uint32_t arrived;
+static volatile uint32_t arrived, finished;
 
 static void on_vector(struct trap_frame *frame)
 {
@@ -39,9 +39,14 @@ static void note_sent(unsigned vector, unsigned receivers)
     __atomic_fetch_add(&sent[vector], receivers, __ATOMIC_SEQ_CST);
 }
 
-/* Until nothing has come for a while: a CPU that has no turn now gets one meanwhile. */
+/* Until all have sent, and nothing has come for a while: a CPU that has no turn now gets one
+ * meanwhile. One that switched its interrupts off before the others have sent would keep what comes
+ * then for the next round, and count it with what is sent there. */
 static void settle(void)
 {
+    __atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
+    while (finished % race_cpus() != 0)
+        __asm__ volatile("pause");
     const uint64_t start = rdtsc();
     while (rdtsc() - start < 5000000)
         __asm__ volatile("pause");
