@@ -24,8 +24,9 @@ try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user,
     if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, error))
         return NULL;
     const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
+    bt_tlb_note(&v->tlb, linear, found.bytes);
     *entry = (struct bt_tlb_entry){
-        .key = bt_tlb_key(linear, user),
+        .key = bt_tlb_key(&v->tlb, linear, user),
         .host = access == WALK_WRITE ? guestmem_writable_window(mem, page, PAGE_SIZE)
                                      : guestmem_window(mem, page, PAGE_SIZE),
         .page = page,
@@ -47,7 +48,9 @@ static inline struct bt_tlb_entry *find(struct bt_vcpu *v, uint64_t linear, enum
                                         bool user, bool implicit)
 {
     struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
-    return entry->key == bt_tlb_key(linear, user) ? entry : walk(v, linear, access, user, implicit);
+    return entry->key == bt_tlb_key(&v->tlb, linear, user)
+               ? entry
+               : walk(v, linear, access, user, implicit);
 }
 
 static inline bool find_operand(struct bt_vcpu *v, gva_t linear, unsigned bytes, bool write,
@@ -90,7 +93,7 @@ bool bt_look(void *vcpu, uint64_t linear, void *to, unsigned bytes)
     struct bt_vcpu *v = vcpu;
     const struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, WALK_READ, linear);
     uint32_t error;
-    if (entry->key != bt_tlb_key(linear, false))
+    if (entry->key != bt_tlb_key(&v->tlb, linear, false))
         entry = try_walk(v, linear, WALK_READ, false, true, &error);
     if (entry == NULL || entry->host == NULL)
         return false;

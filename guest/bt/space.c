@@ -205,11 +205,9 @@ static void invalidate(struct bt_vcpu *v, uint64_t linear)
         cpu_invlpg(linear + (1ull << 32));
 }
 
-/* A walk that is kept is of 4 KiB, whatever the size of the guest's page: where that is larger, its
- * other walks go, too (SDM, "INVLPG"). They do not tell. */
 void bt_space_invalidate(struct bt_vcpu *v, uint64_t linear)
 {
-    bt_tlb_flush(&v->tlb);
+    bt_tlb_invalidate(&v->tlb, linear);
     invalidate(v, linear);
     bt_code_check_one(v, gva(linear));
 }

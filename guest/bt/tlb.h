@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Walks of a guest's page tables that are kept, as a CPU keeps them: to be forgotten wherever a
- * guest may count on that (SDM, "Invalidation of TLBs and Paging-Structure Caches"). */
+/*
+ * Walks of a guest's page tables that are kept, as a CPU keeps them: to be forgotten wherever a
+ * guest may count on that (SDM, "Invalidation of TLBs and Paging-Structure Caches"). Guests flush
+ * often, and use few of the entries in between: so a flush touches none, but makes all keys be of
+ * an older generation.
+ */
 #pragma once
 
 #include "arch/addr.h"
@@ -8,10 +12,12 @@
 
 #define BT_TLB_ENTRIES 256u /* of each kind of access; a power of two */
 
-/* key: page number of the linear address, with BT_TLB_USER for what CPL 3 may do; 0: none (page 0
- * has BT_TLB_USED, too). */
-#define BT_TLB_USED 1ull
-#define BT_TLB_USER 2ull
+/* key: page number of the linear address; with BT_TLB_USER for what CPL 3 may do; BT_TLB_USED; and
+ * in between the generation. 0: none. */
+#define BT_TLB_USED             1ull
+#define BT_TLB_USER             2ull
+#define BT_TLB_GENERATION       4ull
+#define BT_TLB_GENERATIONS_MASK 0xffcull
 
 struct bt_tlb_entry {
     uint64_t key;
@@ -20,12 +26,14 @@ struct bt_tlb_entry {
 };
 
 struct bt_tlb {
+    uint64_t generation; /* in the place that it has in a key */
+    uint64_t large;      /* of each GiB, modulo 64: a walk in it may be of a page above 4 KiB */
     struct bt_tlb_entry entry[3][BT_TLB_ENTRIES]; /* by enum walk_access */
 };
 
-static inline uint64_t bt_tlb_key(uint64_t linear, bool user)
+static inline uint64_t bt_tlb_key(const struct bt_tlb *tlb, uint64_t linear, bool user)
 {
-    return (linear & ~(PAGE_SIZE - 1)) | BT_TLB_USED | (user ? BT_TLB_USER : 0);
+    return (linear & ~(PAGE_SIZE - 1)) | tlb->generation | BT_TLB_USED | (user ? BT_TLB_USER : 0);
 }
 
 static inline struct bt_tlb_entry *bt_tlb_slot(struct bt_tlb *tlb, enum walk_access access,
@@ -36,7 +44,35 @@ static inline struct bt_tlb_entry *bt_tlb_slot(struct bt_tlb *tlb, enum walk_acc
 
 static inline void bt_tlb_flush(struct bt_tlb *tlb)
 {
+    tlb->generation = (tlb->generation + BT_TLB_GENERATION) & BT_TLB_GENERATIONS_MASK;
+    tlb->large = 0;
+    if (tlb->generation != 0)
+        return;
     for (unsigned access = 0; access < 3; access++)
         for (unsigned i = 0; i < BT_TLB_ENTRIES; i++)
             tlb->entry[access][i].key = 0;
+}
+
+static inline uint64_t bt_tlb_gib(uint64_t linear)
+{
+    return 1ull << (linear >> 30 & 63);
+}
+
+/* A walk to a page of so many bytes is kept. */
+static inline void bt_tlb_note(struct bt_tlb *tlb, uint64_t linear, uint64_t bytes)
+{
+    if (bytes > PAGE_SIZE)
+        tlb->large |= bytes > 1ull << 30 ? UINT64_MAX : bt_tlb_gib(linear);
+}
+
+/* INVLPG. An entry is of 4 KiB, whatever the size of the guest's page: where there may be others of
+ * the same page, all go. */
+static inline void bt_tlb_invalidate(struct bt_tlb *tlb, uint64_t linear)
+{
+    if ((tlb->large & bt_tlb_gib(linear)) != 0) {
+        bt_tlb_flush(tlb);
+        return;
+    }
+    for (unsigned access = 0; access < 3; access++)
+        bt_tlb_slot(tlb, (enum walk_access)access, linear)->key = 0;
 }

@@ -100,7 +100,7 @@ void bt_space_switch(struct bt_vcpu *of, enum shadow_flush flush)
 
 void bt_space_guest_fault(struct bt_vcpu *of, uint64_t linear)
 {
-    bt_tlb_flush(&of->tlb);
+    bt_tlb_invalidate(&of->tlb, linear);
     faulted_at = linear;
 }
 
@@ -502,17 +502,44 @@ static void test_page_fault_flushes(void **state)
     assert_int_equal(operand(0x400010, 4, true).at[0].v, 0x7010);
 }
 
+/* INVLPG is of one page, but of all pieces of a large one; a flush is of all, however often. */
+static void test_walks_are_dropped(void **state)
+{
+    (void)state;
+    const uint64_t large = 0x600000, small = 0x400000;
+    memset(ram + TABLES, 0, 4 * 4096);
+    map(0x6000, 3);
+    put_le(ram + TABLES + 2 * 4096 + 3 * 8, 8, 0x200000 | PTE_PS | 3);
+    v.state = cpu_state_long_mode(0x1000, TABLES);
+    assert_int_equal(operand(small, 4, false).at[0].v, 0x6000);
+    map(0x7000, 3);
+    bt_tlb_invalidate(&v.tlb, small + 0x1000);
+    assert_int_equal(operand(small, 4, false).at[0].v, 0x6000);
+    bt_tlb_invalidate(&v.tlb, small + 0xfff);
+    assert_int_equal(operand(small, 4, false).at[0].v, 0x7000);
+    assert_int_equal(operand(large + 0x1000, 4, false).at[0].v, 0x201000);
+    put_le(ram + TABLES + 2 * 4096 + 3 * 8, 8, 0x400000 | PTE_PS | 3);
+    bt_tlb_invalidate(&v.tlb, large + 0x5000);
+    assert_int_equal(operand(large + 0x1000, 4, false).at[0].v, 0x401000);
+    for (unsigned i = 0; i < 5000; i++) {
+        map(0x6000 + i % 2 * 0x1000, 3);
+        bt_tlb_flush(&v.tlb);
+        assert_int_equal(operand(small, 4, false).at[0].v, 0x6000 + i % 2 * 0x1000);
+        assert_int_equal(operand(small, 4, true).at[0].v, 0x6000 + i % 2 * 0x1000);
+    }
+}
+
 static void test_state(void **state)
 {
     (void)state;
     struct cpu_state in, out;
     memset(&in, 0x5a, sizeof(in));
     memset(&out, 0, sizeof(out));
-    v.tlb.entry[0][1].key = 1;
+    v.tlb.entry[0][1].key = bt_tlb_key(&v.tlb, 0x1000, false);
     bt_set_state(&v.vcpu, STATE_ALL & ~STATE_CONTROL, &in);
-    assert_int_equal(v.tlb.entry[0][1].key, 1);
+    assert_int_equal(v.tlb.entry[0][1].key, bt_tlb_key(&v.tlb, 0x1000, false));
     bt_set_state(&v.vcpu, STATE_CONTROL, &in);
-    assert_int_equal(v.tlb.entry[0][1].key, 0);
+    assert_int_not_equal(v.tlb.entry[0][1].key, bt_tlb_key(&v.tlb, 0x1000, false));
     bt_get_state(&v.vcpu, STATE_ALL, &out);
     assert_int_equal(out.rip, in.rip);
     assert_memory_equal(out.segment, in.segment, sizeof(in.segment));
@@ -538,6 +565,7 @@ int main(void)
         TEST(test_memory),
         TEST(test_exchange),
         TEST(test_walks_are_kept),
+        TEST(test_walks_are_dropped),
         TEST(test_state),
         TEST(test_locked),
         TEST(test_page_fault_flushes),
