@@ -20,7 +20,7 @@
     {              \
         0xff, 0xd0 \
     }
-#define IF_OFF 0
+#define IF_ON 0x200
 
 typedef uint64_t page[WORDS];
 
@@ -45,12 +45,12 @@ bool kernel_run_user(void (*rounds)(uint32_t *, uint64_t), uint32_t *stamps, uin
         wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE);
         wrmsr(MSR_STAR, (uint64_t)USER_CODE32 << 48 | (uint64_t)USER_KERNEL_CODE << 32);
         wrmsr(MSR_LSTAR, (uint64_t)entry_syscall);
-        wrmsr(MSR_FMASK, 0);
+        wrmsr(MSR_FMASK, IF_ON);
         trap_set_gate(VECTOR_PF, handler_pgfault);
         trap_set_gate(VECTOR_DE, handler_divzero);
         is_ready = true;
     }
-    return user_probe(&code, IF_OFF).vector == PROBE_NONE;
+    return user_probe(&code, IF_ON).vector == PROBE_NONE;
 }
 
 /* What is read at the page while the entry is this one. */
