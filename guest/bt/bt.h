@@ -88,20 +88,30 @@ struct bt_vm {
 
 struct bt_vcpu {
     struct vcpu vcpu; /* first: bt_vcpu() */
-    /* All registers. vcpu.regs, where common code has the general ones, is filled in for it. */
-    struct cpu_state state;
+    /* All registers; and the frame of code of the guest's that runs at CPL 3. The general registers
+     * are in both: the processor takes them from where the software CPU has them. vcpu.regs, where
+     * common code has them, is filled in for it. */
+    union {
+        struct cpu_state state;
+        struct {
+            uint8_t before_gpr[offsetof(struct cpu_state, gpr)];
+            struct ring3_frame frame;
+        };
+    };
+    uint64_t high[8];         /* R8 to R15, while 32-bit code runs as a translation */
     struct interpret_env env; /* the software CPU, whose registers these are */
     struct bt_tlb tlb;
     struct bt_space space;
     struct bt_code *code; /* NULL: nothing is translated */
     struct bt_direct direct;
-    struct ring3_frame frame; /* of code of the guest's that runs at CPL 3 */
-    bool interpret_next;      /* the next instruction is the software CPU's, whatever it is */
-    bool something_waits;     /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
-    bool x87_again;     /* the instruction has met an x87 error, and is to be carried out anew */
-    bool locked_access; /* vm->locked_access is held: from bt_read_locked() to bt_exchange() */
-    bool watched;       /* vcpu_x87_stepped() is called behind each instruction */
-    bool filled;        /* has been loaded before: the extended area holds a state */
+    /* The instruction at CS:RIP, where bt_run_translated() has left it to the software CPU; NULL:
+     * it is to be fetched. */
+    const struct interpret_known *known;
+    bool something_waits; /* for RFLAGS.IF, IRET, or the end of a shadow: bt_choose_event() */
+    bool x87_again;       /* the instruction has met an x87 error, and is to be carried out anew */
+    bool locked_access;   /* vm->locked_access is held: from bt_read_locked() to bt_exchange() */
+    bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
+    bool filled;          /* has been loaded before: the extended area holds a state */
     hpa_t extended, decoded;    /* decoded: struct interpret_cache */
     struct ring3_window window; /* where the processor executes what only computes */
     uint32_t extended_pages;
@@ -111,6 +121,11 @@ struct bt_vcpu {
     uint64_t batch_since;
     bool batch_is_over;
 };
+
+_Static_assert(offsetof(struct bt_vcpu, frame) + offsetof(struct ring3_frame, gpr) ==
+                       offsetof(struct bt_vcpu, state.gpr) &&
+                   sizeof(struct cpu_state) == offsetof(struct cpu_state, gpr) + 16 * 8,
+               "the general registers are in both, and nothing else is");
 
 static inline struct bt_vcpu *bt_vcpu(struct vcpu *vcpu)
 {
@@ -169,10 +184,10 @@ uint64_t bt_counter(const struct vm *vm, unsigned counter);
 void bt_run(struct vcpu *vcpu);
 
 /* translated.c: whether the code that is next is kernel code that can run as a translation; and
- * runs it, until the vCPU is asked for something, or an instruction is the software CPU's. There is
- * no event to be delivered. */
+ * runs it, until the vCPU is asked for something, or (then true) an instruction is the software
+ * CPU's, which is to be carried out before anything else. There is no event to be delivered. */
 bool bt_translates(const struct bt_vcpu *v);
-void bt_run_translated(struct bt_vcpu *v);
+bool bt_run_translated(struct bt_vcpu *v);
 
 /* state.c: the engine's functions on registers. Translations go with what they depend on. */
 void bt_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);

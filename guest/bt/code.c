@@ -140,6 +140,7 @@ bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
         code->drop_all = false;
         code->wants_flush = true;
         bt_cache_flush(&code->cache, mode);
+        bt_sites_drop(&code->sites);
     }
     if (code->wants_flush)
         code->wants_flush = !bt_cache_flush_portion(&code->cache);

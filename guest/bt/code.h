@@ -17,6 +17,7 @@
 #pragma once
 
 #include "guest/bt/cache.h"
+#include "guest/bt/site.h"
 #include "mm/shadow.h"
 
 struct bt_vcpu;
@@ -38,6 +39,7 @@ struct bt_changes {
 /* Of a vCPU. */
 struct bt_code {
     struct bt_cache cache;
+    struct bt_sites sites;
     uint64_t changes_seen; /* bt_changes.count */
     bool drop_all;         /* before translated code is entered */
     bool window_used;      /* the guest has something mapped where the window is */

@@ -146,7 +146,6 @@ void bt_direct_put(struct bt_vcpu *v)
 /* All of RFLAGS is as it is to be, by bt_direct_fits(). */
 static void fill_frame(struct ring3_frame *frame, const struct cpu_state *s)
 {
-    __builtin_memcpy(frame->gpr, s->gpr, sizeof(frame->gpr));
     frame->rip = s->rip;
     frame->cs = s->cs.selector;
     frame->ss = s->ss.selector;
@@ -162,7 +161,6 @@ static void take_frame(struct bt_vcpu *v, unsigned vector)
     uint64_t flags = frame->rflags;
     if (vector < VECTOR_FIRST_EXTERNAL)
         flags = (flags & ~RFLAGS_RF) | (frame->rip == s->rip ? s->rflags & RFLAGS_RF : 0);
-    __builtin_memcpy(s->gpr, frame->gpr, sizeof(s->gpr));
     s->rip = frame->rip;
     s->rflags = flags;
     ring3_segments_store(&v->direct.segments, s,

@@ -58,9 +58,19 @@ static void switch_task(struct bt_vcpu *v)
     bt_exit_end(v, BT_TASK_SWITCH);
 }
 
-static inline void one_instruction(struct bt_vcpu *v)
+static void one_instruction(struct bt_vcpu *v)
 {
-    switch (interpret_one(&v->env)) {
+    const struct interpret_known *known = v->known;
+    enum interpret_result result;
+    v->known = NULL;
+    if (known != NULL) {
+        result = interpret_known(&v->env, known);
+    } else {
+        result = interpret_one(&v->env);
+        if (v->code != NULL)
+            bt_sites_note(&v->code->sites, &v->env);
+    }
+    switch (result) {
     case INTERPRET_DONE: break;
     case INTERPRET_HALT: halt(v); break;
     case INTERPRET_TASK: switch_task(v); break;
@@ -90,10 +100,7 @@ static void run_batch(struct bt_vcpu *v)
         bt_deliver(v);
         if (vcpu->event.info != 0)
             continue;
-        if (!v->interpret_next && bt_translates(v)) {
-            bt_run_translated(v);
-        } else {
-            v->interpret_next = false;
+        if (!bt_translates(v) || bt_run_translated(v)) {
             one_instruction(v);
             instructions++;
         }

@@ -10,6 +10,7 @@
 #include "guest/bt/bt.h"
 #include "guest/bt/code.h"
 #include "guest/bt/space.h"
+#include "guest/cpu/system.h"
 
 /* Flags that are in the processor while translated code runs. */
 #define LIVE_FLAGS \
@@ -22,7 +23,8 @@
 
 #define MAX_STEPS 64 /* to the next boundary: a template, and what the look-up has */
 
-enum next { GO_ON, LEAVE };
+/* LEAVE_INSN: the guest is before an instruction that the software CPU is to carry out. */
+enum next { GO_ON, LEAVE, LEAVE_INSN };
 
 /* --- which code is translated --- */
 
@@ -73,10 +75,20 @@ static uint64_t base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
     return all && (s->base == 0 || !is_long(v)) ? s->base : NOWHERE;
 }
 
-/* The general registers that the mode has. */
-static unsigned registers_of(const struct bt_vcpu *v)
+/* 32-bit code has eight general registers of 32 bits. The others are the translation's meanwhile.
+ */
+static void hide_high(struct bt_vcpu *v)
 {
-    return v->code->cache.mode == INSN_64 ? 16 : 8;
+    for (unsigned i = 0; i < 8; i++) {
+        v->state.gpr[i] &= UINT32_MAX;
+        v->high[i] = v->state.gpr[8 + i];
+    }
+}
+
+static void show_high(struct bt_vcpu *v)
+{
+    for (unsigned i = 0; i < 8; i++)
+        v->state.gpr[8 + i] = v->high[i];
 }
 
 /* False: the processor does not take FS or GS base. */
@@ -85,12 +97,12 @@ static bool enter_at(struct bt_vcpu *v, const struct bt_block *block)
     const struct cpu_state *s = &v->state;
     struct bt_shared *shared = v->code->cache.shared;
     struct ring3_frame *frame = &v->frame;
-    const uint64_t mask = v->code->cache.mode == INSN_64 ? UINT64_MAX : UINT32_MAX;
     if (!ring3_segments_load_bases(&v->direct.segments, base_of(v, &s->fs), base_of(v, &s->gs)))
         return false;
-    for (unsigned i = 0; i < registers_of(v); i++)
-        frame->gpr[i] = s->gpr[i] & mask;
+    if (v->code->cache.mode == INSN_32)
+        hide_high(v);
     bt_direct_enter_kernel(v);
+    interpret_settle(&v->env);
     frame->rflags = ring3_flags(s->rflags & LIVE_FLAGS);
     frame->rip = bt_cache_address(&v->code->cache, block);
     frame->cs = DESC_USER_CODE64;
@@ -112,18 +124,23 @@ static void take_base(uint64_t *to, uint64_t from)
         *to = from;
 }
 
+static void take_flags(struct bt_vcpu *v)
+{
+    struct cpu_state *s = &v->state;
+    s->rflags = (s->rflags & ~(LIVE_FLAGS | RFLAGS_IF)) | (v->frame.rflags & LIVE_FLAGS) |
+                (v->code->cache.shared->interrupts_off == 0 ? RFLAGS_IF : 0);
+}
+
 /* The guest is before the instruction at rip. */
 static void leave_at(struct bt_vcpu *v, uint64_t rip)
 {
     struct cpu_state *s = &v->state;
     const struct bt_shared *shared = v->code->cache.shared;
-    const struct ring3_frame *frame = &v->frame;
     bt_direct_leave_kernel(v);
-    for (unsigned i = 0; i < registers_of(v); i++)
-        s->gpr[i] = frame->gpr[i];
-    s->rflags = (s->rflags & ~(LIVE_FLAGS | RFLAGS_IF)) | (frame->rflags & LIVE_FLAGS) |
-                (shared->interrupts_off == 0 ? RFLAGS_IF : 0);
+    take_flags(v);
     s->rip = rip;
+    if (v->code->cache.mode == INSN_32)
+        show_high(v);
     if (v->code->cache.mode == INSN_64) { /* SWAPGS */
         const uint64_t gs_base = __atomic_load_n(&shared->gs_base, __ATOMIC_RELAXED);
         ring3_segments_note_gs(&v->direct.segments, gs_base);
@@ -134,9 +151,10 @@ static void leave_at(struct bt_vcpu *v, uint64_t rip)
 
 static void take_back(struct bt_vcpu *v, unsigned registers)
 {
-    for (unsigned i = 0; i < 16; i++)
-        if ((registers >> i & 1) != 0)
-            v->frame.gpr[i] = v->code->cache.shared->spill[i];
+    for (; registers != 0; registers &= registers - 1) {
+        const unsigned number = (unsigned)__builtin_ctz(registers);
+        v->frame.gpr[number] = v->code->cache.shared->spill[number];
+    }
 }
 
 static void leave_before(struct bt_vcpu *v, const struct bt_block *block,
@@ -147,12 +165,9 @@ static void leave_before(struct bt_vcpu *v, const struct bt_block *block,
         v->state.interruptibility |= BLOCKED_BY_STI;
 }
 
-/* An exception, where it was: the instruction is to be carried out by the software CPU. */
-static enum next give_back(struct bt_vcpu *v)
+/* An exception in that block, or none: the instruction is to be carried out by the software CPU. */
+static enum next give_back_in(struct bt_vcpu *v, const struct bt_block *block, unsigned offset)
 {
-    unsigned offset;
-    const struct bt_block *block = bt_cache_at(&v->code->cache, v->frame.rip, &offset);
-    v->interpret_next = true;
     if (block == NULL) { /* what the guest has made of its own tables */
         bt_direct_leave_kernel(v);
         vm_end_format(v->vcpu.vm, VM_CRASH, 0, "the guest has left its translated code for 0x%llx",
@@ -160,9 +175,31 @@ static enum next give_back(struct bt_vcpu *v)
         return LEAVE;
     }
     const struct translate_insn *insn = bt_cache_insn(&v->code->cache, block, offset);
+    bt_sites_leave(&v->code->sites, &v->code->cache, v->frame.rip, block, insn);
     take_back(v, insn->spilled);
     leave_before(v, block, insn);
-    return LEAVE;
+    return LEAVE_INSN;
+}
+
+/* The same, where it is known. */
+static enum next give_back_known(struct bt_vcpu *v, const struct bt_site *site)
+{
+    leave_at(v, site->pc);
+    v->known = &site->known;
+    return LEAVE_INSN;
+}
+
+/* The same, wherever it was. */
+static enum next give_back(struct bt_vcpu *v)
+{
+    const struct bt_site *site = bt_sites_find(&v->code->sites, &v->code->cache, v->frame.rip);
+    unsigned offset;
+    if (site != NULL) {
+        take_back(v, site->spilled);
+        return give_back_known(v, site);
+    }
+    const struct bt_block *block = bt_cache_at(&v->code->cache, v->frame.rip, &offset);
+    return give_back_in(v, block, offset);
 }
 
 /* Goes on with that block, the guest's registers being in the frame. */
@@ -179,8 +216,7 @@ static enum next find_target(struct bt_vcpu *v, uint64_t target, struct bt_block
     if (*to != NULL)
         return go_to(v, *to);
     leave_at(v, target);
-    v->interpret_next = !v->code->drop_all;
-    return LEAVE;
+    return v->code->drop_all ? LEAVE : LEAVE_INSN;
 }
 
 static enum next look_up(struct bt_vcpu *v)
@@ -198,17 +234,56 @@ static enum next look_up(struct bt_vcpu *v)
     return next;
 }
 
+static bool is_light(const struct bt_vcpu *v, const struct bt_site *site)
+{
+    const bool is_msr = site->known.insn.op == SYSTEM_RDMSR || site->known.insn.op == SYSTEM_WRMSR;
+    return site->light && (!is_msr || (uint32_t)v->state.rcx < BT_LIGHT_MSRS);
+}
+
+/* A way out that is known. What an instruction has done to the code, or to what it goes by, is seen
+ * to before the guest goes on. */
+static enum next carry_out(struct bt_vcpu *v, struct bt_site *site)
+{
+    struct bt_code *code = v->code;
+    struct cpu_state *s = &v->state;
+    take_back(v, site->spilled);
+    if (!is_light(v, site))
+        return give_back_known(v, site);
+    take_flags(v);
+    s->rip = site->pc;
+    bt_count(v, BT_INTERPRETED, 1);
+    if (!interpret_light(&v->env, &site->known)) {
+        leave_at(v, site->pc);
+        return LEAVE;
+    }
+    code->cache.shared->tsc_offset = v->vcpu.tsc_offset;
+    if (code->window_used || code->drop_all) {
+        leave_at(v, s->rip);
+        return LEAVE;
+    }
+    if (site->next != BT_NONE && !code->cache.block[site->next].dead)
+        return go_to(v, &code->cache.block[site->next]);
+    struct bt_block *to;
+    const enum next next = find_target(v, s->rip, &to);
+    if (to != NULL)
+        site->next = (uint32_t)(to - code->cache.block);
+    return next;
+}
+
 /* #GP: a way out, mostly. */
 static enum next way_out(struct bt_vcpu *v)
 {
     struct bt_cache *cache = &v->code->cache;
+    struct bt_site *site = bt_sites_find(&v->code->sites, cache, v->frame.rip);
     unsigned offset;
+    if (site != NULL)
+        return carry_out(v, site);
     if (v->frame.rip == cache->miss_at)
         return look_up(v);
     const struct bt_block *block = bt_cache_at(cache, v->frame.rip, &offset);
     const uint32_t slot = block != NULL ? bt_cache_slot_of(cache, block, v->frame.rip) : BT_NONE;
     if (slot == BT_NONE)
-        return give_back(v);
+        return give_back_in(v, block, offset);
     struct bt_block *to;
     const enum next next = find_target(v, cache->slot[slot].target, &to);
     if (to != NULL)
@@ -275,22 +350,26 @@ static uint8_t code_byte(const struct bt_vcpu *v)
 
 /* Within a template, or a jump between blocks: single steps to where the guest is between two
  * instructions. With the host's interrupts off, as one may be pending all the time. */
-static void leave(struct bt_vcpu *v)
+static enum next leave(struct bt_vcpu *v)
 {
     for (unsigned i = 0; i < MAX_STEPS; i++) {
         const uint8_t byte = code_byte(v);
+        enum next next = GO_ON;
         if (at_boundary(v))
-            return;
+            return LEAVE;
         v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_IF) | RFLAGS_TF;
         const unsigned vector = bt_space_run(v, SHADOW_KERNEL, &v->frame);
         v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_TF) | RFLAGS_IF;
         if (vector == VECTOR_DEBUG)
             correct_pushed_flags(v, byte);
-        else if (see_to(v, vector) == LEAVE)
-            return;
+        else
+            next = see_to(v, vector);
+        if (next != GO_ON)
+            return next;
     }
     bt_direct_leave_kernel(v);
     vm_end_format(v->vcpu.vm, VM_CRASH, 0, "the guest has changed its translated code's tables");
+    return LEAVE;
 }
 
 /* --- the loop --- */
@@ -302,18 +381,18 @@ static bool is_wanted(const struct bt_vcpu *v)
 
 /* Another CPU that has changed code sets vcpu->attention, and then sends an interrupt, which ends
  * what runs here: so a change that is_wanted() has not seen yet ends the next entry at once. */
-void bt_run_translated(struct bt_vcpu *v)
+bool bt_run_translated(struct bt_vcpu *v)
 {
+    enum next next;
     if (!bt_code_catch_up(v, segment_is_64(&v->state) ? INSN_64 : INSN_32))
-        return; /* the caller looks at what else there is, and calls again */
+        return false; /* the caller looks at what else there is, and calls again */
     const struct bt_block *block = bt_code_find(v, v->state.rip);
-    if (block == NULL || !enter_at(v, block)) {
-        v->interpret_next = !v->code->drop_all;
-        return;
-    }
-    while (see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame)) == GO_ON)
-        if (is_wanted(v)) {
-            leave(v);
-            return;
-        }
+    if (block == NULL || !enter_at(v, block))
+        return !v->code->drop_all;
+    do
+        next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
+    while (next == GO_ON && !is_wanted(v));
+    if (next == GO_ON)
+        next = leave(v);
+    return next == LEAVE_INSN;
 }

@@ -139,20 +139,20 @@ static bool is_vector_move(const struct insn *in)
     return in->op >= INSN_VMOV && in->op <= INSN_VMOVL;
 }
 
-static enum insn_result decode(struct interpret_env *env, unsigned count, enum kind *kind)
+static enum insn_result decode(struct interpret_env *env, unsigned count)
 {
     const enum insn_mode mode = env->integer.mode;
     struct insn *in = &env->decoded;
     enum insn_result result = insn_decode(in, env->bytes, count, mode);
     env->insn = in;
-    *kind = in->op == INSN_INS || in->op == INSN_OUTS ? KIND_SYSTEM : KIND_INTEGER;
+    env->kind = in->op == INSN_INS || in->op == INSN_OUTS ? KIND_SYSTEM : KIND_INTEGER;
     if (result == INSN_UNKNOWN || (result == INSN_OK && is_vector_move(in))) {
-        *kind = KIND_SYSTEM;
+        env->kind = KIND_SYSTEM;
         result = system_decode(in, env->bytes, count, mode);
     }
     env->length = in->length;
     if (result == INSN_UNKNOWN) {
-        *kind = KIND_COMPUTE;
+        env->kind = KIND_COMPUTE;
         result = compute_decode(&env->compute, env->bytes, count, mode);
         env->length = env->compute.length;
     }
@@ -179,7 +179,7 @@ static struct interpret_entry *cache_entry(const struct interpret_env *env)
 }
 
 /* Whether the bytes that have been fetched begin with an instruction that is known. */
-static bool cache_find(struct interpret_env *env, unsigned count, enum kind *kind)
+static bool cache_find(struct interpret_env *env, unsigned count)
 {
     const struct interpret_entry *e = cache_entry(env);
     uint64_t word[2];
@@ -191,18 +191,18 @@ static bool cache_find(struct interpret_env *env, unsigned count, enum kind *kin
     env->insn = &e->insn;
     env->compute = e->compute;
     env->length = e->length;
-    *kind = (enum kind)e->kind;
+    env->kind = e->kind;
     return true;
 }
 
-static void cache_keep(struct interpret_env *env, enum kind kind)
+static void cache_keep(const struct interpret_env *env)
 {
     struct interpret_entry *e = cache_entry(env);
     memcpy(e->bytes, env->bytes, sizeof(e->bytes));
     mask_words(e->bytes, env->length);
     e->insn = env->decoded;
     e->compute = env->compute;
-    e->kind = (uint8_t)kind;
+    e->kind = env->kind;
     e->mode = (uint8_t)env->integer.mode;
     e->length = env->length;
 }
@@ -228,7 +228,7 @@ static bool protection(struct interpret_env *env)
 
 /* Fetches and decodes the instruction at CS:RIP; what lies in a second page only if it is needed.
  * False: an exception has been raised. */
-static bool take_instruction(struct interpret_env *env, enum kind *kind)
+static bool take_instruction(struct interpret_env *env)
 {
     const struct cpu_state *s = env->state;
     const bool in_64 = env->integer.mode == INSN_64;
@@ -241,20 +241,21 @@ static bool take_instruction(struct interpret_env *env, enum kind *kind)
         return protection(env);
     if (!env->calls->fetch(env, linear, env->bytes, first))
         return false;
-    if (env->cache != NULL && cache_find(env, first, kind))
+    if (env->cache != NULL && cache_find(env, first))
         return true;
-    enum insn_result result = decode(env, first, kind);
+    enum insn_result result = decode(env, first);
     if (result == INSN_TRUNCATED && first < most) {
         const uint64_t next = in_64 ? linear + first : (linear + first) & UINT32_MAX;
         if (!env->calls->fetch(env, next, env->bytes + first, most - first))
             return false;
-        result = decode(env, most, kind);
+        result = decode(env, most);
     }
     if (result == INSN_OK) {
         if (env->cache != NULL)
-            cache_keep(env, *kind);
+            cache_keep(env);
         return true;
     }
+    env->kind = KIND_NONE;
     if (result == INSN_TRUNCATED || result == INSN_TOO_LONG)
         return protection(env);
     (void)step_undefined(env);
@@ -374,10 +375,16 @@ static enum interpret_result end(struct interpret_env *env, enum step step)
     return step == STEP_HALT && s->pending_debug == 0 ? INTERPRET_HALT : INTERPRET_DONE;
 }
 
+/* Neither of the parts that only compute, which have their bytes executed, nor of none. */
+static enum interpret_result execute(struct interpret_env *env)
+{
+    return end(env, env->kind == KIND_INTEGER ? run_integer(env) : system_execute(env));
+}
+
 enum interpret_result interpret_one(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
-    enum kind kind;
+    env->kind = KIND_NONE;
     begin(env);
     if (__builtin_expect(interpret_has_debug_trap(env), 0)) {
         debug_trap(env);
@@ -385,12 +392,10 @@ enum interpret_result interpret_one(struct interpret_env *env)
     }
     if (__builtin_expect((s->dr7 & DR7_ENABLED) != 0 || env->watches, 0) && !debug_begin(env))
         return INTERPRET_DONE;
-    if (!take_instruction(env, &kind))
+    if (!take_instruction(env))
         return INTERPRET_DONE;
-    if (kind == KIND_INTEGER)
-        return end(env, run_integer(env));
-    if (kind == KIND_SYSTEM)
-        return end(env, system_execute(env));
+    if (env->kind != KIND_COMPUTE)
+        return execute(env);
     env->integer.xcr0 = env->extra.xcr0;
     const unsigned vector = compute_missing(&env->integer, env->compute.class);
     if (vector != 0) {
@@ -400,6 +405,48 @@ enum interpret_result interpret_one(struct interpret_env *env)
     if (env->watches)
         debug_watch_computed(env);
     return INTERPRET_COMPUTE;
+}
+
+bool interpret_note(const struct interpret_env *env, struct interpret_known *out)
+{
+    if (env->kind == KIND_NONE || env->kind == KIND_COMPUTE)
+        return false;
+    *out = (struct interpret_known){*env->insn, env->kind, env->length};
+    return true;
+}
+
+static void take_known(struct interpret_env *env, const struct interpret_known *known)
+{
+    env->insn = &known->insn;
+    env->kind = known->kind;
+    env->length = known->length;
+}
+
+enum interpret_result interpret_known(struct interpret_env *env,
+                                      const struct interpret_known *known)
+{
+    begin(env);
+    take_known(env, known);
+    env->watches = false;
+    return execute(env);
+}
+
+void interpret_settle(struct interpret_env *env)
+{
+    begin(env);
+    env->watches = false;
+}
+
+bool interpret_light(struct interpret_env *env, const struct interpret_known *known)
+{
+    struct cpu_state *s = env->state;
+    env->integer.rip = s->rip;
+    env->flags = s->rflags;
+    take_known(env, known);
+    if (system_execute(env) != STEP_NEXT)
+        return false;
+    s->rip = next_rip(env, known->length);
+    return true;
 }
 
 void interpret_computed(struct interpret_env *env)

@@ -43,6 +43,12 @@ struct interpret_cache {
     struct interpret_entry entry[INTERPRET_ENTRIES];
 };
 
+/* A decoded instruction, for interpret_known(). */
+struct interpret_known {
+    struct insn insn;
+    uint8_t kind, length;
+};
+
 struct interpret_env;
 
 /* What the engine does. Each gets the struct interpret_env, also where its type is void *. Those
@@ -111,6 +117,7 @@ struct interpret_env {
 
     /* From here on for interpret.c and its parts alone. */
     struct insn decoded;
+    uint8_t kind; /* of the instruction: interpret_note() */
     struct emulate_env integer;
     struct segment_env segments;
     uint64_t target;      /* of a near branch */
@@ -136,6 +143,25 @@ void interpret_init(struct interpret_env *env, struct cpu_state *state,
 /* One instruction, or EMULATE_MAX_REPEATS iterations of a REP. What it leaves in pending_debug, the
  * next call raises as #DB before anything else, unless MOV SS blocks it. */
 enum interpret_result interpret_one(struct interpret_env *env);
+
+/* The instruction that interpret_one() has carried out last. False: there was none, or one that has
+ * to be fetched each time. */
+bool interpret_note(const struct interpret_env *env, struct interpret_known *out);
+
+/* As interpret_one(), but the instruction at CS:RIP is known, and has no breakpoint or trap before
+ * it. */
+enum interpret_result interpret_known(struct interpret_env *env,
+                                      const struct interpret_known *known);
+
+/*
+ * The short way for system instructions that go by general registers, RIP and flags alone, and end
+ * behind themselves or with an exception: of the rest of the state they, and the calls that they
+ * make, ask no more than what is the same all the time between a call of interpret_settle() and
+ * the last of interpret_light(), nor change it. The code is at CPL 0, without single steps,
+ * breakpoints, and the shadows of STI and MOV SS. False: an exception has been raised.
+ */
+void interpret_settle(struct interpret_env *env);
+bool interpret_light(struct interpret_env *env, const struct interpret_known *known);
 
 /* Whether interpret_one() would raise #DB for what has gone before: it comes before NMIs and
  * interrupts. */

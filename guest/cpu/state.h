@@ -25,12 +25,6 @@ enum { STATE_ES, STATE_CS, STATE_SS, STATE_DS, STATE_FS, STATE_GS, STATE_LDTR, S
 
 /* All as the guest sees it, without bits that an engine adds. */
 struct cpu_state {
-    union { /* in the hardware's order */
-        struct {
-            uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
-        };
-        uint64_t gpr[16];
-    };
     uint64_t rip, rflags;
     uint64_t cr0, cr2, cr3, cr4, efer;
     uint64_t pdpte[4]; /* the PDPTE registers, under PAE paging */
@@ -45,6 +39,14 @@ struct cpu_state {
     uint64_t pat, sysenter_cs, sysenter_esp, sysenter_eip;
     uint32_t interruptibility; /* BLOCKED_BY_... of guest/cpu/event.h */
     uint64_t pending_debug;    /* SDM, "Guest Non-Register State": pending debug exceptions */
+    /* In the hardware's order; at the end, so that an engine can have them begin what the processor
+     * is given. */
+    union {
+        struct {
+            uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+        };
+        uint64_t gpr[16];
+    } __attribute__((aligned(16)));
 };
 
 /* Parts of it, to be read or written by themselves. */

@@ -1,4 +1,4 @@
-// link: guest/bt/cache.c
+// link: guest/bt/cache.c guest/bt/site.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Translations kept, found, linked and dropped: what a vCPU's own table of blocks promises. */
 #include <setjmp.h>
@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "guest/bt/cache.h"
+#include "guest/bt/site.h"
+#include "guest/cpu/system.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -285,6 +286,88 @@ static void full_and_flushed(void **state)
     assert_in_range(pages, BT_MAPPINGS - 1, BT_MAPPINGS);
 }
 
+static struct interpret_known executed;
+
+bool interpret_note(const struct interpret_env *env, struct interpret_known *out)
+{
+    *out = executed;
+    return env->kind != 0;
+}
+
+static struct bt_site *note(struct bt_sites *sites, const struct bt_block *block, unsigned insn,
+                            unsigned op)
+{
+    struct interpret_env env = {.kind = 1};
+    const struct translate_insn *left = &cache.insn[block->first_insn + insn];
+    const uint64_t at = bt_cache_address(&cache, block) + left->at;
+    executed = (struct interpret_known){.insn = {.op = (uint8_t)op, .reg = 8}};
+    bt_sites_leave(sites, &cache, at, block, left);
+    bt_sites_note(sites, &env);
+    return bt_sites_find(sites, &cache, at);
+}
+
+static void sites_go_with_their_block(void **state)
+{
+    static struct bt_sites sites;
+    const struct interpret_env none = {.kind = 0}, one = {.kind = 1};
+    (void)state;
+    bt_sites_drop(&sites);
+    struct bt_block *block = add(KERNEL, 0, 0), *other = add(KERNEL + 0x1000, 0, 0);
+    struct translate_insn *second = &cache.insn[block->first_insn + 1];
+    const uint64_t at = bt_cache_address(&cache, block) + second->at;
+    assert_null(bt_sites_find(&sites, &cache, at));
+    second->spilled = 6;
+    struct bt_site *site = note(&sites, block, 1, SYSTEM_CPUID);
+    assert_non_null(site);
+    assert_int_equal(site->pc, KERNEL + 4);
+    assert_int_equal(site->spilled, 6);
+    assert_int_equal(site->next, BT_NONE);
+    assert_int_equal(site->known.insn.op, SYSTEM_CPUID);
+    assert_null(bt_sites_find(&sites, &cache, at + 1));
+    assert_true(note(&sites, other, 0, SYSTEM_MOV_TO_CR)->light);
+    assert_false(note(&sites, other, 0, SYSTEM_LGDT)->light);
+
+    bt_sites_note(&sites, &one); /* nothing has been left since */
+    assert_int_equal(bt_sites_find(&sites, &cache, at)->known.insn.op, SYSTEM_CPUID);
+    bt_sites_leave(&sites, &cache, at + 3, block, second);
+    bt_sites_note(&sites, &none); /* what was to be fetched has raised a fault */
+    bt_sites_note(&sites, &one);
+    assert_null(bt_sites_find(&sites, &cache, at + 3));
+    second->shadow = true;
+    bt_sites_leave(&sites, &cache, at + 3, block, second);
+    bt_sites_note(&sites, &one);
+    assert_null(bt_sites_find(&sites, &cache, at + 3));
+
+    bt_cache_drop_bytes(&cache, gpa((KERNEL + 4) & 0xffffff), 1);
+    assert_null(bt_sites_find(&sites, &cache, at));
+    const uint64_t of_other = bt_cache_address(&cache, other);
+    assert_non_null(bt_sites_find(&sites, &cache, of_other));
+    bt_sites_drop(&sites);
+    assert_null(bt_sites_find(&sites, &cache, of_other));
+}
+
+static void what_goes_the_short_way(void **state)
+{
+    static const struct {
+        struct insn insn;
+        bool light;
+    } row[] = {
+        {{.op = SYSTEM_MOV_TO_CR, .reg = 3}, true},
+        {{.op = SYSTEM_MOV_TO_CR, .reg = 0}, false},
+        {{.op = SYSTEM_MOV_TO_CR, .reg = 4}, false},
+        {{.op = SYSTEM_INVLPG, .segment = SEG_DS}, true},
+        {{.op = SYSTEM_INVLPG, .segment = SEG_GS}, false},
+        {{.op = SYSTEM_HLT}, false},
+        {{.op = SYSTEM_XSETBV}, false},
+        {{.op = INSN_INS}, false},
+        {{.op = 255}, false},
+    };
+    (void)state;
+    for (unsigned i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+        assert_int_equal(bt_site_is_light(&(struct interpret_known){.insn = row[i].insn}),
+                         row[i].light);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +377,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_page_forgets_dead_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),
+        cmocka_unit_test_setup_teardown(sites_go_with_their_block, setup, teardown),
+        cmocka_unit_test(what_goes_the_short_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -339,9 +339,73 @@ static void test_each_length(void **state)
     }
 }
 
+/* All registers behind an instruction that has been fetched; and behind one that is known, in
+ * either way, where nothing is there to be fetched. */
+static void carry_out(const char *code, unsigned length, unsigned way, struct cpu_state *after)
+{
+    struct interpret_known known;
+    const struct cpu_state before = s;
+    pc_start(before);
+    memset(ram + 0x4000, 0x0f, 16);
+    memcpy(ram + 0x4000, code, length);
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_true(interpret_note(&env, &known));
+    if (way != 0) {
+        pc_start(before);
+        memset(ram + 0x4000, 0x0f, 16);
+    }
+    if (way == 1)
+        assert_int_equal(interpret_known(&env, &known), INTERPRET_DONE);
+    if (way == 2) {
+        interpret_settle(&env);
+        const bool done = interpret_light(&env, &known);
+        assert_int_equal(done, pc.vector == NOTHING);
+    }
+    *after = s;
+    s = before;
+}
+
+static void test_known(void **state)
+{
+    static const struct {
+        const char *code;
+        unsigned length, vector;
+    } insn[] = {
+        {"\x0f\xa2", 2, NOTHING},         {"\xec", 1, NOTHING},
+        {"\xe7\x80", 2, NOTHING},         {"\x44\x0f\x20\xc0", 4, NOTHING},
+        {"\x41\x0f\x20\xd1", 4, NOTHING}, {"\x0f\x33", 2, VECTOR_GENERAL_PROTECTION},
+    };
+    (void)state;
+    for (unsigned i = 0; i < sizeof(insn) / sizeof(insn[0]); i++) {
+        struct cpu_state first, after;
+        pc_start(cpu_state_long_mode(0x4000, 0));
+        s.cr0 &= ~CR0_PG;
+        s.cr2 = 0x123456789a;
+        for (unsigned r = 0; r < 16; r++)
+            s.gpr[r] = 0x1111111100000000ull * r;
+        carry_out(insn[i].code, insn[i].length, 0, &first);
+        assert_int_equal(pc.vector, insn[i].vector);
+        assert_int_equal(first.rip, 0x4000 + (insn[i].vector == NOTHING ? insn[i].length : 0));
+        for (unsigned way = 1; way < 3; way++) {
+            carry_out(insn[i].code, insn[i].length, way, &after);
+            assert_int_equal(pc.vector, insn[i].vector);
+            assert_memory_equal(&after, &first, sizeof(first));
+        }
+    }
+    struct interpret_known known;
+    memcpy(ram + 0x4000, "\x0f\x0b", 2); /* UD2, and what only computes: they are fetched again */
+    assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    assert_false(interpret_note(&env, &known));
+    memcpy(ram + 0x4000, "\x66\x0f\xef\xc0\x90", 5);
+    s.cr4 |= CR4_OSFXSR;
+    assert_int_equal(interpret_one(&env), INTERPRET_COMPUTE);
+    assert_false(interpret_note(&env, &known));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_known),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_decoded_once),
         cmocka_unit_test(test_each_length),
