@@ -223,28 +223,31 @@ static void drop_entry(struct shadow *shadow, uint64_t *entry, unsigned level)
 /* False: the budget is used up. */
 static bool verify_table(const struct verify *v, uint64_t *table, unsigned level, uint64_t linear)
 {
+    struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));
     bool local = false; /* are there leaves that are not global */
+    uint16_t used = 0;
     *v->budget -= BUDGET_TABLE;
-    for (unsigned i = 0; i < TABLE_ENTRIES; i++, linear += table_level_bytes(level)) {
-        const uint64_t entry = table[i];
+    for (unsigned i = 0; (i = entry_next(table, page->used, i)) < TABLE_ENTRIES; i++) {
+        const uint64_t entry = table[i], at = linear + i * table_level_bytes(level);
         const bool is_table = entry_is_table(entry, level);
-        if (entry == 0 || (!v->all && (is_table ? (page_of(entry)->flags & PAGE_HAS_LOCAL) == 0
-                                                : (entry & LEAF_GLOBAL) != 0)))
+        used |= (uint16_t)(1u << i / GROUP);
+        if (!v->all &&
+            (is_table ? (page_of(entry)->flags & PAGE_HAS_LOCAL) == 0 : (entry & LEAF_GLOBAL) != 0))
             continue;
         if (*v->budget <= 0 && !v->drop_rest)
             return false;
         if (!is_table)
             --*v->budget;
-        if (*v->budget <= 0 || (!is_table && !leaf_holds(v, linear, entry, level)))
+        if (*v->budget <= 0 || (!is_table && !leaf_holds(v, at, entry, level)))
             drop_entry(v->cpu->shadow, &table[i], level);
         else if (!is_table)
             local = local || (entry & LEAF_GLOBAL) == 0;
-        else if (!verify_table(v, table_of(entry), level - 1, linear))
+        else if (!verify_table(v, table_of(entry), level - 1, at))
             return false;
         else
             local = local || (page_of(entry)->flags & PAGE_HAS_LOCAL) != 0;
     }
-    struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));
+    page->used = used;
     page->flags = (uint8_t)((page->flags & ~PAGE_HAS_LOCAL) | (local ? PAGE_HAS_LOCAL : 0));
     return true;
 }
@@ -330,6 +333,7 @@ static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, ui
         const bool pieces = level > 1 && t->bytes >= table_level_bytes(level);
         hpa_t large;
         page->flags |= t->global ? 0 : PAGE_HAS_LOCAL;
+        page->used |= (uint16_t)(1u << (linear / table_level_bytes(level) % TABLE_ENTRIES) / GROUP);
         const uint64_t old_pieces = *entry & HAS_PIECES; /* in some CPU's TLB */
         const bool is_table = entry_is_table(*entry, level);
         const bool here = level == 2 && !is_table && large_fits(shadow, linear, write, t, &large);

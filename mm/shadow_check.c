@@ -66,6 +66,7 @@ static void check_table(struct check *c, const struct shadow_subtree *sub, uint3
         const bool is_table = entry_is_table(table[i], level);
         if (is_table)
             check_table(c, sub, page_number(table[i]), level - 1);
+        demand(c, table[i] == 0 || (page->used >> i / GROUP & 1) != 0, "an entry untold");
         if (table[i] == 0 || sub == NULL)
             continue;
         if (!is_table) {

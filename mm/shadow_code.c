@@ -87,7 +87,7 @@ static void begin_sweep(struct shadow *shadow)
 
 static void protect_table(struct shadow_page *page, uint64_t *table)
 {
-    for (unsigned i = 0; i < TABLE_ENTRIES; i++)
+    for (unsigned i = 0; (i = entry_next(table, page->used, i)) < TABLE_ENTRIES; i++)
         if ((table[i] & PTE_W) != 0 && !entry_is_table(table[i], page->level))
             entry_store(&table[i], table[i] & ~LEAF_WRITE);
     page->flags &= (uint8_t)~PAGE_HAS_WRITABLE;

@@ -45,13 +45,14 @@ struct shadow_page {
     uint32_t next; /* page number in a list */
     uint8_t level; /* as a table; 0: not used yet */
     uint8_t flags; /* enum page_flags */
-    uint16_t unused;
+    uint16_t used; /* of each GROUP entries a bit: one of them may be other than 0 */
 };
 enum page_flags {
     PAGE_HAS_LOCAL = 1,   /* below it, a leaf may be that is not global */
     PAGE_HAS_WRITABLE = 2 /* a leaf in it may be writable */
 };
 #define CHUNK_PAGES 512u
+#define GROUP       (TABLE_ENTRIES / 16u)
 _Static_assert(CHUNK_PAGES * sizeof(struct shadow_page) == PAGE_SIZE, "one page describes a chunk");
 
 static inline struct shadow_page *shadow_page(uint32_t number)
@@ -80,6 +81,23 @@ static inline struct shadow_page *page_of(uint64_t entry)
 static inline void entry_store(uint64_t *entry, uint64_t value)
 {
     __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+}
+
+/* The next entry at or above index that may be other than 0; TABLE_ENTRIES: none. Tables are mostly
+ * empty, and gone through often. */
+static inline unsigned entry_next(const uint64_t *table, unsigned used, unsigned index)
+{
+    while (index < TABLE_ENTRIES) {
+        const unsigned groups = used >> index / GROUP;
+        if (groups == 0)
+            break;
+        if ((groups & 1) == 0)
+            index = (index / GROUP + (unsigned)__builtin_ctz(groups)) * GROUP;
+        for (const unsigned end = (index / GROUP + 1) * GROUP; index < end; index++)
+            if (table[index] != 0)
+                return index;
+    }
+    return TABLE_ENTRIES;
 }
 
 static inline bool entry_is_table(uint64_t entry, unsigned level)

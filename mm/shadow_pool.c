@@ -70,10 +70,13 @@ static uint32_t take_free(struct shadow *shadow)
     struct shadow_page *page = shadow_page(number);
     uint64_t *table = page_table(number);
     shadow->free.first = page->next;
-    for (unsigned i = 0; i < TABLE_ENTRIES && page->level > 1; i++)
+    for (unsigned i = 0; page->level > 1 && (i = entry_next(table, page->used, i)) < TABLE_ENTRIES;
+         i++)
         if (entry_is_table(table[i], page->level))
             push(&shadow->free, page_number(table[i]));
-    memset(table, 0, PAGE_SIZE);
+    for (unsigned i = 0; i < TABLE_ENTRIES; i += GROUP)
+        if ((page->used >> i / GROUP & 1) != 0)
+            memset(&table[i], 0, GROUP * sizeof(table[0]));
     return number;
 }
 
@@ -137,6 +140,7 @@ uint32_t shadow_take_page(struct shadow *shadow, unsigned level)
     page->next = 0;
     page->level = (uint8_t)level;
     page->flags = 0;
+    page->used = 0;
     return number;
 }
 
