@@ -176,49 +176,99 @@ static gpa_t leaf_address(const struct walk *w)
     return gpa(frame | (w->linear & offset));
 }
 
+/* What a quick descent has met. */
+struct quick {
+    uint64_t top, leaf; /* entries */
+    uint64_t all, any;  /* of all entries, bits that each has, and that one has */
+    uint64_t page;      /* bytes - 1 */
+};
+
+/* What an entry of 8 bytes must not have, with 4 levels. */
+static inline uint64_t unwanted_bits(const struct guest_paging *paging)
+{
+    return (PTE_ADDRESS & ~((1ull << paging->phys_bits) - 1)) |
+           (paging->efer & EFER_NXE ? 0 : PTE_NX);
+}
+
 /*
- * The common case in few instructions: 4 levels with all tables in one slot, access granted,
- * accessed and dirty flags set already. False for all else, faults included: then the full walk
- * begins anew and decides. What it reads meanwhile may be nonsense, but never lies outside of RAM.
+ * The common case in few instructions: 4 levels with all tables in one slot, every entry present
+ * and without unwanted bits. False for all else: then the full walk begins anew and decides. What
+ * it reads meanwhile may be nonsense, but never lies outside of RAM.
  */
 static inline bool __attribute__((always_inline))
-walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
-             enum walk_access access, bool user, gpa_t *out)
+descend_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
+                uint64_t unwanted, struct quick *q)
 {
-    uint64_t entry = paging->cr3 & PTE_ADDRESS, all = UINT64_MAX;
+    uint64_t entry = paging->cr3 & PTE_ADDRESS;
     const struct guestmem_slot *slot = guestmem_slot(mem, gpa(entry));
     if (slot == NULL || slot->size < PAGE_SIZE || mem->absent != 0)
         return false;
     uint64_t last = slot->size - sizeof(entry), slot_base = slot->base.v;
     const uint8_t *host = guestmem_slot_host(slot);
-    uint64_t unwanted = PTE_ADDRESS & ~((1ull << paging->phys_bits) - 1);
-    if (access == WALK_FETCH || !(paging->efer & EFER_NXE))
-        unwanted |= PTE_NX;
     /* RAM ends below 2^phys_bits: a table's address with an unwanted bit lies outside the slot. */
     const uint64_t mask = PTE_ADDRESS | unwanted;
-    uint64_t page = 0; /* of the last level looked at: bytes - 1 */
+    *q = (struct quick){.all = UINT64_MAX};
 #pragma GCC unroll 4
     for (unsigned shift = 39; shift >= 12; shift -= 9) {
         uint64_t offset = (entry & mask) + (linear >> shift) % 512 * sizeof(entry) - slot_base;
         if (index_is_beyond(&offset, last))
             return false;
         entry = *(const volatile uint64_t *)(const volatile void *)(host + offset);
-        all &= entry;
-        page = (1ull << shift) - 1;
+        q->top = shift == 39 ? entry : q->top;
+        q->all &= entry;
+        q->any |= entry;
+        q->page = (1ull << shift) - 1; /* of the last level looked at */
         if ((entry & PTE_PS) && shift > 12)
             break;
     }
-    uint64_t wanted = PTE_P | PTE_A | (user ? PTE_U : 0);
+    q->leaf = entry;
+    return (q->all & PTE_P) && (entry & unwanted) == 0 && q->page < 1ull << 30 &&
+           (entry & q->page & PTE_ADDRESS & ~PTE_PAT) == 0; /* none are in a PTE */
+}
+
+/* Access granted, accessed and dirty flags set already. */
+static inline bool __attribute__((always_inline))
+walk_quickly(const struct guestmem *mem, const struct guest_paging *paging, uint64_t linear,
+             enum walk_access access, bool user, gpa_t *out)
+{
+    struct quick q;
+    if (!descend_quickly(mem, paging, linear,
+                         unwanted_bits(paging) | (access == WALK_FETCH ? PTE_NX : 0), &q))
+        return false;
+    uint64_t wanted = PTE_A | (user ? PTE_U : 0);
     if (access == WALK_WRITE)
         wanted |= PTE_W;
-    if ((all & wanted) != wanted || (entry & unwanted) ||
-        (access == WALK_WRITE && !(entry & PTE_D)))
+    if ((q.all & wanted) != wanted || (access == WALK_WRITE && !(q.leaf & PTE_D)))
         return false;
-    if (page >= 1ull << 30 || (entry & page & PTE_ADDRESS & ~PTE_PAT)) /* none are in a PTE */
+    if ((q.all & PTE_U) && (paging->pkru != 0 || (!user && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))))
         return false;
-    if ((all & PTE_U) && (paging->pkru != 0 || (!user && (paging->cr4 & (CR4_SMEP | CR4_SMAP)))))
+    *out = gpa((q.leaf & PTE_ADDRESS & ~q.page) | (linear & q.page));
+    return true;
+}
+
+/* The number of a page's memory type in the PAT: the high bit's place in a PTE is PS's. */
+static uint8_t pat_number(uint64_t leaf, bool large)
+{
+    return (uint8_t)((leaf / PTE_PWT & 3) | ((leaf & (large ? PTE_PAT : PTE_PS)) != 0 ? 4 : 0));
+}
+
+static bool look_quickly(const struct guestmem *mem, const struct guest_paging *paging,
+                         uint64_t linear, struct guest_translation *out)
+{
+    struct quick q;
+    if (!(paging->efer & EFER_LMA) || (paging->cr4 & CR4_LA57) ||
+        !descend_quickly(mem, paging, linear, unwanted_bits(paging), &q))
         return false;
-    *out = gpa((entry & PTE_ADDRESS & ~page) | (linear & page));
+    *out = (struct guest_translation){
+        .at = gpa((q.leaf & PTE_ADDRESS & ~q.page) | (linear & q.page)),
+        .bytes = q.page + 1,
+        .perms = (q.all & (PTE_W | PTE_U)) | (q.any & PTE_NX),
+        .top = q.top,
+        .pat = pat_number(q.leaf, q.page >= PAGE_SIZE),
+        .global = (paging->cr4 & CR4_PGE) != 0 && (q.leaf & PTE_G) != 0,
+        .accessed = (q.all & PTE_A) != 0,
+        .dirty = (q.leaf & PTE_D) != 0,
+    };
     return true;
 }
 
@@ -315,7 +365,6 @@ uint64_t guestwalk_top(const struct guestmem *mem, const struct guest_paging *pa
 static void describe(const struct walk *w, struct guest_translation *out)
 {
     const uint64_t leaf = w->entry[w->level];
-    const uint64_t pat = w->level == 1 ? PTE_PS : PTE_PAT; /* the bit's place in a PTE is PS's */
     bool accessed = true;
     for (unsigned level = w->levels; level >= w->level; level--)
         accessed = accessed && (w->entry[level] & PTE_A) != 0;
@@ -324,7 +373,7 @@ static void describe(const struct walk *w, struct guest_translation *out)
         .bytes = 1ull << level_shift(w, w->level),
         .perms = w->perms,
         .top = w->levels == 2 ? top_register(w) : w->entry[w->levels],
-        .pat = (uint8_t)((leaf / PTE_PWT & 3) | ((leaf & pat) != 0 ? 4 : 0)),
+        .pat = pat_number(leaf, w->level > 1),
         .global = (w->paging->cr4 & CR4_PGE) != 0 && (leaf & PTE_G) != 0,
         .accessed = accessed,
         .dirty = (leaf & PTE_D) != 0,
@@ -338,12 +387,17 @@ bool guestwalk_examine(const struct guestmem *mem, const struct guest_paging *pa
         *out = identity(mem, linear.v);
         return true;
     }
+    const bool user = paging->cpl == 3 && !paging->implicit;
+    if (look_quickly(mem, paging, linear.v, out) && out->accessed &&
+        (out->dirty || access != WALK_WRITE) && paging->pkru == 0 &&
+        is_allowed(paging, out->perms, access, user))
+        return true;
     struct walk w;
     gpa_t at;
     bool marked;
     do { /* what is kept has to have its flags: who takes an entry away looks at them once */
         begin(&w, mem, paging, linear.v);
-        if (!walk_with(&w, access, paging->cpl == 3 && !paging->implicit, &at, error_code, &marked))
+        if (!walk_with(&w, access, user, &at, error_code, &marked))
             return false;
     } while (!marked);
     describe(&w, out);
@@ -361,6 +415,8 @@ bool guestwalk_look(const struct guestmem *mem, const struct guest_paging *pagin
         *out = identity(mem, linear.v);
         return true;
     }
+    if (look_quickly(mem, paging, linear.v, out))
+        return true;
     struct walk w;
     uint32_t error;
     begin(&w, mem, paging, linear.v);

@@ -568,6 +568,81 @@ static void test_examine(void **s)
     assert_false(found.accessed || found.dirty);
 }
 
+static uint64_t some(void)
+{
+    static uint64_t random = 88172645463325252ull;
+    random ^= random << 13;
+    random ^= random >> 7;
+    random ^= random << 17;
+    return random >> 20;
+}
+
+/* A table's entry, mostly one that leads on. */
+static uint64_t some_entry(uint64_t table)
+{
+    static const uint64_t bits[] = {P, W, U, A, D, PS, G, NX, 8, 0x1000, 1ull << 40, 1ull << 13};
+    uint64_t entry = table | P | W | U | A | D;
+    for (unsigned n = some() % 8 < 6 ? 0 : 1 + some() % 2; n != 0; n--)
+        entry ^= bits[some() % (sizeof(bits) / sizeof(bits[0]))];
+    return entry;
+}
+
+static void some_paging(void)
+{
+    const uint64_t r = some();
+    long_mode();
+    paging.cr0 &= r & 1 ? UINT64_MAX : ~CR0_WP;
+    paging.cr4 |= (r & 2 ? CR4_PGE : 0) | (r & 4 ? CR4_SMEP : 0) | (r & 8 ? CR4_SMAP : 0);
+    paging.efer = EFER_LMA | (r & 0x30 ? EFER_NXE : 0);
+    paging.rflags = r & 0x40 ? AC : 0;
+    paging.cpl = r & 0x80 ? 3 : 0;
+    paging.implicit = (r & 0x300) == 0;
+    paging.peek = (r & 0xc00) == 0;
+    q(0x1000)[I4] = some_entry(0x2000);
+    q(0x2000)[I3] = some_entry(0x3000);
+    q(0x3000)[I2] = some_entry(0x4000);
+    q(0x4000)[I1] = some_entry(0x5000);
+}
+
+/* The quick walk and the full one, which a bit that is missing from addresses asks for. */
+static void test_quick_and_full(void **s)
+{
+    (void)s;
+    static const enum walk_access accesses[] = {WALK_READ, WALK_WRITE, WALK_FETCH};
+    static uint8_t before[0x5000], after[0x5000];
+    unsigned good = 0;
+    for (unsigned i = 0; i < 40000; i++) {
+        const enum walk_access access = accesses[some() % 3];
+        const uint64_t linear = LINEAR + some() % 4096;
+        some_paging();
+        memcpy(before, ram, sizeof(before));
+        const bool looked = guestwalk_look(&mem, &paging, gva(linear), &found);
+        const struct guest_translation seen = found;
+        const bool done = examine(linear, access);
+        const struct guest_translation quick = found;
+        const uint32_t quick_error = error;
+        const bool translated = walk(linear, access);
+        const uint64_t quick_result = result.v;
+        memcpy(after, ram, sizeof(after));
+        memcpy(ram, before, sizeof(before));
+        mem.absent = 1ull << 50;
+        assert_int_equal(guestwalk_look(&mem, &paging, gva(linear), &found), looked);
+        if (looked)
+            assert_memory_equal(&found, &seen, sizeof(found));
+        assert_int_equal(examine(linear, access), done);
+        if (done)
+            assert_memory_equal(&found, &quick, sizeof(found));
+        else
+            assert_int_equal(error, quick_error);
+        assert_int_equal(walk(linear, access), translated);
+        assert_true(!translated || result.v == quick_result);
+        assert_memory_equal(ram, after, sizeof(after));
+        mem.absent = 0;
+        good += done;
+    }
+    assert_in_range(good, 4000, 36000);
+}
+
 static void test_examine_other_modes(void **s)
 {
     (void)s;
@@ -660,6 +735,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fetch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_examine, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_quick_and_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_examine_other_modes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_entry_changes_meanwhile, setup, teardown),
     };
