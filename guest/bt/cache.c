@@ -93,7 +93,8 @@ void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode)
     cache->mode = mode;
     cache->stats.flushes++;
     cache->blocks = cache->insns = cache->slots = 0;
-    cache->pages = cache->free_page = cache->mappings = 0;
+    cache->pages = cache->free_page = cache->mappings = cache->local_mappings = 0;
+    cache->large_mappings = 0;
     memset(cache->page_head_linear, 0, 2 * BT_PAGES * sizeof(uint32_t));
     cache->lookup_code_at = cache->code_at;
     const unsigned bytes = translate_lookup(cache->code, mode, cache->code_at, cache->shared_at,
@@ -394,6 +395,19 @@ struct bt_code_page *bt_cache_page(const struct bt_cache *cache, uint64_t linear
     return NULL;
 }
 
+static uint64_t gib_of(uint64_t linear)
+{
+    return 1ull << (linear >> 30 & 63);
+}
+
+static void add_mapping(struct bt_cache *cache, unsigned number, const struct bt_mapping *mapping)
+{
+    cache->mapping[number] = *mapping;
+    cache->local_mappings += !mapping->global;
+    if (mapping->bytes > PAGE_SIZE)
+        cache->large_mappings |= mapping->bytes > 1ull << 30 ? UINT64_MAX : gib_of(mapping->linear);
+}
+
 /* BT_MAPPINGS: no room. */
 static unsigned mapping_for(struct bt_cache *cache, uint64_t linear,
                             const struct guest_translation *found)
@@ -416,7 +430,7 @@ static unsigned mapping_for(struct bt_cache *cache, uint64_t linear,
     if (free == BT_MAPPINGS && cache->mappings < BT_MAPPINGS)
         free = cache->mappings++;
     if (free < BT_MAPPINGS)
-        cache->mapping[free] = wanted;
+        add_mapping(cache, free, &wanted);
     return free;
 }
 
@@ -456,12 +470,15 @@ static void drop_mapping(struct bt_cache *cache, unsigned mapping)
             if (page->mapping == mapping)
                 drop_page(cache, page);
         }
+    cache->local_mappings -= !cache->mapping[mapping].global;
     cache->mapping[mapping].bytes = 0;
 }
 
 void bt_cache_check(struct bt_cache *cache, bool all,
                     bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
 {
+    if (!all && cache->local_mappings == 0)
+        return;
     for (unsigned i = 0; i < cache->mappings; i++) {
         const struct bt_mapping *m = &cache->mapping[i];
         if (m->bytes != 0 && (all || !m->global) && !same(ctx, m))
@@ -473,7 +490,8 @@ void bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
                         bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
 {
     const struct bt_code_page *page = bt_cache_page(cache, linear);
-    for (unsigned i = 0; page == NULL && i < cache->mappings; i++) {
+    const bool is_near = (cache->large_mappings & gib_of(linear)) != 0;
+    for (unsigned i = 0; page == NULL && is_near && i < cache->mappings; i++) {
         const struct bt_mapping *m = &cache->mapping[i];
         if (m->bytes > PAGE_SIZE && linear - m->linear < m->bytes && !same(ctx, m))
             drop_mapping(cache, i);

@@ -93,7 +93,9 @@ struct bt_cache {
     uint32_t pages, free_page;
     struct bt_mapping *mapping;
     uint32_t mappings;
-    uint32_t flushing; /* BT_HEADS + 1 - what is left to clear; 0: nothing */
+    uint32_t local_mappings; /* those that are not global */
+    uint64_t large_mappings; /* of each GiB, modulo 64: one above 4 KiB may be there */
+    uint32_t flushing;       /* BT_HEADS + 1 - what is left to clear; 0: nothing */
     struct bt_cache_stats stats;
 
     hpa_t window_pages, own_pages; /* bt_cache_create()'s */
