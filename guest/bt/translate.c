@@ -58,11 +58,22 @@ static unsigned decode(struct translate_decoded *what, const uint8_t *bytes, uns
     return result == INSN_TOO_LONG ? INSN_MAX_BYTES : length;
 }
 
+/* QEMU's own emulation (of 7.2) has CMPXCHG8B and CMPXCHG16B make the flags that they leave alone
+ * of what the last arithmetic instruction has stored, but of another kind of it, unless a jump
+ * stands between the two: DF and others, too, would become an operand's bits. For other CPUs it is
+ * a NOP. */
+static void emit_settle_flags(struct emitter *e)
+{
+    emit_code(e, 2, 0xeb00); /* JMP to the next instruction */
+}
+
 static enum translated translate_insn(struct emitter *e, const uint8_t *bytes,
                                       const struct translate_decoded *what)
 {
     if (what->kind == DECODED_NONE)
         return TRANSLATED_NOT;
+    if (what->kind == DECODED_INTEGER && what->insn.op == INSN_CMPXCHG_PAIR)
+        emit_settle_flags(e);
     return e->in->mode == INSN_64 ? translate_64(e, bytes, what) : translate_32(e, bytes, what);
 }
 

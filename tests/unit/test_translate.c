@@ -493,6 +493,30 @@ static void test_templates(void **state)
     assert_int_equal(shown, 0);
 }
 
+/* A jump stands before what QEMU's emulation would make wrong flags of. */
+static void test_pairs(void **state)
+{
+    static const struct {
+        const char *bytes;
+        enum insn_mode mode;
+    } pair[] = {
+        {"\x0f\xc7\x0e\x90", INSN_32},         {"\x64\xf0\x0f\xc7\x0e\x90", INSN_32},
+        {"\x0f\xc7\x0e\x90", INSN_64},         {"\x65\x48\x0f\xc7\x0e\x90", INSN_64},
+        {"\xf0\x48\x0f\xc7\x0e\x90", INSN_64},
+    };
+    (void)state;
+    for (unsigned i = 0; i < sizeof(pair) / sizeof(pair[0]); i++) {
+        struct translate_input in = input_at(code_at[0], 2);
+        in.mode = pair[i].mode;
+        in.bytes = (const uint8_t *)pair[i].bytes;
+        in.count = in.page_bytes = (unsigned)strlen(pair[i].bytes);
+        assert_true(translate(&block, &in));
+        assert_int_equal(block.insns, 2);
+        assert_memory_equal(block.code, "\xeb\0", 2);
+        assert_true(block.insn[1].at >= 2 + strlen(pair[i].bytes) - 1);
+    }
+}
+
 static void test_rdtsc(void **state)
 {
     (void)state;
@@ -520,9 +544,8 @@ static void test_rdtsc(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_branches),
-        cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_plain),     cmocka_unit_test(test_branches),
+        cmocka_unit_test(test_templates), cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_rdtsc),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
