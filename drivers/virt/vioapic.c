@@ -24,12 +24,15 @@ static bool is_level(uint64_t entry)
     return (entry & ENTRY_LEVEL) != 0 && entry_mode(entry) <= DELIVERY_LOWEST;
 }
 
+/* An edge whose end is to be told goes as a level-triggered message, since a local APIC tells of
+ * those alone. Nobody but a reader of its TMR sees that. */
 static void send(struct vioapic *ioapic, unsigned pin)
 {
     uint64_t entry = ioapic->entry[pin];
     bool level = is_level(entry);
+    bool tells = level || (entry_mode(entry) <= DELIVERY_LOWEST && (ioapic->tells & 1u << pin));
     uint64_t address = msi_address((uint8_t)(entry >> 56), (entry & ENTRY_LOGICAL) != 0);
-    uint32_t data = msi_data((uint8_t)entry, entry_mode(entry), level);
+    uint32_t data = msi_data((uint8_t)entry, entry_mode(entry), tells);
     if (msi_send(&ioapic->apics, address, data) && level)
         ioapic->entry[pin] |= ENTRY_REMOTE_IRR;
 }
@@ -57,15 +60,29 @@ void vioapic_set(void *chip, unsigned pin, bool high)
         send(ioapic, pin); /* an edge at a masked pin is lost */
 }
 
+void vioapic_set_and_tell(struct vioapic *ioapic, unsigned pin,
+                          void (*taken)(void *dev, unsigned pin), void *dev)
+{
+    ioapic->taken = taken;
+    ioapic->dev = dev;
+    ioapic->tells |= 1u << pin % VIOAPIC_PINS;
+    vioapic_set(ioapic, pin, true);
+}
+
 void vioapic_eoi(void *chip, unsigned vector)
 {
     struct vioapic *ioapic = chip;
     for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++) {
         uint64_t entry = ioapic->entry[pin];
-        if ((entry & ENTRY_REMOTE_IRR) == 0 || (entry & 0xff) != vector)
+        if ((entry & 0xff) != vector)
             continue;
-        ioapic->entry[pin] &= ~ENTRY_REMOTE_IRR;
-        evaluate_level(ioapic, pin);
+        if ((entry & ENTRY_REMOTE_IRR) != 0) {
+            ioapic->entry[pin] &= ~ENTRY_REMOTE_IRR;
+            evaluate_level(ioapic, pin);
+        } else if ((ioapic->tells & 1u << pin) != 0) {
+            ioapic->tells &= ~(1u << pin);
+            ioapic->taken(ioapic->dev, pin);
+        }
     }
 }
 

@@ -15,6 +15,9 @@ struct vioapic {
     uint8_t select;               /* IOREGSEL */
     uint8_t id;
     struct msi_sink apics;
+    uint32_t tells; /* pins whose last edge's end is to be told */
+    void (*taken)(void *dev, unsigned pin);
+    void *dev;
 };
 
 /* Power-up state: all pins masked. apics: the local APICs, which are to be told of vioapic_eoi()
@@ -25,7 +28,13 @@ void vioapic_init(struct vioapic *ioapic, struct msi_sink apics);
  * voltage, so a guest's idea of polarity never inverts them. A pin beyond 23 is ignored. */
 void vioapic_set(void *ioapic, unsigned pin, bool high);
 
-/* A local APIC has ended a level-triggered vector: pins still asserted send again. */
+/* As vioapic_set() with high, for an edge after which dev wants to know when a CPU has taken it:
+ * taken() is called then, once, and may raise the pin again. Not called where the edge has been
+ * lost, at a masked pin as elsewhere. One device for all pins. */
+void vioapic_set_and_tell(struct vioapic *ioapic, unsigned pin,
+                          void (*taken)(void *dev, unsigned pin), void *dev);
+
+/* A local APIC has ended a vector, level-triggered or told: pins still asserted send again. */
 void vioapic_eoi(void *ioapic, unsigned vector);
 
 /* Whether the guest has set up a pin to send an NMI or INIT. Any CPU may ask, at any time. */

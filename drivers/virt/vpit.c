@@ -139,21 +139,63 @@ static void schedule(struct vpit *pit)
         end = c->due + c->next_count - first_half(c->next_count);
     uint64_t deadline = TIMER_NEVER;
     if (c->running && (is_periodic(c) || at < end)) {
-        if (is_periodic(c) && end < at + MIN_CYCLES)
+        if (is_periodic(c) && c->count < MIN_CYCLES && end < at + MIN_CYCLES)
             end += (at + MIN_CYCLES - end + c->count - 1) / c->count * c->count;
-        deadline =
-            timers_cycle_start(pit->timers, pit->base, VPIT_HZ, c->start + end - CYCLE_AT_BASE);
+        pit->due = c->start + end;
+        deadline = timers_cycle_start(pit->timers, pit->base, VPIT_HZ, pit->due - CYCLE_AT_BASE);
     }
     timers_arm(pit->timers, &pit->timer, deadline);
 }
 
+static void give_edge(struct vpit *pit)
+{
+    pit->asks = pit->owed != 0;
+    pit->given = now_cycle(pit);
+    irq_line_set(&pit->irq, false);
+    irq_line_set(&pit->irq, true);
+}
+
+/* Periods that have ended behind the one for whose end the timer was armed. Where edges come less
+ * often than periods end, none is missed. */
+static uint64_t missed_periods(const struct vpit *pit)
+{
+    const struct vpit_channel *c = &pit->channel[0];
+    const uint64_t now = now_cycle(pit);
+    const bool each = is_periodic(c) && c->count >= MIN_CYCLES;
+    return each && now > pit->due ? (now - pit->due) / c->count : 0;
+}
+
+/*
+ * A tick is due. A guest counts them, and takes the time from that, so those that ended while the
+ * host did not come to look (as it is itself a guest that had to wait, or an emulator) are given
+ * later: each as soon as the one before it has been taken, so that none is lost between them. A
+ * tick that comes in time, a whole period behind one that is not taken yet, is the guest's own
+ * doing: it does not listen, and loses ticks as on a PC. More than a second's are never owed.
+ */
 static void timer_fired(void *dev, uint64_t now)
 {
     struct vpit *pit = dev;
+    const uint32_t count = pit->channel[0].count;
+    const uint64_t missed = missed_periods(pit), most = VPIT_HZ / count;
+    uint64_t owed = pit->owed + missed;
     (void)now;
-    irq_line_set(&pit->irq, false);
-    irq_line_set(&pit->irq, true);
-    schedule(pit); /* from the present time: periods that were missed give no burst */
+    if (pit->asks && missed == 0 && now_cycle(pit) - pit->given >= count)
+        owed = 0;
+    else if (pit->asks)
+        owed++; /* the last edge waits still, and this one falls on it */
+    pit->owed = (uint32_t)(owed < most ? owed : most);
+    give_edge(pit);
+    schedule(pit);
+}
+
+void vpit_taken(struct vpit *pit)
+{
+    if (pit->owed == 0) {
+        pit->asks = false;
+        return;
+    }
+    pit->owed--;
+    give_edge(pit);
 }
 
 static void latch_count(struct vpit_channel *c, uint64_t cycle)
@@ -202,8 +244,10 @@ static void write_control(struct vpit *pit, uint8_t value)
                                .access = value >> 4 & 3,
                                .bcd = value & 1,
                                .gate = c->gate};
-    if (select == 0)
+    if (select == 0) {
+        pit->owed = 0; /* what counts the old ticks does not count these */
         schedule(pit);
+    }
 }
 
 static void write_channel(struct vpit *pit, unsigned n, uint8_t value)

@@ -37,7 +37,15 @@ struct vpit {
     struct timers *timers;
     struct timer timer; /* the next rising edge of OUT0 */
     struct irq_line irq;
+    uint64_t due;   /* PIT cycle of that edge */
+    uint32_t owed;  /* ticks that the host was too late for, and that are still to be given */
+    uint64_t given; /* PIT cycle of the last edge that was given */
+    bool asks;      /* vpit_taken() is wanted for the edge that is given */
 };
 
 enum status vpit_init(struct vpit *pit, struct bus *bus, struct timers *timers,
                       struct irq_line irq);
+
+/* A CPU has taken the last edge of OUT0, so that another one would not be lost. To be called where
+ * pit->asks was true at that edge. */
+void vpit_taken(struct vpit *pit);

@@ -133,6 +133,15 @@ static void update_irq(struct vrtc *r)
     }
 }
 
+/* Periods that the host was too late for come when their time is over, one each time that register
+ * C has been read: who counts them to know the time loses none. More than a second's are never
+ * owed. */
+static void owe_periods(struct vrtc *r, uint64_t missed, uint64_t hz)
+{
+    const uint64_t owed = r->owed + missed;
+    r->owed = (uint32_t)(owed < hz ? owed : hz);
+}
+
 /* Brings time and flags up to now. */
 static void sync_time(struct vrtc *r)
 {
@@ -146,8 +155,13 @@ static void sync_time(struct vrtc *r)
         advance_time(r, passed);
     }
     uint64_t periods = hz != 0 ? timers_cycles_since(r->timers, r->base, hz) : 0;
-    if (periods > r->periods)
+    if (periods > r->periods) {
+        /* A flag that is not set yet has a timer, so that more than one period is the host's
+         * doing. */
+        if ((r->ram[REG_B] & ~r->ram[REG_C] & PERIODIC) != 0)
+            owe_periods(r, periods - r->periods - 1, hz);
         r->ram[REG_C] |= PERIODIC;
+    }
     r->periods = periods;
 }
 
@@ -192,6 +206,7 @@ static void write_reg_a(struct vrtc *r, uint8_t value)
         r->seconds = 0;
     }
     r->periods = 0;
+    r->owed = 0;
     if (periodic_hz(r) != 0)
         r->periods = timers_cycles_since(r->timers, r->base, periodic_hz(r));
 }
@@ -201,7 +216,11 @@ static void write_data(struct vrtc *r, uint8_t value)
     sync_time(r);
     switch (r->index) {
     case REG_A: write_reg_a(r, value); break;
-    case REG_B: r->ram[REG_B] = value & B_SET ? value & (uint8_t)~B_UPDATE : value; break;
+    case REG_B:
+        r->ram[REG_B] = value & B_SET ? value & (uint8_t)~B_UPDATE : value;
+        if ((value & PERIODIC) == 0)
+            r->owed = 0;
+        break;
     case REG_C:
     case REG_D: break; /* read-only */
     default: r->ram[r->index] = value; break;
@@ -222,7 +241,12 @@ static uint32_t read_port(void *dev, uint16_t port, unsigned bytes)
         value |= A_UPDATING;
     if (r->index == REG_C) {
         r->ram[REG_C] = 0;
-        update_output(r);
+        update_output(r); /* the line falls, and rises again where a period is owed */
+        if (r->owed != 0) {
+            r->owed--;
+            r->ram[REG_C] = PERIODIC;
+            update_output(r);
+        }
     }
     return value;
 }

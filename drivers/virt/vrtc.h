@@ -16,6 +16,7 @@ struct vrtc {
     uint64_t base;    /* clock tick at which a second began */
     uint64_t seconds; /* whole seconds since base that the registers have seen */
     uint64_t periods; /* the same for the periodic flag, in its periods */
+    uint32_t owed;    /* periods that the host was too late for, and that are still to be given */
     struct timers *timers;
     struct timer timer;
     struct irq_line irq;

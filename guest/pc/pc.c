@@ -41,6 +41,25 @@ static void isa_irq_set(void *dev, unsigned irq, bool high)
     vioapic_set(&pc->ioapic, isa_line_pin(irq), high);
 }
 
+static void timer_edge_taken(void *dev, unsigned pin)
+{
+    struct pc *pc = dev;
+    (void)pin;
+    vpit_taken(&pc->pit);
+}
+
+/* The timer's: it may want to know which of the two a CPU has listened to. */
+static void timer_irq_set(void *dev, unsigned irq, bool high)
+{
+    struct pc *pc = dev;
+    if (high && pc->pit.asks) {
+        vpic_set(&pc->pic, irq, true);
+        vioapic_set_and_tell(&pc->ioapic, isa_line_pin(irq), timer_edge_taken, pc);
+    } else {
+        isa_irq_set(pc, irq, high);
+    }
+}
+
 static struct irq_line isa_irq(struct pc *pc, unsigned irq)
 {
     return (struct irq_line){isa_irq_set, pc, irq};
@@ -51,6 +70,8 @@ static unsigned pic_acknowledge(void *dev)
     struct pc *pc = dev;
     const unsigned vector = vpic_acknowledge(&pc->pic);
     pc->pic_taken[pc->pic.acknowledged] = pc->vm.timers.read();
+    if (pc->pic.acknowledged == IRQ_TIMER && pc->pit.asks)
+        vpit_taken(&pc->pit);
     return vector;
 }
 
@@ -312,7 +333,7 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
     const uint64_t above = layout_above_4g(vm->memory_bytes);
 
     const enum status results[] = {
-        vpit_init(&pc->pit, bus, timers, isa_irq(pc, IRQ_TIMER)),
+        vpit_init(&pc->pit, bus, timers, (struct irq_line){timer_irq_set, pc, IRQ_TIMER}),
         vrtc_init(&pc->rtc, host->epoch + timers_now(timers) / timers->hz, below, above, bus,
                   timers, isa_irq(pc, IRQ_RTC)),
         vferr_init(&pc->ferr, bus, isa_irq(pc, IRQ_X87)),

@@ -214,6 +214,44 @@ static void test_eoi_register_and_shared_vector(void **state)
     vioapic_eoi(&ioapic, 0x1000);
 }
 
+static unsigned edges_taken, edges_left;
+
+static void on_taken(void *dev, unsigned pin)
+{
+    assert_ptr_equal(dev, &edges_taken);
+    edges_taken++;
+    if (edges_left == 0)
+        return;
+    edges_left--;
+    vioapic_set(&ioapic, pin, false);
+    vioapic_set_and_tell(&ioapic, pin, on_taken, dev);
+}
+
+/* The next edge comes as soon as the last one has ended, and none is lost. */
+static void test_edges_that_are_told(void **state)
+{
+    (void)state;
+    edges_taken = 0;
+    edges_left = 2;
+    route(2, 0, 0x50);
+    vioapic_set_and_tell(&ioapic, 2, on_taken, &edges_taken);
+    for (unsigned i = 1; i <= 3; i++) {
+        accept(0, 0x50);
+        assert_int_equal(edges_taken, i - 1);
+        end(0);
+        assert_int_equal(edges_taken, i);
+    }
+    assert_int_equal(pending(0), -1);
+    vioapic_set(&ioapic, 2, false);
+    pulse(2);
+    accept(0, 0x50);
+    end(0);
+    assert_int_equal(edges_taken, 3); /* nobody asked any more */
+    route(2, 0, MASKED | 0x50);
+    vioapic_set_and_tell(&ioapic, 2, on_taken, &edges_taken);
+    assert_int_equal(pending(0), -1);
+}
+
 static void test_not_taken(void **state)
 {
     (void)state;
@@ -337,10 +375,18 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_registers), TEST(test_narrow_access), TEST(test_edge),
-        TEST(test_level),     TEST(test_level_mask),    TEST(test_eoi_register_and_shared_vector),
-        TEST(test_not_taken), TEST(test_destinations),  TEST(test_other_modes),
-        TEST(test_messages),  TEST(test_random),
+        TEST(test_registers),
+        TEST(test_narrow_access),
+        TEST(test_edge),
+        TEST(test_level),
+        TEST(test_level_mask),
+        TEST(test_eoi_register_and_shared_vector),
+        TEST(test_edges_that_are_told),
+        TEST(test_not_taken),
+        TEST(test_destinations),
+        TEST(test_other_modes),
+        TEST(test_messages),
+        TEST(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

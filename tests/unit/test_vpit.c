@@ -129,6 +129,79 @@ static void a_late_host_causes_no_burst_and_keeps_the_phase(void **state)
     assert_int_equal((pit.channel[0].start - start) % 1193, 0);
 }
 
+/* Takes what is given, as a CPU does; the edges that came then. */
+static unsigned take_all(void)
+{
+    unsigned edges = 0;
+    while (pit.asks) {
+        vpit_taken(&pit);
+        edges++;
+    }
+    return edges;
+}
+
+static void ticks_that_a_late_host_missed_are_given_one_by_one(void **state)
+{
+    (void)state;
+    program(0, 0x04, 11932); /* 100 a second */
+    wait_cycles(2 * 11932 + 100);
+    unsigned before = pin_rises[IRQ];
+    clock_now += SECOND / 2 - SECOND / 200;
+    (void)read_count(0); /* a look at the counter is no loss */
+    timers_run(&timers, clock_now);
+    assert_int_equal(pin_rises[IRQ], before + 1);
+    assert_true(pit.asks);
+    vpit_taken(&pit);
+    assert_int_equal(pin_rises[IRQ], before + 2);
+    take_all();
+    assert_int_equal(pin_rises[IRQ], before + 49);
+    wait_cycles(11932);
+    assert_int_equal(pin_rises[IRQ], before + 50);
+    assert_false(pit.asks);
+}
+
+static void a_second_late_is_not_lost_either(void **state)
+{
+    (void)state;
+    program(0, 0x06, 11932);
+    wait_cycles(100);
+    unsigned before = pin_rises[IRQ];
+    for (unsigned i = 0; i < 2; i++) { /* late again, with the first edge not taken yet */
+        clock_now += SECOND / 10;
+        timers_run(&timers, clock_now);
+    }
+    assert_int_equal(pin_rises[IRQ], before + 2);
+    take_all();
+    assert_int_equal(pin_rises[IRQ], before + 21); /* 20, and one of the two came in vain */
+}
+
+static void who_does_not_listen_loses_ticks_as_on_a_pc(void **state)
+{
+    (void)state;
+    program(0, 0x04, 11932);
+    clock_now += SECOND / 10;
+    timers_run(&timers, clock_now);
+    assert_true(pit.asks);
+    unsigned before = pin_rises[IRQ];
+    wait_cycles(3 * 11932); /* each in time, and nothing taken */
+    assert_int_equal(pin_rises[IRQ], before + 3);
+    assert_int_equal(take_all(), 0);
+}
+
+static void what_is_owed_has_an_end(void **state)
+{
+    (void)state;
+    program(0, 0x04, 1193);
+    clock_now += 100 * SECOND;
+    timers_run(&timers, clock_now);
+    assert_int_equal(pit.owed, VPIT_HZ / 1193);
+    out(CONTROL, 0x34); /* and none of the old rate behind a new one */
+    vpit_taken(&pit);
+    unsigned before = pin_rises[IRQ];
+    take_all();
+    assert_int_equal(pin_rises[IRQ], before);
+}
+
 static void tiny_periods_do_not_flood_the_host(void **state)
 {
     (void)state;
@@ -328,6 +401,10 @@ int main(void)
         cmocka_unit_test_setup(mode_2_interrupts_at_its_rate, setup),
         cmocka_unit_test_setup(mode_3_counts_by_twos, setup),
         cmocka_unit_test_setup(a_late_host_causes_no_burst_and_keeps_the_phase, setup),
+        cmocka_unit_test_setup(ticks_that_a_late_host_missed_are_given_one_by_one, setup),
+        cmocka_unit_test_setup(a_second_late_is_not_lost_either, setup),
+        cmocka_unit_test_setup(who_does_not_listen_loses_ticks_as_on_a_pc, setup),
+        cmocka_unit_test_setup(what_is_owed_has_an_end, setup),
         cmocka_unit_test_setup(tiny_periods_do_not_flood_the_host, setup),
         cmocka_unit_test_setup(a_new_count_waits_for_the_period_to_end, setup),
         cmocka_unit_test_setup(a_new_count_of_mode_3_waits_for_half_a_period, setup),

@@ -185,6 +185,31 @@ static void periodic_interrupt(void **state)
     assert_true(timers.next == TIMER_NEVER);
 }
 
+static void periods_that_a_late_host_missed_are_given_one_by_one(void **state)
+{
+    (void)state;
+    put(0x0a, 0x26); /* 1024 a second */
+    put(0x0b, PIE | H24);
+    (void)get(0x0c);
+    unsigned rises = pin_rises[IRQ];
+    clock_now += SECOND / 8 + SECOND / 2000;
+    timers_run(&timers, clock_now);
+    assert_int_equal(pin_rises[IRQ], rises + 1);
+    unsigned count = 0;
+    while ((get(0x0c) & 0xc0) == 0xc0)
+        count++;
+    assert_in_range(count, 127, 129);
+    assert_int_equal(pin_rises[IRQ], rises + count);
+    wait_ticks(SECOND / 8); /* the guest itself does not look: one flag */
+    assert_int_equal(get(0x0c) & 0xc0, 0xc0);
+    assert_int_equal(get(0x0c), 0);
+    clock_now += SECOND / 8;
+    timers_run(&timers, clock_now);
+    put(0x0b, H24); /* nothing is owed to one that wants no more */
+    assert_int_equal(get(0x0c) & 0x40, 0x40);
+    assert_int_equal(get(0x0c), 0);
+}
+
 static void alarm_interrupt(void **state)
 {
     (void)state;
@@ -259,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup(update_in_progress, setup),
         cmocka_unit_test_setup(update_interrupt, setup),
         cmocka_unit_test_setup(periodic_interrupt, setup),
+        cmocka_unit_test_setup(periods_that_a_late_host_missed_are_given_one_by_one, setup),
         cmocka_unit_test_setup(alarm_interrupt, setup),
         cmocka_unit_test_setup(divider_reset, setup),
         cmocka_unit_test_setup(memory, setup),
