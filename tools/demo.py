@@ -71,8 +71,7 @@ def main():
     shutil.copyfile(kernel, options.folder / "vmlinuz")
     (options.folder / "initramfs.gz").write_bytes(archive.compressed())
     wants_shell = options.shell == "yes" or options.shell == "auto" and os.isatty(0)
-    # An emulator on a busy machine loses so many of the timer's ticks that the kernel's check of it fails, and panics.
-    cmdline = ["console=ttyS0", "panic=-1", "no_timer_check", *["nadir.shell"] * wants_shell, options.append]
+    cmdline = ["console=ttyS0", "panic=-1", *["nadir.shell"] * wants_shell, options.append]
     (options.folder / "nadir.cfg").write_text(CONFIG.format(
         package=options.package, kernel="vmlinuz", ramdisk="initramfs.gz", memory=options.memory,
         engine=options.engine, cmdline=" ".join(cmdline).strip()))
