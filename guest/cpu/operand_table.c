@@ -78,9 +78,9 @@ static const struct operand_row rows[] = {
     {LEGACY, 1, 0xae, 0xae, NP, 0x50, XSAVE, W}, /* XSAVEOPT, too */
     {LEGACY, 1, 0xae, 0xae, NP, 0x20, XRSTOR, R},
     {LEGACY, 1, 0xae, 0xae, PF3, 0x10, GENERAL, R}, /* PTWRITE */
-    {LEGACY, 1, 0xae, 0xae, P66, 0x40, 0, 0},       /* CLWB */
+    {LEGACY, 1, 0xae, 0xae, P66, 0x40, 0, R},       /* CLWB */
     {LEGACY, 1, 0xae, 0xae, PF3, 0x40, 8, RW},      /* CLRSSBSY */
-    {LEGACY, 1, 0xae, 0xae, NP | P66, 0x80, 0, 0},  /* CLFLUSH, CLFLUSHOPT */
+    {LEGACY, 1, 0xae, 0xae, NP | P66, 0x80, 0, R},  /* CLFLUSH, CLFLUSHOPT */
     {VECTOR, 1, 0xae, 0xae, ALL, 0xff, HIDDEN, 0},
     {LEGACY, 1, 0xaf, 0xaf, ALL, 0xff, OPSIZE, R}, /* IMUL */
     {LEGACY, 1, 0xb2, 0xb2, ALL, 0xff, FAR, R},    /* LSS, LFS, LGS */

@@ -33,8 +33,9 @@ enum insn_mask {
 
 struct insn_operands {
     struct insn insn; /* length, sizes of addresses, and the address that ModRM names */
-    /* At that address; 0: no operand, or its content does not matter. With an area but that of
-     * FXSAVE: from the caller, who knows how long it is. */
+    /* At that address; 0: no operand, or its content does not matter; and then with reads: the
+     * address is checked as if a byte were read (CLFLUSH). With an area but that of FXSAVE: from
+     * the caller, who knows how long it is. */
     uint16_t bytes;
     bool reads, writes;
     bool implicit; /* the address is in registers that go without saying, and stands in insn */

@@ -77,6 +77,20 @@ uint64_t ring3_segment_base(const struct emulate_env *env, unsigned number)
     return segment.base;
 }
 
+/* CLFLUSH and its like: the address of a byte that is neither read nor written. */
+static enum operand_result check_address(const struct ring3_operand *o,
+                                         const struct emulate_env *env)
+{
+    const struct insn *in = &o->insn.insn;
+    struct emulate_operand where;
+    gva_t linear;
+    const unsigned vector =
+        emulate_linear(env, in->segment, insn_address(in, env->gpr, env->rip), 1, false, &linear);
+    if (vector != 0)
+        return raise(env, vector);
+    return env->translate(env->ctx, linear, 1, false, &where) ? OPERAND_FOUND : OPERAND_RAISED;
+}
+
 static enum operand_result add_ranges(struct ring3_operand *o, const struct emulate_env *env,
                                       bool read_before)
 {
@@ -158,6 +172,8 @@ enum operand_result ring3_operand_find(struct ring3_operand *o, const struct emu
         o->legacy_fxsave = o->insn.writes;
         o->legacy_fxrstor = !o->insn.writes;
     }
+    if (o->insn.bytes == 0 && o->insn.reads)
+        return check_address(o, env);
     const enum operand_result result = add_ranges(o, env, what->class == COMPUTE_FXSAVE);
     if (o->lends_index && o->insn.writes)
         change_index(o);

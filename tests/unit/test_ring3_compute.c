@@ -602,6 +602,37 @@ static void test_missing(void **state)
     env = usual;
 }
 
+/* An address that is checked, though nothing is read there: CLFLUSH, CLFLUSHOPT, CLWB. Hints have
+ * no such address, whatever it is. */
+static void test_flushes(void **state)
+{
+    static const uint8_t lines[][15] = {
+        {0x0f, 0xae, 0x3f}, {0x66, 0x0f, 0xae, 0x3f}, {0x66, 0x0f, 0xae, 0x37}};
+    static const uint8_t hint[15] = {0x0f, 0x18, 0x0f};
+    (void)state;
+    native_init();
+    env.mode = INSN_64;
+    segment_base = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        const uint8_t *bytes = i < 3 ? lines[i] : hint;
+        const struct compute what = {i % 3 == 0 ? 3 : 4, COMPUTE_GENERAL, true};
+        randomize(INSN_64);
+        live.gpr[DI] = (uint64_t)(uintptr_t)area;
+        raised = 99;
+        if (i == 0) /* the others are not on every CPU */
+            assert_int_equal(ring3_compute(&window, &env, &what, bytes), RING3_DONE);
+        live.gpr[DI] = 0x123;
+        assert_int_equal(ring3_compute(&window, &env, &what, bytes),
+                         i < 3 ? RING3_RAISED : RING3_DONE);
+        assert_int_equal(raised, i < 3 ? VECTOR_PAGE_FAULT : 99);
+        live.gpr[DI] = 1ull << 62;
+        raised = 99;
+        assert_int_equal(ring3_compute(&window, &env, &what, bytes),
+                         i < 3 ? RING3_RAISED : RING3_DONE);
+        assert_int_equal(raised, i < 3 ? VECTOR_GENERAL_PROTECTION : 99);
+    }
+}
+
 /* Errors of x87 and SSE that are unmasked. */
 static void test_errors(void **state)
 {
@@ -659,7 +690,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_64),      cmocka_unit_test(test_32),
         cmocka_unit_test(test_16),      cmocka_unit_test(test_gathers),
-        cmocka_unit_test(test_missing), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_missing), cmocka_unit_test(test_flushes),
+        cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
