@@ -4,12 +4,11 @@
 
 #include "arch/string.h"
 
-/* Of a block, at most. */
-#define SLOTS_PER_BLOCK TRANSLATE_MAX_SLOTS
 /* What code there is room for in the tables: blocks have that many bytes at least, on average, and
- * instructions, too. */
+ * instructions, too; and there is a slot for that many. */
 #define BYTES_PER_BLOCK 32u
 #define BYTES_PER_INSN  4u
+#define BYTES_PER_SLOT  16u
 /* Entries of the look-up table and of the hash that one portion of a flush clears. */
 #define FLUSH_PORTION 2048u
 
@@ -18,22 +17,18 @@ static uint64_t whole_pages(uint64_t bytes)
     return (bytes + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
 }
 
-static uint32_t block_limit(uint32_t code_bytes)
-{
-    return code_bytes / BYTES_PER_BLOCK;
-}
-
 void bt_cache_sizes(struct bt_cache_sizes *out, uint32_t code_bytes)
 {
-    const uint64_t blocks = block_limit(code_bytes) + 1ull;
+    const uint64_t blocks = code_bytes / BYTES_PER_BLOCK + 1,
+                   slots = code_bytes / BYTES_PER_SLOT + 1;
     *out = (struct bt_cache_sizes){
         .code = whole_pages(code_bytes),
-        .slots = whole_pages(blocks * SLOTS_PER_BLOCK * 8),
+        .slots = whole_pages(slots * 8),
         .lookup = BT_LOOKUPS * sizeof(struct bt_lookup),
         .shared = whole_pages(sizeof(struct bt_shared)),
         .block = whole_pages(blocks * sizeof(struct bt_block)),
         .insn = whole_pages(code_bytes / BYTES_PER_INSN * sizeof(struct translate_insn)),
-        .slot = whole_pages(blocks * SLOTS_PER_BLOCK * sizeof(struct bt_slot)),
+        .slot = whole_pages(slots * sizeof(struct bt_slot)),
         .head = BT_HEADS * sizeof(uint32_t),
         .page = whole_pages((BT_PAGES + 1) * sizeof(struct bt_code_page)),
         .page_heads = 2 * BT_PAGES * sizeof(uint32_t),
@@ -58,9 +53,9 @@ void bt_cache_place(struct bt_cache *cache, uint32_t code_bytes, uint8_t *window
     struct bt_cache_sizes size;
     bt_cache_sizes(&size, code_bytes);
     cache->code_limit = code_bytes;
-    cache->block_limit = block_limit(code_bytes);
+    cache->block_limit = code_bytes / BYTES_PER_BLOCK;
     cache->insn_limit = code_bytes / BYTES_PER_INSN;
-    cache->slot_limit = cache->block_limit * SLOTS_PER_BLOCK;
+    cache->slot_limit = code_bytes / BYTES_PER_SLOT;
     cache->code = take(&window, size.code);
     cache->slot_word = take(&window, size.slots);
     cache->lookup = take(&window, size.lookup);
@@ -169,7 +164,7 @@ bool bt_cache_has_room(const struct bt_cache *cache)
     return cache->code_limit - cache->code_used >= TRANSLATE_MAX_CODE &&
            cache->blocks < cache->block_limit &&
            cache->insn_limit - cache->insns >= TRANSLATE_MAX_INSNS &&
-           cache->slot_limit - cache->slots >= SLOTS_PER_BLOCK;
+           cache->slot_limit - cache->slots >= TRANSLATE_MAX_SLOTS;
 }
 
 void bt_cache_where(const struct bt_cache *cache, struct translate_input *input)

@@ -227,6 +227,9 @@ static unsigned read_code(const struct bt_vcpu *v, const struct bt_code_page *pa
     return guestmem_read(&v->vcpu.vm->mem, at, to, bytes) ? bytes : 0;
 }
 
+/* Of guest code that a block is made of. */
+#define MAX_BLOCK_BYTES (sizeof(((struct bt_code *)0)->bytes) - INSN_MAX_BYTES)
+
 static struct bt_block *make_block(struct bt_vcpu *v, uint64_t pc)
 {
     struct bt_code *code = v->code;
@@ -236,7 +239,7 @@ static struct bt_block *make_block(struct bt_vcpu *v, uint64_t pc)
         return NULL;
     in->pc = pc;
     in->bytes = code->bytes;
-    in->count = in->page_bytes = read_code(v, first, pc, code->bytes, 1024);
+    in->count = in->page_bytes = read_code(v, first, pc, code->bytes, MAX_BLOCK_BYTES);
     in->max_insns = TRANSLATE_MAX_INSNS;
     bt_cache_where(&code->cache, in);
     if (translate(&code->translation, in))

@@ -46,7 +46,7 @@ struct bt_code {
     bool wants_flush;      /* the cache is being emptied */
     struct translate_input input;
     struct translation translation;
-    uint8_t bytes[1024 + INSN_MAX_BYTES]; /* of the guest's code */
+    uint8_t bytes[384 + INSN_MAX_BYTES]; /* of the guest's code */
 };
 
 /* Room for a vCPU's translations, by the size of the VM's memory and the number of its vCPUs. With

@@ -50,7 +50,8 @@ struct bt_lookup {
 
 #define TRANSLATE_MAX_INSNS 64
 #define TRANSLATE_MAX_CODE  4096 /* bytes */
-#define TRANSLATE_MAX_SLOTS 2
+/* A jump of each instruction's, and one behind the last. */
+#define TRANSLATE_MAX_SLOTS (TRANSLATE_MAX_INSNS + 1)
 
 struct translate_input {
     uint64_t pc;          /* the guest's RIP; CS base is 0 */
@@ -88,9 +89,14 @@ struct translation {
     struct translate_slot slot[TRANSLATE_MAX_SLOTS];
 };
 
-/* Translates from input->pc on up to and with the first instruction that leaves straight-line
- * code, at least one. *out is all of the block. False: there are too few bytes for the first
- * instruction (the fetch of those behind them is going to fault). */
+/*
+ * Translates from input->pc on what is reached from there without leaving the page or going back
+ * behind pc: straight-line code, where a conditional jump goes on in both ways, and what its jumps
+ * forward lead to; at least one instruction. Jumps between instructions of the block need no slot.
+ * out->insn[] is in the order of the guest's addresses, of which some between may be missing;
+ * guest_bytes is to the end of the last one. *out is all of the block. False: there are too few
+ * bytes for the first instruction (the fetch of those behind them is going to fault).
+ */
 bool translate(struct translation *out, const struct translate_input *input);
 
 /*

@@ -212,21 +212,10 @@ enum translated translate_32_stack(struct emitter *e, const struct insn *in)
 
 /* --- branches --- */
 
-#define EMIT_JUMP_BYTES 7
-
 static void emit_direct(struct emitter *e, uint64_t to)
 {
     emit(e, 0xe9);
     emit_relative(e, to, 0);
-}
-
-/* To an address in the guest; its own block begins there, or another one. */
-static void jump_to(struct emitter *e, uint32_t target)
-{
-    if (target == (uint32_t)e->in->pc)
-        emit_direct(e, e->in->at);
-    else
-        emit_jump(e, target);
 }
 
 /* The target is in R8. */
@@ -235,26 +224,16 @@ static void emit_lookup(struct emitter *e)
     emit_direct(e, e->in->lookup);
 }
 
-static void branch_if(struct emitter *e, const struct insn *in, uint32_t next, uint32_t target)
+static enum translated branch_if(struct emitter *e, const struct insn *in, uint32_t target)
 {
-    const bool own = target == (uint32_t)e->in->pc;
-    if (in->op == INSN_JCC && own) {
-        emit(e, 0x0f);
-        emit(e, 0x80 | in->condition);
-        emit_relative(e, e->in->at, 0);
-    } else if (in->op == INSN_JCC) {
-        emit(e, 0x70 | (in->condition ^ 1u));
-        emit(e, EMIT_JUMP_BYTES);
-        emit_jump(e, target);
-    } else { /* LOOP and JECXZ: over a jump over the jump */
+    if (in->op == INSN_JCC) {
+        emit_jump_if(e, in->condition, target);
+    } else {
         emit(e, 0x67);
         emit(e, 0xe0 | (in->op - INSN_LOOPNE));
-        emit(e, 2);
-        emit(e, 0xeb);
-        emit(e, own ? 5 : EMIT_JUMP_BYTES);
-        jump_to(e, target);
+        emit_jump_of_loop(e, target);
     }
-    emit_jump(e, next);
+    return TRANSLATED_NEXT;
 }
 
 static void indirect(struct emitter *e, const struct insn *in)
@@ -279,15 +258,17 @@ enum translated translate_32_branch(struct emitter *e, const struct insn *in)
             emit_push_constant(e, next);
         if (in->form != INSN_IMM)
             emit_lookup(e);
+        else if (in->op == INSN_CALL)
+            emit_call(e, target);
         else
-            jump_to(e, target);
+            emit_jump(e, target);
         break;
     case INSN_RET:
         emit_stack(e, 4, LOAD, R8, 0);
         emit_add_sp(e, SP, 4 + (int32_t)in->imm);
         emit_lookup(e);
         break;
-    default: branch_if(e, in, next, target); break;
+    default: return branch_if(e, in, target);
     }
     return TRANSLATED_LEFT;
 }

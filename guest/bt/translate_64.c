@@ -169,47 +169,19 @@ static bool is_canonical(uint64_t address)
     return address + (1ull << 47) < 1ull << 48;
 }
 
-/* To an address in the guest; the block's own beginning needs no slot. */
-static void emit_branch(struct emitter *e, uint64_t target)
-{
-    if (target != e->in->pc) {
-        emit_jump(e, target);
-        return;
-    }
-    emit(e, 0xe9);
-    emit_relative(e, e->in->at, 0);
-}
-
-/* The distance of a conditional jump, over a jump through a slot. */
-static void emit_hop_and_jump(struct emitter *e, uint64_t target)
-{
-    emit(e, 7);
-    emit_jump(e, target);
-}
-
 static enum translated translate_jcc(struct emitter *e, unsigned condition, uint64_t target)
 {
-    if (target == e->in->pc) {
-        emit(e, 0x0f);
-        emit(e, 0x80 | condition);
-        emit_relative(e, e->in->at, 0);
-    } else {
-        emit(e, 0x70 | (condition ^ 1));
-        emit_hop_and_jump(e, target);
-    }
-    emit_jump(e, e->pc + e->guest);
-    return TRANSLATED_LEFT;
+    emit_jump_if(e, condition, target);
+    return TRANSLATED_NEXT;
 }
 
-/* LOOP, JRCXZ and their like, which have no counterpart that is inverted. */
 static enum translated translate_loop(struct emitter *e, const struct insn *in, uint64_t target)
 {
     if (in->addr_bytes == 4)
         emit(e, 0x67);
     emit(e, 0xe0u + in->op - INSN_LOOPNE);
-    emit_hop_and_jump(e, e->pc + e->guest);
-    emit_branch(e, target);
-    return TRANSLATED_LEFT;
+    emit_jump_of_loop(e, target);
+    return TRANSLATED_NEXT;
 }
 
 /* Pushes the address behind the CALL; RAX is free where it is spilled. */
@@ -298,9 +270,12 @@ static enum translated translate_near(struct emitter *e, const uint8_t *bytes,
         return translate_jcc(e, in->condition, target);
     if (in->op >= INSN_LOOPNE)
         return translate_loop(e, in, target);
-    if (in->op == INSN_CALL)
+    if (in->op == INSN_CALL) {
         emit_push_return(e, false);
-    emit_branch(e, target);
+        emit_call(e, target);
+    } else {
+        emit_jump(e, target);
+    }
     return TRANSLATED_LEFT;
 }
 

@@ -16,6 +16,12 @@ struct emitter {
     struct translation *out;
     uint64_t pc;    /* of the instruction that is being translated */
     unsigned guest; /* its bytes */
+    /* Jumps forward within the page, to what may become part of the block: where the displacement
+     * of 32 bits is in the code, and the instruction that it is to lead to, from in->pc on. */
+    struct translate_forward {
+        uint16_t at, guest;
+    } forward[TRANSLATE_MAX_INSNS];
+    unsigned forwards;
 };
 
 static inline void emit(struct emitter *e, unsigned byte)
@@ -97,21 +103,19 @@ static inline void emit_way_out(struct emitter *e)
     emit(e, 0xf4);
 }
 
-/* JMP through a new slot, to that address in the guest. */
-static inline void emit_jump(struct emitter *e, uint64_t target)
-{
-    struct translation *out = e->out;
-    emit(e, 0xff);
-    emit(e, 0x25);
-    emit_relative(e, e->in->slots + 8ull * out->slots, 0);
-    out->slot[out->slots++] = (struct translate_slot){target, (uint16_t)out->code_bytes};
-    emit(e, 0xf4);
-}
+/* JMP, or Jcc, to that address in the guest: within the block, or through a slot. At most one of
+ * them for an instruction. */
+void emit_jump(struct emitter *e, uint64_t target);
+/* The jump of a CALL: what is called is a block of its own. */
+void emit_call(struct emitter *e, uint64_t target);
+void emit_jump_if(struct emitter *e, unsigned condition, uint64_t target);
+/* Behind LOOP or JRCXZ, but for the distance: a jump there where it has branched. */
+void emit_jump_of_loop(struct emitter *e, uint64_t target);
 
 /* What has become of one instruction. */
 enum translated {
     TRANSLATED_NEXT, /* the next one follows */
-    TRANSLATED_LEFT, /* its code has left the block: the block is complete */
+    TRANSLATED_LEFT, /* the one behind it is not reached from it */
     TRANSLATED_NOT,  /* nothing was emitted: it is the software CPU's */
 };
 

@@ -135,11 +135,17 @@ static bool make(const char *bytes, unsigned count, unsigned page_bytes, unsigne
     return translate(&block, &in);
 }
 
-static void has(unsigned insns, unsigned guest_bytes, unsigned slot_count)
+static void consists_of(unsigned insns, unsigned guest_bytes, unsigned slot_count)
 {
     assert_int_equal(block.insns, insns);
     assert_int_equal(block.guest_bytes, guest_bytes);
     assert_int_equal(block.slots, slot_count);
+}
+
+/* One way out goes on behind the block. */
+static void has(unsigned insns, unsigned guest_bytes, unsigned slot_count)
+{
+    consists_of(insns, guest_bytes, slot_count);
     if (slot_count == 1)
         assert_int_equal(block.slot[0].target, LINUX + guest_bytes);
 }
@@ -163,10 +169,10 @@ static void test_ends(void **state)
     assert_false(make("\xb8\x01\x02", 3, 3, 64));
     assert_true(make("\x90\x0f\xa2\x90", 4, 4, 64)); /* CPUID: a way out */
     has(2, 3, 0);
-    assert_true(make("\x90\x74\x10\x90", 4, 4, 64));
-    has(2, 3, 2);
+    assert_true(make("\x90\x74\x10\x90", 4, 4, 64)); /* JE goes on in both ways */
+    has(3, 4, 2);
     assert_int_equal(block.slot[0].target, LINUX + 0x13);
-    assert_int_equal(block.slot[1].target, LINUX + 3);
+    assert_int_equal(block.slot[1].target, LINUX + 4);
     assert_true(make("\x90\xfb\xf4", 3, 3, 64)); /* STI; HLT */
     has(3, 3, 0);
     assert_true(block.insn[2].shadow && !block.insn[1].shadow);
@@ -181,6 +187,65 @@ static void test_ends(void **state)
     memset(many, 0x90, sizeof(many));
     assert_true(make(many, sizeof(many), sizeof(many), 64));
     has(64, 64, 1);
+}
+
+/* The block has an instruction at that distance. */
+static bool has_insn(unsigned guest)
+{
+    for (unsigned i = 0; i < block.insns; i++)
+        if (block.insn[i].guest == guest)
+            return true;
+    return false;
+}
+
+/* Where a jump of 32 bits in the block's code leads to: the code at that offset ends with it. */
+static unsigned jump_at(unsigned end)
+{
+    return end + get_le32(block.code + end - 4);
+}
+
+/* What jumps forward lead to is part of the block; what is between is not, where nothing leads to
+ * it. */
+static void test_inner_jumps(void **state)
+{
+    (void)state;
+    /* JE 4; RET; NOP; 4: RET */
+    assert_true(make("\x74\x02\xc3\x90\xc3", 5, 5, 64));
+    consists_of(3, 5, 0);
+    assert_true(has_insn(2) && !has_insn(3) && has_insn(4));
+    assert_int_equal(jump_at(6), block.insn[2].at);
+    /* JMP 4, and back to 2 from there */
+    assert_true(make("\xeb\x02\x90\xc3\x74\xfc\xc3", 7, 7, 64));
+    consists_of(3, 7, 1);
+    assert_true(has_insn(4) && has_insn(6) && !has_insn(2)); /* 2 is behind it already */
+    assert_int_equal(block.slot[0].target, LINUX + 2);
+    /* a loop in the middle of a block */
+    assert_true(make("\x90\xff\xc8\x75\xfc\xc3", 6, 6, 64));
+    consists_of(4, 6, 0);
+    assert_int_equal(jump_at(block.insn[2].at + 6), block.insn[1].at);
+    /* two jumps to what is not part of it share their way out: JE 6; JNE 6; NOP; and no more */
+    assert_true(make("\x74\x04\x75\x02\x90\x90\xc3", 7, 7, 3));
+    consists_of(3, 5, 2);
+    assert_int_equal(jump_at(6), jump_at(12));
+    assert_int_equal(jump_at(6), block.slot[1].stub - 6);
+    assert_int_equal(block.slot[1].target, LINUX + 6);
+    /* into the middle of an instruction: JE 3; LOCK; 3: ADD [RAX], EAX */
+    assert_true(make("\x74\x01\xf0\x01\x00\xc3", 6, 6, 64));
+    consists_of(3, 6, 1);
+    assert_int_equal(block.slot[0].target, LINUX + 3);
+    /* LOOP and JRCXZ hop over a jump: LOOP 0; JRCXZ 4; 4: RET */
+    assert_true(make("\xe2\xfe\xe3\x00\xc3", 5, 5, 64));
+    consists_of(3, 5, 0);
+    assert_memory_equal(block.code, "\xe2\x02\xeb\x05\xe9\xf7\xff\xff\xff", 9);
+    /* what is called is another block's, but for the block itself: CALL 5 */
+    assert_true(make("\xe8\0\0\0\0\xc3", 6, 6, 64));
+    consists_of(1, 5, 1);
+    assert_true(make("\x90\xe8\xfa\xff\xff\xff", 6, 6, 64));
+    consists_of(2, 6, 0);
+    /* a jump further than what is known of the page */
+    assert_true(make("\x74\x10\xc3\x90", 4, 64, 64));
+    consists_of(2, 3, 1);
+    assert_int_equal(block.slot[0].target, LINUX + 0x12);
 }
 
 /* --- programs --- */
@@ -223,7 +288,7 @@ __asm__(".section .rodata\n"
         "to: .fill 64\n"
         "program_end: .text\n");
 
-enum { BLOCKS = 256 };
+enum { BLOCKS = SLOTS / TRANSLATE_MAX_SLOTS };
 static struct kept {
     struct translate_input in;
     struct translation made;
@@ -239,7 +304,7 @@ static struct kept *keep(uint64_t pc)
     struct kept *k = &kept[kept_count];
     k->in = input_at(pc, TRANSLATE_MAX_INSNS);
     k->in.at += (uint64_t)kept_count * TRANSLATE_MAX_CODE % (CODE_ROOM - 8192);
-    k->in.slots += 16ull * kept_count++;
+    k->in.slots += 8ull * TRANSLATE_MAX_SLOTS * kept_count++;
     translate_at(&k->in);
     k->made = block;
     return k;
@@ -341,9 +406,8 @@ static void test_program(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_ways_out),
-        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_bytes),   cmocka_unit_test(test_ways_out),
+        cmocka_unit_test(test_ends),    cmocka_unit_test(test_inner_jumps),
         cmocka_unit_test(test_program),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

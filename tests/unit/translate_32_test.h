@@ -254,9 +254,8 @@ static unsigned run_translated(void)
     return last;
 }
 
-/* Lets the software CPU carry out so many instructions, and the next one if it raises an exception.
- */
-static void run_software(unsigned insns)
+/* The software CPU, before the block. */
+static void start_software(void)
 {
     uint8_t *pages = ram + PHYSICAL;
     memcpy(pages, before.memory, CODE_PAGE * PAGE);
@@ -272,7 +271,41 @@ static void run_software(unsigned insns)
     memset(&pc, 0, sizeof(pc));
     pc.vector = NOTHING;
     interpret_init(&env, &s, &calls, NULL);
-    for (unsigned i = 0; i < insns; i++)
+}
+
+/* Whether an instruction of the block is next. */
+static bool is_inside(void)
+{
+    for (unsigned i = 0; i < code.insns; i++)
+        if (s.rip == CODE + code.insn[i].guest)
+            return true;
+    return false;
+}
+
+/* Whether the block goes back to one of its instructions: for ever, maybe; or into the middle of
+ * what was to be one, and so to any instruction. */
+static bool __attribute__((unused)) goes_astray(const bool *starts)
+{
+    uint64_t last = 0;
+    start_software();
+    while (pc.event.info == 0 && is_inside()) {
+        if (s.rip <= last || !starts[s.rip - CODE])
+            return true;
+        last = s.rip;
+        assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+    }
+    return false;
+}
+
+/* Lets the software CPU go to where run_translated() has: to that instruction, or out of the block;
+ * and carry out the next one if that raises an exception. */
+static void run_software(unsigned done)
+{
+    const bool left = done == code.insns;
+    const uint64_t end = left ? translated.target : CODE + code.insn[done].guest;
+    start_software();
+    for (bool begun = !left; pc.event.info == 0 && is_inside() && (!begun || s.rip != end);
+         begun = true)
         assert_int_equal(interpret_one(&env), INTERPRET_DONE);
     if (pc.event.info == 0 && translated.vector != NOTHING)
         assert_int_equal(interpret_one(&env), INTERPRET_DONE);
@@ -280,7 +313,7 @@ static void run_software(unsigned insns)
     expected.target = s.rip;
     expected.rflags = s.rflags & ~RFLAGS_RF;
     memcpy(expected.gpr, s.gpr, sizeof(expected.gpr));
-    memcpy(expected.memory, pages, CODE_PAGE * PAGE);
+    memcpy(expected.memory, ram + PHYSICAL, CODE_PAGE * PAGE);
 }
 
 /* Whether both have had the same; not which exception: the CPU may see a page fault where segments
