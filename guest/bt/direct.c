@@ -181,14 +181,14 @@ static void take_debug(struct cpu_state *s)
     cpu_write_debug(dr, DR6_RESET);
 }
 
-/* Page faults that are only the shadow's, until something else comes. *interpret: by the software
- * CPU, at once. Returns what ring3_enter() does. */
-static unsigned run(struct bt_vcpu *v, bool *interpret)
+/* Page faults that are only the shadow's, until something else comes. *fault: what is to be done
+ * about one. Returns what ring3_enter() does. */
+static unsigned run(struct bt_vcpu *v, enum bt_fault *fault)
 {
     struct ring3_frame *frame = &v->frame;
     uint64_t rip = 0, cr2 = 0;
     unsigned same = 0;
-    *interpret = false;
+    *fault = BT_FAULT_MAPPED;
     for (;;) {
         const unsigned vector = bt_space_run(v, SHADOW_USER, frame);
         if (vector != VECTOR_PAGE_FAULT)
@@ -196,33 +196,47 @@ static unsigned run(struct bt_vcpu *v, bool *interpret)
         same = rip == frame->rip && cr2 == frame->cr2 ? same + 1 : 0;
         rip = frame->rip;
         cr2 = frame->cr2;
-        const enum bt_fault result =
-            bt_space_fault(v, SHADOW_USER, cr2, (uint32_t)frame->error, true);
-        *interpret = result == BT_FAULT_INTERPRET || same == MAX_SAME_FAULTS;
-        if (result != BT_FAULT_MAPPED || *interpret || v->batch_is_over || v->vcpu.attention)
+        *fault = bt_space_fault(v, SHADOW_USER, cr2, (uint32_t)frame->error, true);
+        if (same == MAX_SAME_FAULTS)
+            *fault = BT_FAULT_INTERPRET;
+        if (*fault != BT_FAULT_MAPPED || v->batch_is_over || v->vcpu.attention)
             return vector;
     }
 }
 
-/* Whether the software CPU is to carry out the next instruction. */
-static bool conclude(struct bt_vcpu *v, unsigned vector, bool interpret)
+/* The processor has executed SYSCALL as far as it says so. */
+static void carry_out_syscall(struct bt_vcpu *v)
 {
-    struct cpu_state *s = &v->state;
+    v->state.rip = v->state.rcx - SYSCALL_BYTES;
+    interpret_syscall(&v->env);
+    bt_count(v, BT_INTERPRETED, 1);
+}
+
+/* Whether the software CPU is to carry out the next instruction. */
+static bool conclude(struct bt_vcpu *v, unsigned vector, enum bt_fault fault)
+{
     if (vector == RING3_SYSCALL) {
-        s->rip = s->rcx - 2;
-        return true;
-    }
-    if (vector >= VECTOR_FIRST_EXTERNAL)
+        carry_out_syscall(v);
         return false;
+    }
+    if (vector == VECTOR_PAGE_FAULT) {
+        if (fault == BT_FAULT_GUEST)
+            bt_space_raise(v);
+        return fault == BT_FAULT_INTERPRET;
+    }
+    if (bt_direct_is_of_guest(vector)) {
+        vcpu_inject_exception(&v->vcpu, vector);
+        return false;
+    }
     if (vector == VECTOR_DEBUG)
-        take_debug(s);
-    return vector != VECTOR_PAGE_FAULT || interpret;
+        take_debug(&v->state);
+    return vector < VECTOR_FIRST_EXTERNAL;
 }
 
 bool bt_direct_run(struct bt_vcpu *v)
 {
     struct bt_direct *d = &v->direct;
-    bool interpret;
+    enum bt_fault fault;
     if (!ring3_segments_prepare(&d->segments, &v->state, bt_look, v) ||
         !ring3_segments_load(&d->segments, &v->state)) {
         d->detour = DETOUR;
@@ -232,11 +246,11 @@ bool bt_direct_run(struct bt_vcpu *v)
     v->batch_is_over = false;
     fill_frame(&v->frame, &v->state);
     enter_controls(v);
-    const unsigned vector = run(v, &interpret);
+    const unsigned vector = run(v, &fault);
     bt_exit_begin(v);
     leave_controls(d);
     take_frame(v, vector);
-    interpret = conclude(v, vector, interpret);
+    const bool interpret = conclude(v, vector, fault);
     bt_exit_end(v, BT_DIRECT);
     return !interpret;
 }

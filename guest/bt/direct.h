@@ -2,9 +2,9 @@
 /*
  * User code of the guest, run by the processor as it is, in the root for user code (space.h) and
  * with segments of its own (guest/ring3/segments.h). Whatever ends that, but for an interrupt of
- * the host's and a page that the shadow lacks, is left to the software CPU, which carries out the
- * instruction where it has stopped: so it raises the exception, does the system call, reaches the
- * device, and no rule about these is written twice.
+ * the host's, a page that the shadow lacks, and exceptions that are plainly the guest's, is left to
+ * the software CPU, which carries out the instruction where it has stopped: so it raises the
+ * exception, does the system call, reaches the device, and no rule about these is written twice.
  *
  * What user code can tell from a CPU of its own: CPUID is the host's, where the host has no CPUID
  * faulting, and so are SGDT, SIDT, SLDT, STR and SMSW without UMIP. Instructions that the VM's
@@ -41,6 +41,13 @@ static inline bool bt_direct_fits(const struct cpu_state *s)
            (s->rflags & RFLAGS_IOPL) != RFLAGS_IOPL && (s->dr7 & DR7_ENABLED) == 0 &&
            (s->interruptibility & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) == 0 &&
            s->pending_debug == 0;
+}
+
+/* Exceptions without an error code that the guest's code raises by what the guest itself has in
+ * registers, CR0 among them: it gets them as they are. */
+static inline bool bt_direct_is_of_guest(unsigned vector)
+{
+    return vector == VECTOR_DIVIDE_ERROR || vector == VECTOR_DEVICE_NOT_AVAILABLE;
 }
 
 enum status bt_direct_create(struct bt_vcpu *v);

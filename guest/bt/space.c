@@ -131,29 +131,23 @@ void bt_space_need_window(struct bt_vcpu *v)
 
 /* --- page faults --- */
 
-static enum shadow_result fill(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
-                               enum walk_access access, bool user, gpa_t *at)
+static enum bt_fault resolve(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
+                             enum walk_access access, bool user)
 {
     struct shadow_cpu *shadow = &v->space.shadow;
     const struct guest_paging paging = bt_paging(v, user);
     struct guest_translation found;
-    uint32_t error;
-    const uint64_t version = shadow_version(shadow);
-    if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, linear, access, &found, &error))
-        return SHADOW_EMULATE;
-    *at = found.at;
-    return shadow_fill(shadow, root, linear, access == WALK_WRITE, &found, version);
-}
-
-static enum bt_fault resolve(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
-                             enum walk_access access, bool user)
-{
-    gpa_t at;
     for (unsigned n = 0; n < MAX_WALKS; n++) {
-        switch (fill(v, root, linear, access, user, &at)) {
+        const uint64_t version = shadow_version(shadow);
+        if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, linear, access, &found,
+                               &v->space.fault_error)) {
+            v->space.fault_at = linear.v;
+            return BT_FAULT_GUEST;
+        }
+        switch (shadow_fill(shadow, root, linear, access == WALK_WRITE, &found, version)) {
         case SHADOW_DONE: return BT_FAULT_MAPPED;
         case SHADOW_WALK: break;
-        case SHADOW_CODE: bt_code_give_up(v, at); return BT_FAULT_INTERPRET;
+        case SHADOW_CODE: bt_code_give_up(v, found.at); return BT_FAULT_INTERPRET;
         case SHADOW_AGAIN: return BT_FAULT_LATER;
         case SHADOW_WAIT: /* they leave their roots, and drop what they have cached */
             vcpu_kick_all(v->vcpu.vm, bt_others(v->vcpu.vm, &v->vcpu));
@@ -176,6 +170,11 @@ enum bt_fault bt_space_fault(struct bt_vcpu *v, enum shadow_root root, uint64_t 
     const enum bt_fault result = resolve(v, root, gva(linear), access, user);
     bt_exit_end(v, BT_SHADOW);
     return result;
+}
+
+void bt_space_raise(struct bt_vcpu *v)
+{
+    vcpu_inject_page_fault(&v->vcpu, v->space.fault_at, v->space.fault_error);
 }
 
 /* --- flushes --- */

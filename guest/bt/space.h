@@ -21,6 +21,8 @@ struct bt_space {
     struct shadow_cpu shadow;
     /* False: there are no shadow page tables, and the software CPU executes all of the guest. */
     bool exists;
+    uint64_t fault_at; /* with BT_FAULT_GUEST */
+    uint32_t fault_error;
     uint64_t armed, armed_at; /* the deadline that the CPU's timer is armed for; 0: not known */
 };
 
@@ -30,8 +32,10 @@ enum bt_fault {
     /* Go on, too; but what waits is to be looked at before (vcpu->attention, the end of the turn),
      * as some longer work is not done yet, and the same fault may come again. */
     BT_FAULT_LATER,
-    /* The guest's own, or no RAM: the software CPU carries the instruction out, which raises the
-     * fault, or makes the access. */
+    /* The guest's own, by what its tables say: bt_space_raise(), once v->state is before the
+     * instruction. */
+    BT_FAULT_GUEST,
+    /* No RAM, or code: the software CPU carries the instruction out. */
     BT_FAULT_INTERPRET,
 };
 
@@ -54,6 +58,9 @@ void bt_space_need_window(struct bt_vcpu *v);
  * as well. */
 enum bt_fault bt_space_fault(struct bt_vcpu *v, enum shadow_root root, uint64_t linear,
                              uint32_t error, bool user);
+
+/* The guest gets the page fault that was BT_FAULT_GUEST last. */
+void bt_space_raise(struct bt_vcpu *v);
 
 /* Flush points. The guest's CR0, CR3, CR4, EFER or PDPTE registers have changed, in v->state
  * already; flush: what the CPU flushes then. */

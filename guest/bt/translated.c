@@ -202,6 +202,15 @@ static enum next give_back(struct bt_vcpu *v)
     return give_back_in(v, block, offset);
 }
 
+/* An exception that the guest gets: of the instruction, which has not been carried out. */
+static enum next step_back(struct bt_vcpu *v)
+{
+    const enum next next = give_back(v);
+    v->known = NULL;
+    v->code->sites.block = BT_NONE;
+    return next == LEAVE_INSN ? LEAVE : next;
+}
+
 /* Goes on with that block, the guest's registers being in the frame. */
 static enum next go_to(struct bt_vcpu *v, const struct bt_block *block)
 {
@@ -292,17 +301,32 @@ static enum next way_out(struct bt_vcpu *v)
 }
 
 /* Carrying the instruction out is right whatever the page is; and where some longer work is under
- * way, it is a step forward meanwhile. */
+ * way, it is a step forward meanwhile. What is fetched at CPL 3 is no code of the guest's. */
 static enum next page_fault(struct bt_vcpu *v)
 {
     /* Without long mode the first 4 GiB are there twice, so that they wrap: mm/shadow.c. */
     const unsigned bits = is_long(v) ? 32 : 33;
-    if (v->code->cache.mode == INSN_32 && v->frame.cr2 >> bits != 0)
+    const uint32_t error = (uint32_t)v->frame.error;
+    enum next next;
+    if ((error & PF_FETCH) != 0 || (v->code->cache.mode == INSN_32 && v->frame.cr2 >> bits != 0))
         return give_back(v);
-    return bt_space_fault(v, SHADOW_KERNEL, v->frame.cr2, (uint32_t)v->frame.error, false) ==
-                   BT_FAULT_MAPPED
-               ? GO_ON
-               : give_back(v);
+    switch (bt_space_fault(v, SHADOW_KERNEL, v->frame.cr2, error, false)) {
+    case BT_FAULT_MAPPED: return GO_ON;
+    case BT_FAULT_GUEST:
+        next = step_back(v);
+        bt_space_raise(v);
+        return next;
+    default: return give_back(v);
+    }
+}
+
+static enum next exception(struct bt_vcpu *v, unsigned vector)
+{
+    if (!bt_direct_is_of_guest(vector))
+        return give_back(v);
+    const enum next next = step_back(v);
+    vcpu_inject_exception(&v->vcpu, vector);
+    return next;
 }
 
 /* What has ended translated code; a host's interrupt has been handled. */
@@ -312,7 +336,8 @@ static enum next see_to(struct bt_vcpu *v, unsigned vector)
         return way_out(v);
     if (vector == VECTOR_PAGE_FAULT)
         return page_fault(v);
-    return vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL ? GO_ON : give_back(v);
+    return vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL ? GO_ON
+                                                                      : exception(v, vector);
 }
 
 /* --- to a boundary between instructions --- */

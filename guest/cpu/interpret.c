@@ -431,6 +431,16 @@ enum interpret_result interpret_known(struct interpret_env *env,
     return execute(env);
 }
 
+void interpret_syscall(struct interpret_env *env)
+{
+    static const struct interpret_known known = {
+        .insn = {.op = SYSTEM_SYSCALL, .length = SYSCALL_BYTES},
+        .kind = KIND_SYSTEM,
+        .length = SYSCALL_BYTES,
+    };
+    (void)interpret_known(env, &known);
+}
+
 void interpret_settle(struct interpret_env *env)
 {
     begin(env);

@@ -153,6 +153,10 @@ bool interpret_note(const struct interpret_env *env, struct interpret_known *out
 enum interpret_result interpret_known(struct interpret_env *env,
                                       const struct interpret_known *known);
 
+/* SYSCALL, which is at CS:RIP, by itself. */
+#define SYSCALL_BYTES 2
+void interpret_syscall(struct interpret_env *env);
+
 /*
  * The short way for system instructions that go by general registers, RIP and flags alone, and end
  * behind themselves or with an exception: of the rest of the state they, and the calls that they

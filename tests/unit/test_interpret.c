@@ -402,12 +402,41 @@ static void test_known(void **state)
     assert_false(interpret_note(&env, &known));
 }
 
+/* SYSCALL by itself, and as it is fetched: with and without EFER.SCE, from CPL 3 and CPL 0. */
+static void test_syscall(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 16; i++) {
+        struct cpu_state before = cpu_state_long_mode(0x4000, 0), first;
+        before.cr0 &= ~CR0_PG;
+        before.efer |= i & 1 ? EFER_SCE : 0;
+        before.ss.access |= i & 2 ? 3 << 5 : 0;
+        before.rflags |= RFLAGS_RF | RFLAGS_IF | (i & 4 ? RFLAGS_TF : 0) | RFLAGS_DF;
+        before.interruptibility = i & 8 ? BLOCKED_BY_STI : 0;
+        for (unsigned way = 0; way < 2; way++) {
+            pc_start(before);
+            env.extra.star = 0x0023001000000000;
+            env.extra.lstar = 0xffffffff81000000;
+            env.extra.fmask = RFLAGS_DF | RFLAGS_IF;
+            memcpy(ram + 0x4000, "\x0f\x05", 2);
+            if (way == 0)
+                assert_int_equal(interpret_one(&env), INTERPRET_DONE);
+            else
+                interpret_syscall(&env);
+            assert_int_equal(pc.vector, i & 1 ? NOTHING : VECTOR_INVALID_OPCODE);
+            assert_int_equal(s.rip, i & 1 ? env.extra.lstar : 0x4000);
+            if (way == 0)
+                first = s;
+        }
+        assert_memory_equal(&s, &first, sizeof(first));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known),
-        cmocka_unit_test(test_modes),
-        cmocka_unit_test(test_decoded_once),
+        cmocka_unit_test(test_known),       cmocka_unit_test(test_syscall),
+        cmocka_unit_test(test_modes),       cmocka_unit_test(test_decoded_once),
         cmocka_unit_test(test_each_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
