@@ -102,7 +102,8 @@ struct bt_vcpu {
     struct interpret_env env; /* the software CPU, whose registers these are */
     struct bt_tlb tlb;
     struct bt_space space;
-    struct bt_code *code; /* NULL: nothing is translated */
+    struct bt_code *code;        /* NULL: nothing is translated */
+    struct bt_code *code_memory; /* that, or what was made of it: bt_code_create() */
     struct bt_direct direct;
     /* The instruction at CS:RIP, where bt_run_translated() has left it to the software CPU; NULL:
      * it is to be fetched. */

@@ -104,7 +104,9 @@ struct bt_cache {
 };
 
 /* Makes room for code_bytes of code, maps what CPL 3 reaches of it into the window of the VM's page
- * tables, at vCPU `index`'s place. ERR_NO_MEMORY. */
+ * tables, at vCPU `index`'s place. ERR_NO_MEMORY. Either way bt_cache_destroy() gives back what has
+ * been made, when no vCPU of the VM is loaded any more: what is in the window is reached by all of
+ * them, and each one's CPU may have it in its TLB until then. */
 enum status bt_cache_create(struct bt_cache *cache, hpa_t root, unsigned index,
                             uint32_t code_bytes);
 void bt_cache_destroy(struct bt_cache *cache);

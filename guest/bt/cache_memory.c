@@ -28,10 +28,8 @@ enum status bt_cache_create(struct bt_cache *cache, hpa_t root, unsigned index, 
     for (uint64_t i = 0; i < cache->window_count && s == OK; i++)
         s = host_map_user(root, at + i * PAGE_SIZE, hpa(cache->window_pages.v + i * PAGE_SIZE),
                           i < size.code / PAGE_SIZE ? HOST_USER_CODE : HOST_USER_DATA);
-    if (s != OK) {
-        bt_cache_destroy(cache);
+    if (s != OK) /* other vCPUs may have some of it in their CPUs' TLBs by now */
         return s;
-    }
     bt_cache_place(cache, code_bytes, hpa_to_ptr(cache->window_pages), at,
                    hpa_to_ptr(cache->own_pages));
     return OK;

@@ -38,21 +38,21 @@ enum status bt_code_create(struct bt_vcpu *v)
     enum status s = page_alloc(PAGES_OF_CODE, 1, &page);
     if (s != OK)
         return s;
-    v->code = hpa_to_ptr(page);
-    v->code->input.has_fsgsbase = (cpu_cpuid(7, 0).ebx & CPUID_7_EBX_FSGSBASE) != 0;
-    s = bt_cache_create(&v->code->cache, vm->root, v->vcpu.index, bytes);
-    if (s != OK)
-        bt_code_destroy(v);
+    v->code_memory = hpa_to_ptr(page);
+    v->code_memory->input.has_fsgsbase = (cpu_cpuid(7, 0).ebx & CPUID_7_EBX_FSGSBASE) != 0;
+    s = bt_cache_create(&v->code_memory->cache, vm->root, v->vcpu.index, bytes);
+    if (s == OK)
+        v->code = v->code_memory;
     return s;
 }
 
 void bt_code_destroy(struct bt_vcpu *v)
 {
-    if (v->code == NULL)
+    if (v->code_memory == NULL)
         return;
-    bt_cache_destroy(&v->code->cache);
-    page_free(ptr_to_hpa(v->code), PAGES_OF_CODE);
-    v->code = NULL;
+    bt_cache_destroy(&v->code_memory->cache);
+    page_free(ptr_to_hpa(v->code_memory), PAGES_OF_CODE);
+    v->code = v->code_memory = NULL;
 }
 
 /* --- what has changed --- */

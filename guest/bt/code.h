@@ -50,7 +50,9 @@ struct bt_code {
 };
 
 /* Room for a vCPU's translations, by the size of the VM's memory and the number of its vCPUs. With
- * the VM's lock held, before its roots are made. ERR_NO_MEMORY. */
+ * the VM's lock held, before its roots are made. ERR_NO_MEMORY: what there is of it stays in
+ * code_memory, as other vCPUs may reach it, until bt_code_destroy(), when none of the VM's vCPUs is
+ * loaded. */
 enum status bt_code_create(struct bt_vcpu *v);
 void bt_code_destroy(struct bt_vcpu *v);
 

@@ -57,7 +57,7 @@ static enum status create(struct bt_vcpu *v)
         s = shadow_cpu_create(&v->space.shadow, shadow_of(vm), v->vcpu.index, vm->root, WINDOW_SLOT,
                               &guest);
     if (s != OK)
-        bt_code_destroy(v); /* code that nothing can run is not translated */
+        v->code = NULL; /* code that nothing can run is not translated */
     vm_unlock(vm);
     return s;
 }
