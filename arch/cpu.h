@@ -32,6 +32,7 @@ uint64_t cpu_read_cr2(void);
 uint64_t cpu_read_cr3(void);
 uint64_t cpu_read_cr4(void);
 void cpu_write_cr2(uint64_t v);
+void cpu_write_cr3(uint64_t v);
 void cpu_xsetbv(uint32_t xcr, uint64_t value);
 uint32_t cpu_rdpkru(void);
 struct table_register cpu_sgdt(void);
@@ -102,6 +103,11 @@ static inline uint64_t cpu_read_cr4(void)
     uint64_t v;
     __asm__ volatile("mov %%cr4, %0" : "=r"(v));
     return v;
+}
+
+static inline void cpu_write_cr3(uint64_t v)
+{
+    __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
 }
 
 static inline void cpu_write_cr2(uint64_t v)
@@ -199,11 +205,6 @@ static inline void cpu_mask_x87_errors(void)
 static inline void cpu_write_cr0(uint64_t v)
 {
     __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");
-}
-
-static inline void cpu_write_cr3(uint64_t v)
-{
-    __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
 }
 
 static inline void cpu_invlpg(uint64_t linear)

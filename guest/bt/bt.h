@@ -83,7 +83,6 @@ enum bt_counter { BT_COUNTERS(BT_COUNTER_NUMBER) BT_COUNTER_COUNT };
 /* Of a VM: vm->engine_vm. */
 struct bt_vm {
     struct shadow *shadow; /* NULL: there is none */
-    struct bt_changes changes;
 };
 
 struct bt_vcpu {

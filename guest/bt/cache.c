@@ -11,6 +11,9 @@
 #define BYTES_PER_SLOT  16u
 /* Entries of the look-up table and of the hash that one portion of a flush clears. */
 #define FLUSH_PORTION 2048u
+/* What a walk of the guest's page tables takes of a portion, and a block beside its slots. */
+#define WALK  32
+#define BLOCK 4
 
 static uint64_t whole_pages(uint64_t bytes)
 {
@@ -90,6 +93,7 @@ void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode)
     cache->blocks = cache->insns = cache->slots = 0;
     cache->pages = cache->free_page = cache->mappings = cache->local_mappings = 0;
     cache->large_mappings = 0;
+    cache->check = cache->any_gone = false;
     memset(cache->page_head_linear, 0, 2 * BT_PAGES * sizeof(uint32_t));
     cache->lookup_code_at = cache->code_at;
     const unsigned bytes = translate_lookup(cache->code, mode, cache->code_at, cache->shared_at,
@@ -292,21 +296,26 @@ void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block)
 
 /* --- what is no longer right --- */
 
-static void drop_block(struct bt_cache *cache, struct bt_block *block)
+/* Nothing finds the block any more from the first call on; nothing leads there after the last. */
+static bool drop_block(struct bt_cache *cache, struct bt_block *block, int *left)
 {
-    uint32_t *head = head_of(cache, block->pc);
-    if (block->dead)
-        return;
-    block->dead = true;
-    while (&cache->block[*head] != block)
-        head = &cache->block[*head].next;
-    *head = block->next;
-    while (block->incoming != BT_NONE)
+    if (!block->dead) {
+        uint32_t *head = head_of(cache, block->pc);
+        block->dead = true;
+        for (; &cache->block[*head] != block; --*left)
+            head = &cache->block[*head].next;
+        *head = block->next;
+        for (unsigned i = 0; i < block->slots; i++)
+            unlink_slot(cache, block->first_slot + i);
+        /* The guest may have written to the table: the entry is cleared whatever it says. */
+        cache->lookup[block->pc % BT_LOOKUPS].minus_pc = no_pc(block->pc % BT_LOOKUPS);
+    }
+    while (block->incoming != BT_NONE) {
+        if (--*left < 0)
+            return false;
         unlink_slot(cache, block->incoming);
-    for (unsigned i = 0; i < block->slots; i++)
-        unlink_slot(cache, block->first_slot + i);
-    /* The guest may have written to the table: the entry is cleared whatever it says. */
-    cache->lookup[block->pc % BT_LOOKUPS].minus_pc = no_pc(block->pc % BT_LOOKUPS);
+    }
+    return (*left -= BLOCK + block->slots) >= 0;
 }
 
 static uint32_t *linear_head(const struct bt_cache *cache, uint64_t linear)
@@ -319,36 +328,38 @@ static uint32_t *guest_head(const struct bt_cache *cache, uint64_t guest)
     return &cache->page_head_guest[guest % BT_PAGES];
 }
 
-static void drop_page(struct bt_cache *cache, struct bt_code_page *page)
+static void set_guest_head(uint32_t *head, uint32_t number)
+{
+    __atomic_store_n(head, number, __ATOMIC_RELAXED); /* bt_cache_may_have() */
+}
+
+void bt_cache_remove_page(struct bt_cache *cache, struct bt_code_page *page)
 {
     const uint32_t number = (uint32_t)(page - cache->page);
     uint32_t *head = linear_head(cache, page->linear);
-    for (uint32_t i = page->first; i != BT_NONE;) {
-        struct bt_block *block = &cache->block[i / 2];
-        i = block->next_of_page[i % 2];
-        drop_block(cache, block);
-    }
     while (*head != number)
         head = &cache->page[*head].next_linear;
     *head = page->next_linear;
     head = guest_head(cache, page->guest);
     while (*head != number)
         head = &cache->page[*head].next_guest;
-    *head = page->next_guest;
+    set_guest_head(head, page->next_guest);
     page->next_linear = cache->free_page;
     cache->free_page = number;
-    cache->stats.dropped_pages++;
 }
 
-void bt_cache_drop_page(struct bt_cache *cache, gpa_t page)
+/* A block leaves the list when nothing leads to it any more. */
+static bool drop_page(struct bt_cache *cache, struct bt_code_page *page, int *left)
 {
-    const uint64_t guest = page.v / PAGE_SIZE;
-    for (uint32_t i = *guest_head(cache, guest); i != BT_NONE;) {
-        struct bt_code_page *found = &cache->page[i];
-        i = found->next_guest;
-        if (found->guest == guest)
-            drop_page(cache, found);
+    while (page->first != BT_NONE) {
+        struct bt_block *block = &cache->block[page->first / 2];
+        if (!drop_block(cache, block, left))
+            return false;
+        page->first = block->next_of_page[page->first % 2];
     }
+    bt_cache_remove_page(cache, page);
+    cache->stats.dropped_pages++;
+    return true;
 }
 
 /* A block that begins in another page has its end in this one. */
@@ -360,23 +371,38 @@ static bool has_bytes(const struct bt_block *block, bool begins_here, uint64_t f
     return first < behind && last >= start;
 }
 
-void bt_cache_drop_bytes(struct bt_cache *cache, gpa_t at, unsigned bytes)
+static bool drop_bytes(struct bt_cache *cache, struct bt_code_page *page,
+                       const struct bt_change *change, int *left)
 {
-    const uint64_t guest = at.v / PAGE_SIZE, first = at.v % PAGE_SIZE, last = first + bytes - 1;
-    for (uint32_t i = *guest_head(cache, guest); i != BT_NONE; i = cache->page[i].next_guest) {
-        if (cache->page[i].guest != guest)
-            continue;
-        for (uint32_t *link = &cache->page[i].first; *link != BT_NONE;) {
-            struct bt_block *block = &cache->block[*link / 2];
-            uint32_t *next = &block->next_of_page[*link % 2];
-            if (has_bytes(block, *link % 2 == 0, first, last))
-                drop_block(cache, block);
-            if (block->dead) /* or a guest that changes its code for ever makes the list longer */
-                *link = *next;
-            else
-                link = next;
-        }
+    for (uint32_t *link = &page->first; *link != BT_NONE;) {
+        struct bt_block *block = &cache->block[*link / 2];
+        uint32_t *next = &block->next_of_page[*link % 2];
+        const bool has = has_bytes(block, *link % 2 == 0, change->first, change->last);
+        if (--*left < 0 || ((has || block->dead) && !drop_block(cache, block, left)))
+            return false;
+        if (block->dead) /* or a guest that changes its code for ever makes the list longer */
+            *link = *next;
+        else
+            link = next;
     }
+    return true;
+}
+
+/* To go through the list again would be no progress: but all of it becomes shorter each time. */
+bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left)
+{
+    for (uint32_t i = *guest_head(cache, change->page); i != BT_NONE;) {
+        struct bt_code_page *page = &cache->page[i];
+        const bool all = change->first == 0 && change->last == PAGE_SIZE - 1;
+        i = page->next_guest;
+        if (page->guest != change->page ||
+            (all ? drop_page(cache, page, left) : drop_bytes(cache, page, change, left)))
+            continue;
+        change->first = 0;
+        change->last = PAGE_SIZE - 1;
+        return false;
+    }
+    return true;
 }
 
 /* --- pages and mappings --- */
@@ -417,7 +443,7 @@ static unsigned mapping_for(struct bt_cache *cache, uint64_t linear,
     for (unsigned i = 0; i < cache->mappings; i++) {
         const struct bt_mapping *m = &cache->mapping[i];
         if (m->linear == wanted.linear && m->bytes == wanted.bytes && m->guest == wanted.guest &&
-            m->global == wanted.global)
+            m->global == wanted.global && !m->gone)
             return i;
         if (m->bytes == 0)
             free = i;
@@ -451,46 +477,80 @@ struct bt_code_page *bt_cache_add_page(struct bt_cache *cache, uint64_t linear,
     *head = number;
     head = guest_head(cache, page->guest);
     page->next_guest = *head;
-    *head = number;
+    set_guest_head(head, number);
     return page;
 }
 
-/* All pages of a mapping that is no longer one. */
-static void drop_mapping(struct bt_cache *cache, unsigned mapping)
+static void mapping_goes(struct bt_cache *cache, struct bt_mapping *mapping)
 {
-    for (unsigned bucket = 0; bucket < BT_PAGES; bucket++)
-        for (uint32_t i = cache->page_head_linear[bucket]; i != BT_NONE;) {
-            struct bt_code_page *page = &cache->page[i];
-            i = page->next_linear;
-            if (page->mapping == mapping)
-                drop_page(cache, page);
-        }
-    cache->local_mappings -= !cache->mapping[mapping].global;
-    cache->mapping[mapping].bytes = 0;
+    mapping->gone = true;
+    cache->any_gone = true;
+    cache->gone_at = 0;
 }
 
-void bt_cache_check(struct bt_cache *cache, bool all,
-                    bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
+bool bt_cache_want_check(struct bt_cache *cache, bool all)
 {
     if (!all && cache->local_mappings == 0)
-        return;
-    for (unsigned i = 0; i < cache->mappings; i++) {
-        const struct bt_mapping *m = &cache->mapping[i];
-        if (m->bytes != 0 && (all || !m->global) && !same(ctx, m))
-            drop_mapping(cache, i);
-    }
+        return false;
+    cache->check_all = all || (cache->check && cache->check_all);
+    cache->check = true;
+    cache->check_at = 0;
+    return true;
 }
 
-void bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
+static bool check(struct bt_cache *cache, bool (*same)(void *ctx, const struct bt_mapping *mapping),
+                  void *ctx, int *left)
+{
+    for (; cache->check_at < cache->mappings; cache->check_at++) {
+        struct bt_mapping *m = &cache->mapping[cache->check_at];
+        if (m->bytes == 0 || m->gone || (m->global && !cache->check_all))
+            continue;
+        if ((*left -= WALK) < 0)
+            return false;
+        if (!same(ctx, m))
+            mapping_goes(cache, m);
+    }
+    cache->check = false;
+    return true;
+}
+
+static bool drop_gone(struct bt_cache *cache, int *left)
+{
+    for (; cache->gone_at < BT_PAGES; cache->gone_at++)
+        for (uint32_t i = cache->page_head_linear[cache->gone_at]; i != BT_NONE;) {
+            struct bt_code_page *page = &cache->page[i];
+            i = page->next_linear;
+            if (cache->mapping[page->mapping].gone && !drop_page(cache, page, left))
+                return false;
+        }
+    for (unsigned i = 0; i < cache->mappings; i++)
+        if (cache->mapping[i].gone) {
+            cache->local_mappings -= !cache->mapping[i].global;
+            cache->mapping[i] = (struct bt_mapping){.bytes = 0};
+        }
+    cache->any_gone = false;
+    return true;
+}
+
+bool bt_cache_drop_wanted(struct bt_cache *cache,
+                          bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx,
+                          int *left)
+{
+    return (!cache->check || check(cache, same, ctx, left)) &&
+           (!cache->any_gone || drop_gone(cache, left));
+}
+
+bool bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
                         bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
 {
     const struct bt_code_page *page = bt_cache_page(cache, linear);
     const bool is_near = (cache->large_mappings & gib_of(linear)) != 0;
     for (unsigned i = 0; page == NULL && is_near && i < cache->mappings; i++) {
-        const struct bt_mapping *m = &cache->mapping[i];
-        if (m->bytes > PAGE_SIZE && linear - m->linear < m->bytes && !same(ctx, m))
-            drop_mapping(cache, i);
+        struct bt_mapping *m = &cache->mapping[i];
+        if (m->bytes > PAGE_SIZE && !m->gone && linear - m->linear < m->bytes && !same(ctx, m))
+            mapping_goes(cache, m);
     }
     if (page != NULL && !same(ctx, &cache->mapping[page->mapping]))
-        drop_mapping(cache, page->mapping);
+        mapping_goes(cache, &cache->mapping[page->mapping]);
+    return !cache->any_gone;
 }

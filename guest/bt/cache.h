@@ -57,6 +57,13 @@ struct bt_mapping {
     uint64_t linear, bytes; /* bytes 0: free */
     uint64_t guest;         /* bytes of guest memory from there */
     bool global;
+    bool gone; /* it is none any more: its pages are to be dropped */
+};
+
+/* What has changed of a page of guest memory. */
+struct bt_change {
+    uint64_t page;
+    uint16_t first, last; /* bytes */
 };
 
 #define BT_HEADS    65536u
@@ -95,7 +102,11 @@ struct bt_cache {
     uint32_t mappings;
     uint32_t local_mappings; /* those that are not global */
     uint64_t large_mappings; /* of each GiB, modulo 64: one above 4 KiB may be there */
-    uint32_t flushing;       /* BT_HEADS + 1 - what is left to clear; 0: nothing */
+    uint32_t check_at;       /* mapping that is to be looked at next, where a check is wanted */
+    bool check, check_all;
+    bool any_gone;
+    uint32_t gone_at; /* of page_head_linear: those before have no page of a mapping that is gone */
+    uint32_t flushing; /* BT_HEADS + 1 - what is left to clear; 0: nothing */
     struct bt_cache_stats stats;
 
     hpa_t window_pages, own_pages; /* bt_cache_create()'s */
@@ -162,17 +173,36 @@ void bt_cache_link(struct bt_cache *cache, const struct bt_block *from, uint32_t
 /* Has the look-up table lead to a block. */
 void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block);
 
-/* A page of guest memory has changed, or is about to: what was made of it is dead. */
-void bt_cache_drop_page(struct bt_cache *cache, gpa_t page);
-/* The same of some bytes within a page: only blocks that have one of them are dead. */
-void bt_cache_drop_bytes(struct bt_cache *cache, gpa_t at, unsigned bytes);
+/* Undoes bt_cache_add_page(), where nothing has been made of the page. */
+void bt_cache_remove_page(struct bt_cache *cache, struct bt_code_page *page);
 
-/* The guest has flushed: each mapping of code is looked at by `same`, global ones only with all;
- * what is made of pages that are not the same any more is dead. */
-void bt_cache_check(struct bt_cache *cache, bool all,
-                    bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx);
-/* The same for the one that has that linear address. */
-void bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
+/* Whether there may be code of a page of guest memory: false is sure. Another CPU may ask. */
+static inline bool bt_cache_may_have(const struct bt_cache *cache, uint64_t page)
+{
+    return __atomic_load_n(&cache->page_head_guest[page % BT_PAGES], __ATOMIC_RELAXED) != BT_NONE;
+}
+
+/*
+ * Dropping what is no longer right, in portions, as one page can have thousands of blocks, and one
+ * block thousands of others that lead to it. *left is how much may be done yet: some ten
+ * instructions of the host's each. False: it is used up; call again, and do not enter the code
+ * before it is true.
+ *
+ * bt_cache_drop(): blocks that have one of the bytes; where that takes long, all of the page, in
+ * *change as well.
+ * bt_cache_drop_wanted(): looks at the mappings that bt_cache_want_check() has asked for, by
+ * `same`, and drops what is made of pages that are not the same any more.
+ */
+bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left);
+bool bt_cache_drop_wanted(struct bt_cache *cache,
+                          bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx,
+                          int *left);
+
+/* The guest has flushed: all mappings of code are to be looked at, global ones only with all.
+ * False: there are none. */
+bool bt_cache_want_check(struct bt_cache *cache, bool all);
+/* The same for the one that has that linear address, at once. False: it is as it was. */
+bool bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
                         bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx);
 
 static inline uint64_t bt_cache_address(const struct bt_cache *cache, const struct bt_block *block)

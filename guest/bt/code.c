@@ -14,6 +14,11 @@
 #define WRITES_PATIENT (16u * WRITES_UNIT)
 #define WRITES_MAX     (63u * WRITES_UNIT)
 
+/* Of what bt_code_catch_up() does at a time (bt_cache_drop()), and what has to be left of that
+ * before it begins to drop another page. */
+#define PORTION 512
+#define LEAST   64
+
 #define PAGES_OF_CODE ((sizeof(struct bt_code) + PAGE_SIZE - 1) / PAGE_SIZE)
 
 static struct bt_vm *vm_of(const struct bt_vcpu *v)
@@ -42,7 +47,7 @@ enum status bt_code_create(struct bt_vcpu *v)
     v->code_memory->input.has_fsgsbase = (cpu_cpuid(7, 0).ebx & CPUID_7_EBX_FSGSBASE) != 0;
     s = bt_cache_create(&v->code_memory->cache, vm->root, v->vcpu.index, bytes);
     if (s == OK)
-        v->code = v->code_memory;
+        __atomic_store_n(&v->code, v->code_memory, __ATOMIC_RELEASE); /* note_change() */
     return s;
 }
 
@@ -57,28 +62,55 @@ void bt_code_destroy(struct bt_vcpu *v)
 
 /* --- what has changed --- */
 
-static void drop_bytes(struct bt_cache *cache, gpa_t at, uint64_t bytes)
+/* Notes it in a list; false: it is no news, whoever was first has seen to it that the vCPU looks.
+ */
+static bool add_change(struct bt_changes *changes, uint64_t page, uint16_t first, uint16_t last)
 {
-    if (bytes == PAGE_SIZE)
-        bt_cache_drop_page(cache, at);
-    else
-        bt_cache_drop_bytes(cache, at, (unsigned)bytes);
+    struct bt_change *change = changes->page;
+    const uint32_t count = changes->count;
+    while (change < changes->page + count && change->page != page)
+        change++;
+    if (change < changes->page + count) {
+        change->first = first < change->first ? first : change->first;
+        change->last = last > change->last ? last : change->last;
+    } else if (count == BT_CHANGES) {
+        changes->too_many = true;
+    } else {
+        *change = (struct bt_change){.page = page, .first = first, .last = last};
+        __atomic_store_n(&changes->count, count + 1, __ATOMIC_SEQ_CST);
+    }
+    return count == 0;
 }
 
-/* Within a page. The vCPU that does it is not within translated code: its own blocks go at once. */
-static void note_change(struct vm *vm, struct vcpu *by, gpa_t at, uint64_t bytes)
+/* Tells a vCPU; true: it has to be kicked. */
+static bool tell(struct bt_code *code, gpa_t at, uint64_t bytes)
 {
-    struct bt_changes *changes = &((struct bt_vm *)vm->engine_vm)->changes;
-    const uint64_t kicked = bt_others(vm, by);
-    if (by != NULL && !bt_vcpu(by)->code->wants_flush)
-        drop_bytes(&bt_vcpu(by)->code->cache, at, bytes);
-    if (kicked == 0)
-        return;
-    spinlock_lock(&changes->lock);
-    changes->entry[changes->count % BT_CHANGES].at = at;
-    changes->entry[changes->count % BT_CHANGES].bytes = bytes;
-    __atomic_store_n(&changes->count, changes->count + 1, __ATOMIC_RELEASE);
-    spinlock_unlock(&changes->lock);
+    const uint64_t page = at.v / PAGE_SIZE;
+    const uint16_t first = at.v % PAGE_SIZE, last = (uint16_t)(first + bytes - 1);
+    if (!bt_cache_may_have(&code->cache, page))
+        return false;
+    spinlock_lock(&code->changes.lock);
+    const bool news = add_change(&code->changes, page, first, last);
+    spinlock_unlock(&code->changes.lock);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the list before, `inside` behind: see code.h */
+    return news && __atomic_load_n(&code->inside, __ATOMIC_RELAXED);
+}
+
+/* Within a page. by: the vCPU that does it is not within translated code, and need not be kicked.
+ * The barrier is behind what makes the change, and before the look at who has code of the page. */
+static void note_change(struct vm *vm, const struct vcpu *by, gpa_t at, uint64_t bytes)
+{
+    uint64_t kicked = 0;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        struct bt_code *code = __atomic_load_n(&bt_vcpu(vm->vcpu[i])->code, __ATOMIC_ACQUIRE);
+        if (code == NULL)
+            continue;
+        if (tell(code, at, bytes) && vm->vcpu[i] != by)
+            kicked |= 1ull << i;
+        if (vm->vcpu[i] == by)
+            code->stale = true;
+    }
     vcpu_kick_all(vm, kicked);
 }
 
@@ -115,38 +147,6 @@ void bt_code_give_up(struct bt_vcpu *v, gpa_t page)
     note_change(v->vcpu.vm, &v->vcpu, gpa(page.v & ~(PAGE_SIZE - 1)), PAGE_SIZE);
 }
 
-static void drop_changed(struct bt_vcpu *v)
-{
-    struct bt_changes *changes = &vm_of(v)->changes;
-    struct bt_code *code = v->code;
-    spinlock_lock(&changes->lock);
-    if (changes->count - code->changes_seen > BT_CHANGES)
-        code->drop_all = true;
-    for (; !code->drop_all && code->changes_seen != changes->count; code->changes_seen++) {
-        drop_bytes(&code->cache, changes->entry[code->changes_seen % BT_CHANGES].at,
-                   changes->entry[code->changes_seen % BT_CHANGES].bytes);
-    }
-    code->changes_seen = changes->count;
-    spinlock_unlock(&changes->lock);
-}
-
-bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
-{
-    struct bt_code *code = v->code;
-    const uint64_t count = __atomic_load_n(&vm_of(v)->changes.count, __ATOMIC_ACQUIRE);
-    if (code->changes_seen != count && !code->wants_flush)
-        drop_changed(v);
-    if (code->drop_all || code->cache.mode != mode) {
-        code->drop_all = false;
-        code->wants_flush = true;
-        bt_cache_flush(&code->cache, mode);
-        bt_sites_drop(&code->sites);
-    }
-    if (code->wants_flush)
-        code->wants_flush = !bt_cache_flush_portion(&code->cache);
-    return !code->wants_flush;
-}
-
 /* --- what the guest's page tables say of it --- */
 
 /* Whether code of the kernel's can still be fetched there, from the same memory. */
@@ -178,14 +178,82 @@ void bt_code_check(struct bt_vcpu *v, bool all)
     if (v->code == NULL)
         return;
     look_at_window(v);
-    if (!v->code->wants_flush)
-        bt_cache_check(&v->code->cache, all, same_mapping, v);
+    if (bt_cache_want_check(&v->code->cache, all))
+        v->code->stale = true;
 }
 
 void bt_code_check_one(struct bt_vcpu *v, gva_t linear)
 {
-    if (v->code != NULL && !v->code->wants_flush)
-        bt_cache_check_one(&v->code->cache, linear.v, same_mapping, v);
+    if (v->code != NULL && !v->code->flushing &&
+        !bt_cache_check_one(&v->code->cache, linear.v, same_mapping, v))
+        v->code->stale = true;
+}
+
+/* --- catching up --- */
+
+/* The next change that there is. */
+static bool take_change(struct bt_code *code)
+{
+    struct bt_changes *changes = &code->changes;
+    if (__atomic_load_n(&changes->count, __ATOMIC_SEQ_CST) == 0)
+        return false;
+    spinlock_lock(&changes->lock);
+    code->wants_flush |= changes->too_many;
+    code->change = changes->page[changes->count - 1];
+    __atomic_store_n(&changes->count, changes->count - 1, __ATOMIC_SEQ_CST);
+    spinlock_unlock(&changes->lock);
+    return true;
+}
+
+/* All go, so it does not matter what has changed until now. */
+static void begin_flush(struct bt_code *code, enum insn_mode mode)
+{
+    spinlock_lock(&code->changes.lock);
+    __atomic_store_n(&code->changes.count, 0, __ATOMIC_SEQ_CST);
+    code->changes.too_many = false;
+    spinlock_unlock(&code->changes.lock);
+    code->dropping = code->wants_flush = false;
+    code->flushing = true;
+    bt_cache_flush(&code->cache, mode);
+    bt_sites_drop(&code->sites);
+}
+
+static bool drop_changes(struct bt_code *code, int *left)
+{
+    for (;;) {
+        if (!code->dropping && (*left < LEAST || !take_change(code)))
+            return *left >= LEAST;
+        code->dropping = !bt_cache_drop(&code->cache, &code->change, left);
+        if (code->dropping || code->wants_flush)
+            return false;
+    }
+}
+
+/* A portion of what there is to do. True: that was all. */
+static bool work(struct bt_vcpu *v, enum insn_mode mode)
+{
+    struct bt_code *code = v->code;
+    int left = PORTION;
+    if (code->wants_flush || code->cache.mode != mode)
+        begin_flush(code, mode);
+    if (code->flushing) {
+        code->flushing = !bt_cache_flush_portion(&code->cache);
+        return false;
+    }
+    return drop_changes(code, &left) && bt_cache_drop_wanted(&code->cache, same_mapping, v, &left);
+}
+
+bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
+{
+    struct bt_code *code = v->code;
+    __atomic_store_n(&code->inside, true, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&code->changes.count, __ATOMIC_SEQ_CST) == 0 && !code->stale &&
+        code->cache.mode == mode)
+        return true;
+    code->stale = !work(v, mode);
+    if (code->stale)
+        v->batch_is_over = true;
+    return !code->stale;
 }
 
 /* --- blocks --- */
@@ -204,16 +272,20 @@ static struct bt_code_page *page_at(struct bt_vcpu *v, uint64_t linear)
         return NULL;
     if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(linear), WALK_FETCH, &found, &error))
         return NULL;
-    const gpa_t at = gpa(found.at.v & ~(PAGE_SIZE - 1));
-    switch (shadow_code_add(vm_of(v)->shadow, at)) {
-    case SHADOW_DONE: break;
-    case SHADOW_WAIT: vcpu_kick_all(v->vcpu.vm, bt_others(v->vcpu.vm, &v->vcpu)); return NULL;
-    default: return NULL;
-    }
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the map before, the code behind: see code.h */
     page = bt_cache_add_page(&code->cache, linear, &found);
-    if (page == NULL)
-        code->drop_all = true;
+    if (page == NULL) {
+        bt_code_want_flush(code);
+        return NULL;
+    }
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the page before, the map behind: see code.h */
+    const enum shadow_result result = shadow_code_add(vm_of(v)->shadow, found.at);
+    if (result != SHADOW_DONE) {
+        bt_cache_remove_page(&code->cache, page);
+        page = NULL;
+    }
+    if (result == SHADOW_WAIT)
+        vcpu_kick_all(v->vcpu.vm, bt_others(v->vcpu.vm, &v->vcpu));
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* and the code behind that */
     return page;
 }
 
@@ -265,7 +337,7 @@ struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc)
     if (block != NULL)
         return block;
     if (!bt_cache_has_room(&code->cache)) {
-        code->drop_all = true;
+        bt_code_want_flush(code);
         return NULL;
     }
     bt_exit_begin(v);

@@ -6,13 +6,18 @@
  *
  * A page that code was translated of is not writable in the shadow page tables (mm/shadow.h), so a
  * write to it by the processor is noticed before it is done. Writes by the software CPU and by
- * devices are looked at behind them. Either way the vCPUs of the VM are told by a list of changes,
- * which each looks at before it enters translated code, and are kicked.
+ * devices are looked at behind them. Either way those vCPUs of the VM that have code of the page
+ * are told: each has a list of what has changed, with an entry for each page, which it goes through
+ * before it enters translated code; one that is in it is kicked.
  *
- * The race, at both ends. CPU A writes to code, and looks at the code map then; CPU B, which is
- * about to translate it, sets the page's bit in the map, and reads the code then. So A sees the
- * bit, or B reads what A has written. Without the barrier between each pair, B could keep a block
- * of the old code that nobody drops.
+ * The race, at both ends. CPU A writes to code, and looks at the code map and at B's pages then;
+ * CPU B, which is about to translate it, takes the page up among its own, sets its bit in the map,
+ * and reads the code then, in that order. So A sees both, or B reads what A has written. Without
+ * the barriers between, B could keep a block of the old code that nobody drops.
+ *
+ * And: A adds to B's list, and looks whether B is in translated code; B says that it is, and looks
+ * at its list. So A kicks B, or B sees the entry. Without the barriers between B could go on with
+ * old code until something else ends it.
  */
 #pragma once
 
@@ -24,26 +29,29 @@ struct bt_vcpu;
 struct vcpu;
 struct vm;
 
-/* Of a VM: bytes of guest memory that have changed, and were code. A vCPU that is further behind
- * drops all that it has. */
+/* Of a vCPU: what has changed of pages that it has code of. Where more pages have than there is
+ * room for, all code goes. */
 #define BT_CHANGES 512u
 struct bt_changes {
     struct spinlock lock;
-    uint64_t count; /* so many there have been; the last BT_CHANGES are kept; atomic */
-    struct {
-        gpa_t at;
-        uint64_t bytes;
-    } entry[BT_CHANGES];
+    uint32_t count; /* atomic: looked at without the lock */
+    bool too_many;
+    struct bt_change page[BT_CHANGES];
 };
 
 /* Of a vCPU. */
 struct bt_code {
     struct bt_cache cache;
     struct bt_sites sites;
-    uint64_t changes_seen; /* bt_changes.count */
-    bool drop_all;         /* before translated code is entered */
-    bool window_used;      /* the guest has something mapped where the window is */
-    bool wants_flush;      /* the cache is being emptied */
+    struct bt_changes changes;
+    bool inside; /* in translated code, or about to be; atomic */
+    /* Before translated code is entered, or gone on with, bt_code_catch_up() has something to do
+     * that this vCPU has asked for: one of the following, or a check of mappings. */
+    bool stale;
+    bool wants_flush, flushing;
+    bool dropping; /* change is what is being dropped */
+    struct bt_change change;
+    bool window_used; /* the guest has something mapped where the window is */
     struct translate_input input;
     struct translation translation;
     uint8_t bytes[384 + INSN_MAX_BYTES]; /* of the guest's code */
@@ -61,9 +69,21 @@ void bt_code_destroy(struct bt_vcpu *v);
  * is more to be done before it can be translated. Changes have been caught up with. */
 struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc);
 
+/* All of it is to be dropped. */
+static inline void bt_code_want_flush(struct bt_code *code)
+{
+    code->wants_flush = code->stale = true;
+}
+
 /* Does what has been asked for: drops what has changed, or all; the blocks are of that mode from
- * then on. Before translated code is entered. False: it is at work on it, call again. */
+ * then on. Before translated code is entered. False: a portion is done, look at what else there is
+ * and call again. */
 bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode);
+/* Translated code has been left. */
+static inline void bt_code_leave(struct bt_code *code)
+{
+    __atomic_store_n(&code->inside, false, __ATOMIC_RELEASE);
+}
 
 /* The guest has flushed translations of all linear addresses, or but the global ones; or of one. */
 void bt_code_check(struct bt_vcpu *v, bool all);

@@ -33,7 +33,7 @@ static bool prepare(struct bt_vcpu *v)
             bt_tlb_flush(&v->tlb);
             bt_space_memory_changed(vcpu->vm);
             if (v->code != NULL)
-                v->code->drop_all = true;
+                bt_code_want_flush(v->code);
         }
         bt_choose_event(v);
     }
@@ -111,6 +111,8 @@ static void run_batch(struct bt_vcpu *v)
         if (bt_is_direct(v))
             break;
     }
+    if (v->code != NULL)
+        bt_code_leave(v->code);
     bt_count(v, BT_INTERPRETED, instructions);
 }
 

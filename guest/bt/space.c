@@ -57,7 +57,7 @@ static enum status create(struct bt_vcpu *v)
         s = shadow_cpu_create(&v->space.shadow, shadow_of(vm), v->vcpu.index, vm->root, WINDOW_SLOT,
                               &guest);
     if (s != OK)
-        v->code = NULL; /* code that nothing can run is not translated */
+        __atomic_store_n(&v->code, NULL, __ATOMIC_RELEASE); /* nothing could run it */
     vm_unlock(vm);
     return s;
 }

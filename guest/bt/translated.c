@@ -225,7 +225,7 @@ static enum next find_target(struct bt_vcpu *v, uint64_t target, struct bt_block
     if (*to != NULL)
         return go_to(v, *to);
     leave_at(v, target);
-    return v->code->drop_all ? LEAVE : LEAVE_INSN;
+    return v->code->stale ? LEAVE : LEAVE_INSN;
 }
 
 static enum next look_up(struct bt_vcpu *v)
@@ -266,7 +266,7 @@ static enum next carry_out(struct bt_vcpu *v, struct bt_site *site)
         return LEAVE;
     }
     code->cache.shared->tsc_offset = v->vcpu.tsc_offset;
-    if (code->window_used || code->drop_all) {
+    if (code->window_used || (code->stale && !bt_code_catch_up(v, code->cache.mode))) {
         leave_at(v, s->rip);
         return LEAVE;
     }
@@ -413,7 +413,7 @@ bool bt_run_translated(struct bt_vcpu *v)
         return false; /* the caller looks at what else there is, and calls again */
     const struct bt_block *block = bt_code_find(v, v->state.rip);
     if (block == NULL || !enter_at(v, block))
-        return !v->code->drop_all;
+        return !v->code->stale;
     do
         next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
     while (next == GO_ON && !is_wanted(v));

@@ -99,6 +99,29 @@ static void link_slot(struct bt_block *from, unsigned slot, struct bt_block *to)
     bt_cache_link(&cache, from, from->first_slot + slot, to);
 }
 
+/* In portions of that size; returns how many. */
+static unsigned drop(uint64_t at, unsigned bytes, int portion)
+{
+    struct bt_change change = {at / PAGE_SIZE, at % PAGE_SIZE,
+                               (uint16_t)(at % PAGE_SIZE + bytes - 1)};
+    for (unsigned portions = 1;; portions++) {
+        int left = portion;
+        if (bt_cache_drop(&cache, &change, &left))
+            return portions;
+        assert_in_range(portions, 1, 100000);
+    }
+}
+
+static void drop_bytes(uint64_t at, unsigned bytes)
+{
+    assert_int_equal(drop(at, bytes, 100), 1);
+}
+
+static void drop_page(uint64_t at)
+{
+    (void)drop(at, PAGE_SIZE, 100);
+}
+
 static void blocks_are_found(void **state)
 {
     struct bt_block *block[100];
@@ -150,7 +173,7 @@ static void nothing_leads_to_a_dead_block(void **state)
 
     link_slot(a, 1, b); /* somewhere else from now on */
     assert_int_equal(leads_to(a, 1), bt_cache_address(&cache, b));
-    bt_cache_drop_page(&cache, gpa(c->pc & 0xfff000));
+    drop_page(c->pc & 0xfff000);
     assert_true(c->dead && !a->dead && !b->dead);
     assert_int_equal(leads_to(a, 0), bt_cache_address(&cache, a) + 30);
     assert_int_equal(leads_to(a, 1), bt_cache_address(&cache, b));
@@ -183,20 +206,20 @@ static void a_write_kills_what_it_touches(void **state)
     struct bt_code_page *first = page_of(KERNEL + 0xffc, 0xffc, 2 << 20, true),
                         *second = page_of(KERNEL + 0x1000, 0x1000, 2 << 20, true);
     struct bt_block *both = bt_cache_add(&cache, KERNEL + 0xffc, &t, first, second);
-    bt_cache_drop_bytes(&cache, gpa(0xef0), 16);
+    drop_bytes(0xef0, 16);
     assert_true(!a->dead && !b->dead && !both->dead);
-    bt_cache_drop_bytes(&cache, gpa(0xf10), 8);
+    drop_bytes(0xf10, 8);
     assert_true(!a->dead && !b->dead);
-    bt_cache_drop_bytes(&cache, gpa(0x1005), 1);
+    drop_bytes(0x1005, 1);
     assert_false(both->dead);
-    bt_cache_drop_bytes(&cache, gpa(0xf0f), 8);
+    drop_bytes(0xf0f, 8);
     assert_true(!a->dead && b->dead);
-    bt_cache_drop_bytes(&cache, gpa(0xeff), 2);
+    drop_bytes(0xeff, 2);
     assert_true(a->dead && !both->dead && !far->dead);
-    bt_cache_drop_bytes(&cache, gpa(0x1004), 1);
+    drop_bytes(0x1004, 1);
     assert_true(both->dead);
-    bt_cache_drop_page(&cache, gpa(0)); /* dead ones are still in its list */
-    bt_cache_drop_page(&cache, gpa(0x1000));
+    drop_page(0); /* dead ones are still in its list */
+    drop_page(0x1000);
     assert_null(bt_cache_page(&cache, KERNEL));
     assert_non_null(bt_cache_page(&cache, KERNEL + 0x5000));
 }
@@ -208,7 +231,7 @@ static void a_page_forgets_dead_blocks(void **state)
     struct bt_block *stays = add(KERNEL + 0x100, 0, 0);
     for (unsigned i = 0; i < 50; i++) {
         (void)add(KERNEL, 0, 0);
-        bt_cache_drop_bytes(&cache, gpa(0), 1);
+        drop_bytes(0, 1);
     }
     const struct bt_code_page *page = bt_cache_page(&cache, KERNEL);
     assert_ptr_equal(&cache.block[page->first / 2], stays);
@@ -229,6 +252,29 @@ static bool same(void *ctx, const struct bt_mapping *mapping)
     return mapping->linear != seen->other;
 }
 
+/* Returns in how many portions. */
+static unsigned drop_wanted(struct seen *seen, int portion)
+{
+    for (unsigned portions = 1;; portions++) {
+        int left = portion;
+        if (bt_cache_drop_wanted(&cache, same, seen, &left))
+            return portions;
+        assert_in_range(portions, 1, 100000);
+    }
+}
+
+static void check(bool all, struct seen *seen)
+{
+    bt_cache_want_check(&cache, all);
+    (void)drop_wanted(seen, 100);
+}
+
+static void check_one(uint64_t linear, struct seen *seen)
+{
+    (void)bt_cache_check_one(&cache, linear, same, seen);
+    (void)drop_wanted(seen, 100);
+}
+
 static void mappings_are_checked(void **state)
 {
     struct seen seen = {0, 0};
@@ -239,23 +285,89 @@ static void mappings_are_checked(void **state)
     struct translation t = {.code_bytes = 20, .guest_bytes = 4, .insns = 1};
     struct bt_block *low = bt_cache_add(&cache, 0x7000, &t, small, NULL),
                     *low2 = bt_cache_add(&cache, 0x8000, &t, alias, NULL);
-    bt_cache_check(&cache, false, same, &seen);
+    check(false, &seen);
     assert_int_equal(seen.calls, 2); /* the large page is global */
-    bt_cache_check(&cache, true, same, &seen);
+    check(true, &seen);
     assert_int_equal(seen.calls, 2 + 3);
     seen.other = 0x8000;
-    bt_cache_check_one(&cache, 0x7123, same, &seen);
+    check_one(0x7123, &seen);
     assert_false(low->dead || low2->dead);
-    bt_cache_check(&cache, false, same, &seen);
+    check(false, &seen);
     assert_true(low2->dead && !low->dead && !large->dead);
     assert_null(bt_cache_page(&cache, 0x8000));
     seen.other = KERNEL;
-    bt_cache_check_one(&cache, KERNEL + 0x1ff000, same, &seen); /* no code there, but in its leaf */
+    check_one(KERNEL + 0x1ff000, &seen); /* no code there, but in its leaf */
     assert_true(large->dead && large2->dead && !low->dead);
     seen = (struct seen){0, 0};
-    bt_cache_check(&cache, true, same, &seen);
+    check(true, &seen);
     assert_int_equal(seen.calls, 1);
     assert_non_null(page_of(0xa000, 0xa000, PAGE_SIZE, false)); /* in the place of one dropped */
+}
+
+/* A page with hundreds of blocks, each of which all others lead to. */
+static void dropping_is_done_in_portions(void **state)
+{
+    enum { BLOCKS = 300 };
+    struct bt_block *first = add(KERNEL, 0, 0), *other = add(KERNEL + 0x4000, 0, 0);
+    struct seen seen = {0, KERNEL};
+    (void)state;
+    for (unsigned i = 1; i < BLOCKS; i++) {
+        struct bt_block *block = add(KERNEL + 8ull * i, 0, 0);
+        link_slot(block, 0, first);
+        link_slot(block, 1, other);
+    }
+    /* One byte: the list alone is longer than a portion, so the page goes. */
+    assert_in_range(drop(8, 1, 50), 10, 100);
+    assert_null(bt_cache_page(&cache, KERNEL));
+    assert_true(first->dead && first->incoming == BT_NONE);
+    assert_false(other->dead);
+    assert_int_equal(other->incoming, BT_NONE);
+
+    /* One block that many lead to. Half-way through nothing finds it any more. */
+    first = add(KERNEL + 0x1000, 0, 0);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        link_slot(add(KERNEL + 0x2000 + 8ull * i, 0, 0), 0, first);
+    struct bt_change change = {1, 0, PAGE_SIZE - 1};
+    int left = 50;
+    assert_false(bt_cache_drop(&cache, &change, &left));
+    assert_null(bt_cache_find(&cache, KERNEL + 0x1000));
+    assert_int_not_equal(first->incoming, BT_NONE);
+    assert_in_range(drop(0x1000, PAGE_SIZE, 50), 4, 10);
+    assert_int_equal(first->incoming, BT_NONE);
+    assert_true(bt_cache_may_have(&cache, 2));
+    assert_false(bt_cache_may_have(&cache, 1));
+
+    /* A mapping that is gone, and comes back meanwhile: what was made of it goes all the same, and
+     * the new one stays. */
+    bt_cache_want_check(&cache, true);
+    bt_cache_want_check(&cache, false); /* does not take that back */
+    left = 50;
+    assert_false(bt_cache_drop_wanted(&cache, same, &seen, &left));
+    assert_int_equal(seen.calls, 1);
+    seen.other = 0;
+    assert_in_range(drop_wanted(&seen, 50), 4, 100);
+    assert_int_equal(seen.calls, 1);
+    assert_true(other->dead);
+    assert_null(bt_cache_page(&cache, KERNEL + 0x2000));
+    (void)add(KERNEL, 0, 0);
+    assert_int_equal(drop_wanted(&seen, 50), 1);
+    assert_non_null(bt_cache_find(&cache, KERNEL));
+}
+
+/* Many mappings: so many walks are not made in one go. */
+static void checking_is_done_in_portions(void **state)
+{
+    struct seen seen = {0, 0};
+    (void)state;
+    for (unsigned i = 0; i < 200; i++)
+        (void)page_of(0x100000 + PAGE_SIZE * i, 0x100000 + PAGE_SIZE * i, PAGE_SIZE, false);
+    bt_cache_want_check(&cache, false);
+    assert_in_range(drop_wanted(&seen, 512), 10, 20);
+    assert_int_equal(seen.calls, 200);
+    struct bt_code_page *page = page_of(0x500000, 0x500000, PAGE_SIZE, false);
+    bt_cache_remove_page(&cache, page);
+    assert_null(bt_cache_page(&cache, 0x500000));
+    assert_false(bt_cache_may_have(&cache, 0x500));
 }
 
 static void full_and_flushed(void **state)
@@ -338,7 +450,7 @@ static void sites_go_with_their_block(void **state)
     bt_sites_note(&sites, &one);
     assert_null(bt_sites_find(&sites, &cache, at + 3));
 
-    bt_cache_drop_bytes(&cache, gpa((KERNEL + 4) & 0xffffff), 1);
+    drop_bytes((KERNEL + 4) & 0xffffff, 1);
     assert_null(bt_sites_find(&sites, &cache, at));
     const uint64_t of_other = bt_cache_address(&cache, other);
     assert_non_null(bt_sites_find(&sites, &cache, of_other));
@@ -376,6 +488,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_write_kills_what_it_touches, setup, teardown),
         cmocka_unit_test_setup_teardown(a_page_forgets_dead_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(dropping_is_done_in_portions, setup, teardown),
+        cmocka_unit_test_setup_teardown(checking_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(sites_go_with_their_block, setup, teardown),
         cmocka_unit_test(what_goes_the_short_way),
