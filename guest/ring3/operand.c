@@ -118,17 +118,33 @@ static enum operand_result add_ranges(struct ring3_operand *o, const struct emul
     return result;
 }
 
-/* The data of a scatter may be the indices themselves: another register counts the elements. */
+/* Whether another register is to count the elements than the one with the indices: the data of a
+ * scatter may be the indices themselves; and QEMU 7.2 takes vector register 4 for none, as the same
+ * bits of a SIB byte have it where they name a general register. Where two registers of a gather
+ * are one, all stay, as that is #UD. */
+static bool needs_other_index(const struct insn_operands *in)
+{
+    enum { NO_INDEX = 4 };
+    return in->elements != 0 &&
+           (in->writes || (in->mask == MASK_SIGNS && in->index_reg == NO_INDEX &&
+                           (in->insn.reg & 15) != NO_INDEX && in->mask_reg != NO_INDEX &&
+                           (in->insn.reg & 15) != in->mask_reg));
+}
+
 static void change_index(struct ring3_operand *o)
 {
-    enum { EVEX = 0x62, X = 0x40, V_HIGH = 8, SIB = 6 };
-    uint8_t *b = o->bytes;
-    const uint8_t other = (o->insn.insn.reg ^ 1) & 7;
-    while (*b != EVEX)
+    enum { VEX = 0xc4, EVEX = 0x62, X = 0x40, V_HIGH = 8, INDEX = 0x38 };
+    const struct insn_operands *in = &o->insn;
+    uint8_t *b = o->bytes, other = 0;
+    while (other == (in->insn.reg & 15) || (in->mask == MASK_SIGNS && other == in->mask_reg))
+        other++;
+    while (*b != EVEX && *b != VEX)
         b++;
+    uint8_t *sib = b + (*b == EVEX ? 6 : 5);
     b[1] |= X;
-    b[3] |= V_HIGH;
-    b[SIB] = (uint8_t)((b[SIB] & ~0x38u) | other << 3);
+    if (*b == EVEX)
+        b[3] |= V_HIGH;
+    *sib = (uint8_t)((*sib & ~(unsigned)INDEX) | (unsigned)other << 3);
     o->insn.index_reg = other;
 }
 
@@ -175,7 +191,7 @@ enum operand_result ring3_operand_find(struct ring3_operand *o, const struct emu
     if (o->insn.bytes == 0 && o->insn.reads)
         return check_address(o, env);
     const enum operand_result result = add_ranges(o, env, what->class == COMPUTE_FXSAVE);
-    if (o->lends_index && o->insn.writes)
+    if (needs_other_index(&o->insn))
         change_index(o);
     return result;
 }
