@@ -27,8 +27,6 @@ ASTRAY = {
 
 # What bt does not do, or not as it is to.
 UNFINISHED = {
-    "anyinsn": "gathers whose elements lie in devices are not executed; and flags that a manual leaves undefined are "
-               "those of the software CPU on a device, those of the processor on RAM",
 }
 
 # What a VM of bt has fewer or more lines for, as its CPUID says: what shadow paging cannot give is not there, and

@@ -10,19 +10,26 @@ struct row {
     uint8_t masked; /* bytes of an element, where not all of it is written */
     uint8_t length;
     const char *bytes;
+    uint16_t loose; /* flags that the SDM leaves undefined: any value will do */
 };
 
-#define READS(what, bytes)                   \
-    {                                        \
-        what, 0, 0, sizeof(bytes) - 1, bytes \
-    }
-#define WRITES(count, what, bytes)               \
-    {                                            \
-        what, count, 0, sizeof(bytes) - 1, bytes \
-    }
-#define WRITES_SOME(count, of, what, code)      \
+#define READS(what, bytes)                      \
     {                                           \
-        what, count, of, sizeof(code) - 1, code \
+        what, 0, 0, sizeof(bytes) - 1, bytes, 0 \
+    }
+#define WRITES(count, what, bytes)                  \
+    {                                               \
+        what, count, 0, sizeof(bytes) - 1, bytes, 0 \
+    }
+#define WRITES_SOME(count, of, what, code)         \
+    {                                              \
+        what, count, of, sizeof(code) - 1, code, 0 \
+    }
+
+/* What leaves flags undefined. */
+#define LOOSE(flags, count, what, code)               \
+    {                                                 \
+        what, count, 0, sizeof(code) - 1, code, flags \
     }
 
 void check_tables(void);
