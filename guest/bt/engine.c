@@ -111,8 +111,10 @@ static unsigned features_of(const struct vm *vm)
     const struct cpuid_entry *basic = cpuid_table_find(&vm->cpuid, 1, 0),
                              *more = cpuid_table_find(&vm->cpuid, 7, 0),
                              *xsave = cpuid_table_find(&vm->cpuid, 0xd, 1),
-                             *extended = cpuid_table_find(&vm->cpuid, 0x80000001u, 0);
-    return ((extended->edx & CPUID_80000001_EDX_RDTSCP) != 0 ? INTERPRET_RDTSCP : 0u) |
+                             *extended = cpuid_table_find(&vm->cpuid, 0x80000001u, 0),
+                             *vendor = cpuid_table_find(&vm->cpuid, 0, 0);
+    return (vendor->ebx == CPUID_0_EBX_AMD ? INTERPRET_AMD : 0u) |
+           ((extended->edx & CPUID_80000001_EDX_RDTSCP) != 0 ? INTERPRET_RDTSCP : 0u) |
            ((more->ecx & CPUID_7_ECX_RDPID) != 0 ? INTERPRET_RDPID : 0u) |
            ((more->edx & CPUID_7_EDX_SERIALIZE) != 0 ? INTERPRET_SERIALIZE : 0u) |
            ((basic->ecx & CPUID_1_ECX_XSAVE) != 0 && (xsave->eax & CPUID_D1_EAX_XGETBV1) != 0

@@ -28,6 +28,7 @@ enum interpret_feature {
     INTERPRET_SERIALIZE = 1 << 4,
     INTERPRET_MONITOR = 1 << 5,
     INTERPRET_XGETBV_1 = 1 << 6, /* XGETBV with ECX = 1 */
+    INTERPRET_AMD = 1 << 7,      /* the vendor is AMD: SYSCALL, SYSENTER */
 };
 
 /* Instructions that have been decoded, by RIP, and found again by their bytes: so there is nothing

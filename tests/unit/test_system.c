@@ -705,6 +705,64 @@ static void test_fast_calls(void **state)
     run_ud(0x0f, 0x07);
 }
 
+static const struct interpret_registers amd_calls = {
+    .star = 0x0048003800005678,
+    .lstar = 0xffff800000001000,
+    .cstar = 0xffff800000002000,
+    .fmask = RFLAGS_IF | RFLAGS_DF,
+};
+
+/* AMD64 Architecture Programmer's Manual, volume 3: SYSCALL in any mode, no SYSENTER in long mode.
+ */
+static void test_fast_calls_of_amd(void **state)
+{
+    (void)state;
+    start(LONG_3);
+    s.cs.access = SEGMENT_CODE32 | 3 << ACCESS_DPL_SHIFT; /* compatibility mode */
+    env.extra = amd_calls;
+    run_ud(0x0f, 0x05); /* Intel */
+    env.features |= INTERPRET_AMD;
+    s.rflags = RFLAGS_FIXED | RFLAGS_IF | RFLAGS_DF | RFLAGS_CF;
+    run(0x0f, 0x05);
+    assert_int_equal(s.rcx, CODE + 2);
+    assert_int_equal(s.r11, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_DF | RFLAGS_CF);
+    assert_int_equal(s.rflags, RFLAGS_FIXED | RFLAGS_CF);
+    assert_int_equal(s.rip, 0xffff800000002000);
+    assert_int_equal(s.cs.selector, 0x38);
+    assert_int_equal(s.cs.access, SEGMENT_CODE64);
+    s.rcx = 1ull << 47; /* SYSRET goes there, and to CPL 3 */
+    run(0x48, 0x0f, 0x07);
+    assert_int_equal(s.rip, 1ull << 47);
+    assert_int_equal(segment_cpl(&s), 3);
+    start(LONG_3);
+    env.features |= INTERPRET_AMD;
+    s.sysenter_cs = 0x1000;
+    run_ud(0x0f, 0x34);
+    run_ud(0x0f, 0x35);
+
+    start(PROTECTED_3);
+    env.extra = amd_calls;
+    env.features |= INTERPRET_AMD;
+    s.efer |= EFER_SCE;
+    s.rflags = RFLAGS_FIXED | RFLAGS_IF | RFLAGS_DF | RFLAGS_CF;
+    s.r11 = 77;
+    run(0x0f, 0x05);
+    assert_int_equal(s.rcx, CODE + 2);
+    assert_int_equal(s.r11, 77);
+    assert_int_equal(s.rflags, RFLAGS_FIXED | RFLAGS_DF | RFLAGS_CF);
+    assert_int_equal(s.rip, 0x5678);
+    assert_int_equal(s.cs.access, SEGMENT_CODE32);
+    assert_int_equal(segment_cpl(&s), 0);
+    s.rcx = 0x2345;
+    run(0x0f, 0x07);
+    assert_int_equal(s.rip, 0x2345);
+    assert_int_equal(s.cs.selector, 0x4b);
+    assert_int_equal(s.rflags, RFLAGS_FIXED | RFLAGS_DF | RFLAGS_CF | RFLAGS_IF);
+    s.sysenter_cs = 0x1000;
+    run(0x0f, 0x34);
+    assert_int_equal(s.cs.selector, 0x1000);
+}
+
 /* --- segments --- */
 
 static void test_segment_moves(void **state)
@@ -1438,6 +1496,7 @@ int main(void)
         cmocka_unit_test(test_msrs),
         cmocka_unit_test(test_bases_and_keys),
         cmocka_unit_test(test_fast_calls),
+        cmocka_unit_test(test_fast_calls_of_amd),
         cmocka_unit_test(test_segment_moves),
         cmocka_unit_test(test_table_wraps),
         cmocka_unit_test(test_queries),

@@ -56,6 +56,12 @@ static void check_sysenter(void)
 {
     const char *rule = "SDM, SYSENTER";
     struct code enter = code_of(0x0f, 0x34);
+    if (cpuid(0, 0).ebx == 0x68747541) { /* "Auth" */
+        wrmsr(MSR_SYSENTER_CS, USER_KERNEL_CODE);
+        test_fault(user_probe(&enter, 0), undefined, "SYSENTER in long mode, on AMD's CPUs",
+                   "APM, SYSENTER");
+        return;
+    }
     wrmsr(MSR_SYSENTER_CS, 0);
     test_fault(user_probe(&enter, 0), (struct probe){VECTOR_GP, 0},
                "SYSENTER with IA32_SYSENTER_CS = 0", rule);
