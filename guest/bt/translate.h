@@ -18,6 +18,13 @@
  * - Code that has run is not written to again. Each jump to another block goes through a slot: a
  *   word with the address where it leads to, and at first with that of the HLT behind the jump.
  *
+ * What kernel code can tell from a CPU of its own: a near RET, JMP or CALL by register or memory to
+ * an address that is not canonical has been carried out when #GP comes, at that address, as on
+ * AMD's CPUs; Intel's raise it at the branch. And the pages of the window (HOST_WINDOW_BASE, within
+ * 512 GiB) can be read, and those below written, where the guest has nothing mapped and should get
+ * a page fault. Where it maps anything in those 512 GiB, its kernel code is interpreted (code.h:
+ * window_used).
+ *
  * The guest can write to bt_shared, the slots and the look-up table. What it makes of itself so is
  * its own loss: page tables and CPL are what keeps it in.
  */
