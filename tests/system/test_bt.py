@@ -6,11 +6,12 @@ import re
 import sys
 from pathlib import Path
 
+import bootdisk
 import pexpect
 import pytest
 from conftest import TOOL, assemble
 from kernels import lines_of, section
-from test_guest_kinds import STARTS, all_starts, file_of, was_handed_over
+from test_guest_kinds import INIT_TEXT, STARTS, all_starts, file_of, initramfs32, installer, was_handed_over
 from test_lives import disk
 
 # Test kernels that find in QEMU's emulation what they find on the CPUs that they were made for, whatever the
@@ -69,6 +70,20 @@ def test_firmware(nadir, payload):
     assert result.status == 0, result
     assert "Booting from Hard Disk" in result.console, result
     assert "hello: from long mode, in a virtual machine" in result.console
+
+
+def test_syslinux_starts_linux(nadir, tmp_path):
+    """SeaBIOS, SYSLINUX from its disk, Linux's start in real mode, its 32-bit kernel, a program, and power-off."""
+    disk_image = tmp_path / "made.img"
+    bootdisk.make(disk_image, "default a\nlabel a\nkernel a\ninitrd b\nappend console=ttyS0 quiet panic=-1 edd=off\n",
+                  {"a": installer("i386"), "b": initramfs32()})
+    result = on_qemu(nadir, "[vm a]\nfirmware = bios\ndisk = disk.img\nmemory = 128\nengine = bt\n"
+                     "on_reboot = destroy\n", {"bios": Path("/usr/share/seabios/bios-256k.bin"), "disk.img": disk_image})
+    assert "SYSLINUX" in result.console and INIT_TEXT.decode().strip() in result.console, result
+    assert result.status == 0 and [vm["end"] for vm in result.stats] == ["poweroff"], result
+    for trouble in ("BUG:", "WARNING:", "Call Trace"):
+        assert trouble not in result.console, result
+    assert result.stats[0]["counters"]["blocks"] > 50_000, result.stats
 
 
 def test_lives(nadir, payload):
