@@ -289,3 +289,13 @@ uint64_t cpuid_policy_xcr0(const struct cpuid_table *table)
     const struct cpuid_entry *e = cpuid_table_find(table, 0xd, 0);
     return (uint64_t)e->edx << 32 | e->eax;
 }
+
+unsigned cpuid_policy_amd_family(const struct cpuid_table *table)
+{
+    enum { EXTENDED = 0xf };
+    if (cpuid_table_find(table, 0, 0)->ebx != CPUID_0_EBX_AMD)
+        return 0;
+    const uint32_t eax = cpuid_table_find(table, 1, 0)->eax;
+    const unsigned family = eax >> 8 & 0xf;
+    return family == EXTENDED ? family + (eax >> 20 & 0xff) : family;
+}

@@ -23,3 +23,6 @@ enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
 
 /* XCR0 bits that a guest may set (0 without XSAVE), from leaf 0xD of its own table. */
 uint64_t cpuid_policy_xcr0(const struct cpuid_table *table);
+
+/* The family of the CPU that the table tells of where its vendor is AuthenticAMD, else 0. */
+unsigned cpuid_policy_amd_family(const struct cpuid_table *table);

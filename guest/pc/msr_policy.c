@@ -5,6 +5,9 @@
 
 #include <stddef.h>
 
+#define HWCR_TSC_IS_STEADY \
+    (1u << 24) /* it counts at the same rate whatever the CPU's; from 10h on */
+
 #define PLATFORM_RATIO_HZ 100000000ull /* the unit of the ratio of TSC and bus clock */
 
 /* Where an MSR's value is kept; NULL: it reads as zero. */
@@ -13,6 +16,7 @@ static uint64_t *msr_value(struct msr_policy *p, uint32_t msr)
     switch (msr) {
     case MSR_IA32_BIOS_SIGN_ID: return &p->microcode;
     case MSR_PLATFORM_INFO: return &p->platform_info;
+    case MSR_AMD_HWCR: return &p->hardware_config;
     default: return NULL;
     }
 }
@@ -56,10 +60,13 @@ static const struct msr_range rows[] = {
 };
 
 /* AMD64 Architecture Programmer's Manual, volume 2, "System-Configuration Register (SYSCFG)"; BIOS
- * and Kernel Developer's Guide for family 0Fh, "Interrupt Pending and CMP-Halt Register". */
+ * and Kernel Developer's Guide for family 0Fh, "Interrupt Pending and CMP-Halt Register", and for
+ * 10h, "Hardware Configuration Register (HWCR)". */
 static const struct msr_range amd_rows[] = {
     /* No extended types in fixed MTRRs, no second top of memory: nothing is switched on. */
     {MSR_AMD_SYSCFG, MSR_AMD_SYSCFG, NULL, read_msr, write_ignored},
+    /* Xen and Linux read it, and set what works around errata, which a virtual CPU has not. */
+    {MSR_AMD_HWCR, MSR_AMD_HWCR, NULL, read_msr, write_ignored},
     /* No message at HLT, and no C1E. */
     {MSR_AMD_INTERRUPT_PENDING, MSR_AMD_INTERRUPT_PENDING, NULL, read_msr, write_ignored},
 };
@@ -77,14 +84,15 @@ static enum status add_rows(struct msr_policy *policy, struct msr_table *table,
 }
 
 enum status msr_policy_init(struct msr_policy *policy, struct msr_table *table, uint64_t microcode,
-                            uint64_t tsc_hz, bool amd)
+                            uint64_t tsc_hz, unsigned amd_family)
 {
     *policy = (struct msr_policy){
         .microcode = microcode,
         .platform_info = (tsc_hz / PLATFORM_RATIO_HZ & 0xff) << 8,
+        .hardware_config = amd_family >= 0x10 ? HWCR_TSC_IS_STEADY : 0,
     };
     const enum status s = add_rows(policy, table, rows, sizeof(rows) / sizeof(rows[0]));
-    return s == OK && amd
+    return s == OK && amd_family != 0
                ? add_rows(policy, table, amd_rows, sizeof(amd_rows) / sizeof(amd_rows[0]))
                : s;
 }

@@ -219,9 +219,8 @@ static enum status make_policies(struct pc *pc, const struct vm_config *config,
     vm->arch_capabilities = engine->arch_capabilities;
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
     vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & engine->cr4_allowed;
-    const struct cpuid_entry *vendor = cpuid_table_find(&vm->cpuid, 0, 0);
     return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz,
-                           vendor->ebx == CPUID_0_EBX_AMD);
+                           cpuid_policy_amd_family(&vm->cpuid));
 }
 
 /* Once, whoever comes first: the alarm, or pc_start_now(). A VM whose ends fill its console waits

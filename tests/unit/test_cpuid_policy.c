@@ -449,6 +449,32 @@ static void test_old_host(void **state)
     assert_int_equal(find(0x80000008u, 0)->eax, 48u << 8 | 36);
 }
 
+static struct cpuid_regs vendor_leaf, version_leaf;
+
+static struct cpuid_regs some_cpu(uint32_t leaf, uint32_t subleaf)
+{
+    (void)subleaf;
+    return leaf == 0 ? vendor_leaf : leaf == 1 ? version_leaf : (struct cpuid_regs){0};
+}
+
+static void test_amd_family(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t version;
+        unsigned family;
+    } cpu[] = {{0x60fb1, 0xf}, {0x100f43, 0x10}, {0xa20f12, 0x19}, {0x58c, 5}};
+    for (unsigned i = 0; i < sizeof(cpu) / sizeof(cpu[0]); i++) {
+        version_leaf.eax = cpu[i].version;
+        vendor_leaf = (struct cpuid_regs){1, 0x68747541, 0x444d4163, 0x69746e65};
+        build(some_cpu, &all);
+        assert_int_equal(cpuid_policy_amd_family(&t), cpu[i].family);
+        vendor_leaf = (struct cpuid_regs){1, 0x756e6547, 0x6c65746e, 0x49656e69};
+        build(some_cpu, &all);
+        assert_int_equal(cpuid_policy_amd_family(&t), 0);
+    }
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -479,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_clocks_and_identity),
         cmocka_unit_test(test_out_of_range),
         cmocka_unit_test(test_old_host),
+        cmocka_unit_test(test_amd_family),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

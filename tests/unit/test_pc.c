@@ -1106,17 +1106,27 @@ static void test_reset_fails(void **state)
 static void test_amd_msrs(void **state)
 {
     (void)state;
-    for (unsigned amd = 0; amd < 2; amd++) {
+    static const unsigned families[] = {0, 0xf, 0x10, 0x19};
+    for (unsigned i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
         struct msr_table table = {0};
         struct msr_policy policy;
         uint64_t value = 1;
-        assert_int_equal(msr_policy_init(&policy, &table, 1, 2000000000, amd != 0), OK);
+        const bool amd = families[i] != 0;
+        assert_int_equal(msr_policy_init(&policy, &table, 1, 2000000000, families[i]), OK);
         const struct msr_range *r = msr_table_find(&table, MSR_AMD_SYSCFG);
         assert_int_equal(r != NULL, amd);
         assert_int_equal(msr_table_find(&table, MSR_AMD_INTERRUPT_PENDING) != NULL, amd);
         assert_non_null(msr_table_find(&table, MSR_IA32_MCG_CAP));
         if (r != NULL)
             assert_true(r->read(r->dev, MSR_AMD_SYSCFG, &value) && value == 0);
+        r = msr_table_find(&table, MSR_AMD_HWCR);
+        assert_int_equal(r != NULL, amd);
+        if (r == NULL)
+            continue;
+        /* Xen sets bit 6 where the family is 0Fh; from 10h on Linux warns unless bit 24 is set. */
+        assert_true(r->write(r->dev, MSR_AMD_HWCR, 1 << 6));
+        assert_true(r->read(r->dev, MSR_AMD_HWCR, &value));
+        assert_int_equal(value, families[i] >= 0x10 ? 1 << 24 : 0);
     }
 }
 
