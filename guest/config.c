@@ -158,7 +158,9 @@ static bool finish_vm(struct config_parser *p)
         lacks(p, NEED_KERNEL, has_kernel, "needs kernel") ||
         lacks(p, NEED_FLAT, vm->type == TYPE_FLAT, "needs type = flat") ||
         lacks(p, NEED_OTHER, vm->type != TYPE_FLAT,
-              "means nothing with type = flat: such a program is handed over nothing"))
+              "means nothing with type = flat: such a program is handed over nothing") ||
+        lacks(p, NEED_ONE_VCPU, vm->bt != CONFIG_BT_CHECK || vm->vcpus == 1,
+              "= check needs vcpus = 1: what other vCPUs write would look like a difference"))
         return false;
     if (vm->entry == CONFIG_ENTRY_AT_LOAD)
         vm->entry = vm->load;

@@ -24,6 +24,10 @@
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX, CONFIG_ENGINE_BT, CONFIG_ENGINES };
 #define CONFIG_ENGINE_WORDS "auto, vtx or bt"
 
+/* What the engine bt does; CHECK: each block of its translations is compared with the software CPU,
+ * one vCPU's alone, as others' stores would be differences. */
+enum config_bt { CONFIG_BT_TRANSLATE, CONFIG_BT_INTERPRET, CONFIG_BT_CHECK };
+
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 
 /* What the kernel's file is; TYPE_AUTO: to be recognised. */
@@ -77,7 +81,7 @@ struct vm_config {
     uint64_t memory_mib;
     uint32_t vcpus;
     enum config_engine engine;
-    bool interpret;                      /* the engine bt runs none of its code directly */
+    enum config_bt bt;
     uint64_t cpus[CONFIG_MAX_CPUS / 64]; /* bit i % 64 of [i / 64]: may run on host CPU i */
     uint32_t cpus_line; /* where they are listed; 0: nowhere, and all are allowed */
     uint32_t weight;    /* 1 to 1000: share of the time that VMs compete for */

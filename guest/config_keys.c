@@ -293,9 +293,10 @@ static const struct config_key keys[] = {
      .set = set_number, OF_VM(vcpus), .low = 1, .high = CONFIG_MAX_VCPUS},
     {"engine", CONFIG_ENGINE_WORDS, "auto", "what executes the VM",
      .set = set_word, OF_VM(engine)},
-    {"bt", "translate or interpret", "translate",
-     "with the engine bt; interpret: nothing of the guest is run by the processor, for tests",
-     .set = set_word, OF_VM(interpret)},
+    {"bt", "translate, interpret or check", "translate",
+     "with the engine bt, for tests; interpret: the processor runs nothing of the guest; check: what "
+     "kernel code does is compared with that the first times, and a difference ends the VM",
+     .set = set_word, OF_VM(bt), .needs = NEEDS_ONE_VCPU},
     {"cpus", "a list such as 0-3,5, or all", "all", "host CPUs on which its vCPUs may run",
      .set = set_cpus},
     {"weight", "1 to 1000", "100", "its share of CPU time where VMs compete",

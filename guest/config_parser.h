@@ -11,12 +11,14 @@
 #define DIGITS_OF(number) #number
 #define DIGITS(number)    DIGITS_OF(number)
 
-/* What a key makes no sense without: a kernel, one that is flat, one that is another. */
-enum { NEED_KERNEL, NEED_FIRMWARE, NEED_FLAT, NEED_OTHER, CONFIG_NEEDS };
+/* What a key makes no sense without: a kernel, one that is flat, one that is another; a single
+ * vCPU, for some of its values. */
+enum { NEED_KERNEL, NEED_FIRMWARE, NEED_FLAT, NEED_OTHER, NEED_ONE_VCPU, CONFIG_NEEDS };
 enum {
     NEEDS_KERNEL = 1 << NEED_KERNEL,
     NEEDS_FIRMWARE = 1 << NEED_FIRMWARE,
     NEEDS_FLAT = 1 << NEED_FLAT,
+    NEEDS_ONE_VCPU = 1 << NEED_ONE_VCPU,
     NEEDS_LOADER = NEEDS_KERNEL | 1 << NEED_OTHER, /* a kernel that is told something */
 };
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "arch/cpu.h"
+#include "guest/bt/check.h"
 #include "guest/bt/code.h"
 #include "guest/bt/direct.h"
 #include "guest/bt/space.h"
@@ -57,7 +58,9 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
  * code and what it has become. lookups_missed: indirect branches whose target was not in the
  * look-up table; links: other branches, led to their block. flushes: all translations dropped;
  * code_pages_dropped: those of one page. shadow_fills: leaves of shadow tables made; shadow_drops:
- * all of them dropped; sweeps: they were gone through, to make a page with code read-only.
+ * all of them dropped; sweeps: they were gone through, to make a page with code read-only. checked:
+ * instructions whose translation was compared with the software CPU (check.h); unchecked: blocks
+ * that were not.
  */
 #define BT_COUNTERS(X)                        \
     X(BT_INTERPRETED, "interpreted")          \
@@ -74,7 +77,9 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
     X(BT_PAGES_DROPPED, "code_pages_dropped") \
     X(BT_SHADOW_FILLS, "shadow_fills")        \
     X(BT_SHADOW_DROPS, "shadow_drops")        \
-    X(BT_SWEEPS, "sweeps")
+    X(BT_SWEEPS, "sweeps")                    \
+    X(BT_CHECKED, "checked")                  \
+    X(BT_UNCHECKED, "unchecked")
 
 #define BT_COUNTER_NUMBER(number, name) number,
 enum bt_counter { BT_COUNTERS(BT_COUNTER_NUMBER) BT_COUNTER_COUNT };
@@ -103,6 +108,7 @@ struct bt_vcpu {
     struct bt_space space;
     struct bt_code *code;        /* NULL: nothing is translated */
     struct bt_code *code_memory; /* that, or what was made of it: bt_code_create() */
+    struct bt_check *check;      /* NULL: what is translated is not compared */
     struct bt_direct direct;
     /* The instruction at CS:RIP, where bt_run_translated() has left it to the software CPU; NULL:
      * it is to be fetched. */

@@ -32,6 +32,7 @@ struct bt_block {
     uint32_t incoming;               /* the first slot that leads here */
     uint32_t next_of_page[2];        /* among the blocks of the page that it begins, and ends, in */
     uint8_t insns, slots;
+    uint8_t compared; /* so many times: check.h */
     bool dead;
 };
 

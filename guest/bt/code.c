@@ -44,6 +44,7 @@ enum status bt_code_create(struct bt_vcpu *v)
     if (s != OK)
         return s;
     v->code_memory = hpa_to_ptr(page);
+    v->code_memory->input.max_insns = TRANSLATE_MAX_INSNS;
     v->code_memory->input.has_fsgsbase = (cpu_cpuid(7, 0).ebx & CPUID_7_EBX_FSGSBASE) != 0;
     s = bt_cache_create(&v->code_memory->cache, vm->root, v->vcpu.index, bytes);
     if (s == OK)
@@ -312,7 +313,6 @@ static struct bt_block *make_block(struct bt_vcpu *v, uint64_t pc)
     in->pc = pc;
     in->bytes = code->bytes;
     in->count = in->page_bytes = read_code(v, first, pc, code->bytes, MAX_BLOCK_BYTES);
-    in->max_insns = TRANSLATE_MAX_INSNS;
     bt_cache_where(&code->cache, in);
     if (translate(&code->translation, in))
         return bt_cache_add(&code->cache, pc, &code->translation, first, NULL);
@@ -343,5 +343,22 @@ struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc)
     bt_exit_begin(v);
     block = make_block(v, pc);
     bt_exit_end(v, BT_TRANSLATE);
+    return block;
+}
+
+struct bt_block *bt_code_shorten(struct bt_vcpu *v, struct bt_block *block, unsigned insns)
+{
+    struct bt_code *code = v->code;
+    const uint64_t pc = block->pc;
+    const struct bt_code_page *page = bt_cache_page(&code->cache, pc);
+    if (page == NULL)
+        return block;
+    const uint16_t byte = (uint16_t)(pc % PAGE_SIZE);
+    struct bt_change change = {.page = page->guest, .first = byte, .last = byte};
+    for (int left = INT32_MAX; !bt_cache_drop(&code->cache, &change, &left);)
+        ;
+    code->input.max_insns = insns;
+    block = bt_code_find(v, pc);
+    code->input.max_insns = TRANSLATE_MAX_INSNS;
     return block;
 }

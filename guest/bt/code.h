@@ -69,6 +69,9 @@ void bt_code_destroy(struct bt_vcpu *v);
  * is more to be done before it can be translated. Changes have been caught up with. */
 struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc);
 
+/* Drops a block, and makes one of at most so many instructions in its place. NULL: as above. */
+struct bt_block *bt_code_shorten(struct bt_vcpu *v, struct bt_block *block, unsigned insns);
+
 /* All of it is to be dropped. */
 static inline void bt_code_want_flush(struct bt_code *code)
 {

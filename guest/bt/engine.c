@@ -95,6 +95,7 @@ static void destroy_vcpu(struct vcpu *vcpu)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
     bt_space_destroy(v);
+    bt_check_destroy(v);
     bt_code_destroy(v);
     bt_direct_destroy(v);
     if (v->extended.v != 0)

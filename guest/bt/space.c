@@ -53,6 +53,8 @@ static enum status create(struct bt_vcpu *v)
     vm->mem.written_ctx = vm;
     if (s == OK)
         s = bt_code_create(v);
+    if (s == OK && vm->checked)
+        s = bt_check_create(v);
     if (s == OK)
         s = shadow_cpu_create(&v->space.shadow, shadow_of(vm), v->vcpu.index, vm->root, WINDOW_SLOT,
                               &guest);

@@ -137,7 +137,7 @@ static bool emit_inner(struct emitter *e, unsigned opcode_bytes, uint64_t opcode
 {
     const uint64_t guest = distance(e, target);
     const struct translate_insn *insn = insn_at(e->out, guest);
-    if (insn == NULL && (guest <= distance(e, e->pc) || guest >= reach(e->in)))
+    if (e->in->apart || (insn == NULL && (guest <= distance(e, e->pc) || guest >= reach(e->in))))
         return false;
     emit_code(e, opcode_bytes, opcode);
     if (insn != NULL) {

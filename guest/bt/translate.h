@@ -68,6 +68,7 @@ struct translate_input {
                            * beyond is translated as the first one only */
     unsigned max_insns;   /* 1 to TRANSLATE_MAX_INSNS */
     enum insn_mode mode;  /* INSN_64, INSN_32 */
+    bool apart;           /* no jump leads to another instruction of the block but by a slot */
     bool has_fsgsbase;    /* the host's CR4.FSGSBASE is set while such code runs */
     /* Addresses where code runs and finds things; all within 2 GiB. */
     uint64_t at;     /* of this code, a multiple of 16 */

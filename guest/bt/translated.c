@@ -222,9 +222,16 @@ static enum next go_to(struct bt_vcpu *v, const struct bt_block *block)
 static enum next find_target(struct bt_vcpu *v, uint64_t target, struct bt_block **to)
 {
     *to = bt_code_find(v, target);
-    if (*to != NULL)
+    if (*to != NULL && !bt_check_wants(v->check, *to))
         return go_to(v, *to);
     leave_at(v, target);
+    if (*to != NULL) { /* it is begun anew, by itself */
+        v->check->behind = true;
+        *to = NULL;
+        return LEAVE;
+    }
+    if (v->check != NULL)
+        v->check->behind = true;
     return v->code->stale ? LEAVE : LEAVE_INSN;
 }
 
@@ -238,7 +245,7 @@ static enum next look_up(struct bt_vcpu *v)
     else
         target = (uint32_t)target;
     const enum next next = find_target(v, target, &to);
-    if (to != NULL)
+    if (to != NULL && v->check == NULL) /* or a block that is compared would not come back */
         bt_cache_publish(cache, to);
     return next;
 }
@@ -256,7 +263,7 @@ static enum next carry_out(struct bt_vcpu *v, struct bt_site *site)
     struct bt_code *code = v->code;
     struct cpu_state *s = &v->state;
     take_back(v, site->spilled);
-    if (!is_light(v, site))
+    if (bt_check_is_comparing(v->check) || !is_light(v, site))
         return give_back_known(v, site);
     take_flags(v);
     s->rip = site->pc;
@@ -404,6 +411,22 @@ static bool is_wanted(const struct bt_vcpu *v)
     return v->vcpu.attention || cpu_rdtsc() >= v->vcpu.timers.next;
 }
 
+/* One block, whole: it has no loop, but for REPs. As bt_run_translated(). */
+static bool run_checked(struct bt_vcpu *v, struct bt_block *block)
+{
+    enum next next;
+    block = bt_check_begin(v, block);
+    if (block == NULL || !enter_at(v, block)) {
+        v->check->comparing = false;
+        return !v->code->stale;
+    }
+    do
+        next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
+    while (next == GO_ON);
+    bt_check_end(v, block);
+    return next == LEAVE_INSN;
+}
+
 /* Another CPU that has changed code sets vcpu->attention, and then sends an interrupt, which ends
  * what runs here: so a change that is_wanted() has not seen yet ends the next entry at once. */
 bool bt_run_translated(struct bt_vcpu *v)
@@ -411,7 +434,9 @@ bool bt_run_translated(struct bt_vcpu *v)
     enum next next;
     if (!bt_code_catch_up(v, segment_is_64(&v->state) ? INSN_64 : INSN_32))
         return false; /* the caller looks at what else there is, and calls again */
-    const struct bt_block *block = bt_code_find(v, v->state.rip);
+    struct bt_block *block = bt_code_find(v, v->state.rip);
+    if (block != NULL && bt_check_wants(v->check, block))
+        return run_checked(v, block);
     if (block == NULL || !enter_at(v, block))
         return !v->code->stale;
     do

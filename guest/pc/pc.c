@@ -544,7 +544,8 @@ static enum status create(const struct vm_config *config, unsigned index,
     if (console->screen != NULL)
         timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
     pc->vm.engine = host->engine[config->engine]->engine;
-    pc->vm.interpreted = config->interpret;
+    pc->vm.interpreted = config->bt == CONFIG_BT_INTERPRET;
+    pc->vm.checked = config->bt == CONFIG_BT_CHECK;
     const bool is_reset = kept->memory.count != 0;
     pc->memory = kept->memory;
     kept->memory = (struct pc_memory){.count = 0};

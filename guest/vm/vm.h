@@ -57,6 +57,7 @@ struct vm {
     uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, where CPUID shows it */
     uint64_t memory_bytes;
     bool interpreted; /* the engine bt carries each instruction out in software, for tests */
+    bool checked;     /* or compares its translations with that */
     bool from_reset; /* its firmware comes first: x87 as after RESET (FCW 0x40), not after FNINIT */
     uint32_t request_count;  /* of NMI, INIT and SIPI; atomic */
     uint32_t memory_changes; /* how often vm_memory_changed() was called; atomic */

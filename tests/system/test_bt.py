@@ -63,6 +63,14 @@ def test_auto_without_vtx(nadir, payload):
                      result.console.replace("\r", ""), re.M), result
 
 
+def test_check(nadir, payload):
+    """What translated code does, compared with the software CPU: no difference, or the VM would have ended."""
+    result = on_qemu(nadir, section("events") + "engine = bt\nbt = check\n", {"events.bin": payload("events")})
+    stats, = result.stats
+    assert (stats["end"], stats["code"]) == ("debug-exit", 0), result
+    assert stats["counters"]["checked"] > 100 * stats["counters"]["unchecked"] > 0, stats
+
+
 def test_firmware(nadir, payload):
     """SeaBIOS from the reset vector: its copy in shadow RAM, and a boot sector of a disk."""
     result = on_qemu(nadir, "[vm a]\nfirmware = bios.bin\ndisk = disk.img\nmemory = 32\nengine = bt\n", {

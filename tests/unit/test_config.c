@@ -427,11 +427,13 @@ static void test_scheduling(void **state)
     (void)state;
     accept("[vm a]\nkernel = k\nengine = bt\n");
     assert_int_equal(config.vm->engine, CONFIG_ENGINE_BT);
-    assert_false(config.vm->interpret);
+    assert_int_equal(config.vm->bt, CONFIG_BT_TRANSLATE);
     accept("[vm a]\nkernel = k\nbt = interpret\n");
-    assert_true(config.vm->interpret);
-    accept("[vm a]\nkernel = k\nbt = translate\n");
-    assert_false(config.vm->interpret);
+    assert_int_equal(config.vm->bt, CONFIG_BT_INTERPRET);
+    accept("[vm a]\nkernel = k\nbt = translate\nvcpus = 2\n");
+    assert_int_equal(config.vm->bt, CONFIG_BT_TRANSLATE);
+    accept("[vm a]\nkernel = k\nbt = check\nvcpus = 1\n");
+    assert_int_equal(config.vm->bt, CONFIG_BT_CHECK);
     accept("[vm a]\nkernel = k\n");
     assert_int_equal(config.max_vms, 64);
     assert_int_equal(config.vm->engine, CONFIG_ENGINE_AUTO);
@@ -450,7 +452,11 @@ static void test_scheduling(void **state)
     assert_false(config.vm[1].start);
     accept("[vm a]\nkernel = k\ncap = none\n");
     assert_int_equal(config.vm->cap, 0);
-    refuse(2, "bt = yes: must be translate or interpret", "[vm a]\nbt = yes\n");
+    refuse(2, "bt = yes: must be translate, interpret or check", "[vm a]\nbt = yes\n");
+    refuse(3,
+           "[vm a]: bt = check needs vcpus = 1: what other vCPUs write would look like a "
+           "difference",
+           "[vm a]\nkernel = k\nbt = check\nvcpus = 2\n");
     refuse(2, "engine = kvm: must be auto, vtx or bt", "[vm a]\nengine = kvm\n");
     refuse(2, "weight = 0: out of range; 1 to 1000", "[vm a]\nweight = 0\n");
     refuse(2, "weight = 1001: out of range; 1 to 1000", "[vm a]\nweight = 1001\n");
