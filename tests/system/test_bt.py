@@ -71,6 +71,30 @@ def test_check(nadir, payload):
     assert stats["counters"]["checked"] > 100 * stats["counters"]["unchecked"] > 0, stats
 
 
+# Attacks of the kernel `intruder` on the engine that runs it, and whether another CPU takes part.
+ATTACKS = {"look": 1, "lookup": 1, "slots": 1, "shared": 1, "jumps": 1, "beside": 2, "own-tables": 1, "races": 2}
+
+
+def test_intruders(nadir, payload):
+    """Guests that find their translated code's tables, and spoil them: each goes on or ends, as may be, and so much
+    is said; the hypervisor and the others of the machine go on."""
+    image, cfg, files = payload("intruder").read_bytes(), "", {"walks.bin": payload("walks")}
+    mark = b"INTRUDER-WANTED\0"
+    for number, (name, vcpus) in enumerate(ATTACKS.items()):
+        at = image.index(mark) + len(mark)
+        files[f"{name}.bin"] = image[:at] + number.to_bytes(4, "little") + image[at + 4:]
+        cfg += (f"[vm {name}]\nkernel = {name}.bin\nmemory = 16\nvcpus = {vcpus}\non_reboot = destroy\n"
+                "engine = bt\nlimit = 20\n")
+    result = on_qemu(nadir, cfg + section("walks") + "engine = bt\n", files, cpus=2)
+    ends = {vm["vm"]: (vm["end"], vm["code"]) for vm in result.stats}
+    assert set(ends) == {*ATTACKS, "walks"}, result
+    assert ends["walks"] == ends["look"] == ends["jumps"] == ("debug-exit", 0), result
+    assert "[jumps] intruder: jumps that were none: 0" in result.console.replace("\r", ""), result
+    for name in ATTACKS:
+        assert re.search(rf"^\[{name}\] intruder: .* the window has code 1, data 1", result.console, re.M), result
+        assert f"nadir: {name}: ended: " in result.console, result
+
+
 def test_firmware(nadir, payload):
     """SeaBIOS from the reset vector: its copy in shadow RAM, and a boot sector of a disk."""
     result = on_qemu(nadir, "[vm a]\nfirmware = bios.bin\ndisk = disk.img\nmemory = 32\nengine = bt\n", {
