@@ -166,15 +166,20 @@ static bool write_cr3(struct bt_vcpu *v, uint64_t value)
     return true;
 }
 
+/* Where the priority falls, what has waited for that may come. */
 static bool write_cr8(struct bt_vcpu *v, uint64_t value)
 {
-    struct vcpu *vcpu = &v->vcpu;
+    struct vlapic *apic = &v->vcpu.apic;
+    uint32_t *tpr = &apic->page[APIC_TPR / 4];
+    const uint32_t before = *tpr;
     if (value > 15)
         return refuse(v);
-    vm_lock(vcpu->vm);
-    vcpu->apic.page[APIC_TPR / 4] = (uint32_t)value << 4;
-    vm_unlock(vcpu->vm);
-    vcpu->attention = true;
+    vm_lock(v->vcpu.vm);
+    *tpr = (uint32_t)value << 4;
+    const bool comes = *tpr < before && vlapic_pending(apic) >= 0;
+    vm_unlock(v->vcpu.vm);
+    if (comes)
+        v->vcpu.attention = true;
     return true;
 }
 

@@ -256,6 +256,15 @@ static bool is_light(const struct bt_vcpu *v, const struct bt_site *site)
     return site->light && (!is_msr || (uint32_t)v->state.rcx < BT_LIGHT_MSRS);
 }
 
+static enum next __attribute__((noinline)) find_behind(struct bt_vcpu *v, struct bt_site *site)
+{
+    struct bt_block *to;
+    const enum next next = find_target(v, v->state.rip, &to);
+    if (to != NULL)
+        site->next = (uint32_t)(to - v->code->cache.block);
+    return next;
+}
+
 /* A way out that is known. What an instruction has done to the code, or to what it goes by, is seen
  * to before the guest goes on. */
 static enum next carry_out(struct bt_vcpu *v, struct bt_site *site)
@@ -279,21 +288,14 @@ static enum next carry_out(struct bt_vcpu *v, struct bt_site *site)
     }
     if (site->next != BT_NONE && !code->cache.block[site->next].dead)
         return go_to(v, &code->cache.block[site->next]);
-    struct bt_block *to;
-    const enum next next = find_target(v, s->rip, &to);
-    if (to != NULL)
-        site->next = (uint32_t)(to - code->cache.block);
-    return next;
+    return find_behind(v, site);
 }
 
-/* #GP: a way out, mostly. */
-static enum next way_out(struct bt_vcpu *v)
+/* One that is not: to another block, mostly. */
+static enum next __attribute__((noinline)) new_way_out(struct bt_vcpu *v)
 {
     struct bt_cache *cache = &v->code->cache;
-    struct bt_site *site = bt_sites_find(&v->code->sites, cache, v->frame.rip);
     unsigned offset;
-    if (site != NULL)
-        return carry_out(v, site);
     if (v->frame.rip == cache->miss_at)
         return look_up(v);
     const struct bt_block *block = bt_cache_at(cache, v->frame.rip, &offset);
@@ -307,9 +309,16 @@ static enum next way_out(struct bt_vcpu *v)
     return next;
 }
 
+/* #GP: a way out, mostly. */
+static inline enum next way_out(struct bt_vcpu *v)
+{
+    struct bt_site *site = bt_sites_find(&v->code->sites, &v->code->cache, v->frame.rip);
+    return site != NULL ? carry_out(v, site) : new_way_out(v);
+}
+
 /* Carrying the instruction out is right whatever the page is; and where some longer work is under
  * way, it is a step forward meanwhile. What is fetched at CPL 3 is no code of the guest's. */
-static enum next page_fault(struct bt_vcpu *v)
+static enum next __attribute__((noinline)) page_fault(struct bt_vcpu *v)
 {
     /* Without long mode the first 4 GiB are there twice, so that they wrap: mm/shadow.c. */
     const unsigned bits = is_long(v) ? 32 : 33;
@@ -327,7 +336,7 @@ static enum next page_fault(struct bt_vcpu *v)
     }
 }
 
-static enum next exception(struct bt_vcpu *v, unsigned vector)
+static enum next __attribute__((noinline)) exception(struct bt_vcpu *v, unsigned vector)
 {
     if (!bt_direct_is_of_guest(vector))
         return give_back(v);

@@ -461,8 +461,6 @@ static enum step execute_rest(struct interpret_env *env)
     case SYSTEM_STI: return change_interrupts(env, true);
     case SYSTEM_CLAC: return change_access(env, 0);
     case SYSTEM_STAC: return change_access(env, RFLAGS_AC);
-    case SYSTEM_IN:
-    case SYSTEM_OUT: return system_port(env);
     case SYSTEM_CPUID: return identify(env);
     case SYSTEM_WRMSR: return write_msr(env);
     case SYSTEM_RDTSC: return read_tsc(env, false);
@@ -489,8 +487,8 @@ static enum step execute_rest(struct interpret_env *env)
 enum step system_execute(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
-    if (env->insn->op < INSN_OPS)
-        return system_port(env);
+    if (env->insn->op < INSN_OPS || env->insn->op == SYSTEM_IN || env->insn->op == SYSTEM_OUT)
+        return system_port(env); /* the most frequent ones */
     if (env->insn->op <= SYSTEM_VERW)
         return system_segment(env);
     switch (env->insn->op) {

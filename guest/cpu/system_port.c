@@ -6,15 +6,11 @@
 #define TSS_IO_MAP   0x66 /* where the bit map begins */
 #define TSS_IO_LIMIT 0x67 /* the last byte of a TSS that has that field */
 
-/* False: an exception has been raised. */
-static bool is_allowed(struct interpret_env *env, uint16_t port, unsigned bytes)
+/* By the TSS's bit map. False: an exception has been raised. */
+static bool map_allows(struct interpret_env *env, uint16_t port, unsigned bytes)
 {
-    const struct cpu_state *s = env->state;
-    const struct cpu_segment *tr = &s->tr;
+    const struct cpu_segment *tr = &env->state->tr;
     uint8_t field[2];
-    const bool v86 = (s->rflags & RFLAGS_VM) != 0;
-    if ((s->cr0 & CR0_PE) == 0 || (!v86 && segment_cpl(s) <= iopl_of(s)))
-        return true;
     const bool has_map = (tr->access & (ACCESS_UNUSABLE | ACCESS_TSS32)) == ACCESS_TSS32 &&
                          tr->limit >= TSS_IO_LIMIT;
     if (!has_map) {
@@ -34,6 +30,15 @@ static bool is_allowed(struct interpret_env *env, uint16_t port, unsigned bytes)
         return true;
     (void)step_protection(env);
     return false;
+}
+
+/* Likewise. In real mode and in a kernel CPL is 0, in virtual-8086 mode 3. */
+static inline bool is_allowed(struct interpret_env *env, uint16_t port, unsigned bytes)
+{
+    const struct cpu_state *s = env->state;
+    if (env->integer.cpl == 0 || ((s->rflags & RFLAGS_VM) == 0 && env->integer.cpl <= iopl_of(s)))
+        return true;
+    return map_allows(env, port, bytes);
 }
 
 static bool port_read(struct interpret_env *env, uint16_t port, unsigned bytes, uint32_t *value)
