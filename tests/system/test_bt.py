@@ -71,6 +71,21 @@ def test_check(nadir, payload):
     assert stats["counters"]["checked"] > 100 * stats["counters"]["unchecked"] > 0, stats
 
 
+def test_lock_step(nadir, payload, request):
+    """Programs of no plan, other ones than the kernel `walks` has by itself: all that each does, as a number, is the
+    same whether it is translated or interpreted."""
+    count = request.config.getoption("--walks")
+    image, mark = payload("walks").read_bytes(), b"WALKS-WANTED"
+    at = image.index(mark) + len(mark)
+    words = b"".join(number.to_bytes(4, "little") for number in (10_000, count, 1))
+    engines = {"translate": "engine = bt\n", "interpret": "engine = bt\nbt = interpret\n"}
+    cfg = "".join(section("walks").replace("[vm walks]", f"[vm {name}]") + keys for name, keys in engines.items())
+    result = on_qemu(nadir, cfg, {"walks.bin": image[:at] + words + image[at + len(words):]}, cpus=2)
+    assert [(vm["end"], vm["code"]) for vm in result.stats] == [("debug-exit", 0)] * 2, result
+    said = [[line for line in lines_of(result, name) if line.startswith("walks: ")] for name in engines]
+    assert len(said[0]) == count and said[0] == said[1], result
+
+
 # Attacks of the kernel `intruder` on the engine that runs it, and whether another CPU takes part.
 ATTACKS = {"look": 1, "lookup": 1, "slots": 1, "shared": 1, "jumps": 1, "beside": 2, "own-tables": 1, "races": 2}
 
