@@ -50,8 +50,18 @@ static void put(struct ring3_segments *segments, bool local, unsigned index)
     const unsigned selector = index << 3 | (local ? 4u : 0u);
     const unsigned held_by = (segments->code == selector ? RING3_HELD_BY_CS : 0u) |
                              (segments->stack == selector ? RING3_HELD_BY_SS : 0u);
+    segments->chosen = false;
     real_of(segments, local)[index] =
         ring3_descriptor(table->seen[index], segments->long_mode, held_by);
+}
+
+/* They are compared each time that user code is entered. */
+static bool is_same(const uint64_t *a, const uint64_t *b, unsigned first, unsigned end)
+{
+    uint64_t differs = 0;
+    for (unsigned i = first; i < end; i++)
+        differs |= a[i] ^ b[i];
+    return differs == 0;
 }
 
 /* count: of the guest's descriptors, which are in segments->now. The first of a GDT is none. */
@@ -59,6 +69,8 @@ static void update(struct ring3_segments *segments, bool local, unsigned count)
 {
     struct ring3_descriptors *table = local ? &segments->local : &segments->global;
     const unsigned first = local ? 0 : 1, end = count > table->count ? count : table->count;
+    if (count == table->count && is_same(segments->now, table->seen, first, count))
+        return;
     for (unsigned i = first; i < end; i++) {
         const uint64_t now = i < count ? segments->now[i] : 0;
         if (now == table->seen[i])
@@ -67,6 +79,7 @@ static void update(struct ring3_segments *segments, bool local, unsigned count)
         put(segments, local, i);
     }
     table->count = count;
+    segments->chosen = false;
 }
 
 static void clear(struct ring3_segments *segments, bool local)
@@ -75,6 +88,7 @@ static void clear(struct ring3_segments *segments, bool local)
     memset(real_of(segments, local), 0, table->count * sizeof(uint64_t));
     memset(table->seen, 0, table->count * sizeof(uint64_t));
     table->count = 0;
+    segments->chosen = false;
 }
 
 /* Copies a table of the guest's. */
@@ -189,16 +203,39 @@ static bool choose(const struct ring3_segments *segments, const struct cpu_state
     return number != STATE_CS || (d.access & ACCESS_L) != 0;
 }
 
-bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_state *state,
-                            ring3_look_fn *look, void *ctx)
+static bool choose_all(struct ring3_segments *segments, const struct cpu_state *state)
 {
     uint16_t other;
-    if (!update_tables(segments, state, look, ctx) || !choose(segments, state, STATE_CS, &other) ||
-        !choose(segments, state, STATE_SS, &other))
+    if (!choose(segments, state, STATE_CS, &other) || !choose(segments, state, STATE_SS, &other))
         return false;
     for (unsigned i = 0; i < 4; i++)
         if (!choose(segments, state, register_of[i], &segments->wanted[i]))
             return false;
+    return true;
+}
+
+/* What has been chosen last is right still. */
+static bool is_chosen(const struct ring3_segments *segments, const struct cpu_state *state)
+{
+    unsigned differs = !segments->chosen || !segment_is_64(state);
+    for (unsigned i = 0; i < 6; i++)
+        differs |= segments->chosen_for[i] ^ state->segment[i].selector;
+    return differs == 0;
+}
+
+bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_state *state,
+                            ring3_look_fn *look, void *ctx)
+{
+    if (!update_tables(segments, state, look, ctx))
+        return false;
+    if (is_chosen(segments, state))
+        return true;
+    segments->chosen = false;
+    if (!choose_all(segments, state))
+        return false;
+    segments->chosen = segment_is_64(state);
+    for (unsigned i = 0; i < 6; i++)
+        segments->chosen_for[i] = state->segment[i].selector;
     return true;
 }
 

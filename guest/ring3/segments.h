@@ -38,6 +38,10 @@ struct ring3_segments {
     bool bases_known;
     uint16_t loaded[4];
     uint16_t wanted[4]; /* by ring3_segments_prepare() */
+    /* In 64-bit code that depends on the tables and on the six selectors alone: those that it was
+     * chosen for, while neither has changed. */
+    bool chosen;
+    uint16_t chosen_for[6];
     uint64_t fs_base, gs_base;
     uint64_t now[RING3_DESCRIPTORS]; /* a copy of a table */
 };

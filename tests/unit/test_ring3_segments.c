@@ -228,6 +228,10 @@ static void test_64_bit(void **unused)
     assert_int_equal(registers[0], 0);
     ring3_segments_store(&s, &state, SS_3, false);
     assert_int_equal(state.ds.selector, 0x10);
+    /* What has been chosen before is chosen anew where the selector, or the table, is another. */
+    state.ds = segment(SS_3, DATA, 0);
+    assert_true(prepare() && ring3_segments_load(&s, &state));
+    assert_int_equal(registers[0], SS_3);
     guest_gdt[SS_3 >> 3] = 0;
     assert_false(prepare());
     guest_gdt[SS_3 >> 3] = DATA & ~ACCESSED; /* which SYSRET does not look at */
