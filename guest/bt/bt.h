@@ -226,6 +226,10 @@ bool bt_fetch(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned 
 bool bt_translate(void *env, gva_t linear, unsigned bytes, bool write, struct emulate_operand *out);
 bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bool write, bool user,
                      struct emulate_operand *out);
+bool bt_read_quickly(struct interpret_env *env, uint64_t linear, void *to, unsigned bytes,
+                     bool user);
+bool bt_write_quickly(struct interpret_env *env, uint64_t linear, const void *from, unsigned bytes,
+                      bool user);
 void bt_read(void *env, const struct emulate_operand *operand, void *to);
 void bt_write(void *env, const struct emulate_operand *operand, const void *from);
 void bt_read_locked(struct interpret_env *env, const struct emulate_operand *operand, void *to);

@@ -260,6 +260,38 @@ void bt_write(void *env, const struct emulate_operand *operand, const void *from
                    operand->bytes - operand->first);
 }
 
+/* What the CPU does by itself is mostly to a page of RAM that it has been to before. */
+static const struct bt_tlb_entry *kept(struct bt_vcpu *v, enum walk_access access, uint64_t linear,
+                                       unsigned bytes, bool user)
+{
+    const struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
+    return entry->key == bt_tlb_key(&v->tlb, linear, user) && entry->host != NULL &&
+                   linear % PAGE_SIZE + bytes <= PAGE_SIZE
+               ? entry
+               : NULL;
+}
+
+bool bt_read_quickly(struct interpret_env *env, uint64_t linear, void *to, unsigned bytes,
+                     bool user)
+{
+    const struct bt_tlb_entry *entry = kept(of(env), WALK_READ, linear, bytes, user);
+    if (entry == NULL)
+        return false;
+    copy(to, entry->host + linear % PAGE_SIZE, bytes);
+    return true;
+}
+
+bool bt_write_quickly(struct interpret_env *env, uint64_t linear, const void *from, unsigned bytes,
+                      bool user)
+{
+    struct bt_vcpu *v = of(env);
+    const struct bt_tlb_entry *entry = kept(v, WALK_WRITE, linear, bytes, user);
+    if (entry == NULL)
+        return false;
+    write_part(&v->vcpu, gpa(entry->page.v + linear % PAGE_SIZE), from, bytes);
+    return true;
+}
+
 /* Where one instruction of the processor reaches it: in one page of RAM. NULL: nowhere. */
 static void *one_access(const struct bt_vcpu *v, const struct emulate_operand *operand)
 {

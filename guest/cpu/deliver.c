@@ -31,8 +31,9 @@ static bool through_ivt(struct segment_env *env, unsigned vector, uint64_t idt, 
                         uint64_t saved_flags)
 {
     struct cpu_state *s = env->state;
-    struct frame frame = frame_current(s, 2);
+    struct frame frame;
     uint8_t entry[4];
+    frame_begin(&frame, s, 2);
     if (vector * 4 + 3 > limit)
         return segment_fault(env, VECTOR_GENERAL_PROTECTION, 0);
     if (!env->read(env->ctx, idt + vector * 4, entry, sizeof(entry), false))
@@ -155,7 +156,8 @@ static bool through_gate(struct segment_env *env, const struct event *event,
     unsigned cpl = 0;
     if (!handler_code(env, gate, &d, &cpl))
         return false;
-    struct frame frame = frame_current(s, long_mode ? 8 : narrow ? 2 : 4);
+    struct frame frame;
+    frame_begin(&frame, s, long_mode ? 8 : narrow ? 2 : 4);
     const bool inner = cpl != segment_cpl(s);
     frame.cpl = cpl;
     if ((inner || gate->ist != 0) && !frame_inner(env, &frame, cpl, gate->ist))

@@ -101,8 +101,15 @@ struct frame {
     uint64_t parts[SEGMENT_MAX_BLOCK / 8];
 };
 
-/* The current stack, with parts of bytes. */
-struct frame frame_current(const struct cpu_state *state, unsigned bytes);
+/* The current stack, with parts of bytes, of which there are none yet. */
+static inline void frame_begin(struct frame *frame, const struct cpu_state *state, unsigned bytes)
+{
+    frame->ss = state->ss;
+    frame->rsp = state->rsp;
+    frame->cpl = segment_cpl(state);
+    frame->bytes = bytes;
+    frame->count = 0;
+}
 /* The stack of an inner level, of the TSS, or of its IST (ist > 0) in IA-32e mode. */
 bool frame_inner(struct segment_env *env, struct frame *frame, unsigned dpl, unsigned ist);
 static inline void frame_push(struct frame *frame, uint64_t value)

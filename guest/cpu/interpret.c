@@ -54,9 +54,9 @@ static bool system_translate(struct interpret_env *env, uint64_t linear, unsigne
     return true;
 }
 
-static bool system_read(void *ctx, uint64_t linear, void *to, unsigned bytes, bool user)
+static bool __attribute__((noinline))
+read_in_parts(struct interpret_env *env, uint64_t linear, void *to, unsigned bytes, bool user)
 {
-    struct interpret_env *env = ctx;
     struct emulate_operand part[MAX_PARTS];
     if (!system_translate(env, linear, bytes, false, user, part))
         return false;
@@ -65,15 +65,33 @@ static bool system_read(void *ctx, uint64_t linear, void *to, unsigned bytes, bo
     return true;
 }
 
-static bool system_write(void *ctx, uint64_t linear, const void *from, unsigned bytes, bool user)
+static bool __attribute__((noinline)) write_in_parts(struct interpret_env *env, uint64_t linear,
+                                                     const void *from, unsigned bytes, bool user)
 {
-    struct interpret_env *env = ctx;
     struct emulate_operand part[MAX_PARTS];
     if (!system_translate(env, linear, bytes, true, user, part))
         return false;
     for (unsigned at = 0; at < bytes; at += PART_BYTES)
         env->calls->write(env, &part[at / PART_BYTES], (const uint8_t *)from + at);
     return true;
+}
+
+static bool system_read(void *ctx, uint64_t linear, void *to, unsigned bytes, bool user)
+{
+    struct interpret_env *env = ctx;
+    const struct interpret_calls *calls = env->calls;
+    return (!env->watches && calls->read_quickly != NULL &&
+            calls->read_quickly(env, linear, to, bytes, user)) ||
+           read_in_parts(env, linear, to, bytes, user);
+}
+
+static bool system_write(void *ctx, uint64_t linear, const void *from, unsigned bytes, bool user)
+{
+    struct interpret_env *env = ctx;
+    const struct interpret_calls *calls = env->calls;
+    return (!env->watches && calls->write_quickly != NULL &&
+            calls->write_quickly(env, linear, from, bytes, user)) ||
+           write_in_parts(env, linear, from, bytes, user);
 }
 
 static bool goes_on(void *ctx)

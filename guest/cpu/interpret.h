@@ -66,6 +66,12 @@ struct interpret_calls {
      * other levels. */
     bool (*translate_as)(struct interpret_env *env, gva_t linear, unsigned bytes, bool write,
                          bool user, struct emulate_operand *out);
+    /* translate_as() with read() or write(), at once. False: nothing has been done, and nothing is
+     * said of the address, which need not be canonical. NULL: there is no such short way. */
+    bool (*read_quickly)(struct interpret_env *env, uint64_t linear, void *to, unsigned bytes,
+                         bool user);
+    bool (*write_quickly)(struct interpret_env *env, uint64_t linear, const void *from,
+                          unsigned bytes, bool user);
     void (*read)(void *env, const struct emulate_operand *operand, void *to);
     void (*write)(void *env, const struct emulate_operand *operand, const void *from);
     /* What a LOCK is for: writes, at once, where memory still holds what has been read. False: it

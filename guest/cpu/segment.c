@@ -234,12 +234,6 @@ bool target_set(struct segment_env *env, struct target *target, struct descripto
 
 /* --- stacks --- */
 
-struct frame frame_current(const struct cpu_state *state, unsigned bytes)
-{
-    return (struct frame){
-        .ss = state->ss, .rsp = state->rsp, .cpl = segment_cpl(state), .bytes = bytes};
-}
-
 /* The fields of a TSS (SDM, "Task-State Segment (TSS)", "64-Bit Task-State Segment"). */
 static bool read_inner(struct segment_env *env, unsigned dpl, unsigned ist, uint64_t *rsp,
                        uint16_t *ss)

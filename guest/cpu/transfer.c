@@ -31,7 +31,8 @@ static bool real_transfer(struct segment_env *env, const struct transfer *t, uin
                           uint64_t offset)
 {
     struct cpu_state *s = env->state;
-    struct frame frame = frame_current(s, t->bytes);
+    struct frame frame;
+    frame_begin(&frame, s, t->bytes);
     if (offset > s->cs.limit)
         return general_protection(env, 0);
     frame_push(&frame, s->cs.selector);
@@ -57,7 +58,8 @@ static bool direct_transfer(struct segment_env *env, const struct transfer *t, s
     if (!target_set(env, &target, d, cpl, offset))
         return false;
     if (t->call) {
-        struct frame frame = frame_current(s, t->bytes);
+        struct frame frame;
+        frame_begin(&frame, s, t->bytes);
         frame_push(&frame, s->cs.selector);
         frame_push(&frame, low_bytes(t->next, t->bytes));
         if (!frame_write(env, &frame, segment_is_64(s), 0))
@@ -75,8 +77,10 @@ static bool inner_call(struct segment_env *env, const struct transfer *t, struct
 {
     struct cpu_state *s = env->state;
     const unsigned dpl = descriptor_dpl(code);
-    struct frame outer = frame_current(s, t->bytes), frame = {.ss = s->ss, .bytes = t->bytes};
+    struct frame outer, frame;
     struct target target;
+    frame_begin(&outer, s, t->bytes);
+    frame_begin(&frame, s, t->bytes);
     if (!frame_inner(env, &frame, dpl, 0) || !target_set(env, &target, code, dpl, offset))
         return false;
     if (parameters != 0 && !frame_read(env, &outer, 0, parameters))
@@ -236,8 +240,9 @@ static bool return_stack(struct segment_env *env, const struct target *target, u
 static bool far_return(struct segment_env *env, unsigned bytes, unsigned drop)
 {
     struct cpu_state *s = env->state;
-    struct frame frame = frame_current(s, bytes);
+    struct frame frame;
     struct target target;
+    frame_begin(&frame, s, bytes);
     if (!frame_read(env, &frame, 0, 2))
         return false;
     const uint64_t rip = frame.parts[0];
@@ -307,7 +312,8 @@ static bool real_iret(struct segment_env *env, unsigned bytes)
     struct cpu_state *s = env->state;
     const bool v86 = (s->rflags & RFLAGS_VM) != 0;
     const bool by_vif = v86 && (s->rflags & RFLAGS_IOPL) != RFLAGS_IOPL;
-    struct frame frame = frame_current(s, bytes);
+    struct frame frame;
+    frame_begin(&frame, s, bytes);
     if (by_vif && (bytes != 2 || (s->cr4 & CR4_VME) == 0))
         return general_protection(env, 0);
     if (!frame_read(env, &frame, 0, 3))
@@ -352,16 +358,16 @@ static bool iret_to_v86(struct segment_env *env, const struct frame *three)
 static bool protected_iret(struct segment_env *env, unsigned bytes)
 {
     struct cpu_state *s = env->state;
-    struct frame frame = frame_current(s, bytes);
+    struct frame frame;
     struct target target;
+    frame_begin(&frame, s, bytes);
     if (!frame_read(env, &frame, 0, 3))
         return false;
-    const struct frame three = frame;
-    const uint64_t flags = three.parts[2], which = iret_flags(s, bytes);
-    const uint16_t selector = (uint16_t)three.parts[1];
+    const uint64_t rip = frame.parts[0], flags = frame.parts[2], which = iret_flags(s, bytes);
+    const uint16_t selector = (uint16_t)frame.parts[1];
     if ((flags & RFLAGS_VM) != 0 && segment_cpl(s) == 0 && bytes == 4 && !in_long_mode(env))
-        return iret_to_v86(env, &three);
-    if (!return_target(env, &target, selector, three.parts[0]))
+        return iret_to_v86(env, &frame);
+    if (!return_target(env, &target, selector, rip))
         return false;
     if ((selector & 3u) != segment_cpl(s) || segment_is_64(s)) {
         struct cpu_segment ss;

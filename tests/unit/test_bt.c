@@ -502,6 +502,42 @@ static void test_page_fault_flushes(void **state)
     assert_int_equal(operand(0x400010, 4, true).at[0].v, 0x7010);
 }
 
+/* The short way is open where a walk is kept, within one page of RAM, and tells of writes. */
+static void test_quick_accesses(void **state)
+{
+    (void)state;
+    struct emulate_operand o;
+    uint64_t value = 0;
+    memset(ram + TABLES, 0, 4 * 4096);
+    map(0x6000, 3);
+    v.state = cpu_state_long_mode(0x1000, TABLES);
+    put_le(ram + 0x6ff8, 8, 0x1122334455667788);
+    assert_false(bt_read_quickly(&v.env, 0x400ff8, &value, 8, false));
+    assert_true(bt_translate_as(&v.env, gva(0x400000), 4, false, false, &o));
+    assert_true(bt_read_quickly(&v.env, 0x400ff8, &value, 8, false));
+    assert_int_equal(value, 0x1122334455667788);
+    assert_false(bt_read_quickly(&v.env, 0x400ff9, &value, 8, false));
+    assert_false(bt_read_quickly(&v.env, 0x400ff8, &value, 8, true));
+    assert_false(bt_read_quickly(&v.env, 0x800000400ff8, &value, 8, false));
+    assert_false(bt_write_quickly(&v.env, 0x400010, &value, 8, false));
+    assert_true(bt_translate_as(&v.env, gva(0x400000), 4, true, false, &o));
+    static struct bt_code code;
+    const unsigned told = writes_told;
+    v.code = &code;
+    assert_true(bt_write_quickly(&v.env, 0x400010, &value, 8, false));
+    assert_int_equal(get_le(ram + 0x6010, 8), value);
+    assert_int_equal(writes_told, told + 1);
+    assert_int_equal(written_at[told % 4], 0x6010);
+    v.code = NULL;
+    writes_told = told;
+    written_bytes -= 8;
+    bt_tlb_invalidate(&v.tlb, 0x400000);
+    assert_false(bt_read_quickly(&v.env, 0x400ff8, &value, 8, false));
+    map(DEVICE, 3);
+    assert_true(bt_translate_as(&v.env, gva(0x400000), 4, false, false, &o));
+    assert_false(bt_read_quickly(&v.env, 0x400ff8, &value, 8, false));
+}
+
 /* INVLPG is of one page, but of all pieces of a large one; a flush is of all, however often. */
 static void test_walks_are_dropped(void **state)
 {
@@ -566,6 +602,7 @@ int main(void)
         TEST(test_exchange),
         TEST(test_walks_are_kept),
         TEST(test_walks_are_dropped),
+        TEST(test_quick_accesses),
         TEST(test_state),
         TEST(test_locked),
         TEST(test_page_fault_flushes),
