@@ -63,21 +63,39 @@ void bt_code_destroy(struct bt_vcpu *v)
 
 /* --- what has changed --- */
 
-/* Notes it in a list; false: it is no news, whoever was first has seen to it that the vCPU looks.
- */
+/* A page's entry, or NULL; *place: where one could be put, or BT_CHANGE_PLACES. One store of a
+ * guest can be news for 64 vCPUs, so their lists are not gone through. */
+static struct bt_change *find_change(struct bt_changes *changes, uint64_t page, unsigned *place)
+{
+    const uint64_t hash = page * 0x9e3779b97f4a7c15u;
+    *place = BT_CHANGE_PLACES;
+    for (unsigned i = 0; i < BT_CHANGE_LOOK_UP; i++) {
+        const unsigned at = ((hash >> 32) + i * (hash >> 48 | 1)) % BT_CHANGE_PLACES;
+        const unsigned number = changes->place[at];
+        if (number != 0 && changes->page[number - 1].page == page)
+            return &changes->page[number - 1];
+        if (number == 0)
+            *place = at;
+    }
+    return NULL;
+}
+
+/* Notes it in a list; false: it is no news, as whoever was first has seen to it that the vCPU
+ * looks. */
 static bool add_change(struct bt_changes *changes, uint64_t page, uint16_t first, uint16_t last)
 {
-    struct bt_change *change = changes->page;
     const uint32_t count = changes->count;
-    while (change < changes->page + count && change->page != page)
-        change++;
-    if (change < changes->page + count) {
+    unsigned place;
+    struct bt_change *change = find_change(changes, page, &place);
+    if (change != NULL) {
         change->first = first < change->first ? first : change->first;
         change->last = last > change->last ? last : change->last;
-    } else if (count == BT_CHANGES) {
+    } else if (count == BT_CHANGES || place == BT_CHANGE_PLACES) {
         changes->too_many = true;
     } else {
-        *change = (struct bt_change){.page = page, .first = first, .last = last};
+        changes->page[count] = (struct bt_change){.page = page, .first = first, .last = last};
+        changes->place_of[count] = (uint16_t)place;
+        changes->place[place] = (uint16_t)(count + 1);
         __atomic_store_n(&changes->count, count + 1, __ATOMIC_SEQ_CST);
     }
     return count == 0;
@@ -200,8 +218,10 @@ static bool take_change(struct bt_code *code)
         return false;
     spinlock_lock(&changes->lock);
     code->wants_flush |= changes->too_many;
-    code->change = changes->page[changes->count - 1];
-    __atomic_store_n(&changes->count, changes->count - 1, __ATOMIC_SEQ_CST);
+    const uint32_t last = changes->count - 1;
+    code->change = changes->page[last];
+    changes->place[changes->place_of[last]] = 0;
+    __atomic_store_n(&changes->count, last, __ATOMIC_SEQ_CST);
     spinlock_unlock(&changes->lock);
     return true;
 }
@@ -212,6 +232,7 @@ static void begin_flush(struct bt_code *code, enum insn_mode mode)
     spinlock_lock(&code->changes.lock);
     __atomic_store_n(&code->changes.count, 0, __ATOMIC_SEQ_CST);
     code->changes.too_many = false;
+    memset(code->changes.place, 0, sizeof(code->changes.place));
     spinlock_unlock(&code->changes.lock);
     code->dropping = code->wants_flush = false;
     code->flushing = true;

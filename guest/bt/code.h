@@ -31,12 +31,16 @@ struct vm;
 
 /* Of a vCPU: what has changed of pages that it has code of. Where more pages have than there is
  * room for, all code goes. */
-#define BT_CHANGES 512u
+#define BT_CHANGES        512u
+#define BT_CHANGE_PLACES  1024u /* a power of two */
+#define BT_CHANGE_LOOK_UP 16u   /* places where an entry may be */
 struct bt_changes {
     struct spinlock lock;
     uint32_t count; /* atomic: looked at without the lock */
     bool too_many;
     struct bt_change page[BT_CHANGES];
+    uint16_t place_of[BT_CHANGES];
+    uint16_t place[BT_CHANGE_PLACES]; /* entry, plus 1, by a hash of its page */
 };
 
 /* Of a vCPU. */

@@ -281,6 +281,9 @@ static void a_list_has_room_for_pages(void **state)
     for (unsigned i = 0; i < BT_CHANGES; i++)
         bt_code_written(&vm, &vcpu[1].vcpu, gpa(0x10000 + i * PAGE_SIZE), 1);
     assert_false(vcpu[0].code->changes.too_many);
+    bt_code_written(&vm, &vcpu[1].vcpu, gpa(0x10000 + 3 * PAGE_SIZE), 8); /* of one that is there */
+    assert_int_equal(vcpu[0].code->changes.count, BT_CHANGES);
+    assert_false(vcpu[0].code->changes.too_many);
     vcpu[0].code->sites.block = 1;
     bt_code_written(&vm, &vcpu[1].vcpu, gpa(0x10000 + BT_CHANGES * PAGE_SIZE), 1);
     assert_true(vcpu[0].code->changes.too_many);
@@ -290,6 +293,22 @@ static void a_list_has_room_for_pages(void **state)
     assert_int_equal(vcpu[0].code->sites.block, BT_NONE);
     assert_int_equal(vcpu[0].code->changes.count, 0);
     assert_false(vcpu[0].code->changes.too_many);
+
+    /* And there is room for them again, whether they were taken one by one or all at once. */
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < BT_CHANGES; i++) {
+            (void)find(&vcpu[0], 0x10000 + i * PAGE_SIZE);
+            bt_code_written(&vm, &vcpu[1].vcpu, gpa(0x10000 + i * PAGE_SIZE), 1);
+        }
+        assert_int_equal(vcpu[0].code->changes.count, BT_CHANGES);
+        assert_false(vcpu[0].code->changes.too_many);
+        if (round == 2)
+            bt_code_want_flush(vcpu[0].code);
+        (void)catch_up(&vcpu[0]);
+        assert_int_equal(vcpu[0].code->changes.count, 0);
+        assert_false(has(&vcpu[0], 0x10000));
+    }
+    assert_int_equal(vcpu[0].code->cache.stats.flushes, flushes + 2);
 }
 
 /* What takes long is done in portions, and what comes meanwhile is done, too. */
