@@ -61,8 +61,10 @@ static const struct msr_range rows[] = {
 
 /* AMD64 Architecture Programmer's Manual, volume 2, "System-Configuration Register (SYSCFG)"; BIOS
  * and Kernel Developer's Guide for family 0Fh, "Interrupt Pending and CMP-Halt Register", and for
- * 10h, "Hardware Configuration Register (HWCR)". */
+ * 10h, "Hardware Configuration Register (HWCR)" and "Performance Event Select Registers". */
 static const struct msr_range amd_rows[] = {
+    /* Four event selects and four counters, of which none counts: Xen stops them at its start. */
+    {MSR_AMD_EVENT_SELECT_0, MSR_AMD_COUNTER_3, NULL, read_msr, write_ignored},
     /* No extended types in fixed MTRRs, no second top of memory: nothing is switched on. */
     {MSR_AMD_SYSCFG, MSR_AMD_SYSCFG, NULL, read_msr, write_ignored},
     /* Xen and Linux read it, and set what works around errata, which a virtual CPU has not. */

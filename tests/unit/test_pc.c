@@ -1119,6 +1119,12 @@ static void test_amd_msrs(void **state)
         assert_non_null(msr_table_find(&table, MSR_IA32_MCG_CAP));
         if (r != NULL)
             assert_true(r->read(r->dev, MSR_AMD_SYSCFG, &value) && value == 0);
+        for (uint32_t msr = MSR_AMD_EVENT_SELECT_0; msr <= MSR_AMD_COUNTER_3; msr++) {
+            r = msr_table_find(&table, msr);
+            assert_int_equal(r != NULL, amd);
+            if (r != NULL)
+                assert_true(r->write(r->dev, msr, 0) && r->read(r->dev, msr, &value) && value == 0);
+        }
         r = msr_table_find(&table, MSR_AMD_HWCR);
         assert_int_equal(r != NULL, amd);
         if (r == NULL)
