@@ -106,7 +106,7 @@ static uint64_t run(const struct rate_timer *t, bool *moves)
     passed = 0;
     for (struct watch w = {.begin = now}; passed < goal && goes_on(&w, now); now = cpu_rdtsc())
         passed = passed_since(t, from);
-    return passed >= goal ? (now - start) * t->hz / passed : 0;
+    return passed != 0 && passed >= goal ? (now - start) * t->hz / passed : 0;
 }
 
 uint64_t clock_rate_measure(const struct rate_timer *timer)
