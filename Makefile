@@ -190,16 +190,26 @@ mutants: $B/.deps ## what the unit tests do not notice (ten minutes; M=FILE... p
 	/usr/bin/python3 tools/mutants.py $(M)
 links = $(shell sed -n '1,20s,^// link: *,,p' $1)
 libs = $(shell sed -n '1,20s,^// libs: *,,p' $1)
-$B/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | $B/.deps
+# What tests link is compiled once for all of them, and once more for those that have no address sanitizer.
+define test_object
+$B/$1/%.c.o: %.c | $B/.deps
+	$$(call say,CC   )
+	$$Q$2 $$(DEPS) -c $$< -o $$@
+endef
+$(eval $(call test_object,asan,gcc $(UNIT_CFLAGS)))
+$(eval $(call test_object,ubsan,gcc $(UNIT_CFLAGS) -fno-sanitize=address))
+$(eval $(call test_object,fuzzer,clang $(UNIT_CFLAGS) -fsanitize=fuzzer-no-link))
+unit_objects = $(if $(filter -fno-sanitize=address,$(call libs,$1)),$B/ubsan,$B/asan)
+objects = $(addprefix $2/,$(addsuffix .o,$1 $(call links,$1)))
+$B/unit/%: $$(call objects,tests/unit/$$*.c,$$(call unit_objects,tests/unit/$$*.c))
 	$(call say,UNIT )
-	$Qgcc $(UNIT_CFLAGS) $(filter %.c,$^) -lcmocka $(call libs,$<) -o $@
-	$Q$(call deps_of_many,$(UNIT_CFLAGS))
+	$Qgcc $(UNIT_CFLAGS) $(filter %.o,$^) -lcmocka $(call libs,tests/unit/$*.c) -o $@
 fuzz: $(FUZZ) ## each fuzzer for 20 seconds (S=N: for N)
 	@s=0; for f in $(FUZZ); do echo "$$f"; new=$$f.corpus; mkdir -p $$new; \
 		$$f -max_total_time=$(or $(S),20) -timeout=60 -verbosity=0 -artifact_prefix=$B/fuzz/ $$new $$(ls -d tests/fuzz/corpus/$${f##*/fuzz_} 2>/dev/null) || s=1; done; exit $$s
-$B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | $B/.deps
+$B/fuzz/%: $$(call objects,tests/fuzz/$$*.c,$B/fuzzer)
 	$(call say,FUZZ )
-	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
+	$Qclang $(UNIT_CFLAGS) -fsanitize=fuzzer $(filter %.o,$^) $(call libs,tests/fuzz/$*.c) -o $@
 system: all bochs ## the system tests, in the emulator (T=-k NAME picks some)
 	/usr/bin/python3 -m pytest -q tests/system $(T)
 lint: $B/.deps ## format, clang-tidy, include rules, headers alone
