@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 JOBS = str(os.cpu_count() or 1)
-PYTEST = ["/usr/bin/python3", "-m", "pytest", "-v", "-n", JOBS, "--durations=5", "tests/system"]
+# A group of tests looks at one boot, which one process is to make.
+PYTEST = ["/usr/bin/python3", "-m", "pytest", "-v", "-n", JOBS, "--dist", "loadgroup", "--durations=25", "tests/system"]
 FUZZ_SECONDS = 3
 STAGE_LIMIT = 2400  # seconds; the longest takes a third of it on an idle machine
 
@@ -27,6 +29,29 @@ def run(command):
         print(line, end="", flush=True)
         lines.append(line)
     return process.wait(), "".join(lines)
+
+
+def run_all(commands):
+    """Runs commands that need one CPU each, as many at once as there are, and shows each one's output when it has
+    ended. Returns their statuses and outputs, in order."""
+
+    def run_one(command):
+        return subprocess.run(["timeout", str(STAGE_LIMIT), *command], cwd=TOP, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")})
+
+    with ThreadPoolExecutor(int(JOBS)) as pool:
+        ended = []
+        for done in pool.map(run_one, commands):
+            print(f"+ {' '.join(done.args[2:])}\n{done.stdout}", end="", flush=True)
+            ended.append((done.returncode, done.stdout))
+        return ended
+
+
+def built(programs):
+    """Builds programs, and says of which nothing was to be done any more when it was over."""
+    status, _ = run(["make", "-k", "-j", JOBS, *programs])
+    return [status == 0 or run(["make", program])[0] == 0 for program in programs]
 
 
 def whole(command):
@@ -51,27 +76,20 @@ def count_cmocka(status, output):
 
 def unit():
     """Each cmocka test counts; a program that does not build is one more failure."""
-    passed = failed = 0
     sources = sorted((TOP / "tests" / "unit").glob("test_*.c"))
     programs = [f"build/unit/{source.stem}" for source in sources]
-    run(["make", "-k", "-j", JOBS, *programs])
-    for program in programs:
-        status, _ = run(["make", program])
-        output = ""
-        if status == 0:
-            status, output = run([program])
-        good, bad = count_cmocka(status, output)
-        passed += good
-        failed += bad
-    return passed, failed
+    ready = [program for program, is_built in zip(programs, built(programs)) if is_built]
+    counts = [count_cmocka(*ended) for ended in run_all([[program] for program in ready])]
+    return sum(good for good, _ in counts), sum(bad for _, bad in counts) + len(programs) - len(ready)
 
 
 def fuzz():
     """Each fuzzer for a moment: that it still is one, and that nothing breaks at once."""
     programs = [f"build/fuzz/{source.stem}" for source in sorted((TOP / "tests" / "fuzz").glob("fuzz_*.c"))]
-    run(["make", "-k", "-j", JOBS, *programs])
-    statuses = [run(["make", "fuzz", f"FUZZ={program}", f"S={FUZZ_SECONDS}"])[0] for program in programs]
-    return statuses.count(0), len(statuses) - statuses.count(0)
+    ready = [program for program, is_built in zip(programs, built(programs)) if is_built]
+    ended = run_all([["make", "fuzz", f"FUZZ={program}", f"S={FUZZ_SECONDS}"] for program in ready])
+    passed = [status for status, _ in ended].count(0)
+    return passed, len(programs) - passed
 
 
 def count_pytest(status, output):

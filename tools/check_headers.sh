@@ -1,12 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Checks that each header compiles alone, so that none needs another one before it.
+#   tools/check_headers.sh             all, as many at once as there are CPUs
+#   tools/check_headers.sh HEADER...   these
 set -eu
 cd "$(dirname "$0")/.."
 
-count=0
+if [ $# = 0 ]; then
+    find arch boot drivers guest mm vmx tests -name '*.h' | sort | xargs -r -n 20 -P "$(nproc)" tools/check_headers.sh
+    exit
+fi
 wrong=0
-for header in $(find arch boot drivers guest mm vmx tests -name '*.h' | sort); do
+for header; do
     flags="-std=c11 -ffreestanding -mgeneral-regs-only -Wall -Wextra -Werror -I. -Ibuild"
     case $header in
     boot/efi_*) flags="$flags -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi
@@ -14,7 +19,6 @@ for header in $(find arch boot drivers guest mm vmx tests -name '*.h' | sort); d
     guest/lib/* | guest/payloads/* | guest/labs/*) flags="$flags -Iguest/lib" ;;
     tests/*) flags="$flags -fhosted" ;;
     esac
-    count=$((count + 1))
     # shellcheck disable=SC2086
     printf '#include "%s"\nextern int nothing_else;\n' "$header" |
         gcc $flags -x c -fsyntax-only - || {
@@ -26,5 +30,5 @@ for header in $(find arch boot drivers guest mm vmx tests -name '*.h' | sort); d
         wrong=$((wrong + 1))
     }
 done
-echo "headers alone: $count headers, $wrong wrong"
+echo "headers alone: $# headers, $wrong wrong"
 [ "$wrong" -eq 0 ]
