@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the system tests stand on: `nadir(cfg, files)` boots a configuration in an emulator."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import kernels
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
@@ -26,6 +28,13 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """The slow ones first: one of them at the end would have a CPU for itself, and the others idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def make(*words):
+    """Builds what only tests need. One process at a time, as two would write the same files."""
+    with open(TOP / "build" / "tests.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", *words], cwd=TOP, check=True)
 
 
 class Result:
@@ -108,6 +117,27 @@ def payload():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def booted():
+    """Results by what was booted, so that many tests can look at one run. Those that do are one `xdist_group`: the
+    run would be made again in each of several processes that run tests."""
+    return {}
+
+
+@pytest.fixture
+def boot_once(nadir, payload, booted):
+    """One boot of several guest programs: boot_once(["hello"], model="tigerlake") -> Result."""
+
+    def run(names, **options):
+        key = (*names, *options.items())
+        if key not in booted:
+            booted[key] = nadir("".join(map(kernels.section, names)),
+                                {f"{name}.bin": payload(name) for name in names}, timeout=400, **options)
+        return booted[key]
+
+    return run
 
 
 @pytest.fixture(scope="session")

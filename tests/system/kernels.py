@@ -2,8 +2,11 @@
 """The test kernels: each folder of guest/payloads/tests whose program counts checks (guest/lib/test.h)
 is one, unless it is started in a way of its own (payload.ld). Tests run them in Nadir and on the bare machine."""
 
-from conftest import TOP
+from pathlib import Path
 
+import pytest
+
+TESTS = Path(__file__).resolve().parents[2] / "guest" / "payloads" / "tests"
 AT_ONCE = 8  # that share one boot
 
 # CPUs of those that need more than one.
@@ -12,7 +15,7 @@ CPUS = {"a20": 2, "races": 2, "smp": 2, "stepsmp": 2, "stormsmp": 4}
 # CPU models of those that say little on others.
 MODELS = {"paging5": "sapphire_rapids"}
 
-TEST_KERNELS = sorted({file.parent.name for file in (TOP / "guest/payloads/tests").glob("*/*.c")
+TEST_KERNELS = sorted({file.parent.name for file in TESTS.glob("*/*.c")
                        if "test_begin(" in file.read_text()
                        and not file.with_name("payload.ld").exists()})
 
@@ -34,6 +37,11 @@ def batch_of(name, names):
     together = [other for other in names if other not in ALONE]
     start = together.index(name) // AT_ONCE * AT_ONCE
     return together[start:start + AT_ONCE]
+
+
+def group_of(names, *machine):
+    """The mark of tests that look at one boot."""
+    return pytest.mark.xdist_group("-".join(map(str, (names[0], *machine))))
 
 
 def lines_of(result, name):

@@ -2,10 +2,9 @@
 """A hypervisor that goes wrong (tests/astray) is stopped before it goes where it was sent, and says so."""
 
 import re
-import subprocess
 
 import pytest
-from conftest import TOP
+from conftest import TOP, make
 
 CONFIG = "[vm a]\nkernel = hello.bin\nmemory = 16\n"
 
@@ -16,7 +15,7 @@ def astray():
 
     def build(name):
         efi = f"build/{name}.efi"
-        subprocess.run(["make", efi], cwd=TOP, check=True)
+        make(efi)
         return {"NADIR_EFI": str(TOP / efi)}
 
     return build

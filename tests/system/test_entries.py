@@ -4,10 +4,8 @@
 A rule that Bochs does not check, or that only an older or newer CPU has, would otherwise first show on
 somebody's machine. tests/unit/test_vmcs_model.c asks the same of random states."""
 
-import subprocess
-
 import pytest
-from conftest import TOP
+from conftest import TOP, make
 from kernels import MODELS, TEST_KERNELS, batch_of, section
 
 CHECKED = TOP / "build" / "check-entry" / "nadir.efi"
@@ -17,7 +15,7 @@ BATCHES = sorted({tuple(batch_of(name, KERNELS)) for name in KERNELS})
 
 @pytest.fixture(scope="session")
 def checked_build():
-    subprocess.run(["make", "-j2", "check-entry"], cwd=TOP, check=True)
+    make("-j2", "check-entry")
     return str(CHECKED)
 
 

@@ -10,7 +10,7 @@ import sys
 import pexpect
 import pytest
 from conftest import PAYLOADS, TOOL, TOP
-from kernels import lines_of
+from kernels import group_of, lines_of
 
 sys.path.insert(0, str(TOP / "tools"))
 from nadirlib import debian as packages  # noqa: E402
@@ -53,11 +53,6 @@ STARTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def booted():
-    return []
-
-
 def all_starts(folder, engine="auto"):
     """The configuration of STARTS, and its files."""
     image = HANDOVER.with_suffix(".bin").read_bytes()
@@ -71,11 +66,12 @@ def all_starts(folder, engine="auto"):
 @pytest.fixture
 def handover(nadir, booted, tmp_path):
     """All of STARTS in one boot."""
-    if not booted:
-        booted.append(nadir(*all_starts(tmp_path), timeout=240))
-    return booted[0]
+    if "handover" not in booted:
+        booted["handover"] = nadir(*all_starts(tmp_path), timeout=240)
+    return booted["handover"]
 
 
+@group_of(["handover"])
 @pytest.mark.parametrize("name", STARTS)
 def test_handed_over(handover, name):
     was_handed_over(handover, name)

@@ -4,7 +4,8 @@
 import re
 
 import pytest
-from kernels import CPUS, MODELS, TEST_KERNELS, batch_of, lines_of, section
+from kernels import CPUS, MODELS, TEST_KERNELS, group_of, lines_of, section
+from test_payloads import host_batch
 
 MODEL = "corei7_skylake_x"
 
@@ -79,22 +80,19 @@ def common(lines, name, other_side):
     return [line for line in lines[starts[0]:ends[0]] if f" {name}: {other_side}: " not in line]
 
 
-@pytest.fixture(scope="module")
-def in_nadir():
-    return {}
+def host_of(name):
+    """One of those where test_payloads.py boots it; it is not booted again for this."""
+    return MODELS.get(name, MODEL), 1
 
 
-@pytest.mark.parametrize("name", TEST_KERNELS)
-def test_same_on_the_bare_machine(nadir, payload, in_nadir, name):
-    others = [each for each in TEST_KERNELS if each not in MODELS]
-    batch = [name] if name in MODELS else batch_of(name, others)
-    model = MODELS.get(name, MODEL)
-    files = {f"{each}.bin": payload(each) for each in batch}
-    if batch[0] not in in_nadir:
-        in_nadir[batch[0]] = nadir("".join(map(section, batch)), files, model=model, timeout=240)
-    bare = nadir(section(name), files, model=model, timeout=240, native=True, strict=True,
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=group_of(host_batch(name, host_of(name)), *host_of(name))) for name in TEST_KERNELS])
+def test_same_on_the_bare_machine(nadir, payload, boot_once, name):
+    host = host_of(name)
+    inside = boot_once(host_batch(name, host), model=host[0], cpus=host[1])
+    bare = nadir(section(name), {f"{name}.bin": payload(name)}, model=host[0], timeout=240, native=True, strict=True,
                  cpus=CPUS.get(name, 1))
-    here = common(lines_of(in_nadir[batch[0]], name), name, "vm-only")
+    here = common(lines_of(inside, name), name, "vm-only")
     there = common(lines_of(bare, ""), name, "native-only")
     assert len(here) == len(there), f"{len(here)} lines, {len(there)} on the bare machine\n{bare}"
     fails = BOCHS_FAILS.get(name, {})

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from kernels import TEST_KERNELS, batch_of, lines_of, section
+from kernels import TEST_KERNELS, batch_of, group_of, lines_of, section
 
 # Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
@@ -19,6 +19,8 @@ REASONS = {"haltcli": "halted with interrupts disabled",
                         "the IDT at 0xfec00000 is not in memory",
            "apicram": "a local APIC was moved to 0x100000, where memory is"}
 
+HELLO = group_of(["hello"])
+
 # All of them with and without APIC virtualisation, and with CPUs to spare. Those that meet features of the
 # CPU also where these lie in between (a preemption timer, 1 GiB pages), and beyond (5-level paging).
 OF_THE_CPU = [name for name in ENDS_WELL if name in {
@@ -29,34 +31,18 @@ HOSTS = {("corei7_skylake_x", 1): list(ENDS_WELL), ("corei7_skylake_x", 4): list
          ("sapphire_rapids", 1): OF_THE_CPU}
 
 
-def boot(nadir, payload, names, **options):
-    files = {f"{name}.bin": payload(name) for name in names}
-    return nadir("".join(map(section, names)), files, timeout=400, **options)
-
-
 def end_of(result, name):
     ends = [(vm["end"], vm["code"]) for vm in result.stats if vm["vm"] == name]
     assert len(ends) == 1, f"{name} ended {len(ends)} times\n{result}"
     return ends[0]
 
 
-@pytest.fixture(scope="module")
-def booted():
-    """Results by what was booted, so that many tests can look at one run."""
-    return {}
+def host_batch(name, host):
+    """What shares a boot with it on that host."""
+    return batch_of(name, HOSTS[host])
 
 
-@pytest.fixture
-def boot_once(nadir, payload, booted):
-    def run(names, **options):
-        key = (*names, *options.items())
-        if key not in booted:
-            booted[key] = boot(nadir, payload, names, **options)
-        return booted[key]
-
-    return run
-
-
+@HELLO
 def test_hello(boot_once):
     result = boot_once(["hello"])
     assert result.status == 0, result
@@ -75,6 +61,7 @@ def assert_each_tick_is_booked(vm):
         vm["vcpus"] * (vm["tsc_end"] - vm["tsc_first_entry"]), vm
 
 
+@HELLO
 def test_statistics(boot_once):
     """The fields that tools and people rely on, with values that can be."""
     result = boot_once(["hello"])
@@ -97,18 +84,19 @@ def test_statistics(boot_once):
     assert vm["counters"] == {}, vm
 
 
+@HELLO
 def test_hello_is_deterministic(nadir, payload, boot_once):
     first = boot_once(["hello"])
-    second = boot(nadir, payload, ["hello"])
+    second = nadir(section("hello"), {"hello.bin": payload("hello")})
     assert first.status == second.status == 0, second
     assert first.stats == second.stats
 
 
 @pytest.mark.parametrize("name,host", [
-    pytest.param(name, host, id=f"{name}-{host[0]}-{host[1]}")
+    pytest.param(name, host, id=f"{name}-{host[0]}-{host[1]}", marks=group_of(host_batch(name, host), *host))
     for host, names in HOSTS.items() for name in names])
 def test_ends_well(boot_once, name, host):
-    result = boot_once(batch_of(name, HOSTS[host]), model=host[0], cpus=host[1])
+    result = boot_once(host_batch(name, host), model=host[0], cpus=host[1])
     console = lines_of(result, name)
     failures = [line for line in console if line.startswith(f"FAIL {name}:")]
     assert not failures, "\n".join(failures)
@@ -128,7 +116,7 @@ def bad_batch(name):
     return [*(names[:half] if name in names[:half] else names[half:]), "hello"]
 
 
-@pytest.mark.parametrize("name", ENDS_BADLY)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=group_of(bad_batch(name))) for name in ENDS_BADLY])
 def test_ends_badly(boot_once, name):
     """The machine says why, and the VM after it runs all the same."""
     result = boot_once(bad_batch(name))
@@ -139,7 +127,7 @@ def test_ends_badly(boot_once, name):
     assert end_of(result, "hello") == ("debug-exit", 0)
 
 
-@pytest.mark.parametrize("name", REASONS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=group_of(bad_batch(name))) for name in REASONS])
 def test_bad_end_is_explained(boot_once, name):
     result = boot_once(bad_batch(name))
     assert re.search(rf"^nadir: {name}: ended: {REASONS[name]}", result.console, re.M), result

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A hypervisor that executes code at CPL 3 (tests/ring3), on machines that need no VT-x."""
 
-import subprocess
-
 import pytest
-from conftest import TOP
+from conftest import TOP, make
 
 CONFIG = "[vm a]\nkernel = hello.bin\nmemory = 16\n"
 
 
 @pytest.fixture(scope="session")
 def efi():
-    subprocess.run(["make", "build/ring3.efi"], cwd=TOP, check=True)
+    make("build/ring3.efi")
     return {"NADIR_EFI": str(TOP / "build/ring3.efi")}
 
 
