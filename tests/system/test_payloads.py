@@ -26,8 +26,11 @@ HELLO = group_of(["hello"])
 OF_THE_CPU = [name for name in ENDS_WELL if name in {
     "apic", "cpuid", "cr", "debug", "events", "ioapic", "modes", "msr", "paging", "paging5", "smp", "storm",
     "stormsmp", "task", "timer"}]
-HOSTS = {("corei7_skylake_x", 1): list(ENDS_WELL), ("corei7_skylake_x", 4): list(ENDS_WELL),
-         ("corei5_arrandale_m520", 1): list(ENDS_WELL), ("corei7_haswell_4770", 1): OF_THE_CPU,
+# On one host only: waiting for the RTC's seconds (0.8 of 1 billion ticks of a boot, on each CPU), and devices'
+# operands of all instructions (0.3 billion), which are the same work of one vCPU wherever it is.
+ELSEWHERE = [name for name in ENDS_WELL if name not in {"anyinsn", "rtc"}]
+HOSTS = {("corei7_skylake_x", 1): list(ENDS_WELL), ("corei7_skylake_x", 4): ELSEWHERE,
+         ("corei5_arrandale_m520", 1): ["anyinsn", *ELSEWHERE], ("corei7_haswell_4770", 1): OF_THE_CPU,
          ("sapphire_rapids", 1): OF_THE_CPU}
 
 
