@@ -10,7 +10,7 @@ bits 64
 
 ; Registers for all pieces: RCX an emulated MSR with its value in EDX:EAX, or what the piece loads.
 %macro OPERANDS 0
-    mov     ecx, 0x3b
+    mov     ecx, 0x1b              ; IA32_APIC_BASE, which each CPU has that has an APIC
     rdmsr
     mov     r8d, 0xfec00000
     mov     rdi, r8
