@@ -8,41 +8,15 @@ from pathlib import Path
 
 import bootdisk
 import pexpect
-import pytest
 from conftest import TOOL, assemble
-from kernels import lines_of, section
+from kernels import lines_of
 from test_guest_kinds import INIT_TEXT, STARTS, all_starts, file_of, initramfs32, installer, was_handed_over
 from test_lives import disk
-
-# Test kernels that find in QEMU's emulation what they find on the CPUs that they were made for, whatever the
-# time that QEMU takes. Of the others some measure time, or look for an Intel CPU's leaves of CPUID.
-KERNELS = ("a20", "borders", "cr", "debug", "events", "hostile", "mmio", "modes", "msr", "paging", "paging32",
-           "privilege", "segments", "steps", "stepsmp", "syscall", "task", "uart", "usercode",
-           "vm86", "walks", "xsave")
 
 
 def on_qemu(nadir, cfg, files, **options):
     options.setdefault("on", "qemu")
     return nadir(cfg, files, env={"NADIR_KVM": "0"}, timeout=400, **options)
-
-
-@pytest.fixture(scope="module")
-def booted():
-    return []
-
-
-@pytest.mark.parametrize("name", KERNELS)
-def test_kernels(nadir, payload, booted, name):
-    """All of them in one machine, under the engine that it asks for."""
-    if not booted:
-        cfg = "".join(section(each) + "engine = bt\n" for each in KERNELS)
-        booted.append(on_qemu(nadir, cfg, {f"{each}.bin": payload(each) for each in KERNELS}, cpus=2))
-    console = lines_of(booted[0], name)
-    failures = [line for line in console if line.startswith(f"FAIL {name}:")]
-    assert not failures, "\n".join(failures)
-    assert any(re.fullmatch(rf"test {name}: [1-9]\d* passed, 0 failed", line) for line in console), booted[0]
-    ended = [vm for vm in booted[0].stats if vm["vm"] == name]
-    assert [(vm["engine"], vm["end"], vm["code"]) for vm in ended] == [("bt", "debug-exit", 0)]
 
 
 def test_auto_without_vtx(nadir, payload):
