@@ -72,7 +72,8 @@ def run(config, kernel):
 
 def switches(console):
     """{row: [minimum, median, maximum]} of vCPU switches: from the last look at the clock of one
-    vCPU to the first of the next (guest/payloads/switch), as long as all still look."""
+    vCPU to the first of the next (guest/payloads/switch), as long as all still look. A row for which
+    the vCPUs did not run in turn meanwhile, as one was still being translated, is left out."""
     gaps = {}
     for vm, vcpu, last, first in GAP.findall(console):
         gaps.setdefault((vm, vcpu), []).append((int(last), int(first)))
@@ -84,7 +85,7 @@ def switches(console):
     for (before, came, one), (after, comes, other) in zip(looks, looks[1:]):
         if not came and comes and one != other:
             rows["switch-vcpu" if one[0] == other[0] else "switch-vm"].append(after - before)
-    return {name: [min(own), statistics.median_low(own), max(own)] for name, own in rows.items()}
+    return {name: [min(own), statistics.median_low(own), max(own)] for name, own in rows.items() if own}
 
 
 def check_build():
