@@ -11,6 +11,7 @@
 #include "guest/pc/isa_lines.h"
 #include "guest/pc/layout.h"
 #include "guest/pc/pc_memory.h"
+#include "guest/pc/pc_policies.h"
 #include "guest/pc/pc_program.h"
 #include "guest/vm/sched.h"
 #include "mm/guestspace.h"
@@ -195,32 +196,6 @@ void pc_set_limit(struct pc *pc, uint64_t ticks)
 {
     pc->limit = ticks;
     timers_arm(&pc->vm.timers, &pc->limit_timer, watch_before(pc, pc->vm.timers.read() + ticks));
-}
-
-static enum status make_policies(struct pc *pc, const struct vm_config *config,
-                                 const struct pc_host *host)
-{
-    struct vm *vm = &pc->vm;
-    const struct engine_facts *engine = &host->engine[config->engine]->facts;
-    const struct cpuid_facts facts = {
-        .vcpus = config->vcpus,
-        .tsc_hz = host->tsc_hz,
-        .rdtscp = engine->rdtscp,
-        .invpcid = engine->invpcid,
-        .xsaves = engine->xsaves,
-        .tsx = engine->tsx,
-        .atomics = engine->atomics,
-        .cr4_allowed = engine->cr4_allowed,
-        .spec_control = engine->spec_control,
-    };
-    const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
-    if (s != OK)
-        return s;
-    vm->arch_capabilities = engine->arch_capabilities;
-    vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
-    vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & engine->cr4_allowed;
-    return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz,
-                           cpuid_policy_amd_family(&vm->cpuid));
 }
 
 /* Once, whoever comes first: the alarm, or pc_start_now(). A VM whose ends fill its console waits
@@ -441,7 +416,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
                         bool is_reset, const struct pc_kept *kept)
 {
     const char *step = "CPUID and MSR tables";
-    enum status s = make_policies(pc, config, host);
+    enum status s = pc_policies_make(pc, config, host);
     sched_look();
     if (s == OK)
         s = vcpu_msr_open(&pc->vm);

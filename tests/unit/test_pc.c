@@ -4,7 +4,7 @@
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
 // link: guest/load/kernel.c guest/load/foreign.c guest/config.c guest/config_keys.c
-// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c drivers/bus/bus.c drivers/bus/bus_watch.c
+// link: guest/pc/pc_policies.c guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c drivers/bus/bus.c drivers/bus/bus_watch.c
 // link: drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c drivers/virt/vi8042.c
 // link: drivers/virt/vioapic.c drivers/virt/vtestdev.c drivers/virt/vferr.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c drivers/virt/vchipset.c

@@ -7,7 +7,7 @@
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
 // link: guest/load/kernel.c guest/load/foreign.c
-// link: guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
+// link: guest/pc/pc_policies.c guest/pc/mptable.c guest/pc/msr_policy.c mm/guestmem.c mm/page_alloc.c
 // link: drivers/bus/bus.c drivers/bus/bus_watch.c drivers/bus/timers.c guest/cpu/msr_table.c drivers/virt/vdebug.c
 // link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c drivers/virt/vferr.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c

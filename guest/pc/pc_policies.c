@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a VM's CPUs say that they are: CPUID and MSRs, by what its engine and the host have. */
+#include "guest/pc/pc_policies.h"
+#include "guest/cpu/control.h"
+
+enum status pc_policies_make(struct pc *pc, const struct vm_config *config,
+                             const struct pc_host *host)
+{
+    struct vm *vm = &pc->vm;
+    const struct engine_facts *engine = &host->engine[config->engine]->facts;
+    const struct cpuid_facts facts = {
+        .vcpus = config->vcpus,
+        .tsc_hz = host->tsc_hz,
+        .rdtscp = engine->rdtscp,
+        .invpcid = engine->invpcid,
+        .xsaves = engine->xsaves,
+        .tsx = engine->tsx,
+        .atomics = engine->atomics,
+        .cr4_allowed = engine->cr4_allowed,
+        .spec_control = engine->spec_control,
+    };
+    const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
+    if (s != OK)
+        return s;
+    vm->arch_capabilities = engine->arch_capabilities;
+    vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
+    vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & engine->cr4_allowed;
+    return msr_policy_init(&pc->msr, &vm->msrs, host->microcode, host->tsc_hz,
+                           cpuid_policy_amd_family(&vm->cpuid));
+}
