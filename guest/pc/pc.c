@@ -476,6 +476,17 @@ static void init_time(struct vm *vm, const struct vm_config *config, const struc
                    host->read_tsc());
 }
 
+static void add_timers(struct pc *pc)
+{
+    struct timers *timers = &pc->vm.timers;
+    pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
+    timers_add(timers, &pc->screen_timer);
+    pc->limit_timer = (struct timer){.fire = limit_reached, .dev = pc};
+    timers_add(timers, &pc->limit_timer);
+    if (pc->console.screen != NULL)
+        timers_arm(timers, &pc->screen_timer, 0);
+}
+
 static enum status create(const struct vm_config *config, unsigned index,
                           const struct pc_host *host, const struct pc_console *console,
                           struct pc_kept *kept, struct pc **out)
@@ -512,12 +523,7 @@ static enum status create(const struct vm_config *config, unsigned index,
     }
     pc->vm.dump = pc_dump;
     pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
-    pc->screen_timer = (struct timer){.fire = pc_show_screen, .dev = pc};
-    timers_add(&pc->vm.timers, &pc->screen_timer);
-    pc->limit_timer = (struct timer){.fire = limit_reached, .dev = pc};
-    timers_add(&pc->vm.timers, &pc->limit_timer);
-    if (console->screen != NULL)
-        timers_arm(&pc->vm.timers, &pc->screen_timer, 0);
+    add_timers(pc);
     pc->vm.engine = host->engine[config->engine]->engine;
     pc->vm.interpreted = config->bt == CONFIG_BT_INTERPRET;
     pc->vm.checked = config->bt == CONFIG_BT_CHECK;

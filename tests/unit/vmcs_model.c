@@ -164,8 +164,7 @@ void vmcs_model_start(bool assisted)
     demand(cpuid_policy_build(&vm->cpuid, host_cpuid, &facts) == OK);
     vm->xcr0_allowed = cpuid_policy_xcr0(&vm->cpuid);
     vm->cr4_allowed = control_cr4_allowed(&vm->cpuid) & fake_vmx.caps.cr4_fixed1;
-    demand(msr_policy_init(&msrs, &vm->msrs, 1, facts.tsc_hz, 0) == OK &&
-           vcpu_msr_open(vm) == OK);
+    demand(msr_policy_init(&msrs, &vm->msrs, 1, facts.tsc_hz, 0) == OK && vcpu_msr_open(vm) == OK);
     fixture_make_rom(gpa(ROM));
     demand(vmx_protect(vm, gpa(ROM), FIXTURE_RAM - ROM, MAP_RX) == OK);
     vcpu->apic.pic_acknowledge = acknowledge_pic;
