@@ -9,7 +9,7 @@ from pathlib import Path
 import bootdisk
 import pexpect
 from conftest import TOOL, assemble
-from kernels import lines_of
+from kernels import lines_of, section
 from test_guest_kinds import INIT_TEXT, STARTS, all_starts, file_of, initramfs32, installer, was_handed_over
 from test_lives import disk
 
@@ -104,7 +104,7 @@ def test_syslinux_starts_linux(nadir, tmp_path):
     assert result.status == 0 and [vm["end"] for vm in result.stats] == ["poweroff"], result
     for trouble in ("BUG:", "WARNING:", "Call Trace"):
         assert trouble not in result.console, result
-    assert result.stats[0]["counters"]["blocks"] > 50_000, result.stats
+    assert result.stats[0]["counters"]["blocks"] > 20_000, result.stats
 
 
 def test_lives(nadir, payload):
