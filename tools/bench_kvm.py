@@ -5,7 +5,6 @@ QEMU with KVM, on a Linux in the same emulator. Takes some minutes; --update wri
 shows beside Nadir's."""
 
 import argparse
-import json
 import os
 import re
 import select

@@ -3,7 +3,6 @@
 which mode the CPU is. At each stop the emulator is asked; the control registers become $cr0, $cr2, $cr3, $cr4
 and $efer, the base of CS $csbase, and instructions of 16- and 32-bit code are disassembled as what they are."""
 
-import os
 import re
 import subprocess
 import tempfile

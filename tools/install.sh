@@ -5,7 +5,7 @@
 set -eu
 
 packages="build-essential nasm gnu-efi acpica-tools
-    clang clang-format clang-tidy libcmocka-dev libzydis-dev gdb
+    clang clang-format clang-tidy pyflakes3 libcmocka-dev libzydis-dev gdb
     python3 python3-clang python3-pytest python3-pytest-xdist python3-pexpect
     ovmf qemu-system-x86 bochs bochsbios vgabios
     mtools gdisk dosfstools gzip lz4 stress-ng xz-utils busybox-static"

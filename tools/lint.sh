@@ -44,6 +44,14 @@ check_keys() {
     make -s build/check_config >/dev/null && sed -n '/^| key | value/,/^$/p' README.md | sed '$d' >build/keys.md &&
         build/check_config --table | diff build/keys.md -
 }
+# Names that are not defined, in code that only a long test runs, and imports that nothing uses.
+check_python() {
+    if command -v pyflakes3 >/dev/null; then
+        { list -name '*.py' && echo tools/nadir; } | xargs pyflakes3
+    else
+        echo "lint: Python not checked: there is no pyflakes3"
+    fi
+}
 status=0
 run() {
     name=$1
@@ -62,4 +70,5 @@ run headers tools/check_headers.sh
 run sizes check_sizes
 run keys check_keys
 run readmes tools/check_readmes.py
+run python check_python
 exit $status

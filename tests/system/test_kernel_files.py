@@ -10,7 +10,6 @@ import time
 
 import pytest
 from conftest import PAYLOADS, TOOL
-from kernels import lines_of
 
 HANDOVER = PAYLOADS / "handover.elf"
 

@@ -11,7 +11,7 @@ import termios
 import time
 import tty
 
-from . import OK, REFUSED, TIMEOUT, USAGE, VM_FAILED, say
+from . import OK, REFUSED, USAGE, VM_FAILED, say
 from .saved import Saved
 from .screen import Output
 
