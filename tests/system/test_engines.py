@@ -17,6 +17,10 @@ QEMU_KERNELS = [name for name in TEST_KERNELS if name not in (*TIMED, *UNFINISHE
 # Those in which this CPU, without UMIP, FSGSBASE and TSC_ADJUST, is another than QEMU's.
 RYZEN_KERNELS = ["a20", "borders", "cr", "debug", "events", "ferr", "hostile", "mmio", "modes", "msr", "privilege",
                  "segments", "steps", "syscall", "task", "vm86"]
+# Where this model strays from the manuals, beside BOCHS_FAILS.
+RYZEN_FAILS = {
+    "syscall": {"SYSENTER in long mode, on AMD's CPUs": "it is executed, as by Intel's CPUs"},
+}
 
 
 def batch_of(name, kernels):
@@ -77,5 +81,5 @@ def test_without_vmx(run, name):
     here, result = under(name, RYZEN_KERNELS, "engine = bt\n", **ON_RYZEN)
     judge(name, here, result, {})
     there, alone = bare(name, strict=True, **ON_RYZEN)
-    wrong = differences(there, here, BOCHS_FAILS.get(name, {}))
+    wrong = differences(there, here, BOCHS_FAILS.get(name, {}) | RYZEN_FAILS.get(name, {}))
     assert there and (name in FEATURES or not wrong), "\n".join(wrong) + f"\n{alone}"

@@ -56,6 +56,8 @@ static void check_sysenter(void)
 {
     const char *rule = "SDM, SYSENTER";
     struct code enter = code_of(0x0f, 0x34);
+    wrmsr(MSR_SYSENTER_ESP, (uint64_t)(stack + sizeof(stack)));
+    wrmsr(MSR_SYSENTER_EIP, (uint64_t)entry_sysenter);
     if (cpuid(0, 0).ebx == 0x68747541) { /* "Auth" */
         wrmsr(MSR_SYSENTER_CS, USER_KERNEL_CODE);
         test_fault(user_probe(&enter, 0), undefined, "SYSENTER in long mode, on AMD's CPUs",
@@ -66,8 +68,6 @@ static void check_sysenter(void)
     test_fault(user_probe(&enter, 0), (struct probe){VECTOR_GP, 0},
                "SYSENTER with IA32_SYSENTER_CS = 0", rule);
     wrmsr(MSR_SYSENTER_CS, USER_KERNEL_CODE);
-    wrmsr(MSR_SYSENTER_ESP, (uint64_t)(stack + sizeof(stack)));
-    wrmsr(MSR_SYSENTER_EIP, (uint64_t)entry_sysenter);
     test_fault(user_probe(&enter, 0), none, "SYSENTER comes to IA32_SYSENTER_EIP", rule);
     test_check(seen_cs == USER_KERNEL_CODE && seen_ss == USER_KERNEL_DATA,
                "with CS and SS by IA32_SYSENTER_CS", rule);
