@@ -5,6 +5,8 @@ that is allowed, with its reason. Where Bochs strays from the manuals is in test
 import difflib
 import re
 
+from kernels import whole_lines
+
 # Kernels that are not judged where the emulator is QEMU's: its ticks are the host's, which other work takes away,
 # and under bt in Bochs an instruction takes hundreds of ticks. They are compared with the bare machine under VT-x
 # (test_native.py); what they ask of devices has tests of its own (tests/unit), whatever the engine.
@@ -69,14 +71,9 @@ class Check:
 
 
 def checks(lines, name):
-    """Those of both sides, in order. A VM's line that took long is in pieces on a console that several share."""
-    whole = []
-    for line in lines:
-        if re.match(r"(ok|FAIL|test) |  |nadir: ", line) or not whole:
-            whole.append(line)
-        else:
-            whole[-1] += line
-    found = [re.fullmatch(rf"(ok|FAIL) {name}: (?!vm-only: |native-only: )(.*?)( \(.*)?", line) for line in whole]
+    """Those of both sides, in order."""
+    pattern = re.compile(rf"(ok|FAIL) {name}: (?!vm-only: |native-only: )(.*?)( \(.*)?")
+    found = [pattern.fullmatch(line) for line in whole_lines(lines, name)]
     return [Check(match[1] == "ok", match[2], match[0]) for match in found if match]
 
 

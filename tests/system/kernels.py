@@ -2,6 +2,7 @@
 """The test kernels: each folder of guest/payloads/tests whose program counts checks (guest/lib/test.h)
 is one, unless it is started in a way of its own (payload.ld). Tests run them in Nadir and on the bare machine."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,14 @@ def lines_of(result, name):
     mark = f"[{name}] "
     lines = [line.strip("\r") for line in result.console.split("\n")]
     return [line[len(mark):] for line in lines if line.startswith(mark)] or lines
+
+
+def whole_lines(lines, name):
+    """A test kernel's lines. One that took long to print is in pieces on a console that several VMs share."""
+    whole = []
+    for line in lines:
+        if re.match(rf"(ok|FAIL|test) |{name}: |  |nadir: ", line) or not whole:
+            whole.append(line)
+        else:
+            whole[-1] += line
+    return whole

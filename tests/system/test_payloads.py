@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from kernels import TEST_KERNELS, batch_of, group_of, lines_of, section
+from kernels import TEST_KERNELS, batch_of, group_of, lines_of, section, whole_lines
 
 # Several in one boot, as each VM has its own memory and devices; those of one CPU run in turn.
 ENDS_WELL = {**{name: ("debug-exit", 0) for name in TEST_KERNELS},
@@ -100,7 +100,7 @@ def test_hello_is_deterministic(nadir, payload, boot_once):
     for host, names in HOSTS.items() for name in names])
 def test_ends_well(boot_once, name, host):
     result = boot_once(host_batch(name, host), model=host[0], cpus=host[1])
-    console = lines_of(result, name)
+    console = whole_lines(lines_of(result, name), name)
     failures = [line for line in console if line.startswith(f"FAIL {name}:")]
     assert not failures, "\n".join(failures)
     if name in TEST_KERNELS:
