@@ -350,26 +350,29 @@ static void note_state(struct bt_check *c, uint64_t undefined)
     to->interruptibility = s->interruptibility;
 }
 
-/* One instruction, with all its iterations. False: stopped. */
+/* One instruction, with all its iterations. False: stopped; before it was decoded, maybe. */
 static bool carry_out(struct bt_check *c)
 {
     const uint64_t rip = c->state.rip, undefined = c->after[c->known].undefined;
+    struct interpret_known done;
     bool again = true;
     for (unsigned n = 0; again && c->stop == BT_CHECK_GOES_ON; n++) {
         if (interpret_one(&c->env) != INTERPRET_DONE || n == MAX_REPEATS)
             stop(&c->env, BT_CHECK_CUT);
-        again = c->env.insn->rep != 0 && c->state.rip == rip;
-        if (c->env.insn->rep != 0)
+        if (!interpret_note(&c->env, &done))
+            return false;
+        again = done.insn.rep != 0 && c->state.rip == rip;
+        if (done.insn.rep != 0)
             c->repeats |= 1ull << c->known;
     }
-    if (c->env.insn->op == INSN_POPF)
+    if (done.insn.op == INSN_POPF)
         c->loads_flags |= 1ull << c->known;
-    if ((looked_at(c->env.insn) & undefined) != 0)
+    if ((looked_at(&done.insn) & undefined) != 0)
         stop(&c->env, BT_CHECK_CUT);
     if (c->stop != BT_CHECK_GOES_ON)
         return false;
     c->known++;
-    note_state(c, undefined_behind(c->env.insn, undefined));
+    note_state(c, undefined_behind(&done.insn, undefined));
     return true;
 }
 

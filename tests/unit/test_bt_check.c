@@ -306,6 +306,26 @@ static void test_what_cannot_be_compared(void **state)
     assert_string_equal(end(true), "an instruction that is not to be done");
 }
 
+/* REP STOSB; and behind it nothing can be fetched: that is no REP, and no reason not to compare. */
+static void test_no_instruction(void **state)
+{
+    (void)state;
+    begin("\xf3\xaa", (const uint8_t[]){2, 0}, 1);
+    assert_int_equal(v.check->repeats, 1);
+    assert_string_equal(end(true), "");
+    block = (struct bt_block){.pc = RAM, .insns = 1, .guest_bytes = 1, .code_bytes = 1};
+    insn[0] = (struct translate_insn){.at = 0, .guest = 0};
+    v.counted[BT_UNCHECKED] = 0;
+    v.state.rip = RAM;
+    assert_ptr_equal(bt_check_begin(&v, &block), &block);
+    assert_int_equal(v.check->known, 0);
+    v.state.gpr[RBX]++;
+    v.check->behind = false;
+    bt_check_end(&v, &block);
+    assert_non_null(strstr(why, "a register"));
+    assert_int_equal(v.counted[BT_UNCHECKED], 0);
+}
+
 /* REP STOSB; INC EAX */
 static void test_repeated(void **state)
 {
@@ -343,6 +363,7 @@ int main(void)
         TEST(test_flags),
         TEST(test_memory),
         TEST(test_what_cannot_be_compared),
+        TEST(test_no_instruction),
         TEST(test_repeated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
