@@ -3,7 +3,8 @@
  * The engine for machines without VT-x: binary translation. Nothing of a guest is ever run by the
  * processor at CPL 0. Its user code is run at CPL 3 as it is (direct.h); its kernel code, in 64-bit
  * code and 32-bit code with flat segments, as a translation, at CPL 3 as well (translate.h: what
- * that is; cache.h: which there are; code.h: while they are right; translated.c: how they run). All
+ * that is; cache.h: which there are; code.h: while they are right; translated.c: how they run;
+ * site.h: where they stop for the software CPU; check.h: each compared with it, for tests). All
  * else, and each instruction that the processor refuses there, is carried out by the software CPU
  * of guest/cpu/, on struct cpu_state; of that the processor computes what has to do with vector and
  * x87 registers (guest/ring3/).
