@@ -77,6 +77,13 @@ def checks(lines, name):
     return [Check(match[1] == "ok", match[2], match[0]) for match in found if match]
 
 
+def failures(lines, name):
+    """The checks that have failed, those included that only a VM has."""
+    pattern = re.compile(rf"FAIL {name}: (.*?)( \(.*)?")
+    found = [pattern.fullmatch(line) for line in whole_lines(lines, name)]
+    return {match[1] for match in found if match}
+
+
 def differences(bare, here, bare_fails):
     """Lines of a VM that are not the bare machine's. bare_fails: by which check's name the bare machine may be
     wrong, where the VM is right; None: any."""

@@ -3,7 +3,7 @@
 emulation, and a model of Bochs without VMX."""
 
 import pytest
-from engines import ADMITTED, ASTRAY, FEATURES, LOST, TIMED, UNFINISHED, checks, differences
+from engines import ADMITTED, ASTRAY, FEATURES, LOST, TIMED, UNFINISHED, checks, differences, failures
 from kernels import CPUS, TEST_KERNELS, group_of, lines_of, section
 from test_native import BOCHS_FAILS
 
@@ -54,7 +54,7 @@ def run(nadir, payload, booted):
 
 
 def judge(name, found, result, admitted):
-    failed = {check.what for check in found if not check.ok}
+    failed = failures(lines_of(result, name), name)
     assert found and failed <= set(admitted), f"{failed}\n{result}"
 
 
