@@ -182,14 +182,15 @@ static void within(uint64_t hz, uint64_t truth, uint64_t ppm)
     assert_in_range(hz, truth - truth * ppm / 1000000, truth + truth * ppm / 1000000);
 }
 
+/* PM timer, HPET, PIT. */
+static const struct {
+    uint64_t hz;
+    uint32_t mask;
+    bool down;
+} timer[] = {{3579545, 0xffffff, false}, {14318179, UINT32_MAX, false}, {1193182, 0xffff, true}};
+
 static void measures(void **state)
 {
-    static const struct {
-        uint64_t hz;
-        uint32_t mask;
-        bool down;
-    } timer[] = {
-        {3579545, 0xffffff, false}, {14318179, UINT32_MAX, false}, {1193182, 0xffff, true}};
     (void)state;
     srand(1);
     for (unsigned i = 0; i < 3; i++)
@@ -205,12 +206,6 @@ static void measures(void **state)
  * for. */
 static void long_pauses(void **state)
 {
-    static const struct {
-        uint64_t hz;
-        uint32_t mask;
-        bool down;
-    } timer[] = {
-        {3579545, 0xffffff, false}, {14318179, UINT32_MAX, false}, {1193182, 0xffff, true}};
     (void)state;
     srand(2);
     m.longest = 500;
