@@ -355,16 +355,15 @@ static bool carry_out(struct bt_check *c)
 {
     const uint64_t rip = c->state.rip, undefined = c->after[c->known].undefined;
     struct interpret_known done;
-    bool again = true;
-    for (unsigned n = 0; again && c->stop == BT_CHECK_GOES_ON; n++) {
-        if (interpret_one(&c->env) != INTERPRET_DONE || n == MAX_REPEATS)
+    unsigned repeats = 0;
+    do {
+        if (interpret_one(&c->env) != INTERPRET_DONE || repeats++ == MAX_REPEATS)
             stop(&c->env, BT_CHECK_CUT);
         if (!interpret_note(&c->env, &done))
             return false;
-        again = done.insn.rep != 0 && c->state.rip == rip;
         if (done.insn.rep != 0)
             c->repeats |= 1ull << c->known;
-    }
+    } while (done.insn.rep != 0 && c->state.rip == rip && c->stop == BT_CHECK_GOES_ON);
     if (done.insn.op == INSN_POPF)
         c->loads_flags |= 1ull << c->known;
     if ((looked_at(&done.insn) & undefined) != 0)
