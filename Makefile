@@ -171,7 +171,7 @@ gdb: ## the demo with gdb attached, stopped at Nadir's first instruction
 	@$(MAKE) --no-print-directory DEV=1 all demo
 	tools/gdb.sh $B/demo/nadir.cfg
 bench: all bochs ## what each operation costs a guest under each engine, beside KVM
-	tools/bench.py --all
+	tools/bench.py
 engines: all bochs ## the engines side by side, and the bare machine: operations, Debian's demo, goals (minutes)
 	tools/engines.py
 bench-kvm: all bochs ## the same payload under QEMU + KVM in Bochs, for the column beside (minutes)
