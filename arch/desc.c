@@ -5,12 +5,8 @@
 #include "arch/fault.h"
 #include "arch/percpu.h"
 
-#define DESCRIPTOR_CODE64      0x00af9b000000ffffull /* present, ring 0, code, read, accessed, L */
-#define DESCRIPTOR_DATA        0x00cf93000000ffffull /* present, ring 0, data, write, accessed */
-#define DESCRIPTOR_USER_CODE64 0x00affb000000ffffull /* the same of ring 3 */
-#define DESCRIPTOR_USER_DATA   0x00cff3000000ffffull
-#define DESCRIPTOR_USER_CODE32 0x00cffb000000ffffull /* D instead of L */
-#define DESCRIPTOR_USER_CODE16 0x008ffb000000ffffull /* neither */
+#define DESCRIPTOR_CODE64 0x00af9b000000ffffull /* present, ring 0, code, read, accessed, L */
+#define DESCRIPTOR_DATA   0x00cf93000000ffffull /* present, ring 0, data, write, accessed */
 
 /* SDM, "64-Bit IDT Gate Descriptors". */
 struct gate {
@@ -99,10 +95,7 @@ void desc_init(struct cpu *cpu)
         desc_set_ist(cpu, i);
     gdt[DESC_CODE / 8] = DESCRIPTOR_CODE64;
     gdt[DESC_DATA / 8] = DESCRIPTOR_DATA;
-    gdt[DESC_USER_CODE64 / 8] = DESCRIPTOR_USER_CODE64;
-    gdt[DESC_USER_DATA / 8] = DESCRIPTOR_USER_DATA;
-    gdt[DESC_USER_CODE32 / 8] = DESCRIPTOR_USER_CODE32;
-    gdt[DESC_USER_CODE16 / 8] = DESCRIPTOR_USER_CODE16;
+    desc_show_user(gdt, true);
     put_system(cpu, DESC_TSS, &cpu->tss, sizeof(struct tss), SEGMENT_TSS);
     if (cpu->index == 0)
         fill_idt();

@@ -269,7 +269,10 @@ bool ring3_segments_load(struct ring3_segments *segments, const struct cpu_state
             segments->bases_known = false;
     }
     segments->known = true;
-    return ring3_segments_load_bases(segments, state->fs.base, state->gs.base);
+    if (!ring3_segments_load_bases(segments, state->fs.base, state->gs.base))
+        return false;
+    desc_show_user(segments->gdt, false);
+    return true;
 }
 
 /* What CPL 3 has loaded by itself. */
@@ -286,6 +289,7 @@ void ring3_segments_store(struct ring3_segments *segments, struct cpu_state *sta
                           bool bases)
 {
     uint16_t now[4];
+    desc_show_user(segments->gdt, true);
     ring3_read_selectors(now);
     for (unsigned i = 0; i < 4; i++) {
         if (now[i] == segments->loaded[i])

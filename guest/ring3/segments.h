@@ -63,7 +63,8 @@ typedef bool ring3_look_fn(void *ctx, uint64_t linear, void *to, unsigned bytes)
 bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_state *state,
                             ring3_look_fn *look, void *ctx);
 /* Behind it: DS, ES, FS, GS and their bases are in the CPU, but for CS and SS, which IRETQ loads.
- * False: they could not be loaded. */
+ * False: they could not be loaded. Else CPL 3 finds none of the host's own selectors (desc.h) until
+ * ring3_segments_store(). */
 bool ring3_segments_load(struct ring3_segments *segments, const struct cpu_state *state);
 /* FS and GS base alone, for code at CPL 3 that does without selectors of its own. */
 bool ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uint64_t gs);

@@ -48,6 +48,9 @@ void check_line(bool good, const char *file, unsigned line)
 #define CODE HOST_WINDOW_BASE
 #define DATA (HOST_WINDOW_BASE + PAGE_SIZE)
 #define LOW  0x10000ull /* where 16-bit and 32-bit code reaches */
+/* Selectors of such code, in entries that are nobody's otherwise. */
+#define CODE32 0x33
+#define CODE16 0x3b
 
 static uint8_t *code, *data; /* as the hypervisor reaches them */
 static struct ring3_frame frame;
@@ -263,18 +266,20 @@ static void check_segments(void)
     ring3_load(base); /* the host's own */
     put(gs);
     check(enter() == VECTOR_PAGE_FAULT && frame.cr2 == base + 8);
+    cpu_self()->memory.gdt[CODE32 / 8] = 0x00cffb000000ffff;
+    cpu_self()->memory.gdt[CODE16 / 8] = 0x008ffb000000ffff;
     put(code32);
-    frame.cs = DESC_USER_CODE32;
+    frame.cs = CODE32;
     frame.rip = LOW;
     frame.gpr[0] = 0x80000001;
     check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
-    check(frame.gpr[0] == 0x80000003 && frame.cs == DESC_USER_CODE32);
+    check(frame.gpr[0] == 0x80000003 && frame.cs == CODE32);
     put(code16);
-    frame.cs = DESC_USER_CODE16;
+    frame.cs = CODE16;
     frame.rip = LOW;
     frame.gpr[0] = 0x8001;
     check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
-    check(frame.gpr[0] == 2 && frame.cs == DESC_USER_CODE16);
+    check(frame.gpr[0] == 2 && frame.cs == CODE16);
 }
 
 /* Selectors of a guest's own, in its tables; one that the CPU refuses does no harm. */

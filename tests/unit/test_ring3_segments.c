@@ -145,6 +145,7 @@ static int setup(void **unused)
     memset(real_gdt, 0, sizeof(real_gdt));
     memset(guest_gdt, 0, sizeof(guest_gdt));
     memset(registers, 0, sizeof(registers));
+    desc_show_user(real_gdt, true);
     cpu.memory.gdt = real_gdt;
     loads = writes = 0;
     unreadable = false;
@@ -170,6 +171,7 @@ static int teardown(void **unused)
 {
     (void)unused;
     ring3_segments_detach(&s);
+    desc_show_user(real_gdt, false); /* they are the host's */
     for (unsigned i = 0; i < DESC_GDT_ENTRIES; i++)
         assert_int_equal(real_gdt[i], 0);
     assert_int_equal(ldt_bytes, 0);
@@ -210,7 +212,10 @@ static void test_64_bit(void **unused)
     assert_int_equal(real_gdt[CS_64 >> 3], CODE_64);
     assert_int_equal(real_gdt[SS_3 >> 3], DATA);
     assert_int_equal(real_gdt[CS_32 >> 3] | real_gdt[2], 0);
+    assert_int_equal(real_gdt[DESC_USER_CODE64 >> 3], DESCRIPTOR_USER_CODE64);
+    assert_int_equal(real_gdt[DESC_USER_DATA >> 3], DESCRIPTOR_USER_DATA);
     assert_true(ring3_segments_load(&s, &state));
+    assert_int_equal(real_gdt[DESC_USER_CODE64 >> 3] | real_gdt[DESC_USER_DATA >> 3], 0);
     assert_int_equal(fs_base, 0x7000);
     const unsigned before = loads + writes;
     assert_true(prepare() && ring3_segments_load(&s, &state));
@@ -228,6 +233,8 @@ static void test_64_bit(void **unused)
     assert_int_equal(registers[0], 0);
     ring3_segments_store(&s, &state, SS_3, false);
     assert_int_equal(state.ds.selector, 0x10);
+    assert_int_equal(real_gdt[DESC_USER_CODE64 >> 3], DESCRIPTOR_USER_CODE64);
+    assert_int_equal(real_gdt[DESC_USER_DATA >> 3], DESCRIPTOR_USER_DATA);
     /* What has been chosen before is chosen anew where the selector, or the table, is another. */
     state.ds = segment(SS_3, DATA, 0);
     assert_true(prepare() && ring3_segments_load(&s, &state));

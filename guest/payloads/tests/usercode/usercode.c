@@ -259,6 +259,38 @@ static void check_selectors(void)
     test_check((limit.rax & 0xff) == 0 && limit.rbx == 0x123, "says so", "SDM, LSL");
 }
 
+/* Behind the end of the GDT, where a hypervisor may have selectors of its own in the real one. */
+static void check_selectors_behind(void)
+{
+    const char *rule = "SDM, Limit Checking";
+    unsigned loads = 0, stacks = 0, jumps = 0, rights = 0;
+    static struct __attribute__((packed)) {
+        uint32_t offset;
+        uint16_t selector;
+    } target;
+    memset(page, 0xcc, sizeof(page)); /* INT3 */
+    for (uint32_t selector = 0xfe03; selector <= UINT16_MAX; selector += 8) {
+        /* MOV DS, EAX; MOV SS, EAX; JMP FAR [RSI]; LAR EBX, EAX and SETZ AL */
+        struct code load = {.rax = selector, .length = 2, .bytes = {0x8e, 0xd8}};
+        struct code stack = {.rax = selector, .length = 2, .bytes = {0x8e, 0xd0}};
+        struct code jump = {.rsi = (uint64_t)&target, .length = 2, .bytes = {0xff, 0x2e}};
+        struct code right = {
+            .rax = selector, .length = 6, .bytes = {0x0f, 0x02, 0xd8, 0x0f, 0x94, 0xc0}};
+        const uint32_t error = selector & ~3u;
+        target.offset = (uint32_t)(uint64_t)page;
+        target.selector = (uint16_t)selector;
+        const struct probe got[3] = {run(&load), run(&stack), run(&jump)};
+        loads += got[0].vector == VECTOR_GP && got[0].error == error;
+        stacks += got[1].vector == VECTOR_GP && got[1].error == error;
+        jumps += got[2].vector == VECTOR_GP && got[2].error == error;
+        rights += run(&right).vector == PROBE_NONE && (right.rax & 0xff) == 0;
+    }
+    test_equal(loads, 64, "#GP for DS, with each of 64 selectors behind the GDT", rule);
+    test_equal(stacks, 64, "and for SS", rule);
+    test_equal(jumps, 64, "and for a far jump", rule);
+    test_equal(rights, 64, "and LAR knows none of them", rule);
+}
+
 /* FS base as the kernel has set it, and what a load of FS makes of it. */
 static void check_bases(void)
 {
@@ -395,6 +427,7 @@ int main(void)
     check_mapped_there();
     check_flags();
     check_selectors();
+    check_selectors_behind();
     check_bases();
     check_compatibility();
     check_controls();
