@@ -336,8 +336,16 @@ static enum next __attribute__((noinline)) page_fault(struct bt_vcpu *v)
     }
 }
 
+/* The CPU leaves in DR6 what was set there before: direct.c tells by it what the next #DB is. */
+static void forget_step(void)
+{
+    cpu_write_dr6(DR6_RESET);
+}
+
 static enum next __attribute__((noinline)) exception(struct bt_vcpu *v, unsigned vector)
 {
+    if (vector == VECTOR_DEBUG)
+        forget_step();
     if (!bt_direct_is_of_guest(vector))
         return give_back(v);
     const enum next next = step_back(v);
@@ -401,10 +409,12 @@ static enum next leave(struct bt_vcpu *v)
         v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_IF) | RFLAGS_TF;
         const unsigned vector = bt_space_run(v, SHADOW_KERNEL, &v->frame);
         v->frame.rflags = (v->frame.rflags & ~(uint64_t)RFLAGS_TF) | RFLAGS_IF;
-        if (vector == VECTOR_DEBUG)
+        if (vector == VECTOR_DEBUG) {
             correct_pushed_flags(v, byte);
-        else
+            forget_step();
+        } else {
             next = see_to(v, vector);
+        }
         if (next != GO_ON)
             return next;
     }
