@@ -388,13 +388,17 @@ static bool drop_bytes(struct bt_cache *cache, struct bt_code_page *page,
     return true;
 }
 
-/* To go through the list again would be no progress: but all of it becomes shorter each time. */
+/* To go through the list again would be no progress: but all of it becomes shorter each time. What
+ * looking has cost is taken off at the end, or it could use up each portion before the first block.
+ */
 bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left)
 {
+    int looked = 1;
     for (uint32_t i = *guest_head(cache, change->page); i != BT_NONE;) {
         struct bt_code_page *page = &cache->page[i];
         const bool all = change->first == 0 && change->last == PAGE_SIZE - 1;
         i = page->next_guest;
+        looked++;
         if (page->guest != change->page ||
             (all ? drop_page(cache, page, left) : drop_bytes(cache, page, change, left)))
             continue;
@@ -402,6 +406,7 @@ bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left)
         change->last = PAGE_SIZE - 1;
         return false;
     }
+    *left -= looked;
     return true;
 }
 

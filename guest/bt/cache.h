@@ -190,7 +190,7 @@ static inline bool bt_cache_may_have(const struct bt_cache *cache, uint64_t page
  * before it is true.
  *
  * bt_cache_drop(): blocks that have one of the bytes; where that takes long, all of the page, in
- * *change as well.
+ * *change as well. *left may be below 0 behind it though it is done.
  * bt_cache_drop_wanted(): looks at the mappings that bt_cache_want_check() has asked for, by
  * `same`, and drops what is made of pages that are not the same any more.
  */

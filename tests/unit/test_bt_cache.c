@@ -122,6 +122,24 @@ static void drop_page(uint64_t at)
     (void)drop(at, PAGE_SIZE, 100);
 }
 
+/* Pages that are looked at for a change of another one, which is found among them, cost, too: who
+ * makes changes all the time is not gone after for ever. */
+static void looking_is_counted(void **state)
+{
+    struct bt_change change = {.page = 5 + BT_PAGES, .last = 7};
+    int left = 100;
+    (void)state;
+    for (unsigned i = 0; i < 600; i++)
+        assert_non_null(
+            page_of(KERNEL + PAGE_SIZE * (BT_PAGES + i), 5 * PAGE_SIZE, PAGE_SIZE, true));
+    assert_true(bt_cache_drop(&cache, &change, &left));
+    assert_in_range(left + 1000, 0, 500);
+    change.page = 6; /* and so does one that there is no page for */
+    left = 100;
+    assert_true(bt_cache_drop(&cache, &change, &left));
+    assert_int_equal(left, 99);
+}
+
 static void blocks_are_found(void **state)
 {
     struct bt_block *block[100];
@@ -491,6 +509,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dropping_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(checking_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),
+        cmocka_unit_test_setup_teardown(looking_is_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(sites_go_with_their_block, setup, teardown),
         cmocka_unit_test(what_goes_the_short_way),
     };
