@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Blocks of translated code: kept, found, linked, and dropped. */
-#include "guest/bt/cache.h"
+#include "guest/bt/cache_parts.h"
 
 #include "arch/string.h"
 
@@ -11,8 +11,7 @@
 #define BYTES_PER_SLOT  16u
 /* Entries of the look-up table and of the hash that one portion of a flush clears. */
 #define FLUSH_PORTION 2048u
-/* What a walk of the guest's page tables takes of a portion, and a block beside its slots. */
-#define WALK  32
+/* What a block takes of a portion, beside its slots. */
 #define BLOCK 4
 
 static uint64_t whole_pages(uint64_t bytes)
@@ -92,7 +91,7 @@ void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode)
     cache->stats.flushes++;
     cache->blocks = cache->insns = cache->slots = 0;
     cache->pages = cache->free_page = cache->mappings = cache->local_mappings = 0;
-    cache->large_mappings = 0;
+    cache->large_mappings = cache->free_mapping = 0;
     cache->check = cache->any_gone = false;
     memset(cache->page_head_linear, 0, 2 * BT_PAGES * sizeof(uint32_t));
     cache->lookup_code_at = cache->code_at;
@@ -318,38 +317,8 @@ static bool drop_block(struct bt_cache *cache, struct bt_block *block, int *left
     return (*left -= BLOCK + block->slots) >= 0;
 }
 
-static uint32_t *linear_head(const struct bt_cache *cache, uint64_t linear)
-{
-    return &cache->page_head_linear[linear % BT_PAGES];
-}
-
-static uint32_t *guest_head(const struct bt_cache *cache, uint64_t guest)
-{
-    return &cache->page_head_guest[guest % BT_PAGES];
-}
-
-static void set_guest_head(uint32_t *head, uint32_t number)
-{
-    __atomic_store_n(head, number, __ATOMIC_RELAXED); /* bt_cache_may_have() */
-}
-
-void bt_cache_remove_page(struct bt_cache *cache, struct bt_code_page *page)
-{
-    const uint32_t number = (uint32_t)(page - cache->page);
-    uint32_t *head = linear_head(cache, page->linear);
-    while (*head != number)
-        head = &cache->page[*head].next_linear;
-    *head = page->next_linear;
-    head = guest_head(cache, page->guest);
-    while (*head != number)
-        head = &cache->page[*head].next_guest;
-    set_guest_head(head, page->next_guest);
-    page->next_linear = cache->free_page;
-    cache->free_page = number;
-}
-
 /* A block leaves the list when nothing leads to it any more. */
-static bool drop_page(struct bt_cache *cache, struct bt_code_page *page, int *left)
+bool bt_cache_drop_page(struct bt_cache *cache, struct bt_code_page *page, int *left)
 {
     while (page->first != BT_NONE) {
         struct bt_block *block = &cache->block[page->first / 2];
@@ -394,13 +363,13 @@ static bool drop_bytes(struct bt_cache *cache, struct bt_code_page *page,
 bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left)
 {
     int looked = 1;
-    for (uint32_t i = *guest_head(cache, change->page); i != BT_NONE;) {
+    for (uint32_t i = *bt_cache_guest_head(cache, change->page); i != BT_NONE;) {
         struct bt_code_page *page = &cache->page[i];
         const bool all = change->first == 0 && change->last == PAGE_SIZE - 1;
         i = page->next_guest;
         looked++;
         if (page->guest != change->page ||
-            (all ? drop_page(cache, page, left) : drop_bytes(cache, page, change, left)))
+            (all ? bt_cache_drop_page(cache, page, left) : drop_bytes(cache, page, change, left)))
             continue;
         change->first = 0;
         change->last = PAGE_SIZE - 1;
@@ -408,154 +377,4 @@ bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left)
     }
     *left -= looked;
     return true;
-}
-
-/* --- pages and mappings --- */
-
-struct bt_code_page *bt_cache_page(const struct bt_cache *cache, uint64_t linear)
-{
-    const uint64_t number = linear / PAGE_SIZE;
-    for (uint32_t i = *linear_head(cache, number); i != BT_NONE; i = cache->page[i].next_linear)
-        if (cache->page[i].linear == number)
-            return &cache->page[i];
-    return NULL;
-}
-
-static uint64_t gib_of(uint64_t linear)
-{
-    return 1ull << (linear >> 30 & 63);
-}
-
-static void add_mapping(struct bt_cache *cache, unsigned number, const struct bt_mapping *mapping)
-{
-    cache->mapping[number] = *mapping;
-    cache->local_mappings += !mapping->global;
-    if (mapping->bytes > PAGE_SIZE)
-        cache->large_mappings |= mapping->bytes > 1ull << 30 ? UINT64_MAX : gib_of(mapping->linear);
-}
-
-/* BT_MAPPINGS: no room. */
-static unsigned mapping_for(struct bt_cache *cache, uint64_t linear,
-                            const struct guest_translation *found)
-{
-    const struct bt_mapping wanted = {
-        .linear = linear & ~(found->bytes - 1),
-        .bytes = found->bytes,
-        .guest = found->at.v - (linear & (found->bytes - 1)),
-        .global = found->global,
-    };
-    unsigned free = BT_MAPPINGS;
-    for (unsigned i = 0; i < cache->mappings; i++) {
-        const struct bt_mapping *m = &cache->mapping[i];
-        if (m->linear == wanted.linear && m->bytes == wanted.bytes && m->guest == wanted.guest &&
-            m->global == wanted.global && !m->gone)
-            return i;
-        if (m->bytes == 0)
-            free = i;
-    }
-    if (free == BT_MAPPINGS && cache->mappings < BT_MAPPINGS)
-        free = cache->mappings++;
-    if (free < BT_MAPPINGS)
-        add_mapping(cache, free, &wanted);
-    return free;
-}
-
-struct bt_code_page *bt_cache_add_page(struct bt_cache *cache, uint64_t linear,
-                                       const struct guest_translation *found)
-{
-    const unsigned mapping = mapping_for(cache, linear, found);
-    uint32_t number = cache->free_page;
-    if (mapping == BT_MAPPINGS || (number == BT_NONE && cache->pages == BT_PAGES))
-        return NULL;
-    if (number != BT_NONE)
-        cache->free_page = cache->page[number].next_linear;
-    else
-        number = ++cache->pages;
-    struct bt_code_page *page = &cache->page[number];
-    *page = (struct bt_code_page){
-        .linear = linear / PAGE_SIZE,
-        .guest = found->at.v / PAGE_SIZE,
-        .mapping = (uint16_t)mapping,
-    };
-    uint32_t *head = linear_head(cache, page->linear);
-    page->next_linear = *head;
-    *head = number;
-    head = guest_head(cache, page->guest);
-    page->next_guest = *head;
-    set_guest_head(head, number);
-    return page;
-}
-
-static void mapping_goes(struct bt_cache *cache, struct bt_mapping *mapping)
-{
-    mapping->gone = true;
-    cache->any_gone = true;
-    cache->gone_at = 0;
-}
-
-bool bt_cache_want_check(struct bt_cache *cache, bool all)
-{
-    if (!all && cache->local_mappings == 0)
-        return false;
-    cache->check_all = all || (cache->check && cache->check_all);
-    cache->check = true;
-    cache->check_at = 0;
-    return true;
-}
-
-static bool check(struct bt_cache *cache, bool (*same)(void *ctx, const struct bt_mapping *mapping),
-                  void *ctx, int *left)
-{
-    for (; cache->check_at < cache->mappings; cache->check_at++) {
-        struct bt_mapping *m = &cache->mapping[cache->check_at];
-        if (m->bytes == 0 || m->gone || (m->global && !cache->check_all))
-            continue;
-        if ((*left -= WALK) < 0)
-            return false;
-        if (!same(ctx, m))
-            mapping_goes(cache, m);
-    }
-    cache->check = false;
-    return true;
-}
-
-static bool drop_gone(struct bt_cache *cache, int *left)
-{
-    for (; cache->gone_at < BT_PAGES; cache->gone_at++)
-        for (uint32_t i = cache->page_head_linear[cache->gone_at]; i != BT_NONE;) {
-            struct bt_code_page *page = &cache->page[i];
-            i = page->next_linear;
-            if (cache->mapping[page->mapping].gone && !drop_page(cache, page, left))
-                return false;
-        }
-    for (unsigned i = 0; i < cache->mappings; i++)
-        if (cache->mapping[i].gone) {
-            cache->local_mappings -= !cache->mapping[i].global;
-            cache->mapping[i] = (struct bt_mapping){.bytes = 0};
-        }
-    cache->any_gone = false;
-    return true;
-}
-
-bool bt_cache_drop_wanted(struct bt_cache *cache,
-                          bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx,
-                          int *left)
-{
-    return (!cache->check || check(cache, same, ctx, left)) &&
-           (!cache->any_gone || drop_gone(cache, left));
-}
-
-bool bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
-                        bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx)
-{
-    const struct bt_code_page *page = bt_cache_page(cache, linear);
-    const bool is_near = (cache->large_mappings & gib_of(linear)) != 0;
-    for (unsigned i = 0; page == NULL && is_near && i < cache->mappings; i++) {
-        struct bt_mapping *m = &cache->mapping[i];
-        if (m->bytes > PAGE_SIZE && !m->gone && linear - m->linear < m->bytes && !same(ctx, m))
-            mapping_goes(cache, m);
-    }
-    if (page != NULL && !same(ctx, &cache->mapping[page->mapping]))
-        mapping_goes(cache, &cache->mapping[page->mapping]);
-    return !cache->any_gone;
 }

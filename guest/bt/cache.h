@@ -56,7 +56,7 @@ struct bt_code_page {
 /* A leaf of the guest's page tables. */
 struct bt_mapping {
     uint64_t linear, bytes; /* bytes 0: free */
-    uint64_t guest;         /* bytes of guest memory from there */
+    uint64_t guest;         /* bytes of guest memory from there; of a free one, the next */
     bool global;
     bool gone; /* it is none any more: its pages are to be dropped */
 };
@@ -89,7 +89,7 @@ struct bt_cache {
     enum insn_mode mode;
 
     uint32_t code_limit, code_start, code_used; /* bytes; code_start: behind the common code */
-    uint32_t block_limit, blocks;               /* blocks[1] to blocks[blocks] */
+    uint32_t block_limit, blocks;               /* block[1] to block[blocks] */
     uint32_t insn_limit, insns;
     uint32_t slot_limit, slots;
     struct bt_block *block;
@@ -100,10 +100,10 @@ struct bt_cache {
     uint32_t *page_head_linear, *page_head_guest; /* BT_PAGES of each */
     uint32_t pages, free_page;
     struct bt_mapping *mapping;
-    uint32_t mappings;
-    uint32_t local_mappings; /* those that are not global */
-    uint64_t large_mappings; /* of each GiB, modulo 64: one above 4 KiB may be there */
-    uint32_t check_at;       /* mapping that is to be looked at next, where a check is wanted */
+    uint32_t mappings, free_mapping; /* the latter plus 1; 0: none */
+    uint32_t local_mappings;         /* those that are not global */
+    uint64_t large_mappings;         /* of each GiB, modulo 64: one above 4 KiB may be there */
+    uint32_t check_at; /* mapping that is to be looked at next, where a check is wanted */
     bool check, check_all;
     bool any_gone;
     uint32_t gone_at; /* of page_head_linear: those before have no page of a mapping that is gone */
@@ -152,7 +152,9 @@ const struct translate_insn *bt_cache_insn(const struct bt_cache *cache,
 
 /* The page of code at a linear address, as it was found last; or NULL. */
 struct bt_code_page *bt_cache_page(const struct bt_cache *cache, uint64_t linear);
-/* Notes it, by what the guest's page tables say. NULL: no room, all is to be dropped. */
+/* What the guest's page tables say of an address that code is fetched from; false: none is. */
+typedef bool bt_cache_walk(void *ctx, uint64_t linear, struct guest_translation *found);
+/* Notes it, by what that says. NULL: no room, all is to be dropped. */
 struct bt_code_page *bt_cache_add_page(struct bt_cache *cache, uint64_t linear,
                                        const struct guest_translation *found);
 
@@ -192,19 +194,17 @@ static inline bool bt_cache_may_have(const struct bt_cache *cache, uint64_t page
  * bt_cache_drop(): blocks that have one of the bytes; where that takes long, all of the page, in
  * *change as well. *left may be below 0 behind it though it is done.
  * bt_cache_drop_wanted(): looks at the mappings that bt_cache_want_check() has asked for, by
- * `same`, and drops what is made of pages that are not the same any more.
+ * `walk`, and drops what is made of pages that are not the same any more. Where the guest has split
+ * or joined large pages, they are.
  */
 bool bt_cache_drop(struct bt_cache *cache, struct bt_change *change, int *left);
-bool bt_cache_drop_wanted(struct bt_cache *cache,
-                          bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx,
-                          int *left);
+bool bt_cache_drop_wanted(struct bt_cache *cache, bt_cache_walk *walk, void *ctx, int *left);
 
 /* The guest has flushed: all mappings of code are to be looked at, global ones only with all.
  * False: there are none. */
 bool bt_cache_want_check(struct bt_cache *cache, bool all);
-/* The same for the one that has that linear address, at once. False: it is as it was. */
-bool bt_cache_check_one(struct bt_cache *cache, uint64_t linear,
-                        bool (*same)(void *ctx, const struct bt_mapping *mapping), void *ctx);
+/* The same for the one that has that linear address, at once. False: it is not as it was. */
+bool bt_cache_check_one(struct bt_cache *cache, uint64_t linear, bt_cache_walk *walk, void *ctx);
 
 static inline uint64_t bt_cache_address(const struct bt_cache *cache, const struct bt_block *block)
 {

@@ -168,18 +168,14 @@ void bt_code_give_up(struct bt_vcpu *v, gpa_t page)
 
 /* --- what the guest's page tables say of it --- */
 
-/* Whether code of the kernel's can still be fetched there, from the same memory. */
-static bool same_mapping(void *ctx, const struct bt_mapping *mapping)
+/* Where the kernel's code is fetched from. Nobody does that now. */
+static bool walk(void *ctx, uint64_t linear, struct guest_translation *found)
 {
     const struct bt_vcpu *v = ctx;
     struct guest_paging paging = bt_paging(v, false);
-    struct guest_translation found;
     uint32_t error;
-    paging.peek = true; /* nobody fetches from there now */
-    return guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(mapping->linear), WALK_FETCH, &found,
-                             &error) &&
-           found.at.v == mapping->guest && found.bytes == mapping->bytes &&
-           found.global == mapping->global;
+    paging.peek = true;
+    return guestwalk_examine(&v->vcpu.vm->mem, &paging, gva(linear), WALK_FETCH, found, &error);
 }
 
 /* Kernel code is not translated while the guest has memory of its own where the window is: there,
@@ -204,7 +200,7 @@ void bt_code_check(struct bt_vcpu *v, bool all)
 void bt_code_check_one(struct bt_vcpu *v, gva_t linear)
 {
     if (v->code != NULL && !v->code->flushing &&
-        !bt_cache_check_one(&v->code->cache, linear.v, same_mapping, v))
+        !bt_cache_check_one(&v->code->cache, linear.v, walk, v))
         v->code->stale = true;
 }
 
@@ -262,7 +258,7 @@ static bool work(struct bt_vcpu *v, enum insn_mode mode)
         code->flushing = !bt_cache_flush_portion(&code->cache);
         return false;
     }
-    return drop_changes(code, &left) && bt_cache_drop_wanted(&code->cache, same_mapping, v, &left);
+    return drop_changes(code, &left) && bt_cache_drop_wanted(&code->cache, walk, v, &left);
 }
 
 bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)

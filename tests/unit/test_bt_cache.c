@@ -1,4 +1,4 @@
-// link: guest/bt/cache.c guest/bt/site.c
+// link: guest/bt/cache.c guest/bt/cache_pages.c guest/bt/site.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Translations kept, found, linked and dropped: what a vCPU's own table of blocks promises. */
 #include <setjmp.h>
@@ -260,14 +260,26 @@ static void a_page_forgets_dead_blocks(void **state)
 
 struct seen {
     unsigned calls;
-    uint64_t other; /* this linear address is not the same any more */
+    uint64_t other; /* the mapping of this linear address is not the same any more */
+    uint64_t split; /* bytes: of the large pages' parts; 0: they are whole */
 };
 
-static bool same(void *ctx, const struct bt_mapping *mapping)
+/* What page_of() has been told: KERNEL is in large, global pages. */
+static bool walk(void *ctx, uint64_t linear, struct guest_translation *found)
 {
     struct seen *seen = ctx;
+    const bool is_large = linear >= KERNEL;
     seen->calls++;
-    return mapping->linear != seen->other;
+    *found = (struct guest_translation){
+        .at = gpa(is_large ? linear & 0xffffff : linear),
+        .bytes = !is_large          ? PAGE_SIZE
+                 : seen->split != 0 ? seen->split
+                                    : 2 << 20,
+        .global = is_large,
+    };
+    if (linear == 0x7000 || linear == 0x8000)
+        found->at = gpa(0x9000);
+    return seen->other == 0 || (linear & ~(found->bytes - 1)) != seen->other;
 }
 
 /* Returns in how many portions. */
@@ -275,7 +287,7 @@ static unsigned drop_wanted(struct seen *seen, int portion)
 {
     for (unsigned portions = 1;; portions++) {
         int left = portion;
-        if (bt_cache_drop_wanted(&cache, same, seen, &left))
+        if (bt_cache_drop_wanted(&cache, walk, seen, &left))
             return portions;
         assert_in_range(portions, 1, 100000);
     }
@@ -289,13 +301,13 @@ static void check(bool all, struct seen *seen)
 
 static void check_one(uint64_t linear, struct seen *seen)
 {
-    (void)bt_cache_check_one(&cache, linear, same, seen);
+    (void)bt_cache_check_one(&cache, linear, walk, seen);
     (void)drop_wanted(seen, 100);
 }
 
 static void mappings_are_checked(void **state)
 {
-    struct seen seen = {0, 0};
+    struct seen seen = {.calls = 0};
     (void)state;
     struct bt_block *large = add(KERNEL, 0, 0), *large2 = add(KERNEL + 0x3000, 0, 0);
     struct bt_code_page *small = page_of(0x7000, 0x9000, PAGE_SIZE, false),
@@ -316,10 +328,36 @@ static void mappings_are_checked(void **state)
     seen.other = KERNEL;
     check_one(KERNEL + 0x1ff000, &seen); /* no code there, but in its leaf */
     assert_true(large->dead && large2->dead && !low->dead);
-    seen = (struct seen){0, 0};
+    seen = (struct seen){.calls = 0};
     check(true, &seen);
     assert_int_equal(seen.calls, 1);
     assert_non_null(page_of(0xa000, 0xa000, PAGE_SIZE, false)); /* in the place of one dropped */
+}
+
+/* The guest splits a large page, moves one of its parts, and joins them again: what was made of the
+ * others stays, and one of 4 KiB leaves nothing behind. */
+static void pages_outlast_their_mappings(void **state)
+{
+    struct seen seen = {.split = PAGE_SIZE, .other = KERNEL + 0x3000};
+    (void)state;
+    struct bt_block *stays = add(KERNEL, 0, 0), *goes = add(KERNEL + 0x3000, 0, 0);
+    const struct bt_code_page *page = bt_cache_page(&cache, KERNEL);
+    check(true, &seen);
+    assert_true(goes->dead && !stays->dead);
+    assert_ptr_equal(bt_cache_page(&cache, KERNEL), page);
+    assert_null(bt_cache_page(&cache, KERNEL + 0x3000));
+    assert_int_equal(cache.mapping[page->mapping].bytes, PAGE_SIZE);
+    check(true, &seen);
+    assert_false(stays->dead);
+    seen = (struct seen){.calls = 0};
+    check_one(KERNEL, &seen);
+    assert_false(stays->dead);
+    assert_int_equal(cache.mapping[page->mapping].bytes, 2 << 20);
+    seen.calls = 0;
+    check(true, &seen);
+    assert_int_equal(seen.calls, 1);
+    drop_page(0);
+    assert_true(stays->dead);
 }
 
 /* A page with hundreds of blocks, each of which all others lead to. */
@@ -327,7 +365,7 @@ static void dropping_is_done_in_portions(void **state)
 {
     enum { BLOCKS = 300 };
     struct bt_block *first = add(KERNEL, 0, 0), *other = add(KERNEL + 0x4000, 0, 0);
-    struct seen seen = {0, KERNEL};
+    struct seen seen = {.other = KERNEL};
     (void)state;
     for (unsigned i = 1; i < BLOCKS; i++) {
         struct bt_block *block = add(KERNEL + 8ull * i, 0, 0);
@@ -355,17 +393,16 @@ static void dropping_is_done_in_portions(void **state)
     assert_true(bt_cache_may_have(&cache, 2));
     assert_false(bt_cache_may_have(&cache, 1));
 
-    /* A mapping that is gone, and comes back meanwhile: what was made of it goes all the same, and
-     * the new one stays. */
+    /* A mapping that is gone, and comes back when its page has begun to go: all of that goes all
+     * the same, and a new one stays. */
     bt_cache_want_check(&cache, true);
     bt_cache_want_check(&cache, false); /* does not take that back */
-    left = 50;
-    assert_false(bt_cache_drop_wanted(&cache, same, &seen, &left));
-    assert_int_equal(seen.calls, 1);
+    left = 200;
+    assert_false(bt_cache_drop_wanted(&cache, walk, &seen, &left));
+    assert_int_equal(seen.calls, 2);
     seen.other = 0;
     assert_in_range(drop_wanted(&seen, 50), 4, 100);
-    assert_int_equal(seen.calls, 1);
-    assert_true(other->dead);
+    assert_false(other->dead); /* of the next page */
     assert_null(bt_cache_page(&cache, KERNEL + 0x2000));
     (void)add(KERNEL, 0, 0);
     assert_int_equal(drop_wanted(&seen, 50), 1);
@@ -375,7 +412,7 @@ static void dropping_is_done_in_portions(void **state)
 /* Many mappings: so many walks are not made in one go. */
 static void checking_is_done_in_portions(void **state)
 {
-    struct seen seen = {0, 0};
+    struct seen seen = {.calls = 0};
     (void)state;
     for (unsigned i = 0; i < 200; i++)
         (void)page_of(0x100000 + PAGE_SIZE * i, 0x100000 + PAGE_SIZE * i, PAGE_SIZE, false);
@@ -506,6 +543,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_write_kills_what_it_touches, setup, teardown),
         cmocka_unit_test_setup_teardown(a_page_forgets_dead_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_outlast_their_mappings, setup, teardown),
         cmocka_unit_test_setup_teardown(dropping_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(checking_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),

@@ -1,4 +1,4 @@
-// link: guest/bt/code.c guest/bt/cache.c guest/bt/cache_memory.c mm/guestmem.c
+// link: guest/bt/code.c guest/bt/cache.c guest/bt/cache_pages.c guest/bt/cache_memory.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Which vCPU is told of which change of code, what becomes of its translations, and what stays
  * where there is no memory for them. */
