@@ -89,7 +89,7 @@ void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode)
     unsigned miss;
     cache->mode = mode;
     cache->stats.flushes++;
-    cache->blocks = cache->insns = cache->slots = 0;
+    cache->blocks = cache->entries = cache->insns = cache->slots = 0;
     cache->pages = cache->free_page = cache->mappings = cache->local_mappings = 0;
     cache->large_mappings = cache->free_mapping = 0;
     cache->check = cache->any_gone = false;
@@ -165,7 +165,7 @@ const struct translate_insn *bt_cache_insn(const struct bt_cache *cache,
 bool bt_cache_has_room(const struct bt_cache *cache)
 {
     return cache->code_limit - cache->code_used >= TRANSLATE_MAX_CODE &&
-           cache->blocks < cache->block_limit &&
+           cache->blocks + cache->entries < cache->block_limit &&
            cache->insn_limit - cache->insns >= TRANSLATE_MAX_INSNS &&
            cache->slot_limit - cache->slots >= TRANSLATE_MAX_SLOTS;
 }
@@ -237,6 +237,44 @@ struct bt_block *bt_cache_add(struct bt_cache *cache, uint64_t pc, const struct 
     return block;
 }
 
+/* The block's instruction at that address, or NULL. One behind STI is left only together with it.
+ */
+static const struct translate_insn *insn_at(const struct bt_cache *cache,
+                                            const struct bt_block *block, uint64_t pc)
+{
+    const struct translate_insn *insn = &cache->insn[block->first_insn];
+    unsigned low = 0, high = block->insns;
+    while (low < high) {
+        const unsigned middle = (low + high) / 2;
+        if (insn[middle].guest < pc - block->pc)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < block->insns && insn[low].guest == pc - block->pc && !insn[low].shadow ? &insn[low]
+                                                                                        : NULL;
+}
+
+struct bt_block *bt_cache_enter(struct bt_cache *cache, const struct bt_code_page *page,
+                                uint64_t pc)
+{
+    const struct translate_insn *insn = NULL;
+    struct bt_block *in;
+    for (uint32_t link = page->first; insn == NULL; link = in->next_of_page[link % 2]) {
+        if (link == BT_NONE)
+            return NULL;
+        in = &cache->block[link / 2];
+        if (pc - in->pc < in->guest_bytes && !in->dead)
+            insn = insn_at(cache, in, pc);
+    }
+    const uint32_t number = cache->block_limit - cache->entries++;
+    uint32_t *head = head_of(cache, pc);
+    cache->block[number] =
+        (struct bt_block){.pc = pc, .code = in->code + insn->at, .next = *head, .entry = in->entry};
+    *head = in->entry = number;
+    return &cache->block[number];
+}
+
 /* --- ways from block to block --- */
 
 uint32_t bt_cache_slot_of(const struct bt_cache *cache, const struct bt_block *block,
@@ -295,25 +333,35 @@ void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block)
 
 /* --- what is no longer right --- */
 
+/* Nothing finds it any more. */
+static void forget(struct bt_cache *cache, struct bt_block *block, int *left)
+{
+    uint32_t *head = head_of(cache, block->pc);
+    block->dead = true;
+    for (; &cache->block[*head] != block; --*left)
+        head = &cache->block[*head].next;
+    *head = block->next;
+    /* The guest may have written to the table: the entry is cleared whatever it says. */
+    cache->lookup[block->pc % BT_LOOKUPS].minus_pc = no_pc(block->pc % BT_LOOKUPS);
+    *left -= BLOCK;
+}
+
 /* Nothing finds the block any more from the first call on; nothing leads there after the last. */
 static bool drop_block(struct bt_cache *cache, struct bt_block *block, int *left)
 {
+    const uint32_t number = index_of(cache, block);
     if (!block->dead) {
-        uint32_t *head = head_of(cache, block->pc);
-        block->dead = true;
-        for (; &cache->block[*head] != block; --*left)
-            head = &cache->block[*head].next;
-        *head = block->next;
+        for (uint32_t i = number; i != BT_NONE; i = cache->block[i].entry)
+            forget(cache, &cache->block[i], left);
         for (unsigned i = 0; i < block->slots; i++)
             unlink_slot(cache, block->first_slot + i);
-        /* The guest may have written to the table: the entry is cleared whatever it says. */
-        cache->lookup[block->pc % BT_LOOKUPS].minus_pc = no_pc(block->pc % BT_LOOKUPS);
     }
-    while (block->incoming != BT_NONE) {
-        if (--*left < 0)
-            return false;
-        unlink_slot(cache, block->incoming);
-    }
+    for (uint32_t i = number; i != BT_NONE; i = cache->block[i].entry)
+        while (cache->block[i].incoming != BT_NONE) {
+            if (--*left < 0)
+                return false;
+            unlink_slot(cache, cache->block[i].incoming);
+        }
     return (*left -= BLOCK + block->slots) >= 0;
 }
 

@@ -8,7 +8,10 @@
  * vCPU may be in it; its own ways out lead to their stubs.
  *
  * Blocks are found by the guest's address of their first instruction, by the address of their code,
- * and by the page of guest memory that they were made of. What the guest's page tables say of these
+ * and by the page of guest memory that they were made of. Where the guest comes to an instruction
+ * within a block by another way, that becomes a further entry of it, so that nothing is translated
+ * twice: to those that lead there it is a block like any other, but it has no code of its own, and
+ * goes with the block whose code it is in. What the guest's page tables say of these
  * pages is kept as mappings, one for each leaf of the guest's, to be looked at again where the
  * guest flushes. Pure, but for bt_cache_create() and bt_cache_destroy().
  */
@@ -31,6 +34,7 @@ struct bt_block {
     uint32_t next;                   /* of the same hash */
     uint32_t incoming;               /* the first slot that leads here */
     uint32_t next_of_page[2];        /* among the blocks of the page that it begins, and ends, in */
+    uint32_t entry;                  /* the first of its further entries; and of one, the next */
     uint8_t insns, slots;
     uint8_t compared; /* so many times: check.h */
     bool dead;
@@ -90,6 +94,7 @@ struct bt_cache {
 
     uint32_t code_limit, code_start, code_used; /* bytes; code_start: behind the common code */
     uint32_t block_limit, blocks;               /* block[1] to block[blocks] */
+    uint32_t entries;                           /* further ones, from block[block_limit] down */
     uint32_t insn_limit, insns;
     uint32_t slot_limit, slots;
     struct bt_block *block;
@@ -139,8 +144,13 @@ void bt_cache_place(struct bt_cache *cache, uint32_t code_bytes, uint8_t *window
 void bt_cache_flush(struct bt_cache *cache, enum insn_mode mode);
 bool bt_cache_flush_portion(struct bt_cache *cache);
 
-/* The block that begins there, or NULL. */
+/* The block that begins there, or the entry; or NULL. */
 struct bt_block *bt_cache_find(const struct bt_cache *cache, uint64_t pc);
+
+/* The same for an instruction within a block of that page, of which an entry is made; NULL: there
+ * is none. There is room for a block. */
+struct bt_block *bt_cache_enter(struct bt_cache *cache, const struct bt_code_page *page,
+                                uint64_t pc);
 
 /* The block whose code an address is in, dead ones as well, or NULL; *offset: from its first byte.
  */

@@ -327,6 +327,9 @@ static struct bt_block *make_block(struct bt_vcpu *v, uint64_t pc)
     struct bt_code_page *first = page_at(v, pc), *second = NULL;
     if (first == NULL)
         return NULL;
+    struct bt_block *known = in->apart ? NULL : bt_cache_enter(&code->cache, first, pc);
+    if (known != NULL)
+        return known;
     in->pc = pc;
     in->bytes = code->bytes;
     in->count = in->page_bytes = read_code(v, first, pc, code->bytes, MAX_BLOCK_BYTES);

@@ -360,6 +360,42 @@ static void pages_outlast_their_mappings(void **state)
     assert_true(stays->dead);
 }
 
+/* Whoever comes to the second instruction of a block finds it there, and loses it with the block.
+ */
+static void blocks_have_further_entries(void **state)
+{
+    (void)state;
+    struct bt_block *block = add(KERNEL + 0x10, 0, 0), *from = add(KERNEL + 0x100, 0, 0);
+    const struct bt_code_page *page = bt_cache_page(&cache, KERNEL);
+    unsigned offset;
+    assert_null(bt_cache_enter(&cache, page, KERNEL + 0x12));
+    assert_null(bt_cache_enter(&cache, page, KERNEL + 0x18));
+    assert_null(bt_cache_find(&cache, KERNEL + 0x14));
+    struct bt_block *entry = bt_cache_enter(&cache, page, KERNEL + 0x14);
+    assert_ptr_equal(bt_cache_find(&cache, KERNEL + 0x14), entry);
+    assert_ptr_equal(bt_cache_find(&cache, KERNEL + 0x10), block);
+    assert_int_equal(bt_cache_address(&cache, entry), bt_cache_address(&cache, block) + 20);
+    assert_ptr_equal(bt_cache_at(&cache, bt_cache_address(&cache, entry), &offset), block);
+    assert_int_equal(offset, 20);
+    link_slot(from, 0, entry);
+    link_slot(from, 1, block);
+    bt_cache_publish(&cache, entry);
+    assert_int_equal(leads_to(from, 0), bt_cache_address(&cache, entry));
+    assert_false(is_empty((KERNEL + 0x14) % BT_LOOKUPS));
+    drop_bytes(0x10, 1); /* not one of the entry's */
+    assert_true(block->dead && entry->dead && !from->dead);
+    assert_null(bt_cache_find(&cache, KERNEL + 0x14));
+    assert_null(bt_cache_enter(&cache, page, KERNEL + 0x14));
+    assert_true(is_empty((KERNEL + 0x14) % BT_LOOKUPS));
+    assert_int_equal(leads_to(from, 0), cache.slot[from->first_slot].stub);
+    assert_int_equal(leads_to(from, 1), cache.slot[from->first_slot + 1].stub);
+
+    /* Not behind STI: whoever leaves it there has to tell. */
+    block = add(KERNEL + 0x20, 0, 0);
+    cache.insn[block->first_insn + 1].shadow = true;
+    assert_null(bt_cache_enter(&cache, page, KERNEL + 0x24));
+}
+
 /* A page with hundreds of blocks, each of which all others lead to. */
 static void dropping_is_done_in_portions(void **state)
 {
@@ -544,6 +580,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_page_forgets_dead_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(pages_outlast_their_mappings, setup, teardown),
+        cmocka_unit_test_setup_teardown(blocks_have_further_entries, setup, teardown),
         cmocka_unit_test_setup_teardown(dropping_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(checking_is_done_in_portions, setup, teardown),
         cmocka_unit_test_setup_teardown(full_and_flushed, setup, teardown),
