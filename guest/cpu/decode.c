@@ -31,20 +31,36 @@ struct opcode {
 /* ADD to CMP with a register (00 to 3B) are left out: their opcodes are computed. */
 static const struct opcode one_byte[256] = {
     [0x26] = {0, 0, PREFIX},
+    [0x27] = {INSN_DAA, INSN_NONE, KNOWN | NOT64},
     [0x2e] = {0, 0, PREFIX},
+    [0x2f] = {INSN_DAS, INSN_NONE, KNOWN | NOT64},
     [0x36] = {0, 0, PREFIX},
+    [0x37] = {INSN_AAA, INSN_NONE, KNOWN | NOT64},
     [0x3e] = {0, 0, PREFIX},
+    [0x3f] = {INSN_AAS, INSN_NONE, KNOWN | NOT64},
+    [0x40 ... 0x47] = {INSN_INC, INSN_MEM, KNOWN | IN_OPCODE}, /* REX in 64-bit mode */
+    [0x48 ... 0x4f] = {INSN_DEC, INSN_MEM, KNOWN | IN_OPCODE},
+    [0x50 ... 0x57] = {INSN_PUSH, INSN_MEM, KNOWN | IN_OPCODE},
+    [0x58 ... 0x5f] = {INSN_POP, INSN_MEM, KNOWN | IN_OPCODE},
+    [0x60] = {INSN_PUSHA, INSN_NONE, KNOWN | NOT64},
+    [0x61] = {INSN_POPA, INSN_NONE, KNOWN | NOT64},
     [0x63] = {INSN_MOVSX, INSN_REG_MEM, KNOWN | FROM4},
     [0x64] = {0, 0, PREFIX},
     [0x65] = {0, 0, PREFIX},
     [0x66] = {0, 0, PREFIX},
     [0x67] = {0, 0, PREFIX},
+    [0x68] = {INSN_PUSH, INSN_IMM, KNOWN | IMMZ},
+    [0x69] = {INSN_IMUL_TO, INSN_REG_MEM, KNOWN | IMMZ},
+    [0x6a] = {INSN_PUSH, INSN_IMM, KNOWN | IMM8},
+    [0x6b] = {INSN_IMUL_TO, INSN_REG_MEM, KNOWN | IMM8},
     [0x6c] = {INSN_INS, INSN_STRING, KNOWN | BYTE},
     [0x6d] = {INSN_INS, INSN_STRING, KNOWN | NOT8},
     [0x6e] = {INSN_OUTS, INSN_STRING, KNOWN | BYTE},
     [0x6f] = {INSN_OUTS, INSN_STRING, KNOWN | NOT8},
+    [0x70 ... 0x7f] = {INSN_JCC, INSN_IMM, KNOWN | IMM8},
     [0x80] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
     [0x81] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMMZ},
+    [0x82] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE | NOT64}, /* as 80 */
     [0x83] = {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8},
     [0x84] = {INSN_TEST, INSN_MEM_REG, KNOWN | BYTE},
     [0x85] = {INSN_TEST, INSN_MEM_REG, KNOWN},
@@ -54,7 +70,15 @@ static const struct opcode one_byte[256] = {
     [0x89] = {INSN_MOV, INSN_MEM_REG, KNOWN},
     [0x8a] = {INSN_MOV, INSN_REG_MEM, KNOWN | BYTE},
     [0x8b] = {INSN_MOV, INSN_REG_MEM, KNOWN},
+    [0x8d] = {INSN_LEA, INSN_REG_MEM, KNOWN},
     [0x8f] = {INSN_POP, INSN_MEM, KNOWN | GROUP},
+    [0x90 ... 0x97] = {INSN_XCHG, INSN_MEM_REG, KNOWN | IN_OPCODE},
+    [0x98] = {INSN_CBW, INSN_NONE, KNOWN},
+    [0x99] = {INSN_CWD, INSN_NONE, KNOWN},
+    [0x9c] = {INSN_PUSHF, INSN_NONE, KNOWN},
+    [0x9d] = {INSN_POPF, INSN_NONE, KNOWN},
+    [0x9e] = {INSN_SAHF, INSN_NONE, KNOWN},
+    [0x9f] = {INSN_LAHF, INSN_NONE, KNOWN},
     [0xa0] = {INSN_MOV, INSN_REG_MEM, KNOWN | MOFFS | BYTE},
     [0xa1] = {INSN_MOV, INSN_REG_MEM, KNOWN | MOFFS},
     [0xa2] = {INSN_MOV, INSN_MEM_REG, KNOWN | MOFFS | BYTE},
@@ -63,26 +87,66 @@ static const struct opcode one_byte[256] = {
     [0xa5] = {INSN_MOVS, INSN_STRING, KNOWN},
     [0xa6] = {INSN_CMPS, INSN_STRING, KNOWN | BYTE},
     [0xa7] = {INSN_CMPS, INSN_STRING, KNOWN},
+    [0xa8] = {INSN_TEST, INSN_MEM_IMM, KNOWN | ACCUMULATOR | IMM8 | BYTE},
+    [0xa9] = {INSN_TEST, INSN_MEM_IMM, KNOWN | ACCUMULATOR | IMMZ},
     [0xaa] = {INSN_STOS, INSN_STRING, KNOWN | BYTE},
     [0xab] = {INSN_STOS, INSN_STRING, KNOWN},
     [0xac] = {INSN_LODS, INSN_STRING, KNOWN | BYTE},
     [0xad] = {INSN_LODS, INSN_STRING, KNOWN},
     [0xae] = {INSN_SCAS, INSN_STRING, KNOWN | BYTE},
     [0xaf] = {INSN_SCAS, INSN_STRING, KNOWN},
+    [0xb0 ... 0xb7] = {INSN_MOV, INSN_MEM_IMM, KNOWN | IN_OPCODE | IMM8 | BYTE},
+    [0xb8 ... 0xbf] = {INSN_MOV, INSN_MEM_IMM, KNOWN | IN_OPCODE},
+    [0xc0] = {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
+    [0xc1] = {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | IMM8},
+    [0xc2] = {INSN_RET, INSN_IMM, KNOWN},
+    [0xc3] = {INSN_RET, INSN_NONE, KNOWN},
     [0xc6] = {INSN_MOV, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE},
     [0xc7] = {INSN_MOV, INSN_MEM_IMM, KNOWN | GROUP | IMMZ},
+    [0xc8] = {INSN_ENTER, INSN_IMM, KNOWN},
+    [0xc9] = {INSN_LEAVE, INSN_NONE, KNOWN},
+    [0xd0] = {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | BYTE | BY_ONE},
+    [0xd1] = {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | BY_ONE},
+    [0xd2] = {INSN_ROL, INSN_MEM, KNOWN | GROUP | BYTE | BY_CL},
+    [0xd3] = {INSN_ROL, INSN_MEM, KNOWN | GROUP | BY_CL},
+    [0xd4] = {INSN_AAM, INSN_IMM, KNOWN | IMM8 | NOT64},
+    [0xd5] = {INSN_AAD, INSN_IMM, KNOWN | IMM8 | NOT64},
+    [0xd6] = {INSN_SALC, INSN_NONE, KNOWN | NOT64},
+    [0xd7] = {INSN_XLAT, INSN_NONE, KNOWN | BYTE},
+    [0xe0] = {INSN_LOOPNE, INSN_IMM, KNOWN | IMM8},
+    [0xe1] = {INSN_LOOPE, INSN_IMM, KNOWN | IMM8},
+    [0xe2] = {INSN_LOOP, INSN_IMM, KNOWN | IMM8},
+    [0xe3] = {INSN_JCXZ, INSN_IMM, KNOWN | IMM8},
+    [0xe8] = {INSN_CALL, INSN_IMM, KNOWN | IMMZ},
+    [0xe9] = {INSN_JMP, INSN_IMM, KNOWN | IMMZ},
+    [0xeb] = {INSN_JMP, INSN_IMM, KNOWN | IMM8},
     [0xf0] = {0, 0, PREFIX},
     [0xf2] = {0, 0, PREFIX},
     [0xf3] = {0, 0, PREFIX},
+    [0xf5] = {INSN_CMC, INSN_NONE, KNOWN},
     [0xf6] = {INSN_TEST, INSN_MEM, KNOWN | GROUP | BYTE},
     [0xf7] = {INSN_TEST, INSN_MEM, KNOWN | GROUP},
+    [0xf8] = {INSN_CLC, INSN_NONE, KNOWN},
+    [0xf9] = {INSN_STC, INSN_NONE, KNOWN},
+    [0xfc] = {INSN_CLD, INSN_NONE, KNOWN},
+    [0xfd] = {INSN_STD, INSN_NONE, KNOWN},
     [0xfe] = {INSN_INC, INSN_MEM, KNOWN | GROUP | BYTE},
     [0xff] = {INSN_INC, INSN_MEM, KNOWN | GROUP},
 };
 
 static const struct opcode two_byte[256] = {
+    [0x0d] = {INSN_NOP, INSN_MEM, KNOWN},          /* PREFETCHW */
+    [0x18 ... 0x1f] = {INSN_NOP, INSN_MEM, KNOWN}, /* hints, and what may become one */
+    [0x40 ... 0x4f] = {INSN_CMOV, INSN_REG_MEM, KNOWN},
+    [0x80 ... 0x8f] = {INSN_JCC, INSN_IMM, KNOWN | IMMZ},
+    [0x90 ... 0x9f] = {INSN_SET, INSN_MEM, KNOWN | BYTE},
     [0xa3] = {INSN_BT, INSN_MEM_REG, KNOWN},
+    [0xa4] = {INSN_SHLD, INSN_MEM_REG, KNOWN | IMM8},
+    [0xa5] = {INSN_SHLD, INSN_MEM_REG, KNOWN | BY_CL},
     [0xab] = {INSN_BTS, INSN_MEM_REG, KNOWN},
+    [0xac] = {INSN_SHRD, INSN_MEM_REG, KNOWN | IMM8},
+    [0xad] = {INSN_SHRD, INSN_MEM_REG, KNOWN | BY_CL},
+    [0xaf] = {INSN_IMUL_TO, INSN_REG_MEM, KNOWN},
     [0xb0] = {INSN_CMPXCHG, INSN_MEM_REG, KNOWN | BYTE},
     [0xb1] = {INSN_CMPXCHG, INSN_MEM_REG, KNOWN},
     [0xb3] = {INSN_BTR, INSN_MEM_REG, KNOWN},
@@ -90,12 +154,15 @@ static const struct opcode two_byte[256] = {
     [0xb7] = {INSN_MOVZX, INSN_REG_MEM, KNOWN | FROM2},
     [0xba] = {INSN_BT, INSN_MEM_IMM, KNOWN | GROUP | IMM8},
     [0xbb] = {INSN_BTC, INSN_MEM_REG, KNOWN},
+    [0xbc] = {INSN_BSF, INSN_REG_MEM, KNOWN}, /* behind F3 TZCNT */
+    [0xbd] = {INSN_BSR, INSN_REG_MEM, KNOWN}, /* LZCNT */
     [0xbe] = {INSN_MOVSX, INSN_REG_MEM, KNOWN | FROM1},
     [0xbf] = {INSN_MOVSX, INSN_REG_MEM, KNOWN | FROM2},
     [0xc0] = {INSN_XADD, INSN_MEM_REG, KNOWN | BYTE},
     [0xc1] = {INSN_XADD, INSN_MEM_REG, KNOWN},
     [0xc3] = {INSN_MOV, INSN_MEM_REG, KNOWN | DWORD}, /* MOVNTI */
     [0xc7] = {INSN_CMPXCHG_PAIR, INSN_MEM, KNOWN | GROUP | DWORD},
+    [0xc8 ... 0xcf] = {INSN_BSWAP, INSN_MEM, KNOWN | IN_OPCODE},
 };
 
 /* 0F 38 F0 and F1 */
@@ -104,98 +171,7 @@ static const struct opcode movbe[2] = {
     {INSN_MOVBE, INSN_MEM_REG, KNOWN},
 };
 
-/* What is rarely done to device memory, or cannot be. */
-static const struct opcode_range {
-    uint8_t map, first, last; /* map 0: one byte, 1: 0F */
-    struct opcode opcode;
-} ranges[] = {
-    {0, 0x27, 0x27, {INSN_DAA, INSN_NONE, KNOWN | NOT64}},
-    {0, 0x2f, 0x2f, {INSN_DAS, INSN_NONE, KNOWN | NOT64}},
-    {0, 0x37, 0x37, {INSN_AAA, INSN_NONE, KNOWN | NOT64}},
-    {0, 0x3f, 0x3f, {INSN_AAS, INSN_NONE, KNOWN | NOT64}},
-    {0, 0x40, 0x47, {INSN_INC, INSN_MEM, KNOWN | IN_OPCODE}}, /* REX in 64-bit mode */
-    {0, 0x48, 0x4f, {INSN_DEC, INSN_MEM, KNOWN | IN_OPCODE}},
-    {0, 0x50, 0x57, {INSN_PUSH, INSN_MEM, KNOWN | IN_OPCODE}},
-    {0, 0x58, 0x5f, {INSN_POP, INSN_MEM, KNOWN | IN_OPCODE}},
-    {0, 0x60, 0x60, {INSN_PUSHA, INSN_NONE, KNOWN | NOT64}},
-    {0, 0x61, 0x61, {INSN_POPA, INSN_NONE, KNOWN | NOT64}},
-    {0, 0x68, 0x68, {INSN_PUSH, INSN_IMM, KNOWN | IMMZ}},
-    {0, 0x69, 0x69, {INSN_IMUL_TO, INSN_REG_MEM, KNOWN | IMMZ}},
-    {0, 0x6a, 0x6a, {INSN_PUSH, INSN_IMM, KNOWN | IMM8}},
-    {0, 0x6b, 0x6b, {INSN_IMUL_TO, INSN_REG_MEM, KNOWN | IMM8}},
-    {0, 0x70, 0x7f, {INSN_JCC, INSN_IMM, KNOWN | IMM8}},
-    {0, 0x82, 0x82, {INSN_ADD, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE | NOT64}}, /* as 80 */
-    {0, 0x8d, 0x8d, {INSN_LEA, INSN_REG_MEM, KNOWN}},
-    {0, 0x90, 0x97, {INSN_XCHG, INSN_MEM_REG, KNOWN | IN_OPCODE}},
-    {0, 0x98, 0x98, {INSN_CBW, INSN_NONE, KNOWN}},
-    {0, 0x99, 0x99, {INSN_CWD, INSN_NONE, KNOWN}},
-    {0, 0x9c, 0x9c, {INSN_PUSHF, INSN_NONE, KNOWN}},
-    {0, 0x9d, 0x9d, {INSN_POPF, INSN_NONE, KNOWN}},
-    {0, 0x9e, 0x9e, {INSN_SAHF, INSN_NONE, KNOWN}},
-    {0, 0x9f, 0x9f, {INSN_LAHF, INSN_NONE, KNOWN}},
-    {0, 0xa8, 0xa8, {INSN_TEST, INSN_MEM_IMM, KNOWN | ACCUMULATOR | IMM8 | BYTE}},
-    {0, 0xa9, 0xa9, {INSN_TEST, INSN_MEM_IMM, KNOWN | ACCUMULATOR | IMMZ}},
-    {0, 0xb0, 0xb7, {INSN_MOV, INSN_MEM_IMM, KNOWN | IN_OPCODE | IMM8 | BYTE}},
-    {0, 0xb8, 0xbf, {INSN_MOV, INSN_MEM_IMM, KNOWN | IN_OPCODE}},
-    {0, 0xc0, 0xc0, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | IMM8 | BYTE}},
-    {0, 0xc1, 0xc1, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | IMM8}},
-    {0, 0xc2, 0xc2, {INSN_RET, INSN_IMM, KNOWN}},
-    {0, 0xc3, 0xc3, {INSN_RET, INSN_NONE, KNOWN}},
-    {0, 0xc8, 0xc8, {INSN_ENTER, INSN_IMM, KNOWN}},
-    {0, 0xc9, 0xc9, {INSN_LEAVE, INSN_NONE, KNOWN}},
-    {0, 0xd0, 0xd0, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | BYTE | BY_ONE}},
-    {0, 0xd1, 0xd1, {INSN_ROL, INSN_MEM_IMM, KNOWN | GROUP | BY_ONE}},
-    {0, 0xd2, 0xd2, {INSN_ROL, INSN_MEM, KNOWN | GROUP | BYTE | BY_CL}},
-    {0, 0xd3, 0xd3, {INSN_ROL, INSN_MEM, KNOWN | GROUP | BY_CL}},
-    {0, 0xd4, 0xd4, {INSN_AAM, INSN_IMM, KNOWN | IMM8 | NOT64}},
-    {0, 0xd5, 0xd5, {INSN_AAD, INSN_IMM, KNOWN | IMM8 | NOT64}},
-    {0, 0xd6, 0xd6, {INSN_SALC, INSN_NONE, KNOWN | NOT64}},
-    {0, 0xd7, 0xd7, {INSN_XLAT, INSN_NONE, KNOWN | BYTE}},
-    {0, 0xe0, 0xe0, {INSN_LOOPNE, INSN_IMM, KNOWN | IMM8}},
-    {0, 0xe1, 0xe1, {INSN_LOOPE, INSN_IMM, KNOWN | IMM8}},
-    {0, 0xe2, 0xe2, {INSN_LOOP, INSN_IMM, KNOWN | IMM8}},
-    {0, 0xe3, 0xe3, {INSN_JCXZ, INSN_IMM, KNOWN | IMM8}},
-    {0, 0xe8, 0xe8, {INSN_CALL, INSN_IMM, KNOWN | IMMZ}},
-    {0, 0xe9, 0xe9, {INSN_JMP, INSN_IMM, KNOWN | IMMZ}},
-    {0, 0xeb, 0xeb, {INSN_JMP, INSN_IMM, KNOWN | IMM8}},
-    {0, 0xf5, 0xf5, {INSN_CMC, INSN_NONE, KNOWN}},
-    {0, 0xf8, 0xf8, {INSN_CLC, INSN_NONE, KNOWN}},
-    {0, 0xf9, 0xf9, {INSN_STC, INSN_NONE, KNOWN}},
-    {0, 0xfc, 0xfc, {INSN_CLD, INSN_NONE, KNOWN}},
-    {0, 0xfd, 0xfd, {INSN_STD, INSN_NONE, KNOWN}},
-    {1, 0x0d, 0x0d, {INSN_NOP, INSN_MEM, KNOWN}}, /* PREFETCHW */
-    {1, 0x18, 0x1f, {INSN_NOP, INSN_MEM, KNOWN}}, /* hints, and what may become one */
-    {1, 0x40, 0x4f, {INSN_CMOV, INSN_REG_MEM, KNOWN}},
-    {1, 0x80, 0x8f, {INSN_JCC, INSN_IMM, KNOWN | IMMZ}},
-    {1, 0x90, 0x9f, {INSN_SET, INSN_MEM, KNOWN | BYTE}},
-    {1, 0xa4, 0xa4, {INSN_SHLD, INSN_MEM_REG, KNOWN | IMM8}},
-    {1, 0xa5, 0xa5, {INSN_SHLD, INSN_MEM_REG, KNOWN | BY_CL}},
-    {1, 0xac, 0xac, {INSN_SHRD, INSN_MEM_REG, KNOWN | IMM8}},
-    {1, 0xad, 0xad, {INSN_SHRD, INSN_MEM_REG, KNOWN | BY_CL}},
-    {1, 0xaf, 0xaf, {INSN_IMUL_TO, INSN_REG_MEM, KNOWN}},
-    {1, 0xbc, 0xbc, {INSN_BSF, INSN_REG_MEM, KNOWN}}, /* behind F3 TZCNT */
-    {1, 0xbd, 0xbd, {INSN_BSR, INSN_REG_MEM, KNOWN}}, /* LZCNT */
-    {1, 0xc8, 0xcf, {INSN_BSWAP, INSN_MEM, KNOWN | IN_OPCODE}},
-};
-
 static const struct opcode popcnt = {INSN_POPCNT, INSN_REG_MEM, KNOWN}; /* F3 0F B8 */
-
-static struct opcode find_range(struct parse *p, unsigned map, uint8_t byte)
-{
-    const struct opcode_range *end = ranges + sizeof(ranges) / sizeof(*end);
-    for (const struct opcode_range *r = ranges; r < end; r++) {
-        if (r->map != map || byte < r->first || byte > r->last)
-            continue;
-        struct opcode opcode = r->opcode;
-        p->opcode = byte;
-        if (opcode.op == INSN_XCHG && byte == 0x90 && (p->rex & 1) == 0)
-            return (struct opcode){INSN_NOP, INSN_NONE, KNOWN};
-        if (map == 1 && (opcode.op == INSN_BSF || opcode.op == INSN_BSR) && p->repeat == INSN_REPE)
-            opcode.op += INSN_TZCNT - INSN_BSF;
-        return opcode;
-    }
-    return (struct opcode){0, 0, 0};
-}
 
 /* Loads and stores of vector registers. The mandatory prefix, which VEX has in its pp field: */
 enum { NP = 1, P66 = 2, PF3 = 4, PF2 = 8 };
@@ -303,7 +279,7 @@ static struct opcode other_opcode(struct parse *p, struct insn *out, uint8_t byt
         return (struct opcode){byte >> 3, INSN_MEM_IMM,
                                KNOWN | ACCUMULATOR | (byte & 1 ? IMMZ : IMM8 | BYTE)};
     if (byte != 0x0f)
-        return find_range(p, 0, byte);
+        return unknown;
     unsigned prefix = p->repeat == INSN_REPNE  ? PF2
                       : p->repeat == INSN_REPE ? PF3
                       : p->prefixes & SIZE_66  ? P66
@@ -317,11 +293,12 @@ static struct opcode other_opcode(struct parse *p, struct insn *out, uint8_t byt
     }
     if (byte == 0xc3 && prefix != NP) /* MOVNTI */
         return unknown;
-    if (two_byte[byte].flags)
-        return two_byte[byte];
+    p->opcode = byte;
     if (byte == 0xb8)
         return prefix == PF3 ? popcnt : unknown;
-    const struct opcode opcode = find_range(p, 1, byte);
+    struct opcode opcode = two_byte[byte];
+    if (prefix == PF3 && (opcode.op == INSN_BSF || opcode.op == INSN_BSR))
+        opcode.op += INSN_TZCNT - INSN_BSF;
     return opcode.flags ? opcode : find_vector(p, 1, byte, prefix);
 }
 
@@ -546,10 +523,13 @@ insn_decode(struct insn *out, const uint8_t *bytes, unsigned count, enum insn_mo
             break;
         note_prefix(&p, out, byte);
     }
+    p.opcode = byte;
     if (!(opcode.flags & KNOWN))
         opcode = other_opcode(&p, out, byte);
     else if (byte == 0x63 && mode != INSN_64) /* ARPL */
         return INSN_UNKNOWN;
+    else if (byte == 0x90 && (p.rex & 1) == 0)
+        opcode = (struct opcode){INSN_NOP, INSN_NONE, KNOWN};
     bool known = (opcode.flags & KNOWN) && decode_operands(&p, out, opcode);
     if (p.at > p.count)
         return p.count == INSN_MAX_BYTES ? INSN_TOO_LONG : INSN_TRUNCATED;

@@ -21,7 +21,7 @@ struct parse {
     uint8_t vvvv;    /* of VEX, made upright: 0 where unused */
     bool wide;       /* VEX.L */
     bool undefined;
-    uint8_t opcode;                     /* of a range */
+    uint8_t opcode;                     /* its last byte */
     const struct vector_opcode *vector; /* decode.c's */
 };
 
