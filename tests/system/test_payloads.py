@@ -137,14 +137,18 @@ def test_bad_end_is_explained(boot_once, name):
 
 
 def test_restarts(nadir, payload):
-    """on_reboot = restart, xl's default: the VM begins anew, with nothing lost each time."""
-    result = nadir("[vm a]\nkernel = reset8042.bin\nmemory = 32\n",
-                   {"reset8042.bin": payload("reset8042")}, timeout=20)
+    """on_reboot = restart, xl's default: the VM begins anew, with nothing lost each time. When the run's time is up,
+    Nadir is asked where all stand, and says so of one that spins with interrupts off."""
+    result = nadir("".join(f"[vm {name}]\nkernel = {kernel}.bin\nmemory = 32\n"
+                           for name, kernel in (("b", "spincli"), ("a", "reset8042"))),
+                   {f"{name}.bin": payload(name) for name in ("reset8042", "spincli")}, timeout=20)
     assert result.status == 124, result
+    assert len(re.findall("^nadir: b: vCPU 0: runs\nnadir: b: RIP ", result.console, re.M)) == 1, result
+    assert [vm["end"] for vm in result.stats if vm["vm"] == "b"] == ["runs"], result.stats
     lives = re.findall(r"^nadir: a: 32 MiB.*own memory: (.*)$", result.console, re.M)
     assert len(lives) >= 3 and len(set(lives)) == 1, lives
     assert result.console.count("a: restarts") >= 2
-    ends = [vm["end"] for vm in result.stats]  # when time is up one life is asked, and more follow
+    ends = [vm["end"] for vm in result.stats if vm["vm"] == "a"]  # when time is up one life is asked, and more follow
     assert ends.count("reset") >= 3 and len(ends) - ends.count("reset") <= 1, ends[-6:]
     assert set(ends) <= {"reset", "runs"}, ends[-6:]
 
