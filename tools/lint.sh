@@ -8,8 +8,6 @@ cd "$(dirname "$0")/.."
 base="-std=c11 -ffreestanding -I. -Ibuild"
 hypervisor="$base -mgeneral-regs-only -mcmodel=small"
 loader="$base -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64"
-unit="-std=c11 -I. -Ibuild"
-guest="$base -Iguest/lib"
 
 list() {
     find arch boot drivers guest mm vmx tests tools \( "$@" \) 2>/dev/null | sort
@@ -22,12 +20,13 @@ check_format() {
     *) echo "lint: format not checked: this is not clang-format 14" ;;
     esac
 }
-# Files of one kind, with that kind's compiler flags, some at once.
+# Files of one kind, with that kind's compiler flags, some at once. The analyser takes a second or more for each, so
+# what it had nothing to say of is remembered: the file as the compiler sees it, what is asked, and who asks.
 tidy() {
     flags=$1
     shift
-    list "$@" | xargs -r -n 4 -P "$(nproc)" sh -c \
-        'flags=$0; exec clang-tidy --quiet "$@" -- $flags 2>/dev/null' "$flags"
+    mkdir -p build/tidy
+    list "$@" | xargs -r -n 4 -P "$(nproc)" tools/tidy.sh "$flags"
 }
 check_tidy() {
     tidy "$hypervisor" -name '*.c' -not -name 'efi_*' -not -path 'tests/*' \

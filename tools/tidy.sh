@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# clang-tidy for files that have changed since it had nothing to say of them.
+#   tools/tidy.sh FLAGS FILE...        the compiler's flags, as one word
+set -u
+cd "$(dirname "$0")/.."
+flags=$1
+shift
+status=0
+for file; do
+    # shellcheck disable=SC2086
+    seen=$({ cat .clang-tidy && clang-tidy --version && echo "$file $flags" && clang $flags -E -C "$file"; } |
+        sha256sum | cut -c 1-40)
+    if [ ! -e "build/tidy/$seen" ]; then
+        # shellcheck disable=SC2086
+        if clang-tidy --quiet "$file" -- $flags 2>/dev/null; then
+            : >"build/tidy/$seen"
+        else
+            status=1
+        fi
+    fi
+done
+exit $status
