@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from kernels import CPUS, MODELS, TEST_KERNELS, group_of, lines_of, section
+from kernels import CPUS, MODELS, TEST_KERNELS, group_of, lines_of, section, whole_lines
 from test_payloads import host_batch
 
 MODEL = "corei7_skylake_x"
@@ -92,7 +92,7 @@ def test_same_on_the_bare_machine(nadir, payload, boot_once, name):
     inside = boot_once(host_batch(name, host), model=host[0], cpus=host[1])
     bare = nadir(section(name), {f"{name}.bin": payload(name)}, model=host[0], timeout=240, native=True, strict=True,
                  cpus=CPUS.get(name, 1))
-    here = common(lines_of(inside, name), name, "vm-only")
+    here = common(whole_lines(lines_of(inside, name), name), name, "vm-only")
     there = common(lines_of(bare, ""), name, "native-only")
     assert len(here) == len(there), f"{len(here)} lines, {len(there)} on the bare machine\n{bare}"
     fails = BOCHS_FAILS.get(name, {})
