@@ -335,6 +335,15 @@ static uint64_t looked_at(const struct insn *in)
     }
 }
 
+/* Whether it goes by none of those of before, and leaves none of them as it is: all are its own,
+ * whatever they are while the software CPU has not carried it out. */
+static bool loads_flags(const struct insn *in)
+{
+    return looked_at(in) == 0 &&
+           ((undefined_behind(in, 0) ^ undefined_behind(in, ARITHMETIC_FLAGS)) &
+            ARITHMETIC_FLAGS) == 0;
+}
+
 /* --- the software CPU's part --- */
 
 static void note_state(struct bt_check *c, uint64_t undefined)
@@ -364,7 +373,7 @@ static bool carry_out(struct bt_check *c)
         if (done.insn.rep != 0)
             c->repeats |= 1ull << c->known;
     } while (done.insn.rep != 0 && c->state.rip == rip && c->stop == BT_CHECK_GOES_ON);
-    if (done.insn.op == INSN_POPF)
+    if (loads_flags(&done.insn))
         c->loads_flags |= 1ull << c->known;
     if ((looked_at(&done.insn) & undefined) != 0)
         stop(&c->env, BT_CHECK_CUT);

@@ -14,8 +14,9 @@
  * that the SDM leaves undefined and that is then looked at, more than the list holds. That one
  * instruction runs unlooked at. So does what the software CPU finds unmapped, as translations may
  * be kept that the guest's tables no longer have, a REP that has come half the way, and a branch to
- * no canonical address, whose #GP translated code raises at the target. Before a POPF that is left
- * to the software CPU flags are not looked at: all of them are its own.
+ * no canonical address, whose #GP translated code raises at the target. Before an instruction that
+ * is left to the software CPU, and loads all flags, they are not looked at: a template for POPF has
+ * begun to, and QEMU's emulation has where a LOCK XADD meets a page fault.
  *
  * Blocks of such a VM are straight lines: all their jumps lead out (translate_input.apart), so that
  * it is known how far the processor has come. Jumps within blocks are what this does not see.
@@ -60,7 +61,7 @@ struct bt_check {
     struct cpu_state state; /* the copy */
     struct interpret_env env;
     struct bt_check_state after[TRANSLATE_MAX_INSNS + 1]; /* so many instructions */
-    uint64_t repeats, loads_flags; /* instructions that are REPs, and POPF: bits */
+    uint64_t repeats, loads_flags; /* instructions that are REPs, and that load all flags: bits */
     unsigned known;                /* instructions carried out */
     enum bt_check_stop stop;
     bool comparing; /* from bt_check_begin() to bt_check_end() */

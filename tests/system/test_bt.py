@@ -39,10 +39,13 @@ def test_auto_without_vtx(nadir, payload):
 
 def test_check(nadir, payload):
     """What translated code does, compared with the software CPU: no difference, or the VM would have ended."""
-    result = on_qemu(nadir, section("events") + "engine = bt\nbt = check\n", {"events.bin": payload("events")})
-    stats, = result.stats
-    assert (stats["end"], stats["code"]) == ("debug-exit", 0), result
-    assert stats["counters"]["checked"] > 100 * stats["counters"]["unchecked"] > 0, stats
+    names = ("borders", "events")
+    result = on_qemu(nadir, "".join(section(name) + "engine = bt\nbt = check\n" for name in names),
+                     {f"{name}.bin": payload(name) for name in names})
+    for stats in result.stats:
+        assert (stats["end"], stats["code"]) == ("debug-exit", 0), result
+        assert stats["counters"]["checked"] > 100 * stats["counters"]["unchecked"] > 0, stats
+    assert len(result.stats) == len(names), result
 
 
 def test_lock_step(nadir, payload, request):

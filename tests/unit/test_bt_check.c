@@ -243,6 +243,20 @@ static void test_flags(void **state)
     begin("\x01\xd8\x9d", pushed, 1);
     v.state.rflags ^= RFLAGS_PF;
     assert_string_equal(end(false), "");
+    /* And the ADD's, the AND's, the LOCK XADD's to a device; but not the INC's, and not the ADC's,
+     * which goes by one. */
+    static const char to_device[][8] = {
+        "\x90\x01\x05\x00\x00\x08\x00", "\x90\x21\x05\x00\x00\x08\x00",
+        "\x90\xff\x05\x00\x00\x08\x00", "\x90\x11\x05\x00\x00\x08\x00"};
+    static const uint8_t one[] = {1, 6, 0}, locked[] = {1, 8, 0};
+    for (unsigned i = 0; i < 4; i++) {
+        begin(to_device[i], one, 1);
+        v.state.rflags ^= RFLAGS_PF;
+        assert_string_equal(end(false), i < 2 ? "" : "a flag");
+    }
+    begin("\x90\xf0\x0f\xc1\x05\x00\x00\x08\x00", locked, 1);
+    v.state.rflags ^= RFLAGS_PF;
+    assert_string_equal(end(false), "");
 }
 
 /* MOV [2000], EAX; INC EAX; MOV [2002], EAX; MOV EBX, [2000] */
