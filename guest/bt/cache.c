@@ -331,6 +331,11 @@ void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block)
     cache->stats.missed++;
 }
 
+void bt_cache_hide(struct bt_cache *cache, uint64_t pc)
+{
+    cache->lookup[pc % BT_LOOKUPS].minus_pc = no_pc(pc % BT_LOOKUPS);
+}
+
 /* --- what is no longer right --- */
 
 /* Nothing finds it any more. */
@@ -342,7 +347,7 @@ static void forget(struct bt_cache *cache, struct bt_block *block, int *left)
         head = &cache->block[*head].next;
     *head = block->next;
     /* The guest may have written to the table: the entry is cleared whatever it says. */
-    cache->lookup[block->pc % BT_LOOKUPS].minus_pc = no_pc(block->pc % BT_LOOKUPS);
+    bt_cache_hide(cache, block->pc);
     *left -= BLOCK;
 }
 

@@ -185,6 +185,8 @@ void bt_cache_link(struct bt_cache *cache, const struct bt_block *from, uint32_t
                    struct bt_block *to);
 /* Has the look-up table lead to a block. */
 void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block);
+/* Has it lead to none for an address. */
+void bt_cache_hide(struct bt_cache *cache, uint64_t pc);
 
 /* Undoes bt_cache_add_page(), where nothing has been made of the page. */
 void bt_cache_remove_page(struct bt_cache *cache, struct bt_code_page *page);

@@ -7,16 +7,17 @@
  * where that has ended: behind the block, or before an instruction that it does not do. The first
  * difference ends the VM, with the block printed.
  *
- * Such a block is run by itself: no slot leads to it, or from it, and the look-up table stays
- * empty; events come before and behind it. Later it runs as all do without this option. What could
- * not be compared begins or ends a block of its own, since a block that has such an instruction is
- * made anew, so that it ends before it: the time-stamp counter, vector and x87 registers, a flag
- * that the SDM leaves undefined and that is then looked at, more than the list holds. That one
- * instruction runs unlooked at. So does what the software CPU finds unmapped, as translations may
- * be kept that the guest's tables no longer have, a REP that has come half the way, and a branch to
- * no canonical address, whose #GP translated code raises at the target. Before an instruction that
- * is left to the software CPU, and loads all flags, they are not looked at: a template for POPF has
- * begun to, and QEMU's emulation has where a LOCK XADD meets a page fault.
+ * Such a block is run by itself: no slot leads to it, or from it, and the look-up table has neither
+ * it nor the one that it leads to; events come before and behind it, or where there is no time for
+ * more of it. Later it runs as all do without this option. What could not be compared begins or
+ * ends a block of its own, since a block that has such an instruction is made anew, so that it ends
+ * before it: the time-stamp counter, vector and x87 registers, a flag that the SDM leaves undefined
+ * and that is then looked at, more than the list holds. That one instruction runs unlooked at. So
+ * does what the software CPU finds unmapped, as translations may be kept that the guest's tables no
+ * longer have, a REP that has come half the way, and a branch to no canonical address, whose #GP
+ * translated code raises at the target. Before an instruction that is left to the software CPU, and
+ * loads all flags, they are not looked at: a template for POPF has begun to, and QEMU's emulation
+ * has where a LOCK XADD meets a page fault.
  *
  * Blocks of such a VM are straight lines: all their jumps lead out (translate_input.apart), so that
  * it is known how far the processor has come. Jumps within blocks are what this does not see.
@@ -33,7 +34,7 @@
 struct bt_vcpu;
 
 #define BT_CHECK_STORES 1024u
-#define BT_CHECK_RUNS   64u
+#define BT_CHECK_RUNS   16u
 
 struct bt_check_store {
     gpa_t at; /* in one page */

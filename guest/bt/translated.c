@@ -245,7 +245,7 @@ static enum next look_up(struct bt_vcpu *v)
     else
         target = (uint32_t)target;
     const enum next next = find_target(v, target, &to);
-    if (to != NULL && v->check == NULL) /* or a block that is compared would not come back */
+    if (to != NULL)
         bt_cache_publish(cache, to);
     return next;
 }
@@ -430,18 +430,26 @@ static bool is_wanted(const struct bt_vcpu *v)
     return v->vcpu.attention || cpu_rdtsc() >= v->vcpu.timers.next;
 }
 
-/* One block, whole: it has no loop, but for REPs. As bt_run_translated(). */
-static bool run_checked(struct bt_vcpu *v, struct bt_block *block)
+/* The guest's registers are in the frame: until something is wanted, or the guest is to be left. */
+static inline __attribute__((always_inline)) enum next run(struct bt_vcpu *v)
 {
     enum next next;
+    do
+        next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
+    while (next == GO_ON && !is_wanted(v));
+    return next == GO_ON ? leave(v) : next;
+}
+
+/* One block, or as much of it as there is time for. As bt_run_translated(). */
+static bool __attribute__((noinline)) run_checked(struct bt_vcpu *v, struct bt_block *block)
+{
     block = bt_check_begin(v, block);
     if (block == NULL || !enter_at(v, block)) {
         v->check->comparing = false;
         return !v->code->stale;
     }
-    do
-        next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
-    while (next == GO_ON);
+    bt_cache_hide(&v->code->cache, v->check->state.rip); /* or it would not come back */
+    const enum next next = run(v);
     bt_check_end(v, block);
     return next == LEAVE_INSN;
 }
@@ -450,7 +458,6 @@ static bool run_checked(struct bt_vcpu *v, struct bt_block *block)
  * what runs here: so a change that is_wanted() has not seen yet ends the next entry at once. */
 bool bt_run_translated(struct bt_vcpu *v)
 {
-    enum next next;
     if (!bt_code_catch_up(v, segment_is_64(&v->state) ? INSN_64 : INSN_32))
         return false; /* the caller looks at what else there is, and calls again */
     struct bt_block *block = bt_code_find(v, v->state.rip);
@@ -458,10 +465,5 @@ bool bt_run_translated(struct bt_vcpu *v)
         return run_checked(v, block);
     if (block == NULL || !enter_at(v, block))
         return !v->code->stale;
-    do
-        next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
-    while (next == GO_ON && !is_wanted(v));
-    if (next == GO_ON)
-        next = leave(v);
-    return next == LEAVE_INSN;
+    return run(v) == LEAVE_INSN;
 }

@@ -188,6 +188,9 @@ static void nothing_leads_to_a_dead_block(void **state)
     assert_int_equal(leads_to(c, 1), bt_cache_address(&cache, a));
     assert_int_equal(cache.lookup[c->pc % BT_LOOKUPS].minus_pc + c->pc, 0);
     assert_int_equal(cache.lookup[c->pc % BT_LOOKUPS].code, bt_cache_address(&cache, c));
+    bt_cache_hide(&cache, c->pc);
+    assert_true(is_empty(c->pc % BT_LOOKUPS));
+    bt_cache_publish(&cache, c);
 
     link_slot(a, 1, b); /* somewhere else from now on */
     assert_int_equal(leads_to(a, 1), bt_cache_address(&cache, b));
