@@ -3,6 +3,8 @@
  * code, and fills what it can write to there with what harms it, while it goes on. What becomes of
  * its VM does not matter: that the hypervisor and other VMs go on is what the test looks at. One
  * attack a VM: by hand its number is written into the image, behind the mark. */
+#include "edges.h"
+
 #include "guest/lib/apic.h"
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
@@ -24,7 +26,18 @@ static volatile struct {
     uint32_t attack;
 } wanted = {"INTRUDER-WANTED", 0};
 
-enum attack { LOOK, LOOKUP, SLOTS, SHARED, JUMPS, FROM_BESIDE, OWN_TABLES, RACING_TABLES, ATTACKS };
+enum attack {
+    LOOK,
+    LOOKUP,
+    SLOTS,
+    SHARED,
+    JUMPS,
+    FROM_BESIDE,
+    OWN_TABLES,
+    RACING_TABLES,
+    ENDS,
+    CROSSING
+};
 
 extern uint64_t page_tables[];
 static uint64_t table[3][512] __attribute__((aligned(4096)));
@@ -276,12 +289,16 @@ int main(void)
     }
     if (attack == JUMPS)
         check_jumps();
+    if (attack == ENDS)
+        print("intruder: ends that were none: %u\n", edges_of_segments());
+    if (attack == CROSSING)
+        print("intruder: old code that was run: %u\n", edges_of_pages());
     for (unsigned i = 0; i < ROUNDS; i++) {
         if (attack == OWN_TABLES)
             use_own_tables(i);
         else if (attack == RACING_TABLES)
             race_tables(i);
-        else if (attack != LOOK && attack != JUMPS && attack != FROM_BESIDE)
+        else if (attack == LOOKUP || attack == SLOTS || attack == SHARED)
             spoil(attack, i);
         (void)probe_call(work, NULL);
     }
