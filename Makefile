@@ -13,9 +13,9 @@ BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zo
 HV_CFLAGS := $(BASE) -fcf-protection=branch -mgeneral-regs-only -mcmodel=small -mindirect-branch=thunk-extern \
 	-mindirect-branch-register -mharden-sls=indirect-jmp -fno-jump-tables -mstack-protector-guard=global -fpie -include arch/hidden.h \
 	-ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
-	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1)
+	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1 -DCHECK_EXIT=1)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
-UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B
+UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B -DCHECK_EXIT=1
 # Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each. `make DEV=1`
 # goes without, to link in a moment while one edits; its objects are kept apart, and $B/.variant says whose stand linked.
 HV := $B/$(if $(DEV),dev,hv)
@@ -180,7 +180,7 @@ bench-kvm: all bochs ## the same payload under QEMU + KVM in Bochs, for the colu
 # --- checking ---
 check: $B/.deps ## everything: ends with one line, N passed, N failed
 	@tools/check.py
-check-entry: $B/.deps ## build/check-entry/nadir.efi: checks each VM entry in software (NADIR_EFI names it to tools/nadir)
+check-entry: $B/.deps ## build/check-entry/nadir.efi: checks each VM entry, and each exit of bt (NADIR_EFI names it to tools/nadir)
 	+@$(MAKE) B=$B/check-entry CHECK_ENTRY=1 $B/check-entry/nadir.efi
 check-nested: all bochs ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py

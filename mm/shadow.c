@@ -22,14 +22,6 @@ static unsigned slot_of(const struct shadow_cpu *cpu, uint64_t linear)
                                      : LEGACY_SLOTS + (linear >> 30 & 3);
 }
 
-/* The first address of a slot. */
-static uint64_t linear_of(unsigned slot)
-{
-    if (slot >= LEGACY_SLOTS)
-        return (uint64_t)(slot - LEGACY_SLOTS) << 30;
-    return (uint64_t)slot << 39 | (slot >= TABLE_ENTRIES / 2 ? 0xffffull << 48 : 0);
-}
-
 /* CR0.WP is the kernel's alone. */
 static uint8_t regime_for(const struct shadow_cpu *cpu, unsigned root)
 {
@@ -267,7 +259,7 @@ static bool bring_up_to_date(struct verify *v, struct shadow_subtree *sub)
         return true;
     const bool has_local = (page_of(sub->table.v)->flags & PAGE_HAS_LOCAL) != 0;
     if ((v->all || has_local) &&
-        !verify_table(v, table_of(sub->table.v), sub->level, linear_of(sub->slot)))
+        !verify_table(v, table_of(sub->table.v), sub->level, shadow_slot_linear(sub->slot)))
         return false;
     sub->verified = shadow->clock;
     if (v->all) {
@@ -345,6 +337,8 @@ static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, ui
             if (here)
                 flags |= large.v | PTE_PS | (t->bytes > PAGE_SIZE_2M ? HAS_PIECES : 0) | old_pieces;
             entry_store(entry, here ? flags : flags | frame.v);
+            if (CHECK_EXIT)
+                shadow_note_leaf(shadow, sub, linear);
             return;
         }
         const uint64_t below =
@@ -475,7 +469,7 @@ static void keep_attached(struct shadow_cpu *cpu)
         struct verify v = {.cpu = cpu, .root = root, .budget = &budget};
         for (unsigned slot = 0; (slot = next_used(cpu, root, slot)) < SHADOW_SLOTS; slot++) {
             struct shadow_subtree *sub = attached(cpu, root, slot);
-            const uint64_t top = guest->top(guest->ctx, gva(linear_of(slot)));
+            const uint64_t top = guest->top(guest->ctx, gva(shadow_slot_linear(slot)));
             /* A is set by the walk of the next fault: other vCPUs have set theirs. */
             const bool used = slot >= LEGACY_SLOTS || (top & PTE_A) != 0;
             if (!used || sub->regime != regime_for(cpu, root) || sub->top != (top & TOP_KEY) ||

@@ -37,6 +37,7 @@
 
 #define SHADOW_MAX_CPUS     64
 #define SHADOW_MAX_SUBTREES 512
+#define SHADOW_NOTED        64  /* leaves, and pages, until an exit is checked */
 #define SHADOW_SLOTS        516 /* 512 of a PML4, and four GiB of what is not in long mode */
 
 enum shadow_root { SHADOW_KERNEL, SHADOW_USER, SHADOW_ROOTS };
@@ -125,6 +126,17 @@ struct shadow {
         uint64_t page;
     } sweep;
     uint64_t sweep_epoch;
+
+    /* What shadow_check_exit() is to look at; a number above SHADOW_NOTED: at all. */
+    struct {
+        uint64_t exits;
+        unsigned leaves, pages;
+        struct {
+            uint64_t linear;
+            uint16_t subtree;
+        } leaf[SHADOW_NOTED];
+        gpa_t page[SHADOW_NOTED]; /* that have got code */
+    } news;
 };
 
 /* A vCPU's part. */
@@ -194,8 +206,26 @@ void shadow_code_remove(struct shadow *shadow, gpa_t at);
 /* The byte of a page in the code map; NULL: not RAM. Bits 2 to 7 are the translator's own. */
 uint8_t *shadow_code_byte(const struct shadow *shadow, gpa_t at);
 
-/* Walks all of it, for tests and a debug build: no leaf for CPL 3 but to guest memory, none
- * writable that is ROM or has translated code, none executable under SHADOW_KERNEL, the
- * hypervisor's entries out of CPL 3's reach, all table pages accounted for. NULL, or what is wrong.
- * No vCPU runs meanwhile. */
-const char *shadow_check(const struct shadow *shadow);
+/* Where something is that must not be: in which root, at which linear address, and its entry. */
+struct shadow_place {
+    enum shadow_root root;
+    uint64_t linear, entry;
+};
+
+/* Walks all of it: no leaf for CPL 3 but to guest memory, none writable that is ROM or has
+ * translated code, none executable under SHADOW_KERNEL, the hypervisor's entries out of CPL 3's
+ * reach, all table pages accounted for. NULL, or what is wrong; *where (may be NULL) then: zeros
+ * where it has no place. With the lock held, or before others have the shadow. */
+const char *shadow_check(const struct shadow *shadow, struct shadow_place *where);
+
+/* `make check-entry` builds with 1: shadow_check_exit() is then called after each exit. */
+#ifndef CHECK_EXIT
+#define CHECK_EXIT 0
+#endif
+
+/* After guest code has run in a root of that vCPU's, with CHECK_EXIT: looks at the leaves that have
+ * been put there since the last look, of all vCPUs; for leaves to pages that have got code since;
+ * at the hypervisor's entries in the vCPU's roots; and, where there is more than is noted, and each
+ * SHADOW_CHECK_ALL exits, at all. As shadow_check(). */
+#define SHADOW_CHECK_ALL 4096
+const char *shadow_check_exit(struct shadow_cpu *cpu, struct shadow_place *where);

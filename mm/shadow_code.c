@@ -163,6 +163,8 @@ enum shadow_result shadow_code_add(struct shadow *shadow, gpa_t at)
         return SHADOW_EMULATE;
     spinlock_lock(&shadow->lock);
     const enum shadow_result result = add(shadow, byte);
+    if (CHECK_EXIT && result == SHADOW_DONE)
+        shadow_note_code(shadow, at);
     spinlock_unlock(&shadow->lock);
     return result;
 }

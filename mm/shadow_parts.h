@@ -28,6 +28,14 @@ enum {
     REGIME_PGE = 32
 };
 
+/* The first address of a slot. */
+static inline uint64_t shadow_slot_linear(unsigned slot)
+{
+    if (slot >= LEGACY_SLOTS)
+        return (uint64_t)(slot - LEGACY_SLOTS) << 30;
+    return (uint64_t)slot << 39 | (slot >= TABLE_ENTRIES / 2 ? 0xffffull << 48 : 0);
+}
+
 /* Bits of entries that the CPU ignores. */
 #define LEAF_GLOBAL (1ull << 9)  /* the guest's page is global */
 #define HAS_PIECES  (1ull << 10) /* of a guest's page as large as this entry maps, or larger */
@@ -134,6 +142,11 @@ void shadow_sweep(struct shadow *shadow);
 /* Whether a page of this size may become writable, and that it does. */
 bool shadow_has_code(const struct shadow *shadow, gpa_t at, uint64_t bytes);
 void shadow_becomes_writable(struct shadow *shadow, gpa_t at, uint64_t bytes);
+
+/* shadow_check.c: for shadow_check_exit(), with the lock held. A leaf has been put there; from now
+ * on no leaf to the page is writable. */
+void shadow_note_leaf(struct shadow *shadow, const struct shadow_subtree *sub, uint64_t linear);
+void shadow_note_code(struct shadow *shadow, gpa_t page);
 
 /* shadow.c: with the lock held. Takes all subtrees away from all roots. */
 void shadow_drop_subtrees(struct shadow *shadow);

@@ -4,6 +4,7 @@
 
 #include "arch/fault.h"
 #include "arch/log.h"
+#include "arch/panic.h"
 #include "guest/bt/bt.h"
 #include "guest/cpu/guestwalk.h"
 #include "mm/guestspace.h"
@@ -107,6 +108,18 @@ static void arm_timer(struct bt_vcpu *v)
     lapic_timer_arm(next);
 }
 
+/* What guest code could have reached that is not its own. */
+static void check_exit(struct bt_vcpu *v)
+{
+    struct shadow_place where;
+    const char *wrong = shadow_check_exit(&v->space.shadow, &where);
+    if (wrong != NULL)
+        panic("vm %s, vCPU %u: %s: in its root for %s code, at 0x%llx, the entry 0x%llx",
+              v->vcpu.vm->name, v->vcpu.index, wrong,
+              where.root == SHADOW_KERNEL ? "kernel" : "user", (unsigned long long)where.linear,
+              (unsigned long long)where.entry);
+}
+
 unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame)
 {
     struct shadow_cpu *shadow = &v->space.shadow;
@@ -117,6 +130,8 @@ unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_fra
         cpu_write_cr3(shadow->root[root].v);
     const unsigned vector = ring3_enter(frame);
     shadow_leave(shadow);
+    if (CHECK_EXIT)
+        check_exit(v);
     if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL) {
         if (vector == VECTOR_TIMER)
             v->space.armed = 0; /* it may have come early */

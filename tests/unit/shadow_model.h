@@ -737,7 +737,7 @@ static void model_end(void)
         cpu_leave(&m.vcpu[i]);
         shadow_cpu_destroy(&m.vcpu[i].cpu, i);
     }
-    const char *wrong = shadow_check(m.shadow);
+    const char *wrong = shadow_check(m.shadow, NULL);
     if (wrong != NULL)
         fprintf(stderr, "%s\n", wrong);
     demand(wrong == NULL);
@@ -747,7 +747,8 @@ static void model_end(void)
 
 static void check_structure(void)
 {
-    const char *wrong = shadow_check(m.shadow);
+    demand(shadow_check_exit(&m.vcpu[0].cpu, NULL) == NULL);
+    const char *wrong = shadow_check(m.shadow, NULL);
     if (wrong != NULL)
         fprintf(stderr, "%s\n", wrong);
     demand(wrong == NULL);

@@ -184,11 +184,11 @@ static void test_host_entries(void **s)
     check_structure();
     uint64_t *window = (uint64_t *)hpa_to_ptr(cpu.root[SHADOW_USER]) + 268;
     *window = table[268]; /* user code is not to reach it */
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     *window = 0;
     check_structure();
     cpu.window = 0;
-    assert_non_null(shadow_check(m.shadow)); /* nobody said that CPL 3 may reach 268 */
+    assert_non_null(shadow_check(m.shadow, NULL)); /* nobody said that CPL 3 may reach 268 */
     shadow_cpu_destroy(&cpu, 2);
     page_free(host, 1);
     model_end();
@@ -696,7 +696,7 @@ static void test_checker(void **s)
     assert_int_equal(fill(cpu0, SHADOW_KERNEL, LINEAR(0, 0, 0, 0), true), SHADOW_DONE);
     assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 0, 1), false), SHADOW_DONE);
     assert_int_equal(fill(cpu0, SHADOW_USER, LINEAR(0, 0, 1, 0), true), SHADOW_DONE);
-    assert_null(shadow_check(m.shadow));
+    assert_null(shadow_check(m.shadow, NULL));
     static const struct {
         unsigned root, level, l2, l1;
         uint64_t flip;
@@ -714,28 +714,129 @@ static void test_checker(void **s)
         for (unsigned level = 4; level > bad[i].level; level--)
             table = table_of(table[index[level]]);
         table[index[bad[i].level]] ^= bad[i].flip;
-        assert_non_null(shadow_check(m.shadow));
+        assert_non_null(shadow_check(m.shadow, NULL));
         table[index[bad[i].level]] ^= bad[i].flip;
     }
-    assert_null(shadow_check(m.shadow));
+    assert_null(shadow_check(m.shadow, NULL));
     *shadow_code_byte(m.shadow, gpa(RAM1)) |= SHADOW_HAS_CODE;
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     *shadow_code_byte(m.shadow, gpa(RAM1)) = 0;
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     *shadow_code_byte(m.shadow, gpa(RAM1)) = SHADOW_MAY_BE_WRITABLE;
     guestmem_replace(&m.mem, gpa(2 * MIB), hpa_to_ptr(hpa(HIGH_HPA)), true);
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     guestmem_replace(&m.mem, gpa(2 * MIB), hpa_to_ptr(hpa(HIGH_HPA)), false);
     m.shadow->taken++;
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     m.shadow->taken--;
     struct shadow_subtree *sub = &m.shadow->subtree[cpu0->cpu.attached[SHADOW_USER][0] - 1];
     sub->users++;
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     sub->users--;
     page_of(sub->table.v)->flags ^= PAGE_HAS_LOCAL;
-    assert_non_null(shadow_check(m.shadow));
+    assert_non_null(shadow_check(m.shadow, NULL));
     page_of(sub->table.v)->flags ^= PAGE_HAS_LOCAL;
+    model_end();
+}
+
+/* What shadow_check_exit() finds of that vCPU's, once; then an entry is put right again. */
+static void finds(struct model_vcpu *v, const char *what, unsigned root, uint64_t linear,
+                  uint64_t entry)
+{
+    struct shadow_place where;
+    assert_string_equal(shadow_check_exit(&v->cpu, &where), what);
+    assert_int_equal(where.root, root);
+    assert_int_equal(where.linear, linear);
+    assert_int_equal(where.entry, entry);
+}
+
+static uint64_t *leaf_at(unsigned root, uint64_t linear)
+{
+    uint64_t *table = hpa_to_ptr(cpu0->cpu.root[root]);
+    for (unsigned level = 4; level > 1; level--)
+        table = table_of(*table_entry(table, linear, level));
+    return table_entry(table, linear, 1);
+}
+
+/* After each exit: what has been put there since the last one. */
+static void test_exits_are_checked(void **s)
+{
+    (void)s;
+    const uint64_t first = LINEAR(0, 0, 0, 0), second = LINEAR(0, 0, 0, 1);
+    begin_simple(0);
+    *entry_at(8, 1) = RAM2 | ALL;
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, first, true), SHADOW_DONE);
+    assert_int_equal(fill(cpu0, SHADOW_USER, first, false), SHADOW_DONE);
+    assert_null(shadow_check_exit(&cpu0->cpu, NULL));
+    const struct {
+        uint64_t flip;
+        unsigned root;
+        const char *what;
+    } bad[] = {
+        {PTE_NX, SHADOW_KERNEL, "an executable kernel leaf"},
+        {1ull << 30, SHADOW_KERNEL, "a leaf to what is not guest memory"},
+        {1ull << 30, SHADOW_USER, "a leaf to what is not guest memory"},
+        {PTE_A, SHADOW_USER, "a leaf's flags"},
+    };
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        uint64_t *leaf = leaf_at(bad[i].root, first);
+        assert_int_equal(fill(cpu0, bad[i].root, first, bad[i].root == SHADOW_KERNEL), SHADOW_DONE);
+        *leaf ^= bad[i].flip;
+        finds(i % 2 != 0 ? cpu1 : cpu0, bad[i].what, bad[i].root, first, *leaf);
+        assert_null(shadow_check_exit(&cpu0->cpu, NULL)); /* it is no news any more */
+        *leaf ^= bad[i].flip;
+    }
+    /* A leaf to what has code; then a page that has got code, while a leaf to it is writable. */
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, first, true), SHADOW_DONE);
+    *shadow_code_byte(m.shadow, gpa(RAM1)) |= SHADOW_HAS_CODE;
+    finds(cpu0, "translated code is writable", SHADOW_KERNEL, first,
+          *leaf_at(SHADOW_KERNEL, first));
+    *shadow_code_byte(m.shadow, gpa(RAM1)) &= (uint8_t)~SHADOW_HAS_CODE;
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, second, true), SHADOW_DONE);
+    assert_null(shadow_check_exit(&cpu0->cpu, NULL));
+    *shadow_code_byte(m.shadow, gpa(RAM2)) = 0; /* so nobody makes it read-only */
+    assert_int_equal(shadow_code_add(m.shadow, gpa(RAM2)), SHADOW_DONE);
+    finds(cpu1, "translated code is writable", SHADOW_KERNEL, second,
+          *leaf_at(SHADOW_KERNEL, second));
+    assert_int_equal(shadow_code_add(m.shadow, gpa(RAM2)), SHADOW_DONE);
+    shadow_code_remove(m.shadow, gpa(RAM2)); /* it has lost it again */
+    assert_null(shadow_check_exit(&cpu0->cpu, NULL));
+    *shadow_code_byte(m.shadow, gpa(RAM2)) = SHADOW_MAY_BE_WRITABLE;
+    /* The hypervisor's entries of its own roots. */
+    uint64_t *host = (uint64_t *)hpa_to_ptr(cpu0->cpu.root[SHADOW_USER]) + HOST_FIRST;
+    const uint64_t before = *host;
+    *host = PTE_P | PTE_W | PTE_U;
+    assert_null(shadow_check_exit(&cpu1->cpu, NULL));
+    finds(cpu0, "the hypervisor is within CPL 3's reach", SHADOW_USER, 0xffff800000000000,
+          PTE_P | PTE_W | PTE_U);
+    *host = before;
+    model_end();
+}
+
+/* What is no news is found, too: by and by, or where more has come than is noted. */
+static void test_all_is_checked_at_times(void **s)
+{
+    (void)s;
+    const uint64_t linear = LINEAR(0, 0, 0, 0);
+    begin_simple(0);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, linear, true), SHADOW_DONE);
+    assert_null(shadow_check_exit(&cpu0->cpu, NULL));
+    uint64_t *leaf = leaf_at(SHADOW_KERNEL, linear);
+    *leaf ^= PTE_NX;
+    unsigned exits = 1;
+    while (shadow_check_exit(&cpu0->cpu, NULL) == NULL)
+        exits++;
+    assert_int_equal(exits, SHADOW_CHECK_ALL - 1);
+    for (unsigned i = 0; i <= SHADOW_NOTED; i++)
+        assert_int_equal(fill(cpu0, SHADOW_USER, linear, false), SHADOW_DONE);
+    finds(cpu1, "an executable kernel leaf", SHADOW_KERNEL, linear, *leaf);
+    *leaf ^= PTE_NX;
+    struct shadow_cpu *const cpu = &cpu0->cpu; /* its root's entry for that */
+    uint64_t *top = hpa_to_ptr(cpu->root[SHADOW_KERNEL]);
+    *top ^= PTE_NX;
+    m.shadow->news.exits = SHADOW_CHECK_ALL - 1;
+    finds(cpu0, "an entry of a root", SHADOW_KERNEL, 0, *top);
+    *top ^= PTE_NX;
     model_end();
 }
 
@@ -773,6 +874,8 @@ int main(void)
         cmocka_unit_test(test_subtrees_run_out),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_checker),
+        cmocka_unit_test(test_exits_are_checked),
+        cmocka_unit_test(test_all_is_checked_at_times),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
