@@ -15,7 +15,7 @@ static void x87_error(struct bt_vcpu *v)
                              (s->interruptibility & BLOCKED_BY_NMI) == 0);
 }
 
-/* Its linear address, and its bytes. */
+/* Its linear address, its bytes, and what the processor has said of it; CR2 is a page fault's. */
 static void __attribute__((noinline)) end_lost(struct bt_vcpu *v)
 {
     char hex[3 * INSN_MAX_BYTES + 1] = "";
@@ -27,8 +27,10 @@ static void __attribute__((noinline)) end_lost(struct bt_vcpu *v)
         hex[3 * i + 1] = digits[v->env.bytes[i] >> 4];
         hex[3 * i + 2] = digits[v->env.bytes[i] & 15];
     }
-    vm_end_format(v->vcpu.vm, VM_CRASH, 0, "bt cannot execute the instruction at 0x%llx:%s",
-                  (unsigned long long)linear, hex);
+    vm_end_format(v->vcpu.vm, VM_CRASH, 0,
+                  "bt cannot execute the instruction at 0x%llx:%s (exception %u, CR2 0x%llx)",
+                  (unsigned long long)linear, hex, (unsigned)v->window.frame.vector,
+                  (unsigned long long)v->window.frame.cr2);
 }
 
 void bt_compute(struct bt_vcpu *v)

@@ -118,6 +118,8 @@ static void lose(uint8_t length, const char *expected)
     for (unsigned i = 0; i < length; i++)
         v.env.bytes[i] = (uint8_t)(0x0f + 0x11 * i);
     v.env.length = length;
+    v.window.frame.vector = VECTOR_PAGE_FAULT;
+    v.window.frame.cr2 = 0xffff860000003000;
     run(RING3_LOST);
     assert_true(computed == 0 && injected == 0);
     assert_int_equal(end, VM_CRASH);
@@ -132,11 +134,14 @@ static void test_unknown_instruction(void **state)
     v.state.rip = 0xffffffff81000010;
     v.state.efer = EFER_LMA;
     v.state.cs.access = ACCESS_L;
-    lose(3, "bt cannot execute the instruction at 0xffffffff81000010: 0f 20 31");
-    lose(INSN_MAX_BYTES, "bt cannot execute the instruction at 0xffffffff81000010: "
-                         "0f 20 31 42 53 64 75 86 97 a8 b9 ca db ec fd");
+    lose(3, "bt cannot execute the instruction at 0xffffffff81000010: 0f 20 31 (exception 14, "
+            "CR2 0xffff860000003000)");
+    lose(INSN_MAX_BYTES,
+         "bt cannot execute the instruction at 0xffffffff81000010: "
+         "0f 20 31 42 53 64 75 86 97 a8 b9 ca db ec fd (exception 14, CR2 0xffff860000003000)");
     v.state = (struct cpu_state){.rip = 0x12, .cs.base = 0xffff0};
-    lose(1, "bt cannot execute the instruction at 0x100002: 0f");
+    lose(1, "bt cannot execute the instruction at 0x100002: 0f (exception 14, CR2 "
+            "0xffff860000003000)");
 }
 
 int main(void)
