@@ -74,6 +74,17 @@ section .text
 %macro STORE 1                  ; RAX is the frame
     mov [rax + GPR + %1 * 8], r%1
 %endmacro
+%macro TAKE_FRAME 0             ; RDI is the frame: what IRETQ takes, and the registers
+    push qword [rdi + SS_]      ; on this stack, since IRETQ may fault: ring3_refused
+    push qword [rdi + GPR + 4 * 8]
+    push qword [rdi + RFLAGS_]
+    push qword [rdi + CS_]
+    push qword [rdi + RIP_]
+    mov rax, [rdi + GPR]
+    KEPT LOAD
+    mov rdi, [rdi + GPR + 7 * 8]
+    swapgs
+%endmacro
 
 ring3_enter:
     push rbx
@@ -91,15 +102,7 @@ ring3_enter:
     test rax, rax
     jnz make_token
 ring3_go:
-    push qword [rdi + SS_]      ; on this stack, since IRETQ may fault: ring3_refused
-    push qword [rdi + GPR + 4 * 8]
-    push qword [rdi + RFLAGS_]
-    push qword [rdi + CS_]
-    push qword [rdi + RIP_]
-    mov rax, [rdi + GPR]
-    KEPT LOAD
-    mov rdi, [rdi + GPR + 7 * 8]
-    swapgs
+    TAKE_FRAME
 ring3_iretq:
     iretq
 
@@ -127,15 +130,7 @@ make_token:
 
 ; The same as ring3_go for CPUs whose buffers CPL 3 may read: VERW of a writable segment clears them, as the last thing.
 ring3_go_hardened:
-    push qword [rdi + SS_]
-    push qword [rdi + GPR + 4 * 8]
-    push qword [rdi + RFLAGS_]
-    push qword [rdi + CS_]
-    push qword [rdi + RIP_]
-    mov rax, [rdi + GPR]
-    KEPT LOAD
-    mov rdi, [rdi + GPR + 7 * 8]
-    swapgs
+    TAKE_FRAME
     verw [data_selector]
     jmp ring3_iretq
 
