@@ -319,6 +319,14 @@ static enum status probe_engine(unsigned number, bool threads_shared)
     return engines[number].answer;
 }
 
+/* Only who names an engine can ask for one that is not there: the last one needs nothing. */
+static _Noreturn void refuse_engine(const struct vm_config *vm, unsigned number, enum status s)
+{
+    log_line("error: [vm %s] asks for engine = %s: %s: %s; engine = auto does without", vm->name,
+             engines[number].of_pc.engine->name, engines[number].title, status_text(s));
+    finish("refused", LINGER_FAILED_SECONDS, false);
+}
+
 /* Finds what each VM asks for, those that do not start yet, too. VMs that are added later can ask
  * for what has been found. */
 static void probe_engines(const struct nadir_config *config, struct pc_host *host)
@@ -331,7 +339,8 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
         enum status s = probe_engine(number, shared);
         while (s != OK && wanted == CONFIG_ENGINE_AUTO && number + 1 < CONFIG_ENGINES)
             s = probe_engine(++number, shared);
-        require(s, engines[number].title);
+        if (s != OK)
+            refuse_engine(&config->vm[i], number, s);
         if (wanted == CONFIG_ENGINE_AUTO && !told) {
             log_line("engine = auto: %s, %s", engines[number].of_pc.engine->name,
                      number == wanted + 1 ? "as there is VT-x" : "for want of VT-x");
