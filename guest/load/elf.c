@@ -136,9 +136,12 @@ bool elf_explain(struct program *p)
         const uint64_t type = get(t.at + (size_t)i * t.entry_bytes, &p_type, t.is64);
         hosted = hosted || type == SEGMENT_DYNAMIC || type == SEGMENT_INTERPRETER;
     }
-    (void)program_refuse(p, ERR_BAD_INPUT, "%s, without multiboot header and PVH note (Xen, 18)",
+    (void)program_refuse(p, ERR_BAD_INPUT, "%s, without multiboot header and PVH note (Xen, 18)%s",
                          hosted ? "a program that runs in an operating system, no kernel (ELF)"
-                                : "an ELF file");
+                                : "an ELF file",
+                         hosted ? ""
+                                : "; as a plain image, made by objcopy -O binary, it starts "
+                                  "with type = flat");
     return true;
 }
 
