@@ -53,8 +53,8 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
 
 /*
  * What else is counted: how the engine does its work. A VM's accounts have the sum of its vCPUs.
- * interpreted: instructions that the software CPU has taken; executed_singly: those among them that
- * the processor has then carried out alone. cache_entries, direct_entries: to translated code, and
+ * interpreted: instructions that the software CPU has taken, with those that the processor has then
+ * carried out alone (event executed_singly). cache_entries, direct_entries: to translated code, and
  * to the guest's own at CPL 3. blocks, instructions, bytes_in, bytes_out: translated, the guest's
  * code and what it has become. lookups_missed: indirect branches whose target was not in the
  * look-up table; links: other branches, led to their block. flushes: all translations dropped;
@@ -65,7 +65,6 @@ enum bt_event { BT_EVENTS(BT_EVENT_NUMBER) BT_EVENT_COUNT };
  */
 #define BT_COUNTERS(X)                        \
     X(BT_INTERPRETED, "interpreted")          \
-    X(BT_SINGLY, "executed_singly")           \
     X(BT_CACHE_ENTRIES, "cache_entries")      \
     X(BT_DIRECT_ENTRIES, "direct_entries")    \
     X(BT_BLOCKS, "blocks")                    \

@@ -39,10 +39,7 @@ void bt_compute(struct bt_vcpu *v)
     bt_exit_begin(v);
     bt_space_need_window(v);
     switch (ring3_compute(&v->window, &env->integer, &env->compute, env->bytes)) {
-    case RING3_DONE:
-        interpret_computed(env);
-        bt_count(v, BT_SINGLY, 1);
-        break;
+    case RING3_DONE: interpret_computed(env); break;
     case RING3_RAISED: break;
     case RING3_X87_ERROR: x87_error(v); break;
     case RING3_LOST: end_lost(v); break;

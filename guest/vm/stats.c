@@ -82,6 +82,11 @@ static void print_table(const struct vm *vm, const struct exit_stat sum[STATS_EV
 /* What the engine counts beside events. */
 static void print_counters(const struct vm *vm)
 {
+    char head[40];
+    if (vm->engine->counter_count == 0)
+        return;
+    format_text(head, sizeof(head), "work of the engine (%s)", vm->engine->name);
+    log_line_of(vm->log, "%s: %-34s %10s", vm->name, head, "count");
     for (unsigned i = 0; i < vm->engine->counter_count; i++) {
         const uint64_t count = vm->engine->counter(vm, i);
         if (count != 0)

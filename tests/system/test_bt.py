@@ -32,7 +32,7 @@ def test_auto_without_vtx(nadir, payload):
     assert stats["engine"] == "bt" and stats["exits"]["cpuid"]["count"] >= 2
     assert stats["classes"]["cpu"]["count"] >= stats["exits"]["cpuid"]["count"], stats
     # It starts in real mode, is translated from 64-bit mode on, and has nothing to compute with vector registers.
-    assert stats["counters"]["interpreted"] > 50 > stats["counters"]["executed_singly"], stats
+    assert stats["counters"]["interpreted"] > 50 and "executed_singly" not in stats["exits"], stats
     assert re.search(rf"^nadir: a: interpreted +{stats['counters']['interpreted']}$",
                      result.console.replace("\r", ""), re.M), result
 

@@ -315,6 +315,14 @@ def test_manual_says_what_help_says():
     assert "NO_COLOR" in page and "124" in page
 
 
+def test_manual_tells_what_is_counted():
+    """Each name that a VM's table may have under the engine bt."""
+    told = {name for names, _ in manual.options.COUNTS for name in names.split(", ")}
+    header = (TOP / "guest" / "bt" / "bt.h").read_text()
+    names = set(re.findall(r'^    X\(BT_.*"(\w+)"\)', header, re.M))
+    assert len(names) > 30 and told == names, told ^ names
+
+
 def test_manual_has_each_key():
     page = manual.nadir_cfg_5().replace("\\-", "-")
     keys = re.findall(r"^\| `(\w+)` \|", (TOP / "README.md").read_text().partition("### Kinds")[0], re.M)

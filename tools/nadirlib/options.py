@@ -30,6 +30,26 @@ STATUSES = (
     ("124", "it took longer than --timeout"),
     ("130, 143", "a signal ended it: SIGINT, SIGTERM"),
 )
+# What a VM's table names when it ends, and --stats saves: of the engine bt; vtx has the exit reasons of Intel's manual.
+COUNTS = (
+    ("attention, timer, interrupt", "the vCPU was asked to look at something; its next timer was due; an interrupt of the "
+     "guest's own was delivered"),
+    ("exception", "an exception was delivered to the guest"),
+    ("cpuid, rdmsr, wrmsr, control_register_accesses, xsetbv, hlt, hypercall, task_switch", "such instructions"),
+    ("io_instruction, device_memory", "a device was reached by a port, or in memory"),
+    ("executed_singly", "an instruction of the FPU or of vectors, which the processor carried out alone"),
+    ("shadow_page_faults", "a page was missing in the shadow page tables, or is not to be written"),
+    ("translations, blocks", "kernel code was to be translated, and blocks of code that this made"),
+    ("user_code", "user code, which runs as it is, was left"),
+    ("interpreted", "instructions that the software CPU took"),
+    ("cache_entries, direct_entries", "how often translated code was entered, and user code"),
+    ("instructions, bytes_in, bytes_out", "of the guest's, that were translated, and what they have become"),
+    ("lookups_missed, links", "indirect branches whose target was looked for, and other branches led to their block"),
+    ("flushes, code_pages_dropped", "all translations were dropped, and those of one page, as code may have changed"),
+    ("shadow_fills, shadow_drops", "entries of shadow page tables made, and how often all of them were dropped"),
+    ("sweeps", "shadow page tables were gone through, to have a page with code written to no more unseen"),
+    ("checked, unchecked", "with bt = check: instructions that were compared, and blocks that were not"),
+)
 ENVIRONMENT = (
     ("BOCHS", "the Bochs to use"),
     ("OVMF", "the UEFI firmware to use"),
