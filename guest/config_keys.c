@@ -294,8 +294,9 @@ static const struct config_key keys[] = {
     {"engine", CONFIG_ENGINE_WORDS, "auto", "what executes the VM",
      .set = set_word, OF_VM(engine)},
     {"bt", "translate, interpret or check", "translate",
-     "with the engine bt, for tests; interpret: the processor runs nothing of the guest; check: what "
-     "kernel code does is compared with that the first times, and a difference ends the VM",
+     "with the engine bt, for tests; interpret: the processor runs nothing of the guest, so a Linux "
+     "takes hours; check: what kernel code does is compared with that the first times, and a "
+     "difference ends the VM",
      .set = set_word, OF_VM(bt), .needs = NEEDS_ONE_VCPU},
     {"cpus", "a list such as 0-3,5, or all", "all", "host CPUs on which its vCPUs may run",
      .set = set_cpus},
