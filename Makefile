@@ -15,7 +15,7 @@ HV_CFLAGS := $(BASE) -fcf-protection=branch -mgeneral-regs-only -mcmodel=small -
 	-ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
 	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1 -DCHECK_EXIT=1)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
-UNIT_CFLAGS := -std=c11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B -DCHECK_EXIT=1
+UNIT_CFLAGS := -std=c11 -g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B -DCHECK_EXIT=1
 # Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each. `make DEV=1`
 # goes without, to link in a moment while one edits; its objects are kept apart, and $B/.variant says whose stand linked.
 HV := $B/$(if $(DEV),dev,hv)
