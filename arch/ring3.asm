@@ -57,7 +57,7 @@ LEAVE_CLEAR_HISTORY equ 2
 LEAVE_REWRITE equ 4
 RFLAGS_FIXED equ 2
 
-section .text
+section .text.hot progbits alloc exec nowrite align=16
 
 %macro KEPT 1
 %assign i 0

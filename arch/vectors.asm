@@ -23,7 +23,7 @@ MSR_IA32_GS_BASE equ 0xc0000101
 RFLAGS_FIXED equ 2
 FRAME_BYTES equ 22 * 8          ; struct fault_frame
 
-section .text
+section .text.hot progbits alloc exec nowrite align=16
 
 ; The vectors for which the CPU pushes an error code: #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX.
 %define HAS_ERROR_CODE(v) (v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30)

@@ -102,14 +102,11 @@ struct bt_vcpu {
             struct ring3_frame frame;
         };
     };
-    uint64_t high[8];         /* R8 to R15, while 32-bit code runs as a translation */
-    struct interpret_env env; /* the software CPU, whose registers these are */
-    struct bt_tlb tlb;
-    struct bt_space space;
+    uint64_t high[8];            /* R8 to R15, while 32-bit code runs as a translation */
+    struct interpret_env env;    /* the software CPU, whose registers these are */
     struct bt_code *code;        /* NULL: nothing is translated */
     struct bt_code *code_memory; /* that, or what was made of it: bt_code_create() */
     struct bt_check *check;      /* NULL: what is translated is not compared */
-    struct bt_direct direct;
     /* The instruction at CS:RIP, where bt_run_translated() has left it to the software CPU; NULL:
      * it is to be fetched. */
     const struct interpret_known *known;
@@ -118,16 +115,24 @@ struct bt_vcpu {
     bool locked_access;   /* vm->locked_access is held: from bt_read_locked() to bt_exchange() */
     bool watched;         /* vcpu_x87_stepped() is called behind each instruction */
     bool filled;          /* has been loaded before: the extended area holds a state */
-    hpa_t extended, decoded;    /* decoded: struct interpret_cache */
-    struct ring3_window window; /* where the processor executes what only computes */
+    hpa_t extended, decoded; /* decoded: struct interpret_cache */
     uint32_t extended_pages;
     uint64_t counted[BT_COUNTER_COUNT]; /* those that nobody else counts: counters.c */
     /* Instructions in a row, with the host's interrupts off: since when (host TSC); and whether
      * that is long enough. */
     uint64_t batch_since;
     bool batch_is_over;
+    struct bt_space space;
+    struct bt_direct direct;
+    struct bt_tlb tlb;
+    struct ring3_window window; /* where the processor executes what only computes */
 };
 
+/* What each way between user code and kernel code looks at is in two pages: one more costs as much
+ * as many instructions, as CR3 is loaded there, and leaves the CPU without translations. For the
+ * same reason the functions of these ways are "hot", which puts them next to one another. */
+_Static_assert(offsetof(struct bt_vcpu, direct.segments.global.seen[16]) <= 2 * PAGE_SIZE,
+               "as said");
 _Static_assert(offsetof(struct bt_vcpu, frame) + offsetof(struct ring3_frame, gpr) ==
                        offsetof(struct bt_vcpu, state.gpr) &&
                    sizeof(struct cpu_state) == offsetof(struct cpu_state, gpr) + 16 * 8,

@@ -248,7 +248,7 @@ static bool drop_changes(struct bt_code *code, int *left)
 }
 
 /* A portion of what there is to do. True: that was all. */
-static bool work(struct bt_vcpu *v, enum insn_mode mode)
+static bool __attribute__((cold)) work(struct bt_vcpu *v, enum insn_mode mode)
 {
     struct bt_code *code = v->code;
     int left = PORTION;
@@ -261,7 +261,7 @@ static bool work(struct bt_vcpu *v, enum insn_mode mode)
     return drop_changes(code, &left) && bt_cache_drop_wanted(&code->cache, walk, v, &left);
 }
 
-bool bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
+bool __attribute__((hot)) bt_code_catch_up(struct bt_vcpu *v, enum insn_mode mode)
 {
     struct bt_code *code = v->code;
     __atomic_store_n(&code->inside, true, __ATOMIC_SEQ_CST);
@@ -350,7 +350,7 @@ static struct bt_block *make_block(struct bt_vcpu *v, uint64_t pc)
     return bt_cache_add(&code->cache, pc, &code->translation, first, second);
 }
 
-struct bt_block *bt_code_find(struct bt_vcpu *v, uint64_t pc)
+struct bt_block *__attribute__((hot)) bt_code_find(struct bt_vcpu *v, uint64_t pc)
 {
     struct bt_code *code = v->code;
     struct bt_block *block = bt_cache_find(&code->cache, pc);

@@ -46,8 +46,6 @@ struct bt_changes {
 /* Of a vCPU. */
 struct bt_code {
     struct bt_cache cache;
-    struct bt_sites sites;
-    struct bt_changes changes;
     bool inside; /* in translated code, or about to be; atomic */
     /* Before translated code is entered, or gone on with, bt_code_catch_up() has something to do
      * that this vCPU has asked for: one of the following, or a check of mappings. */
@@ -57,6 +55,8 @@ struct bt_code {
     struct bt_change change;
     bool window_used; /* the guest has something mapped where the window is */
     struct translate_input input;
+    struct bt_changes changes;
+    struct bt_sites sites;
     struct translation translation;
     uint8_t bytes[384 + INSN_MAX_BYTES]; /* of the guest's code */
 };

@@ -33,7 +33,7 @@ static void __attribute__((noinline)) end_lost(struct bt_vcpu *v)
                   (unsigned long long)v->window.frame.cr2);
 }
 
-void bt_compute(struct bt_vcpu *v)
+void __attribute__((noinline)) bt_compute(struct bt_vcpu *v)
 {
     struct interpret_env *env = &v->env;
     bt_exit_begin(v);

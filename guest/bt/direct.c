@@ -38,7 +38,7 @@ static void write_cr4(struct bt_direct *d, uint64_t value)
 }
 
 /* In code that is not 64-bit code SYSCALL is #UD, as on Intel's CPUs. */
-static void allow_system_calls(struct bt_direct *d, bool allow)
+static void __attribute__((cold)) allow_system_calls(struct bt_direct *d, bool allow)
 {
     const uint64_t efer = cpu_rdmsr(MSR_IA32_EFER);
     if (d->system_calls != allow)
@@ -58,7 +58,7 @@ static void write_aux(struct bt_vcpu *v)
 }
 
 /* No performance counters, no protection keys. */
-static void write_controls(struct bt_vcpu *v, uint64_t cr4)
+static void __attribute__((hot)) write_controls(struct bt_vcpu *v, uint64_t cr4)
 {
     struct bt_direct *d = &v->direct;
     write_cr0(d, (d->host_cr0 & ~CR0_OF_GUEST) | (v->state.cr0 & CR0_OF_GUEST));
@@ -66,7 +66,7 @@ static void write_controls(struct bt_vcpu *v, uint64_t cr4)
 }
 
 /* The time-stamp counter is not the guest's where its own is not the host's. */
-static void enter_controls(struct bt_vcpu *v)
+static void __attribute__((hot)) enter_controls(struct bt_vcpu *v)
 {
     struct bt_direct *d = &v->direct;
     const struct cpu_state *s = &v->state;
@@ -77,7 +77,7 @@ static void enter_controls(struct bt_vcpu *v)
     write_aux(v);
 }
 
-static void leave_controls(struct bt_direct *d)
+static void __attribute__((hot)) leave_controls(struct bt_direct *d)
 {
     write_cr0(d, (d->host_cr0 & ~CR0_STAYS) | (d->cr0 & CR0_STAYS));
     write_cr4(d, (d->host_cr4 & ~CR4_STAYS) | (d->cr4 & CR4_STAYS));
@@ -86,18 +86,18 @@ static void leave_controls(struct bt_direct *d)
 }
 
 /* Templates read the time-stamp counter, and exchange GS bases. */
-void bt_direct_enter_kernel(struct bt_vcpu *v)
+void __attribute__((hot)) bt_direct_enter_kernel(struct bt_vcpu *v)
 {
     write_controls(v, (v->state.cr4 & (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE)) |
                           (v->code->input.has_fsgsbase ? CR4_FSGSBASE : 0));
 }
 
-void bt_direct_leave_kernel(struct bt_vcpu *v)
+void __attribute__((hot)) bt_direct_leave_kernel(struct bt_vcpu *v)
 {
     leave_controls(&v->direct);
 }
 
-static void set_cpuid_faulting(bool on)
+static void __attribute__((cold)) set_cpuid_faulting(bool on)
 {
     uint64_t value;
     if (!cpu_rdmsr_safe(MSR_PLATFORM_INFO, &value) || (value & CPUID_FAULTING_HAS) == 0 ||
@@ -170,7 +170,7 @@ static void take_frame(struct bt_vcpu *v, unsigned vector)
 
 /* #DB: by a TF that POPF has set, behind the instruction; or by INT1 (F1h), which has been
  * executed. */
-static void take_debug(struct cpu_state *s)
+static void __attribute__((cold)) take_debug(struct cpu_state *s)
 {
     uint64_t dr[4], dr6;
     cpu_read_debug(dr, &dr6);
@@ -212,12 +212,12 @@ static void carry_out_syscall(struct bt_vcpu *v)
     bt_count(v, BT_INTERPRETED, 1);
 }
 
-/* Whether the software CPU is to carry out the next instruction. */
+/* Whether the next instruction is not the processor's to run as it is. */
 static bool conclude(struct bt_vcpu *v, unsigned vector, enum bt_fault fault)
 {
     if (vector == RING3_SYSCALL) {
         carry_out_syscall(v);
-        return false;
+        return true;
     }
     if (vector == VECTOR_PAGE_FAULT) {
         if (fault == BT_FAULT_GUEST)
@@ -233,7 +233,7 @@ static bool conclude(struct bt_vcpu *v, unsigned vector, enum bt_fault fault)
     return vector < VECTOR_FIRST_EXTERNAL;
 }
 
-bool bt_direct_run(struct bt_vcpu *v)
+bool __attribute__((hot)) bt_direct_run(struct bt_vcpu *v)
 {
     struct bt_direct *d = &v->direct;
     enum bt_fault fault;

@@ -21,7 +21,6 @@
 struct bt_vcpu;
 
 struct bt_direct {
-    struct ring3_segments segments;
     /* CR0 and CR4 of the host, and what is in them now; EFER.SCE is set; TSC_AUX, if it is known.
      */
     uint64_t host_cr0, host_cr4, cr0, cr4;
@@ -29,6 +28,7 @@ struct bt_direct {
     bool aux_known;
     uint64_t aux;
     unsigned detour; /* instructions that are interpreted before it is tried again */
+    struct ring3_segments segments;
 };
 
 /* Whether code in that state, at CPL 3, can be run as it is: nothing is to happen behind each
@@ -62,5 +62,5 @@ void bt_direct_enter_kernel(struct bt_vcpu *v);
 void bt_direct_leave_kernel(struct bt_vcpu *v);
 
 /* Runs user code for which bt_is_direct() is true. True: something has come that the run loop is
- * to look at; false: the software CPU is to carry out the next instruction. */
+ * to look at; false: the next instruction is the software CPU's, or kernel code. */
 bool bt_direct_run(struct bt_vcpu *v);

@@ -61,7 +61,7 @@ void bt_choose_event(struct bt_vcpu *v)
         vcpu->event.info = EVENT_VALID | EVENT_INTERRUPT | (unsigned)vector;
 }
 
-void bt_deliver(struct bt_vcpu *v)
+void __attribute__((noinline)) bt_deliver(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
     const struct event event = vcpu->event;

@@ -88,7 +88,7 @@ bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bo
     return find_operand(of(env), linear, bytes, write, user, !user, out);
 }
 
-bool bt_look(void *vcpu, uint64_t linear, void *to, unsigned bytes)
+bool __attribute__((hot)) bt_look(void *vcpu, uint64_t linear, void *to, unsigned bytes)
 {
     struct bt_vcpu *v = vcpu;
     const struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, WALK_READ, linear);

@@ -21,7 +21,7 @@ static void book_beginning(struct vcpu *vcpu)
 }
 
 /* False: return. */
-static bool prepare(struct bt_vcpu *v)
+static bool __attribute__((cold)) prepare(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
     const enum bt_event why = vcpu->attention ? BT_ATTENTION : BT_TIMER;
@@ -42,7 +42,7 @@ static bool prepare(struct bt_vcpu *v)
     return prepared != PREPARED_LEAVE;
 }
 
-static void halt(struct bt_vcpu *v)
+static void __attribute__((cold)) halt(struct bt_vcpu *v)
 {
     const struct cpu_state *s = &v->state;
     bt_exit_begin(v);
@@ -51,7 +51,7 @@ static void halt(struct bt_vcpu *v)
     bt_exit_end(v, BT_HLT);
 }
 
-static void switch_task(struct bt_vcpu *v)
+static void __attribute__((cold)) switch_task(struct bt_vcpu *v)
 {
     bt_exit_begin(v);
     (void)vcpu_task_switch(&v->vcpu, v->env.task.source, v->env.task.selector, v->env.length);
@@ -90,16 +90,18 @@ static bool may_come(const struct bt_vcpu *v)
 
 /* Until something has been asked for, what waits can come, or the processor can go on. An event
  * that does not end, as one that leads from task to task, is no instruction, but counts as such. */
-static void run_batch(struct bt_vcpu *v)
+static void __attribute__((hot)) run_batch(struct bt_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
     unsigned instructions = 0;
     v->batch_since = cpu_rdtsc();
     v->batch_is_over = false;
     for (unsigned i = 0; i < BATCH && !vcpu->attention && !v->batch_is_over; i++) {
-        bt_deliver(v);
-        if (vcpu->event.info != 0)
-            continue;
+        if (vcpu->event.info != 0) {
+            bt_deliver(v);
+            if (vcpu->event.info != 0)
+                continue;
+        }
         if (!bt_translates(v) || bt_run_translated(v)) {
             one_instruction(v);
             instructions++;
@@ -116,7 +118,7 @@ static void run_batch(struct bt_vcpu *v)
     bt_count(v, BT_INTERPRETED, instructions);
 }
 
-void bt_run(struct vcpu *vcpu)
+void __attribute__((hot)) bt_run(struct vcpu *vcpu)
 {
     struct bt_vcpu *v = bt_vcpu(vcpu);
     book_beginning(vcpu);

@@ -30,7 +30,8 @@ void bt_sites_drop(struct bt_sites *sites)
     sites->block = BT_NONE;
 }
 
-void bt_sites_note(struct bt_sites *sites, const struct interpret_env *env)
+void __attribute__((noinline))
+bt_sites_note(struct bt_sites *sites, const struct interpret_env *env)
 {
     struct interpret_known known;
     const uint32_t block = sites->block;

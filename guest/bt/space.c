@@ -109,7 +109,7 @@ static void arm_timer(struct bt_vcpu *v)
 }
 
 /* What guest code could have reached that is not its own. */
-static void check_exit(struct bt_vcpu *v)
+static void __attribute__((cold)) check_exit(struct bt_vcpu *v)
 {
     struct shadow_place where;
     const char *wrong = shadow_check_exit(&v->space.shadow, &where);
@@ -120,7 +120,8 @@ static void check_exit(struct bt_vcpu *v)
               (unsigned long long)where.entry);
 }
 
-unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame)
+unsigned __attribute__((hot))
+bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame)
 {
     struct shadow_cpu *shadow = &v->space.shadow;
     arm_timer(v);

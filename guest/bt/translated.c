@@ -37,13 +37,13 @@ static bool is_flat(const struct cpu_segment *s, bool code)
 }
 
 /* Protected mode, or compatibility mode: R8 to R15 and what is above 4 GiB are not to be seen. */
-static bool is_flat_32(const struct cpu_state *s)
+static bool __attribute__((noinline)) is_flat_32(const struct cpu_state *s)
 {
     return (s->cr0 & CR0_PE) != 0 && is_flat(&s->cs, true) && is_flat(&s->ds, false) &&
            is_flat(&s->es, false) && is_flat(&s->ss, false);
 }
 
-bool bt_translates(const struct bt_vcpu *v)
+bool __attribute__((hot)) bt_translates(const struct bt_vcpu *v)
 {
     const struct cpu_state *s = &v->state;
     if (v->code == NULL || v->code->window_used || v->watched || (s->rflags & OTHER_FLAGS) != 0 ||
@@ -66,7 +66,7 @@ static bool is_long(const struct bt_vcpu *v)
 /* What FS or GS base is to be. In 64-bit code segments have no limits and rights, and do not wrap
  * at 4 GiB, where compatibility mode may have memory: one that would need any of that is put to
  * where each access faults, and is the software CPU's then. */
-static uint64_t base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
+static uint64_t __attribute__((hot)) base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
 {
     const bool all = (s->access & ACCESS_UNUSABLE) == 0 && s->limit == UINT32_MAX &&
                      (s->access & 0xe) == 2 /* data, writable, up */;
@@ -77,7 +77,7 @@ static uint64_t base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
 
 /* 32-bit code has eight general registers of 32 bits. The others are the translation's meanwhile.
  */
-static void hide_high(struct bt_vcpu *v)
+static void __attribute__((cold)) hide_high(struct bt_vcpu *v)
 {
     for (unsigned i = 0; i < 8; i++) {
         v->state.gpr[i] &= UINT32_MAX;
@@ -85,14 +85,14 @@ static void hide_high(struct bt_vcpu *v)
     }
 }
 
-static void show_high(struct bt_vcpu *v)
+static void __attribute__((cold)) show_high(struct bt_vcpu *v)
 {
     for (unsigned i = 0; i < 8; i++)
         v->state.gpr[8 + i] = v->high[i];
 }
 
 /* False: the processor does not take FS or GS base. */
-static bool enter_at(struct bt_vcpu *v, const struct bt_block *block)
+static bool __attribute__((hot)) enter_at(struct bt_vcpu *v, const struct bt_block *block)
 {
     const struct cpu_state *s = &v->state;
     struct bt_shared *shared = v->code->cache.shared;
@@ -124,7 +124,7 @@ static void take_base(uint64_t *to, uint64_t from)
         *to = from;
 }
 
-static void take_flags(struct bt_vcpu *v)
+static void __attribute__((hot)) take_flags(struct bt_vcpu *v)
 {
     struct cpu_state *s = &v->state;
     s->rflags = (s->rflags & ~(LIVE_FLAGS | RFLAGS_IF)) | (v->frame.rflags & LIVE_FLAGS) |
@@ -132,7 +132,7 @@ static void take_flags(struct bt_vcpu *v)
 }
 
 /* The guest is before the instruction at rip. */
-static void leave_at(struct bt_vcpu *v, uint64_t rip)
+static void __attribute__((hot)) leave_at(struct bt_vcpu *v, uint64_t rip)
 {
     struct cpu_state *s = &v->state;
     const struct bt_shared *shared = v->code->cache.shared;
@@ -166,7 +166,8 @@ static void leave_before(struct bt_vcpu *v, const struct bt_block *block,
 }
 
 /* An exception in that block, or none: the instruction is to be carried out by the software CPU. */
-static enum next give_back_in(struct bt_vcpu *v, const struct bt_block *block, unsigned offset)
+static enum next __attribute__((cold))
+give_back_in(struct bt_vcpu *v, const struct bt_block *block, unsigned offset)
 {
     if (block == NULL) { /* what the guest has made of its own tables */
         bt_direct_leave_kernel(v);
@@ -342,7 +343,7 @@ static void forget_step(void)
     cpu_write_dr6(DR6_RESET);
 }
 
-static enum next __attribute__((noinline)) exception(struct bt_vcpu *v, unsigned vector)
+static enum next __attribute__((cold)) exception(struct bt_vcpu *v, unsigned vector)
 {
     if (vector == VECTOR_DEBUG)
         forget_step();
@@ -354,7 +355,7 @@ static enum next __attribute__((noinline)) exception(struct bt_vcpu *v, unsigned
 }
 
 /* What has ended translated code; a host's interrupt has been handled. */
-static enum next see_to(struct bt_vcpu *v, unsigned vector)
+static enum next __attribute__((hot)) see_to(struct bt_vcpu *v, unsigned vector)
 {
     if (vector == VECTOR_GENERAL_PROTECTION)
         return way_out(v);
@@ -399,7 +400,7 @@ static uint8_t code_byte(const struct bt_vcpu *v)
 
 /* Within a template, or a jump between blocks: single steps to where the guest is between two
  * instructions. With the host's interrupts off, as one may be pending all the time. */
-static enum next leave(struct bt_vcpu *v)
+static enum next __attribute__((cold)) leave(struct bt_vcpu *v)
 {
     for (unsigned i = 0; i < MAX_STEPS; i++) {
         const uint8_t byte = code_byte(v);
@@ -441,7 +442,7 @@ static inline __attribute__((always_inline)) enum next run(struct bt_vcpu *v)
 }
 
 /* One block, or as much of it as there is time for. As bt_run_translated(). */
-static bool __attribute__((noinline)) run_checked(struct bt_vcpu *v, struct bt_block *block)
+static bool __attribute__((cold)) run_checked(struct bt_vcpu *v, struct bt_block *block)
 {
     block = bt_check_begin(v, block);
     if (block == NULL || !enter_at(v, block)) {
@@ -456,7 +457,7 @@ static bool __attribute__((noinline)) run_checked(struct bt_vcpu *v, struct bt_b
 
 /* Another CPU that has changed code sets vcpu->attention, and then sends an interrupt, which ends
  * what runs here: so a change that is_wanted() has not seen yet ends the next entry at once. */
-bool bt_run_translated(struct bt_vcpu *v)
+bool __attribute__((hot)) bt_run_translated(struct bt_vcpu *v)
 {
     if (!bt_code_catch_up(v, segment_is_64(&v->state) ? INSN_64 : INSN_32))
         return false; /* the caller looks at what else there is, and calls again */

@@ -282,7 +282,7 @@ static bool take_instruction(struct interpret_env *env)
 
 /* --- one instruction --- */
 
-static void begin(struct interpret_env *env)
+static void __attribute__((hot)) begin(struct interpret_env *env)
 {
     const struct cpu_state *s = env->state;
     struct emulate_env *e = &env->integer;
@@ -297,7 +297,7 @@ static void begin(struct interpret_env *env)
 
 /* What comes behind an instruction: RF and the shadows go, traps become pending. keep_rf: it has
  * loaded RF (IRET), or is to go on (REP). */
-static void finish(struct interpret_env *env, bool branch, bool keep_rf)
+static void __attribute__((hot)) finish(struct interpret_env *env, bool branch, bool keep_rf)
 {
     struct cpu_state *s = env->state;
     if (!keep_rf)
@@ -359,7 +359,7 @@ static enum step __attribute__((noinline)) run_locked(struct interpret_env *env)
     return step;
 }
 
-static enum step run_integer(struct interpret_env *env)
+static enum step __attribute__((noinline)) run_integer(struct interpret_env *env)
 {
     if (env->calls->exchange != NULL && is_locked(env->insn))
         return run_locked(env);
@@ -371,7 +371,7 @@ static enum step run_integer(struct interpret_env *env)
     }
 }
 
-static enum interpret_result end(struct interpret_env *env, enum step step)
+static enum interpret_result __attribute__((hot)) end(struct interpret_env *env, enum step step)
 {
     struct cpu_state *s = env->state;
     switch (step) {
@@ -393,13 +393,17 @@ static enum interpret_result end(struct interpret_env *env, enum step step)
     return step == STEP_HALT && s->pending_debug == 0 ? INTERPRET_HALT : INTERPRET_DONE;
 }
 
-/* Neither of the parts that only compute, which have their bytes executed, nor of none. */
-static enum interpret_result execute(struct interpret_env *env)
+/* Neither of the parts that only compute, which have their bytes executed, nor of none. System
+ * calls go a way of their own, on which there is little else. */
+static enum interpret_result __attribute__((hot)) execute(struct interpret_env *env)
 {
-    return end(env, env->kind == KIND_INTEGER ? run_integer(env) : system_execute(env));
+    if (env->kind == KIND_INTEGER)
+        return end(env, run_integer(env));
+    const bool call = env->insn->op >= SYSTEM_SYSCALL && env->insn->op <= SYSTEM_SYSEXIT;
+    return end(env, call ? system_call(env) : system_execute(env));
 }
 
-enum interpret_result interpret_one(struct interpret_env *env)
+enum interpret_result __attribute__((noinline)) interpret_one(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     env->kind = KIND_NONE;
@@ -440,8 +444,8 @@ static void take_known(struct interpret_env *env, const struct interpret_known *
     env->length = known->length;
 }
 
-enum interpret_result interpret_known(struct interpret_env *env,
-                                      const struct interpret_known *known)
+enum interpret_result __attribute__((hot))
+interpret_known(struct interpret_env *env, const struct interpret_known *known)
 {
     begin(env);
     take_known(env, known);
@@ -449,23 +453,23 @@ enum interpret_result interpret_known(struct interpret_env *env,
     return execute(env);
 }
 
-void interpret_syscall(struct interpret_env *env)
+void __attribute__((hot)) interpret_syscall(struct interpret_env *env)
 {
-    static const struct interpret_known known = {
-        .insn = {.op = SYSTEM_SYSCALL, .length = SYSCALL_BYTES},
-        .kind = KIND_SYSTEM,
-        .length = SYSCALL_BYTES,
-    };
-    (void)interpret_known(env, &known);
+    begin(env);
+    env->length = SYSCALL_BYTES;
+    env->watches = false;
+    if (system_syscall(env) == STEP_JUMP)
+        finish(env, true, false);
 }
 
-void interpret_settle(struct interpret_env *env)
+void __attribute__((hot)) interpret_settle(struct interpret_env *env)
 {
     begin(env);
     env->watches = false;
 }
 
-bool interpret_light(struct interpret_env *env, const struct interpret_known *known)
+bool __attribute__((hot))
+interpret_light(struct interpret_env *env, const struct interpret_known *known)
 {
     struct cpu_state *s = env->state;
     env->integer.rip = s->rip;

@@ -63,6 +63,7 @@ static inline void pair_set(struct cpu_state *s, uint64_t value)
 enum step system_execute(struct interpret_env *env);
 enum step system_segment(struct interpret_env *env); /* up to SYSTEM_VERW */
 enum step system_call(struct interpret_env *env);    /* SYSCALL, SYSRET, SYSENTER, SYSEXIT */
+enum step system_syscall(struct interpret_env *env); /* the first of them, by env->length */
 enum step system_port(struct interpret_env *env);    /* IN, OUT, INS, OUTS */
 
 /* --- interpret_debug.c --- */

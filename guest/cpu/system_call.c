@@ -29,7 +29,7 @@ static bool has_syscall(const struct interpret_env *env)
 
 /* A single step traps behind both by the TF that they leave. Without long mode, on AMD's CPUs, the
  * target is in STAR, and no more flags change than those that an interrupt clears. */
-static enum step system_syscall(struct interpret_env *env)
+enum step __attribute__((hot)) system_syscall(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     const uint16_t selector = (uint16_t)(env->extra.star >> 32);
@@ -37,7 +37,7 @@ static enum step system_syscall(struct interpret_env *env)
     const uint64_t flags = s->rflags & ~RFLAGS_RF;
     if (!has_syscall(env))
         return step_undefined(env);
-    s->rcx = next_rip(env, env->insn->length);
+    s->rcx = next_rip(env, env->length);
     if (long_mode) {
         s->r11 = flags;
         s->rip = env->integer.mode == INSN_64 ? env->extra.lstar : env->extra.cstar;
@@ -54,7 +54,7 @@ static enum step system_syscall(struct interpret_env *env)
 
 /* On AMD's CPUs an address that is not canonical faults where it leads to. (They leave the
  * attributes of SS as they are; here they are those of user code always.) */
-static enum step system_sysret(struct interpret_env *env)
+static enum step __attribute__((hot)) system_sysret(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     const uint16_t selector = (uint16_t)(env->extra.star >> 48);
@@ -84,7 +84,7 @@ static bool has_sysenter(const struct cpu_state *s)
     return (s->cr0 & CR0_PE) != 0 && (s->sysenter_cs & 0xfffc) != 0;
 }
 
-static enum step system_sysenter(struct interpret_env *env)
+static enum step __attribute__((cold)) system_sysenter(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     const bool long_mode = (s->efer & EFER_LMA) != 0;
@@ -100,7 +100,7 @@ static enum step system_sysenter(struct interpret_env *env)
     return STEP_JUMP;
 }
 
-static enum step system_sysexit(struct interpret_env *env)
+static enum step __attribute__((cold)) system_sysexit(struct interpret_env *env)
 {
     struct cpu_state *s = env->state;
     const uint16_t selector = (uint16_t)s->sysenter_cs;
@@ -120,7 +120,7 @@ static enum step system_sysexit(struct interpret_env *env)
     return STEP_JUMP;
 }
 
-enum step system_call(struct interpret_env *env)
+enum step __attribute__((hot)) system_call(struct interpret_env *env)
 {
     switch (env->insn->op) {
     case SYSTEM_SYSCALL: return system_syscall(env);

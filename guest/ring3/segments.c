@@ -44,7 +44,7 @@ static uint64_t *real_of(const struct ring3_segments *segments, bool local)
     return local ? segments->ldt : segments->gdt;
 }
 
-static void put(struct ring3_segments *segments, bool local, unsigned index)
+static void __attribute__((cold)) put(struct ring3_segments *segments, bool local, unsigned index)
 {
     const struct ring3_descriptors *table = local ? &segments->local : &segments->global;
     const unsigned selector = index << 3 | (local ? 4u : 0u);
@@ -55,7 +55,6 @@ static void put(struct ring3_segments *segments, bool local, unsigned index)
         ring3_descriptor(table->seen[index], segments->long_mode, held_by);
 }
 
-/* They are compared each time that user code is entered. */
 static bool is_same(const uint64_t *a, const uint64_t *b, unsigned first, unsigned end)
 {
     uint64_t differs = 0;
@@ -82,7 +81,7 @@ static void update(struct ring3_segments *segments, bool local, unsigned count)
     segments->chosen = false;
 }
 
-static void clear(struct ring3_segments *segments, bool local)
+static void __attribute__((cold)) clear(struct ring3_segments *segments, bool local)
 {
     struct ring3_descriptors *table = local ? &segments->local : &segments->global;
     memset(real_of(segments, local), 0, table->count * sizeof(uint64_t));
@@ -92,8 +91,9 @@ static void clear(struct ring3_segments *segments, bool local)
 }
 
 /* Copies a table of the guest's. */
-static bool read_table(struct ring3_segments *segments, uint64_t base, uint32_t limit,
-                       bool long_mode, ring3_look_fn *look, void *ctx, unsigned *count)
+static bool __attribute__((cold))
+read_table(struct ring3_segments *segments, uint64_t base, uint32_t limit, bool long_mode,
+           ring3_look_fn *look, void *ctx, unsigned *count)
 {
     const uint64_t bytes = (uint64_t)limit + 1;
     *count = (unsigned)((bytes < TABLE_BYTES ? bytes : TABLE_BYTES) / 8);
@@ -109,8 +109,26 @@ static bool read_table(struct ring3_segments *segments, uint64_t base, uint32_t 
     return true;
 }
 
+/* Tables are compared each time that user code is entered: those that have not changed, and most
+ * have some 16 descriptors, without a copy of them. */
+#define COMPARED 16u
+static bool is_current(const struct ring3_descriptors *table, uint64_t base, uint32_t limit,
+                       ring3_look_fn *look, void *ctx)
+{
+    const uint64_t offset = base % PAGE_SIZE;
+    uint64_t now[COMPARED];
+    if (limit >= PAGE_SIZE - offset || limit / 8 >= COMPARED || table->count != (limit + 1) / 8 ||
+        !look(ctx, base, now, table->count * 8))
+        return false;
+    uint64_t differs = 0;
+    for (unsigned i = 1; i < table->count; i++)
+        differs |= now[i] ^ table->seen[i];
+    return differs == 0;
+}
+
 /* CS or SS holds another selector. */
-static void set_held(struct ring3_segments *segments, uint16_t *held, uint16_t selector)
+static inline void __attribute__((always_inline))
+set_held(struct ring3_segments *segments, uint16_t *held, uint16_t selector)
 {
     const uint16_t changed[2] = {*held, selector & 0xfffc};
     if (changed[0] == changed[1])
@@ -121,18 +139,13 @@ static void set_held(struct ring3_segments *segments, uint16_t *held, uint16_t s
             put(segments, (changed[i] & 4) != 0, changed[i] >> 3);
 }
 
-static bool update_tables(struct ring3_segments *segments, const struct cpu_state *s,
-                          ring3_look_fn *look, void *ctx)
+/* They have to be read. */
+static bool __attribute__((cold))
+read_tables(struct ring3_segments *segments, const struct cpu_state *s, ring3_look_fn *look,
+            void *ctx)
 {
-    const bool long_mode = (s->efer & EFER_LMA) != 0;
+    const bool long_mode = segments->long_mode;
     unsigned count = 0;
-    if (segments->long_mode != long_mode) {
-        clear(segments, false);
-        clear(segments, true);
-        segments->long_mode = long_mode;
-    }
-    set_held(segments, &segments->code, s->cs.selector);
-    set_held(segments, &segments->stack, s->ss.selector);
     if (!read_table(segments, s->gdtr.base, s->gdtr.limit, long_mode, look, ctx, &count))
         return false;
     update(segments, false, count);
@@ -146,6 +159,22 @@ static bool update_tables(struct ring3_segments *segments, const struct cpu_stat
         desc_load_ldt(cpu_self(), segments->ldt, count * 8);
     }
     return true;
+}
+
+static bool update_tables(struct ring3_segments *segments, const struct cpu_state *s,
+                          ring3_look_fn *look, void *ctx)
+{
+    const bool long_mode = (s->efer & EFER_LMA) != 0;
+    if (__builtin_expect(segments->long_mode != long_mode, 0)) {
+        clear(segments, false);
+        clear(segments, true);
+        segments->long_mode = long_mode;
+    }
+    set_held(segments, &segments->code, s->cs.selector);
+    set_held(segments, &segments->stack, s->ss.selector);
+    const bool current = segments->ldt_used == 0 && (s->ldtr.access & ACCESS_UNUSABLE) != 0 &&
+                         is_current(&segments->global, s->gdtr.base, s->gdtr.limit, look, ctx);
+    return current || read_tables(segments, s, look, ctx);
 }
 
 /* --- the registers --- */
@@ -203,7 +232,8 @@ static bool choose(const struct ring3_segments *segments, const struct cpu_state
     return number != STATE_CS || (d.access & ACCESS_L) != 0;
 }
 
-static bool choose_all(struct ring3_segments *segments, const struct cpu_state *state)
+static bool __attribute__((cold))
+choose_all(struct ring3_segments *segments, const struct cpu_state *state)
 {
     uint16_t other;
     if (!choose(segments, state, STATE_CS, &other) || !choose(segments, state, STATE_SS, &other))
@@ -223,8 +253,9 @@ static bool is_chosen(const struct ring3_segments *segments, const struct cpu_st
     return differs == 0;
 }
 
-bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_state *state,
-                            ring3_look_fn *look, void *ctx)
+bool __attribute__((hot))
+ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_state *state,
+                       ring3_look_fn *look, void *ctx)
 {
     if (!update_tables(segments, state, look, ctx))
         return false;
@@ -239,7 +270,8 @@ bool ring3_segments_prepare(struct ring3_segments *segments, const struct cpu_st
     return true;
 }
 
-bool ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uint64_t gs)
+bool __attribute__((hot))
+ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uint64_t gs)
 {
     const bool known = segments->bases_known;
     segments->bases_known = false;
@@ -253,7 +285,8 @@ bool ring3_segments_load_bases(struct ring3_segments *segments, uint64_t fs, uin
     return true;
 }
 
-bool ring3_segments_load(struct ring3_segments *segments, const struct cpu_state *state)
+bool __attribute__((hot))
+ring3_segments_load(struct ring3_segments *segments, const struct cpu_state *state)
 {
     static bool (*const load[4])(uint16_t) = {ring3_load_ds, ring3_load_es, ring3_load_fs,
                                               ring3_load_gs};
@@ -285,8 +318,8 @@ static struct cpu_segment taken(const struct ring3_segments *segments, const str
     return descriptor_segment(s, &d);
 }
 
-void ring3_segments_store(struct ring3_segments *segments, struct cpu_state *state, uint16_t ss,
-                          bool bases)
+void __attribute__((hot)) ring3_segments_store(struct ring3_segments *segments,
+                                               struct cpu_state *state, uint16_t ss, bool bases)
 {
     uint16_t now[4];
     desc_show_user(segments->gdt, true);

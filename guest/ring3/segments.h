@@ -23,14 +23,13 @@
 #define RING3_DESCRIPTORS 512u
 
 struct ring3_descriptors {
-    uint64_t seen[RING3_DESCRIPTORS]; /* the guest's, which the real ones were made of */
     unsigned count;                   /* those behind are 0 */
+    uint64_t seen[RING3_DESCRIPTORS]; /* the guest's, which the real ones were made of */
 };
 
 struct ring3_segments {
-    uint64_t *gdt; /* the CPU's, while the vCPU is loaded */
-    uint64_t *ldt; /* a page */
-    struct ring3_descriptors global, local;
+    uint64_t *gdt;        /* the CPU's, while the vCPU is loaded */
+    uint64_t *ldt;        /* a page */
     bool long_mode;       /* what they were made for */
     uint16_t code, stack; /* and for which CS and SS, without RPL; 0: none */
     uint32_t ldt_used;    /* bytes of the LDT that the CPU has */
@@ -43,6 +42,7 @@ struct ring3_segments {
     bool chosen;
     uint16_t chosen_for[6];
     uint64_t fs_base, gs_base;
+    struct ring3_descriptors global, local;
     uint64_t now[RING3_DESCRIPTORS]; /* a copy of a table */
 };
 
