@@ -30,7 +30,7 @@ static struct bt_vm *vm_of(const struct bt_vcpu *v)
  * take more than the VM itself has; each has at least and at most so many bytes. */
 #define CODE_SHARE     32
 #define CODE_MIN_BYTES (256u << 10)
-#define CODE_MAX_BYTES (4u << 20)
+#define CODE_MAX_BYTES (8u << 20)
 
 enum status bt_code_create(struct bt_vcpu *v)
 {
