@@ -438,7 +438,10 @@ static inline __attribute__((always_inline)) enum next run(struct bt_vcpu *v)
     do
         next = see_to(v, bt_space_run(v, SHADOW_KERNEL, &v->frame));
     while (next == GO_ON && !is_wanted(v));
-    return next == GO_ON ? leave(v) : next;
+    if (next != GO_ON)
+        return next;
+    v->batch_is_over = true; /* or it would be entered again before anyone looks */
+    return leave(v);
 }
 
 /* One block, or as much of it as there is time for. As bt_run_translated(). */
