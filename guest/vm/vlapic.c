@@ -210,7 +210,9 @@ static void end_of_interrupt(struct vlapic *apic)
     clear_vector(apic, APIC_ISR, &apic->isr_words, (unsigned)vector);
     if ((*reg(apic, APIC_TMR + (unsigned)vector / 32 * 16) & 1u << (vector & 31)) != 0)
         vlapic_eoi(apic, (unsigned)vector);
-    changed(apic);
+    /* Where no other is in IRR, none can come now: what is posted has been told by itself. */
+    if (apic->irr_words != 0 || vlapic_vcpu(apic)->assisted)
+        changed(apic);
 }
 
 void vlapic_timer_expired(struct vlapic_timer *timer)
