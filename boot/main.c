@@ -346,6 +346,9 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
                      number == wanted + 1 ? "as there is VT-x" : "for want of VT-x");
             told = true;
         }
+        if (number != CONFIG_ENGINE_BT && config->vm[i].bt != CONFIG_BT_TRANSLATE)
+            log_line("warning: %s: its key bt does nothing, as %s executes it: say engine = bt",
+                     config->vm[i].name, engines[number].of_pc.engine->name);
     }
     for (unsigned number = CONFIG_ENGINES - 1; number > CONFIG_ENGINE_AUTO; number--)
         if (is_usable(number))

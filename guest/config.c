@@ -160,7 +160,9 @@ static bool finish_vm(struct config_parser *p)
         lacks(p, NEED_OTHER, vm->type != TYPE_FLAT,
               "means nothing with type = flat: such a program is handed over nothing") ||
         lacks(p, NEED_ONE_VCPU, vm->bt != CONFIG_BT_CHECK || vm->vcpus == 1,
-              "= check needs vcpus = 1: what other vCPUs write would look like a difference"))
+              "= check needs vcpus = 1: what other vCPUs write would look like a difference") ||
+        lacks(p, NEED_BT, vm->engine != CONFIG_ENGINE_VTX,
+              "is for the engine bt, and engine = vtx leaves no place for it"))
         return false;
     if (vm->entry == CONFIG_ENTRY_AT_LOAD)
         vm->entry = vm->load;

@@ -297,7 +297,7 @@ static const struct config_key keys[] = {
      "with the engine bt, for tests; interpret: the processor runs nothing of the guest, so a Linux "
      "takes hours; check: what kernel code does is compared with that the first times, and a "
      "difference ends the VM",
-     .set = set_word, OF_VM(bt), .needs = NEEDS_ONE_VCPU},
+     .set = set_word, OF_VM(bt), .needs = NEEDS_ONE_VCPU | NEEDS_BT},
     {"cpus", "a list such as 0-3,5, or all", "all", "host CPUs on which its vCPUs may run",
      .set = set_cpus},
     {"weight", "1 to 1000", "100", "its share of CPU time where VMs compete",

@@ -13,12 +13,13 @@
 
 /* What a key makes no sense without: a kernel, one that is flat, one that is another; a single
  * vCPU, for some of its values. */
-enum { NEED_KERNEL, NEED_FIRMWARE, NEED_FLAT, NEED_OTHER, NEED_ONE_VCPU, CONFIG_NEEDS };
+enum { NEED_KERNEL, NEED_FIRMWARE, NEED_FLAT, NEED_OTHER, NEED_ONE_VCPU, NEED_BT, CONFIG_NEEDS };
 enum {
     NEEDS_KERNEL = 1 << NEED_KERNEL,
     NEEDS_FIRMWARE = 1 << NEED_FIRMWARE,
     NEEDS_FLAT = 1 << NEED_FLAT,
     NEEDS_ONE_VCPU = 1 << NEED_ONE_VCPU,
+    NEEDS_BT = 1 << NEED_BT,
     NEEDS_LOADER = NEEDS_KERNEL | 1 << NEED_OTHER, /* a kernel that is told something */
 };
 

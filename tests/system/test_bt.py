@@ -37,6 +37,15 @@ def test_auto_without_vtx(nadir, payload):
                      result.console.replace("\r", ""), re.M), result
 
 
+def test_key_of_another_engine(nadir, payload):
+    """Where `auto` takes VT-x, a VM whose configuration says how bt is to work is told that it is not bt."""
+    result = nadir("[vm a]\nkernel = k\nmemory = 16\nbt = interpret\n[vm b]\nkernel = k\nmemory = 16\n",
+                   {"k": payload("hello")})
+    assert result.status == 0 and {vm["engine"] for vm in result.stats} == {"vtx"}, result
+    told = [line for line in result.console.splitlines() if line.startswith("nadir: warning: ")]
+    assert told == ["nadir: warning: a: its key bt does nothing, as vtx executes it: say engine = bt"], result
+
+
 def test_check(nadir, payload):
     """What translated code does, compared with the software CPU: no difference, or the VM would have ended."""
     names = ("borders", "events")

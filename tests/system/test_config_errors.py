@@ -37,6 +37,7 @@ WRONG_TEXTS = {
     "weight 0": (ONE_VM + "weight = 0\n", 7, ["weight", "1 to 1000"]),
     "cap 0": (ONE_VM + "cap = 0\n", 7, ["cap", "1 to 6400"]),
     "unknown way of bt": (ONE_VM + "bt = native\n", 7, ["bt", "native", "translate"]),
+    "bt under vtx": (ONE_VM + "bt = check\nengine = vtx\n", 7, ["bt", "engine = vtx"]),
     "unknown engine": (ONE_VM + "engine = kvm\n", 7, ["engine", "kvm", "vtx"]),
     "odd list of CPUs": (ONE_VM + "cpus = 1-\n", 7, ["cpus", "0-3,5"]),
     "absent CPU": (ONE_VM + "cpus = 0-1\n", 7, ["no CPU 1 ", "last one is 0"]),

@@ -457,6 +457,11 @@ static void test_scheduling(void **state)
            "[vm a]: bt = check needs vcpus = 1: what other vCPUs write would look like a "
            "difference",
            "[vm a]\nkernel = k\nbt = check\nvcpus = 2\n");
+    refuse(4, "[vm a]: bt is for the engine bt, and engine = vtx leaves no place for it",
+           "[vm a]\nkernel = k\nengine = vtx\nbt = interpret\n");
+    refuse(3, "[vm a]: bt is for the engine bt, and engine = vtx leaves no place for it",
+           "[vm a]\nkernel = k\nbt = translate\nengine = vtx\n[vm b]\nkernel = k\n");
+    accept("[vm a]\nkernel = k\nengine = bt\nbt = check\n[vm b]\nkernel = k\nengine = vtx\n");
     refuse(2, "engine = kvm: must be auto, vtx or bt", "[vm a]\nengine = kvm\n");
     refuse(2, "weight = 0: out of range; 1 to 1000", "[vm a]\nweight = 0\n");
     refuse(2, "weight = 1001: out of range; 1 to 1000", "[vm a]\nweight = 1001\n");
