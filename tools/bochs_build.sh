@@ -46,7 +46,17 @@ fetch_source() {
     return 1
 }
 
+# One build at a time: each would take all CPUs, and the second has then only to look.
 mkdir -p "$cache"
+exec 9>"$cache/bochs.lock"
+if ! flock -n 9; then
+    echo "bochs: another build is running, waiting" >&2
+    flock 9
+fi
+if [ -x "$home/bochs" ]; then
+    echo "$home/bochs"
+    exit 0
+fi
 if ! echo "$sum  $cache/$tarball" | sha256sum --check --status 2>/dev/null; then
     fetch_source || {
         echo "bochs: no mirror has the source of Bochs $version" >&2
@@ -57,7 +67,7 @@ fi
 work=$(mktemp -d "$cache/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-echo "bochs: building Bochs $version ($variant), once, for about two minutes" >&2
+echo "bochs: building Bochs $version ($variant), once, for about two minutes; its log is $cache/bochs-$variant.log" >&2
 tar -xJf "$cache/$tarball" -C "$work" --strip-components=1
 cd "$work"
 # With several processors Bochs 3.0 forgets, after an exception, to note where the handler begins. A VM exit

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The `nadir` command itself: its images, what it says to wrong usage, and whom it believes."""
 
+import fcntl
 import os
 import re
 import resource
@@ -112,6 +113,22 @@ def test_no_home(write_config):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env)
     assert done.returncode == 2 and done.stderr == ("nadir: there is no home folder to keep Bochs and kernels "
                                                     "in: set HOME or XDG_CACHE_HOME\n"), done
+
+
+def test_one_build_of_bochs_at_a_time(tmp_path):
+    """The second waits and says so, and then takes what the first has built."""
+    cache = tmp_path / "nadir"
+    built = cache / "bochs-3.0-5" / "fast" / "bochs"
+    cache.mkdir()
+    with open(cache / "bochs.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen([TOP / "tools" / "bochs_build.sh"], text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+        assert second.stderr.readline() == "bochs: another build is running, waiting\n"
+        built.parent.mkdir(parents=True)
+        built.touch(0o755)
+    out, _ = second.communicate(timeout=60)
+    assert (second.returncode, out) == (0, f"{built}\n")
 
 
 def test_most_cpus_for_bochs(nadir, payload):
