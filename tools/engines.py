@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -165,26 +166,30 @@ def prepare(folder):
     (folder / "initramfs.gz").write_bytes(archive.compressed())
 
 
-def measure(folder, options):
-    """{(emulator, program, engine): Run}; the engine `bare` is none."""
-    runs = {}
+def plan(options):
+    """What is to be run: (emulator, program, engine)."""
     for on in options.on:
         engines = [engine for engine in options.engine if on == "bochs" or engine != "vtx"]
         for program in options.program:
             # Nothing starts Linux on a bare Bochs as a VM of Nadir starts it.
             bare = ["bare"] if program == "bench" or on == "qemu" else []
-            for engine in [*bare, *engines]:
-                say(f"{program}, {engine}, in {on}: at most {options.limit} s")
-                start = time.monotonic()
-                if program == "demo" and engine == "bare":
-                    run = run_linux(folder, options.limit)
-                else:
-                    config = (BENCH if program == "bench" else DEMO).format(
-                        engine="auto" if engine == "bare" else engine)
-                    run = run_nadir(folder, config, on, options.limit, engine == "bare")
-                say(f"  {run.trouble or 'done'}, {time.monotonic() - start:.0f} s")
-                runs[on, program, engine] = run
-    return runs
+            yield from ((on, program, engine) for engine in [*bare, *engines])
+
+
+def measure(folder, options, runs):
+    """Adds {(emulator, program, engine): Run}, one after the other; the engine `bare` is none."""
+    planned = list(plan(options))
+    say(f"{len(planned)} runs, of a minute or two each; Ctrl-C prints what has been measured until then")
+    for number, (on, program, engine) in enumerate(planned, 1):
+        say(f"{number} of {len(planned)}: {program}, {engine}, in {on}: at most {options.limit} s")
+        start = time.monotonic()
+        if program == "demo" and engine == "bare":
+            run = run_linux(folder, options.limit)
+        else:
+            config = (BENCH if program == "bench" else DEMO).format(engine="auto" if engine == "bare" else engine)
+            run = run_nadir(folder, config, on, options.limit, engine == "bare")
+        say(f"  {run.trouble or 'done'}, {time.monotonic() - start:.0f} s")
+        runs[on, program, engine] = run
 
 
 # --- tables ---
@@ -322,17 +327,22 @@ def main():
     options.engine = options.engine or list(ENGINES)
     bench.check_build()
     os.environ["NADIR_KVM"] = "0"  # QEMU is for its own emulation here
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    runs, whole = {}, False
     with tempfile.TemporaryDirectory(prefix="nadir-engines-") as folder:
         try:
             prepare(Path(folder))
-            runs = measure(Path(folder), options)
+            measure(Path(folder), options, runs)
+            whole = True
         except ToolError as error:
             sys.exit(f"engines: {error}")
+        except KeyboardInterrupt:
+            say(f"interrupted: {len(runs)} runs were finished")
     for on in options.on:
         show_operations(runs, on)
         show_demo(runs, on)
     show_goals(runs)
-    return any(run.trouble for run in runs.values())
+    return not whole or any(run.trouble for run in runs.values())
 
 
 if __name__ == "__main__":
