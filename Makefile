@@ -159,9 +159,12 @@ bochs: $B/.deps ## build the fast Bochs once, which emulates VT-x (two minutes)
 $B/.deps: tools/install.sh $(wildcard /var/lib/dpkg/status) $(if $(shell for t in nasm iasl clang; do command -v $$t >/dev/null || echo $$t; done),FORCE)
 	@mkdir -p $(@D)
 	@tools/install.sh && touch $@
+ifneq ($(filter-out auto vtx bt,$(ENGINE)),)
+$(error ENGINE=$(ENGINE) is none of auto, vtx, bt)
+endif
 demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
 	tools/demo.py $B/demo --engine $(or $(ENGINE),auto) --shell $(shell [ -t 0 ] && echo yes || echo no)
-run: $(RUN) demo $(if $(filter vtx,$(ENGINE)),bochs) ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=vtx: by VT-x)
+run: $(RUN) $(MANUAL) demo $(if $(filter vtx,$(ENGINE)),bochs) ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=vtx: by VT-x)
 	tools/nadir run $B/demo/nadir.cfg
 image: all demo ## build/demo.img, a bootable disk image of the demo
 	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img

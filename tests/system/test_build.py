@@ -78,6 +78,18 @@ def test_bochs_is_built_where_it_is_needed(folder, words, built):
     assert (engine and engine[1]) == (asked if words[0] == "run" else None), commands
 
 
+def test_run_of_an_unknown_engine(folder):
+    """One line, and no usage of a tool that make calls."""
+    done = make("-n", f"B={folder}", "run", "ENGINE=VTX")
+    assert done.returncode == 2 and not done.stdout, done
+    assert done.stderr.endswith("ENGINE=VTX is none of auto, vtx, bt.  Stop.\n") and done.stderr.count("\n") == 1, done
+
+
+def test_run_makes_the_manual(folder):
+    """README.md names it where `make run` was all that has been called."""
+    assert f"tools/manual.py nadir.bash > {folder}/nadir.bash" in make("-n", "V=1", f"B={folder}", "run").stdout
+
+
 def test_switch_links_anew(folder):
     variant = folder / ".variant"
     for words, written in [((), "hv"), (("DEV=1",), "dev"), ((), "hv")]:
