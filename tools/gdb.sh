@@ -8,10 +8,17 @@ set -eu
 cfg=$(realpath -- "${1:?usage: tools/gdb.sh CFG [options]}")
 shift
 cd "$(dirname "$0")/.."
-case " $* " in
-*qemu*) ;;
-*) tools/bochs_build.sh gdb >/dev/null ;;
-esac
+# Its own Bochs is built where that is taken: by one of its options, or for a VM that is to have VT-x.
+needs_bochs() {
+    case " $* " in
+    *" --on qemu "* | *" --on=qemu "* | *" --usb "*) return 1 ;;
+    *" --on bochs "* | *" --on=bochs "* | *" --model"* | *" --strict "* | *" --no-real-time "*) return 0 ;;
+    esac
+    grep -Eqs "^[[:space:]]*engine[[:space:]]*=[[:space:]]*[\"']?vtx" -- "$cfg"
+}
+if needs_bochs "$@"; then
+    tools/bochs_build.sh gdb >/dev/null
+fi
 console=build/gdb-console.log
 echo "gdb: the machine's console goes to $console"
 listens() {
@@ -36,4 +43,4 @@ until listens; do
 done
 # All symbols at once, or else it does not find functions that are inlined everywhere.
 gdb -q -readnow build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
-    -x tools/gdb_modes.py -ex "target remote localhost:1234" -ex "break nadir_entry" -ex "continue" ${GDBFLAGS:-}
+    -x tools/gdb_modes.py -ex "target remote localhost:1234" -ex "thbreak nadir_entry" -ex "continue" ${GDBFLAGS:-}

@@ -251,7 +251,8 @@ KVM, BOCHS, TCG = "KVM can nest VT-x here", "a VM asks for engine = vtx", "no KV
     (AUTO, False, ["--boot", "warm"], "qemu", TCG), (VTX, True, ["--boot", "warm"], "bochs", BOCHS),
     (AUTO, False, ["--boot", "firmware"], "qemu", TCG), (AUTO, False, ["--real-time"], "qemu", TCG),
     (AUTO, False, ["--no-real-time"], "bochs", "--no-real-time is Bochs's"),
-    (AUTO, True, ["--strict"], "bochs", "--strict is Bochs's"), (AUTO, False, ["--gdb"], "bochs", "gdb"),
+    (AUTO, True, ["--strict"], "bochs", "--strict is Bochs's"), (AUTO, False, ["--gdb"], "qemu", TCG),
+    (VTX, False, ["--gdb"], "bochs", BOCHS),
     (VTX, False, ["--usb"], "qemu", "--usb is QEMU's"),
     (AUTO, False, ["--on", "bochs"], "bochs", ""), (VTX, False, ["--on", "qemu"], "qemu", "")])
 def test_which_emulator(monkeypatch, text, nested, arguments, on, why):

@@ -48,18 +48,41 @@ stack:
 """
 
 
-@pytest.fixture
-def gdb(write_config, payload, request):
-    """Commands to a gdb that has stopped at Nadir's first instruction: gdb("command") -> its answer. The
-    kernel is hello, unless there is a fixture `kernel`."""
-    kernel = request.getfixturevalue("kernel") if "kernel" in request.fixturenames else payload("hello")
-    cfg = write_config(CFG, {"kernel": kernel})
-    child = pexpect.spawn("tools/gdb.sh", [str(cfg)], cwd=TOP, timeout=BUILDING, encoding="utf-8",
+def start(cfg, *more):
+    """A gdb that has stopped at Nadir's first instruction."""
+    child = pexpect.spawn("tools/gdb.sh", [str(cfg), *more], cwd=TOP, timeout=BUILDING, encoding="utf-8",
                           codec_errors="replace", dimensions=(500, 200), echo=False,
-                          env={**os.environ, "TERM": "dumb", "GDBFLAGS": "-nx", "DEBUGINFOD_URLS": ""})
+                          env={**os.environ, "TERM": "dumb", "GDBFLAGS": "-nx", "DEBUGINFOD_URLS": "", "NADIR_KVM": "0"})
     child.expect(PROMPT)
     child.timeout = 240
     assert "nadir_entry () at boot/entry.asm" in child.before, child.before
+    return child
+
+
+def end(child):
+    child.sendline("quit")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+
+
+def test_without_vtx_qemu_does(write_config, payload):
+    """At once: no Bochs is built. The tool has told where it waits."""
+    child = start(write_config(CFG, {"kernel": payload("hello")}))
+    child.sendline("stepi")
+    child.expect(PROMPT)
+    assert "cld" in child.before
+    said = (TOP / "build" / "gdb-console.log").read_text()
+    assert "[starting QEMU" in said and "[waiting for gdb on port 1234]" in said, said
+    end(child)
+
+
+@pytest.fixture
+def gdb(write_config, payload, request):
+    """Commands to a gdb that has stopped at Nadir's first instruction, in Bochs: gdb("command") -> its answer.
+    The kernel is hello, unless there is a fixture `kernel`."""
+    kernel = request.getfixturevalue("kernel") if "kernel" in request.fixturenames else payload("hello")
+    child = start(write_config(CFG, {"kernel": kernel}), "--on", "bochs")
 
     def command(text):
         child.sendline(text)
@@ -67,10 +90,7 @@ def gdb(write_config, payload, request):
         return child.before.replace("\r", "")
 
     yield command
-    child.sendline("quit")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0, child.before
+    end(child)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ QEMU = "qemu-system-x86_64"
 
 # Where Nadir reports to us (nadir.cfg: report). COM3: firmware speaks on the first two.
 REPORT_PORT = 0x3e8
+GDB_PORT = 1234
 
 ROMS = ("/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 ROM_HALVES = ("/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd")
@@ -180,7 +181,7 @@ def bochs(start, console, reports, work, options):
         # processors do not. Log ends the run at any other panic.
         "panic: action=report",
         *(["sound: driver=dummy", "speaker: enabled=0"] if debugger else []),
-        *(["gdbstub: enabled=1, port=1234"] if options.gdb else []),
+        *([f"gdbstub: enabled=1, port={GDB_PORT}"] if options.gdb else []),
     ]
     config = work / "bochsrc"
     config.write_text("\n".join(lines) + "\n")
@@ -248,7 +249,7 @@ def qemu(image, console, reports, work, options):
         "-no-reboot", "-monitor", "none", "-chardev", "stdio,id=console,signal=off",
         "-serial", "chardev:console", "-chardev", f"serial,id=reports,path={reports}",
         "-device", f"isa-serial,iobase={REPORT_PORT:#x},irq=4,chardev=reports",
-        *(["-s", "-S"] if options.gdb else []),
+        *(["-gdb", f"tcp:localhost:{GDB_PORT}", "-S"] if options.gdb else []),
     ]
     say(f"starting QEMU with {'KVM' if kvm else 'its own emulation (no VT-x)'}: {size_of(options)}"
         f"{options.why}")
@@ -274,8 +275,6 @@ def pick(options, text):
         return "qemu", "KVM can nest VT-x here"
     if config.wants_vtx(text):
         return "bochs", "a VM asks for engine = vtx"
-    if options.gdb:
-        return "bochs", "gdb looks at a guest through VT-x"
     return "qemu", "no KVM here can nest VT-x, and no VM asks for engine = vtx"
 
 

@@ -135,8 +135,9 @@ def add_run(commands, more):
                      help="Bochs: idle time is not skipped, so that menus wait for you; the default "
                           "where a VM's screen is on a terminal")
     run.add_argument("--native", action="store_true",
-                     help="without Nadir: the first VM's payload, a boot sector, on the bare machine")
-    run.add_argument("--gdb", action="store_true", help="wait for gdb on port 1234")
+                     help="without Nadir: the first VM's payload, a boot sector, on the bare machine, which has no BIOS: "
+                          "INT 10h leads nowhere")
+    run.add_argument("--gdb", action="store_true", help="wait for gdb on port 1234, in Bochs or QEMU: target remote :1234, hbreak nadir_entry")
     add_kernel(run)
     add_common(run)
 
