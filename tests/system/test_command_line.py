@@ -269,6 +269,35 @@ def test_which_emulator(monkeypatch, text, nested, arguments, on, why):
     assert said.boot == (as_said("x.cfg", *arguments).boot or ("firmware" if said.kvm or said.usb else "warm"))
 
 
+@pytest.mark.parametrize("where", [["--on", "qemu"], ["--usb"]])
+@pytest.mark.parametrize("word", [["--model", "ryzen"], ["--strict"], ["--no-real-time"]])
+def test_words_of_bochs_alone(write_config, where, word):
+    """QEMU would start without a word, and do nothing of it."""
+    done = tool("run", write_config("[vm a]\nkernel = k\n", {"k": KERNEL}), *where, *word)
+    assert done.returncode == 2 and not done.stdout, done
+    assert done.stderr == f"nadir: {word[0]} is an option of Bochs's alone, and this is QEMU\n", done
+
+
+def test_one_file(tmp_path):
+    done = tool("run", "a.elf", "b.elf", folder=tmp_path)
+    assert done.returncode == 2 and "one FILE is taken, a.elf, and b.elf is another" in done.stderr, done
+    done = tool("run", "a.elf", "--colour", "b.elf", folder=tmp_path)
+    assert done.returncode == 2 and "unrecognized arguments: --colour b.elf" in done.stderr, done
+
+
+@pytest.mark.parametrize("content, why", [
+    (b"\x7fELF".ljust(600, b"\0"), "no boot sector (55 AA at offset 510)"), (b"short", "no boot sector"),
+    (bytes(510) + b"\x55\xaa" + bytes(0x80000), "too large: 524800 bytes, of at most 492544")],
+    ids=["elf", "short", "large"])
+def test_native_takes_boot_sectors(write_config, content, why):
+    """Said with its line, before a machine starts; of the first VM, which alone is started."""
+    cfg = write_config("[vm a]\nmemory = 16\ntype = flat\nkernel = k # it\n[vm b]\nkernel = j\n",
+                       {"k": content, "j": bytes(510) + b"\x55\xaa"})
+    done = tool("run", cfg.name, "--native", folder=cfg.parent)
+    assert done.returncode == 2 and not done.stdout, done
+    assert done.stderr.startswith(f"nadir: nadir.cfg:4: k is {why}"), done
+
+
 def test_threads_of_qemu(monkeypatch):
     """Where QEMU's emulation would take turns with the CPUs for want of an x86's order, it is left alone."""
     for architecture, words in (("x86_64", "tcg,thread=multi"), ("aarch64", "tcg")):

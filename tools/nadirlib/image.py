@@ -36,6 +36,8 @@ CFG_THERE = "::/EFI/BOOT/nadir.cfg"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-][A-Za-z0-9._+ -]*")
 
 
+STARTED_LINE = re.compile(rb"^\s*(?:kernel|firmware)\s*=")
+BOOT_SECTOR, NATIVE_LIMIT = 512, 0x80000 - 0x7c00  # bytes, as tools/native/native.c has them
 KERNEL_REFUSED = 3  # check_config's status
 RESERVED = {"nadir.cfg", "bootx64.efi"}  # what is in the image's folder anyway
 
@@ -88,6 +90,19 @@ def refuse_overwriting(cfg, outputs):
     for said, path in outputs:
         if any(path.exists() and each.exists() and path.samefile(each) for each in inputs):
             raise ToolError(f"{said} would overwrite a file that the machine is made of")
+
+
+def refuse_native(cfg):
+    """What starts first is all that a bare machine gets, and it must be a boot sector there. For a
+    configuration that has been checked."""
+    lines = cfg.text.split(b"\n")
+    number, name = next((number, name) for number, name in files_of(cfg) if STARTED_LINE.match(lines[number - 1]))
+    data = Path(cfg.folder, name).read_bytes()
+    why = ("no boot sector (55 AA at offset 510)" if data[BOOT_SECTOR - 2:BOOT_SECTOR] != b"\x55\xaa" else
+           f"too large: {len(data)} bytes, of at most {NATIVE_LIMIT}" if len(data) > NATIVE_LIMIT else None)
+    if why:
+        raise ToolError(f"{cfg.where(number)}: {name} is {why}, and --native starts no other payload"
+                        .replace(f"{name}: {name}", name))
 
 
 def refuse_unwritable(outputs):
@@ -157,10 +172,10 @@ def check(cfg, cpus, memory, files):
 
 
 def kernels(cfg):
-    """What each VM's kernel is, of a configuration that has been checked: lines."""
+    """What each VM's kernel is, of a configuration that has been checked: (line, text)."""
     done = subprocess.run([*find_built("check_config"), "--folder", ".", "--tell"], input=cfg.text,
                           cwd=cfg.folder, stdout=subprocess.PIPE)
-    return [line.partition(" ")[2] for line in done.stdout.decode(errors="replace").splitlines()]
+    return [tuple(line.split(" ", 1)) for line in done.stdout.decode(errors="replace").splitlines()]
 
 
 def told(cfg, done):

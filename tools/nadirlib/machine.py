@@ -262,15 +262,19 @@ def qemu(image, console, reports, work, options):
         os.close(line)
 
 
+def words_of_bochs(options):
+    """The options given that no other emulator has. (--real-time is what QEMU does anyway.)"""
+    return [word for given, word in ((options.model_given, "--model"), (options.strict, "--strict"),
+                                     (options.real_time is False, "--no-real-time")) if given]
+
+
 def pick(options, text):
     """The emulator that fits, and why. Where there is no VT-x for a VM that asks for it, Bochs has it;
     where none asks, QEMU's emulation is there at once and faster."""
     if options.usb:
         return "qemu", "--usb is QEMU's"
-    for given, word in ((options.model_given, "--model"), (options.strict, "--strict"),
-                        (options.real_time is False, "--no-real-time")):
-        if given:
-            return "bochs", f"{word} is Bochs's"
+    for word in words_of_bochs(options):
+        return "bochs", f"{word} is Bochs's"
     if has_nested_kvm() and options.boot != "warm":
         return "qemu", "KVM can nest VT-x here"
     if config.wants_vtx(text):
@@ -296,6 +300,9 @@ def choose(options, text, is_watched):
     open, and whether it can be that machine. `text`: nadir.cfg; `is_watched`: somebody looks at a
     VM's screen."""
     options.why = ""
+    if options.on == "qemu" or options.usb:
+        for word in words_of_bochs(options):
+            raise ToolError(f"{word} is an option of Bochs's alone, and this is QEMU")
     if options.on == "auto" or options.usb:
         options.on, why = pick(options, text)
         options.why = f"; {why}"

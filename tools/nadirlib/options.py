@@ -18,7 +18,7 @@ EXAMPLES = (
     ("run my.cfg --log bochs.log", "say why, when a VM entry fails"),
     ("run my.cfg --on bochs", "by VT-x, and time counted in instructions"),
     ("run my.cfg --boot firmware", "by UEFI and the loader, as on a PC"),
-    ("run my.cfg --native", "its first VM's payload on the bare machine"),
+    ("run my.cfg --native", "its first VM's boot sector on the bare machine"),
     ("check my.cfg", "what is wrong with it, in a moment"),
     ("image my.cfg -o stick.img", "then: dd if=stick.img of=/dev/sdX bs=4M"),
 )
@@ -115,13 +115,14 @@ def add_run(commands, more):
                               epilog=epilog(), **more)
     run.add_argument("cfg", metavar="FILE", help=FILE_HELP)
     run.add_argument("--on", choices=("auto", "bochs", "qemu"), default="auto",
-                     help="auto: QEMU with KVM where that can nest VT-x, else Bochs if a VM asks for "
-                          "engine = vtx, else QEMU's own emulation, which has no VT-x")
+                     help="auto: Bochs if an option is one of Bochs's, else QEMU with KVM where that can nest "
+                          "VT-x, else Bochs if a VM asks for engine = vtx, else QEMU's own emulation, which "
+                          "has no VT-x")
     run.add_argument("--boot", choices=("warm", "firmware"),
                      help="warm (the default without KVM) starts at the hypervisor; firmware as on a PC, "
                           "a few seconds later")
     add_machine(run)
-    run.add_argument("--model", metavar="BOCHS_CPU", help="corei7_skylake_x, or another of Bochs's")
+    run.add_argument("--model", metavar="BOCHS_CPU", help="Bochs: corei7_skylake_x, or another of its CPUs")
     run.add_argument("--timeout", type=positive, metavar="S",
                      help="seconds (600; no limit where you sit at a terminal)")
     run.add_argument("--log", metavar="FILE", help="save the emulator's log")
