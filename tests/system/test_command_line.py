@@ -330,6 +330,15 @@ def test_signals(payload, tmp_path, monkeypatch, number, said):
         os.kill(int(told.read_text()), 0)
 
 
+def test_in_the_background_of_a_terminal(payload):
+    """timeout(1) puts what it runs there, where a word to the terminal would stop it for good."""
+    command = f"timeout 60 {sys.executable} {TOOL} run {payload('hello')} -m 16 --on qemu; exit $?"
+    child = pexpect.spawn("sh", ["-c", command], timeout=90, encoding="utf-8", env={**os.environ, "NADIR_KVM": "0"})
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0 and "no keys go to the guest" in child.before, child.before
+
+
 def words_of_help(*command):
     """The options that --help lists."""
     return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", tool(*command, "--help").stdout))

@@ -121,10 +121,13 @@ class Transcript:
 
 
 class Keyboard:
-    """The terminal in raw mode for as long as the machine runs, where stdin is one."""
+    """The terminal in raw mode for as long as the machine runs, where stdin is one. One in whose
+    background we are, as behind timeout(1), would stop us."""
 
     def __init__(self):
-        self.active = os.isatty(0)
+        self.active = os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+        if os.isatty(0) and not self.active:
+            say("no keys go to the guest: this runs in the terminal's background (timeout --foreground does not)")
         self._prefix = False
 
     def __enter__(self):
