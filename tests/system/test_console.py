@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a person sees of the console (tools/nadirlib/screen.py), on a terminal and in a pipe. No emulator runs."""
 
+import os
+import subprocess
 import sys
 
 import pytest
 from conftest import TOP
 
 sys.path.insert(0, str(TOP / "tools"))
-from nadirlib import screen  # noqa: E402
+from nadirlib import console, screen  # noqa: E402
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[0m\x1b[?25h\x1b[?1049l"
 # As guest/monitor/ sends it: a first picture, a change, and the end of it with the last screen as text.
@@ -99,3 +101,31 @@ def test_a_terminal_that_is_too_small_is_told(capsys):
     assert "50 lines" in large.advice()
     terminal(size=(10, 10), screens=False)
     assert not capsys.readouterr().err
+
+
+def test_own_lines_and_whole_lines():
+    """In pieces of any size; what has no end yet is not shown."""
+    text = b"half of a guest's\nnadir: a: vCPU 0: runs\r\n[b] nadir: no\nnadir: end: ok\nnadir: you may s"
+    for size in (1, 7, len(text)):
+        own, whole = console.OwnLines(), console.WholeLines()
+        pieces = [text[at:at + size] for at in range(0, len(text), size)]
+        assert b"".join(map(own.feed, pieces)) == b"nadir: a: vCPU 0: runs\r\nnadir: end: ok\n"
+        assert b"".join(map(whole.feed, pieces)) == text.rpartition(b"\n")[0] + b"\n"
+
+
+@pytest.mark.parametrize("said, shown", [
+    (b"nadir: end: ok\r\nnadir: you may s", b"nadir: end: ok\n"),
+    (b"nadir: end: ok\r\nnadir: you may switch the machine off now\r\n",
+     b"nadir: end: ok\nnadir: you may switch the machine off now\n")])
+def test_an_emulator_goes_off_in_the_middle_of_a_line(capfdbinary, said, shown):
+    """Behind Nadir's end a line is shown whole or not at all."""
+    line, reports = console.open_pty(), console.open_pty()
+    os.write(reports[1], b'{"nadir": "0"}\n{"nadir-end": "ok"}\n')
+    os.write(line[1], said)
+    process = subprocess.Popen(["true"])
+    process.wait()
+    watch = console.Watch(process, None, line[0], reports[0], 10)
+    assert watch.run() == "end" and watch.end == "ok"
+    assert capfdbinary.readouterr().out == shown
+    for fd in (*line[:2], *reports[:2]):
+        os.close(fd)

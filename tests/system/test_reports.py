@@ -2,6 +2,7 @@
 """What a user reads of a kernel that has died or hangs: the faults of those who write their first one."""
 
 import re
+import time
 
 from conftest import PAYLOADS, assemble
 
@@ -136,6 +137,36 @@ end:
 times 510 - ($ - $$) db 0
 dw 0xaa55
 """
+
+
+# It never ends, nor does its last line.
+CHATS = """bits 16
+org 0x7c00
+xor ax, ax
+mov ds, ax
+again: mov si, text
+mov cx, end - text
+mov dx, 0x3f8
+rep outsb
+jmp again
+text: db "a guest says", 10, "nadir and so on"
+end: times 510 - ($ - $$) db 0
+dw 0xaa55
+"""
+
+
+def test_timeout_of_a_guest_that_talks(nadir, tmp_path):
+    """What the tool says stands on a line of its own; the report and the exits follow, no word of the guest's, and
+    the end, soon."""
+    start = time.monotonic()
+    result = nadir("[vm a]\nkernel = k\nmemory = 16\n", {"k": assemble(CHATS, tmp_path)}, timeout=5, on="qemu",
+                   env={"NADIR_KVM": "0"})
+    assert result.status == 124 and time.monotonic() - start < 25, result
+    assert "[no end within 5 s; what guests say from here on is left out]" in result.messages, result
+    assert re.search(r"^\[a: VM exits by reason \(bt\) .*\n\[a: ", result.messages, re.M), result
+    before, report, after = result.console.partition("\nnadir: a: vCPU 0: ")
+    assert report and "a guest says" in before and "nadir: a: RIP " in after, result
+    assert all(line.startswith("nadir: ") for line in after.splitlines()[1:]), result
 
 
 def test_debug_console_has_a_file(nadir, tmp_path):

@@ -28,7 +28,7 @@ KEYS_AT_ONCE, KEYS_PAUSE = 8, 0.02
 SCREEN_CONTROL = re.compile(rb"\x1b\[[=?]?[0-9;]*[A-Za-z]|\x1b[()][A-Z0-9]")
 UNFINISHED_CONTROL = re.compile(rb"\x1b(\[[=?]?[0-9;]*|[()])?\Z")
 ASK = b"?"  # at the port for reports: where do the VMs stand?
-SHOW_GRACE, SHOW_LIMIT = 3, 30  # seconds: of silence, in all
+SHOW_GRACE, SHOW_MORE, SHOW_LIMIT = 3, 10, 30  # seconds: of silence; behind the last VM's report; for the first
 QUIT_PREFIX, QUIT_KEY = b"\x01", b"x"  # Ctrl-A x, as in QEMU
 
 
@@ -82,6 +82,14 @@ class Reports:
             self._files[name].write(text)
 
 
+def costs(stats):
+    """A VM's exits, of a report: lines."""
+    head = f"VM exits by reason ({stats['engine']})"
+    rows = sorted(stats["exits"].items(), key=lambda row: -row[1]["tsc_root"])
+    return [f"{stats['vm']}: {head:<34} {'count':>10} {'root ticks':>14}",
+            *(f"{stats['vm']}: {name:<34} {one['count']:>10} {one['tsc_root']:>14}" for name, one in rows)]
+
+
 class Transcript:
     """The console's text, without what firmware sends for a screen. The loader ends its own life
     here, before there is a guest; from then on no word of it is believed. Of a payload on the bare
@@ -118,6 +126,29 @@ class Transcript:
             self.end = rest
         elif kind == "native-exit" and self._native:
             self.end = "ok" if rest == "0" else "vm-failed"
+
+
+class OwnLines:
+    """Nadir's lines among those of guests."""
+
+    def __init__(self):
+        self._line = b""
+
+    def feed(self, data):
+        *lines, self._line = (self._line + data).split(b"\n")
+        self._line = self._line[-65536:]
+        return b"".join(line + b"\n" for line in lines if line.startswith(b"nadir: "))
+
+
+class WholeLines:
+    """What an emulator says that may be off in the middle of it: whole lines."""
+
+    def __init__(self):
+        self._line = b""
+
+    def feed(self, data):
+        whole, end, self._line = (self._line + data).rpartition(b"\n")
+        return whole + end
 
 
 class Keyboard:
@@ -181,6 +212,7 @@ class Watch:
         self.deadline = time.monotonic() + timeout
         self.last_output = time.monotonic()
         self._keys, self._next_keys = b"", 0.0
+        self._own = self._whole = None
         self._tail = b""
 
     @property
@@ -199,11 +231,18 @@ class Watch:
             return b""
 
     def _copy_out(self):
-        """Whether something came. Reports first: what the console says counts until they begin."""
+        """Whether something came. Reports first: what the console says counts until they begin. Behind
+        that of the end, the emulator goes off while something is said."""
+        known = len(self.reports.stats)
         reports = self._read(self._port)
         self.reports.feed(reports)
         data = self._read(self.master)
         self._tail = (self._tail + data)[-100:]
+        if self._own:
+            data, reports = self._own.feed(data), len(self.reports.stats) > known
+        elif self.reports.end:
+            self._whole = self._whole or WholeLines()
+            data = self._whole.feed(data)
         if data and not self._is_in_firmware():  # whose menus are nobody's business
             self._output.write(self.transcript.feed(data, self.reports.started))
         if data or reports:
@@ -233,18 +272,24 @@ class Watch:
             self._next_keys = time.monotonic() + KEYS_PAUSE
 
     def ask(self):
-        """Has Nadir print where the VMs stand, and report what they have cost. False: it does not."""
-        known = len(self.reports.stats)
+        """Has Nadir print where the VMs stand, and report what they have cost; guests' lines are not
+        shown meanwhile. Returns the reports; none: it does not answer."""
+        known = told = len(self.reports.stats)
+        if not self._output.with_screens:  # whose text begins with nothing
+            self._own = OwnLines()
         os.write(self._port, ASK)
         self.last_output = start = time.monotonic()
+        end = start + SHOW_LIMIT
         with selectors.DefaultSelector() as selector:
             selector.register(self.master, selectors.EVENT_READ)
             selector.register(self._port, selectors.EVENT_READ)
-            while time.monotonic() < min(self.last_output + SHOW_GRACE, start + SHOW_LIMIT) or (
-                    len(self.reports.stats) == known and time.monotonic() < start + SHOW_LIMIT):
+            while time.monotonic() < (end if told == known else min(end, self.last_output + SHOW_GRACE)):
                 if selector.select(0.2):
                     self._copy_out()
-        return len(self.reports.stats) > known
+                if any(vm["end"] == "runs" for vm in self.reports.stats[told:]):
+                    end = time.monotonic() + SHOW_MORE
+                    told = len(self.reports.stats)
+        return [vm for vm in self.reports.stats[known:] if vm["end"] == "runs"]
 
     def _may_come(self, selector):
         """Whether there is more of an emulator that has ended: on a busy machine the kernel passes on later

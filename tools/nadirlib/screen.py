@@ -128,7 +128,8 @@ class Output:
         is_terminal = os.isatty(1) and os.environ.get("TERM") != "dumb"
         self._shown = (Terminal(with_screens, tuple(os.get_terminal_size(1)), has_colours(sys.stdout))
                        if is_terminal else Text(with_screens))
-        self._stdout = Stdout()
+        self.with_screens = with_screens
+        self._stdout, self._shown_last = Stdout(), b""
         self._file = Saved(f"--serial {file}", file) if file else None
         self._text = Text(with_screens)
 
@@ -139,6 +140,12 @@ class Output:
         if self._file:
             self._file.write(text)
         self._stdout.write(shown)
+        self._shown_last = shown[-1:] or self._shown_last
+
+    def end_line(self):
+        """What is said next is not to stand behind a guest's words."""
+        if self._shown_last not in (b"", b"\n"):
+            self._put(b"\n", b"")
 
     def close(self):
         self._put(self._shown.end(), self._text.end())
