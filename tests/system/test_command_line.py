@@ -17,7 +17,7 @@ from conftest import TOOL, TOP
 
 sys.path.insert(0, str(TOP / "tools"))
 import manual  # noqa: E402
-from nadirlib import ToolError, config, image, machine, options  # noqa: E402
+from nadirlib import ToolError, config, console, image, machine, options  # noqa: E402
 
 KERNEL = b"\x55\xaa\0kernel"
 
@@ -218,8 +218,8 @@ def test_time_is_real_where_somebody_looks(bochsrc, more, arguments, terminal, r
 
 def test_screens_of_an_image(bochsrc, write_config, payload, tmp_path):
     """Its own nadir.cfg tells whether a VM has a screen."""
-    for console, real in (("vga", True), ("serial", False)):
-        cfg = write_config(f"[vm a]\nkernel = k\nconsole = {console}\n", {"k": payload("hello")})
+    for shown, real in (("vga", True), ("serial", False)):
+        cfg = write_config(f"[vm a]\nkernel = k\nconsole = {shown}\n", {"k": payload("hello")})
         assert tool("image", cfg, "-o", tmp_path / "x.img").returncode == 0
         assert ("sync=slowdown" in bochsrc(file=tmp_path / "x.img", terminal=True)) == real
 
@@ -337,6 +337,14 @@ def test_in_the_background_of_a_terminal(payload):
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0 and "no keys go to the guest" in child.before, child.before
+
+
+def test_a_terminal_that_controls_nobody():
+    """As behind setsid(1): there is no background of it."""
+    line = console.open_pty()
+    assert not console.is_in_background(line[1])
+    for fd in line[:2]:
+        os.close(fd)
 
 
 def words_of_help(*command):

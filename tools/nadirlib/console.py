@@ -151,12 +151,20 @@ class WholeLines:
         return whole + end
 
 
+def is_in_background(terminal):
+    """Whether setting it would stop us."""
+    try:
+        return os.tcgetpgrp(terminal) != os.getpgrp()
+    except OSError:  # it is not the one that controls us
+        return False
+
+
 class Keyboard:
     """The terminal in raw mode for as long as the machine runs, where stdin is one. One in whose
     background we are, as behind timeout(1), would stop us."""
 
     def __init__(self):
-        self.active = os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+        self.active = os.isatty(0) and not is_in_background(0)
         if os.isatty(0) and not self.active:
             say("no keys go to the guest: this runs in the terminal's background (timeout --foreground does not)")
         self._prefix = False
