@@ -127,8 +127,7 @@ enum exit_action exit_instruction_timeout(struct vcpu *vcpu)
 
 enum exit_action exit_triple_fault(struct vcpu *vcpu)
 {
-    vmx_retry(vcpu, &vcpu->vm->end_event);
-    vm_end_format(vcpu->vm, VM_TRIPLE_FAULT, 0, "triple fault at RIP 0x%llx",
-                  (unsigned long long)vmread(VMCS_GUEST_RIP));
+    vmx_retry(vcpu, &vcpu->first);
+    vcpu_triple_fault(vcpu);
     return EXIT_SAME;
 }

@@ -14,6 +14,9 @@ void inject_event_again(struct vcpu *vcpu, uint32_t info)
         vcpu->event.error = (uint32_t)vmread(VMCS_EXIT_IDT_VECTORING_ERROR);
     if ((info & EVENT_TYPE_MASK) >= EVENT_SOFTWARE_INTERRUPT)
         vcpu->event.length = (uint32_t)vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
+    struct cpu_state state;
+    vmx_get_state(vcpu, STATE_CR2, &state);
+    vcpu->first = (struct undelivered){vcpu->event, state.cr2}; /* as far as can be told now */
     /* The NMI is to be delivered by the entry; while it is blocked the entry would refuse it. */
     if ((info & EVENT_TYPE_MASK) == EVENT_NMI)
         vmwrite(VMCS_GUEST_INTERRUPTIBILITY,

@@ -222,6 +222,29 @@ bool delivery_explain(const struct guestmem *mem, const struct cpu_state *state,
     return false;
 }
 
+uint16_t delivery_bad_selector(const struct guestmem *mem, const struct cpu_state *state,
+                               uint8_t phys_bits, const struct event *event)
+{
+    char text[1];
+    struct look l = {.mem = mem,
+                     .state = state,
+                     .paging = delivery_paging(state, phys_bits),
+                     .long_mode = (state->efer & EFER_LMA) != 0,
+                     .text = text,
+                     .size = sizeof(text)};
+    const unsigned bytes = l.long_mode ? 16 : 8, at = (event->info & 0xff) * bytes;
+    uint8_t entry[16];
+    unsigned dpl;
+    uint64_t base;
+    if ((state->cr0 & CR0_PE) == 0 || at + bytes - 1 > state->idtr.limit ||
+        !read(&l, state->idtr.base + at, entry, bytes))
+        return 0;
+    const struct gate gate = parse_gate(entry, l.long_mode);
+    const bool fails = type_is_known(&l, gate.type) && gate.type != GATE_TASK && gate.present &&
+                       (gate.selector & 4) == 0 && segment_fails(&l, &gate, &dpl, &base);
+    return fails ? gate.selector & 0xfff8u : 0;
+}
+
 /* The bits of an error code below the index. */
 enum { ERROR_EXTERNAL = 1, ERROR_IDT = 2, ERROR_LDT = 4 };
 

@@ -24,6 +24,11 @@ bool delivery_explain(const struct guestmem *mem, const struct cpu_state *state,
                       const struct cpu_table_register *first, const struct event *event, char *text,
                       size_t size);
 
+/* The selector in the GDT, without its RPL, that event's gate names for the handler's code, where
+ * the delivery fails because there is no such code segment; 0: it does not. */
+uint16_t delivery_bad_selector(const struct guestmem *mem, const struct cpu_state *state,
+                               uint8_t phys_bits, const struct event *event);
+
 /*
  * The same of what an exception's error code refers to, by the SDM's "Error Code": which entry of
  * which table, and what stands there ("selector 0x54, entry 10 of the LDT: there is no LDT").

@@ -122,7 +122,8 @@ static void print_end(struct vm *vm)
                     pc_program_advice(pc_of(vm)));
     if (!vm_end_is_crash(vm->end))
         return;
-    vcpu_print_undelivered(vm->end_vcpu, &vm->end_state, &vm->end_event);
+    if (vm->end == VM_TRIPLE_FAULT)
+        vcpu_print_undelivered(vm->end_vcpu, &vm->end_state);
     sched_look();
     vcpu_print(vm->end_vcpu, &vm->end_state);
     sched_look();

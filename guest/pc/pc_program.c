@@ -4,6 +4,7 @@
 
 #include "arch/bytes.h"
 #include "arch/log.h"
+#include "guest/cpu/delivery.h"
 #include "guest/load/kernel.h"
 #include "guest/pc/acpi.h"
 #include "guest/pc/mptable.h"
@@ -183,25 +184,30 @@ enum status pc_program_load(struct pc *pc, const struct vm_config *config)
     return s;
 }
 
-/* A fault that names a descriptor of the GDT in its error code (SDM, "Error Code"): not one that an
- * interrupt raised by itself, nor one of IDT or LDT. */
-static bool names_selector(const struct event *event)
+/* A fault that names a descriptor of the GDT in its error code (SDM, "Error Code"), but not one of
+ * IDT or LDT; or one that a gate names in vain. */
+static uint32_t named_selector(const struct vm *vm)
 {
+    const struct vcpu *vcpu = vm->end_vcpu;
+    const struct event *event = &vcpu->first.event;
     const unsigned vector = event->info & 0xff;
-    return (event->info & EVENT_ERROR_CODE) != 0 && vector >= VECTOR_INVALID_TSS &&
-           vector <= VECTOR_GENERAL_PROTECTION && (event->error & 6) == 0 && event->error >= 8;
+    if ((event->info & EVENT_VALID) == 0)
+        return 0;
+    if ((event->info & EVENT_ERROR_CODE) != 0 && vector >= VECTOR_INVALID_TSS &&
+        vector <= VECTOR_GENERAL_PROTECTION && (event->error & 6) == 0 && event->error >= 8)
+        return event->error & 0xfff8;
+    return delivery_bad_selector(&vm->mem, &vm->end_state, vcpu->phys_bits, event);
 }
 
 const char *pc_program_advice(const struct pc *pc)
 {
     const struct vm *vm = &pc->vm;
-    const struct cpu_state *end = &vm->end_state, *boot = &pc->boot;
+    const struct cpu_state *boot = &pc->boot;
     const bool soon = vm->tsc_end - vm->tsc_first_entry < ADVICE_SECONDS * vm->timers.hz;
-    const bool has_its_own =
-        end->gdtr.base != boot->gdtr.base &&
-        (end->idtr.base != boot->idtr.base || end->idtr.limit != boot->idtr.limit);
-    if (vm->end != VM_TRIPLE_FAULT || pc->kind == NULL || !pc->kind->has_selectors || !soon ||
-        (has_its_own && !names_selector(&vm->end_event.event)))
+    if (vm->end != VM_TRIPLE_FAULT || pc->kind == NULL || !pc->kind->has_selectors || !soon)
+        return "";
+    const uint32_t selector = named_selector(vm);
+    if (selector != 0x08 && selector != 0x10 && selector != 0x18) /* either loader's */
         return "";
     return boot->cs.selector == 0x08
                ? " (a kernel that expects GRUB 2's selectors, CS 0x10 and data 0x18, needs "

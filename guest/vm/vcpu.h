@@ -134,6 +134,7 @@ struct vcpu {
     struct vlapic apic;
     struct step step;
     struct vcpu_x87 x87;
+    struct undelivered first;        /* what led to event, while that is an exception */
     bool started;                    /* has been loaded with a state to begin with */
     const struct cpu_state *initial; /* NULL: as after reset */
     struct vcpu_stats stats;
@@ -271,6 +272,9 @@ static inline enum exit_action vcpu_return(struct vcpu *vcpu, int64_t result)
 void vcpu_inject_exception(struct vcpu *vcpu, unsigned vector);
 void vcpu_inject_exception_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
 
+/* Ends the VM: the delivery of what stands in vcpu->first has led to a triple fault at RIP. */
+void vcpu_triple_fault(struct vcpu *vcpu);
+
 /* Queues #PF for an address, with CR2. */
 void vcpu_inject_page_fault(struct vcpu *vcpu, uint64_t address, uint32_t error);
 
@@ -289,10 +293,9 @@ static inline enum exit_action vcpu_general_protection(struct vcpu *vcpu)
  * or vcpu_request_dump(). The VM's memory is there still; the vCPU need not be loaded. */
 void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state);
 
-/* Prints what led to a triple fault in *state, and why it could not be delivered; nothing where
- * that is not known. As above. */
-void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state,
-                            const struct undelivered *first);
+/* Prints what led to a triple fault in *state (vcpu->first), and why it could not be delivered;
+ * nothing where that is not known. As above. */
+void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state);
 
 /*
  * Instructions, as each engine's exits find them: registers in vcpu->regs, RIP at the instruction.

@@ -187,7 +187,8 @@ static void describe(const struct undelivered *u, char *to, size_t size)
 {
     const unsigned vector = u->event.info & 0xff;
     const uint32_t error = u->event.error;
-    if ((u->event.info & EVENT_TYPE_MASK) == EVENT_INTERRUPT)
+    const uint32_t type = u->event.info & EVENT_TYPE_MASK;
+    if (type == EVENT_INTERRUPT || type == EVENT_SOFTWARE_INTERRUPT)
         format_text(to, size, "interrupt vector %u", vector);
     else if (vector == VECTOR_PAGE_FAULT)
         format_text(to, size, "#PF at 0x%lx (%s, %s)", u->address,
@@ -203,9 +204,9 @@ static void describe(const struct undelivered *u, char *to, size_t size)
         format_text(to, size, "%s", delivery_exception_name(vector));
 }
 
-void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state,
-                            const struct undelivered *first)
+void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state)
 {
+    const struct undelivered *first = &vcpu->first;
     static const struct cpu_table_register reset = {0, 0xffff};
     const struct cpu_table_register *idtr = vcpu->initial != NULL ? &vcpu->initial->idtr : &reset;
     const char *name = vcpu->vm->name;

@@ -95,9 +95,8 @@ struct vm {
     uint32_t end_code;
     struct vcpu *end_vcpu; /* whose exit asked for it, or the first */
     char end_why[160];
-    struct cpu_state end_state;   /* of end_vcpu, if the end is a crash */
-    struct undelivered end_event; /* of a triple fault */
-    uint32_t running;             /* vCPUs that have not stopped behind the end; atomic */
+    struct cpu_state end_state; /* of end_vcpu, if the end is a crash */
+    uint32_t running;           /* vCPUs that have not stopped behind the end; atomic */
     /* The last of them has: the VM can be destroyed. On the CPU where that was, with no vCPU loaded
      * and no lock held; sched_lend() is to be called behind each portion of long work. */
     void (*stopped)(struct vm *vm);

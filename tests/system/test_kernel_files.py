@@ -125,19 +125,28 @@ def test_a_directory(tmp_path):
     assert done.returncode == 2 and done.stderr == "nadir: my.cfg:2: k is a directory\n", done
 
 
-def test_wrong_selectors(nadir):
-    """A kernel made for the other boot loader: its stack segment is no data segment here."""
+def with_code(code):
+    image = elf(32, 0x1100)
+    return image[:0x1000] + code + image[0x1000 + len(code):]
+
+
+@pytest.mark.parametrize("engine", ["vtx", "bt"])
+def test_wrong_selectors(nadir, engine):
+    """A kernel made for the other boot loader: its stack segment is no data segment here. One that dies of something
+    else is not told of loaders."""
     for loader, selector, advice in (("qemu", 0x18, "loader = grub2"), ("grub2", 0x10, "loader = qemu")):
         code = b"\x66\xb8" + struct.pack("<H", selector) + b"\x8e\xd0\xf4"  # mov ax; mov ss, ax; hlt
-        image = elf(32, 0x1100)
-        image = image[:0x1000] + code + image[0x1000 + len(code):]
-        section = "[vm a]\nkernel = k\nmemory = 16\nloader = {}\n"
+        image = with_code(code)
+        section = f"[vm a]\nkernel = k\nmemory = 16\nengine = {engine}\nloader = {{}}\n"
         result = nadir(section.format(loader), {"k": image}, timeout=60)
         line = next(line for line in result.console.splitlines() if "nadir: a: ended: " in line)
         assert "triple fault" in line and advice in line, result
         result = nadir(section.format("grub2" if loader == "qemu" else "qemu"), {"k": image}, timeout=60)
         line = next(line for line in result.console.splitlines() if "nadir: a: ended: " in line)
         assert "halted" in line and "loader" not in line, result
+    result = nadir(section.format("qemu"), {"k": with_code(b"\x0f\x0b")}, timeout=60)  # ud2
+    line = next(line for line in result.console.splitlines() if "nadir: a: ended: " in line)
+    assert "triple fault" in line and "loader" not in line, result
 
 
 @pytest.mark.parametrize("boot", ["warm", "firmware"])

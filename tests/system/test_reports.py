@@ -4,6 +4,7 @@
 import re
 import time
 
+import pytest
 from conftest import PAYLOADS, assemble
 
 # Each starts at 0x100000 in flat 32-bit protected mode with interrupts off.
@@ -95,12 +96,13 @@ def test_a_limit_of_many(nadir, tmp_path):
     assert "left out" not in result.console and result.console.count(" GDT ") >= 16, result
 
 
-def test_first_kernels(nadir, tmp_path):
+@pytest.mark.parametrize("engine", ["vtx", "bt"])
+def test_first_kernels(nadir, tmp_path, engine):
     files = {}
     for name, code in KERNELS.items():
         files[name] = assemble(code, tmp_path)
     cfg = "".join(f"[vm {name}]\nkernel = {name}\ntype = flat\nload = 0x100000\nmode = 32\n"
-                  "memory = 16\nlimit = 1\n" for name in KERNELS)
+                  f"memory = 16\nlimit = 1\nengine = {engine}\n" for name in KERNELS)
     result = nadir(cfg, files)
     assert result.status == 1, result
     for line in LINES.strip().splitlines():

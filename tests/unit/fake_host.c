@@ -116,10 +116,8 @@ void vcpu_print(const struct vcpu *vcpu, const struct cpu_state *state)
     fake_host.dumps++;
 }
 
-void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state,
-                            const struct undelivered *first)
+void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *state)
 {
     (void)vcpu;
     (void)state;
-    (void)first;
 }

@@ -40,11 +40,11 @@ uint64_t cpu_rdtsc(void)
     return now += 10;
 }
 
-void vm_end_request(void *of, enum vm_end end, uint32_t code, const char *why)
+void vm_end_format(struct vm *of, enum vm_end end, uint32_t code, const char *format, ...)
 {
     (void)code;
-    (void)why;
-    ((struct vm *)of)->end = end;
+    (void)format;
+    of->end = end;
     ended++;
 }
 

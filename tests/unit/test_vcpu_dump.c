@@ -229,6 +229,24 @@ static void handlers_and_stacks(void **unused)
     ASSERT_WHY(14, "the stack of its IST is in no TSS: TR has base 0x3000 and limit 0x20");
 }
 
+/* Which selector of the GDT it is that a gate names in vain. */
+static void bad_selectors(void **unused)
+{
+    const struct event event = {.info = EVENT_VALID | EVENT_EXCEPTION | 14};
+    static const struct {
+        uint16_t selector, bad;
+    } rows[] = {{8, 0}, {11, 0}, {16, 16}, {19, 16}, {0x40, 0x40}, {12, 0}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        set_gate(14, rows[i].selector, 0x8e, 0);
+        assert_int_equal(delivery_bad_selector(&vm.mem, &state, 36, &event), rows[i].bad);
+    }
+    set_gate(14, 16, 0x0e, 0); /* not present: nobody looks at its selector */
+    assert_int_equal(delivery_bad_selector(&vm.mem, &state, 36, &event), 0);
+    state.idtr.limit = 14 * 16;
+    assert_int_equal(delivery_bad_selector(&vm.mem, &state, 36, &event), 0);
+}
+
 static void a_32_bit_kernel(void **unused)
 {
     (void)unused;
@@ -254,6 +272,12 @@ static void assert_logged(const char *part)
         fail_msg("\"%s\" is not in:\n%s", part, logged);
 }
 
+static void print_first(const struct undelivered *first)
+{
+    vcpu.first = *first;
+    vcpu_print_undelivered(&vcpu, &state);
+}
+
 static void what_came_first(void **unused)
 {
     (void)unused;
@@ -261,21 +285,21 @@ static void what_came_first(void **unused)
         .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 14, .error = PF_WRITE},
         .address = 0xb8000};
     map(HANDLER, 0);
-    vcpu_print_undelivered(&vcpu, &state, &fault);
+    print_first(&fault);
     assert_logged("test: first came #PF at 0xb8000 (write, not present), which was not delivered: "
                   "its handler at 0x8000");
     logged[0] = 0;
-    vcpu_print_undelivered(&vcpu, &state, &(struct undelivered){0});
+    print_first(&(struct undelivered){0});
     assert_string_equal(logged, "");
     const struct undelivered gp = {
         .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13, .error = 0x18}};
-    vcpu_print_undelivered(&vcpu, &state, &gp);
+    print_first(&gp);
     assert_logged("first came #GP(0x18), which");
     assert_logged(
         "test: #GP(0x18) is about selector 0x18, entry 3 of the GDT: a present 32-bit code "
         "segment with DPL 0\n");
     const struct undelivered irq = {.event = {.info = EVENT_VALID | EVENT_INTERRUPT | 32}};
-    vcpu_print_undelivered(&vcpu, &state, &irq);
+    print_first(&irq);
     assert_logged("first came interrupt vector 32, which was not delivered: the IDT");
 }
 
@@ -304,35 +328,35 @@ static void error_codes(void **unused)
             .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | rows[i].vector,
                       .error = rows[i].error}};
         logged[0] = 0;
-        vcpu_print_undelivered(&vcpu, &state, &fault);
+        print_first(&fault);
         assert_logged(rows[i].words);
     }
     state.ldtr = (struct cpu_segment){0x20, 0x82, 31, GDT};
     put64(GDT + 24, 0);
     const struct undelivered local = {
         .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13, .error = 0x1c}};
-    vcpu_print_undelivered(&vcpu, &state, &local);
+    print_first(&local);
     assert_logged("selector 0x1c, entry 3 of the LDT: an empty descriptor");
     put64(GDT + 24, 0x00008b0000000067);
     logged[0] = 0;
-    vcpu_print_undelivered(&vcpu, &state, &local);
+    print_first(&local);
     assert_logged("entry 3 of the LDT: a present busy TSS with DPL 0");
     put64(GDT + 24, 0x0040f20000000067);
     logged[0] = 0;
-    vcpu_print_undelivered(&vcpu, &state, &local);
+    print_first(&local);
     assert_logged("entry 3 of the LDT: a present data segment with DPL 3");
     map(GDT, 0);
     logged[0] = 0;
-    vcpu_print_undelivered(&vcpu, &state, &local);
+    print_first(&local);
     assert_logged("entry 3 of the LDT, whose memory at 0x1018 is not mapped");
     const struct undelivered none = {
         .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 13}};
     logged[0] = 0;
-    vcpu_print_undelivered(&vcpu, &state, &none);
+    print_first(&none);
     assert_null(strstr(logged, "is about"));
     const struct undelivered page = {
         .event = {.info = EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE | 14, .error = 0x18}};
-    vcpu_print_undelivered(&vcpu, &state, &page);
+    print_first(&page);
     assert_null(strstr(logged, "is about"));
 }
 
@@ -403,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(code_segments, set_up, tear_down),
         cmocka_unit_test_setup_teardown(handlers_and_stacks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_32_bit_kernel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bad_selectors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_came_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(error_codes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(registers_code_and_callers, set_up, tear_down),

@@ -588,25 +588,32 @@ static void test_end_from_elsewhere(void **state)
 static enum exit_action faulty(struct fake_vcpu *fake)
 {
     struct vcpu *vcpu = &fake->vcpu;
-    const struct event fault = {EVENT_VALID | EVENT_EXCEPTION | EVENT_ERROR_CODE, 5, 0};
     tick();
     switch (fake->entries) {
-    case 1: /* the delivery of #GP meets a page fault: that goes by itself */
-        vcpu->event = fault;
-        vcpu->event.info |= 13;
+    case 1: /* a page fault of a life before, which has been delivered */
+        vcpu->event.info = 0;
+        vcpu_inject_page_fault(vcpu, 0x5000, 2);
+        assert_int_equal(vcpu->first.address, 0x5000);
+        return EXIT_SAME;
+    case 2: /* the delivery of #GP, and so of the interrupt before, meets a page fault: that goes by
+               itself */
+        vcpu->event = (struct event){.info = EVENT_VALID | EVENT_INTERRUPT | 0x33};
+        vcpu_inject_exception_error(vcpu, 13, 0x10);
         vcpu_inject_page_fault(vcpu, 0x1000, 2);
         return EXIT_SAME;
-    case 2:
+    case 3:
         assert_int_equal(vector_of(fake), VECTOR_PAGE_FAULT);
         assert_int_equal(fake->injected.error, 2);
         vcpu->event = fake->injected; /* its delivery meets one */
         vcpu_inject_page_fault(vcpu, 0x2000, 2);
         return EXIT_SAME;
-    case 3:
+    case 4:
         assert_int_equal(vector_of(fake), VECTOR_DOUBLE_FAULT);
         assert_int_equal(fake->injected.error, 0);
         vcpu->event = fake->injected;
         vcpu_inject_page_fault(vcpu, 0x3000, 2);
+        assert_int_equal(vcpu->first.event.info, EVENT_VALID | EVENT_INTERRUPT | 0x33);
+        assert_int_equal(vcpu->first.address, 0);
         return EXIT_SAME;
     default: fail_msg("runs behind a triple fault"); return EXIT_NEXT;
     }
@@ -652,7 +659,7 @@ static void test_faults(void **state)
     (void)state;
     const struct life *l = run_vm(make_vm(0, faulty, NULL));
     assert_int_equal(l->end, VM_TRIPLE_FAULT);
-    assert_string_equal(l->why, "triple fault");
+    assert_string_equal(l->why, "triple fault at RIP 0x7c00");
     assert_int_equal(l->end_state.rip, 0x7c00);
     assert_int_equal(l->end_state.cr2, 0x3000);
 }
