@@ -28,11 +28,11 @@ bool step_is_device_memory(const struct vcpu *vcpu, gpa_t address)
            memory != NULL;
 }
 
-static void cannot_step(struct vcpu *vcpu)
+static const char no_memory[] = "no memory is left", too_many[] = "it reaches too many pages";
+
+static void cannot_step(struct vcpu *vcpu, const char *why)
 {
-    vm_end_request(vcpu->vm, VM_CRASH, 0,
-                   "an instruction that cannot be stepped: no memory is left, "
-                   "or no pages");
+    vm_end_format(vcpu->vm, VM_CRASH, 0, "an instruction that cannot be stepped: %s", why);
 }
 
 bool step_has_parts(struct vcpu *vcpu)
@@ -44,7 +44,7 @@ bool step_has_parts(struct vcpu *vcpu)
         vcpu->step.parts = hpa_to_ptr(page);
         return true;
     }
-    cannot_step(vcpu);
+    cannot_step(vcpu, no_memory);
     return false;
 }
 
@@ -62,17 +62,22 @@ static hpa_t next_copy(struct vcpu *vcpu)
         hpa_t *copy = &step->parts->copy[step->count];
         if (copy->v != 0 || page_alloc(1, 1, copy) == OK)
             return *copy;
+        cannot_step(vcpu, no_memory);
+    } else {
+        cannot_step(vcpu, too_many);
     }
-    cannot_step(vcpu);
     return hpa(0);
 }
 
 static bool show(struct vcpu *vcpu, gpa_t page, hpa_t host)
 {
     vcpu->step.count++;
-    if (vcpu->engine->show(vcpu, page, host, MAP_RWX) == OK && vcpu->engine->step(vcpu, true))
+    const enum status s = vcpu->engine->show(vcpu, page, host, MAP_RWX);
+    if (s == OK && vcpu->engine->step(vcpu, true))
         return true;
-    cannot_step(vcpu);
+    cannot_step(vcpu, s == OK          ? "this CPU has no monitor trap flag"
+                      : s == ERR_LIMIT ? too_many
+                                       : no_memory);
     return false;
 }
 

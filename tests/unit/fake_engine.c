@@ -278,7 +278,7 @@ static bool step(struct vcpu *vcpu, bool on)
     if (!on)
         fake_vcpu(vcpu)->shown_count = 0;
     fake_vcpu(vcpu)->stepping = on;
-    return true;
+    return !on || !fake_vcpu(vcpu)->cannot_step;
 }
 
 static bool set_debug(struct vcpu *vcpu, unsigned stops)

@@ -25,6 +25,7 @@ struct fake_vcpu {
     struct event injected; /* what the last entry has delivered */
     unsigned entries, loads, puts, flushes;
     bool stepping;
+    bool cannot_step; /* no monitor trap flag */
     unsigned shown_count;
     struct fake_shown shown[FAKE_SHOWN];
     bool window; /* an NMI or interrupt waits until the guest is open for it */

@@ -535,6 +535,20 @@ static void test_step_where_nothing_is(void **state)
     assert_int_equal(vm.end, VM_RUNS);
 }
 
+static void test_step_that_cannot_be(void **state)
+{
+    (void)state;
+    pair(NOTHING, PLAIN);
+    vcpu->regs.gpr[RSI] = BORDER - 4;
+    vcpus[0].cannot_step = true;
+    assert_int_equal(TAKE(IMUL_LOAD, BORDER - 4, NOTHING + 0xffc, false), EXIT_SAME);
+    assert_int_equal(vm.end, VM_CRASH);
+    assert_non_null(strstr(vm.end_why, "this CPU has no monitor trap flag"));
+    vcpus[0].cannot_step = false;
+    vm.end = VM_RUNS;
+    end_step();
+}
+
 static void test_step_on_read_only_memory(void **state)
 {
     (void)state;
@@ -1045,6 +1059,7 @@ int main(void)
         TEST(test_second_page_not_present),
         TEST(test_of_several_vcpus),
         TEST(test_step_where_nothing_is),
+        TEST(test_step_that_cannot_be),
         TEST(test_step_on_read_only_memory),
         TEST(test_step_on_a_device),
         TEST(test_step_of_many_pages),
