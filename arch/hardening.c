@@ -23,8 +23,7 @@ const struct weakness_measures *hardening_measures(void)
 static void look(struct weakness_cpu *cpu)
 {
     const struct cpuid_regs vendor = cpu_cpuid(0, 0), leaf1 = cpu_cpuid(1, 0);
-    const bool intel = vendor.ebx == 0x756e6547; /* "Genu" */
-    weakness_identify(cpu, intel, leaf1.eax);
+    weakness_identify(cpu, vendor.ebx, leaf1.eax);
     cpu->avx = (leaf1.ecx & CPUID_1_ECX_AVX) != 0;
     if (vendor.eax < 7)
         return;

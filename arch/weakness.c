@@ -99,9 +99,15 @@ static const struct {
     {0xa7, 0, true},
 };
 
+/* Of Intel's: all lists are of these. */
+static bool is_family_6(const struct weakness_cpu *cpu)
+{
+    return cpu->maker == MAKER_INTEL && cpu->family == 6;
+}
+
 static bool is_listed(const struct weakness_cpu *cpu, unsigned fact)
 {
-    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]) && cpu->family == 6; i++)
+    for (size_t i = 0; i < sizeof(models) / sizeof(models[0]) && is_family_6(cpu); i++)
         if (models[i].model == cpu->model)
             return (models[i].facts & fact) != 0;
     return false;
@@ -113,10 +119,14 @@ static bool knows(const struct weakness_cpu *cpu, uint64_t bits)
 }
 
 /* SDM, "CPUID—CPU Identification": extended family and model count for some families only. */
-void weakness_identify(struct weakness_cpu *cpu, bool intel, uint32_t signature)
+void weakness_identify(struct weakness_cpu *cpu, uint32_t maker, uint32_t signature)
 {
+    const uint32_t intel = 0x756e6547, hygon = 0x6f677948; /* "Genu"; "Hygo", AMD's design */
     const uint32_t family = signature >> 8 & 15;
-    cpu->family = !intel ? 0 : family != 15 ? family : 15 + (signature >> 20 & 0xff);
+    cpu->maker = maker == intel                               ? MAKER_INTEL
+                 : maker == CPUID_0_EBX_AMD || maker == hygon ? MAKER_AMD
+                                                              : MAKER_OTHER;
+    cpu->family = family != 15 ? family : 15 + (signature >> 20 & 0xff);
     cpu->model = (signature >> 4 & 15) | (signature >> 12 & 0xf0);
     cpu->stepping = signature & 15;
     cpu->speculates = !is_listed(cpu, IN_ORDER);
@@ -219,7 +229,7 @@ static struct weakness_verdict judge_selection(const struct weakness_cpu *cpu,
     while (i < sizeof(misselecting) / sizeof(misselecting[0]) &&
            (misselecting[i].model != cpu->model || cpu->stepping < misselecting[i].stepping))
         i++;
-    if (cpu->family != 6 || i == sizeof(misselecting) / sizeof(misselecting[0]) ||
+    if (!is_family_6(cpu) || i == sizeof(misselecting) / sizeof(misselecting[0]) ||
         knows(cpu, ARCH_CAPABILITIES_ITS_NO))
         return absent;
     if (misselecting[i].within)
@@ -244,9 +254,9 @@ static struct weakness_verdict judge_store_bypass(const struct weakness_cpu *cpu
 static struct weakness_verdict judge_meltdown(const struct weakness_cpu *cpu,
                                               struct weakness_measures *m)
 {
-    if (!cpu->speculates || knows(cpu, ARCH_CAPABILITIES_RDCL_NO))
+    if (!cpu->speculates || cpu->maker == MAKER_AMD || knows(cpu, ARCH_CAPABILITIES_RDCL_NO))
         return absent;
-    m->reads_supervisor = cpu->family != 0; /* of Intel's */
+    m->reads_supervisor = cpu->maker == MAKER_INTEL;
     return mended("page tables apart");
 }
 
@@ -259,7 +269,7 @@ static struct weakness_verdict unless_shared(const struct weakness_cpu *cpu, con
 static struct weakness_verdict judge_l1tf(const struct weakness_cpu *cpu,
                                           struct weakness_measures *m)
 {
-    if (!cpu->speculates || is_listed(cpu, NO_L1TF) ||
+    if (!cpu->speculates || cpu->maker == MAKER_AMD || is_listed(cpu, NO_L1TF) ||
         (cpu->known & (ARCH_CAPABILITIES_RDCL_NO | ARCH_CAPABILITIES_SKIP_L1DFL)) != 0)
         return absent;
     m->flush_l1d = (cpu->leaf7_edx & CPUID_7_EDX_FLUSH_L1D) != 0;
@@ -269,7 +279,8 @@ static struct weakness_verdict judge_l1tf(const struct weakness_cpu *cpu,
 static struct weakness_verdict judge_mds(const struct weakness_cpu *cpu,
                                          struct weakness_measures *m)
 {
-    if (!cpu->speculates || is_listed(cpu, NO_MDS) || knows(cpu, ARCH_CAPABILITIES_MDS_NO))
+    if (!cpu->speculates || cpu->maker == MAKER_AMD || is_listed(cpu, NO_MDS) ||
+        knows(cpu, ARCH_CAPABILITIES_MDS_NO))
         return absent;
     if ((cpu->leaf7_edx & CPUID_7_EDX_MD_CLEAR) == 0)
         return open(needs_microcode);
@@ -345,7 +356,7 @@ static struct weakness_verdict judge_random(const struct weakness_cpu *cpu,
 static struct weakness_verdict judge_page_size(const struct weakness_cpu *cpu,
                                                struct weakness_measures *m)
 {
-    if (cpu->family == 0 || is_listed(cpu, NO_PAGE_SIZE) ||
+    if (cpu->maker != MAKER_INTEL || is_listed(cpu, NO_PAGE_SIZE) ||
         knows(cpu, ARCH_CAPABILITIES_PSCHANGE_MC_NO))
         return absent;
     m->small_pages = true;

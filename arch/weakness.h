@@ -28,8 +28,13 @@ enum weakness {
     WEAKNESS_COUNT
 };
 
-/* What a decision goes by. Not Intel's: family is 0, and only what is enumerated counts. */
+/* Whose CPU it is, by the first four letters of CPUID leaf 0 (EBX). */
+enum weakness_maker { MAKER_OTHER, MAKER_INTEL, MAKER_AMD };
+
+/* What a decision goes by. Of others than Intel's only what is enumerated counts; and AMD's do not
+ * have what leaks by a fault or an assist: Meltdown, L1TF, MDS. */
 struct weakness_cpu {
+    enum weakness_maker maker;
     uint32_t family, model, stepping;
     bool speculates; /* false: a CPU of in-order design; weakness_identify() sets it */
     bool avx;
@@ -64,8 +69,9 @@ struct weakness_verdict {
     const char *how; /* in few words what mends it, or what would; NULL: absent */
 };
 
-/* Family, model and stepping from CPUID leaf 1, EAX, and what follows from them. */
-void weakness_identify(struct weakness_cpu *cpu, bool intel, uint32_t signature);
+/* Its maker from CPUID leaf 0, EBX, family, model and stepping from leaf 1, EAX, and what follows
+ * from them. */
+void weakness_identify(struct weakness_cpu *cpu, uint32_t maker, uint32_t signature);
 
 /* Decides: a verdict for each weakness, and all measures together. */
 void weakness_decide(const struct weakness_cpu *cpu,

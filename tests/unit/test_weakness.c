@@ -3,6 +3,8 @@
 // link: arch/weakness.c arch/format.c arch/string.c
 #include "arch/weakness.h"
 
+#define GENU 0x756e6547u /* of "GenuineIntel" */
+
 #include "arch/ring3.h"
 
 #include <setjmp.h>
@@ -77,7 +79,7 @@ static void decide(size_t i, struct weakness_verdict verdict[], struct weakness_
                                .leaf7_edx = cpus[i].leaf7_edx,
                                .leaf7_2_edx = cpus[i].leaf7_2_edx,
                                .known = cpus[i].known};
-    weakness_identify(&cpu, true, cpus[i].signature);
+    weakness_identify(&cpu, GENU, cpus[i].signature);
     weakness_decide(&cpu, verdict, m);
 }
 
@@ -139,7 +141,7 @@ static void test_threads(void **state)
     struct weakness_verdict verdict[WEAKNESS_COUNT];
     struct weakness_measures m;
     struct weakness_cpu cpu = {.leaf7_edx = 0x9c000600, .threads_shared = true};
-    weakness_identify(&cpu, true, 0x306a9);
+    weakness_identify(&cpu, GENU, 0x306a9);
     weakness_decide(&cpu, verdict, &m);
     assert_int_equal(verdict[WEAKNESS_L1TF].state, WEAKNESS_OPEN);
     assert_int_equal(verdict[WEAKNESS_MDS].state, WEAKNESS_OPEN);
@@ -158,6 +160,26 @@ static void test_told(void **state)
     assert_int_equal(weakness_told_to_guests(&cpu), 1 << 6);
 }
 
+/* Of AMD's none has them, whatever is enumerated. */
+static void test_amd(void **state)
+{
+    (void)state;
+    static const uint32_t makers[] = {0x68747541, 0x6f677948}; /* "Auth", "Hygo" */
+    static const enum weakness absent[] = {WEAKNESS_MELTDOWN, WEAKNESS_L1TF, WEAKNESS_MDS,
+                                           WEAKNESS_RANDOM, WEAKNESS_PAGE_SIZE};
+    for (size_t i = 0; i < 2; i++) {
+        struct weakness_verdict verdict[WEAKNESS_COUNT];
+        struct weakness_measures m;
+        struct weakness_cpu cpu = {0};
+        weakness_identify(&cpu, makers[i], 0x00800f12);
+        assert_true(cpu.maker == MAKER_AMD && cpu.family == 0x17 && cpu.model == 1);
+        weakness_decide(&cpu, verdict, &m);
+        for (size_t j = 0; j < sizeof(absent) / sizeof(absent[0]); j++)
+            assert_int_equal(verdict[absent[j]].state, WEAKNESS_ABSENT);
+        assert_false(m.reads_supervisor || m.clear_buffers || m.flush_l1d || m.small_pages);
+    }
+}
+
 /* Extended models, families, and other makers: no list of Intel's is asked for those. */
 static void test_identity(void **state)
 {
@@ -165,15 +187,16 @@ static void test_identity(void **state)
     struct weakness_verdict verdict[WEAKNESS_COUNT];
     struct weakness_measures m;
     struct weakness_cpu cpu = {.leaf7_edx = 0x9c000600};
-    weakness_identify(&cpu, true, 0x306a9);
+    weakness_identify(&cpu, GENU, 0x306a9);
     assert_true(cpu.family == 6 && cpu.model == 0x3a && cpu.stepping == 9 && cpu.speculates);
-    weakness_identify(&cpu, true, 0x106ca);
+    weakness_identify(&cpu, GENU, 0x106ca);
     assert_true(cpu.model == 0x1c && cpu.stepping == 10 && !cpu.speculates);
-    weakness_identify(&cpu, true, 0x00800f12);
+    weakness_identify(&cpu, GENU, 0x00800f12);
     assert_int_equal(cpu.family, 0x17);
-    weakness_identify(&cpu, false, 0x106ca);
-    assert_true(cpu.family == 0 && cpu.speculates);
+    weakness_identify(&cpu, 0x746e6543, 0x106ca); /* "Cent" */
+    assert_true(cpu.maker == MAKER_OTHER && cpu.family == 6 && cpu.speculates);
     weakness_decide(&cpu, verdict, &m);
+    assert_int_equal(verdict[WEAKNESS_MELTDOWN].state, WEAKNESS_MENDED);
     assert_int_equal(verdict[WEAKNESS_PAGE_SIZE].state, WEAKNESS_ABSENT);
     assert_int_equal(verdict[WEAKNESS_RANDOM].state, WEAKNESS_ABSENT);
 }
@@ -212,9 +235,9 @@ static void test_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cpus),     cmocka_unit_test(test_ring3),
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_identity), cmocka_unit_test(test_told),
+        cmocka_unit_test(test_cpus),  cmocka_unit_test(test_ring3), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_lists), cmocka_unit_test(test_amd),   cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
