@@ -204,6 +204,7 @@ static void drop_entry(struct shadow *shadow, uint64_t *entry, unsigned level)
 {
     const uint64_t old = *entry;
     entry_store(entry, 0);
+    shadow->changes++;
     /* Another vCPU that flushes the same page finds nothing here then, and has to drop more than
      * one entry of its TLB all the same. */
     if ((old & HAS_PIECES) != 0)
@@ -311,6 +312,13 @@ static bool large_fits(const struct shadow *shadow, uint64_t linear, bool write,
            !(write && shadow_has_code(shadow, base, PAGE_SIZE_2M));
 }
 
+/* Whether a CPU that has the old entry in its TLB could do more by it, or find other memory. */
+static bool takes_away(uint64_t old, uint64_t new)
+{
+    return (old & PTE_P) != 0 &&
+           (((old ^ new) & ~(uint64_t)LEAF_WRITE) != 0 || (old & ~new &PTE_W) != 0);
+}
+
 /* Puts the leaf there; frame: of the page of 4 KiB. */
 static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, uint64_t linear,
                      bool write, const struct guest_translation *t, hpa_t frame)
@@ -336,7 +344,9 @@ static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, ui
                 shadow_becomes_writable(shadow, at, table_level_bytes(level));
             if (here)
                 flags |= large.v | PTE_PS | (t->bytes > PAGE_SIZE_2M ? HAS_PIECES : 0) | old_pieces;
-            entry_store(entry, here ? flags : flags | frame.v);
+            flags |= here ? 0 : frame.v;
+            shadow->changes += takes_away(*entry, flags);
+            entry_store(entry, flags);
             if (CHECK_EXIT)
                 shadow_note_leaf(shadow, sub, linear);
             return;
@@ -345,6 +355,7 @@ static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, ui
             is_table ? *entry
                      : TABLE_FLAGS | old_pieces |
                            ptr_to_hpa(page_table(shadow_take_page(shadow, level - 1))).v;
+        shadow->changes += !is_table && (*entry & PTE_P) != 0;
         if (!is_table || pieces)
             entry_store(entry, below | (pieces ? HAS_PIECES : 0));
         table = table_of(below);
@@ -419,8 +430,11 @@ static void drop_page(struct shadow *shadow, const struct shadow_subtree *sub, u
             drop_entry(shadow, pair, level);
             return;
         }
+        if (*entry == 0)
+            return;
         if (!entry_is_table(*entry, level)) {
             entry_store(entry, 0);
+            shadow->changes++;
             return;
         }
         table = table_of(*entry);
@@ -433,6 +447,7 @@ void shadow_invalidate(struct shadow_cpu *cpu, gva_t linear)
     const unsigned slot = slot_of(cpu, linear.v);
     spinlock_lock(&shadow->lock);
     const uint32_t before = shadow->serial[slot]++;
+    const uint64_t changes = shadow->changes;
     for (unsigned root = 0; root < SHADOW_ROOTS; root++) {
         struct shadow_subtree *sub = attached(cpu, root, slot);
         if (sub == NULL)
@@ -441,6 +456,8 @@ void shadow_invalidate(struct shadow_cpu *cpu, gva_t linear)
         if (sub->serial == before)
             sub->serial = shadow->serial[slot];
     }
+    if (cpu->changes == changes) /* by the caller's INVLPG, or the epoch */
+        cpu->changes = shadow->changes;
     next_version(shadow);
     spinlock_unlock(&shadow->lock);
 }
@@ -473,12 +490,22 @@ static void keep_attached(struct shadow_cpu *cpu)
             /* A is set by the walk of the next fault: other vCPUs have set theirs. */
             const bool used = slot >= LEGACY_SLOTS || (top & PTE_A) != 0;
             if (!used || sub->regime != regime_for(cpu, root) || sub->top != (top & TOP_KEY) ||
-                !bring_up_to_date(&v, sub))
+                !bring_up_to_date(&v, sub)) {
+                if (!cpu->flush)
+                    shadow_note_stale(cpu, sub, shadow_slot_linear(slot));
                 detach(cpu, root, slot);
+            }
         }
     }
 }
 
+/*
+ * What the guest flushes, the host's TLB need not: what it has of the shadow is as right as the
+ * leaves that stay, which have just been looked at. Those that go are dropped from it one by one,
+ * if they are few, as where a kernel loads CR3 to change its own text by another mapping: behind a
+ * load of the real CR3 all that the guest and the hypervisor go by is to be walked again. Where
+ * others have changed something since this CPU's last flush, nobody knows what it has.
+ */
 void shadow_switch(struct shadow_cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t efer,
                    enum shadow_flush flush)
 {
@@ -487,6 +514,8 @@ void shadow_switch(struct shadow_cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t 
     spinlock_lock(&shadow->lock);
     if ((changed & (MODE | REGIME_PGE)) != 0)
         flush = SHADOW_FLUSH_ALL;
+    if (changed != 0 || flush != SHADOW_FLUSH_LOCAL || mode_of(cpu) != MODE_LONG)
+        cpu->flush = true;
     if (flush != SHADOW_FLUSH_NONE)
         cpu->flushed = ++shadow->clock;
     if (flush == SHADOW_FLUSH_ALL)
@@ -497,7 +526,8 @@ void shadow_switch(struct shadow_cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t 
     for (unsigned root = 0; root < SHADOW_ROOTS && (changed & MODE) != 0; root++)
         set_entry(cpu, root, 0, mode_of(cpu) == MODE_LONG ? 0 : cpu->low[root].v | TABLE_FLAGS);
     keep_attached(cpu);
-    cpu->flush = true;
+    cpu->flush |= cpu->changes != shadow->changes;
+    cpu->changes = shadow->changes;
     next_version(shadow);
     spinlock_unlock(&shadow->lock);
 }

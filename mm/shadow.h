@@ -37,7 +37,8 @@
 
 #define SHADOW_MAX_CPUS     64
 #define SHADOW_MAX_SUBTREES 512
-#define SHADOW_NOTED        64  /* leaves, and pages, until an exit is checked */
+#define SHADOW_NOTED        64 /* leaves, and pages, until an exit is checked */
+#define SHADOW_STALE        16
 #define SHADOW_SLOTS        516 /* 512 of a PML4, and four GiB of what is not in long mode */
 
 enum shadow_root { SHADOW_KERNEL, SHADOW_USER, SHADOW_ROOTS };
@@ -99,6 +100,7 @@ struct shadow {
     uint64_t epoch;   /* what is taken away for each CPU makes it rise: shadow_enter(); atomic */
     uint64_t version; /* changes with each flush of the guest: shadow_fill(); atomic */
     uint64_t clock;   /* flushes of the guest but INVLPGs, counted */
+    uint64_t changes; /* entries that were taken away, or have become others', counted */
     uint32_t serial[SHADOW_SLOTS]; /* INVLPGs in that slot, counted */
 
     struct shadow_subtree subtree[SHADOW_MAX_SUBTREES];
@@ -148,6 +150,9 @@ struct shadow_cpu {
     uint64_t running, seen;        /* atomic: shadow_enter() */
     uint64_t flushed, flushed_all; /* shadow.clock of its last flushes */
     bool flush;                    /* before the next entry, the host's TLB */
+    uint64_t changes;              /* shadow.changes that the host's TLB has followed, or will */
+    uint64_t stale[SHADOW_STALE];  /* addresses that it is to drop before the next entry */
+    unsigned stales;
     uint8_t regime;
     uint16_t window; /* entry of SHADOW_KERNEL with what CPL 3 may reach; 0: none */
     uint16_t attached[SHADOW_ROOTS][SHADOW_SLOTS];      /* subtree, plus 1 */
@@ -169,7 +174,8 @@ void shadow_cpu_destroy(struct shadow_cpu *cpu, unsigned number);
 
 /* Around each stretch in which guest code may run in one of the roots, on the vCPU's own CPU with
  * interrupts off. All else here is called by it outside. True: all translations but the
- * hypervisor's have to be dropped before the guest runs, of both roots. */
+ * hypervisor's have to be dropped before the guest runs, of both roots. False: those of the
+ * addresses in stale[], each by an INVLPG, and then there are none in it any more. */
 bool shadow_enter(struct shadow_cpu *cpu);
 void shadow_leave(struct shadow_cpu *cpu);
 

@@ -148,5 +148,9 @@ void shadow_becomes_writable(struct shadow *shadow, gpa_t at, uint64_t bytes);
 void shadow_note_leaf(struct shadow *shadow, const struct shadow_subtree *sub, uint64_t linear);
 void shadow_note_code(struct shadow *shadow, gpa_t page);
 
+/* shadow_stale.c: with the lock held. That subtree, which begins at linear, leaves a root: what a
+ * CPU may have of it is in cpu->stale[] now, or cpu->flush is set. */
+void shadow_note_stale(struct shadow_cpu *cpu, const struct shadow_subtree *sub, uint64_t linear);
+
 /* shadow.c: with the lock held. Takes all subtrees away from all roots. */
 void shadow_drop_subtrees(struct shadow *shadow);

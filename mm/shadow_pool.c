@@ -47,6 +47,8 @@ bool shadow_enter(struct shadow_cpu *cpu)
     const uint64_t epoch = __atomic_load_n(&cpu->shadow->epoch, __ATOMIC_SEQ_CST);
     const bool flush = cpu->flush || epoch != cpu->seen;
     cpu->flush = false;
+    if (flush)
+        cpu->stales = 0;
     __atomic_store_n(&cpu->seen, epoch, __ATOMIC_RELEASE);
     return flush;
 }

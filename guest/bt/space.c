@@ -127,8 +127,12 @@ bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame
     arm_timer(v);
     bt_count(v, root == SHADOW_USER ? BT_DIRECT_ENTRIES : BT_CACHE_ENTRIES, 1);
     const bool flush = shadow_enter(shadow);
-    if (flush || cpu_read_cr3() != shadow->root[root].v)
+    if (flush || cpu_read_cr3() != shadow->root[root].v) {
         cpu_write_cr3(shadow->root[root].v);
+        shadow->stales = 0;
+    }
+    while (__builtin_expect(shadow->stales != 0, 0))
+        cpu_invlpg(shadow->stale[--shadow->stales]);
     const unsigned vector = ring3_enter(frame);
     shadow_leave(shadow);
     if (CHECK_EXIT)

@@ -261,8 +261,12 @@ static void model_invlpg(struct model_vcpu *v, uint64_t linear)
 
 static void cpu_enter(struct model_vcpu *v)
 {
-    if (!v->running && shadow_enter(&v->cpu))
+    if (!v->running && shadow_enter(&v->cpu)) {
+        demand(v->cpu.stales == 0);
         cpu_flush(v);
+    }
+    while (v->cpu.stales != 0)
+        model_invlpg(v, v->cpu.stale[--v->cpu.stales]);
     v->running = true;
 }
 
@@ -462,9 +466,7 @@ static void do_switch(struct model_vcpu *v, enum shadow_flush flush)
     if (flush != SHADOW_FLUSH_NONE || all)
         forget(v, true, flush == SHADOW_FLUSH_ALL || all, 0);
     record_all();
-    demand(shadow_enter(&v->cpu)); /* the CPU loads CR3 */
-    cpu_flush(v);
-    v->running = true;
+    cpu_enter(v);
     if (chance(50))
         cpu_leave(v);
 }

@@ -1,4 +1,4 @@
-// link: mm/shadow.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
+// link: mm/shadow.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_stale.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shadow page tables: random guests against the rules of TLBs, and each rule by itself. */
 #include <setjmp.h>
@@ -500,6 +500,75 @@ static bool has_to_flush(struct model_vcpu *v)
     return flush;
 }
 
+/* A MOV to CR3 on the vCPU, without the entry behind it. */
+static void switch_only(struct model_vcpu *v, unsigned table)
+{
+    v->paging.cr3 = table_gpa(table);
+    shadow_switch(&v->cpu, v->paging.cr0, v->paging.cr4, v->paging.efer, SHADOW_FLUSH_LOCAL);
+}
+
+/* What the CPU has of pages that leave a root goes one by one, as long as nothing else has. */
+static void test_few_pages_are_stale(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    const uint64_t page = LINEAR(0, 0, 0, 0);
+    *entry_at(1, 511) = *entry_at(0, 511) = table_gpa(3) | ALL | PTE_A;
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, page, true), SHADOW_DONE);
+    do_switch(cpu0, SHADOW_FLUSH_ALL);
+    cpu_leave(cpu0);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, page, true), SHADOW_DONE);
+    switch_only(cpu0, 1);
+    assert_false(has_to_flush(cpu0));
+    assert_int_equal(cpu0->cpu.stales, 2);
+    assert_int_equal(cpu0->cpu.stale[1], page);
+    assert_int_equal(seen(cpu0, SHADOW_KERNEL, page), 0);
+    cpu_enter(cpu0);
+    cpu_leave(cpu0);
+    switch_only(cpu0, 0); /* nothing is there, so nothing is stale */
+    assert_false(has_to_flush(cpu0));
+    assert_int_equal(cpu0->cpu.stales, 0);
+    for (unsigned i = 0; i < SHADOW_STALE; i++) {
+        *entry_at(8, i) = RAM1 | ALL;
+        assert_int_equal(fill(cpu0, SHADOW_KERNEL, LINEAR(0, 0, 0, i), true), SHADOW_DONE);
+    }
+    switch_only(cpu0, 1);
+    assert_true(has_to_flush(cpu0)); /* too many */
+    model_end();
+}
+
+/* Whoever has changed what a vCPU's CPU may have in its TLB: its next MOV to CR3 drops all,
+ * whatever INVLPGs of its own come in between. */
+static void test_changes_of_others(void **s)
+{
+    (void)s;
+    begin_simple(0);
+    const uint64_t page = LINEAR(0, 0, 0, 0), other = LINEAR(0, 0, 0, 1);
+    *entry_at(8, 1) = RAM1 | ALL;
+    for (unsigned way = 0; way < 3; way++) {
+        assert_int_equal(fill(cpu0, SHADOW_USER, page, true), SHADOW_DONE);
+        assert_int_equal(fill(cpu0, SHADOW_USER, other, true), SHADOW_DONE);
+        switch_only(cpu0, 0);
+        (void)has_to_flush(cpu0);
+        switch_only(cpu0, 0);
+        assert_false(has_to_flush(cpu0));
+        if (way == 0) { /* the same page, again, from what the guest has changed */
+            *entry_at(8, 0) = RAM2 | ALL;
+            assert_int_equal(fill(cpu1, SHADOW_USER, page, true), SHADOW_DONE);
+        } else if (way == 1) {
+            shadow_invalidate(&cpu1->cpu, gva(page));
+            shadow_invalidate(&cpu0->cpu, gva(other));
+        } else {
+            *entry_at(8, 0) = 0;
+            switch_only(cpu1, 0);
+        }
+        switch_only(cpu0, 0);
+        assert_true(has_to_flush(cpu0));
+        *entry_at(8, 0) = RAM1 | ALL;
+    }
+    model_end();
+}
+
 /* The guest changes an entry of its PML4 and flushes nothing: what is made of the new one is not
  * seen by who has the old one still. */
 static void test_top_entry_changes(void **s)
@@ -866,6 +935,8 @@ int main(void)
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_what_stays),
         cmocka_unit_test(test_kernel_half_is_kept),
+        cmocka_unit_test(test_few_pages_are_stale),
+        cmocka_unit_test(test_changes_of_others),
         cmocka_unit_test(test_top_entry_changes),
         cmocka_unit_test(test_top_entry_is_accessed),
         cmocka_unit_test(test_missed_invlpg),
