@@ -323,6 +323,15 @@ void bt_cache_link(struct bt_cache *cache, const struct bt_block *from, uint32_t
     cache->stats.links++;
 }
 
+void bt_cache_link_known(struct bt_cache *cache, const struct bt_block *block)
+{
+    for (uint32_t i = block->first_slot; i < block->first_slot + block->slots; i++) {
+        struct bt_block *to = bt_cache_find(cache, cache->slot[i].target);
+        if (to != NULL)
+            bt_cache_link(cache, block, i, to);
+    }
+}
+
 void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block)
 {
     struct bt_lookup *entry = &cache->lookup[block->pc % BT_LOOKUPS];

@@ -183,6 +183,8 @@ uint32_t bt_cache_slot_of(const struct bt_cache *cache, const struct bt_block *b
 /* Has a slot lead to a block, unless the slot's block is dead. */
 void bt_cache_link(struct bt_cache *cache, const struct bt_block *from, uint32_t slot,
                    struct bt_block *to);
+/* Has the slots of a new block lead to those blocks that are there already. */
+void bt_cache_link_known(struct bt_cache *cache, const struct bt_block *block);
 /* Has the look-up table lead to a block. */
 void bt_cache_publish(struct bt_cache *cache, const struct bt_block *block);
 /* Has it lead to none for an address. */

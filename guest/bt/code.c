@@ -362,6 +362,8 @@ struct bt_block *__attribute__((hot)) bt_code_find(struct bt_vcpu *v, uint64_t p
     }
     bt_exit_begin(v);
     block = make_block(v, pc);
+    if (block != NULL && v->check == NULL) /* or blocks that are compared would be missed */
+        bt_cache_link_known(&code->cache, block);
     bt_exit_end(v, BT_TRANSLATE);
     return block;
 }

@@ -218,6 +218,28 @@ static void nothing_leads_to_a_dead_block(void **state)
     assert_int_equal(leads_to(a, 0), bt_cache_address(&cache, again));
 }
 
+/* A new block leads to those that are there, itself too, and to no others. */
+static void a_new_block_is_linked(void **state)
+{
+    (void)state;
+    struct bt_block *old = add(KERNEL, 0, 0), *dead = add(KERNEL + 0x1000, 0, 0);
+    drop_page(0x1000);
+    assert_true(dead->dead);
+    struct bt_block *own = add(KERNEL + 0x10, KERNEL, KERNEL + 0x10),
+                    *other = add(KERNEL + 0x20, KERNEL + 0x1000, KERNEL + 0x30);
+    bt_cache_link_known(&cache, own);
+    bt_cache_link_known(&cache, other);
+    assert_int_equal(leads_to(own, 0), bt_cache_address(&cache, old));
+    assert_int_equal(leads_to(own, 1), bt_cache_address(&cache, own));
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(leads_to(other, i), cache.slot[other->first_slot + i].stub);
+    drop_bytes(0, 1);
+    assert_int_equal(leads_to(own, 0), cache.slot[own->first_slot].stub);
+    drop_bytes(0x10, 1);
+    assert_int_equal(own->incoming, BT_NONE);
+    assert_int_equal(leads_to(own, 1), cache.slot[own->first_slot + 1].stub);
+}
+
 static void a_write_kills_what_it_touches(void **state)
 {
     (void)state;
@@ -579,6 +601,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(blocks_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_leads_to_a_dead_block, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_block_is_linked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_kills_what_it_touches, setup, teardown),
         cmocka_unit_test_setup_teardown(a_page_forgets_dead_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(mappings_are_checked, setup, teardown),
