@@ -110,6 +110,7 @@ static bool tell(struct bt_code *code, gpa_t at, uint64_t bytes)
         return false;
     spinlock_lock(&code->changes.lock);
     const bool news = add_change(&code->changes, page, first, last);
+    __atomic_store_n(&code->cache.shared->changed, 1, __ATOMIC_RELAXED); /* see code.h */
     spinlock_unlock(&code->changes.lock);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the list before, `inside` behind: see code.h */
     return news && __atomic_load_n(&code->inside, __ATOMIC_RELAXED);
@@ -252,6 +253,8 @@ static bool __attribute__((cold)) work(struct bt_vcpu *v, enum insn_mode mode)
 {
     struct bt_code *code = v->code;
     int left = PORTION;
+    /* Before the look at the list: who adds to it behind that sets it again. */
+    __atomic_store_n(&code->cache.shared->changed, 0, __ATOMIC_SEQ_CST);
     if (code->wants_flush || code->cache.mode != mode)
         begin_flush(code, mode);
     if (code->flushing) {

@@ -18,6 +18,10 @@
  * And: A adds to B's list, and looks whether B is in translated code; B says that it is, and looks
  * at its list. So A kicks B, or B sees the entry. Without the barriers between B could go on with
  * old code until something else ends it.
+ *
+ * And: the guest's CPU A changes code and then sets a flag; its CPU B sees that, executes IRET,
+ * which serialises, and goes on with what A has written. The kick may come later than the flag. So
+ * A sets bt_shared.changed, too, before that, and B's IRET leaves translated code if it is set.
  */
 #pragma once
 
@@ -43,10 +47,18 @@ struct bt_changes {
     uint16_t place[BT_CHANGE_PLACES]; /* entry, plus 1, by a hash of its page */
 };
 
+/* What bt_shared's part about IRET has been made of. */
+struct bt_iret {
+    struct cpu_segment cs, ss;
+    struct cpu_table_register gdtr;
+    uint32_t interruptibility;
+};
+
 /* Of a vCPU. */
 struct bt_code {
     struct bt_cache cache;
-    bool inside; /* in translated code, or about to be; atomic */
+    struct bt_iret iret; /* at first of no CS that there is, as its selector is 0 */
+    bool inside;         /* in translated code, or about to be; atomic */
     /* Before translated code is entered, or gone on with, bt_code_catch_up() has something to do
      * that this vCPU has asked for: one of the following, or a check of mappings. */
     bool stale;

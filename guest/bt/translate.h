@@ -45,8 +45,16 @@ struct bt_shared {
     uint64_t gs_base, kernel_gs_base; /* the guest's IA32_GS_BASE and IA32_KERNEL_GS_BASE */
     uint64_t tsc_offset;              /* what the guest's TSC has more than the host's */
     uint64_t selector[6];             /* of segment registers, in the CPU's order */
+    uint64_t changed; /* not 0: code of the guest has (code.h), so that IRET is not carried out */
+    /* IRET within the level: CS, negated, and SS that it may find on the stack, where their
+     * descriptors are, and what stands there as long as they are what CS and SS have been loaded
+     * with. BT_NO_IRET, which no selector is, with descriptors that are not so: each IRET is the
+     * software CPU's to carry out. */
+    uint64_t iret_minus_cs, iret_ss, iret_at[2], iret_descriptor[2];
     uint64_t scratch[16]; /* templates' own; also a stack that grows down from its end */
 };
+
+#define BT_NO_IRET 1u
 
 /* The look-up table, found by the low 16 bits of where a jump leads to. */
 #define BT_LOOKUPS 65536u

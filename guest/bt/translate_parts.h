@@ -122,7 +122,7 @@ enum translated {
 /* One instruction of e->guest bytes at e->pc, which insn_decode(), system_decode() or
  * compute_decode() has found to be one of that length. out->insn[out->insns - 1] is its entry. At
  * most TRANSLATE_INSN_CODE bytes. */
-#define TRANSLATE_INSN_CODE 160
+#define TRANSLATE_INSN_CODE 288
 struct translate_decoded {
     enum { DECODED_INTEGER, DECODED_SYSTEM, DECODED_COMPUTE, DECODED_NONE } kind;
     struct insn insn; /* of the first two */

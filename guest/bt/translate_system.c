@@ -92,6 +92,99 @@ static void emit_popf(struct emitter *e)
     emit_restore(e, CX);
 }
 
+/* --- IRET --- */
+
+static uint64_t iret_word(const struct emitter *e, unsigned number)
+{
+    return SHARED(e, scratch) + 8ull * number;
+}
+
+/* CMP of a register with a word of the shared page; where they differ, to the way out. */
+static void emit_compare(struct emitter *e, unsigned reg, uint64_t with, unsigned out)
+{
+    emit_code(e, 2, 0x483b);
+    emit(e, reg << 3 | 5);
+    emit_relative(e, with, 0);
+    emit(e, 0x75);
+    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+}
+
+/* What IRET goes by, before any flag changes: CS is the one that there is, or it leaves at once;
+ * the four words beside it to the scratch words, CS's descriptor to RCX, SS's to RDX; then the
+ * flags to the stack there. Returns where the way out is. */
+static unsigned emit_iret_reads(struct emitter *e)
+{
+    emit_code(e, 5, 0x488b4c2408); /* MOV RCX, [RSP+8] */
+    emit_load(e, AX, SHARED(e, iret_minus_cs));
+    emit_code(e, 4, 0x488d0c08); /* LEA RCX, [RAX+RCX] */
+    emit_code(e, 2, 0xe301);     /* JRCXZ over the way out */
+    emit_way_out(e);
+    for (unsigned i = 0; i < 5; i++) {
+        if (i == 1)
+            continue;
+        emit_code(e, 4, 0x488b4424); /* MOV RAX, [RSP+8*i] */
+        emit(e, 8 * i);
+        emit_store(e, iret_word(e, i), AX);
+    }
+    emit_load(e, CX, SHARED(e, iret_at[0]));
+    emit_load(e, DX, SHARED(e, iret_at[1]));
+    emit_code(e, 6, 0x488b09488b12); /* MOV RCX, [RCX]; MOV RDX, [RDX] */
+    emit_code(e, 3, 0x488d25);       /* LEA RSP, [] */
+    emit_relative(e, scratch_end(e), 0);
+    emit_code(e, 4, 0x9ceb029d); /* PUSHFQ; JMP over POPFQ */
+    emit_way_out(e);
+    return e->out->code_bytes - 2;
+}
+
+/* Leaves what interrupts_off is to be in RAX, and the target in RCX. */
+static void emit_iret_checks(struct emitter *e, unsigned out)
+{
+    emit_code(e, 3, 0x48833d); /* CMP [], 0 */
+    emit_relative(e, SHARED(e, changed), 1);
+    emit_code(e, 2, 0x0075); /* ...; JNE to the way out */
+    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+    emit_compare(e, CX, SHARED(e, iret_descriptor[0]), out);
+    emit_compare(e, DX, SHARED(e, iret_descriptor[1]), out);
+    emit_load(e, AX, iret_word(e, 4));
+    emit_compare(e, AX, SHARED(e, iret_ss), out);
+    emit_load(e, CX, iret_word(e, 0));
+    emit_code(e, 3, 0x4889ca);           /* MOV RDX, RCX */
+    emit_code(e, 8, 0x48c1e21048c1fa10); /* SHL RDX, 16; SAR RDX, 16 */
+    emit_compare(e, DX, iret_word(e, 0), out);
+    emit_load(e, AX, iret_word(e, 2));
+    emit(e, 0xa9); /* TEST EAX, rare */
+    emit_le(e, 4, POPF_RARE);
+    emit(e, 0x75); /* JNE to the way out */
+    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+    emit(e, 0x25); /* AND EAX, RFLAGS_IF */
+    emit_le(e, 4, (uint32_t)RFLAGS_IF);
+    emit_code(e, 2, 0x740a);   /* JZ over what follows */
+    emit_code(e, 3, 0x48833d); /* CMP [], 0 */
+    emit_relative(e, SHARED(e, pending), 1);
+    emit_code(e, 2, 0x0075); /* ...; JNE to the way out */
+    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+    emit_code(e, 3, 0x488d80); /* LEA RAX, [RAX-RFLAGS_IF] */
+    emit_le(e, 4, INTERRUPTS_OFF);
+}
+
+/* IRETQ to the code and stack segment that there are, which it would find in the GDT as they are.
+ * All else is the software CPU's, with the flags that were. */
+static enum translated emit_iret(struct emitter *e)
+{
+    emit_spill(e, AX);
+    emit_spill(e, CX);
+    emit_spill(e, DX);
+    emit_spill(e, SP);
+    emit_iret_checks(e, emit_iret_reads(e));
+    emit_store(e, SHARED(e, interrupts_off), AX);
+    emit_load(e, DX, iret_word(e, 2));
+    emit_code(e, 5, 0x488914249d); /* MOV [RSP], RDX; POPFQ */
+    emit_load(e, SP, iret_word(e, 3));
+    emit(e, 0xe9); /* JMP to the look-up */
+    emit_relative(e, e->in->lookup, 0);
+    return TRANSLATED_LEFT;
+}
+
 static enum translated emit_swapgs(struct emitter *e)
 {
     if (!e->in->has_fsgsbase)
@@ -142,6 +235,7 @@ enum translated translate_system(struct emitter *e, const struct insn *in)
     case SYSTEM_STI: emit_sti(e); return TRANSLATED_NEXT;
     case SYSTEM_RDTSC: emit_rdtsc(e); return TRANSLATED_NEXT;
     case SYSTEM_MOV_FROM_SEGMENT: return emit_mov_from_segment(e, in);
+    case SYSTEM_IRET: return in_64 && in->reg_bytes == 8 ? emit_iret(e) : TRANSLATED_NOT;
     case SYSTEM_SWAPGS: return in_64 ? emit_swapgs(e) : TRANSLATED_NOT;
     case INSN_PUSHF:
     case INSN_POPF:

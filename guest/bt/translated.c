@@ -21,7 +21,7 @@
     (RFLAGS_TF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC | RFLAGS_VIF | \
      RFLAGS_VIP)
 
-#define MAX_STEPS 64 /* to the next boundary: a template, and what the look-up has */
+#define MAX_STEPS 128 /* to the next boundary: a template, and what the look-up has */
 
 /* LEAVE_INSN: the guest is before an instruction that the software CPU is to carry out. */
 enum next { GO_ON, LEAVE, LEAVE_INSN };
@@ -63,16 +63,20 @@ static bool is_long(const struct bt_vcpu *v)
     return (v->state.efer & EFER_LMA) != 0;
 }
 
-/* What FS or GS base is to be. In 64-bit code segments have no limits and rights, and do not wrap
- * at 4 GiB, where compatibility mode may have memory: one that would need any of that is put to
- * where each access faults, and is the software CPU's then. */
-static uint64_t __attribute__((hot)) base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
+/* What FS or GS base is to be for 32-bit code. In 64-bit code segments have no limits and rights,
+ * and do not wrap at 4 GiB, where compatibility mode may have memory: one that would need any of
+ * that is put to where each access faults, and is the software CPU's then. */
+static uint64_t __attribute__((cold))
+base_for_32(const struct bt_vcpu *v, const struct cpu_segment *s)
 {
     const bool all = (s->access & ACCESS_UNUSABLE) == 0 && s->limit == UINT32_MAX &&
                      (s->access & 0xe) == 2 /* data, writable, up */;
-    if (v->code->cache.mode == INSN_64)
-        return s->base;
     return all && (s->base == 0 || !is_long(v)) ? s->base : NOWHERE;
+}
+
+static inline uint64_t base_of(const struct bt_vcpu *v, const struct cpu_segment *s)
+{
+    return v->code->cache.mode == INSN_64 ? s->base : base_for_32(v, s);
 }
 
 /* 32-bit code has eight general registers of 32 bits. The others are the translation's meanwhile.
@@ -89,6 +93,63 @@ static void __attribute__((cold)) show_high(struct bt_vcpu *v)
 {
     for (unsigned i = 0; i < 8; i++)
         v->state.gpr[8 + i] = v->high[i];
+}
+
+/* What a segment register has been loaded with, or 0: nothing that is in a table. */
+static uint64_t descriptor_of(const struct cpu_segment *s)
+{
+    const uint64_t access = s->access, limit = access & ACCESS_G ? s->limit >> 12 : s->limit;
+    if ((access & ACCESS_UNUSABLE) != 0 || ((access & ACCESS_G) != 0 && (~s->limit & 0xfff) != 0))
+        return 0;
+    return (limit & 0xffff) | (s->base & 0xffffff) << 16 | (access & 0xff) << 40 |
+           (limit & 0xf0000) << 32 | (access & 0xf000) << 40 | (s->base & 0xff000000) << 32;
+}
+
+/* Whether IRET to the same segment finds it in the GDT, perhaps. */
+static bool prepare_iret_to(const struct bt_vcpu *v, struct bt_shared *shared, unsigned which,
+                            const struct cpu_segment *s)
+{
+    const struct cpu_table_register *gdtr = &v->state.gdtr;
+    shared->iret_at[which] = gdtr->base + s->selector;
+    shared->iret_descriptor[which] = descriptor_of(s);
+    return (s->selector & 7) == 0 && s->selector != 0 && (s->selector | 7) <= gdtr->limit &&
+           shared->iret_descriptor[which] != 0;
+}
+
+/* A null SS has no descriptor: the template compares a word with itself. While NMIs are blocked,
+ * IRET does more. */
+static void __attribute__((noinline)) prepare_iret(struct bt_vcpu *v)
+{
+    const struct cpu_state *s = &v->state;
+    struct bt_shared *shared = v->code->cache.shared;
+    const bool null = s->ss.selector == 0 && (s->ss.access & ACCESS_UNUSABLE) != 0;
+    const uint64_t at = v->code->cache.shared_at;
+    const bool to_cs = prepare_iret_to(v, shared, 0, &s->cs);
+    const bool to_ss = prepare_iret_to(v, shared, 1, &s->ss) || null;
+    v->code->iret = (struct bt_iret){s->cs, s->ss, s->gdtr, s->interruptibility};
+    shared->iret_minus_cs = -(uint64_t)s->cs.selector;
+    shared->iret_ss = s->ss.selector;
+    if (null)
+        shared->iret_at[1] = at + offsetof(struct bt_shared, iret_descriptor[1]);
+    if (!to_cs || !to_ss || (s->interruptibility & BLOCKED_BY_NMI) != 0) {
+        shared->iret_minus_cs = BT_NO_IRET;
+        shared->iret_at[0] = at + offsetof(struct bt_shared, iret_minus_cs);
+        shared->iret_descriptor[0] = 0;
+    }
+}
+
+static inline uint64_t differs(const struct cpu_segment *a, const struct cpu_segment *b)
+{
+    return (a->base ^ b->base) | (a->limit ^ b->limit) | (a->access ^ b->access) |
+           (unsigned)(a->selector ^ b->selector);
+}
+
+/* Whether it has been prepared for something else. */
+static inline bool is_iret_new(const struct bt_iret *old, const struct cpu_state *s)
+{
+    return (differs(&old->cs, &s->cs) | differs(&old->ss, &s->ss) |
+            (old->gdtr.base ^ s->gdtr.base) | (unsigned)(old->gdtr.limit ^ s->gdtr.limit) |
+            (old->interruptibility ^ s->interruptibility)) != 0;
 }
 
 /* False: the processor does not take FS or GS base. */
@@ -114,6 +175,8 @@ static bool __attribute__((hot)) enter_at(struct bt_vcpu *v, const struct bt_blo
     shared->tsc_offset = v->vcpu.tsc_offset;
     for (unsigned i = 0; i < 6; i++)
         shared->selector[i] = s->segment[i].selector;
+    if (v->code->cache.mode == INSN_64 && is_iret_new(&v->code->iret, s))
+        prepare_iret(v);
     return true;
 }
 

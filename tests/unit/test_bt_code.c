@@ -239,7 +239,10 @@ static void those_are_told_who_have_it(void **state)
     bt_code_written(&vm, NULL, gpa(0x7000), 1);
     assert_int_equal(vcpu[0].code->changes.count, 1);
     assert_true(has(&vcpu[0], 0x5000));
+    assert_int_equal(vcpu[0].code->cache.shared->changed, 1);
+    assert_int_equal(vcpu[1].code->cache.shared->changed, 0);
     assert_int_equal(catch_up(&vcpu[0]), 1);
+    assert_int_equal(vcpu[0].code->cache.shared->changed, 0);
     assert_false(has(&vcpu[0], 0x5000));
     assert_true(has(&vcpu[0], 0x5100) && has(&vcpu[0], 0x6000));
     assert_int_equal(kicked, 0);

@@ -78,7 +78,8 @@ static void test_ways_out(void **state)
     BECOMES(0x7ffffffffff0, "\x74\x20", HLT);
     BECOMES(LINUX, "\xff\x2c\x24", HLT); /* JMP far */
     BECOMES(LINUX, "\xcb", HLT);
-    BECOMES(LINUX, "\x48\xcf", HLT); /* IRETQ */
+    BECOMES(LINUX, "\xcf", HLT); /* IRETD, IRETW */
+    BECOMES(LINUX, "\x66\xcf", HLT);
     BECOMES(LINUX, "\xf4", HLT);
     BECOMES(LINUX, "\xcc", HLT);
     BECOMES(LINUX, "\xcd\x80", HLT);

@@ -201,7 +201,7 @@ static void test_priorities_and_nesting(void **state)
     assert_int_equal(get(0, ISR + 0x20), 2);
     assert_int_equal(get(0, ISR + 0x70), 1);
     unsigned before = changes[0];
-    put(0, EOI, 0x1234); /* ends the highest: e0 */
+    put(0, EOI, 0x1234);                      /* ends the highest: e0 */
     assert_int_equal(changes[0], before + 1); /* 4f waits: it might come */
     assert_int_equal(get(0, ISR + 0x70), 0);
     assert_int_equal(get(0, PPR), 0x40);
@@ -211,7 +211,7 @@ static void test_priorities_and_nesting(void **state)
     before = changes[0];
     take(0x4f);
     assert_int_equal(changes[0], before); /* nothing can come behind that */
-    put(0, EOI, 0); /* nothing in service: harmless */
+    put(0, EOI, 0);                       /* nothing in service: harmless */
     assert_int_equal(eois, 0);
 }
 
