@@ -37,6 +37,8 @@ static inline void interrupt_handle(uint8_t vector)
         return;
     }
     lapic_eoi();
+    if (vector == VECTOR_TIMER)
+        cpu_self()->timer_interrupts++;
     if ((vector == VECTOR_POSTED || vector == VECTOR_WAKE) && cpu_self()->attention != NULL)
         *cpu_self()->attention = true;
 }

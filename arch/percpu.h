@@ -51,8 +51,9 @@ struct cpu {
     /* Of that vCPU: made true by a VECTOR_WAKE, and by a VECTOR_POSTED that the host takes, so that
      * the guest will not; or NULL. */
     bool *attention;
-    uint64_t last_vm; /* the number of the VM that it had last (struct vm: number) */
-    uint8_t lending;  /* enum sched_lending: guest/vm/sched.h */
+    uint64_t timer_interrupts; /* those of VECTOR_TIMER that have come, counted */
+    uint64_t last_vm;          /* the number of the VM that it had last (struct vm: number) */
+    uint8_t lending;           /* enum sched_lending: guest/vm/sched.h */
 
     uint64_t cet;             /* what guards it: bits of IA32_S_CET, 0 until cet_start() */
     uint64_t shadow_table[8]; /* the token for each IST entry; 0 is none */

@@ -96,15 +96,20 @@ void bt_space_destroy_vm(struct vm *vm)
 
 /* --- running in it --- */
 
-/* Whatever the guest does, the CPU comes back when the vCPU's next timer is due. */
+/* Whatever the guest does, the CPU comes back when the vCPU's next timer is due. A timer that
+ * counts may come early, and at CPL 0 as well: then it is armed anew. Otherwise a guest that waits
+ * for its own, and needs nothing of the hypervisor meanwhile, would wait for ever. */
 static void arm_timer(struct bt_vcpu *v)
 {
-    const uint64_t next = v->vcpu.timers.next, now = cpu_rdtsc();
-    const bool known = next == v->space.armed && now - v->space.armed_at < ARMED_FOR;
-    if (next == TIMER_NEVER || known)
+    struct bt_space *space = &v->space;
+    const uint64_t next = v->vcpu.timers.next, now = cpu_rdtsc(),
+                   behind = cpu_self()->timer_interrupts;
+    if (next == TIMER_NEVER || (next == space->armed && behind == space->armed_behind &&
+                                now - space->armed_at < ARMED_FOR))
         return;
-    v->space.armed = next;
-    v->space.armed_at = now;
+    space->armed = next;
+    space->armed_at = now;
+    space->armed_behind = behind;
     lapic_timer_arm(next);
 }
 
@@ -137,11 +142,8 @@ bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame
     shadow_leave(shadow);
     if (CHECK_EXIT)
         check_exit(v);
-    if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL) {
-        if (vector == VECTOR_TIMER)
-            v->space.armed = 0; /* it may have come early */
+    if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL)
         interrupt_handle((uint8_t)vector);
-    }
     return vector;
 }
 

@@ -23,7 +23,9 @@ struct bt_space {
     bool exists;
     uint64_t fault_at; /* with BT_FAULT_GUEST */
     uint32_t fault_error;
-    uint64_t armed, armed_at; /* the deadline that the CPU's timer is armed for; 0: not known */
+    /* The deadline that the CPU's timer is armed for, or 0: not known; since when, and behind how
+     * many interrupts of it (struct cpu). */
+    uint64_t armed, armed_at, armed_behind;
 };
 
 /* What is to be done about a page fault. */
