@@ -331,8 +331,10 @@ void __attribute__((hot)) ring3_segments_store(struct ring3_segments *segments,
         segments->loaded[i] = now[i];
         bases = bases || register_of[i] == STATE_FS || register_of[i] == STATE_GS;
     }
-    if (ss != state->ss.selector)
+    if (ss != state->ss.selector) {
         state->ss = taken(segments, state, ss);
+        state->ss.access |= 3u << ACCESS_DPL_SHIFT; /* it is the CPL, whatever the tables have */
+    }
     if (!bases)
         return;
     state->fs.base = segments->fs_base = cpu_rdmsr(MSR_IA32_FS_BASE);

@@ -327,6 +327,9 @@ static void test_store(void **unused)
     registers[0] = 0;
     ring3_segments_store(&s, &state, FREE, false);
     assert_int_equal(state.ds.access, SEGMENT_UNUSABLE);
+    /* Whatever could be loaded into SS, its DPL is the CPL. */
+    ring3_segments_store(&s, &state, 0xfff3, false);
+    assert_int_equal(segment_cpl(&state), 3);
 }
 
 /* The tables follow the guest's, its mode included. */
