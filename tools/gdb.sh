@@ -41,6 +41,12 @@ until listens; do
     }
     sleep 0.2
 done
+# Before Nadir is loaded, what a breakpoint writes into memory would be lost in QEMU; and Bochs tells of a stop as INT3
+# does, behind a byte, which gdb knows only of such breakpoints.
+first=thbreak
+if grep -q "^\[starting Bochs" "$console"; then
+    first=tbreak
+fi
 # All symbols at once, or else it does not find functions that are inlined everywhere.
 gdb -q -readnow build/nadir.elf -ex "set confirm off" -ex "set trust-readonly-sections on" -ex "set architecture i386:x86-64" \
-    -x tools/gdb_modes.py -ex "target remote localhost:1234" -ex "thbreak nadir_entry" -ex "continue" ${GDBFLAGS:-}
+    -x tools/gdb_modes.py -ex "target remote localhost:1234" -ex "$first nadir_entry" -ex "continue" ${GDBFLAGS:-}
