@@ -56,7 +56,7 @@ def whole_lines(lines, name):
     """A test kernel's lines. One that took long to print is in pieces on a console that several VMs share."""
     whole = []
     for line in lines:
-        if re.match(rf"(ok|FAIL|test) |{name}: |  |nadir: ", line) or not whole:
+        if re.match(rf"(ok|FAIL|note|test|--) |{name}: |  |nadir: ", line) or not whole:
             whole.append(line)
         else:
             whole[-1] += line
