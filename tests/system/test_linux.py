@@ -88,10 +88,11 @@ def test_shell(debian):
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("vcpus", [1, 2])
-def test_translated(nadir, debian, vcpus):
+@pytest.mark.parametrize("package, vcpus", [
+    ("linux-image-cloud-amd64", 1), ("linux-image-cloud-amd64", 2), ("linux-image-amd64", 1), ("linux-image-rt-amd64", 1)])
+def test_translated(nadir, debian, package, vcpus):
     """Without VT-x: the kernel as a translation, user code as it is."""
-    folder = debian(engine="bt")
+    folder = debian(package, engine="bt")
     text = (folder / "nadir.cfg").read_text().replace("vcpus = 1", f"vcpus = {vcpus}")
     files = {name: folder / name for name in ("vmlinuz", "initramfs.gz")}
     result = nadir(text, files, on="qemu", env={"NADIR_KVM": "0"}, cpus=vcpus, timeout=400)
