@@ -62,6 +62,15 @@ static void emit_pushf(struct emitter *e)
     emit_restore(e, CX);
 }
 
+/* To the way out, where that word of the shared page is not 0: two instructions of 10 bytes. */
+static void emit_leave_if(struct emitter *e, uint64_t word, unsigned out)
+{
+    emit_code(e, 3, 0x48833d); /* CMP [], 0 */
+    emit_relative(e, word, 1);
+    emit_code(e, 2, 0x0075); /* ...; JNE */
+    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+}
+
 /* The guest's stack is read once: what has been checked is what is loaded. Its flags may go before
  * that, since all of them are about to be loaded, here or by the software CPU. */
 static void emit_popf(struct emitter *e)
@@ -77,11 +86,8 @@ static void emit_popf(struct emitter *e)
     emit_store(e, scratch_word(e), AX);
     emit_code(e, 4, 0x89c181e1); /* MOV ECX, EAX; AND ECX, RFLAGS_IF */
     emit_le(e, 4, (uint32_t)RFLAGS_IF);
-    emit_code(e, 2, 0x740a);   /* JZ over what follows */
-    emit_code(e, 3, 0x48833d); /* CMP [], 0 */
-    emit_relative(e, SHARED(e, pending), 1);
-    emit_code(e, 2, 0x0075); /* ...; JNE to the way out */
-    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+    emit_code(e, 2, 0x740a); /* JZ over what follows */
+    emit_leave_if(e, SHARED(e, pending), out);
     emit_code(e, 3, 0x488d89); /* LEA RCX, [RCX-RFLAGS_IF] */
     emit_le(e, 4, INTERRUPTS_OFF);
     emit_store(e, SHARED(e, interrupts_off), CX);
@@ -139,10 +145,7 @@ static unsigned emit_iret_reads(struct emitter *e)
 /* Leaves what interrupts_off is to be in RAX, and the target in RCX. */
 static void emit_iret_checks(struct emitter *e, unsigned out)
 {
-    emit_code(e, 3, 0x48833d); /* CMP [], 0 */
-    emit_relative(e, SHARED(e, changed), 1);
-    emit_code(e, 2, 0x0075); /* ...; JNE to the way out */
-    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+    emit_leave_if(e, SHARED(e, changed), out);
     emit_compare(e, CX, SHARED(e, iret_descriptor[0]), out);
     emit_compare(e, DX, SHARED(e, iret_descriptor[1]), out);
     emit_load(e, AX, iret_word(e, 4));
@@ -158,11 +161,8 @@ static void emit_iret_checks(struct emitter *e, unsigned out)
     emit(e, (uint8_t)(out - e->out->code_bytes - 1));
     emit(e, 0x25); /* AND EAX, RFLAGS_IF */
     emit_le(e, 4, (uint32_t)RFLAGS_IF);
-    emit_code(e, 2, 0x740a);   /* JZ over what follows */
-    emit_code(e, 3, 0x48833d); /* CMP [], 0 */
-    emit_relative(e, SHARED(e, pending), 1);
-    emit_code(e, 2, 0x0075); /* ...; JNE to the way out */
-    emit(e, (uint8_t)(out - e->out->code_bytes - 1));
+    emit_code(e, 2, 0x740a); /* JZ over what follows */
+    emit_leave_if(e, SHARED(e, pending), out);
     emit_code(e, 3, 0x488d80); /* LEA RAX, [RAX-RFLAGS_IF] */
     emit_le(e, 4, INTERRUPTS_OFF);
 }
