@@ -5,6 +5,7 @@
 
 #include "guest/lib/cpu.h"
 #include "guest/lib/lib.h"
+#include "guest/lib/mode32.h"
 #include "guest/lib/user.h"
 
 #define PAGE  4096u
@@ -28,12 +29,6 @@ static uint64_t last_table[512] __attribute__((aligned(PAGE)));
 static uint8_t pages[3][PAGE] __attribute__((aligned(PAGE)));
 static uint64_t gdt[GDT_END / 8];
 
-static uint64_t descriptor(uint64_t base, uint64_t limit, uint64_t access)
-{
-    return (limit & 0xffff) | (base & 0xffffff) << 16 | access << 40 | (limit >> 16 & 15) << 48 |
-           (base >> 24 & 0xff) << 56;
-}
-
 static void load_gdt(void)
 {
     struct {
@@ -42,11 +37,11 @@ static void load_gdt(void)
     } __attribute__((packed)) old, new = {sizeof(gdt) - 1, (uint64_t)gdt};
     __asm__ volatile("sgdt %0" : "=m"(old));
     memcpy(gdt, (const void *)old.base, SMALL);
-    gdt[SMALL / 8] = descriptor((uint64_t)pages[1], 0xfff, 0x4093);
-    gdt[DOWN / 8] = descriptor((uint64_t)pages[0], 0xfff, 0x4097);
-    gdt[WRAPS / 8] = descriptor(END_32, 0xfffff, 0xc093);
-    gdt[CODE_SMALL / 8] = descriptor((uint64_t)pages[0], 0xfff, 0x409b);
-    gdt[CODE32 / 8] = descriptor(0, 0xfffff, 0xc09b);
+    mode32_describe(gdt, SMALL, address32(pages[1]), 0xfff, 0x93, 4);
+    mode32_describe(gdt, DOWN, address32(pages[0]), 0xfff, 0x97, 4);
+    mode32_describe(gdt, WRAPS, (uint32_t)END_32, 0xfffff, 0x93, 0xc);
+    mode32_describe(gdt, CODE_SMALL, address32(pages[0]), 0xfff, 0x9b, 4);
+    mode32_describe(gdt, CODE32, 0, 0xfffff, 0x9b, 0xc);
     __asm__ volatile("lgdt %0" : : "m"(new) : "memory");
 }
 
