@@ -346,6 +346,7 @@ static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, ui
                 flags |= large.v | PTE_PS | (t->bytes > PAGE_SIZE_2M ? HAS_PIECES : 0) | old_pieces;
             flags |= here ? 0 : frame.v;
             shadow->changes += takes_away(*entry, flags);
+            __atomic_store_n(&shadow->fills, shadow->fills + 1, __ATOMIC_SEQ_CST);
             entry_store(entry, flags);
             if (CHECK_EXIT)
                 shadow_note_leaf(shadow, sub, linear);

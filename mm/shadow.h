@@ -101,6 +101,7 @@ struct shadow {
     uint64_t version; /* changes with each flush of the guest: shadow_fill(); atomic */
     uint64_t clock;   /* flushes of the guest but INVLPGs, counted */
     uint64_t changes; /* entries that were taken away, or have become others', counted */
+    uint64_t fills;   /* leaves that were put there, counted before each is; atomic */
     uint32_t serial[SHADOW_SLOTS]; /* INVLPGs in that slot, counted */
 
     struct shadow_subtree subtree[SHADOW_MAX_SUBTREES];
@@ -152,6 +153,7 @@ struct shadow_cpu {
     bool flush;                    /* before the next entry, the host's TLB */
     uint64_t changes;              /* shadow.changes that the host's TLB has followed, or will */
     uint64_t stale[SHADOW_STALE];  /* addresses that it is to drop before the next entry */
+    uint64_t fills;                /* shadow.fills when the first of them was noted */
     unsigned stales;
     uint8_t regime;
     uint16_t window; /* entry of SHADOW_KERNEL with what CPL 3 may reach; 0: none */
@@ -175,8 +177,18 @@ void shadow_cpu_destroy(struct shadow_cpu *cpu, unsigned number);
 /* Around each stretch in which guest code may run in one of the roots, on the vCPU's own CPU with
  * interrupts off. All else here is called by it outside. True: all translations but the
  * hypervisor's have to be dropped before the guest runs, of both roots. False: those of the
- * addresses in stale[], each by an INVLPG, and then there are none in it any more. */
+ * addresses in stale[], each by an INVLPG, and then there are none in it any more; but again all,
+ * where shadow_stale_is_all() is false behind these.
+ *
+ * The race, at both ends: CPU A takes a subtree from its root, and notes the leaves that it has.
+ * CPU B, in whose root it still is, puts another one there. Until its first INVLPG, A may still
+ * have the way to the subtree in its paging-structure caches, and walk to that leaf on its own
+ * account (SDM, "Details of TLB Use"): its guest could go by it then, in another address space. */
 bool shadow_enter(struct shadow_cpu *cpu);
+static inline bool shadow_stale_is_all(const struct shadow_cpu *cpu)
+{
+    return __atomic_load_n(&cpu->shadow->fills, __ATOMIC_ACQUIRE) == cpu->fills;
+}
 void shadow_leave(struct shadow_cpu *cpu);
 
 /* Whether no vCPU runs by what was taken away before this call. */

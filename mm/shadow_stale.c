@@ -27,6 +27,8 @@ static void add_leaves(struct shadow_cpu *cpu, uint32_t number, unsigned level, 
 /* INVLPG of any address drops what paging-structure caches have. */
 void shadow_note_stale(struct shadow_cpu *cpu, const struct shadow_subtree *sub, uint64_t linear)
 {
+    if (cpu->stales == 0)
+        cpu->fills = cpu->shadow->fills;
     add(cpu, linear);
     add_leaves(cpu, page_number(sub->table.v), sub->level, linear);
 }

@@ -125,6 +125,14 @@ static void __attribute__((cold)) check_exit(struct bt_vcpu *v)
               (unsigned long long)where.entry);
 }
 
+static void __attribute__((noinline)) drop_stale(struct shadow_cpu *shadow, enum shadow_root root)
+{
+    while (shadow->stales != 0)
+        cpu_invlpg(shadow->stale[--shadow->stales]);
+    if (!shadow_stale_is_all(shadow))
+        cpu_write_cr3(shadow->root[root].v);
+}
+
 unsigned __attribute__((hot))
 bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame)
 {
@@ -136,8 +144,8 @@ bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame
         cpu_write_cr3(shadow->root[root].v);
         shadow->stales = 0;
     }
-    while (__builtin_expect(shadow->stales != 0, 0))
-        cpu_invlpg(shadow->stale[--shadow->stales]);
+    if (__builtin_expect(shadow->stales != 0, 0))
+        drop_stale(shadow, root);
     const unsigned vector = ring3_enter(frame);
     shadow_leave(shadow);
     if (CHECK_EXIT)

@@ -534,6 +534,14 @@ static void test_few_pages_are_stale(void **s)
     }
     switch_only(cpu0, 1);
     assert_true(has_to_flush(cpu0)); /* too many */
+    switch_only(cpu0, 0);
+    assert_int_equal(fill(cpu0, SHADOW_KERNEL, page, true), SHADOW_DONE);
+    switch_only(cpu0, 1);
+    assert_int_not_equal(cpu0->cpu.stales, 0);
+    assert_true(shadow_stale_is_all(&cpu0->cpu));
+    *entry_at(8, 1) = RAM2 | ALL;
+    assert_int_equal(fill(cpu1, SHADOW_KERNEL, LINEAR(0, 0, 0, 1), true), SHADOW_DONE);
+    assert_false(shadow_stale_is_all(&cpu0->cpu)); /* it may have got that, too */
     model_end();
 }
 
