@@ -125,7 +125,7 @@ static void __attribute__((cold)) check_exit(struct bt_vcpu *v)
               (unsigned long long)where.entry);
 }
 
-static void __attribute__((noinline)) drop_stale(struct shadow_cpu *shadow, enum shadow_root root)
+static void __attribute__((cold)) drop_stale(struct shadow_cpu *shadow, enum shadow_root root)
 {
     while (shadow->stales != 0)
         cpu_invlpg(shadow->stale[--shadow->stales]);
