@@ -44,7 +44,7 @@ static struct shadow_subtree *attached(const struct shadow_cpu *cpu, unsigned ro
 
 static void set_entry(const struct shadow_cpu *cpu, unsigned root, unsigned slot, uint64_t value)
 {
-    if (value != 0 && root == SHADOW_KERNEL)
+    if (value != 0 && root == SHADOW_KERNEL && !cpu->shadow->runs_kernel)
         value |= PTE_NX;
     if (slot < LEGACY_SLOTS) {
         entry_store((uint64_t *)hpa_to_ptr(cpu->root[root]) + slot, value);
@@ -186,13 +186,13 @@ static bool leaf_holds(const struct verify *v, uint64_t linear, uint64_t leaf, u
     struct guest_translation t;
     hpa_t frame;
     v->cpu->shadow->stats.verified++;
-    if (!guest->translate(guest->ctx, gva(linear), &t) || !t.accessed ||
+    if (!guest->translate(guest->ctx, (enum shadow_root)v->root, gva(linear), &t) || !t.accessed ||
         t.bytes < table_level_bytes(level) ||
         !shadow_frame(v->cpu->shadow->mem, t.at, (leaf & PTE_W) != 0, &frame) ||
         frame.v != (leaf & PTE_ADDRESS))
         return false;
-    if (v->root == SHADOW_USER &&
-        ((t.perms & PTE_U) == 0 || ((t.perms & PTE_NX) != 0 && (leaf & PTE_NX) == 0)))
+    if ((v->root == SHADOW_USER && (t.perms & PTE_U) == 0) ||
+        ((t.perms & PTE_NX) != 0 && (leaf & PTE_NX) == 0))
         return false;
     if ((leaf & PTE_W) == 0)
         return true;
@@ -323,7 +323,8 @@ static bool takes_away(uint64_t old, uint64_t new)
 static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, uint64_t linear,
                      bool write, const struct guest_translation *t, hpa_t frame)
 {
-    const bool no_fetch = sub->root == SHADOW_KERNEL || (t->perms & PTE_NX) != 0;
+    const bool no_fetch =
+        (sub->root == SHADOW_KERNEL && !shadow->runs_kernel) || (t->perms & PTE_NX) != 0;
     uint64_t flags = LEAF_FLAGS | (write ? LEAF_WRITE : 0) | (no_fetch ? PTE_NX : 0);
     uint64_t *table = table_of(sub->table.v);
     flags |= t->global ? LEAF_GLOBAL : 0;
@@ -487,7 +488,8 @@ static void keep_attached(struct shadow_cpu *cpu)
         struct verify v = {.cpu = cpu, .root = root, .budget = &budget};
         for (unsigned slot = 0; (slot = next_used(cpu, root, slot)) < SHADOW_SLOTS; slot++) {
             struct shadow_subtree *sub = attached(cpu, root, slot);
-            const uint64_t top = guest->top(guest->ctx, gva(shadow_slot_linear(slot)));
+            const uint64_t top =
+                guest->top(guest->ctx, (enum shadow_root)root, gva(shadow_slot_linear(slot)));
             /* A is set by the walk of the next fault: other vCPUs have set theirs. */
             const bool used = slot >= LEGACY_SLOTS || (top & PTE_A) != 0;
             if (!used || sub->regime != regime_for(cpu, root) || sub->top != (top & TOP_KEY) ||

@@ -7,9 +7,10 @@
  * looks at what the guest writes to its tables.
  *
  * Each vCPU has two roots, both run at CPL 3. SHADOW_KERNEL is for the guest's kernel: all that it
- * maps, for user code and not, writable as the kernel finds it (CR0.WP), never executable, as its
- * code is translated elsewhere. SHADOW_USER is for code at the guest's CPL 3: user pages alone,
- * writable and executable as the guest says. The hypervisor is in both, out of CPL 3's reach, in
+ * maps, for user code and not, writable as the kernel finds it (CR0.WP). It is never executable
+ * where the kernel's code is translated elsewhere, and as the guest says where that runs as it is
+ * (runs_kernel). SHADOW_USER is for code at the guest's CPL 3: user pages alone, writable and
+ * executable as the guest says. The hypervisor is in both, out of CPL 3's reach, in
  * entries 256 to 271; what the guest maps there is not.
  *
  * Below the roots lie subtrees, which all vCPUs of a VM share: one for each top-level entry of the
@@ -62,12 +63,14 @@ enum shadow_code {
     SHADOW_MAY_BE_WRITABLE = 2, /* a CPU may have it writable: some leaf, or its TLB */
 };
 
-/* The guest's page tables as one vCPU has them; called with the shadow's lock held. */
+/* The guest's page tables as one vCPU has them, by which one root goes: they may be others for
+ * each. Called with the shadow's lock held. */
 struct shadow_guest {
     /* What they say now of a linear address. No flag in them is set. False: not mapped. */
-    bool (*translate)(void *ctx, gva_t linear, struct guest_translation *out);
+    bool (*translate)(void *ctx, enum shadow_root root, gva_t linear,
+                      struct guest_translation *out);
     /* guest_translation.top of a linear address, whatever it leads to. */
-    uint64_t (*top)(void *ctx, gva_t linear);
+    uint64_t (*top)(void *ctx, enum shadow_root root, gva_t linear);
     void *ctx;
 };
 
@@ -95,6 +98,7 @@ struct shadow_list {
 struct shadow {
     struct spinlock lock;
     const struct guestmem *mem;
+    bool runs_kernel; /* the guest's kernel is run as it is: set before the first vCPU is made */
     struct shadow_cpu *cpu[SHADOW_MAX_CPUS];
     struct shadow_stats stats;
     uint64_t epoch;   /* what is taken away for each CPU makes it rise: shadow_enter(); atomic */

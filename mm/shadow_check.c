@@ -53,7 +53,8 @@ static void check_leaf(struct check *c, const struct shadow_subtree *sub, uint64
     demand(c, (leaf & LEAF_FLAGS) == LEAF_FLAGS && writable == ((leaf & PTE_D) != 0),
            "a leaf's flags");
     demand(c, level <= 2 && (level == 1 || (leaf & PTE_PS) != 0), "a leaf's level");
-    demand(c, sub->root != SHADOW_KERNEL || (leaf & PTE_NX) != 0, "an executable kernel leaf");
+    demand(c, sub->root != SHADOW_KERNEL || c->shadow->runs_kernel || (leaf & PTE_NX) != 0,
+           "an executable kernel leaf");
     demand(c, (leaf & LEAF_GLOBAL) != 0 || (flags & PAGE_HAS_LOCAL) != 0, "a local leaf untold");
     demand(c, !writable || (flags & PAGE_HAS_WRITABLE) != 0, "a writable leaf untold");
     for (uint64_t at = 0; at < table_level_bytes(level) && c->wrong == NULL; at += PAGE_SIZE) {
@@ -112,7 +113,7 @@ static uint64_t expected_entry(const struct shadow_cpu *cpu, unsigned root, unsi
     const unsigned number = cpu->attached[root][slot];
     return number == 0 ? 0
                        : cpu->shadow->subtree[number - 1].table.v | TABLE_FLAGS |
-                             (root == SHADOW_KERNEL ? PTE_NX : 0);
+                             (root == SHADOW_KERNEL && !cpu->shadow->runs_kernel ? PTE_NX : 0);
 }
 
 static void check_host_entries(struct check *c, const struct shadow_cpu *cpu)

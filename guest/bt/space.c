@@ -20,15 +20,17 @@ static struct shadow *shadow_of(const struct vm *vm)
 
 /* --- what the guest's tables say, for the shadow --- */
 
-static bool look(void *ctx, gva_t linear, struct guest_translation *out)
+static bool look(void *ctx, enum shadow_root root, gva_t linear, struct guest_translation *out)
 {
+    (void)root;
     const struct bt_vcpu *v = ctx;
     const struct guest_paging paging = bt_paging(v, false);
     return guestwalk_look(&v->vcpu.vm->mem, &paging, linear, out);
 }
 
-static uint64_t top(void *ctx, gva_t linear)
+static uint64_t top(void *ctx, enum shadow_root root, gva_t linear)
 {
+    (void)root;
     const struct bt_vcpu *v = ctx;
     const struct guest_paging paging = bt_paging(v, false);
     return guestwalk_top(&v->vcpu.vm->mem, &paging, linear);

@@ -28,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* The tables are the first byte's, so that what follows has something to work with. */
     m.random = data[0] * 0x9e3779b97f4a7c15ull + 1;
     m.data = NULL;
+    m.runs_kernel = (data[1] & 64) != 0;
     model_begin(modes[data[1] % 3], data[1] & 128 ? 0 : 32);
     for (unsigned i = 0; i < 300; i++)
         write_entry(true);

@@ -70,7 +70,8 @@ static struct {
     uint8_t *arena;
     struct guestmem mem;
     struct shadow *shadow;
-    unsigned mode; /* that the tables are written for */
+    unsigned mode;    /* that the tables are written for */
+    bool runs_kernel; /* code is fetched under SHADOW_KERNEL, too; before model_begin() */
     struct model_vcpu vcpu[VCPUS];
     const uint8_t *data; /* where choices come from; NULL: the generator */
     size_t left;
@@ -195,6 +196,12 @@ static void forget(struct model_vcpu *v, bool all, bool global_too, uint64_t lin
     record_all();
 }
 
+/* Whether code is fetched in that root. */
+static bool runs(unsigned root)
+{
+    return root == SHADOW_USER || m.runs_kernel;
+}
+
 static bool is_allowed_leaf(const struct model_vcpu *v, unsigned root, unsigned page, uint64_t leaf)
 {
     const bool writable = leaf & PTE_W, executable = !(leaf & PTE_NX);
@@ -203,9 +210,8 @@ static bool is_allowed_leaf(const struct model_vcpu *v, unsigned root, unsigned 
         return false;
     for (unsigned i = 0; i < v->records[page]; i++) {
         const struct record *r = &v->record[page][i];
-        if (r->frame == (leaf & PTE_ADDRESS) &&
-            (root == SHADOW_KERNEL ? !executable
-                                   : (r->perms & PTE_U) && (!executable || !(r->perms & PTE_NX))) &&
+        if (r->frame == (leaf & PTE_ADDRESS) && (root == SHADOW_KERNEL || (r->perms & PTE_U)) &&
+            (!executable || (runs(root) && !(r->perms & PTE_NX))) &&
             (!writable || (r->dirty && ((r->perms & PTE_W) || !wp))))
             return true;
     }
@@ -330,15 +336,17 @@ static uint64_t cpu_access(struct model_vcpu *v, unsigned root, unsigned page,
 
 /* --- what happens --- */
 
-static bool look(void *ctx, gva_t linear, struct guest_translation *out)
+static bool look(void *ctx, enum shadow_root root, gva_t linear, struct guest_translation *out)
 {
     const struct model_vcpu *v = ctx;
+    (void)root;
     return guestwalk_look(&m.mem, &v->paging, linear, out);
 }
 
-static uint64_t top(void *ctx, gva_t linear)
+static uint64_t top(void *ctx, enum shadow_root root, gva_t linear)
 {
     const struct model_vcpu *v = ctx;
+    (void)root;
     return guestwalk_top(&m.mem, &v->paging, linear);
 }
 
@@ -532,7 +540,7 @@ static void check_filled(const struct model_vcpu *v, unsigned root, uint64_t lin
     demand(shadow_frame(&m.mem, t->at, false, &frame));
     demand((leaf & PTE_ADDRESS) == frame.v);
     demand(((leaf & PTE_W) != 0) == write);
-    demand(((leaf & PTE_NX) != 0) == (root == SHADOW_KERNEL || (t->perms & PTE_NX)));
+    demand(((leaf & PTE_NX) != 0) == (!runs(root) || (t->perms & PTE_NX)));
     demand(!large || t->bytes >= PAGE_SIZE_2M);
     if (mode_now(v) != MODE_LONG)
         demand(walk_shadow(v, root, linear + (4ull << 30), &large, &table) == leaf);
@@ -669,7 +677,7 @@ static void step(void)
     else if (what < 45)
         touch(v, page, (enum walk_access)choose(3), SHADOW_USER);
     else if (what < 80)
-        touch(v, page, (enum walk_access)choose(2), SHADOW_KERNEL);
+        touch(v, page, (enum walk_access)choose(m.runs_kernel ? 3 : 2), SHADOW_KERNEL);
     else if (what < 84)
         invalidate(v, page);
     else if (what < 89)
@@ -710,6 +718,7 @@ static void model_begin(unsigned mode, uint64_t limit)
     add_ram(8 * MIB, 4 * MIB, ODD_HPA);
     guestmem_replace(&m.mem, gpa(ROM_GPA), hpa_to_ptr(hpa(RAM_HPA + RAM_BYTES)), true);
     demand(shadow_create(&m.mem, limit, &m.shadow) == OK);
+    m.shadow->runs_kernel = m.runs_kernel;
     m.mode = mode;
     hpa_t host;
     demand(page_alloc(1, 1, &host) == OK);

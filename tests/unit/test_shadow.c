@@ -921,8 +921,11 @@ static void test_random(void **s)
 {
     (void)s;
     static const unsigned modes[] = {MODE_LONG, MODE_PAE, MODE_32};
-    for (unsigned seed = 1; seed <= 12; seed++)
-        run_random(modes[seed % 3], seed, seed % 2 ? 0 : 32, 3000);
+    for (unsigned seed = 1; seed <= 15; seed++) {
+        m.runs_kernel = seed > 12;
+        run_random(m.runs_kernel ? MODE_LONG : modes[seed % 3], seed, seed % 2 ? 0 : 32, 3000);
+    }
+    m.runs_kernel = false;
     /* All that may come of an access has come of many. */
     assert_true(m.touched > 20000 && m.faulted > 3000 && m.emulated > 2000);
     assert_true(m.stopped_by_code > 300 && m.waited > 20 && m.walked_again > 100);
