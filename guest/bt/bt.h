@@ -10,7 +10,7 @@
  * x87 registers (guest/ring3/).
  *
  * What the processor reaches of the guest's memory is in shadow page tables (space.h). The software
- * CPU goes by struct guestmem and the VM's bus, and keeps its walks (tlb.h).
+ * CPU goes by struct guestmem and the VM's bus, and keeps its walks (guest/ring3/tlb.h).
  */
 #pragma once
 
@@ -19,8 +19,8 @@
 #include "guest/bt/code.h"
 #include "guest/bt/direct.h"
 #include "guest/bt/space.h"
-#include "guest/bt/tlb.h"
 #include "guest/cpu/interpret.h"
+#include "guest/ring3/tlb.h"
 #include "guest/ring3/window.h"
 #include "guest/vm/linear.h"
 #include "guest/vm/vcpu.h"
@@ -124,7 +124,7 @@ struct bt_vcpu {
     bool batch_is_over;
     struct bt_space space;
     struct bt_direct direct;
-    struct bt_tlb tlb;
+    struct ring3_tlb tlb;
     struct ring3_window window; /* where the processor executes what only computes */
 };
 

@@ -12,11 +12,11 @@ static struct bt_vcpu *of(void *env)
 
 /* Walks the guest's page tables, and keeps what has come of it; NULL: a page fault, with its error
  * code. implicit: the CPU's own access, whatever CPL there is. */
-static struct bt_tlb_entry *__attribute__((noinline))
+static struct ring3_tlb_entry *__attribute__((noinline))
 try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit,
          uint32_t *error)
 {
-    struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
+    struct ring3_tlb_entry *entry = ring3_tlb_slot(&v->tlb, access, linear);
     const struct guestmem *mem = &v->vcpu.vm->mem;
     struct guest_paging paging = bt_paging(v, user);
     paging.implicit = implicit;
@@ -24,9 +24,9 @@ try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user,
     if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, error))
         return NULL;
     const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
-    bt_tlb_note(&v->tlb, linear, found.bytes);
-    *entry = (struct bt_tlb_entry){
-        .key = bt_tlb_key(&v->tlb, linear, user),
+    ring3_tlb_note(&v->tlb, linear, found.bytes);
+    *entry = (struct ring3_tlb_entry){
+        .key = ring3_tlb_key(&v->tlb, linear, user),
         .host = access == WALK_WRITE ? guestmem_writable_window(mem, page, PAGE_SIZE)
                                      : guestmem_window(mem, page, PAGE_SIZE),
         .page = page,
@@ -34,21 +34,21 @@ try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user,
     return entry;
 }
 
-static struct bt_tlb_entry *__attribute__((noinline))
+static struct ring3_tlb_entry *__attribute__((noinline))
 walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit)
 {
     uint32_t error;
-    struct bt_tlb_entry *entry = try_walk(v, linear, access, user, implicit, &error);
+    struct ring3_tlb_entry *entry = try_walk(v, linear, access, user, implicit, &error);
     if (entry == NULL)
         vcpu_inject_page_fault(&v->vcpu, linear, error);
     return entry;
 }
 
-static inline struct bt_tlb_entry *find(struct bt_vcpu *v, uint64_t linear, enum walk_access access,
-                                        bool user, bool implicit)
+static inline struct ring3_tlb_entry *find(struct bt_vcpu *v, uint64_t linear,
+                                           enum walk_access access, bool user, bool implicit)
 {
-    struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
-    return entry->key == bt_tlb_key(&v->tlb, linear, user)
+    struct ring3_tlb_entry *entry = ring3_tlb_slot(&v->tlb, access, linear);
+    return entry->key == ring3_tlb_key(&v->tlb, linear, user)
                ? entry
                : walk(v, linear, access, user, implicit);
 }
@@ -58,7 +58,7 @@ static inline bool find_operand(struct bt_vcpu *v, gva_t linear, unsigned bytes,
 {
     const enum walk_access access = write ? WALK_WRITE : WALK_READ;
     const uint64_t offset = linear.v % PAGE_SIZE, room = PAGE_SIZE - offset;
-    const struct bt_tlb_entry *entry = find(v, linear.v, access, user, implicit);
+    const struct ring3_tlb_entry *entry = find(v, linear.v, access, user, implicit);
     if (entry == NULL)
         return false;
     out->at[0] = gpa(entry->page.v + offset);
@@ -91,9 +91,9 @@ bool bt_translate_as(struct interpret_env *env, gva_t linear, unsigned bytes, bo
 bool __attribute__((hot)) bt_look(void *vcpu, uint64_t linear, void *to, unsigned bytes)
 {
     struct bt_vcpu *v = vcpu;
-    const struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, WALK_READ, linear);
+    const struct ring3_tlb_entry *entry = ring3_tlb_slot(&v->tlb, WALK_READ, linear);
     uint32_t error;
-    if (entry->key != bt_tlb_key(&v->tlb, linear, false))
+    if (entry->key != ring3_tlb_key(&v->tlb, linear, false))
         entry = try_walk(v, linear, WALK_READ, false, true, &error);
     if (entry == NULL || entry->host == NULL)
         return false;
@@ -105,7 +105,7 @@ bool __attribute__((hot)) bt_look(void *vcpu, uint64_t linear, void *to, unsigne
 bool bt_fetch(struct interpret_env *env, uint64_t linear, uint8_t *to, unsigned bytes)
 {
     struct bt_vcpu *v = of(env);
-    const struct bt_tlb_entry *entry =
+    const struct ring3_tlb_entry *entry =
         find(v, linear, WALK_FETCH, segment_cpl(&v->state) == 3, false);
     if (entry == NULL)
         return false;
@@ -261,11 +261,11 @@ void bt_write(void *env, const struct emulate_operand *operand, const void *from
 }
 
 /* What the CPU does by itself is mostly to a page of RAM that it has been to before. */
-static const struct bt_tlb_entry *kept(struct bt_vcpu *v, enum walk_access access, uint64_t linear,
-                                       unsigned bytes, bool user)
+static const struct ring3_tlb_entry *kept(struct bt_vcpu *v, enum walk_access access,
+                                          uint64_t linear, unsigned bytes, bool user)
 {
-    const struct bt_tlb_entry *entry = bt_tlb_slot(&v->tlb, access, linear);
-    return entry->key == bt_tlb_key(&v->tlb, linear, user) && entry->host != NULL &&
+    const struct ring3_tlb_entry *entry = ring3_tlb_slot(&v->tlb, access, linear);
+    return entry->key == ring3_tlb_key(&v->tlb, linear, user) && entry->host != NULL &&
                    linear % PAGE_SIZE + bytes <= PAGE_SIZE
                ? entry
                : NULL;
@@ -274,7 +274,7 @@ static const struct bt_tlb_entry *kept(struct bt_vcpu *v, enum walk_access acces
 bool bt_read_quickly(struct interpret_env *env, uint64_t linear, void *to, unsigned bytes,
                      bool user)
 {
-    const struct bt_tlb_entry *entry = kept(of(env), WALK_READ, linear, bytes, user);
+    const struct ring3_tlb_entry *entry = kept(of(env), WALK_READ, linear, bytes, user);
     if (entry == NULL)
         return false;
     copy(to, entry->host + linear % PAGE_SIZE, bytes);
@@ -285,7 +285,7 @@ bool bt_write_quickly(struct interpret_env *env, uint64_t linear, const void *fr
                       bool user)
 {
     struct bt_vcpu *v = of(env);
-    const struct bt_tlb_entry *entry = kept(v, WALK_WRITE, linear, bytes, user);
+    const struct ring3_tlb_entry *entry = kept(v, WALK_WRITE, linear, bytes, user);
     if (entry == NULL)
         return false;
     write_part(&v->vcpu, gpa(entry->page.v + linear % PAGE_SIZE), from, bytes);

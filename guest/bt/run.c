@@ -30,7 +30,7 @@ static bool __attribute__((cold)) prepare(struct bt_vcpu *v)
     if (prepared == PREPARED_LOOK) {
         if (vcpu->memory_seen != vcpu->vm->memory_changes) {
             vcpu->memory_seen = __atomic_load_n(&vcpu->vm->memory_changes, __ATOMIC_SEQ_CST);
-            bt_tlb_flush(&v->tlb);
+            ring3_tlb_flush(&v->tlb);
             bt_space_memory_changed(vcpu->vm);
             if (v->code != NULL)
                 bt_code_want_flush(v->code);

@@ -216,7 +216,7 @@ void bt_space_raise(struct bt_vcpu *v)
 void bt_space_switch(struct bt_vcpu *v, enum shadow_flush flush)
 {
     const struct cpu_state *s = &v->state;
-    bt_tlb_flush(&v->tlb);
+    ring3_tlb_flush(&v->tlb);
     if (v->space.exists)
         shadow_switch(&v->space.shadow, s->cr0, s->cr4, s->efer, flush);
     if (flush != SHADOW_FLUSH_NONE)
@@ -240,7 +240,7 @@ static void invalidate(struct bt_vcpu *v, uint64_t linear)
 
 void bt_space_invalidate(struct bt_vcpu *v, uint64_t linear)
 {
-    bt_tlb_invalidate(&v->tlb, linear);
+    ring3_tlb_invalidate(&v->tlb, linear);
     invalidate(v, linear);
     bt_code_check_one(v, gva(linear));
 }

@@ -2,7 +2,7 @@
 /*
  * A vCPU's address space as the processor itself goes by it while code of the guest's runs at CPL 3
  * (mm/shadow.h): which root is in CR3, what a page fault makes of it, and where the guest's flushes
- * come to it. What the software CPU keeps of walks (tlb.h) is flushed together with it.
+ * come to it. What the software CPU keeps of walks (guest/ring3/tlb.h) is flushed together with it.
  *
  * CR3 holds one of three roots while a vCPU is loaded: the VM's own (struct vm: root), as
  * vcpu_load() leaves it, or SHADOW_KERNEL or SHADOW_USER of this vCPU. The hypervisor finds itself

@@ -94,13 +94,13 @@ static uint64_t faulted_at;
 void bt_space_switch(struct bt_vcpu *of, enum shadow_flush flush)
 {
     (void)flush;
-    bt_tlb_flush(&of->tlb);
+    ring3_tlb_flush(&of->tlb);
     switches++;
 }
 
 void bt_space_guest_fault(struct bt_vcpu *of, uint64_t linear)
 {
-    bt_tlb_invalidate(&of->tlb, linear);
+    ring3_tlb_invalidate(&of->tlb, linear);
     faulted_at = linear;
 }
 
@@ -531,7 +531,7 @@ static void test_quick_accesses(void **state)
     v.code = NULL;
     writes_told = told;
     written_bytes -= 8;
-    bt_tlb_invalidate(&v.tlb, 0x400000);
+    ring3_tlb_invalidate(&v.tlb, 0x400000);
     assert_false(bt_read_quickly(&v.env, 0x400ff8, &value, 8, false));
     map(DEVICE, 3);
     assert_true(bt_translate_as(&v.env, gva(0x400000), 4, false, false, &o));
@@ -549,17 +549,17 @@ static void test_walks_are_dropped(void **state)
     v.state = cpu_state_long_mode(0x1000, TABLES);
     assert_int_equal(operand(small, 4, false).at[0].v, 0x6000);
     map(0x7000, 3);
-    bt_tlb_invalidate(&v.tlb, small + 0x1000);
+    ring3_tlb_invalidate(&v.tlb, small + 0x1000);
     assert_int_equal(operand(small, 4, false).at[0].v, 0x6000);
-    bt_tlb_invalidate(&v.tlb, small + 0xfff);
+    ring3_tlb_invalidate(&v.tlb, small + 0xfff);
     assert_int_equal(operand(small, 4, false).at[0].v, 0x7000);
     assert_int_equal(operand(large + 0x1000, 4, false).at[0].v, 0x201000);
     put_le(ram + TABLES + 2 * 4096 + 3 * 8, 8, 0x400000 | PTE_PS | 3);
-    bt_tlb_invalidate(&v.tlb, large + 0x5000);
+    ring3_tlb_invalidate(&v.tlb, large + 0x5000);
     assert_int_equal(operand(large + 0x1000, 4, false).at[0].v, 0x401000);
     for (unsigned i = 0; i < 5000; i++) {
         map(0x6000 + i % 2 * 0x1000, 3);
-        bt_tlb_flush(&v.tlb);
+        ring3_tlb_flush(&v.tlb);
         assert_int_equal(operand(small, 4, false).at[0].v, 0x6000 + i % 2 * 0x1000);
         assert_int_equal(operand(small, 4, true).at[0].v, 0x6000 + i % 2 * 0x1000);
     }
@@ -571,11 +571,11 @@ static void test_state(void **state)
     struct cpu_state in, out;
     memset(&in, 0x5a, sizeof(in));
     memset(&out, 0, sizeof(out));
-    v.tlb.entry[0][1].key = bt_tlb_key(&v.tlb, 0x1000, false);
+    v.tlb.entry[0][1].key = ring3_tlb_key(&v.tlb, 0x1000, false);
     bt_set_state(&v.vcpu, STATE_ALL & ~STATE_CONTROL, &in);
-    assert_int_equal(v.tlb.entry[0][1].key, bt_tlb_key(&v.tlb, 0x1000, false));
+    assert_int_equal(v.tlb.entry[0][1].key, ring3_tlb_key(&v.tlb, 0x1000, false));
     bt_set_state(&v.vcpu, STATE_CONTROL, &in);
-    assert_int_not_equal(v.tlb.entry[0][1].key, bt_tlb_key(&v.tlb, 0x1000, false));
+    assert_int_not_equal(v.tlb.entry[0][1].key, ring3_tlb_key(&v.tlb, 0x1000, false));
     bt_get_state(&v.vcpu, STATE_ALL, &out);
     assert_int_equal(out.rip, in.rip);
     assert_memory_equal(out.segment, in.segment, sizeof(in.segment));
