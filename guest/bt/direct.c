@@ -5,17 +5,6 @@
 
 #include "guest/bt/bt.h"
 
-/* What of the host's registers is the guest's while its user code runs. Those of CR0 and CR4 that
- * the hypervisor itself, or an instruction that is executed singly, goes by are put back behind it;
- * the others stay until the next vCPU. */
-#define CR0_OF_GUEST (CR0_MP | CR0_EM | CR0_TS | CR0_AM)
-#define CR0_STAYS    CR0_AM
-#define CR4_OF_GUEST (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE | CR4_TSD)
-#define CR4_STAYS    (CR4_FSGSBASE | CR4_PCE | CR4_PKE)
-
-#define CPUID_FAULTING_HAS (1ull << 31) /* of MSR_PLATFORM_INFO */
-#define CPUID_FAULTING     (1ull << 0)  /* of MSR_MISC_FEATURES_ENABLES */
-
 /* A page that is there, and faults all the same, so often in a row. */
 #define MAX_SAME_FAULTS 16
 /* Instructions that are interpreted where the segments are not the processor's to load. */
@@ -23,88 +12,29 @@
 
 /* --- registers beside the frame --- */
 
-static void write_cr0(struct bt_direct *d, uint64_t value)
-{
-    if (d->cr0 != value)
-        cpu_write_cr0(value);
-    d->cr0 = value;
-}
-
-static void write_cr4(struct bt_direct *d, uint64_t value)
-{
-    if (d->cr4 != value)
-        cpu_write_cr4(value);
-    d->cr4 = value;
-}
-
-/* In code that is not 64-bit code SYSCALL is #UD, as on Intel's CPUs. */
-static void __attribute__((cold)) allow_system_calls(struct bt_direct *d, bool allow)
-{
-    const uint64_t efer = cpu_rdmsr(MSR_IA32_EFER);
-    if (d->system_calls != allow)
-        cpu_wrmsr(MSR_IA32_EFER, allow ? efer | EFER_SCE : efer & ~EFER_SCE);
-    d->system_calls = allow;
-}
-
-/* What RDTSCP and RDPID show. */
-static void write_aux(struct bt_vcpu *v)
-{
-    struct bt_direct *d = &v->direct;
-    if (d->aux_known && d->aux == v->env.extra.tsc_aux)
-        return;
-    d->aux = v->env.extra.tsc_aux;
-    d->aux_known = true;
-    (void)cpu_wrmsr_safe(MSR_IA32_TSC_AUX, d->aux);
-}
-
-/* No performance counters, no protection keys. */
-static void __attribute__((hot)) write_controls(struct bt_vcpu *v, uint64_t cr4)
-{
-    struct bt_direct *d = &v->direct;
-    write_cr0(d, (d->host_cr0 & ~CR0_OF_GUEST) | (v->state.cr0 & CR0_OF_GUEST));
-    write_cr4(d, (d->host_cr4 & ~(CR4_OF_GUEST | CR4_STAYS)) | cr4);
-}
-
-/* The time-stamp counter is not the guest's where its own is not the host's. */
+/* The time-stamp counter is not the guest's where its own is not the host's. In code that is not
+ * 64-bit code SYSCALL is #UD, as on Intel's CPUs. No performance counters, no protection keys. */
 static void __attribute__((hot)) enter_controls(struct bt_vcpu *v)
 {
-    struct bt_direct *d = &v->direct;
+    struct ring3_controls *c = &v->direct.controls;
     const struct cpu_state *s = &v->state;
-    const bool calls = segment_is_64(s) && (s->efer & EFER_SCE) != 0;
-    write_controls(v, (s->cr4 & CR4_OF_GUEST) | (v->vcpu.tsc_offset != 0 ? CR4_TSD : 0));
-    if (d->system_calls != calls)
-        allow_system_calls(d, calls);
-    write_aux(v);
-}
-
-static void __attribute__((hot)) leave_controls(struct bt_direct *d)
-{
-    write_cr0(d, (d->host_cr0 & ~CR0_STAYS) | (d->cr0 & CR0_STAYS));
-    write_cr4(d, (d->host_cr4 & ~CR4_STAYS) | (d->cr4 & CR4_STAYS));
-    if (!d->system_calls) /* it is also the way out of the window */
-        allow_system_calls(d, true);
+    ring3_controls_enter(c, s->cr0,
+                         (s->cr4 & RING3_CR4_OF_GUEST) | (v->vcpu.tsc_offset != 0 ? CR4_TSD : 0));
+    ring3_controls_allow_syscall(c, segment_is_64(s) && (s->efer & EFER_SCE) != 0);
+    ring3_controls_set_aux(c, v->env.extra.tsc_aux);
 }
 
 /* Templates read the time-stamp counter, and exchange GS bases. */
 void __attribute__((hot)) bt_direct_enter_kernel(struct bt_vcpu *v)
 {
-    write_controls(v, (v->state.cr4 & (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE)) |
-                          (v->code->input.has_fsgsbase ? CR4_FSGSBASE : 0));
+    ring3_controls_enter(&v->direct.controls, v->state.cr0,
+                         (v->state.cr4 & (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE)) |
+                             (v->code->input.has_fsgsbase ? CR4_FSGSBASE : 0));
 }
 
 void __attribute__((hot)) bt_direct_leave_kernel(struct bt_vcpu *v)
 {
-    leave_controls(&v->direct);
-}
-
-static void __attribute__((cold)) set_cpuid_faulting(bool on)
-{
-    uint64_t value;
-    if (!cpu_rdmsr_safe(MSR_PLATFORM_INFO, &value) || (value & CPUID_FAULTING_HAS) == 0 ||
-        !cpu_rdmsr_safe(MSR_MISC_FEATURES_ENABLES, &value))
-        return;
-    value = on ? value | CPUID_FAULTING : value & ~CPUID_FAULTING;
-    (void)cpu_wrmsr_safe(MSR_MISC_FEATURES_ENABLES, value);
+    ring3_controls_leave(&v->direct.controls);
 }
 
 enum status bt_direct_create(struct bt_vcpu *v)
@@ -119,26 +49,18 @@ void bt_direct_destroy(struct bt_vcpu *v)
 
 void bt_direct_load(struct bt_vcpu *v)
 {
-    struct bt_direct *d = &v->direct;
     if (!v->space.exists)
         return;
-    d->host_cr0 = d->cr0 = cpu_read_cr0();
-    d->host_cr4 = d->cr4 = cpu_read_cr4();
-    d->system_calls = true; /* ring3_load() */
-    d->aux_known = false;
-    ring3_segments_attach(&d->segments);
-    set_cpuid_faulting(true);
+    ring3_controls_load(&v->direct.controls);
+    ring3_segments_attach(&v->direct.segments);
 }
 
 void bt_direct_put(struct bt_vcpu *v)
 {
-    struct bt_direct *d = &v->direct;
     if (!v->space.exists)
         return;
-    set_cpuid_faulting(false);
-    ring3_segments_detach(&d->segments);
-    write_cr0(d, d->host_cr0);
-    write_cr4(d, d->host_cr4);
+    ring3_segments_detach(&v->direct.segments);
+    ring3_controls_put(&v->direct.controls);
 }
 
 /* --- in and out --- */
@@ -248,7 +170,7 @@ bool __attribute__((hot)) bt_direct_run(struct bt_vcpu *v)
     enter_controls(v);
     const unsigned vector = run(v, &fault);
     bt_exit_begin(v);
-    leave_controls(d);
+    ring3_controls_leave(&d->controls);
     take_frame(v, vector);
     const bool interpret = conclude(v, vector, fault);
     bt_exit_end(v, BT_DIRECT);

@@ -16,17 +16,13 @@
 #pragma once
 
 #include "guest/cpu/segment.h"
+#include "guest/ring3/controls.h"
 #include "guest/ring3/segments.h"
 
 struct bt_vcpu;
 
 struct bt_direct {
-    /* CR0 and CR4 of the host, and what is in them now; EFER.SCE is set; TSC_AUX, if it is known.
-     */
-    uint64_t host_cr0, host_cr4, cr0, cr4;
-    bool system_calls;
-    bool aux_known;
-    uint64_t aux;
+    struct ring3_controls controls;
     unsigned detour; /* instructions that are interpreted before it is tried again */
     struct ring3_segments segments;
 };

@@ -37,7 +37,7 @@ static bool __attribute__((cold)) prepare(struct bt_vcpu *v)
         }
         bt_choose_event(v);
     }
-    v->space.armed = 0; /* the CPU may have slept by its timer */
+    ring3_roots_forget_timer(&v->space.roots); /* the CPU may have slept by its timer */
     bt_exit_end(v, why);
     return prepared != PREPARED_LEAVE;
 }

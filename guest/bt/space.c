@@ -2,16 +2,13 @@
 /* The roots in which code of a guest's runs: made, entered, filled and flushed. */
 #include "guest/bt/space.h"
 
-#include "arch/fault.h"
 #include "arch/log.h"
-#include "arch/panic.h"
 #include "guest/bt/bt.h"
 #include "guest/cpu/guestwalk.h"
 #include "mm/guestspace.h"
 
 #define WINDOW_SLOT (HOST_WINDOW_BASE >> 39 & 511)
-#define ARMED_FOR   (1u << 24) /* ticks: a one-shot timer that has come before may be far away */
-#define MAX_WALKS   8          /* for one fault, while other vCPUs flush */
+#define MAX_WALKS   8 /* for one fault, while other vCPUs flush */
 
 static struct shadow *shadow_of(const struct vm *vm)
 {
@@ -59,8 +56,8 @@ static enum status create(struct bt_vcpu *v)
     if (s == OK && vm->checked)
         s = bt_check_create(v);
     if (s == OK)
-        s = shadow_cpu_create(&v->space.shadow, shadow_of(vm), v->vcpu.index, vm->root, WINDOW_SLOT,
-                              &guest);
+        s = shadow_cpu_create(&v->space.roots.shadow, shadow_of(vm), v->vcpu.index, vm->root,
+                              WINDOW_SLOT, &guest);
     if (s != OK)
         __atomic_store_n(&v->code, NULL, __ATOMIC_RELEASE); /* nothing could run it */
     vm_unlock(vm);
@@ -71,7 +68,7 @@ _Static_assert(VM_MAX_VCPUS <= SHADOW_MAX_CPUS, "each has a number");
 void bt_space_load(struct bt_vcpu *v)
 {
     struct vm *vm = v->vcpu.vm;
-    v->space.armed = 0;
+    ring3_roots_forget_timer(&v->space.roots);
     if (v->filled || vm->interpreted)
         return;
     const enum status s = create(v);
@@ -84,7 +81,7 @@ void bt_space_load(struct bt_vcpu *v)
 void bt_space_destroy(struct bt_vcpu *v)
 {
     if (v->space.exists)
-        shadow_cpu_destroy(&v->space.shadow, v->vcpu.index);
+        shadow_cpu_destroy(&v->space.roots.shadow, v->vcpu.index);
     v->space.exists = false;
 }
 
@@ -98,68 +95,16 @@ void bt_space_destroy_vm(struct vm *vm)
 
 /* --- running in it --- */
 
-/* Whatever the guest does, the CPU comes back when the vCPU's next timer is due. A timer that
- * counts may come early, and at CPL 0 as well: then it is armed anew. Otherwise a guest that waits
- * for its own, and needs nothing of the hypervisor meanwhile, would wait for ever. */
-static void arm_timer(struct bt_vcpu *v)
-{
-    struct bt_space *space = &v->space;
-    const uint64_t next = v->vcpu.timers.next, now = cpu_rdtsc(),
-                   behind = cpu_self()->timer_interrupts;
-    if (next == TIMER_NEVER || (next == space->armed && behind == space->armed_behind &&
-                                now - space->armed_at < ARMED_FOR))
-        return;
-    space->armed = next;
-    space->armed_at = now;
-    space->armed_behind = behind;
-    lapic_timer_arm(next);
-}
-
-/* What guest code could have reached that is not its own. */
-static void __attribute__((cold)) check_exit(struct bt_vcpu *v)
-{
-    struct shadow_place where;
-    const char *wrong = shadow_check_exit(&v->space.shadow, &where);
-    if (wrong != NULL)
-        panic("vm %s, vCPU %u: %s: in its root for %s code, at 0x%llx, the entry 0x%llx",
-              v->vcpu.vm->name, v->vcpu.index, wrong,
-              where.root == SHADOW_KERNEL ? "kernel" : "user", (unsigned long long)where.linear,
-              (unsigned long long)where.entry);
-}
-
-static void __attribute__((cold)) drop_stale(struct shadow_cpu *shadow, enum shadow_root root)
-{
-    while (shadow->stales != 0)
-        cpu_invlpg(shadow->stale[--shadow->stales]);
-    if (!shadow_stale_is_all(shadow))
-        cpu_write_cr3(shadow->root[root].v);
-}
-
 unsigned __attribute__((hot))
 bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame)
 {
-    struct shadow_cpu *shadow = &v->space.shadow;
-    arm_timer(v);
     bt_count(v, root == SHADOW_USER ? BT_DIRECT_ENTRIES : BT_CACHE_ENTRIES, 1);
-    const bool flush = shadow_enter(shadow);
-    if (flush || cpu_read_cr3() != shadow->root[root].v) {
-        cpu_write_cr3(shadow->root[root].v);
-        shadow->stales = 0;
-    }
-    if (__builtin_expect(shadow->stales != 0, 0))
-        drop_stale(shadow, root);
-    const unsigned vector = ring3_enter(frame);
-    shadow_leave(shadow);
-    if (CHECK_EXIT)
-        check_exit(v);
-    if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL)
-        interrupt_handle((uint8_t)vector);
-    return vector;
+    return ring3_roots_run(&v->space.roots, &v->vcpu, root, frame);
 }
 
 void bt_space_need_window(struct bt_vcpu *v)
 {
-    if (v->space.exists && cpu_read_cr3() == v->space.shadow.root[SHADOW_USER].v)
+    if (v->space.exists && cpu_read_cr3() == v->space.roots.shadow.root[SHADOW_USER].v)
         cpu_write_cr3(v->vcpu.vm->root.v);
 }
 
@@ -168,7 +113,7 @@ void bt_space_need_window(struct bt_vcpu *v)
 static enum bt_fault resolve(struct bt_vcpu *v, enum shadow_root root, gva_t linear,
                              enum walk_access access, bool user)
 {
-    struct shadow_cpu *shadow = &v->space.shadow;
+    struct shadow_cpu *shadow = &v->space.roots.shadow;
     const struct guest_paging paging = bt_paging(v, user);
     struct guest_translation found;
     for (unsigned n = 0; n < MAX_WALKS; n++) {
@@ -218,7 +163,7 @@ void bt_space_switch(struct bt_vcpu *v, enum shadow_flush flush)
     const struct cpu_state *s = &v->state;
     ring3_tlb_flush(&v->tlb);
     if (v->space.exists)
-        shadow_switch(&v->space.shadow, s->cr0, s->cr4, s->efer, flush);
+        shadow_switch(&v->space.roots.shadow, s->cr0, s->cr4, s->efer, flush);
     if (flush != SHADOW_FLUSH_NONE)
         bt_code_check(v, flush == SHADOW_FLUSH_ALL);
 }
@@ -232,7 +177,7 @@ static void invalidate(struct bt_vcpu *v, uint64_t linear)
     const bool is_long = (v->state.efer & EFER_LMA) != 0;
     if (!is_long)
         linear &= UINT32_MAX;
-    shadow_invalidate(&v->space.shadow, gva(linear));
+    shadow_invalidate(&v->space.roots.shadow, gva(linear));
     cpu_invlpg(linear);
     if (!is_long)
         cpu_invlpg(linear + (1ull << 32));

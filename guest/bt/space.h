@@ -3,29 +3,21 @@
  * A vCPU's address space as the processor itself goes by it while code of the guest's runs at CPL 3
  * (mm/shadow.h): which root is in CR3, what a page fault makes of it, and where the guest's flushes
  * come to it. What the software CPU keeps of walks (guest/ring3/tlb.h) is flushed together with it.
- *
- * CR3 holds one of three roots while a vCPU is loaded: the VM's own (struct vm: root), as
- * vcpu_load() leaves it, or SHADOW_KERNEL or SHADOW_USER of this vCPU. The hypervisor finds itself
- * and the VM's RAM in each, so CR3 is written where another one is needed, and not at each exit.
  * The window, where instructions are executed singly, is not in SHADOW_USER.
  */
 #pragma once
 
-#include "arch/ring3.h"
-#include "mm/shadow.h"
+#include "guest/ring3/roots.h"
 
 struct bt_vcpu;
 struct vm;
 
 struct bt_space {
-    struct shadow_cpu shadow;
+    struct ring3_roots roots;
     /* False: there are no shadow page tables, and the software CPU executes all of the guest. */
     bool exists;
     uint64_t fault_at; /* with BT_FAULT_GUEST */
     uint32_t fault_error;
-    /* The deadline that the CPU's timer is armed for, or 0: not known; since when, and behind how
-     * many interrupts of it (struct cpu). */
-    uint64_t armed, armed_at, armed_behind;
 };
 
 /* What is to be done about a page fault. */
@@ -48,9 +40,7 @@ void bt_space_load(struct bt_vcpu *v);
 void bt_space_destroy(struct bt_vcpu *v);
 void bt_space_destroy_vm(struct vm *vm);
 
-/* Runs code at CPL 3 in a root, as ring3_enter() does, and returns what that returns; the host's
- * interrupt that has ended it has been handled. The timer that ends it for the vCPU's next timer is
- * armed. Loaded. */
+/* ring3_roots_run(), counted. Loaded. */
 unsigned bt_space_run(struct bt_vcpu *v, enum shadow_root root, struct ring3_frame *frame);
 
 /* The CPU is in page tables with the window in them: before an instruction is executed there. */

@@ -1,4 +1,4 @@
-// link: guest/bt/space.c
+// link: guest/bt/space.c guest/ring3/roots.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* When the CPU's timer is armed before guest code runs. */
 #include <setjmp.h>
