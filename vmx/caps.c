@@ -124,8 +124,8 @@ static struct control_caps word_at(const struct vmx_caps *caps, size_t offset)
 bool vmx_caps_cover(const struct vmx_caps *own, const struct vmx_caps *boot)
 {
     const uint64_t ept = EPTCAP_WALK_4 | EPTCAP_WB | EPTCAP_2M | EPTCAP_1G | EPTCAP_INVEPT |
-                         EPTCAP_INVEPT_ALL | EPTCAP_INVVPID | EPTCAP_INVVPID_SINGLE |
-                         EPTCAP_INVVPID_ALL;
+                         EPTCAP_INVEPT_ALL | EPTCAP_INVVPID | EPTCAP_INVVPID_ADDRESS |
+                         EPTCAP_INVVPID_SINGLE | EPTCAP_INVVPID_ALL;
     /* Revision, size, 32-bit addresses and memory type of a VMCS, which moves between CPUs; the
      * rate of the preemption timer. */
     const uint64_t vmcs = 0x003dffff7fffffffull, rate = 31;

@@ -78,15 +78,16 @@ struct vmx_caps {
 #define ENTRY_LOAD_CET    (1u << 20)
 
 /* IA32_VMX_EPT_VPID_CAP. */
-#define EPTCAP_WALK_4         (1ull << 6)
-#define EPTCAP_WB             (1ull << 14)
-#define EPTCAP_2M             (1ull << 16)
-#define EPTCAP_1G             (1ull << 17)
-#define EPTCAP_INVEPT         (1ull << 20)
-#define EPTCAP_INVEPT_ALL     (1ull << 26)
-#define EPTCAP_INVVPID        (1ull << 32)
-#define EPTCAP_INVVPID_SINGLE (1ull << 41)
-#define EPTCAP_INVVPID_ALL    (1ull << 42)
+#define EPTCAP_WALK_4          (1ull << 6)
+#define EPTCAP_WB              (1ull << 14)
+#define EPTCAP_2M              (1ull << 16)
+#define EPTCAP_1G              (1ull << 17)
+#define EPTCAP_INVEPT          (1ull << 20)
+#define EPTCAP_INVEPT_ALL      (1ull << 26)
+#define EPTCAP_INVVPID         (1ull << 32)
+#define EPTCAP_INVVPID_ADDRESS (1ull << 40)
+#define EPTCAP_INVVPID_SINGLE  (1ull << 41)
+#define EPTCAP_INVVPID_ALL     (1ull << 42)
 
 /* Reads the capability MSRs by read (0: unsupported), where CPUID has VMX. Pure but for read. */
 void vmx_caps_read(struct vmx_caps *caps, uint64_t (*read)(uint32_t msr));

@@ -21,7 +21,7 @@ void vmxoff(void);
 bool vmclear(hpa_t region);
 bool vmptrld(hpa_t region);
 bool invept(enum invalidate_type type, uint64_t eptp);
-bool invvpid(enum invalidate_type type, uint16_t vpid);
+bool invvpid(enum invalidate_type type, uint16_t vpid, uint64_t linear);
 #else
 /* Any field of the current VMCS. Two instructions and a branch never taken. */
 static inline uint64_t vmread(enum vmcs_field field)
@@ -90,11 +90,11 @@ static inline bool invept(enum invalidate_type type, uint64_t eptp)
     return ok;
 }
 
-static inline bool invvpid(enum invalidate_type type, uint16_t vpid)
+static inline bool invvpid(enum invalidate_type type, uint16_t vpid, uint64_t address)
 {
     struct {
         uint64_t vpid, linear;
-    } descriptor = {vpid, 0};
+    } descriptor = {vpid, address};
     bool ok;
     __asm__ volatile("invvpid %1, %2"
                      : "=@cca"(ok)

@@ -13,8 +13,19 @@
 void vmx_flush_tlb(struct vcpu *vcpu)
 {
     const struct vmx_vcpu *v = vmx_vcpu(vcpu);
-    if ((v->proc2 & PROC2_VPID) != 0 && !invvpid(INVALIDATE_SINGLE, v->vpid))
+    if ((v->proc2 & PROC2_VPID) != 0 && !invvpid(INVALIDATE_SINGLE, v->vpid, 0))
         panic("INVVPID failed");
+}
+
+/* The CPU takes addresses that are canonical for the host, which has 48 bits. */
+void vmx_invalidate(struct vcpu *vcpu, gva_t linear)
+{
+    const struct vmx_vcpu *v = vmx_vcpu(vcpu);
+    const bool fits = (uint64_t)((int64_t)(linear.v << 16) >> 16) == linear.v;
+    if (!fits || (vmx_caps()->ept_vpid & EPTCAP_INVVPID_ADDRESS) == 0)
+        vmx_flush_tlb(vcpu);
+    else if ((v->proc2 & PROC2_VPID) != 0 && !invvpid(INVALIDATE_ADDRESS, v->vpid, linear.v))
+        panic("INVVPID failed for %lx", linear.v);
 }
 
 void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out)

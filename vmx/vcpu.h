@@ -100,6 +100,7 @@ void vmx_get_state(struct vcpu *vcpu, unsigned parts, struct cpu_state *out);
 void vmx_set_state(struct vcpu *vcpu, unsigned parts, const struct cpu_state *in);
 void vmx_get_segment(struct vcpu *vcpu, unsigned number, struct cpu_segment *out);
 void vmx_flush_tlb(struct vcpu *vcpu);
+void vmx_invalidate(struct vcpu *vcpu, gva_t linear);
 void vmx_view(struct vcpu *vcpu, struct emulate_context *out);
 /* vm.c: */
 enum status vmx_vm_create(struct vm *vm);

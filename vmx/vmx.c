@@ -140,7 +140,7 @@ static enum status vmx_cpu_on(struct cpu *cpu)
     /* What an earlier hypervisor left in the TLBs must not be met again. */
     bool clean = invept(INVALIDATE_ALL, 0);
     if ((caps.ept_vpid & EPTCAP_INVVPID_ALL) != 0)
-        clean = invvpid(INVALIDATE_ALL, 0) && clean;
+        clean = invvpid(INVALIDATE_ALL, 0, 0) && clean;
     if (!clean)
         panic("INVEPT or INVVPID failed after VMXON");
     return OK;
@@ -185,6 +185,7 @@ const struct engine vmx_engine = {
     .set_state = vmx_set_state,
     .get_segment = vmx_get_segment,
     .flush_tlb = vmx_flush_tlb,
+    .invalidate = vmx_invalidate,
     .view = vmx_view,
     .inject = vmx_inject,
     .apic_changed = vmx_apic_changed,

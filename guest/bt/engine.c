@@ -172,6 +172,11 @@ static void put(struct vcpu *vcpu)
     vcpu_extended_save(vcpu, hpa_to_ptr(bt_vcpu(vcpu)->extended));
 }
 
+static void invalidate(struct vcpu *vcpu, gva_t linear)
+{
+    bt_space_invalidate(bt_vcpu(vcpu), linear.v);
+}
+
 /* The registers that matter are in struct vcpu, where they are looked at each time. */
 static void nothing_changed(struct vcpu *vcpu)
 {
@@ -251,6 +256,7 @@ const struct engine bt_engine = {
     .set_state = bt_set_state,
     .get_segment = bt_get_segment,
     .flush_tlb = bt_flush_tlb,
+    .invalidate = invalidate,
     .view = bt_view,
     .inject = bt_inject,
     .apic_changed = apic_changed,

@@ -234,10 +234,10 @@ static bool hypercall(struct interpret_env *env)
     struct bt_vcpu *v = of(env);
     bt_exit_begin(v);
     memcpy(v->vcpu.regs.gpr, v->state.gpr, sizeof(v->state.gpr));
-    (void)vcpu_hypercall(&v->vcpu, segment_cpl(&v->state));
+    const enum exit_action action = vcpu_hypercall(&v->vcpu, segment_cpl(&v->state));
     memcpy(v->state.gpr, v->vcpu.regs.gpr, sizeof(v->state.gpr));
     bt_exit_end(v, BT_HYPERCALL);
-    return true;
+    return action != EXIT_ITERATION;
 }
 
 const struct interpret_calls bt_calls = {

@@ -349,6 +349,22 @@ static uint64_t top_register(const struct walk *w)
     return w->pae ? w->paging->pdpte[w->linear >> 30] : w->paging->cr3 & 0xfffff000;
 }
 
+bool guestwalk_find_entry(const struct guestmem *mem, const struct guest_paging *paging,
+                          gva_t linear, gpa_t *at)
+{
+    struct walk w;
+    uint32_t error;
+    if ((paging->cr0 & CR0_PG) == 0)
+        return false;
+    begin(&w, mem, paging, linear.v);
+    w.level = 0; /* a PDPTE register that is not present ends it before any table */
+    (void)descend(&w, &error);
+    if (w.level != 1)
+        return false;
+    *at = w.at[1];
+    return true;
+}
+
 uint64_t guestwalk_top(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear)
 {
     if ((paging->cr0 & CR0_PG) == 0)

@@ -38,6 +38,10 @@ bool guestwalk_examine(const struct guestmem *mem, const struct guest_paging *pa
  * or a reserved bit. And how the way to an address begins: guest_translation.top. */
 bool guestwalk_look(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear,
                     struct guest_translation *out);
+/* Where the tables have the entry for an address at their lowest level, which need not be present.
+ * False: they do not go down so far. */
+bool guestwalk_find_entry(const struct guestmem *mem, const struct guest_paging *paging,
+                          gva_t linear, gpa_t *at);
 uint64_t guestwalk_top(const struct guestmem *mem, const struct guest_paging *paging, gva_t linear);
 
 #define GUESTWALK_FETCH_BYTES 15 /* the longest instruction */

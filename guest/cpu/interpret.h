@@ -103,7 +103,8 @@ struct interpret_calls {
     void (*invlpg)(struct interpret_env *env, uint64_t linear);
     void (*flush_tlb)(struct interpret_env *env); /* INVPCID: of all contexts, global pages too */
     uint64_t (*rdtsc)(struct interpret_env *env);
-    bool (*hypercall)(struct interpret_env *env); /* VMCALL, at any CPL */
+    /* VMCALL, at any CPL. False: a part is done, and it is to be executed again. */
+    bool (*hypercall)(struct interpret_env *env);
 };
 
 /* Set up by interpret_init(), but for extra, features and cache, which are the engine's to set. */

@@ -251,10 +251,13 @@ bool invept(enum invalidate_type type, uint64_t eptp)
     return type == INVALIDATE_ALL && (fake_vmx.caps.ept_vpid & EPTCAP_INVEPT_ALL) != 0;
 }
 
-bool invvpid(enum invalidate_type type, uint16_t vpid)
+bool invvpid(enum invalidate_type type, uint16_t vpid, uint64_t linear)
 {
     fake_vmx.invvpids++;
     fake_vmx.invvpid_of = vpid;
+    fake_vmx.invvpid_at = linear;
+    if (type == INVALIDATE_ADDRESS)
+        return vpid != 0 && (fake_vmx.caps.ept_vpid & EPTCAP_INVVPID_ADDRESS) != 0;
     if (type == INVALIDATE_SINGLE)
         return vpid != 0 && (fake_vmx.caps.ept_vpid & EPTCAP_INVVPID_SINGLE) != 0;
     return type == INVALIDATE_ALL && (fake_vmx.caps.ept_vpid & EPTCAP_INVVPID_ALL) != 0;

@@ -21,6 +21,7 @@ struct fake_vmx {
     bool on; /* between VMXON and VMXOFF */
     unsigned invepts, invvpids;
     uint16_t invvpid_of; /* the last one's VPID */
+    uint64_t invvpid_at; /* and its address, where it was for one */
     bool corrupt;        /* a machine check has damaged the CPU, too */
     bool elsewhere;      /* a machine check is another CPU's */
     jmp_buf *escape;     /* where a refused VMREAD or VMWRITE, or panic(), goes; NULL: abort() */

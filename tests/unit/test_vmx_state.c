@@ -304,6 +304,28 @@ static void test_control_drops_translations(void **state)
     assert_int_equal(fake_vmx.invvpids, 1);
 }
 
+/* What a hypercall has changed of the page tables, for one address, as far as the CPU can. */
+static void test_one_translation(void **state)
+{
+    (void)state;
+    fake_vmx.caps.ept_vpid |= EPTCAP_INVVPID_ADDRESS;
+    fake_vmx.invvpids = 0;
+    vmx_invalidate(fixture_vcpu(), gva(0xffff800012345000));
+    assert_int_equal(fake_vmx.invvpids, 1);
+    assert_int_equal(fake_vmx.invvpid_of, fixture.v.vpid);
+    assert_int_equal(fake_vmx.invvpid_at, 0xffff800012345000);
+    vmx_invalidate(fixture_vcpu(), gva(1ull << 50)); /* of 57 bits: all are dropped */
+    assert_int_equal(fake_vmx.invvpid_at, 0);
+    fake_vmx.caps.ept_vpid &= ~EPTCAP_INVVPID_ADDRESS;
+    vmx_invalidate(fixture_vcpu(), gva(0x5000));
+    assert_int_equal(fake_vmx.invvpids, 3);
+    assert_int_equal(fake_vmx.invvpid_at, 0);
+    fixture.v.proc2 &= ~PROC2_VPID; /* then each entry does */
+    fake_vmx.caps.ept_vpid |= EPTCAP_INVVPID_ADDRESS;
+    vmx_invalidate(fixture_vcpu(), gva(0x5000));
+    assert_int_equal(fake_vmx.invvpids, 3);
+}
+
 static void expect_view(enum insn_mode mode, uint64_t cs_base)
 {
     struct emulate_context ctx = {.cs_base = 0, .changed = true, .debug_hits = 1, .expected = 1};
@@ -609,7 +631,7 @@ static void test_fake_regions(void **state)
     assert_int_equal(vmread(VMCS_GUEST_RIP), 2);
     assert_false(vmclear(hpa(0x1008)));
     assert_false(vmxon(first)); /* it is on */
-    assert_false(invvpid(INVALIDATE_SINGLE, 0));
+    assert_false(invvpid(INVALIDATE_SINGLE, 0, 0));
     vmxoff();
     assert_false(vmptrld(first));
     assert_true(vmxon(first));
@@ -630,6 +652,7 @@ int main(void)
         TEST(test_control_registers),
         TEST(test_efer_and_entry_control),
         TEST(test_control_drops_translations),
+        TEST(test_one_translation),
         TEST(test_view),
         TEST(test_new_vmcs),
         cmocka_unit_test_setup_teardown(test_least_cpu, make_least, teardown),
