@@ -36,6 +36,7 @@ RULES = (
     (r"drivers/host/.*", (*BUS, "drivers/host/")),
     (r"drivers/virt/.*", (*BUS, "drivers/virt/")),
     (r"guest/cpu/.*", (*PURE, "arch/format.h", "arch/status.h", "arch/string.h", "mm/", "drivers/bus/", "guest/cpu/")),
+    (r"guest/vm/hypercall.*", (*VM, "guest/hypercall.h")),
     (r"guest/vm/.*", VM),
     (r"guest/ring3/.*", (*VM, "guest/ring3/")),
     (r"guest/bt/.*", (*VM, "guest/ring3/", "guest/bt/")),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Default deny: a CPUID bit reaches the guest only if a row here lets it through, or sets it. */
 #include "guest/pc/cpuid_policy.h"
+#include "guest/hypercall.h"
 
 #include <stddef.h>
 
@@ -232,7 +233,7 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
     /* "NadirNadirVM" */
     const struct cpuid_regs signature = {MAX_HYPERVISOR, 0x6964614e, 0x64614e72, 0x4d567269};
     add(b, 0x40000000, 0, signature, 0);
-    add(b, 0x40000001, 0, (struct cpuid_regs){0}, 0); /* no paravirtual features */
+    add(b, 0x40000001, 0, (struct cpuid_regs){NADIR_VERSION, NADIR_FEATURES, 0, 0}, 0);
     add(b, 0x80000000u, 0, (struct cpuid_regs){.eax = MAX_EXTENDED}, 0);
 
     /* The host's, though four levels of EPT map 48 bits: the CPU itself decides by its own width

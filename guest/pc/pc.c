@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How a virtual PC is put together: which device sits where, and which wire leads to which chip. */
 #include "guest/pc/pc.h"
-#include "guest/hypercall.h"
 
 #include "arch/cpu.h"
 #include "arch/log.h"
@@ -13,6 +12,7 @@
 #include "guest/pc/pc_memory.h"
 #include "guest/pc/pc_policies.h"
 #include "guest/pc/pc_program.h"
+#include "guest/vm/hypercall.h"
 #include "guest/vm/sched.h"
 #include "mm/guestspace.h"
 #include "mm/page_alloc.h"
@@ -76,13 +76,6 @@ static unsigned pic_acknowledge(void *dev)
     return vector;
 }
 
-static enum exit_action hypercall_nop(struct vcpu *vcpu)
-{
-    return vcpu_return(vcpu, 0);
-}
-
-_Static_assert(VMCALL_UNKNOWN == HYPERCALL_UNKNOWN, "the engine answers what guests expect");
-
 /* A byte for the user. A CPU that writes faster than they can be shown is stopped for a while. */
 static void pc_out(void *dev, uint8_t byte)
 {
@@ -90,6 +83,11 @@ static void pc_out(void *dev, uint8_t byte)
     pc->console.out(pc->console.ctx, byte);
     if (!pc->console.ready(pc->console.ctx))
         vm_wait_for_io(&pc->vm);
+}
+
+static void hypercall_out(struct vm *vm, uint8_t byte)
+{
+    pc_out(pc_of(vm), byte);
 }
 
 void pc_flush_debug(struct pc *pc)
@@ -522,7 +520,8 @@ static enum status create(const struct vm_config *config, unsigned index,
         return ERR_BAD_INPUT;
     }
     pc->vm.dump = pc_dump;
-    pc->vm.hypercall[HYPERCALL_NOP] = hypercall_nop;
+    hypercall_open(&pc->vm);
+    pc->vm.console_out = hypercall_out;
     add_timers(pc);
     pc->vm.engine = host->engine[config->engine]->engine;
     pc->vm.interpreted = config->bt == CONFIG_BT_INTERPRET;

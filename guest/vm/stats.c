@@ -127,6 +127,7 @@ static const struct wait {
     [ACTIVITY_HLT] = {"tsc_hlt", "in HLT", true},
     [ACTIVITY_WAIT_FOR_IO] = {"tsc_wait_io", "for a device to take more", false},
     [ACTIVITY_FROZEN] = {"tsc_wait_x87", "at x87 errors", false},
+    [ACTIVITY_SLEEP] = {"tsc_wait_sleep", "by hypercall", false},
     [ACTIVITY_WAIT_FOR_SIPI] = {"tsc_wait_sipi", "for a start-up IPI", false},
 };
 _Static_assert(sizeof(waits) / sizeof(waits[0]) == ACTIVITY_COUNT && ACTIVITY_ACTIVE == 0,

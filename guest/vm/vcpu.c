@@ -205,7 +205,7 @@ bool vcpu_is_ready(struct vcpu *vcpu)
 {
     if (vcpu_is_wanted(vcpu))
         return true;
-    if (vcpu->activity != ACTIVITY_HLT && vcpu->activity != ACTIVITY_FROZEN)
+    if (vcpu->activity < ACTIVITY_HLT || vcpu->activity > ACTIVITY_SLEEP)
         return false;
     return vcpu->event.info != 0 || (vcpu->halted_open && has_interrupt(vcpu));
 }
@@ -220,7 +220,7 @@ enum exit_action vcpu_hypercall(struct vcpu *vcpu, unsigned cpl)
     uint64_t number = vcpu->regs.gpr[RAX];
     if (cpl != 0)
         return vcpu_return(vcpu, VMCALL_NOT_PERMITTED);
-    if (index_is_beyond(&number, VM_MAX_HYPERCALLS - 1) || vcpu->vm->hypercall[number] == NULL)
-        return vcpu_return(vcpu, VMCALL_UNKNOWN);
-    return vcpu->vm->hypercall[number](vcpu);
+    const bool is_own = index_is_beyond(&number, VM_MAX_HYPERCALLS - 1);
+    hypercall_fn *call = is_own ? vcpu->vm->own_hypercall : vcpu->vm->hypercall[number];
+    return call != NULL ? call(vcpu) : vcpu_return(vcpu, VMCALL_UNKNOWN);
 }

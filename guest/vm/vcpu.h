@@ -39,9 +39,10 @@ struct guest_regs {
  * active is not entered: its CPU sleeps, or runs another one. */
 enum vcpu_activity {
     ACTIVITY_ACTIVE,
-    ACTIVITY_HLT,         /* executed HLT and waits for an interrupt */
-    ACTIVITY_WAIT_FOR_IO, /* wrote to a device that cannot take more: goes on by vm_io_ready() */
+    ACTIVITY_HLT, /* executed HLT and waits for an interrupt; the two behind it wait for one, too */
     ACTIVITY_FROZEN,      /* at an x87 instruction, by an error: until an interrupt (vcpu_x87.c) */
+    ACTIVITY_SLEEP,       /* by a hypercall: until an interrupt, or its time (hypercall.c) */
+    ACTIVITY_WAIT_FOR_IO, /* wrote to a device that cannot take more: goes on by vm_io_ready() */
     ACTIVITY_WAIT_FOR_SIPI, /* after INIT, and from the start on but for the boot processor */
     ACTIVITY_COUNT,
 };
@@ -107,11 +108,11 @@ struct vcpu {
     bool attention;
     uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
     enum vcpu_activity activity;
-    bool halted_open;     /* interrupts end its HLT; true while it does not halt */
-    bool halted_nmi;      /* NMIs end its HLT */
-    bool halted_trap;     /* a debug trap is pending, which ends its HLT at once */
-    uint32_t requests;    /* atomic */
-    struct event event;   /* for the next entry */
+    bool halted_open;   /* interrupts end its HLT; true while it does not halt */
+    bool halted_nmi;    /* NMIs end its HLT */
+    bool halted_trap;   /* a debug trap is pending, or its time to sleep is over: ends it at once */
+    uint32_t requests;  /* atomic */
+    struct event event; /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
     uint64_t tsc_exit;    /* host TSC when the current exit came, plus the time in HLT since */
     uint64_t tsc_blocked; /* since when it waits, 0: it does not */
@@ -137,6 +138,10 @@ struct vcpu {
     struct undelivered first;        /* what led to event, while that is an exception */
     bool started;                    /* has been loaded with a state to begin with */
     const struct cpu_state *initial; /* NULL: as after reset */
+    /* Of hypercalls: sends call_vector to it, and ends its sleep. fire is NULL: not in use yet, and
+     * not among timers. */
+    struct timer call_timer, sleep_timer;
+    uint8_t call_vector;
     struct vcpu_stats stats;
 };
 

@@ -230,6 +230,8 @@ static void take_init(struct vcpu *vcpu)
     vcpu->nmis_pending = 0;
     vm_lock(vm);
     vlapic_reset(&vcpu->apic, true);
+    if (vcpu->call_timer.fire != NULL)
+        timers_arm(&vcpu->timers, &vcpu->call_timer, TIMER_NEVER);
     vm_unlock(vm);
     vcpu->activity = vcpu->index == 0 ? ACTIVITY_ACTIVE : ACTIVITY_WAIT_FOR_SIPI;
     vcpu->halted_open = true;
@@ -291,6 +293,7 @@ void vcpu_dump(struct vcpu *vcpu)
                                         [ACTIVITY_HLT] = "halted",
                                         [ACTIVITY_WAIT_FOR_IO] = "waits for a device",
                                         [ACTIVITY_FROZEN] = "waits at an x87 error",
+                                        [ACTIVITY_SLEEP] = "sleeps",
                                         [ACTIVITY_WAIT_FOR_SIPI] = "not started"};
     struct cpu_state state;
     __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_DUMP, __ATOMIC_SEQ_CST);

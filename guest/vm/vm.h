@@ -34,7 +34,7 @@ enum exit_action {
                      * ends here (SDM, "Repeated String Operations") */
 };
 
-/* A hypercall: arguments in the vCPU's RBX RCX RDX RSI, ends with vcpu_return() of its result. */
+/* A hypercall, from the guest's kernel: ends with vcpu_return() of its result. */
 typedef enum exit_action hypercall_fn(struct vcpu *vcpu);
 
 struct vm {
@@ -61,7 +61,10 @@ struct vm {
     bool from_reset; /* its firmware comes first: x87 as after RESET (FCW 0x40), not after FNINIT */
     uint32_t request_count;  /* of NMI, INIT and SIPI; atomic */
     uint32_t memory_changes; /* how often vm_memory_changed() was called; atomic */
-    hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* NULL: unknown */
+    hypercall_fn *hypercall[VM_MAX_HYPERCALLS]; /* as KVM numbers them; NULL: unknown */
+    hypercall_fn *own_hypercall;                /* those of other numbers; NULL: unknown */
+    /* A byte for the user, from a hypercall. With the lock held; NULL: there is no console. */
+    void (*console_out)(struct vm *vm, uint8_t byte);
 
     /* A debugger's: an instruction has been stepped, or INT3 met (enum debug_stop). True: the vCPU
      * stays in front of it; false: the guest's own. NULL: there is none. Loaded. */

@@ -389,6 +389,10 @@ static void test_clocks_and_identity(void **state)
     assert_int_equal(find(0x16, 0)->eax, 100);
     assert_int_equal(find(0x40000010, 0)->eax, 100000);
     assert_memory_equal(&find(0x40000000, 0)->ebx, "NadirNadirVM", 12);
+    assert_int_equal(find(0x40000001, 0)->eax,
+                     1); /* guest/hypercall.h: the version, what there is */
+    assert_int_equal(find(0x40000001, 0)->ebx, 31);
+    assert_int_equal(find(0x40000001, 0)->ecx | find(0x40000001, 0)->edx, 0);
     assert_int_equal(find(0x80000008u, 0)->eax, 0x3934);
     facts.tsc_hz = 5000000000ull;
     build(full_host, &facts);

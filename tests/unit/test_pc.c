@@ -1,4 +1,4 @@
-// link: guest/cpu/delivery.c guest/cpu/guestwalk.c guest/vm/vcpu_speculation.c
+// link: guest/vm/hypercall.c guest/vm/hypercall_memory.c guest/cpu/delivery.c guest/cpu/guestwalk.c guest/vm/vcpu_speculation.c
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
 // link: guest/pc/pc.c guest/pc/pc_dump.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c

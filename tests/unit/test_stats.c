@@ -131,12 +131,14 @@ static void each_tick_is_on_one_account(void **state)
     (void)state;
     stats_report(&vm);
     const uint64_t hlt = number("tsc_hlt"), io = number("tsc_wait_io"),
-                   x87 = number("tsc_wait_x87"), sipi = number("tsc_wait_sipi");
+                   x87 = number("tsc_wait_x87"), sipi = number("tsc_wait_sipi"),
+                   sleep = number("tsc_wait_sleep");
     assert_int_equal(hlt, 2 * 100 * ACTIVITY_HLT + 1);
     assert_int_equal(io, 2 * 100 * ACTIVITY_WAIT_FOR_IO + 1);
     assert_int_equal(x87, 2 * 100 * ACTIVITY_FROZEN + 1);
     assert_int_equal(sipi, 2 * 100 * ACTIVITY_WAIT_FOR_SIPI + 1);
-    assert_int_equal(number("tsc_idle"), hlt + io + x87 + sipi);
+    assert_int_equal(sleep, 2 * 100 * ACTIVITY_SLEEP + 1);
+    assert_int_equal(number("tsc_idle"), hlt + io + x87 + sipi + sleep);
     assert_int_equal(number("tsc_root"), 2020);
     assert_int_equal(number("tsc_idle") + number("tsc_root") + number("tsc_guest_or_ready"),
                      2 * (ENDED - BEGAN));

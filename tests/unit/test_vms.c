@@ -1,4 +1,4 @@
-// link: guest/cpu/delivery.c guest/cpu/guestwalk.c guest/vm/vcpu_speculation.c
+// link: guest/vm/hypercall.c guest/vm/hypercall_memory.c guest/cpu/delivery.c guest/cpu/guestwalk.c guest/vm/vcpu_speculation.c
 // link: guest/monitor/vms.c guest/monitor/vm_console.c guest/monitor/ansi.c
 // link: guest/monitor/plain_text.c drivers/host/out_rings.c
 // link: guest/config.c guest/config_keys.c
