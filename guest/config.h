@@ -28,6 +28,9 @@ enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX, CONFIG_ENGINE_BT, CO
  * one vCPU's alone, as others' stores would be differences. */
 enum config_bt { CONFIG_BT_TRANSLATE, CONFIG_BT_INTERPRET, CONFIG_BT_CHECK };
 
+/* Whose interface for guests that know that they are guests is there, beside our own hypercalls. */
+enum config_paravirt { PARAVIRT_KVM, PARAVIRT_NONE };
+
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 
 /* What the kernel's file is; TYPE_AUTO: to be recognised. */
@@ -82,6 +85,7 @@ struct vm_config {
     uint32_t vcpus;
     enum config_engine engine;
     enum config_bt bt;
+    enum config_paravirt paravirt;
     uint64_t cpus[CONFIG_MAX_CPUS / 64]; /* bit i % 64 of [i / 64]: may run on host CPU i */
     uint32_t cpus_line; /* where they are listed; 0: nowhere, and all are allowed */
     uint32_t weight;    /* 1 to 1000: share of the time that VMs compete for */

@@ -291,13 +291,16 @@ static const struct config_key keys[] = {
      .set = set_number, OF_VM(memory_mib), .low = MIN_MEMORY, .high = MAX_MEMORY},
     {"vcpus", "1 to " DIGITS(CONFIG_MAX_VCPUS), "1", "virtual CPUs",
      .set = set_number, OF_VM(vcpus), .low = 1, .high = CONFIG_MAX_VCPUS},
-    {"engine", CONFIG_ENGINE_WORDS, "auto", "what executes the VM",
+    {"engine", CONFIG_ENGINE_WORDS, "auto",
+     "what executes the VM: VT-x, or a translation, which needs none; auto: what there is",
      .set = set_word, OF_VM(engine)},
     {"bt", "translate, interpret or check", "translate",
      "with the engine bt, for tests; interpret: the processor runs nothing of the guest, so a Linux "
      "takes hours; check: what kernel code does is compared with that the first times, and a "
      "difference ends the VM",
      .set = set_word, OF_VM(bt), .needs = NEEDS_ONE_VCPU | NEEDS_BT},
+    {"paravirt", "kvm or none", "kvm", "what Linux finds of a hypervisor: KVM's clock, steal time, IPIs, locks; or a mere PC",
+     .set = set_word, OF_VM(paravirt)},
     {"cpus", "a list such as 0-3,5, or all", "all", "host CPUs on which its vCPUs may run",
      .set = set_cpus},
     {"weight", "1 to 1000", "100", "its share of CPU time where VMs compete",

@@ -59,12 +59,6 @@ bool guestmem_read(const struct guestmem *mem, gpa_t from, void *to, size_t byte
     return true;
 }
 
-static void tell(const struct guestmem *mem, gpa_t at, uint64_t bytes)
-{
-    if (mem->written != NULL)
-        mem->written(mem->written_ctx, at, bytes);
-}
-
 bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size_t bytes)
 {
     for (size_t done = 0, n; done < bytes; done += n) {
@@ -73,7 +67,7 @@ bool guestmem_write(const struct guestmem *mem, gpa_t to, const void *from, size
             return false;
         memcpy(p, (const uint8_t *)from + done, n);
     }
-    tell(mem, to, bytes);
+    guestmem_note_written(mem, to, bytes);
     return true;
 }
 
@@ -85,6 +79,6 @@ bool guestmem_zero(const struct guestmem *mem, gpa_t to, size_t bytes)
             return false;
         memset(p, 0, n);
     }
-    tell(mem, to, bytes);
+    guestmem_note_written(mem, to, bytes);
     return true;
 }

@@ -88,6 +88,13 @@ static inline bool guestmem_is_writable(const struct guestmem *mem, gpa_t at)
     return s != NULL && guestmem_slot_writable(s) != NULL;
 }
 
+/* Behind a write by a window of a running guest's memory: those are told who are of the others. */
+static inline void guestmem_note_written(const struct guestmem *mem, gpa_t at, uint64_t bytes)
+{
+    if (mem->written != NULL)
+        mem->written(mem->written_ctx, at, bytes);
+}
+
 /* A pointer to a whole range within one slot, or NULL. For loaders, before the guest runs, and for
  * single aligned accesses; never keep it for data that is checked and then used. */
 static inline void *guestmem_window(const struct guestmem *mem, gpa_t base, size_t bytes)

@@ -100,6 +100,7 @@ static enum status vmx_probe(struct engine_facts *facts)
         .atomics = true,
         .spec_control = hardening_measures()->barrier,
         .arch_capabilities = hardening_told_to_guests(),
+        .virtual_apic = vmx_has_apicv(),
         .pages_1g = vmx_ept_caps().pages_1g,
         .cr4_allowed = caps.cr4_fixed1,
         .host_cet = cet && !hardening_measures()->thunks,

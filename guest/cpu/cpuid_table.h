@@ -8,6 +8,8 @@
 #define CPUID_MAX_ENTRIES  72
 #define CPUID_INDEX_LEAVES 32 /* leaves 0..31 of each class */
 #define CPUID_CLASSES      4  /* basic, 0x40000000 (hypervisor), 0x80000000 (extended), nothing */
+#define CPUID_SECOND       0x40000100u /* another hypervisor's interface, beside our own */
+#define CPUID_SECOND_COUNT 2u          /* so many leaves: a power of two */
 
 /* What the exit handler is still to patch in, since it depends on the vCPU's state. */
 enum cpuid_dynamic {
@@ -38,11 +40,22 @@ struct cpuid_entry {
 struct cpuid_table {
     uint8_t first[CPUID_CLASSES * CPUID_INDEX_LEAVES];
     uint8_t out_of_range; /* index of the highest basic leaf's entry */
+    uint8_t second;       /* of CPUID_SECOND's, which the others follow; 0: there is none */
     uint32_t count;
     struct cpuid_entry entry[CPUID_MAX_ENTRIES];
 };
 
 _Static_assert(sizeof(struct cpuid_entry) == 32, "an index is a shift");
+
+/* The same for leaves that first[] does not reach. The masks bind a CPU that guesses, too. */
+static inline const struct cpuid_entry *cpuid_table_far(const struct cpuid_table *table,
+                                                        uint32_t leaf)
+{
+    const uint32_t number = leaf - CPUID_SECOND;
+    if (number >= CPUID_SECOND_COUNT || table->second == 0)
+        return &table->entry[table->out_of_range];
+    return &table->entry[table->second + number % CPUID_SECOND_COUNT];
+}
 
 /* The first entry of a leaf, whatever its subleaf. Never NULL. */
 static inline const struct cpuid_entry *cpuid_table_first(const struct cpuid_table *table,
@@ -50,7 +63,7 @@ static inline const struct cpuid_entry *cpuid_table_first(const struct cpuid_tab
 {
     const uint32_t number = leaf & 0x3fffffff, class = leaf >> 30;
     if (number >= CPUID_INDEX_LEAVES)
-        return &table->entry[table->out_of_range];
+        return cpuid_table_far(table, leaf);
     /* The mask binds a CPU that guesses, too (arch/nospec.h). */
     return &table->entry[table->first[class * CPUID_INDEX_LEAVES + number % CPUID_INDEX_LEAVES]];
 }

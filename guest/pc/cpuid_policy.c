@@ -225,6 +225,19 @@ static void add_clocks(struct builder *b, const struct cpuid_facts *facts)
     add(b, 0x40000010, 0, (struct cpuid_regs){.eax = khz, .ebx = khz}, 0);
 }
 
+/* KVM's interface stands behind our own: Linux looks for its signature at each 0x100. */
+static void add_kvm(struct builder *b, const struct cpuid_facts *facts)
+{
+    if (facts->kvm_features == 0)
+        return;
+    /* "KVMKVMKVM" */
+    const struct cpuid_regs signature = {CPUID_SECOND + 1, 0x4b4d564b, 0x564b4d56, 0x4d};
+    add(b, CPUID_SECOND, 0, signature, 0);
+    /* EDX is hints, of which there is one: that no vCPU ever waits for a CPU. None can promise it.
+     */
+    add(b, CPUID_SECOND + 1, 0, (struct cpuid_regs){.eax = facts->kvm_features}, 0);
+}
+
 static void add_identity(struct builder *b, const struct cpuid_facts *facts)
 {
     struct cpuid_regs vendor = host_leaf(b, 0, 0);
@@ -254,7 +267,10 @@ static void make_index(struct cpuid_table *t)
                                                  (MAX_EXTENDED & 0xff) + 1, 0};
     for (uint32_t i = t->count - 1; i > 0; i--) { /* downwards: a leaf's first entry wins */
         const uint32_t leaf = t->entry[i].leaf;
-        t->first[(leaf >> 30) * CPUID_INDEX_LEAVES + (leaf & 0xff)] = (uint8_t)i;
+        if ((leaf & 0x3fffffff) < CPUID_INDEX_LEAVES)
+            t->first[(leaf >> 30) * CPUID_INDEX_LEAVES + (leaf & 0xff)] = (uint8_t)i;
+        if (leaf == CPUID_SECOND)
+            t->second = (uint8_t)i;
     }
     t->out_of_range = t->first[MAX_BASIC];
     for (uint32_t class = 0; class < CPUID_CLASSES; class ++) {
@@ -279,6 +295,7 @@ enum status cpuid_policy_build(struct cpuid_table *table, cpuid_fn *host,
     add_topology(&b);
     add_xsave(&b, facts);
     add_clocks(&b, facts);
+    add_kvm(&b, facts);
     if (b.full)
         return ERR_LIMIT;
     make_index(table);

@@ -2,6 +2,7 @@
 /* What a VM's CPUs say that they are: CPUID and MSRs, by what its engine and the host have. */
 #include "guest/pc/pc_policies.h"
 #include "guest/cpu/control.h"
+#include "guest/pc/kvm_pv.h"
 
 enum status pc_policies_make(struct pc *pc, const struct vm_config *config,
                              const struct pc_host *host)
@@ -18,8 +19,11 @@ enum status pc_policies_make(struct pc *pc, const struct vm_config *config,
         .atomics = engine->atomics,
         .cr4_allowed = engine->cr4_allowed,
         .spec_control = engine->spec_control,
+        .kvm_features = config->paravirt == PARAVIRT_KVM ? kvm_pv_features(engine) : 0,
     };
-    const enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
+    enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
+    if (s == OK && config->paravirt == PARAVIRT_KVM)
+        s = kvm_pv_open(vm, host->read_tsc(), host->epoch);
     if (s != OK)
         return s;
     vm->arch_capabilities = engine->arch_capabilities;

@@ -38,6 +38,7 @@ struct engine_facts {
      * IA32_ARCH_CAPABILITIES tells a guest. */
     bool spec_control;
     uint64_t arch_capabilities;
+    bool virtual_apic;    /* the CPU itself takes EOIs (struct vcpu: assisted) */
     bool pages_1g;        /* RAM is worth being aligned for pages of 1 GiB */
     uint64_t cr4_allowed; /* bits that a guest's CR4 can have at all */
     /* The host may use CET: guests do not meet it, and no RET is made to go elsewhere (return

@@ -109,9 +109,18 @@ static inline __attribute__((always_inline)) void put(struct cpu *cpu)
     run_vcpu_unload(&vcpu->run); /* from here on it may be another CPU's */
 }
 
+/* In the page tables of the vCPU that is loaded, where one is. */
+static inline __attribute__((always_inline)) void tell_guest_of_leaving(const struct cpu *cpu)
+{
+    struct vcpu *vcpu = cpu->vcpu;
+    if (vcpu != NULL && vcpu->pv.steal != 0)
+        vcpu_pv_leaves(vcpu);
+}
+
 void vcpu_put_away(void)
 {
     struct cpu *cpu = cpu_self();
+    tell_guest_of_leaving(cpu);
     if (cpu->vcpu != NULL)
         (void)guestspace_enter(hpa(0));
     put(cpu);
@@ -137,6 +146,7 @@ void vcpu_load(struct vcpu *vcpu)
     struct cpu *cpu = cpu_self();
     if (cpu->vcpu == vcpu)
         return;
+    tell_guest_of_leaving(cpu);
     (void)guestspace_enter(vcpu->vm->root);
     put(cpu);
     run_vcpu_load(&vcpu->run);
@@ -147,6 +157,8 @@ void vcpu_load(struct vcpu *vcpu)
     cpu->attention = &vcpu->attention;
     if (!vcpu->started)
         start(vcpu);
+    if (vcpu->pv.steal != 0)
+        vcpu_pv_loaded(vcpu);
     /* The notification of what was posted while it ran elsewhere went there: vcpu_posted(). */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (vcpu->apic.posted->outstanding != 0)

@@ -56,6 +56,7 @@ enum {
     REQUEST_SIPI = 8,
     REQUEST_DUMP = 32,       /* prints where it stands */
     REQUEST_STEP = 64,       /* its own: step.unfinished */
+    REQUEST_UNHALT = 128,    /* its HLT ends, or the next one if it does not halt */
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
@@ -108,11 +109,12 @@ struct vcpu {
     bool attention;
     uint8_t nmis_pending; /* one that would be delivered now, and one latched behind it */
     enum vcpu_activity activity;
-    bool halted_open;   /* interrupts end its HLT; true while it does not halt */
-    bool halted_nmi;    /* NMIs end its HLT */
-    bool halted_trap;   /* a debug trap is pending, or its time to sleep is over: ends it at once */
-    uint32_t requests;  /* atomic */
-    struct event event; /* for the next entry */
+    bool halted_open;     /* interrupts end its HLT; true while it does not halt */
+    bool halted_nmi;      /* NMIs end its HLT */
+    bool halted_trap;     /* it ends at once: a debug trap, an UNHALT, its time to sleep is over */
+    bool unhalted;        /* an UNHALT has come while it did not halt */
+    uint32_t requests;    /* atomic */
+    struct event event;   /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
     uint64_t tsc_exit;    /* host TSC when the current exit came, plus the time in HLT since */
     uint64_t tsc_blocked; /* since when it waits, 0: it does not */
@@ -131,6 +133,7 @@ struct vcpu {
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST as the guest sees it */
     uint64_t misc_enable;
     struct vcpu_mtrr mtrr;
+    struct vcpu_pv pv;
 
     struct vlapic apic;
     struct step step;
@@ -166,6 +169,7 @@ void vcpu_posted(struct vcpu *vcpu, bool silent, uint64_t *later);
 void vcpu_request_nmi(struct vcpu *vcpu, uint64_t *later);
 void vcpu_request_init(struct vcpu *vcpu, uint64_t *later); /* leads to vlapic_reset() */
 void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector, uint64_t *later);
+void vcpu_request_unhalt(struct vcpu *vcpu);
 
 /* The last step of making one, with its local APIC. state: in which it starts, which stays
  * where it is; NULL: it waits for SIPI. */
@@ -215,6 +219,15 @@ enum vcpu_prepared vcpu_prepare(struct vcpu *vcpu);
  */
 bool vcpu_is_ready(struct vcpu *vcpu);
 
+/* Of one that halts, or is frozen: whether one of these requests, or an NMI, ends that. */
+static inline bool vcpu_ends_halt(const struct vcpu *vcpu, enum vcpu_activity activity,
+                                  uint32_t requests)
+{
+    if ((requests & REQUEST_UNHALT) != 0 && activity == ACTIVITY_HLT)
+        return true;
+    return ((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi;
+}
+
 /* Whether it runs, or anything but an interrupt (a request, the end of its being held) would make
  * it run. From any CPU. */
 static inline bool vcpu_is_wanted(const struct vcpu *vcpu)
@@ -228,8 +241,9 @@ static inline bool vcpu_is_wanted(const struct vcpu *vcpu)
         return (requests & REQUEST_SIPI) != 0;
     if (activity == ACTIVITY_WAIT_FOR_IO)
         return !__atomic_load_n(&vcpu->vm->io_waits, __ATOMIC_SEQ_CST);
-    return vcpu->halted_trap ||
-           (((requests & REQUEST_NMI) != 0 || vcpu->nmis_pending != 0) && vcpu->halted_nmi);
+    if ((requests & (REQUEST_NMI | REQUEST_UNHALT)) == 0 && vcpu->nmis_pending == 0)
+        return vcpu->halted_trap;
+    return vcpu->halted_trap || vcpu_ends_halt(vcpu, activity, requests);
 }
 
 /* Makes it look at its requests and posted interrupts soon. From any CPU. */
@@ -307,6 +321,15 @@ void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *sta
  * All: the vCPU is loaded, the VM's lock is not held.
  */
 
+/* An UNHALT that came before the HLT which it was for ends that, and no other wait. */
+static inline void vcpu_take_unhalt(struct vcpu *vcpu)
+{
+    if (vcpu->activity != ACTIVITY_HLT)
+        return;
+    vcpu->unhalted = false;
+    vcpu->halted_trap = true;
+}
+
 /* The vCPU does nothing until an interrupt. What ends that, as the state that the interrupt finds
  * says: RFLAGS.IF is set, NMIs are not blocked, a debug trap is pending. */
 static inline void vcpu_wait_for_interrupt(struct vcpu *vcpu, enum vcpu_activity activity,
@@ -315,6 +338,8 @@ static inline void vcpu_wait_for_interrupt(struct vcpu *vcpu, enum vcpu_activity
     vcpu->activity = (uint8_t)activity;
     vcpu->halted_nmi = nmi;
     vcpu->halted_trap = trap;
+    if (vcpu->unhalted)
+        vcpu_take_unhalt(vcpu);
     __atomic_store_n(&vcpu->halted_open, open, __ATOMIC_SEQ_CST); /* see all_stuck(), sched.c */
     vcpu->attention = true;
 }

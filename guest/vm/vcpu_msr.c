@@ -104,6 +104,7 @@ static void set_tsc_offset(struct vcpu *vcpu, uint64_t offset)
     vm_lock(vcpu->vm);
     vlapic_write_deadline(&vcpu->apic, vlapic_deadline(&vcpu->apic));
     vm_unlock(vcpu->vm);
+    vcpu_pv_tsc_changed(vcpu);
 }
 
 /* SDM, "IA32_TSC_ADJUST Support": a change of one moves the other by as much. */

@@ -27,12 +27,16 @@ static inline bool vcpu_wait(struct vcpu *vcpu)
             return false;
         vcpu_dump_if_asked(vcpu);
     }
-    if (vcpu->activity != ACTIVITY_WAIT_FOR_SIPI) {
+    const enum vcpu_activity waited = vcpu->activity;
+    if (waited != ACTIVITY_WAIT_FOR_SIPI) {
         vcpu->activity = ACTIVITY_ACTIVE;
         vcpu->halted_open = true;
     }
-    if (vcpu->requests != 0)
+    if (vcpu->requests != 0) {
         vcpu_take_requests(vcpu);
+        if (waited == ACTIVITY_HLT) /* an UNHALT among them was for this one, which is over */
+            vcpu->unhalted = false;
+    }
     return vcpu->activity == ACTIVITY_ACTIVE;
 }
 

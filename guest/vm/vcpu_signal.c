@@ -212,6 +212,16 @@ void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector, uint64_t *later)
 }
 
 /*
+ * CPU A, in the guest, has freed a lock that the vCPU of CPU B waits for, and asks for this. B has
+ * looked at the lock, found it taken, and executes HLT, with interrupts off. Were the request for a
+ * halted vCPU alone, A's could come between B's look and its HLT, which nothing would end.
+ */
+void vcpu_request_unhalt(struct vcpu *vcpu)
+{
+    request(vcpu, 0, REQUEST_UNHALT, NULL);
+}
+
+/*
  * SDM, "Processor State After INIT": the caches' control, x87 and SSE, MTRRs, the TSC and most MSRs
  * stay. The boot processor would fetch from the reset vector; the others wait.
  */
@@ -228,6 +238,8 @@ static void take_init(struct vcpu *vcpu)
     vcpu->engine->set_state(vcpu, STATE_ALL & ~STATE_MSRS, &state);
     vcpu->event.info = 0;
     vcpu->nmis_pending = 0;
+    vcpu->unhalted = false;
+    vcpu_pv_reset(vcpu);
     vm_lock(vm);
     vlapic_reset(&vcpu->apic, true);
     if (vcpu->call_timer.fire != NULL)
@@ -264,6 +276,10 @@ void vcpu_take_requests(struct vcpu *vcpu)
         take_init(vcpu);
     if ((taken & REQUEST_NMIS) != 0)
         take_nmis(vcpu, taken);
+    if ((taken & REQUEST_UNHALT) != 0) {
+        vcpu->unhalted = true;
+        vcpu_take_unhalt(vcpu);
+    }
     if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == ACTIVITY_WAIT_FOR_SIPI) {
         const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
         struct cpu_state state;

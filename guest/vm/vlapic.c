@@ -169,15 +169,6 @@ static void set_irr(struct vlapic *apic, unsigned vector)
     changed(apic);
 }
 
-int vlapic_pending(struct vlapic *apic)
-{
-    vlapic_collect(apic);
-    if (apic->irr_words == 0)
-        return -1;
-    int irr = highest_vector(apic, APIC_IRR, apic->irr_words);
-    return irr >= 0 && (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
-}
-
 static void clear_vector(struct vlapic *apic, unsigned offset, uint8_t *words, unsigned vector)
 {
     unsigned word = vector >> 5 & 7;
@@ -187,12 +178,50 @@ static void clear_vector(struct vlapic *apic, unsigned offset, uint8_t *words, u
         *words &= (uint8_t) ~(1u << word);
 }
 
+/* What was offered is edge-triggered, so the IO-APIC hears nothing of it. */
+void __attribute__((noinline)) vlapic_take_offer(struct vlapic *apic)
+{
+    struct vcpu *vcpu = vlapic_vcpu(apic);
+    if (!vcpu->pv.eoi_offered || !vcpu_pv_take_eoi(vcpu))
+        return;
+    const int vector = highest_vector(apic, APIC_ISR, apic->isr_words);
+    if (vector >= 0)
+        clear_vector(apic, APIC_ISR, &apic->isr_words, (unsigned)vector);
+}
+
+/* Before ISR is looked at. */
+static inline void settle(struct vlapic *apic)
+{
+    if (__builtin_expect(vlapic_vcpu(apic)->pv.eoi_offered, 0))
+        vlapic_take_offer(apic);
+}
+
+int vlapic_pending(struct vlapic *apic)
+{
+    vlapic_collect(apic);
+    settle(apic);
+    if (apic->irr_words == 0)
+        return -1;
+    int irr = highest_vector(apic, APIC_IRR, apic->irr_words);
+    return irr >= 0 && (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
+}
+
+/* An EOI has an effect where the IO-APIC waits for it, or another interrupt does. */
+static void __attribute__((noinline)) offer_eoi(struct vlapic *apic, unsigned vector)
+{
+    const uint32_t tmr = *reg(apic, APIC_TMR + (vector >> 5) * 16);
+    if ((tmr & 1u << (vector & 31)) == 0 && highest_vector(apic, APIC_IRR, apic->irr_words) < 0)
+        vcpu_pv_offer_eoi(vlapic_vcpu(apic));
+}
+
 void vlapic_accept(struct vlapic *apic, unsigned vector)
 {
     unsigned word = vector >> 5 & 7;
     clear_vector(apic, APIC_IRR, &apic->irr_words, vector);
     *reg(apic, APIC_ISR + word * 16) |= 1u << (vector & 31);
     apic->isr_words |= (uint8_t)(1u << word);
+    if (vlapic_vcpu(apic)->pv.eoi != 0)
+        offer_eoi(apic, vector);
 }
 
 void vlapic_eoi(struct vlapic *apic, unsigned vector)
@@ -204,6 +233,7 @@ void vlapic_eoi(struct vlapic *apic, unsigned vector)
 
 static void end_of_interrupt(struct vlapic *apic)
 {
+    settle(apic); /* of an inner interrupt */
     int vector = highest_vector(apic, APIC_ISR, apic->isr_words);
     if (vector < 0)
         return;
@@ -369,6 +399,8 @@ bool vlapic_read(struct vlapic *apic, unsigned offset, uint64_t *value)
         vlapic_collect(apic);
         changed(apic); /* the CPU's own notification finds nothing any more */
     }
+    if (offset == APIC_PPR || (offset >= APIC_ISR && offset < APIC_TMR))
+        settle(apic);
     if (offset == APIC_CURRENT_COUNT)
         *value = vlapic_timer_count(&apic->timer);
     else if (offset == APIC_PPR && !vlapic_vcpu(apic)->assisted)
@@ -474,6 +506,7 @@ void vlapic_set_lint0(void *chip, unsigned pin, bool high)
 
 void vlapic_reset(struct vlapic *apic, bool init)
 {
+    settle(apic);
     for (unsigned i = 0; i < 1024; i++)
         apic->page[i] = 0;
     if (!init)

@@ -138,6 +138,10 @@ bool vlapic_write(struct vlapic *apic, unsigned offset, uint64_t value);
 /* APIC-write VM exit: the CPU has put the value into the page already; act on it. */
 void vlapic_written(struct vlapic *apic, unsigned offset);
 
+/* Takes back that the guest may end the interrupt in service by its memory (guest/vm/vcpu_pv.h),
+ * and ends it, if the guest has. */
+void vlapic_take_offer(struct vlapic *apic);
+
 /* A level-triggered vector has ended, its ISR bit cleared (as at an EOI-induced VM exit): tells the
  * IO-APIC. */
 void vlapic_eoi(struct vlapic *apic, unsigned vector);

@@ -14,10 +14,11 @@
 #include "guest/vm/engine.h"
 #include "guest/vm/runqueue.h"
 #include "guest/vm/stats.h"
+#include "guest/vm/vcpu_pv.h"
 #include "mm/guestmem.h"
 
 #define VM_APIC_PAGE_GPA     0xfee00000ull /* where local APICs are, unless moved */
-#define VM_MAX_HYPERCALLS    8
+#define VM_MAX_HYPERCALLS    12
 #define VM_MAX_VCPUS         64
 #define VMCALL_UNKNOWN       (-1000) /* the results that are not a hypercall's own: guest/hypercall.h */
 #define VMCALL_NOT_PERMITTED (-1) /* not at CPL 0 */
@@ -108,6 +109,8 @@ struct vm {
      * end; 0: not yet. */
     uint64_t tsc_first_entry, tsc_end;
     uint64_t tsc_offset; /* that its vCPUs start with: see there */
+    struct vm_clock clock;
+    uint64_t epoch; /* the time of day when the host's TSC was 0: seconds since 1970 (UTC) */
 };
 
 /* A VM of one vCPU does without the lock: its devices are used by the CPU that is the home of that

@@ -1,5 +1,5 @@
 // link: drivers/virt/vioapic.c guest/vm/vlapic.c guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c
-// link: drivers/bus/timers.c
+// link: drivers/bus/timers.c guest/vm/vcpu_pv_eoi.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to its IO-APIC and its CPUs' local APICs, in xAPIC and x2APIC mode, by
  * memory and by MSR, with jumps in time and devices that assert their lines. */

@@ -15,6 +15,7 @@
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
 // link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
+// link: guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c guest/pc/kvm_pv.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
 #include "arch/log.h"

@@ -12,6 +12,7 @@
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c guest/pc/cpuid_policy.c guest/pc/msr_policy.c
 // link: drivers/bus/bus.c drivers/bus/timers.c mm/page_alloc.c mm/guestmem.c mm/mtrr.c
 // link: guest/vm/step_device.c guest/vm/step_work.c guest/cpu/operands.c guest/cpu/operand_table.c
+// link: guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guest states and exits by the fuzzer's choice: what is entered after an exit passes the checks of
  * VM entry. */

@@ -4,7 +4,7 @@
 // link: guest/cpu/transfer.c guest/cpu/deliver.c guest/cpu/emulate.c guest/cpu/integer.c guest/cpu/alu.c
 // link: guest/cpu/decode.c guest/cpu/event.c guest/cpu/guestwalk.c guest/vm/vcpu_inject.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/timers.c drivers/bus/bus.c mm/guestmem.c
-// link: guest/cpu/operands.c guest/cpu/operand_table.c
+// link: guest/cpu/operands.c guest/cpu/operand_table.c guest/vm/vcpu_pv_eoi.c
 // libs: -lpthread
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The engine bt around its software CPU: which event comes when, what is delivered, walks that are

@@ -230,9 +230,8 @@ static void test_keys(void **state)
     refuse(
         2,
         "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type loader "
-        "load entry mode console debugcon cmdline memory vcpus engine bt cpus weight cap limit "
-        "start "
-        "on_poweroff on_reboot on_crash",
+        "load entry mode console debugcon cmdline memory vcpus engine bt paravirt cpus weight cap "
+        "limit start on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
     refuse(2, "unknown key kernel; known in [nadir]: serial report at_end smt max_vms",
            "[nadir]\nkernel = k\n");
@@ -434,7 +433,10 @@ static void test_scheduling(void **state)
     assert_int_equal(config.vm->bt, CONFIG_BT_TRANSLATE);
     accept("[vm a]\nkernel = k\nbt = check\nvcpus = 1\n");
     assert_int_equal(config.vm->bt, CONFIG_BT_CHECK);
+    accept("[vm a]\nkernel = k\nparavirt = none\n");
+    assert_int_equal(config.vm->paravirt, PARAVIRT_NONE);
     accept("[vm a]\nkernel = k\n");
+    assert_int_equal(config.vm->paravirt, PARAVIRT_KVM);
     assert_int_equal(config.max_vms, 64);
     assert_int_equal(config.vm->engine, CONFIG_ENGINE_AUTO);
     assert_int_equal(config.vm->weight, 100);

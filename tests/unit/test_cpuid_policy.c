@@ -89,6 +89,35 @@ static void build(cpuid_fn *host, const struct cpuid_facts *facts)
     }
 }
 
+/* KVM's leaves stand beside our own where they are asked for, and nothing does where they are not.
+ */
+static void test_kvm(void **state)
+{
+    static const uint32_t beyond[] = {0x40000011, 0x400000ff, 0x40000102, 0x40000200, 0x40000110,
+                                      0x00000100, 0x80000100, 0xc0000100, 0x3fffffff};
+    struct cpuid_facts facts = all;
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        facts.kvm_features = i == 0 ? 0 : 0x01002aab;
+        build(full_host, &facts);
+        for (size_t n = 0; n < sizeof(beyond) / sizeof(beyond[0]); n++)
+            assert_ptr_equal(find(beyond[n], 0), find(0x16, 0));
+        assert_int_equal(find(0x40000000, 0)->eax, 0x40000010);
+        assert_int_equal(find(0x40000000, 0)->ebx, 0x6964614e);
+        if (i == 0) {
+            assert_ptr_equal(find(0x40000100, 0), find(0x16, 0));
+            assert_ptr_equal(find(0x40000101, 0), find(0x16, 0));
+        }
+    }
+    const struct cpuid_entry *e = find(0x40000100, 7);
+    assert_int_equal(e->eax, 0x40000101);
+    assert_memory_equal(&e->ebx, "KVMKVMKVM\0\0\0", 12);
+    e = find(0x40000101, 0);
+    assert_int_equal(e->eax, 0x01002aab);
+    assert_int_equal(e->ebx | e->ecx | e->edx, 0);
+    build(full_host, &all);
+}
+
 static void test_hidden_and_shown(void **state)
 {
     (void)state;
@@ -497,6 +526,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kvm),
         cmocka_unit_test(test_hidden_and_shown),
         cmocka_unit_test(test_features),
         cmocka_unit_test(test_emulated_features),

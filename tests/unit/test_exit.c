@@ -5,7 +5,7 @@
 // link: vmx/vmcs_check_guest.c arch/format.c guest/cpu/event.c guest/vm/vcpu_inject.c
 // link: guest/cpu/control.c guest/vm/vcpu_cpuid.c guest/vm/breakpoint.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/bus.c drivers/bus/timers.c
-// link: mm/page_alloc.c mm/guestmem.c
+// link: mm/page_alloc.c mm/guestmem.c guest/vm/vcpu_pv_eoi.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From a VM exit to its handler and back: the step over an instruction, instructions, control
  * registers, events. Accesses to ports and memory are in test_exit_access.c. */

@@ -15,6 +15,7 @@
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
 // link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
+// link: guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c guest/pc/kvm_pv.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
 #include "arch/log.h"
@@ -381,6 +382,40 @@ static void test_msrs(void **state)
     for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++) {
         assert_false(rdmsr(closed[i], &v));
         assert_false(wrmsr(closed[i], 0));
+    }
+}
+
+/* Whether KVM's interface is there: by CPUID, MSRs and hypercalls. A reset begins it anew. */
+static void test_paravirt(void **state)
+{
+    static const uint32_t msrs[] = {0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d04};
+    static const unsigned numbers[] = {5, 10, 11};
+    uint64_t v;
+    (void)state;
+    for (unsigned none = 0; none < 2; none++) {
+        const struct vm *vm = &pc->vm;
+        const uint32_t second = cpuid_table_find(&vm->cpuid, 0x40000100, 0)->ebx;
+        assert_int_equal(second == 0x4b4d564b, !none);
+        for (size_t i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++) {
+            assert_int_equal(rdmsr(msrs[i], &v), !none);
+            assert_int_equal(wrmsr(msrs[i], 0), !none);
+        }
+        assert_false(rdmsr(0x4b564d02, &v));
+        assert_false(rdmsr(0x4b564d05, &v));
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+            assert_int_equal(vm->hypercall[numbers[i]] != NULL, !none);
+        if (none)
+            break;
+        assert_true(wrmsr(0x4b564d03, 0x8001));
+        assert_true(wrmsr(0x4b564d01, (33u << 20) - 32 + 1)); /* the last of its RAM */
+        assert_false(wrmsr(0x4b564d01, (33u << 20) - 28 + 1));
+        leave(&kept);
+        make();
+        assert_true(rdmsr(0x4b564d03, &v));
+        assert_int_equal(v, 0);
+        leave(NULL);
+        config.paravirt = PARAVIRT_NONE;
+        make();
     }
 }
 
@@ -1151,6 +1186,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_wires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_paravirt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_absent_chips, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cmos_disks, set_up, tear_down),

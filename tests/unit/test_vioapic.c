@@ -1,5 +1,5 @@
 // link: drivers/virt/vioapic.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
-// link: guest/vm/vlapic_timer.c drivers/bus/timers.c
+// link: guest/vm/vlapic_timer.c drivers/bus/timers.c guest/vm/vcpu_pv_eoi.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The IO-APIC in front of two local APICs: redirection, edge and level, remote IRR. */
 #include "drivers/virt/vioapic.h"

@@ -1,4 +1,5 @@
 // link: guest/vm/vlapic.c guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/bus/timers.c
+// link: guest/vm/vcpu_pv_eoi.c mm/guestmem.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The local APIC: registers, priorities, modes, IPIs and the timer against a fake clock. */
 #include "tests/unit/vlapic_test.h"

@@ -17,7 +17,7 @@
 // link: arch/format.c arch/report.c guest/vm/vcpu.c guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/vcpu_signal.c guest/vm/sched.c
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c guest/cpu/control.c guest/cpu/event.c
-// link: tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
+// link: tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c guest/pc/kvm_pv.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* VMs that come and go while others run: whole PCs on the fake engine, whose guests are scripts.
  * The guest of the first VM plays the monitor, and another CPU's part in a race. */

@@ -3,6 +3,7 @@
 // link: vmx/inject.c vmx/caps.c vmx/fields.c vmx/vmcs_check.c vmx/vmcs_check_guest.c arch/format.c
 // link: guest/cpu/event.c guest/vm/vcpu_inject.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c drivers/bus/timers.c mm/page_alloc.c mm/guestmem.c
+// link: guest/vm/vcpu_pv_eoi.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A vCPU's state into its VMCS and back, in parts; the controls of a new VMCS; and the fake CPU
  * itself, on which all tests of vmx/ stand. */
