@@ -6,7 +6,7 @@
 // link: guest/vm/run_alarm.c guest/vm/run_share.c guest/vm/vlapic.c guest/vm/vlapic_bus.c
 // link: guest/vm/vlapic_timer.c guest/cpu/msr_table.c guest/cpu/control.c guest/cpu/event.c
 // link: drivers/bus/timers.c mm/guestmem.c mm/page_alloc.c arch/format.c tests/unit/fake_engine.c tests/unit/fake_space.c
-// link: tests/unit/fake_host.c
+// link: tests/unit/fake_host.c guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Nadir's own hypercalls, made by scripted guests of one or two vCPUs: what guest/hypercall.h says
  * of each, and what hostile guests pass. */
