@@ -56,7 +56,7 @@ enum {
     REQUEST_SIPI = 8,
     REQUEST_DUMP = 32,       /* prints where it stands */
     REQUEST_STEP = 64,       /* its own: step.unfinished */
-    REQUEST_UNHALT = 128,    /* its HLT ends, or the next one if it does not halt */
+    REQUEST_UNHALT = 128,    /* its HLT ends; it stands until there is one */
     REQUESTS_ARE_TAKEN = 16, /* the vCPU is about it: what it does next is not known yet */
 };
 
@@ -112,7 +112,6 @@ struct vcpu {
     bool halted_open;     /* interrupts end its HLT; true while it does not halt */
     bool halted_nmi;      /* NMIs end its HLT */
     bool halted_trap;     /* it ends at once: a debug trap, an UNHALT, its time to sleep is over */
-    bool unhalted;        /* an UNHALT has come while it did not halt */
     uint32_t requests;    /* atomic */
     struct event event;   /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
@@ -321,15 +320,6 @@ void vcpu_print_undelivered(const struct vcpu *vcpu, const struct cpu_state *sta
  * All: the vCPU is loaded, the VM's lock is not held.
  */
 
-/* An UNHALT that came before the HLT which it was for ends that, and no other wait. */
-static inline void vcpu_take_unhalt(struct vcpu *vcpu)
-{
-    if (vcpu->activity != ACTIVITY_HLT)
-        return;
-    vcpu->unhalted = false;
-    vcpu->halted_trap = true;
-}
-
 /* The vCPU does nothing until an interrupt. What ends that, as the state that the interrupt finds
  * says: RFLAGS.IF is set, NMIs are not blocked, a debug trap is pending. */
 static inline void vcpu_wait_for_interrupt(struct vcpu *vcpu, enum vcpu_activity activity,
@@ -338,8 +328,6 @@ static inline void vcpu_wait_for_interrupt(struct vcpu *vcpu, enum vcpu_activity
     vcpu->activity = (uint8_t)activity;
     vcpu->halted_nmi = nmi;
     vcpu->halted_trap = trap;
-    if (vcpu->unhalted)
-        vcpu_take_unhalt(vcpu);
     __atomic_store_n(&vcpu->halted_open, open, __ATOMIC_SEQ_CST); /* see all_stuck(), sched.c */
     vcpu->attention = true;
 }

@@ -34,8 +34,8 @@ static inline bool vcpu_wait(struct vcpu *vcpu)
     }
     if (vcpu->requests != 0) {
         vcpu_take_requests(vcpu);
-        if (waited == ACTIVITY_HLT) /* an UNHALT among them was for this one, which is over */
-            vcpu->unhalted = false;
+        if (waited == ACTIVITY_HLT) /* which an UNHALT among them was for */
+            __atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQUEST_UNHALT, __ATOMIC_SEQ_CST);
     }
     return vcpu->activity == ACTIVITY_ACTIVE;
 }

@@ -202,7 +202,7 @@ void vcpu_request_nmi(struct vcpu *vcpu, uint64_t *later)
 /* A SIPI from before the INIT does not count. */
 void vcpu_request_init(struct vcpu *vcpu, uint64_t *later)
 {
-    request(vcpu, REQUEST_SIPI | REQUEST_NMIS, REQUEST_INIT, later);
+    request(vcpu, REQUEST_SIPI | REQUEST_NMIS | REQUEST_UNHALT, REQUEST_INIT, later);
 }
 
 void vcpu_request_sipi(struct vcpu *vcpu, unsigned vector, uint64_t *later)
@@ -238,7 +238,6 @@ static void take_init(struct vcpu *vcpu)
     vcpu->engine->set_state(vcpu, STATE_ALL & ~STATE_MSRS, &state);
     vcpu->event.info = 0;
     vcpu->nmis_pending = 0;
-    vcpu->unhalted = false;
     vcpu_pv_reset(vcpu);
     vm_lock(vm);
     vlapic_reset(&vcpu->apic, true);
@@ -276,10 +275,10 @@ void vcpu_take_requests(struct vcpu *vcpu)
         take_init(vcpu);
     if ((taken & REQUEST_NMIS) != 0)
         take_nmis(vcpu, taken);
-    if ((taken & REQUEST_UNHALT) != 0) {
-        vcpu->unhalted = true;
-        vcpu_take_unhalt(vcpu);
-    }
+    if ((taken & REQUEST_UNHALT) != 0 && vcpu->activity == ACTIVITY_HLT)
+        vcpu->halted_trap = true;
+    else if ((taken & REQUEST_UNHALT) != 0) /* the HLT that it is for is to come */
+        __atomic_fetch_or(&vcpu->requests, REQUEST_UNHALT, __ATOMIC_SEQ_CST);
     if ((taken & REQUEST_SIPI) != 0 && vcpu->activity == ACTIVITY_WAIT_FOR_SIPI) {
         const uint32_t page = taken >> SIPI_VECTOR_SHIFT & 0xff;
         struct cpu_state state;
