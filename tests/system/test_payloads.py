@@ -54,7 +54,7 @@ def test_hello(boot_once):
     assert any(re.fullmatch(r"hello: the hypervisor signs as \S+", line) for line in console), result
 
 
-WAITS = ["tsc_hlt", "tsc_wait_io", "tsc_wait_x87", "tsc_wait_sipi"]
+WAITS = ["tsc_hlt", "tsc_wait_io", "tsc_wait_x87", "tsc_wait_sleep", "tsc_wait_sipi"]
 
 
 def assert_each_tick_is_booked(vm):

@@ -203,7 +203,7 @@ static void check_time(void)
 
 static void check_console(void)
 {
-    static const char text[] = "-- this line goes by one call\r\n";
+    static const char text[] = "ok hypercalls: vm-only: this line goes by one call (" RULE ")\r\n";
     struct nadir_stat stats[NADIR_CLASS_COUNT + 1];
     serial_drain();
     test_equal((uint64_t)vmcall(NADIR_CALL_WRITE, address(text), sizeof(text) - 1, 0), 0,
