@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""guest/payloads/three: the same work natively and by hypercalls, on the bare machine and under each engine. What it
+prints is the same but for the ticks, and for the columns that there are."""
+
+import re
+
+import pytest
+
+PARTS = 9
+LINE = re.compile(r"three: (native|hypercall): (\d+ .*): \d+ ticks each")
+
+
+def section(engine):
+    return f"[vm three]\nkernel = three.bin\nmemory = 32\nvcpus = 2\non_reboot = destroy\n{engine}"
+
+
+def columns_of(result):
+    """The lines of each column without ticks, in their order."""
+    lines = [line.strip() for line in result.console.splitlines() if line.startswith("three: ")]
+    assert lines and lines[-1] == "three: all is right", result
+    columns = {}
+    for line in lines[:-1]:
+        match = LINE.fullmatch(line)
+        if match:
+            columns.setdefault(match[1], []).append(match[2])
+        else:
+            assert line.startswith("three: a line of text"), result
+    return columns
+
+
+@pytest.fixture
+def bare(nadir, payload):
+    result = nadir(section(""), {"three.bin": payload("three")}, native=True, cpus=2)
+    assert result.status == 0, result
+    columns = columns_of(result)
+    assert list(columns) == ["native"] and len(columns["native"]) == PARTS, result
+    return columns["native"]
+
+
+@pytest.mark.parametrize("engine", ["vtx", "bt"])
+def test_both_columns(nadir, payload, bare, engine):
+    result = nadir(section(f"engine = {engine}\n"), {"three.bin": payload("three")}, cpus=2)
+    stats, = result.stats
+    assert result.status == 0 and (stats["engine"], stats["end"], stats["code"]) == (engine, "debug-exit", 0), result
+    assert columns_of(result) == {"native": bare, "hypercall": bare}, result
+    assert stats["classes"]["syscall"]["count"] > 300 and stats["tsc_wait_sleep"] > 0, result
+    each = {what: int(ticks) for what, ticks in
+            re.findall(r"three: hypercall: 64 pages mapped (.*): (\d+) ticks each", result.console)}
+    assert each["together"] < each["one by one"], result
