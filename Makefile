@@ -159,8 +159,8 @@ bochs: $B/.deps ## build the fast Bochs once, which emulates VT-x (two minutes)
 $B/.deps: tools/install.sh $(wildcard /var/lib/dpkg/status) $(if $(shell for t in nasm iasl clang; do command -v $$t >/dev/null || echo $$t; done),FORCE)
 	@mkdir -p $(@D)
 	@tools/install.sh && touch $@
-ifneq ($(filter-out auto vtx bt,$(ENGINE)),)
-$(error ENGINE=$(ENGINE) is none of auto, vtx, bt)
+ifneq ($(filter-out auto vtx bt pv,$(ENGINE)),)
+$(error ENGINE=$(ENGINE) is none of auto, vtx, bt, pv)
 endif
 demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
 	tools/demo.py $B/demo --engine $(or $(ENGINE),auto) --shell $(shell [ -t 0 ] && echo yes || echo no)

@@ -42,6 +42,7 @@ static struct {
 } engines[] = {
     [CONFIG_ENGINE_VTX] = {{.engine = &vmx_engine}, "VT-x"},
     [CONFIG_ENGINE_BT] = {{.engine = &bt_engine}, "binary translation"},
+    [CONFIG_ENGINE_PV] = {.title = "paravirtualisation", .asked = true, .answer = ERR_UNSUPPORTED},
 };
 
 _Static_assert(sizeof(engines) / sizeof(engines[0]) == CONFIG_ENGINES, "a row for each word");
@@ -59,7 +60,8 @@ static struct mtrr_state mtrr; /* of the boot CPU; all have the same */
 static void turn_engines_off(void)
 {
     for (unsigned i = CONFIG_ENGINE_AUTO + 1; i < CONFIG_ENGINES; i++)
-        engines[i].of_pc.engine->cpu_off();
+        if (engines[i].of_pc.engine != NULL)
+            engines[i].of_pc.engine->cpu_off();
 }
 
 /* For whoever reads the screen: after the last VM, and after what he should write down. */
@@ -322,8 +324,12 @@ static enum status probe_engine(unsigned number, bool threads_shared)
 /* Only who names an engine can ask for one that is not there: the last one needs nothing. */
 static _Noreturn void refuse_engine(const struct vm_config *vm, unsigned number, enum status s)
 {
-    log_line("error: [vm %s] asks for engine = %s: %s: %s; engine = auto does without", vm->name,
-             engines[number].of_pc.engine->name, engines[number].title, status_text(s));
+    if (engines[number].of_pc.engine == NULL)
+        log_line("error: [vm %s] asks for engine = pv: this Nadir is built without", vm->name);
+    else
+        log_line("error: [vm %s] asks for engine = %s: %s: %s; engine = auto does without",
+                 vm->name, engines[number].of_pc.engine->name, engines[number].title,
+                 status_text(s));
     finish("refused", LINGER_FAILED_SECONDS, false);
 }
 
@@ -337,7 +343,7 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
         const unsigned wanted = config->vm[i].engine;
         unsigned number = wanted == CONFIG_ENGINE_AUTO ? wanted + 1 : wanted;
         enum status s = probe_engine(number, shared);
-        while (s != OK && wanted == CONFIG_ENGINE_AUTO && number + 1 < CONFIG_ENGINES)
+        while (s != OK && wanted == CONFIG_ENGINE_AUTO && number < CONFIG_ENGINE_BT)
             s = probe_engine(++number, shared);
         if (s != OK)
             refuse_engine(&config->vm[i], number, s);

@@ -117,6 +117,26 @@ static bool lacks(struct config_parser *p, unsigned need, bool there, const char
     return true;
 }
 
+/* At the end of a section: the engine pv starts kernels that are made for it, and nothing else does
+ * so; to name such a kernel is to ask for the engine. */
+static bool settle_engine(struct config_parser *p)
+{
+    struct vm_config *vm = p->vm;
+    const char *wrong = NULL;
+    if (vm->type == TYPE_XEN && vm->engine == CONFIG_ENGINE_AUTO)
+        vm->engine = CONFIG_ENGINE_PV;
+    if (vm->type == TYPE_XEN && vm->engine != CONFIG_ENGINE_PV)
+        wrong = "]: type = xen needs engine = pv";
+    else if (vm->engine == CONFIG_ENGINE_PV && vm->firmware.path != NULL)
+        wrong = "]: engine = pv starts a kernel, and no firmware";
+    else if (vm->engine == CONFIG_ENGINE_PV && vm->type != TYPE_AUTO && vm->type != TYPE_XEN)
+        wrong = "]: engine = pv starts no kernel but by Xen's PV entry, type = xen";
+    if (wrong == NULL)
+        return true;
+    p->number = vm->line;
+    return config_fail(p, "[vm ", vm->name, wrong, NULL);
+}
+
 static bool parse_key(struct config_parser *p, const char *name, char *value)
 {
     const struct config_key *key;
@@ -162,7 +182,10 @@ static bool finish_vm(struct config_parser *p)
         lacks(p, NEED_ONE_VCPU, vm->bt != CONFIG_BT_CHECK || vm->vcpus == 1,
               "= check needs vcpus = 1: what other vCPUs write would look like a difference") ||
         lacks(p, NEED_BT, vm->engine != CONFIG_ENGINE_VTX,
-              "is for the engine bt, and engine = vtx leaves no place for it"))
+              "is for the engine bt, and engine = vtx leaves no place for it") ||
+        !settle_engine(p) ||
+        lacks(p, NEED_BT, vm->engine != CONFIG_ENGINE_PV,
+              "is for the engine bt, and engine = pv leaves no place for it"))
         return false;
     if (vm->entry == CONFIG_ENTRY_AT_LOAD)
         vm->entry = vm->load;

@@ -20,9 +20,15 @@
 #define CONFIG_MAX_ROM     0x1000000 /* 16 MiB: more would reach the IO-APIC */
 
 /* What executes the VM: the words of `engine` in this order, which boot/main.c has a table for.
- * CONFIG_ENGINE_AUTO: the first of the others that the machine has. */
-enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_VTX, CONFIG_ENGINE_BT, CONFIG_ENGINES };
-#define CONFIG_ENGINE_WORDS "auto, vtx or bt"
+ * CONFIG_ENGINE_AUTO: the first of the others that the machine has, and that the kernel is for. */
+enum config_engine {
+    CONFIG_ENGINE_AUTO,
+    CONFIG_ENGINE_VTX,
+    CONFIG_ENGINE_BT,
+    CONFIG_ENGINE_PV,
+    CONFIG_ENGINES
+};
+#define CONFIG_ENGINE_WORDS "auto, vtx, bt or pv"
 
 /* What the engine bt does; CHECK: each block of its translations is compared with the software CPU,
  * one vCPU's alone, as others' stores would be differences. */
@@ -34,7 +40,15 @@ enum config_paravirt { PARAVIRT_KVM, PARAVIRT_NONE };
 enum vm_action { ACTION_DESTROY, ACTION_RESTART };
 
 /* What the kernel's file is; TYPE_AUTO: to be recognised. */
-enum guest_type { TYPE_AUTO, TYPE_LINUX, TYPE_MULTIBOOT, TYPE_MULTIBOOT2, TYPE_PVH, TYPE_FLAT };
+enum guest_type {
+    TYPE_AUTO,
+    TYPE_LINUX,
+    TYPE_MULTIBOOT,
+    TYPE_MULTIBOOT2,
+    TYPE_PVH,
+    TYPE_XEN,
+    TYPE_FLAT
+};
 
 /* Whose way of starting a multiboot or PVH kernel is followed where their specifications leave it
  * open. */

@@ -266,7 +266,7 @@ static const struct config_key keys[] = {
      DIGITS(CONFIG_MAX_MODULES) "; quotes around a FILE with blanks", .repeatable = true, .set = set_module, .needs = NEEDS_LOADER},
     {"disk", "FILE", NULL, "an ATA disk; the primary master, then the slave",
      .repeatable = true, .set = set_disk},
-    {"type", "linux, multiboot, multiboot2, pvh or flat", NULL,
+    {"type", "linux, multiboot, multiboot2, pvh, xen or flat", NULL,
      "what the kernel is; unless named, the file tells",
      .set = set_word, OF_VM(type), .low = TYPE_LINUX, .needs = NEEDS_KERNEL},
     {"loader", "qemu or grub2", "qemu",

@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--package", default="linux-image-cloud-amd64", metavar="NAME",
                         help="Debian's kernel package (linux-image-cloud-amd64)")
     parser.add_argument("--memory", default=256, type=int, metavar="MIB")
-    parser.add_argument("--engine", choices=("auto", "vtx", "bt"), default="auto",
+    parser.add_argument("--engine", choices=("auto", "vtx", "bt", "pv"), default="auto",
                         help="what executes the VM (auto)")
     parser.add_argument("--shell", choices=("auto", "yes", "no"), default="auto",
                         help="whether the guest starts a shell (auto: if stdin is a terminal)")

@@ -52,7 +52,7 @@ static void check_vm(const struct vm_config *vm)
     demand(vm->debugcon_file == NULL ||
            (vm->debugcon && is_text(vm->debugcon_file, CONFIG_MAX_PATH)));
     demand(vm->memory_mib >= 16 && vm->memory_mib <= 1 << 20);
-    demand(vm->engine <= CONFIG_ENGINE_BT && vm->cap <= 6400);
+    demand(vm->engine < CONFIG_ENGINES && vm->cap <= 6400);
     demand(vm->weight >= 1 && vm->weight <= 1000);
     demand(vm->vcpus >= 1 && vm->vcpus <= CONFIG_MAX_VCPUS);
     demand(vm->on_poweroff <= ACTION_RESTART && vm->on_reboot <= ACTION_RESTART &&

@@ -82,7 +82,7 @@ def test_run_of_an_unknown_engine(folder):
     """One line, and no usage of a tool that make calls."""
     done = make("-n", f"B={folder}", "run", "ENGINE=VTX")
     assert done.returncode == 2 and not done.stdout, done
-    assert done.stderr.endswith("ENGINE=VTX is none of auto, vtx, bt.  Stop.\n") and done.stderr.count("\n") == 1, done
+    assert done.stderr.endswith("ENGINE=VTX is none of auto, vtx, bt, pv.  Stop.\n") and done.stderr.count("\n") == 1, done
 
 
 def test_run_makes_the_manual(folder):

@@ -330,7 +330,7 @@ static void test_guest_kinds(void **state)
     refuse(2, "loader means nothing with type = flat",
            "[vm a]\nloader = qemu\nkernel = k\ntype = flat\n");
     refuse(2, "module means nothing", "[vm a]\nmodule = m\nkernel = k\ntype = flat\n");
-    refuse(3, "type = elf: must be linux, multiboot, multiboot2, pvh or flat",
+    refuse(3, "type = elf: must be linux, multiboot, multiboot2, pvh, xen or flat",
            "[vm a]\nkernel = k\ntype = elf\n");
     refuse(4, "mode = 8: must be 16, 32 or 64", "[vm a]\nkernel = k\ntype = flat\nmode = 8");
     refuse(2, "load = 0x100000000: out of range", "[vm a]\nload = 0x100000000\n");
@@ -464,7 +464,7 @@ static void test_scheduling(void **state)
     refuse(3, "[vm a]: bt is for the engine bt, and engine = vtx leaves no place for it",
            "[vm a]\nkernel = k\nbt = translate\nengine = vtx\n[vm b]\nkernel = k\n");
     accept("[vm a]\nkernel = k\nengine = bt\nbt = check\n[vm b]\nkernel = k\nengine = vtx\n");
-    refuse(2, "engine = kvm: must be auto, vtx or bt", "[vm a]\nengine = kvm\n");
+    refuse(2, "engine = kvm: must be auto, vtx, bt or pv", "[vm a]\nengine = kvm\n");
     refuse(2, "weight = 0: out of range; 1 to 1000", "[vm a]\nweight = 0\n");
     refuse(2, "weight = 1001: out of range; 1 to 1000", "[vm a]\nweight = 1001\n");
     refuse(2, "cap = 0: out of range; 1 to 6400, or none", "[vm a]\ncap = 0\n");
@@ -472,6 +472,30 @@ static void test_scheduling(void **state)
     refuse(2, "start = maybe: must be no or yes", "[vm a]\nstart = maybe\n");
     refuse(2, "max_vms = 0: out of range; 1 to 64", "[nadir]\nmax_vms = 0\n");
     refuse(2, "max_vms = 65: out of range; 1 to 64", "[nadir]\nmax_vms = 65\n");
+}
+
+/* The engine pv and the kernels that it is for belong together, whichever of them is named. */
+static void test_paravirtual(void **state)
+{
+    (void)state;
+    accept("[vm a]\nkernel = k\nengine = pv\n");
+    assert_int_equal(config.vm->engine, CONFIG_ENGINE_PV);
+    assert_int_equal(config.vm->type, TYPE_AUTO);
+    accept("[vm a]\nkernel = k\nengine = pv\ntype = xen\nramdisk = r\n");
+    assert_int_equal(config.vm->type, TYPE_XEN);
+    accept("[vm a]\ntype = xen\nkernel = k\n[vm b]\nkernel = k\ntype = flat\nengine = bt\n");
+    assert_int_equal(config.vm->engine, CONFIG_ENGINE_PV);
+    assert_int_equal(config.vm[1].engine, CONFIG_ENGINE_BT);
+    refuse(1, "[vm a]: type = xen needs engine = pv",
+           "[vm a]\nkernel = k\ntype = xen\nengine = bt\n");
+    refuse(1, "[vm a]: type = xen needs engine = pv",
+           "[vm a]\nkernel = k\nengine = vtx\ntype = xen\n[vm b]\nkernel = k\n");
+    refuse(1, "[vm a]: engine = pv starts a kernel, and no firmware",
+           "[vm a]\nfirmware = f\nengine = pv\n");
+    refuse(1, "[vm a]: engine = pv starts no kernel but by Xen's PV entry, type = xen",
+           "[vm a]\nkernel = k\nengine = pv\ntype = linux\n");
+    refuse(3, "[vm a]: bt is for the engine bt, and engine = pv leaves no place for it",
+           "[vm a]\ntype = xen\nbt = check\nkernel = k\n");
 }
 
 static void test_cpus(void **state)
@@ -727,9 +751,10 @@ int main(void)
         cmocka_unit_test(test_actions),       cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_values),        cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_table),         cmocka_unit_test(test_scheduling),
-        cmocka_unit_test(test_cpus),          cmocka_unit_test(test_starts),
-        cmocka_unit_test(test_one_section),   cmocka_unit_test(test_files),
-        cmocka_unit_test(test_image),         cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_paravirtual),   cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_starts),        cmocka_unit_test(test_one_section),
+        cmocka_unit_test(test_files),         cmocka_unit_test(test_image),
+        cmocka_unit_test(test_sizes),
     };
 
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -105,7 +105,7 @@ def add_kernel(parser):
     group.add_argument("-m", dest="guest_memory", type=positive, metavar="MIB",
                        help="the VM's memory (256)")
     group.add_argument("--vcpus", type=positive, metavar="N", help="the VM's virtual CPUs (1)")
-    group.add_argument("--engine", choices=("auto", "vtx", "bt"), help="what executes the VM (auto)")
+    group.add_argument("--engine", choices=("auto", "vtx", "bt", "pv"), help="what executes the VM (auto)")
     group.add_argument("--vga", action="store_true",
                        help="show the VM's screen instead of its serial port")
 
