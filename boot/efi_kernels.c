@@ -39,16 +39,25 @@ bool kernels_check(struct loader *l)
 {
     bool good = true;
     for (uint32_t i = 0; i < l->config.vm_count && good; i++) {
-        const struct vm_config *vm = &l->config.vm[i];
-        const uint64_t low = layout_below_4g(vm->memory_mib << 20);
+        struct vm_config *vm = &l->config.vm[i];
+        kernel_settle_engine(vm);
+        const bool is_pc = vm->engine != CONFIG_ENGINE_PV;
+        const uint64_t bytes = vm->memory_mib << 20, shared = xen_shared_info_at(bytes).v;
+        const uint64_t ram = is_pc ? layout_below_4g(bytes) : bytes;
+        const uint64_t taken = is_pc ? ram : shared + PAGE_SIZE;
         EFI_PHYSICAL_ADDRESS base = 0;
         struct guestmem mem = {0};
         /* Where there is not so much in one piece, the hypervisor is who finds out. */
-        if (vm->kernel.path == NULL || EFI_ERROR(BS->AllocatePages(AllocateAnyPages, EfiLoaderData,
-                                                                   EFI_SIZE_TO_PAGES(low), &base)))
+        if (vm->kernel.path == NULL ||
+            EFI_ERROR(BS->AllocatePages(AllocateAnyPages, EfiLoaderData, EFI_SIZE_TO_PAGES(taken),
+                                        &base)))
             continue;
-        good = guestmem_add(&mem, gpa(0), low, (void *)base) == OK && kernel_check(l, vm, &mem);
-        BS->FreePages(base, EFI_SIZE_TO_PAGES(low));
+        good = guestmem_add(&mem, gpa(0), ram, (void *)base) == OK;
+        if (!is_pc)
+            good =
+                good && guestmem_add(&mem, gpa(shared), PAGE_SIZE, (void *)(base + shared)) == OK;
+        good = good && kernel_check(l, vm, &mem);
+        BS->FreePages(base, EFI_SIZE_TO_PAGES(taken));
     }
     return good;
 }

@@ -19,6 +19,7 @@
 #include "drivers/host/typing.h"
 #include "guest/bt/engine.h"
 #include "guest/config.h"
+#include "guest/load/kernel.h"
 #include "guest/monitor/vms.h"
 #include "guest/vm/sched.h"
 #include "mm/host_paging.h"
@@ -532,6 +533,7 @@ static enum status read_config(const struct handoff *handoff, struct nadir_confi
     }
     for (uint32_t i = 0; i < config->vm_count; i++) {
         struct vm_config *vm = &config->vm[i];
+        kernel_settle_engine(vm);
         vm->firmware_variables =
             firmware_variable_bytes(hpa_to_ptr(hpa(vm->firmware.base)), vm->firmware.size);
     }

@@ -237,20 +237,63 @@ enum status elf_place_sections(const struct program *p, const struct elf_section
     return OK;
 }
 
-/* The same among the notes of one segment; each part of a note is padded to a multiple of 4. */
-static const uint8_t *find_note(const uint8_t *notes, uint64_t size, const char *name,
-                                uint32_t type, uint32_t *bytes)
+uint64_t elf_entry(const struct program_file *file)
 {
+    return is_elf(file) ? get(file->data, &e_entry, file->data[CLASS_AT] == CLASS_64) : 0;
+}
+
+/* What a section header says of its place; NULL: outside the file. */
+static const uint8_t *section_data(const struct program_file *file, const struct elf_sections *s,
+                                   uint32_t i, uint64_t *bytes)
+{
+    const uint8_t *h = file->data + s->headers + (size_t)i * s->entry_bytes;
+    const uint64_t offset = get(h, &sh_offset, s->is64);
+    *bytes = get(h, &sh_size, s->is64);
+    return offset <= file->size && *bytes <= file->size - offset &&
+                   get(h, &sh_type, s->is64) != SECTION_NOBITS
+               ? file->data + offset
+               : NULL;
+}
+
+const uint8_t *elf_section(const struct program_file *file, const char *name, uint64_t *bytes)
+{
+    const struct elf_sections s = elf_find_sections(file);
     const size_t name_bytes = strlen(name) + 1;
+    uint64_t names_bytes;
+    const uint8_t *names = s.names < s.count ? section_data(file, &s, s.names, &names_bytes) : NULL;
+    for (uint32_t i = 0; i < s.count && names != NULL; i++) {
+        const uint32_t at = get_le32(file->data + s.headers + (size_t)i * s.entry_bytes);
+        if (at < names_bytes && name_bytes <= names_bytes - at &&
+            memcmp(names + at, name, name_bytes) == 0)
+            return section_data(file, &s, i, bytes);
+    }
+    return NULL;
+}
+
+/* A note to look for, and what has come of it. */
+struct search {
+    const char *name; /* NULL: none, all are walked over */
+    uint32_t type;
+    uint32_t bytes; /* of the one that was found */
+    bool cut_short; /* one is, or a segment of them is outside the file */
+};
+
+/* The same among the notes of one segment; each part of a note is padded to a multiple of 4. */
+static const uint8_t *find_note(const uint8_t *notes, uint64_t size, struct search *search)
+{
+    const size_t name_bytes = search->name != NULL ? strlen(search->name) + 1 : 0;
     while (size >= NOTE_HEADER_BYTES) {
         const uint64_t name_size = get_le32(notes), data_size = get_le32(notes + 4);
         const uint64_t data_at = NOTE_HEADER_BYTES + ((name_size + 3) & ~3ull);
         const uint64_t end = data_at + ((data_size + 3) & ~3ull);
-        if (data_at > size || data_size > size - data_at)
+        if (data_at > size || data_size > size - data_at) {
+            search->cut_short = true;
             return NULL;
-        if (get_le32(notes + 8) == type && name_size == name_bytes &&
-            memcmp(notes + NOTE_HEADER_BYTES, name, name_bytes) == 0) {
-            *bytes = (uint32_t)data_size;
+        }
+        if (search->name != NULL && get_le32(notes + 8) == search->type &&
+            name_size == name_bytes &&
+            memcmp(notes + NOTE_HEADER_BYTES, search->name, name_bytes) == 0) {
+            search->bytes = (uint32_t)data_size;
             return notes + data_at;
         }
         if (end >= size)
@@ -263,8 +306,7 @@ static const uint8_t *find_note(const uint8_t *notes, uint64_t size, const char 
 
 /* No more is searched than the file is long: in one that was made to keep its loader busy, each of
  * 65535 segments may name all of it. */
-const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
-                        uint32_t *bytes)
+static const uint8_t *find_in_segments(const struct program_file *file, struct search *search)
 {
     struct table t = {0};
     uint64_t left = file->size;
@@ -273,15 +315,34 @@ const uint8_t *elf_note(const struct program_file *file, const char *name, uint3
     for (uint32_t i = 0; i < t.count; i++) {
         const uint8_t *h = t.at + (size_t)i * t.entry_bytes;
         const uint64_t offset = get(h, &p_offset, t.is64), size = get(h, &p_filesz, t.is64);
-        if (get(h, &p_type, t.is64) != SEGMENT_NOTE || offset > file->size ||
-            size > file->size - offset)
+        if (get(h, &p_type, t.is64) != SEGMENT_NOTE)
             continue;
+        if (offset > file->size || size > file->size - offset) {
+            search->cut_short = true;
+            continue;
+        }
         if (size > left)
             return NULL;
         left -= size;
-        const uint8_t *found = find_note(file->data + offset, size, name, type, bytes);
+        const uint8_t *found = find_note(file->data + offset, size, search);
         if (found != NULL)
             return found;
     }
     return NULL;
+}
+
+const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
+                        uint32_t *bytes)
+{
+    struct search search = {.name = name, .type = type};
+    const uint8_t *found = find_in_segments(file, &search);
+    *bytes = search.bytes;
+    return found;
+}
+
+bool elf_notes_are_whole(const struct program_file *file)
+{
+    struct search search = {.name = NULL};
+    (void)find_in_segments(file, &search);
+    return !search.cut_short;
 }

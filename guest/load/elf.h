@@ -31,6 +31,14 @@ struct elf_sections elf_find_sections(const struct program_file *file);
 /* Puts the sections' addresses into the headers, after the piece has been copied to `at`. */
 enum status elf_place_sections(const struct program *p, const struct elf_sections *s, gpa_t at);
 
+/* The address of the entry as it stands in the header of an ELF file, and the contents of the first
+ * section of that name; NULL: there is none, or it lies outside the file. */
+uint64_t elf_entry(const struct program_file *file);
+const uint8_t *elf_section(const struct program_file *file, const char *name, uint64_t *bytes);
+
 /* The contents of the first note of that name and type, and their length; NULL: there is none. */
 const uint8_t *elf_note(const struct program_file *file, const char *name, uint32_t type,
                         uint32_t *bytes);
+
+/* Whether all notes are found so, and none is cut short. */
+bool elf_notes_are_whole(const struct program_file *file);

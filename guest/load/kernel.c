@@ -9,6 +9,7 @@
 #include "guest/load/multiboot.h"
 #include "guest/load/multiboot2.h"
 #include "guest/load/pvh.h"
+#include "guest/load/xen.h"
 
 /* In the order in which a file is tried: a program that fits several is what comes first. */
 static const struct kernel_kind kinds[] = {
@@ -17,6 +18,7 @@ static const struct kernel_kind kinds[] = {
      true},
     {TYPE_MULTIBOOT, "multiboot", multiboot_recognize, multiboot_load, PROGRAM_MAX_FILES, true},
     {TYPE_PVH, "PVH", pvh_recognize, pvh_load, PROGRAM_MAX_FILES, true},
+    {TYPE_XEN, "Xen PV", xen_recognize, xen_load, 1, false},
     {TYPE_FLAT, "flat", flat_recognize, flat_load, 0, false},
 };
 
@@ -38,6 +40,7 @@ struct program kernel_program(const struct vm_config *config, const struct guest
         .entry = config->entry,
         .mode = config->mode,
         .loader = config->loader,
+        .paravirtual = config->engine == CONFIG_ENGINE_PV,
         .keeps_info = true,
         .keeps_tables = true,
     };
@@ -53,6 +56,8 @@ static const struct kernel_kind *find_kind(struct program *p, enum guest_type ty
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (p->between != NULL)
             p->between();
+        if ((kinds[i].type == TYPE_XEN) != p->paravirtual)
+            continue;
         if (type == TYPE_AUTO ? kinds[i].recognize(p) : kinds[i].type == type)
             return &kinds[i];
     }
@@ -62,11 +67,22 @@ static const struct kernel_kind *find_kind(struct program *p, enum guest_type ty
 /* Of what is known about a file that is no kernel, what helps its owner most. */
 static enum status refuse(struct program *p)
 {
+    if (p->paravirtual)
+        return xen_refuse(p);
     if (multiboot2_explain(p) || multiboot_explain(p) || elf_explain(p) || foreign_explain(p))
         return ERR_BAD_INPUT;
     return program_refuse(p, ERR_BAD_INPUT,
                           "neither Linux bzImage, multiboot, multiboot 2 or PVH kernel, nor boot "
                           "sector; type = flat takes any file");
+}
+
+void kernel_settle_engine(struct vm_config *config)
+{
+    struct program p = kernel_program(config, NULL, 0);
+    if (config->kernel.base != 0 && config->type == TYPE_AUTO &&
+        config->engine == CONFIG_ENGINE_AUTO && xen_recognize(&p) &&
+        find_kind(&p, TYPE_AUTO) == NULL)
+        config->engine = CONFIG_ENGINE_PV;
 }
 
 enum status kernel_load(struct program *p, enum guest_type type, struct cpu_state *state,

@@ -14,6 +14,10 @@ struct kernel_kind {
     bool has_selectors; /* those of the boot loader that nadir.cfg names */
 };
 
+/* Where neither engine nor kind of kernel are named: a file that is nothing but a Xen PV kernel is
+ * for the engine pv. Others, such as Linux, start as on a PC. The kernel's `base` is filled in. */
+void kernel_settle_engine(struct vm_config *config);
+
 /* The program that a section of nadir.cfg describes, for this memory. Its files are where the
  * section's `base` fields say. */
 struct program kernel_program(const struct vm_config *config, const struct guestmem *mem,

@@ -52,13 +52,13 @@ enum status program_check_place(struct program *p, const char *what, gpa_t at, u
         {LAYOUT_LOW_RAM_END, LAYOUT_SHADOW, true, "the screen's memory"},
         {LAYOUT_ACPI, LAYOUT_BIOS_END, true, "the PC's ACPI and MP tables"},
     };
-    const uint64_t end = layout_below_4g(p->memory_bytes);
+    const uint64_t end = p->paravirtual ? p->memory_bytes : layout_below_4g(p->memory_bytes);
     if (at.v > end || bytes > end - at.v)
         return program_refuse(p, ERR_NO_MEMORY,
                               "%s, 0x%llx bytes at 0x%llx, does not fit into %llu MiB of memory",
                               what, (unsigned long long)bytes, (unsigned long long)at.v,
                               (unsigned long long)(p->memory_bytes / LAYOUT_MIB));
-    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]) && !p->paravirtual; i++) {
         if (taken[i].is_there && bytes > 0 && at.v < taken[i].to && at.v + bytes > taken[i].from)
             return program_refuse(p, ERR_BAD_INPUT,
                                   "%s, 0x%llx bytes at 0x%llx, lies over %s at 0x%llx", what,

@@ -5,6 +5,7 @@
 
 #include "guest/config.h"
 #include "guest/cpu/state.h"
+#include "guest/load/xen_domain.h"
 #include "guest/pc/layout.h"
 #include "mm/guestmem.h"
 
@@ -30,10 +31,12 @@ struct program {
     uint64_t load, entry; /* of a flat program: guest-physical */
     uint32_t mode;        /* of a flat program: 16, 32 or 64 */
     enum guest_loader loader;
-    bool type_named;       /* the user has said what kind of kernel it is */
-    bool keeps_info;       /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
-    bool keeps_tables;     /* LAYOUT_PAGE_TABLES: likewise */
+    bool type_named;   /* the user has said what kind of kernel it is */
+    bool paravirtual;  /* the engine pv runs it: memory is as in xen_domain.h, all else a PC's */
+    bool keeps_info;   /* LAYOUT_BOOT_INFO is in use: true, unless the loader says otherwise */
+    bool keeps_tables; /* LAYOUT_PAGE_TABLES: likewise */
     void (*between)(void); /* called behind each portion of long work; may be NULL */
+    struct xen_domain xen; /* of a Xen PV kernel that is loaded */
     char why[200];         /* what a refusal says */
 };
 
@@ -56,9 +59,9 @@ enum status program_refuse(struct program *p, enum status s, const char *format,
  * there are, at most PROGRAM_MAX_RANGES. */
 unsigned program_put_memory_map(uint64_t memory_bytes, uint8_t *out, size_t entry_bytes);
 
-/* Whether a program may lie at [at, at + bytes): RAM below 4 GiB, and nothing there that the loader
- * hands over. Just below 1 MiB it may, as linkers put an ELF file's headers before a kernel at 1
- * MiB. what: its name in the refusal. */
+/* Whether a program may lie at [at, at + bytes): RAM, of a PC's below 4 GiB alone, and nothing
+ * there that the loader hands over. Just below 1 MiB it may, as linkers put an ELF file's headers
+ * before a kernel at 1 MiB. what: its name in the refusal. */
 enum status program_check_place(struct program *p, const char *what, gpa_t at, uint64_t bytes);
 
 /* Puts the files behind a kernel at [low, end), or, where they do not fit there, from 1 MiB on;

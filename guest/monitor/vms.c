@@ -6,6 +6,7 @@
 #include "arch/log.h"
 #include "arch/spinlock.h"
 #include "arch/string.h"
+#include "guest/load/kernel.h"
 #include "guest/monitor/vm_console.h"
 #include "guest/pc/pc_program.h"
 #include "guest/vm/sched.h"
@@ -429,6 +430,7 @@ static bool find_files(struct vm_config *vm, struct config_error *error)
         file->base = other->base;
         file->size = other->size;
     }
+    kernel_settle_engine(vm);
     return config_check_cpus(&added, vms.host->queues->count, error);
 }
 

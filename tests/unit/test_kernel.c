@@ -1,4 +1,4 @@
-// link: guest/load/kernel.c guest/load/foreign.c guest/load/linux.c guest/load/multiboot.c
+// link: guest/load/kernel.c guest/load/xen.c guest/load/xen_notes.c guest/load/xen_tables.c guest/load/foreign.c guest/load/linux.c guest/load/multiboot.c
 // link: guest/load/multiboot2.c guest/load/pvh.c guest/load/flat.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/program.c mm/guestmem.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
