@@ -7,8 +7,8 @@
 %define STUBS       35
 %define CALL_IRET   23                  ; Xen's number
 
-global stubs, pv_stubs, system_call_entry, pv_system_call_entry, pv_failsafe, enter_user, leave_user
-extern trap, trap_stack, is_pv, user_cs, user_ss
+global stubs, pv_stubs, system_call_entry, pv_system_call_entry, pv_event, pv_failsafe, enter_user, leave_user
+extern trap, trap_stack, is_pv, user_cs, user_ss, pv_info
 bits 64
 default abs
 
@@ -52,6 +52,15 @@ pv_system_call_entry:
     push    byte 0
     push    strict dword SYSTEM_CALL
     jmp     near into_c
+
+; Something has happened that has no vector. This kernel has asked for nothing of that kind: it is told so, and goes on.
+; `pending` is the first byte in each vCPU's struct.
+pv_event:
+    pop     rcx
+    pop     r11
+    mov     byte [pv_info], 0
+    mov     byte [pv_info + 64], 0
+    jmp     near pv_return
 
 pv_failsafe:                            ; an IRET of ours was wrong: below that frame are RCX, R11, DS, ES, FS, GS
     add     rsp, 6 * 8
