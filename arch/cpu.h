@@ -40,6 +40,7 @@ struct table_register cpu_sidt(void);
 void cpu_read_debug(uint64_t dr[4], uint64_t *dr6);
 void cpu_write_debug(const uint64_t dr[4], uint64_t dr6);
 void cpu_write_dr6(uint64_t v);
+void cpu_write_dr7(uint64_t v);
 #else
 static inline uint64_t cpu_rdtsc(void)
 {
@@ -163,6 +164,11 @@ static inline void cpu_write_debug(const uint64_t dr[4], uint64_t dr6)
     __asm__ volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3; mov %4, %%dr6"
                      :
                      : "r"(dr[0]), "r"(dr[1]), "r"(dr[2]), "r"(dr[3]), "r"(dr6));
+}
+
+static inline void cpu_write_dr7(uint64_t v)
+{
+    __asm__ volatile("mov %0, %%dr7" : : "r"(v));
 }
 
 static inline void cpu_write_dr6(uint64_t v)

@@ -78,7 +78,8 @@ enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes)
 
 enum status host_map_user(hpa_t root, uint64_t virt, hpa_t page, enum host_user kind)
 {
-    const uint64_t flags = kind == HOST_USER_CODE ? READ_ONLY : READ_WRITE | PTE_NX;
+    const uint64_t flags =
+        (kind == HOST_USER_DATA ? READ_WRITE : READ_ONLY) | (kind == HOST_USER_CODE ? 0 : PTE_NX);
     return map(root, virt, page.v, PAGE_SIZE, flags | PTE_U);
 }
 

@@ -71,9 +71,9 @@ hpa_t host_paging_efi_root(void);
 enum status host_map_ram(hpa_t root, uint64_t virt, hpa_t base, uint64_t bytes);
 
 /* Maps a page of host memory for code at CPL 3, in the window (HOST_WINDOW_BASE): to be executed,
- * or to be written. It is in the physmap as well, for the hypervisor: what is writable here stays
- * so there, and SMAP and SMEP keep it from using this address. As host_map_ram(). */
-enum host_user { HOST_USER_CODE, HOST_USER_DATA };
+ * to be written, or to be read. It is in the physmap as well, for the hypervisor: what is writable
+ * here stays so there, and SMAP and SMEP keep it from using this address. As host_map_ram(). */
+enum host_user { HOST_USER_CODE, HOST_USER_DATA, HOST_USER_READ };
 enum status host_map_user(hpa_t root, uint64_t virt, hpa_t page, enum host_user kind);
 
 /* Takes such a page away again, if there is one. No CPU uses the address now, and each that comes

@@ -39,6 +39,7 @@ RULES = (
     (r"guest/vm/hypercall.*", (*VM, "guest/hypercall.h")),
     (r"guest/vm/.*", VM),
     (r"guest/ring3/.*", (*VM, "guest/ring3/")),
+    (r"guest/pv/.*", (*VM, "guest/ring3/", "guest/pv/")),
     (r"guest/bt/.*", (*VM, "guest/ring3/", "guest/bt/")),
     (r"guest/load/.*", (*PC, "guest/load/", "guest/pc/layout.h")),
     (r"guest/pc/.*", (*PC, "guest/load/", "guest/pc/")),

@@ -112,6 +112,7 @@ struct vcpu {
     bool halted_open;     /* interrupts end its HLT; true while it does not halt */
     bool halted_nmi;      /* NMIs end its HLT */
     bool halted_trap;     /* it ends at once: a debug trap, an UNHALT, its time to sleep is over */
+    bool event_waits;     /* or by the engine's own event (guest/pv/events.c); atomic */
     uint32_t requests;    /* atomic */
     struct event event;   /* for the next entry */
     uint32_t insn_length; /* the decoder's, for EXIT_NEXT_DECODED */
@@ -240,6 +241,8 @@ static inline bool vcpu_is_wanted(const struct vcpu *vcpu)
         return (requests & REQUEST_SIPI) != 0;
     if (activity == ACTIVITY_WAIT_FOR_IO)
         return !__atomic_load_n(&vcpu->vm->io_waits, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&vcpu->event_waits, __ATOMIC_SEQ_CST))
+        return true;
     if ((requests & (REQUEST_NMI | REQUEST_UNHALT)) == 0 && vcpu->nmis_pending == 0)
         return vcpu->halted_trap;
     return vcpu->halted_trap || vcpu_ends_halt(vcpu, activity, requests);

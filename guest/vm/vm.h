@@ -25,6 +25,7 @@
 
 struct cpu;
 struct vcpu;
+struct vm_domain;
 
 /* What a handler of an exit answers. A handler never writes RIP: the engine's dispatcher does. */
 enum exit_action {
@@ -46,6 +47,7 @@ struct vm {
     const struct engine *engine;
     void *engine_vm;
 
+    struct vm_domain *domain; /* of one that is paravirtualised (guest/vm/domain.h), or NULL */
     struct guestmem mem;
     hpa_t root; /* of the host's page tables that have it: guestspace_enter() */
     struct bus bus;

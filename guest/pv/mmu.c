@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The calls on page tables: mmu_update, update_va_mapping, mmuext_op. As the processor goes by a
+ * shadow, an update is a checked write to the guest's memory, and no table has to be examined
+ * before it is used. What Xen refuses, a frame that is not the domain's or reserved bits in an
+ * entry, is refused here as well, where the guest asks for it: in an update, and of a table that is
+ * pinned.
+ */
+#include "guest/pv/mmu.h"
+
+#include "mm/host_paging.h"
+
+#define PORTION 32u /* elements of a guest's array that are copied at once */
+
+/* --- which pages are tables --- */
+
+static void mark(struct shadow *shadow, gpa_t at, bool is_table)
+{
+    uint8_t *byte = shadow_code_byte(shadow, at);
+    if (byte == NULL)
+        return;
+    if (is_table)
+        __atomic_or_fetch(byte, PV_PAGE_IS_TABLE, __ATOMIC_RELAXED);
+    else
+        __atomic_and_fetch(byte, (uint8_t)~PV_PAGE_IS_TABLE, __ATOMIC_RELAXED);
+}
+
+bool pv_is_table(const struct shadow *shadow, gpa_t at)
+{
+    const uint8_t *byte = shadow_code_byte(shadow, at);
+    return byte != NULL && (__atomic_load_n(byte, __ATOMIC_RELAXED) & PV_PAGE_IS_TABLE) != 0;
+}
+
+void pv_tables_note_initial(struct shadow *shadow, const struct vm_domain *domain)
+{
+    for (uint64_t i = 0; i < domain->table_pages; i++)
+        mark(shadow, gpa(domain->tables.v + i * PAGE_SIZE), true);
+}
+
+/* --- entries --- */
+
+static bool is_own_frame(const struct vm_domain *domain, uint64_t frame)
+{
+    return frame < domain->pages || frame == domain->shared_info.v / PAGE_SIZE;
+}
+
+/* What an entry of any level may be. Reserved bits of the address lie above any frame. */
+static inline bool is_good_entry(const struct pv_vcpu *v, uint64_t entry)
+{
+    return (entry & PTE_P) == 0 ||
+           is_own_frame(v->vcpu.vm->domain, (entry & PTE_ADDRESS) / PAGE_SIZE);
+}
+
+static int64_t write_entry(struct pv_vcpu *v, gpa_t at, uint64_t value)
+{
+    uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
+    if (entry == NULL || !is_good_entry(v, value))
+        return XEN_EINVAL;
+    __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/* The flags accessed and dirty stay, whatever a walk makes of them meanwhile. */
+static int64_t write_entry_keeping(struct pv_vcpu *v, gpa_t at, uint64_t value)
+{
+    uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
+    if (entry == NULL || !is_good_entry(v, value))
+        return XEN_EINVAL;
+    uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(entry, &old, value | (old & (PTE_A | PTE_D)), true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+    return 0;
+}
+
+static int64_t update(struct pv_vcpu *v, const struct xen_mmu_update *u)
+{
+    const gpa_t at = gpa(u->ptr & ~7ull);
+    switch (u->ptr & XEN_MMU_TYPE) {
+    case XEN_MMU_PTE: return write_entry(v, at, u->val);
+    case XEN_MMU_PTE_KEEP_AD: return write_entry_keeping(v, at, u->val);
+    case XEN_MMU_M2P: /* a frame is the domain's own number of itself, and stays it */
+        return u->val == u->ptr / PAGE_SIZE ? 0 : XEN_EINVAL;
+    default: return XEN_ENOSYS;
+    }
+}
+
+/* How many were done, where the guest wants to know: added, as a call may come in portions. */
+static int64_t put_done(struct pv_vcpu *v, uint64_t at, uint32_t more)
+{
+    uint32_t done;
+    if (at == 0 || more == 0)
+        return 0;
+    if (!pv_read(v, at, &done, sizeof(done)))
+        return XEN_EFAULT;
+    done += more;
+    return pv_write(v, at, &done, sizeof(done)) ? 0 : XEN_EFAULT;
+}
+
+/* arg[1] of the first portion has the count alone; of a later one, this bit as well, which Xen uses
+ * for the same. */
+#define IS_LATER 0x80000000ull
+
+/* Before the first portion the guest's counter is 0. */
+static int64_t begin_array(struct pv_vcpu *v, struct pv_call *call, uint64_t *count)
+{
+    const uint32_t none = 0;
+    *count = (uint32_t)call->arg[1] & ~IS_LATER;
+    if (((uint32_t)call->arg[3] & 0xffff) != XEN_DOMID_SELF)
+        return XEN_EPERM; /* another domain's */
+    if ((call->arg[1] & IS_LATER) == 0 && call->arg[2] != 0 &&
+        !pv_write(v, call->arg[2], &none, sizeof(none)))
+        return XEN_EFAULT;
+    return 0;
+}
+
+/* Behind a portion: so many elements of a size are done. */
+static int64_t end_portion(struct pv_vcpu *v, struct pv_call *call, uint64_t done, size_t size,
+                           uint64_t count, int64_t result)
+{
+    const int64_t put = put_done(v, call->arg[2], (uint32_t)done);
+    if (result != 0 || put != 0)
+        return result != 0 ? result : put;
+    call->again = done < count;
+    call->arg[0] += done * size;
+    call->arg[1] = (count - done) | IS_LATER;
+    return 0;
+}
+
+int64_t pv_mmu_update(struct pv_vcpu *v, struct pv_call *call)
+{
+    struct xen_mmu_update u[PORTION];
+    uint64_t count, done = 0;
+    int64_t result = begin_array(v, call, &count);
+    while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
+        const uint64_t n = count - done < PORTION ? count - done : PORTION;
+        if (!pv_read(v, call->arg[0] + done * sizeof(u[0]), u, n * sizeof(u[0])))
+            result = XEN_EFAULT;
+        for (uint64_t i = 0; i < n && result == 0; i++) {
+            result = update(v, &u[i]);
+            done += result == 0;
+        }
+    }
+    pv_count(v, PV_COUNT_UPDATES, done);
+    return end_portion(v, call, done, sizeof(u[0]), count, result);
+}
+
+/* --- flushes --- */
+
+/* The vCPUs of a bitmap in guest memory; false: it cannot be read. */
+static bool read_vcpus(struct pv_vcpu *v, uint64_t at, uint64_t *out)
+{
+    const unsigned bytes = (v->vcpu.vm->vcpu_count + 7) / 8;
+    *out = 0;
+    return pv_read(v, at, out, bytes);
+}
+
+/* What this vCPU flushes of it, and what others do. address: 0: all. */
+static void flush_on(struct pv_vcpu *v, uint64_t vcpus, bool all, uint64_t address)
+{
+    if ((vcpus >> v->vcpu.index & 1) != 0) {
+        if (all)
+            pv_flush(v, SHADOW_FLUSH_ALL);
+        else
+            pv_invalidate(v, address);
+    }
+    if (v->vcpu.vm->vcpu_count > 1)
+        pv_flush_others(v, vcpus);
+}
+
+int64_t pv_update_va_mapping(struct pv_vcpu *v, struct pv_call *call)
+{
+    const uint64_t linear = call->arg[0], flags = call->arg[2];
+    const unsigned what = flags & XEN_UVMF_WHAT;
+    const uint64_t list = flags & ~(uint64_t)XEN_UVMF_WHAT;
+    uint64_t vcpus = 1ull << v->vcpu.index;
+    gpa_t at;
+    if (!pv_find_entry(v, linear, &at))
+        return XEN_EINVAL;
+    const int64_t result = write_entry(v, at, call->arg[1]);
+    if (result != 0 || what == XEN_UVMF_NONE)
+        return result;
+    if (list == XEN_UVMF_ALL)
+        vcpus = UINT64_MAX;
+    else if (list != 0 && !read_vcpus(v, list, &vcpus))
+        return XEN_EFAULT;
+    if (what == XEN_UVMF_WHAT)
+        return XEN_ENOSYS;
+    flush_on(v, vcpus, what == XEN_UVMF_TLB_FLUSH, linear);
+    return 0;
+}
+
+/* --- mmuext_op --- */
+
+static int64_t pin(struct pv_vcpu *v, uint64_t frame)
+{
+    const uint64_t *table = guestmem_window(&v->vcpu.vm->mem, gpa(frame * PAGE_SIZE), PAGE_SIZE);
+    if (frame >= v->vcpu.vm->domain->pages || table == NULL)
+        return XEN_EINVAL;
+    for (unsigned i = 0; i < PAGE_SIZE / sizeof(*table); i++)
+        if (!is_good_entry(v, __atomic_load_n(&table[i], __ATOMIC_RELAXED)))
+            return XEN_EINVAL;
+    mark(pv_vm_of(v)->shadow, gpa(frame * PAGE_SIZE), true);
+    return 0;
+}
+
+static int64_t unpin(struct pv_vcpu *v, uint64_t frame)
+{
+    const gpa_t at = gpa(frame * PAGE_SIZE);
+    if (frame >= v->vcpu.vm->domain->pages || !pv_is_table(pv_vm_of(v)->shadow, at))
+        return XEN_EINVAL;
+    mark(pv_vm_of(v)->shadow, at, false);
+    return 0;
+}
+
+static int64_t set_base(struct pv_vcpu *v, uint64_t *base, uint64_t frame)
+{
+    if (frame >= v->vcpu.vm->domain->pages)
+        return XEN_EINVAL;
+    *base = frame * PAGE_SIZE;
+    pv_flush(v, SHADOW_FLUSH_LOCAL);
+    return 0;
+}
+
+static int64_t flush_multi(struct pv_vcpu *v, const struct xen_mmuext_op *op)
+{
+    uint64_t vcpus;
+    if (!read_vcpus(v, op->arg2, &vcpus))
+        return XEN_EFAULT;
+    flush_on(v, vcpus, op->cmd == XEN_TLB_FLUSH_MULTI, op->arg1);
+    return 0;
+}
+
+static int64_t extended(struct pv_vcpu *v, const struct xen_mmuext_op *op)
+{
+    switch (op->cmd) {
+    case XEN_PIN_L1:
+    case XEN_PIN_L1 + 1:
+    case XEN_PIN_L1 + 2:
+    case XEN_PIN_L4: return pin(v, op->arg1);
+    case XEN_UNPIN: return unpin(v, op->arg1);
+    case XEN_NEW_BASEPTR: return op->arg1 == 0 ? XEN_EINVAL : set_base(v, &v->kernel_cr3, op->arg1);
+    case XEN_NEW_USER_BASEPTR: return set_base(v, &v->user_cr3, op->arg1); /* 0: none */
+    case XEN_TLB_FLUSH_LOCAL: pv_flush(v, SHADOW_FLUSH_ALL); return 0;
+    case XEN_INVLPG_LOCAL: pv_invalidate(v, op->arg1); return 0;
+    case XEN_TLB_FLUSH_MULTI:
+    case XEN_INVLPG_MULTI: return flush_multi(v, op);
+    case XEN_TLB_FLUSH_ALL: flush_on(v, UINT64_MAX, true, 0); return 0;
+    case XEN_INVLPG_ALL: flush_on(v, UINT64_MAX, false, op->arg1); return 0;
+    case XEN_FLUSH_CACHE: return 0; /* all of the guest's memory is write-back, and no device's */
+    case XEN_SET_LDT: return pv_set_ldt(v, op->arg1, op->arg2);
+    default: return XEN_ENOSYS;
+    }
+}
+
+int64_t pv_mmuext_op(struct pv_vcpu *v, struct pv_call *call)
+{
+    uint64_t count, done = 0;
+    int64_t result = begin_array(v, call, &count);
+    while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
+        struct xen_mmuext_op op;
+        result = pv_read(v, call->arg[0] + done * sizeof(op), &op, sizeof(op)) ? extended(v, &op)
+                                                                               : XEN_EFAULT;
+        done += result == 0;
+    }
+    pv_count(v, PV_COUNT_MMUEXT, done);
+    return end_portion(v, call, done, sizeof(struct xen_mmuext_op), count, result);
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Instructions that CPL 3 may not execute, and that a paravirtualised kernel executes all the same:
+ * those for which Xen's interface has no call. User code gets its exception, but for CPUID.
+ */
+#include "guest/pv/pv.h"
+
+#include "guest/cpu/control.h"
+#include "guest/cpu/system.h"
+#include "guest/vm/access.h"
+
+/* What of CR4 is the guest's, and what it always reads beside. */
+#define CR4_ALWAYS (CR4_PAE | CR4_PSE)
+
+/* Five bytes before CPUID, which raise #UD, where the CPU itself would not fault: "ud2; xen". */
+static const uint8_t prefix[5] = {0x0f, 0x0b, 'x', 'e', 'n'};
+static const uint8_t cpuid_bytes[2] = {0x0f, 0xa2};
+
+static void copy_low(uint64_t *reg, uint64_t value)
+{
+    *reg = (uint32_t)value;
+}
+
+static void emulate_cpuid(struct pv_vcpu *v)
+{
+    static const uint8_t number[4] = {RAX, RBX, RCX, RDX};
+    uint64_t *gpr = v->vcpu.regs.gpr;
+    gpr[RAX] = v->frame.gpr[RAX];
+    gpr[RCX] = v->frame.gpr[RCX];
+    if (!vcpu_cpuid(&v->vcpu))
+        (void)vcpu_cpuid_dynamic(&v->vcpu, v->cr4);
+    for (unsigned i = 0; i < 4; i++)
+        copy_low(&v->frame.gpr[number[i]], gpr[number[i]]);
+}
+
+/* --- MSRs --- */
+
+static bool rdmsr(struct pv_vcpu *v, uint32_t msr, uint64_t *value)
+{
+    switch (msr) {
+    case MSR_IA32_FS_BASE: *value = cpu_rdmsr(MSR_IA32_FS_BASE); return true;
+    case MSR_IA32_GS_BASE: *value = cpu_rdmsr(MSR_IA32_KERNEL_GS_BASE); return true;
+    case MSR_IA32_KERNEL_GS_BASE: *value = v->user_gs_base; return true;
+    case MSR_IA32_TSC_AUX: *value = v->tsc_aux; return true;
+    case MSR_IA32_TIME_STAMP_COUNTER: *value = cpu_rdtsc(); return true;
+    case MSR_IA32_EFER: *value = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE; return true;
+    /* The guest makes the cache bits of its page tables by it, which are the CPU's to interpret:
+     * here all of its memory is write-back whatever they say. */
+    case MSR_IA32_PAT: *value = PAT_RESET_VALUE; return true;
+    default: return false;
+    }
+}
+
+static bool wrmsr(struct pv_vcpu *v, uint32_t msr, uint64_t value)
+{
+    switch (msr) {
+    case MSR_IA32_FS_BASE:
+    case MSR_IA32_GS_BASE:
+    case MSR_IA32_KERNEL_GS_BASE:
+        if (!pv_is_canonical(value))
+            return false;
+        if (msr == MSR_IA32_KERNEL_GS_BASE)
+            v->user_gs_base = value;
+        else
+            cpu_wrmsr(msr == MSR_IA32_FS_BASE ? MSR_IA32_FS_BASE : MSR_IA32_KERNEL_GS_BASE, value);
+        return true;
+    case MSR_IA32_TSC_AUX:
+        if (value > UINT32_MAX)
+            return false;
+        v->tsc_aux = value;
+        ring3_controls_set_aux(&v->controls, value);
+        return true;
+    case MSR_IA32_EFER: /* what it would turn on is on */
+        return (value & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)) == 0;
+    case MSR_IA32_PAT: return value == PAT_RESET_VALUE;
+    default: return false;
+    }
+}
+
+static bool access_msr(struct pv_vcpu *v, bool write)
+{
+    uint64_t *gpr = v->frame.gpr;
+    const uint32_t msr = (uint32_t)gpr[RCX];
+    uint64_t value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
+    if (write)
+        return wrmsr(v, msr, value);
+    if (!rdmsr(v, msr, &value))
+        return false;
+    copy_low(&gpr[RAX], value);
+    copy_low(&gpr[RDX], value >> 32);
+    return true;
+}
+
+/* --- control registers --- */
+
+static bool read_control(const struct pv_vcpu *v, unsigned number, uint64_t *value)
+{
+    switch (number) {
+    case 0: *value = v->cr0; return true;
+    case 2: *value = v->info->cr2; return true;
+    case 3: *value = v->kernel_cr3; return true;
+    case 4: *value = v->cr4 | CR4_ALWAYS; return true;
+    case 8: *value = 0; return true;
+    default: return false;
+    }
+}
+
+/* Of CR0 TS alone, of CR4 what user code can tell; what else is written has to be what is there. */
+static bool write_control(struct pv_vcpu *v, unsigned number, uint64_t value)
+{
+    const uint64_t cr4 = v->vcpu.vm->cr4_allowed;
+    if (number == 0) {
+        if (((value ^ v->cr0) & ~(uint64_t)CR0_TS) != 0)
+            return false;
+        v->cr0 = value;
+    } else if (number == 2) {
+        v->info->cr2 = value;
+        return true;
+    } else if (number == 4) {
+        if ((value & ~(cr4 | CR4_ALWAYS | CR4_PGE)) != 0)
+            return false;
+        v->cr4 = value & cr4;
+    } else {
+        return false;
+    }
+    pv_controls_changed(v);
+    return true;
+}
+
+static bool access_control(struct pv_vcpu *v, const struct insn *insn, bool write)
+{
+    uint64_t *reg = &v->frame.gpr[insn->rm & 15];
+    return write ? write_control(v, insn->reg, *reg) : read_control(v, insn->reg, reg);
+}
+
+static bool access_debug(struct pv_vcpu *v, const struct insn *insn, bool write)
+{
+    uint64_t *reg = &v->frame.gpr[insn->rm & 15];
+    struct pv_call call = {.arg = {insn->reg, *reg}};
+    if (write)
+        return pv_set_debugreg(v, &call) == 0;
+    *reg = (uint64_t)pv_get_debugreg(v, &call);
+    return true;
+}
+
+static bool write_xcr0(struct pv_vcpu *v)
+{
+    const uint64_t *gpr = v->frame.gpr;
+    const uint64_t value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
+    if ((uint32_t)gpr[RCX] != 0 || !control_xcr0_is_valid(value, v->vcpu.vm->xcr0_allowed))
+        return false;
+    v->vcpu.xcr0 = value;
+    cpu_xsetbv(0, value); /* the host uses no extended state: the guest's stays in the CPU */
+    return true;
+}
+
+/* --- ports --- */
+
+/* A domain has hardly any: what is read is all ones then. */
+static void access_port(struct pv_vcpu *v, const struct insn *insn, bool write)
+{
+    uint64_t *gpr = v->frame.gpr;
+    const uint16_t port = (uint16_t)(insn->form == INSN_IMM ? insn->imm & 0xff : gpr[RDX]);
+    const unsigned bytes = insn->reg_bytes;
+    const uint64_t mask = UINT64_MAX >> (64 - 8 * bytes);
+    pv_book(v, PV_IO);
+    if (write) {
+        access_port_write(&v->vcpu, port, bytes, (uint32_t)(gpr[RAX] & mask));
+        return;
+    }
+    const uint64_t value = access_port_read(&v->vcpu, port, bytes) & mask;
+    gpr[RAX] = bytes == 4 ? value : (gpr[RAX] & ~mask) | value;
+}
+
+/* --- all --- */
+
+/* In the guest's kernel. False: its exception. */
+static bool emulate(struct pv_vcpu *v, const struct insn *insn)
+{
+    switch (insn->op) {
+    case SYSTEM_CPUID: emulate_cpuid(v); return true;
+    case SYSTEM_RDMSR:
+    case SYSTEM_WRMSR: return access_msr(v, insn->op == SYSTEM_WRMSR);
+    case SYSTEM_MOV_FROM_CR:
+    case SYSTEM_MOV_TO_CR: return access_control(v, insn, insn->op == SYSTEM_MOV_TO_CR);
+    case SYSTEM_MOV_FROM_DR:
+    case SYSTEM_MOV_TO_DR: return access_debug(v, insn, insn->op == SYSTEM_MOV_TO_DR);
+    case SYSTEM_CLTS:
+        v->cr0 &= ~(uint64_t)CR0_TS;
+        pv_controls_changed(v);
+        return true;
+    case SYSTEM_XSETBV: return write_xcr0(v);
+    case SYSTEM_IN:
+    case SYSTEM_OUT: access_port(v, insn, insn->op == SYSTEM_OUT); return true;
+    case SYSTEM_INVD: /* all of the guest's memory is write-back, and no device's */
+    case SYSTEM_WBINVD: return true;
+    case SYSTEM_CLI: v->info->mask = 1; return true;
+    case SYSTEM_STI: v->info->mask = 0; return true;
+    default: return false;
+    }
+}
+
+static bool has(const uint8_t *bytes, unsigned count, const uint8_t *wanted, unsigned length)
+{
+    unsigned differs = count < length;
+    for (unsigned i = 0; i < length && i < count; i++)
+        differs |= bytes[i] ^ wanted[i];
+    return differs == 0;
+}
+
+/*
+ * A CPU reads what IRETQ returns by with the rights of its CPL. QEMU's emulation, up to version 9,
+ * does it with the supervisor's, which SMAP keeps from a guest's stack. Linux executes it each time
+ * that it has changed its own code.
+ */
+bool pv_emulate_iret(struct pv_vcpu *v)
+{
+    static const uint8_t iretq[2] = {0x48, 0xcf};
+    struct ring3_frame *f = &v->frame;
+    uint8_t bytes[sizeof(iretq)];
+    struct {
+        uint64_t rip, cs, rflags, rsp, ss;
+    } to;
+    if (!has(bytes, pv_fetch(v, bytes, sizeof(bytes)), iretq, sizeof(iretq)) ||
+        !pv_read_as(v, f->gpr[RSP], &to, sizeof(to)))
+        return false;
+    pv_book(v, PV_PRIVILEGED);
+    if ((to.cs & 3) != 3) {
+        const uint32_t error = to.cs & 0xfffc;
+        pv_exception(v, VECTOR_GENERAL_PROTECTION, &error);
+        return true;
+    }
+    f->rip = to.rip;
+    f->cs = to.cs & 0xffff;
+    f->rflags = ring3_flags(to.rflags);
+    f->gpr[RSP] = to.rsp;
+    f->ss = to.ss & 0xffff;
+    return true;
+}
+
+bool pv_emulate(struct pv_vcpu *v)
+{
+    uint8_t bytes[INSN_MAX_BYTES];
+    const unsigned count = pv_fetch(v, bytes, sizeof(bytes));
+    struct insn insn;
+    pv_book(v, PV_PRIVILEGED);
+    if (has(bytes, count, prefix, sizeof(prefix)) &&
+        has(bytes + sizeof(prefix), count - (unsigned)sizeof(prefix), cpuid_bytes,
+            sizeof(cpuid_bytes))) {
+        emulate_cpuid(v);
+        v->frame.rip += sizeof(prefix) + sizeof(cpuid_bytes);
+        return true;
+    }
+    if (v->user && !has(bytes, count, cpuid_bytes, sizeof(cpuid_bytes)))
+        return false;
+    if (system_decode(&insn, bytes, count, INSN_64) != INSN_OK || !emulate(v, &insn))
+        return false;
+    v->frame.rip += insn.length;
+    return true;
+}
