@@ -30,7 +30,7 @@ say = @mkdir -p $(@D); $(if $(V),:,echo "  $1  $@")
 # The hypervisor: every C and assembly file of these flat folders, but for the loader.
 HV_SRC := $(filter-out boot/efi_%, \
 	$(wildcard $(foreach d,boot arch mm vmx drivers/bus drivers/host drivers/virt \
-	guest guest/cpu guest/vm guest/ring3 guest/bt guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
+	guest guest/cpu guest/vm guest/ring3 guest/bt guest/pv guest/pc guest/load guest/monitor,$d/*.c $d/*.asm)))
 HV_OBJ := $(HV_SRC:%=$(HV)/%.o)
 EFI_OBJ := $(patsubst %,$B/efi/%.o,$(wildcard boot/efi_*.c guest/config*.c) $(wildcard guest/load/*.c) mm/guestmem.c arch/format.c \
 	drivers/host/acpi.c vmx/caps.c)

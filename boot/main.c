@@ -21,6 +21,7 @@
 #include "guest/config.h"
 #include "guest/load/kernel.h"
 #include "guest/monitor/vms.h"
+#include "guest/pv/engine.h"
 #include "guest/vm/sched.h"
 #include "mm/host_paging.h"
 #include "mm/mtrr.h"
@@ -43,7 +44,7 @@ static struct {
 } engines[] = {
     [CONFIG_ENGINE_VTX] = {{.engine = &vmx_engine}, "VT-x"},
     [CONFIG_ENGINE_BT] = {{.engine = &bt_engine}, "binary translation"},
-    [CONFIG_ENGINE_PV] = {.title = "paravirtualisation", .asked = true, .answer = ERR_UNSUPPORTED},
+    [CONFIG_ENGINE_PV] = {{.engine = &pv_engine}, "paravirtualisation"},
 };
 
 _Static_assert(sizeof(engines) / sizeof(engines[0]) == CONFIG_ENGINES, "a row for each word");
@@ -61,8 +62,7 @@ static struct mtrr_state mtrr; /* of the boot CPU; all have the same */
 static void turn_engines_off(void)
 {
     for (unsigned i = CONFIG_ENGINE_AUTO + 1; i < CONFIG_ENGINES; i++)
-        if (engines[i].of_pc.engine != NULL)
-            engines[i].of_pc.engine->cpu_off();
+        engines[i].of_pc.engine->cpu_off();
 }
 
 /* For whoever reads the screen: after the last VM, and after what he should write down. */
@@ -325,12 +325,8 @@ static enum status probe_engine(unsigned number, bool threads_shared)
 /* Only who names an engine can ask for one that is not there: the last one needs nothing. */
 static _Noreturn void refuse_engine(const struct vm_config *vm, unsigned number, enum status s)
 {
-    if (engines[number].of_pc.engine == NULL)
-        log_line("error: [vm %s] asks for engine = pv: this Nadir is built without", vm->name);
-    else
-        log_line("error: [vm %s] asks for engine = %s: %s: %s; engine = auto does without",
-                 vm->name, engines[number].of_pc.engine->name, engines[number].title,
-                 status_text(s));
+    log_line("error: [vm %s] asks for engine = %s: %s: %s; engine = auto does without", vm->name,
+             engines[number].of_pc.engine->name, engines[number].title, status_text(s));
     finish("refused", LINGER_FAILED_SECONDS, false);
 }
 
@@ -357,9 +353,13 @@ static void probe_engines(const struct nadir_config *config, struct pc_host *hos
             log_line("warning: %s: its key bt does nothing, as %s executes it: say engine = bt",
                      config->vm[i].name, engines[number].of_pc.engine->name);
     }
-    for (unsigned number = CONFIG_ENGINES - 1; number > CONFIG_ENGINE_AUTO; number--)
-        if (is_usable(number))
-            host->engine[CONFIG_ENGINE_AUTO] = host->engine[number] = &engines[number].of_pc;
+    for (unsigned number = CONFIG_ENGINES - 1; number > CONFIG_ENGINE_AUTO; number--) {
+        if (!is_usable(number))
+            continue;
+        host->engine[number] = &engines[number].of_pc;
+        if (number != CONFIG_ENGINE_PV) /* which kernel_settle_engine() has chosen */
+            host->engine[CONFIG_ENGINE_AUTO] = host->engine[number];
+    }
 }
 
 /* For the boot CPU; the others follow it. Not before the engines have patched the code, for which

@@ -129,6 +129,25 @@ static void hide_by_cr4(const struct feature_rule *rule, uint64_t allowed, struc
     r->ecx &= (allowed & CR4_LA57) != 0 ? ~0u : ~CPUID_7_ECX_LA57;
 }
 
+/* Of a domain: what is of CPL 0, of tables with large or global pages, of the APIC and of MSRs. */
+static void hide_from_domain(const struct feature_rule *rule, struct cpuid_regs *r)
+{
+    if (rule->leaf == 1) {
+        r->ecx &= ~(CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE);
+        r->edx &= ~(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_APIC | CPUID_1_EDX_MTRR |
+                    CPUID_1_EDX_PGE | CPUID_1_EDX_PSE36);
+    }
+    if (rule->leaf == 6)
+        r->eax = 0;
+    if (rule->leaf == 7 && rule->subleaf == 0) {
+        r->ebx &=
+            ~(CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_TSC_ADJUST | CPUID_7_EBX_SMEP | CPUID_7_EBX_SMAP);
+        r->ecx &= ~CPUID_7_ECX_UMIP;
+    }
+    if (rule->leaf == 0x80000001u)
+        r->edx &= ~CPUID_80000001_EDX_1G;
+}
+
 static void add_features(struct builder *b, const struct cpuid_facts *facts)
 {
     const uint32_t max_subleaf_7 = host_leaf(b, 7, 0).eax;
@@ -156,7 +175,10 @@ static void add_features(struct builder *b, const struct cpuid_facts *facts)
         if (rule->leaf == 0x80000001u && !facts->rdtscp)
             r.edx &= ~CPUID_80000001_EDX_RDTSCP;
         hide_by_cr4(rule, facts->cr4_allowed, &r);
-        add(b, rule->leaf, rule->subleaf, r, rule->dynamic);
+        if (facts->paravirtual)
+            hide_from_domain(rule, &r);
+        add(b, rule->leaf, rule->subleaf, r,
+            facts->paravirtual ? rule->dynamic & ~(uint32_t)CPUID_APIC : rule->dynamic);
     }
 }
 
@@ -222,7 +244,18 @@ static void add_clocks(struct builder *b, const struct cpuid_facts *facts)
     add(b, 0x15, 0, (struct cpuid_regs){1, 1, crystal, 0}, 0);
     add(b, 0x16, 0, (struct cpuid_regs){.eax = mhz, .ebx = mhz}, 0);
     /* As several hypervisors tell it: TSC and APIC bus in kHz. */
-    add(b, 0x40000010, 0, (struct cpuid_regs){.eax = khz, .ebx = khz}, 0);
+    if (!facts->paravirtual)
+        add(b, 0x40000010, 0, (struct cpuid_regs){.eax = khz, .ebx = khz}, 0);
+}
+
+/* Xen's leaves, by which Linux knows what it runs on. Version 4.17; a frame's number has 44 bits.
+ */
+static void add_xen(struct builder *b)
+{
+    const struct cpuid_regs signature = {0x40000005, 0x566e6558, 0x65584d4d, 0x4d4d566e};
+    add(b, 0x40000000, 0, signature, 0);
+    add(b, 0x40000001, 0, (struct cpuid_regs){.eax = 4 << 16 | 17}, 0);
+    add(b, 0x40000005, 0, (struct cpuid_regs){.ebx = 44}, 0);
 }
 
 /* KVM's interface stands behind our own: Linux looks for its signature at each 0x100. */
@@ -243,10 +276,14 @@ static void add_identity(struct builder *b, const struct cpuid_facts *facts)
     struct cpuid_regs vendor = host_leaf(b, 0, 0);
     vendor.eax = MAX_BASIC;
     add(b, 0, 0, vendor, 0);
-    /* "NadirNadirVM" */
-    const struct cpuid_regs signature = {MAX_HYPERVISOR, 0x6964614e, 0x64614e72, 0x4d567269};
-    add(b, 0x40000000, 0, signature, 0);
-    add(b, 0x40000001, 0, (struct cpuid_regs){NADIR_VERSION, NADIR_FEATURES, 0, 0}, 0);
+    if (facts->paravirtual) {
+        add_xen(b);
+    } else {
+        /* "NadirNadirVM" */
+        const struct cpuid_regs signature = {MAX_HYPERVISOR, 0x6964614e, 0x64614e72, 0x4d567269};
+        add(b, 0x40000000, 0, signature, 0);
+        add(b, 0x40000001, 0, (struct cpuid_regs){NADIR_VERSION, NADIR_FEATURES, 0, 0}, 0);
+    }
     add(b, 0x80000000u, 0, (struct cpuid_regs){.eax = MAX_EXTENDED}, 0);
 
     /* The host's, though four levels of EPT map 48 bits: the CPU itself decides by its own width

@@ -16,6 +16,7 @@ struct cpuid_facts {
     bool rdtscp, invpcid, xsaves, spec_control, tsx, atomics;
     uint64_t cr4_allowed;
     uint32_t kvm_features; /* what of KVM's interface is shown: kvm_pv.h; 0: it is not there */
+    bool paravirtual; /* for a kernel that knows Xen's PV interface: it finds that, and no PC */
 };
 
 /* Fills *table. Pure. ERR_BAD_INPUT for impossible facts, ERR_LIMIT when the table is too small. */

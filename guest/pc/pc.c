@@ -5,13 +5,14 @@
 #include "arch/cpu.h"
 #include "arch/log.h"
 #include "arch/string.h"
-#include "guest/cpu/control.h"
+#include "guest/pc/domain.h"
 #include "guest/pc/firmware_files.h"
 #include "guest/pc/isa_lines.h"
 #include "guest/pc/layout.h"
 #include "guest/pc/pc_memory.h"
 #include "guest/pc/pc_policies.h"
 #include "guest/pc/pc_program.h"
+#include "guest/pc/pc_set_up.h"
 #include "guest/vm/hypercall.h"
 #include "guest/vm/sched.h"
 #include "mm/guestspace.h"
@@ -20,7 +21,6 @@
 #include <stddef.h>
 
 #define SCREEN_HZ 15
-#define IDE_BASE  0xc000 /* where the disks' bus master does */
 
 /* ISA interrupt lines. */
 enum {
@@ -110,6 +110,11 @@ static void debug_out(void *dev, uint8_t byte)
         vm_wait_for_io(&pc->vm);
 }
 
+void (*pc_debug_sink(const struct vm_config *config))(void *, uint8_t)
+{
+    return config->debugcon_file != NULL ? debug_out : pc_out;
+}
+
 /* A CPU that waits for a device goes on when none of them keeps it. */
 static void look_at_waiting(struct pc *pc)
 {
@@ -131,10 +136,12 @@ void pc_device_works(void *dev, bool busy)
 static uint64_t poll_locked(struct pc *pc, uint64_t now)
 {
     int key;
+    if (pc->paravirtual)
+        domain_poll(pc);
     while (pc->console.screen != NULL && vps2kbd_has_room(&pc->keyboard.kbd) &&
            (key = pc->console.key(pc->console.ctx, now)) >= 0)
         (void)vi8042_key(&pc->keyboard, (unsigned)key);
-    while (pc->console.screen == NULL && vuart_room(&pc->com1) > 0) {
+    while (pc->console.screen == NULL && !pc->paravirtual && vuart_room(&pc->com1) > 0) {
         const int byte = pc->console.in(pc->console.ctx);
         if (byte < 0)
             break;
@@ -230,6 +237,16 @@ static enum status make_cpu(struct pc *pc, uint32_t index)
     return vlapic_init(&vcpu->apic, index == 0 ? pic_acknowledge : NULL, pc);
 }
 
+static enum status make_cpus(struct pc *pc, uint32_t vcpus)
+{
+    enum status s = OK;
+    for (uint32_t i = 0; i < vcpus && s == OK; i++) {
+        s = make_cpu(pc, i);
+        sched_look();
+    }
+    return s;
+}
+
 /* The interrupt controllers first: whoever raises a line at start must find them. */
 static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
 {
@@ -239,11 +256,7 @@ static enum status make_interrupt_controllers(struct pc *pc, uint32_t vcpus)
                                       .dev = &pc->ioapic,
                                       .read = vioapic_read,
                                       .write = vioapic_write};
-    enum status s = OK;
-    for (uint32_t i = 0; i < vcpus && s == OK; i++) {
-        s = make_cpu(pc, i);
-        sched_look();
-    }
+    enum status s = make_cpus(pc, vcpus);
     if (s == OK)
         s = bus_add_mmio(&vm->bus, &ioapic);
     if (s == OK)
@@ -317,8 +330,8 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
         vpci_init(&pc->pci, bus, power),
         vchipset_init(&pc->chipset, &pc->pci),
         vpm_init(&pc->pm, bus, &pc->pci, timers, isa_irq(pc, IRQ_SCI), power),
-        vdebug_init(&pc->debug, config->debugcon_file != NULL ? debug_out : pc_out, pc,
-                    config->debugcon, config->firmware_log, bus, power),
+        vdebug_init(&pc->debug, pc_debug_sink(config), pc, config->debugcon, config->firmware_log,
+                    bus, power),
         make_absent_chips(bus),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
@@ -337,59 +350,6 @@ static enum status make_disks(struct pc *pc, const struct vm_config *config)
         image[i] = (struct vata_image){hpa_to_ptr(hpa(config->disk[i].base)), config->disk[i].size};
     return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers,
                      isa_irq(pc, IRQ_DISK));
-}
-
-/* How firmware leaves the PCI functions, for a guest that is started without: RAM from 0xc0000 on,
- * PIRQA and PIRQB to IRQ 10, C and D to 11, and the ports of power management. */
-static void set_up_pci(struct pc *pc)
-{
-    static const struct {
-        uint8_t devfn, offset, bytes;
-        uint32_t value;
-    } writes[] = {
-        {VCHIPSET_HOST, VCHIPSET_PAM0, 1, 0x30},
-        {VCHIPSET_HOST, VCHIPSET_PAM0 + 1, 2, 0x3333},
-        {VCHIPSET_HOST, VCHIPSET_PAM0 + 3, 4, 0x33333333},
-        {VCHIPSET_ISA, VCHIPSET_PIRQA, 4, ISA_PCI_FIRST * 0x101 + ISA_PCI_SECOND * 0x1010000},
-        {VIDE_DEVFN, VIDE_BMIBA, 4, IDE_BASE},
-        {VIDE_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO | VPCI_COMMAND_MASTER},
-        {VPM_DEVFN, VPM_PMBASE, 4, PC_PM_BASE},
-        {VPM_DEVFN, VPM_PMREGMISC, 1, 1},
-        {VPM_DEVFN, VPCI_COMMAND, 1, VPCI_COMMAND_IO},
-        {VPM_DEVFN, VPCI_INTERRUPT_LINE, 1, IRQ_SCI},
-    };
-    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
-        vpci_write(&pc->pci, writes[i].devfn, writes[i].offset, writes[i].bytes, writes[i].value);
-}
-
-/* How SeaBIOS leaves the other chips (and vi8042_init() and vrtc_init() theirs): interrupts of
- * timer, keyboard, cascade, clock, mouse, x87 and disk reach the vectors from 08h and 70h on, PCI's
- * and the SCI by level; the timer ticks 18.2 times a second. */
-static void set_up_chips(struct pc *pc)
-{
-    static const struct {
-        uint16_t port;
-        uint8_t value;
-    } writes[] = {
-        {0x43, 0x34},
-        {0x40, 0},
-        {0x40, 0}, /* mode 2, by 65536; its first edge is forgotten: */
-        {0x20, 0x11},
-        {0x21, 0x08},
-        {0x21, 4},
-        {0x21, 1},
-        {0x21, 0xf8},
-        {0xa0, 0x11},
-        {0xa1, 0x70},
-        {0xa1, 2},
-        {0xa1, 1},
-        {0xa1, 0x8e},
-        {VPIC_ELCR, ISA_LEVEL_LINES & 0xff},
-        {VPIC_ELCR + 1, ISA_LEVEL_LINES >> 8},
-    };
-    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
-        bus_port_write(&pc->vm.bus, writes[i].port, 1, writes[i].value);
-    vlapic_set_virtual_wire(&pc->vm.vcpu[0]->apic);
 }
 
 static enum status make_memory(struct pc *pc, const struct vm_config *config,
@@ -419,6 +379,10 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
     if (s == OK)
         s = vcpu_msr_open(&pc->vm);
     sched_look();
+    if (s == OK && pc->paravirtual) {
+        s = make_cpus(pc, config->vcpus);
+        return s == OK ? domain_make(pc, config, host) : s;
+    }
     if (s == OK) {
         step = "interrupt controllers";
         s = make_interrupt_controllers(pc, config->vcpus);
@@ -443,8 +407,7 @@ static enum status fill(struct pc *pc, const struct vm_config *config, const str
         vrtc_keep(&pc->rtc, &kept->rtc);
     if (pc->firmware.present)
         return firmware_load(pc, config, &kept->firmware);
-    set_up_pci(pc);
-    set_up_chips(pc);
+    pc_set_up(pc);
     s = vtestdev_init(&pc->testdev, &pc->vm.bus, isa_irq(pc, 0));
     sched_look();
     return s == OK ? pc_program_load(pc, config) : s;
@@ -524,12 +487,14 @@ static enum status create(const struct vm_config *config, unsigned index,
     pc->vm.console_out = hypercall_out;
     add_timers(pc);
     pc->vm.engine = host->engine[config->engine]->engine;
+    pc->paravirtual = config->engine == CONFIG_ENGINE_PV;
+    pc->typed = -1;
     pc->vm.interpreted = config->bt == CONFIG_BT_INTERPRET;
     pc->vm.checked = config->bt == CONFIG_BT_CHECK;
     const bool is_reset = kept->memory.count != 0;
     pc->memory = kept->memory;
     kept->memory = (struct pc_memory){.count = 0};
-    if (is_reset) /* it zeroes the TSC; switched on, a VM goes by the host's */
+    if (is_reset && !pc->paravirtual) /* it zeroes the TSC; switched on, a VM goes by the host's */
         pc->vm.tsc_offset = 0 - host->read_tsc();
     s = make_memory(pc, config, host);
     if (s == OK) {
@@ -538,7 +503,7 @@ static enum status create(const struct vm_config *config, unsigned index,
         (void)guestspace_enter(before);
     }
     for (uint32_t i = 0; i < pc->vm.vcpu_count && s == OK; i++)
-        vcpu_set_initial(pc->vm.vcpu[i], i == 0 ? &pc->boot : NULL);
+        vcpu_set_initial(pc->vm.vcpu[i], i == 0 || pc->paravirtual ? &pc->boot : NULL);
     if (s != OK) {
         pc_destroy(pc, NULL);
         return s;

@@ -23,6 +23,7 @@
 #include "guest/pc/firmware.h"
 #include "guest/pc/msr_policy.h"
 #include "guest/pc/screen.h"
+#include "guest/vm/domain.h"
 #include "guest/vm/vcpu.h"
 #include "guest/vm/vm.h"
 
@@ -92,13 +93,16 @@ struct pc_memory {
     hpa_t root;
     struct pc_ram piece[PC_RAM_PIECES]; /* in their order, from address 0 on */
     uint32_t count;
-    struct pc_ram rom; /* beside the RAM below 1 MiB: firmware.c's */
+    struct pc_ram rom; /* beside the RAM below 1 MiB: firmware.c's; a domain's shared_info */
 };
 
 struct pc {
     struct vm vm;
     struct cpu_state boot;
     const struct kernel_kind *kind; /* of its kernel; NULL: it has firmware */
+    bool paravirtual;               /* it is a domain (domain.h), with none of a PC's devices */
+    struct vm_domain domain;        /* then: vm.domain */
+    int typed;                      /* a byte that the domain has no room for yet; -1: none */
     struct pc_console console;
     struct run_alarm start_alarm;
     bool started;
@@ -156,6 +160,9 @@ enum status pc_create(const struct vm_config *config, unsigned index, const stru
  * reads again and again though nothing answers there, and which since bus_watch_begin() though the
  * answer stays. *state: of a vCPU. With the VM's lock held, or behind its end. */
 void pc_dump(struct vm *vm, const struct cpu_state *state);
+
+/* Where a byte of the debug console goes: to the user, or to a file of its own. */
+void (*pc_debug_sink(const struct vm_config *config))(void *pc, uint8_t byte);
 
 /* Gives what its debug console has collected to its file, as far as there is room. With the VM's
  * lock held. */

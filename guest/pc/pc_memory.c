@@ -5,6 +5,7 @@
 #include "guest/pc/pc_memory.h"
 
 #include "arch/panic.h"
+#include "guest/load/xen_domain.h"
 #include "guest/pc/layout.h"
 #include "guest/vm/sched.h"
 #include "mm/guestspace.h"
@@ -122,9 +123,18 @@ static enum status take_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool page
     return OK;
 }
 
+/* A domain's RAM has no holes; and there is the page for shared_info, where a PC has its ROM. */
+static enum status domain_memory_take(struct pc *pc, bool pages_1g)
+{
+    const enum status s = take_ram(pc, gpa(0), pc->vm.memory_bytes, pages_1g);
+    return s == OK ? pc_memory_take(&pc->memory, &pc->memory.rom, 1, 1) : s;
+}
+
 static enum status take(struct pc *pc, bool pages_1g)
 {
     const uint64_t bytes = pc->vm.memory_bytes;
+    if (pc->paravirtual)
+        return domain_memory_take(pc, pages_1g);
     const enum status s = take_ram(pc, gpa(0), layout_below_4g(bytes), pages_1g);
     if (s != OK)
         return s;
@@ -141,9 +151,11 @@ static enum status map(struct pc *pc)
         const uint64_t bytes = ram->pages * PAGE_SIZE;
         s = i == 0 ? add_first(pc, ram->base, bytes) : add_range(pc, ram->base, base, bytes);
         base.v += bytes;
-        if (base.v == LAYOUT_HOLE)
+        if (base.v == LAYOUT_HOLE && !pc->paravirtual)
             base = gpa(LAYOUT_4GIB);
     }
+    if (s == OK && pc->paravirtual)
+        s = add_range(pc, pc->memory.rom.base, xen_shared_info_at(pc->vm.memory_bytes), PAGE_SIZE);
     return s;
 }
 

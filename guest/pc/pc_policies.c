@@ -9,6 +9,8 @@ enum status pc_policies_make(struct pc *pc, const struct vm_config *config,
 {
     struct vm *vm = &pc->vm;
     const struct engine_facts *engine = &host->engine[config->engine]->facts;
+    /* A domain has Xen's interface instead. */
+    const bool has_kvm = config->paravirt == PARAVIRT_KVM && !pc->paravirtual;
     const struct cpuid_facts facts = {
         .vcpus = config->vcpus,
         .tsc_hz = host->tsc_hz,
@@ -19,10 +21,11 @@ enum status pc_policies_make(struct pc *pc, const struct vm_config *config,
         .atomics = engine->atomics,
         .cr4_allowed = engine->cr4_allowed,
         .spec_control = engine->spec_control,
-        .kvm_features = config->paravirt == PARAVIRT_KVM ? kvm_pv_features(engine) : 0,
+        .kvm_features = has_kvm ? kvm_pv_features(engine) : 0,
+        .paravirtual = pc->paravirtual,
     };
     enum status s = cpuid_policy_build(&vm->cpuid, host->cpuid, &facts);
-    if (s == OK && config->paravirt == PARAVIRT_KVM)
+    if (s == OK && has_kvm)
         s = kvm_pv_open(vm, host->read_tsc(), host->epoch);
     if (s != OK)
         return s;

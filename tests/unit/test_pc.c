@@ -1,6 +1,6 @@
 // link: guest/vm/hypercall.c guest/vm/hypercall_memory.c guest/cpu/delivery.c guest/cpu/guestwalk.c guest/vm/vcpu_speculation.c
 // link: guest/pc/firmware.c guest/pc/firmware_files.c drivers/virt/vflash.c drivers/virt/vfwcfg.c
-// link: guest/pc/pc.c guest/pc/pc_dump.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
+// link: guest/pc/pc.c guest/pc/pc_set_up.c guest/pc/domain.c guest/pc/pc_dump.c guest/pc/pc_memory.c guest/load/linux.c guest/load/flat.c guest/pc/acpi.c
 // link: guest/pc/cpuid_policy.c guest/pc/pc_program.c guest/load/program.c guest/load/segments.c
 // link: guest/load/elf.c guest/load/multiboot.c guest/load/multiboot2.c guest/load/pvh.c
 // link: guest/load/kernel.c guest/load/xen.c guest/load/xen_notes.c guest/load/xen_tables.c guest/load/foreign.c guest/config.c guest/config_keys.c
