@@ -182,8 +182,20 @@ static int64_t one_op(struct fake_vcpu *fake, uint32_t op, uint64_t linear, uint
     return result;
 }
 
+/* An engine that has made something of the guest's code is told of what is written. */
+static unsigned entries_told;
+
+static void note_written(void *ctx, gpa_t at, uint64_t bytes)
+{
+    (void)ctx;
+    if (at.v == LEAVES + FREE / PAGE_SIZE * 8 && bytes == 8)
+        entries_told++;
+}
+
 static void check_changes(struct fake_vcpu *fake)
 {
+    fake->vcpu.vm->mem.written = note_written;
+    entries_told = 0;
     const unsigned flushes = fake->flushes;
     assert_int_equal(one_op(fake, NADIR_MAP, FREE + 5, 0x5000 | 0x67), 0);
     assert_int_equal(op_at(ARRAY, 0)->entry, FREE | 3);
@@ -205,6 +217,8 @@ static void check_changes(struct fake_vcpu *fake)
     assert_int_equal(leaf(FREE), 0xfffffffffffffffe);
     assert_int_equal(op_at(ARRAY, 0)->entry, 9);
     assert_int_equal(one_op(fake, NADIR_FLUSH, HIGH, 9), 0);
+    assert_int_equal(entries_told, 5);
+    fake->vcpu.vm->mem.written = NULL;
 }
 
 static void check_refusals(struct fake_vcpu *fake)
@@ -234,6 +248,19 @@ static void check_refusals(struct fake_vcpu *fake)
     fake->state.efer &= ~EFER_LMA;
     fake->state.cs.access = SEGMENT_CODE32;
     assert_int_equal(call(fake, NADIR_CALL_MEMORY, ARRAY, 1, 0), NADIR_BAD_MODE);
+    begin(fake);
+}
+
+/* With five levels an address has 57 bits. */
+static void check_five_levels(struct fake_vcpu *fake)
+{
+    put(0x6000, TABLES | 7);
+    fake->state.cr3 = 0x6000;
+    fake->state.cr4 |= CR4_LA57;
+    assert_int_equal(one_op(fake, NADIR_MAP, FREE, 0x5003), 0);
+    assert_int_equal(leaf(FREE), 0x5003);
+    assert_int_equal(one_op(fake, NADIR_MAP, MID, 0x5003), NADIR_NO_TABLE);
+    assert_int_equal(one_op(fake, NADIR_MAP, 1ull << 56, 0x5003), NADIR_BAD_ADDRESS);
     begin(fake);
 }
 
@@ -313,6 +340,7 @@ static enum exit_action memory_guest(struct fake_vcpu *fake)
     begin(fake);
     check_changes(fake);
     check_refusals(fake);
+    check_five_levels(fake);
     check_borders(fake);
     check_rights(fake);
     check_parts(fake);
