@@ -114,7 +114,8 @@ static unsigned features_of(const struct vm *vm)
                              *xsave = cpuid_table_find(&vm->cpuid, 0xd, 1),
                              *extended = cpuid_table_find(&vm->cpuid, 0x80000001u, 0),
                              *vendor = cpuid_table_find(&vm->cpuid, 0, 0);
-    return (vendor->ebx == CPUID_0_EBX_AMD ? INTERPRET_AMD : 0u) |
+    const bool amd = vendor->ebx == CPUID_0_EBX_AMD, kvm = vm->cpuid.second != 0;
+    return (amd ? INTERPRET_AMD : 0u) | (amd && kvm ? INTERPRET_VMMCALL : 0u) |
            ((extended->edx & CPUID_80000001_EDX_RDTSCP) != 0 ? INTERPRET_RDTSCP : 0u) |
            ((more->ecx & CPUID_7_ECX_RDPID) != 0 ? INTERPRET_RDPID : 0u) |
            ((more->edx & CPUID_7_EDX_SERIALIZE) != 0 ? INTERPRET_SERIALIZE : 0u) |

@@ -29,6 +29,7 @@ enum interpret_feature {
     INTERPRET_MONITOR = 1 << 5,
     INTERPRET_XGETBV_1 = 1 << 6, /* XGETBV with ECX = 1 */
     INTERPRET_AMD = 1 << 7,      /* the vendor is AMD: SYSCALL, SYSENTER */
+    INTERPRET_VMMCALL = 1 << 8,  /* AMD's VMCALL, which Linux takes where the vendor is AMD */
 };
 
 /* Instructions that have been decoded, by RIP, and found again by their bytes: so there is nothing

@@ -479,6 +479,10 @@ static enum step execute_rest(struct interpret_env *env)
     case SYSTEM_WRPKRU: return protection_keys(env, true);
     case SYSTEM_MONITOR:
     case SYSTEM_MWAIT: return monitor(env);
+    case SYSTEM_VMMCALL:
+        if ((env->features & INTERPRET_VMMCALL) == 0)
+            return step_undefined(env);
+        return env->calls->hypercall(env) ? STEP_NEXT : STEP_REPEAT;
     case SYSTEM_VMCALL: return env->calls->hypercall(env) ? STEP_NEXT : STEP_REPEAT;
     default: return env->insn->op >= SYSTEM_SYSCALL ? system_call(env) : access_base(env);
     }

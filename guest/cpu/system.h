@@ -79,6 +79,7 @@ enum {
     SYSTEM_MONITOR,
     SYSTEM_MWAIT,
     SYSTEM_VMCALL,
+    SYSTEM_VMMCALL,
     SYSTEM_OPS
 };
 

@@ -99,10 +99,11 @@ static const struct fixed_row {
     uint8_t modrm, prefixes, op;
 } fixed_rows[] = {
     /* 0F 01 */
-    {0xc1, NP, SYSTEM_VMCALL}, {0xc8, NP, SYSTEM_MONITOR},   {0xc9, NP, SYSTEM_MWAIT},
-    {0xca, NP, SYSTEM_CLAC},   {0xcb, NP, SYSTEM_STAC},      {0xd0, NP, SYSTEM_XGETBV},
-    {0xd1, NP, SYSTEM_XSETBV}, {0xe8, NP, SYSTEM_SERIALIZE}, {0xee, NP, SYSTEM_RDPKRU},
-    {0xef, NP, SYSTEM_WRPKRU}, {0xf8, ALL, SYSTEM_SWAPGS},   {0xf9, ALL, SYSTEM_RDTSCP},
+    {0xc1, NP, SYSTEM_VMCALL},  {0xc8, NP, SYSTEM_MONITOR},  {0xc9, NP, SYSTEM_MWAIT},
+    {0xca, NP, SYSTEM_CLAC},    {0xcb, NP, SYSTEM_STAC},     {0xd0, NP, SYSTEM_XGETBV},
+    {0xd1, NP, SYSTEM_XSETBV},  {0xd9, ALL, SYSTEM_VMMCALL}, {0xe8, NP, SYSTEM_SERIALIZE},
+    {0xee, NP, SYSTEM_RDPKRU},  {0xef, NP, SYSTEM_WRPKRU},   {0xf8, ALL, SYSTEM_SWAPGS},
+    {0xf9, ALL, SYSTEM_RDTSCP},
 };
 
 static unsigned prefix_of(const struct parse *p)

@@ -739,6 +739,11 @@ static void test_fast_calls_of_amd(void **state)
     s.sysenter_cs = 0x1000;
     run_ud(0x0f, 0x34);
     run_ud(0x0f, 0x35);
+    const unsigned calls = pc.hypercalls;
+    run_ud(0x0f, 0x01, 0xd9); /* VMMCALL, where nobody has asked for it */
+    env.features |= INTERPRET_VMMCALL;
+    run(0x0f, 0x01, 0xd9);
+    assert_int_equal(pc.hypercalls, calls + 1);
 
     start(PROTECTED_3);
     env.extra = amd_calls;

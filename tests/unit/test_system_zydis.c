@@ -84,6 +84,7 @@ static const struct mnemonic {
     [SYSTEM_MONITOR] = {{M(MONITOR)}},
     [SYSTEM_MWAIT] = {{M(MWAIT)}},
     [SYSTEM_VMCALL] = {{M(VMCALL)}},
+    [SYSTEM_VMMCALL] = {{M(VMMCALL)}},
 };
 
 enum kind { INTEGER, SYSTEM, COMPUTE };
@@ -195,10 +196,10 @@ static bool is_refused(const struct sample *s)
 {
     const ZydisDecodedInstruction *z = &s->z;
     switch (z->meta.isa_ext) {
+    case ZYDIS_ISA_EXT_SVM: return z->mnemonic != ZYDIS_MNEMONIC_VMMCALL;
     case ZYDIS_ISA_EXT_XOP:
     case ZYDIS_ISA_EXT_FMA4:
     case ZYDIS_ISA_EXT_AMD3DNOW:
-    case ZYDIS_ISA_EXT_SVM:
     case ZYDIS_ISA_EXT_TBM:
     case ZYDIS_ISA_EXT_SMX:
     case ZYDIS_ISA_EXT_SGX:
