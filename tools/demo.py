@@ -21,7 +21,8 @@ fact() { echo "nadir-demo: $*"; }
 fact kernel $(uname -r) $(uname -v)
 fact memory $(sed -n 's/^MemTotal: *//p' /proc/meminfo)
 fact cpus $(grep -c ^processor /proc/cpuinfo), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)
-fact clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)
+clocks=/sys/devices/system/clocksource/clocksource0
+fact clocksource $(cat $clocks/current_clocksource) of $(cat $clocks/available_clocksource)
 fact page-table levels $(grep -qw la57 /proc/cpuinfo && echo 5 || echo 4)
 fact uptime $(cut -d ' ' -f 1 /proc/uptime) s
 fact kernel errors $(dmesg -r | grep -c '^<[0-3]>')

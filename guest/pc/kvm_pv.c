@@ -158,11 +158,13 @@ static enum exit_action call_send_ipi(struct vcpu *vcpu)
     return vcpu_return(vcpu, taken);
 }
 
-/* RBX: the APIC ID of one that the caller waits for, and that seems to wait for a CPU. */
+/* RBX: the APIC ID of one that the caller waits for, and that seems to wait for a CPU. Only where
+ * it waits for this one: by another CPU it would come no sooner. */
 static enum exit_action call_yield(struct vcpu *vcpu)
 {
     const struct vcpu *target = vcpu_by_apic_id(vcpu->vm, vcpu->regs.gpr[RBX]);
-    if (target != NULL && __atomic_load_n(&target->run.state, __ATOMIC_RELAXED) == VCPU_READY) {
+    if (target != NULL && __atomic_load_n(&target->run.state, __ATOMIC_RELAXED) == VCPU_READY &&
+        __atomic_load_n(&target->run.home, __ATOMIC_RELAXED) == vcpu->run.home) {
         vcpu->yields = true;
         vcpu->attention = true;
     }

@@ -2,6 +2,8 @@
 """Makes initramfs archives: busybox, a few device files, and what a caller adds."""
 
 import gzip
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -39,6 +41,15 @@ class Archive:
 
     def add_link(self, name, target):
         self._entry(name, SYMLINK, target.encode())
+
+    def add_program(self, name):
+        """One of this machine's, with the libraries that it wants."""
+        program = shutil.which(name)
+        if program is None:
+            raise ToolError(f"{name} is not installed; run make deps")
+        listing = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+        for path in [program, *sorted(set(re.findall(r"(/\S+) \(0x", listing)))]:
+            self.add_file(path.lstrip("/"), Path(path).read_bytes())
 
     def add_device(self, name, major, minor):
         self._entry(name, CHARACTER_DEVICE, device=(major, minor))
