@@ -83,7 +83,11 @@ enum status domain_make(struct pc *pc, const struct vm_config *config, const str
     }
     pc->domain = (struct vm_domain){.epoch = host->epoch, .out = out};
     s = load(pc, config);
-    if (s == OK)
-        pc->vm.domain = &pc->domain;
-    return s;
+    if (s != OK)
+        return s;
+    pc->vm.domain = &pc->domain;
+    /* A kernel there cannot reach its local APIC, but uses it by Nadir's own calls. */
+    for (uint32_t i = 0; i < pc->vm.vcpu_count; i++)
+        (void)vlapic_write(&pc->vm.vcpu[i]->apic, APIC_SVR, APIC_SVR_ENABLE | 0xff);
+    return OK;
 }

@@ -135,6 +135,11 @@ static enum status vcpu_create(struct vm *vm, struct vcpu **out)
     return OK;
 }
 
+static void invalidate(struct vcpu *vcpu, gva_t linear)
+{
+    pv_invalidate(pv_vcpu(vcpu), linear.v);
+}
+
 static void flush_tlb(struct vcpu *vcpu)
 {
     pv_flush(pv_vcpu(vcpu), SHADOW_FLUSH_ALL);
@@ -242,6 +247,7 @@ const struct engine pv_engine = {
     .set_state = pv_set_state,
     .get_segment = pv_get_segment,
     .flush_tlb = flush_tlb,
+    .invalidate = invalidate,
     .view = pv_view,
     .inject = pv_inject,
     .apic_changed = nothing_changed,

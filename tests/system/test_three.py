@@ -47,3 +47,13 @@ def test_both_columns(nadir, payload, bare, engine):
     each = {what: int(ticks) for what, ticks in
             re.findall(r"three: hypercall: 64 pages mapped (.*): (\d+) ticks each", result.console)}
     assert each["together"] < each["one by one"], result
+
+
+def test_paravirtual(nadir, payload, bare):
+    """The ELF file of the same program: its kernel runs at CPL 3, and there is the one column."""
+    cfg = section("engine = pv\n").replace("three.bin", "three.elf")
+    result = nadir(cfg, {"three.elf": payload("three").with_suffix(".elf")}, cpus=2)
+    stats, = result.stats
+    assert result.status == 0 and (stats["engine"], stats["end"], stats["code"]) == ("pv", "debug-exit", 0), result
+    assert columns_of(result) == {"hypercall": bare}, result
+    assert stats["counters"]["nadir_calls"] > 300, result
