@@ -54,7 +54,9 @@ enum nadir_call {
     NADIR_CALL_MASK,
     NADIR_CALL_UNMASK,
     /* An interrupt with vector RDI (16 to 255) for the vCPU with number RSI, from 0, or
-     * NADIR_ALL_BUT_SELF. It comes by way of the local APIC, which has to be enabled there. */
+     * NADIR_ALL_BUT_SELF. It comes by way of the local APIC, which has to be enabled there; under
+     * pv it is. There the interrupt is the trap of its vector (Xen's set_trap_table), and where it
+     * had to wait while events were masked, the kernel finds vcpu_info.pending set, too. */
     NADIR_CALL_SEND,
     /* The handler of the interrupt that came last has ended: as a write to the APIC's EOI. */
     NADIR_CALL_END,

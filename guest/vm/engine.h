@@ -126,9 +126,6 @@ struct engine {
     void (*flush_tlb)(struct vcpu *vcpu);
     /* The same for one address alone, which is canonical. NULL: flush_tlb() does. Loaded. */
     void (*invalidate)(struct vcpu *vcpu, gva_t linear);
-    /* Lets interrupts come to the guest, or not, for a hypercall; returns what was before. NULL:
-     * RFLAGS.IF is what says so. Loaded. */
-    bool (*set_interrupts)(struct vcpu *vcpu, bool on);
     /* What an access to linear memory needs to know of the vCPU. Loaded. */
     void (*view)(struct vcpu *vcpu, struct emulate_context *out);
 

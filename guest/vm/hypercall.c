@@ -26,11 +26,10 @@ static enum exit_action version(struct hypercall *call)
 
 /* --- interrupts --- */
 
-/* Lets interrupts come to the vCPU, or not. Returns what was before. */
+/* Lets interrupts come to the vCPU, or not: by RFLAGS.IF, for which an engine may have another flag
+ * (pv: the event mask). Returns what was before. */
 static bool set_interrupts(struct vcpu *vcpu, bool on)
 {
-    if (vcpu->engine->set_interrupts != NULL)
-        return vcpu->engine->set_interrupts(vcpu, on);
     struct cpu_state state;
     vcpu->engine->get_state(vcpu, STATE_IP, &state);
     const bool before = (state.rflags & RFLAGS_IF) != 0;
