@@ -1,5 +1,5 @@
 // link: guest/vm/hypercall.c guest/vm/hypercall_memory.c guest/cpu/guestwalk.c
-// link: guest/vm/vcpu_speculation.c
+// link: guest/vm/vcpu_speculation.c guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c
 // link: guest/vm/vcpu.c guest/vm/vcpu_inject.c guest/vm/vcpu_signal.c guest/vm/vcpu_cpuid.c
 // link: guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/sched.c guest/vm/runqueue.c guest/vm/runqueue_init.c
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c
