@@ -1,9 +1,9 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; The measured loops: each takes a time stamp per round, so that the difference of two is one whole round.
 
+%include "rounds.inc"
+
 %define TIMER_TICKS 50000
-%define LOOP_TURNS  10000               ; of one round
-%define CALL_TURNS  1000
 
 extern bench_vector, kernel_pte, kernel_page, kernel_entries
 global bench_interrupts, interrupt_x2, interrupt_x1, interrupt_stamp_x2, interrupt_stamp_x1
@@ -11,33 +11,6 @@ global entry_syscall, handler_pgfault, handler_divzero
 
 bits 64
 default abs
-
-; void NAME(uint32_t *stamps, uint64_t rounds): leaves rounds + 1 stamps. Beside its own operation a round
-; has the same five instructions for all: RDTSC, MOV, ADD, CMP, JNE; and where the operation takes
-; EAX or EDX, what loads them again after RDTSC.
-%macro FUNCTION 1
-global %1
-align 64
-%1:
-    push    rbx
-    mov     r8, rdi
-    lea     r9, [rdi + rsi * 4 + 4]
-%endmacro
-
-%macro ROUND 0
-align 16
-.round:
-    rdtsc
-    mov     [r8], eax
-    add     r8, 4
-%endmacro
-
-%macro AGAIN_USER 0                     ; at CPL 3, where there is no CLI
-    cmp     r8, r9
-    jne     .round
-    pop     rbx
-    ret
-%endmacro
 
 %macro AGAIN 0
     cmp     r8, r9
