@@ -112,7 +112,7 @@ bool files_load(struct loader *l, const char *what, struct loaded_file *file)
     CHAR16 path[CONFIG_MAX_PATH];
     EFI_FILE_HANDLE handle;
     UINTN i;
-    const char *name = file->stored != NULL ? file->stored : file->path;
+    const char *name = config_file_name(file);
     for (i = 0; name[i] != '\0' && i < CONFIG_MAX_PATH - 1; i++) {
         if (name[i] < ' ' || name[i] > '~')
             return loader_config_error(l, file->line, L"%a: only ASCII file names are supported",

@@ -79,20 +79,29 @@ static bool fail_unknown(struct config_parser *p, const char *name)
 }
 
 /* `stored = NAME PATH`: the file that sections call PATH lies beside nadir.cfg as NAME, as its path
- * leads out of there. So a VM and all messages have the names that the user has given. */
+ * leads out of there. So a VM and all messages have the names that the user has given.
+ * `unpacked = NAME PATH`, behind those: NAME is the kernel out of the bzImage PATH, for the VMs
+ * whose engine needs it so; others that name the same file get it as it is. */
 static bool parse_stored(struct config_parser *p, const char *name, char *value)
 {
     char *path = value;
     while (*path != '\0' && !is_space(*path))
         path++;
-    if (!text_equal(name, "stored") || *path == '\0')
-        return config_fail(p, "[image] has lines `stored = NAME PATH` only", NULL);
+    const bool unpacked = text_equal(name, "unpacked");
+    if ((!unpacked && !text_equal(name, "stored")) || *path == '\0')
+        return config_fail(
+            p, "[image] has lines `stored = NAME PATH` and `unpacked = NAME PATH` only", NULL);
     *path++ = '\0';
     struct config_files walk = {.config = p->out};
     struct loaded_file *file;
-    while ((file = config_next_file(&walk)) != NULL)
-        if (text_equal(file->path, path))
-            file->stored = value;
+    while ((file = config_next_file(&walk)) != NULL) {
+        const struct vm_config *vm = &p->out->vm[walk.vm];
+        if (!text_equal(file->path, path) ||
+            (unpacked && (file != &vm->kernel || vm->engine != CONFIG_ENGINE_PV)))
+            continue;
+        file->stored = value;
+        file->unpacked = unpacked;
+    }
     return true;
 }
 
@@ -117,6 +126,18 @@ static bool lacks(struct config_parser *p, unsigned need, bool there, const char
     return true;
 }
 
+/* What a VM of the engine pv cannot have: it is a Xen domain, and no PC. */
+static bool lacks_for_domain(struct config_parser *p)
+{
+    return lacks(p, NEED_BT, false,
+                 "is for the engine bt, and engine = pv leaves no place for it") ||
+           lacks(p, NEED_PC, false, "is for a PC, and a VM with engine = pv is none") ||
+           lacks(p, NEED_SCREEN, p->vm->console == CONSOLE_SERIAL,
+                 "must be serial with engine = pv, which has no screen") ||
+           lacks(p, NEED_FEW_VCPUS, p->vm->vcpus <= CONFIG_MAX_PV_VCPUS,
+                 "is " DIGITS(CONFIG_MAX_PV_VCPUS) " at most with engine = pv");
+}
+
 /* At the end of a section: the engine pv starts kernels that are made for it, and nothing else does
  * so; to name such a kernel is to ask for the engine. */
 static bool settle_engine(struct config_parser *p)
@@ -127,8 +148,6 @@ static bool settle_engine(struct config_parser *p)
         vm->engine = CONFIG_ENGINE_PV;
     if (vm->type == TYPE_XEN && vm->engine != CONFIG_ENGINE_PV)
         wrong = "]: type = xen needs engine = pv";
-    else if (vm->engine == CONFIG_ENGINE_PV && vm->firmware.path != NULL)
-        wrong = "]: engine = pv starts a kernel, and no firmware";
     else if (vm->engine == CONFIG_ENGINE_PV && vm->type != TYPE_AUTO && vm->type != TYPE_XEN)
         wrong = "]: engine = pv starts no kernel but by Xen's PV entry, type = xen";
     if (wrong == NULL)
@@ -183,9 +202,7 @@ static bool finish_vm(struct config_parser *p)
               "= check needs vcpus = 1: what other vCPUs write would look like a difference") ||
         lacks(p, NEED_BT, vm->engine != CONFIG_ENGINE_VTX,
               "is for the engine bt, and engine = vtx leaves no place for it") ||
-        !settle_engine(p) ||
-        lacks(p, NEED_BT, vm->engine != CONFIG_ENGINE_PV,
-              "is for the engine bt, and engine = pv leaves no place for it"))
+        !settle_engine(p) || (vm->engine == CONFIG_ENGINE_PV && lacks_for_domain(p)))
         return false;
     if (vm->entry == CONFIG_ENTRY_AT_LOAD)
         vm->entry = vm->load;

@@ -6,8 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_MAX_VMS     64
-#define CONFIG_MAX_VCPUS   64  /* of one VM */
+#define CONFIG_MAX_VMS   64
+#define CONFIG_MAX_VCPUS 64 /* of one VM */
+#define CONFIG_MAX_PV_VCPUS \
+    32 /* of one of the engine pv: Xen's shared page has places for so many */
 #define CONFIG_MAX_CPUS    256 /* of the host */
 #define CONFIG_MAX_MODULES 16
 #define CONFIG_MAX_DISKS   2    /* as many as one ATA channel has */
@@ -63,6 +65,7 @@ enum guest_console { CONSOLE_SERIAL, CONSOLE_VGA, CONSOLE_VGA_SERIAL };
 struct loaded_file {
     const char *path;   /* as the user has written it; NULL: none is named */
     const char *stored; /* the name that it has beside nadir.cfg instead; NULL: the path is one */
+    bool unpacked;      /* what is stored is the kernel out of the bzImage that the path names */
     uint64_t base;      /* host-physical; 0: not loaded */
     uint64_t size;      /* bytes */
     uint32_t line;      /* of nadir.cfg, for messages */
@@ -146,6 +149,12 @@ bool config_parse_vm(const char *text, size_t length, void *memory, struct vm_co
  * the loader, which knows how many there are, and tools. */
 bool config_check_cpus(const struct nadir_config *config, uint32_t count,
                        struct config_error *error);
+
+/* The name to look for, beside nadir.cfg. */
+static inline const char *config_file_name(const struct loaded_file *file)
+{
+    return file->stored != NULL ? file->stored : file->path;
+}
 
 static inline bool config_allows_cpu(const struct vm_config *vm, uint32_t cpu)
 {

@@ -11,15 +11,29 @@
 #define DIGITS_OF(number) #number
 #define DIGITS(number)    DIGITS_OF(number)
 
-/* What a key makes no sense without: a kernel, one that is flat, one that is another; a single
- * vCPU, for some of its values. */
-enum { NEED_KERNEL, NEED_FIRMWARE, NEED_FLAT, NEED_OTHER, NEED_ONE_VCPU, NEED_BT, CONFIG_NEEDS };
+/* What a key makes no sense without: a kernel, one that is flat, one that is another; for some of
+ * its values, a single vCPU, a PC's screen, or another engine than pv, which takes few vCPUs. */
+enum {
+    NEED_KERNEL,
+    NEED_FIRMWARE,
+    NEED_FLAT,
+    NEED_OTHER,
+    NEED_ONE_VCPU,
+    NEED_BT,
+    NEED_PC,
+    NEED_SCREEN,
+    NEED_FEW_VCPUS,
+    CONFIG_NEEDS
+};
 enum {
     NEEDS_KERNEL = 1 << NEED_KERNEL,
     NEEDS_FIRMWARE = 1 << NEED_FIRMWARE,
     NEEDS_FLAT = 1 << NEED_FLAT,
     NEEDS_ONE_VCPU = 1 << NEED_ONE_VCPU,
     NEEDS_BT = 1 << NEED_BT,
+    NEEDS_PC = 1 << NEED_PC,
+    NEEDS_SCREEN = 1 << NEED_SCREEN,
+    NEEDS_FEW_VCPUS = 1 << NEED_FEW_VCPUS,
     NEEDS_LOADER = NEEDS_KERNEL | 1 << NEED_OTHER, /* a kernel that is told something */
 };
 

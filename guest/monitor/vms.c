@@ -405,6 +405,26 @@ static bool is_firmware(const struct loaded_file *file)
     return is;
 }
 
+/* The kernel of a VM of the engine pv, which starts no bzImage as it is. */
+static bool may_be_unpacked(const struct vm_config *vm, const struct loaded_file *file)
+{
+    return file == &vm->kernel && vm->engine == CONFIG_ENGINE_PV;
+}
+
+/* The file of this path that nadir.cfg's VMs have; of two kinds, the unpacked one, if it may be. */
+static const struct loaded_file *find_loaded(const struct loaded_file *file, bool unpacked)
+{
+    struct config_files loaded = {.config = vms.config};
+    const struct loaded_file *other, *found = NULL;
+    while ((other = config_next_file(&loaded)) != NULL) {
+        if (loaded.is_disk || is_firmware(other) || !same_text(other->path, file->path))
+            continue;
+        if (other->unpacked ? unpacked : found == NULL)
+            found = other;
+    }
+    return found;
+}
+
 /*
  * Gives each file that an added section names its place: it is one that the loader has read for
  * nadir.cfg. It has read them once, so that what a VM writes to (a disk, firmware with its
@@ -419,14 +439,13 @@ static bool find_files(struct vm_config *vm, struct config_error *error)
         if (walk.is_disk || file == &vm->firmware)
             return fail(error, file->line, "a VM that is added cannot have disks and firmware",
                         file->path);
-        struct config_files loaded = {.config = vms.config};
-        const struct loaded_file *other;
-        do
-            other = config_next_file(&loaded);
-        while (other != NULL &&
-               (loaded.is_disk || is_firmware(other) || !same_text(other->path, file->path)));
+        const struct loaded_file *other = find_loaded(file, may_be_unpacked(vm, file));
         if (other == NULL)
-            return fail(error, file->line, "not loaded: nadir.cfg does not name it", file->path);
+            return fail(error, file->line,
+                        find_loaded(file, true) != NULL
+                            ? "a bzImage that is loaded unpacked only, for engine = pv"
+                            : "not loaded: nadir.cfg does not name it",
+                        file->path);
         file->base = other->base;
         file->size = other->size;
     }

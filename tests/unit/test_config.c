@@ -490,8 +490,16 @@ static void test_paravirtual(void **state)
            "[vm a]\nkernel = k\ntype = xen\nengine = bt\n");
     refuse(1, "[vm a]: type = xen needs engine = pv",
            "[vm a]\nkernel = k\nengine = vtx\ntype = xen\n[vm b]\nkernel = k\n");
-    refuse(1, "[vm a]: engine = pv starts a kernel, and no firmware",
+    refuse(2, "[vm a]: firmware is for a PC, and a VM with engine = pv is none",
            "[vm a]\nfirmware = f\nengine = pv\n");
+    refuse(3, "[vm a]: disk is for a PC, and a VM with engine = pv is none",
+           "[vm a]\nkernel = k\ndisk = d\nengine = pv\n[vm b]\nkernel = k\n");
+    refuse(4, "[vm a]: console must be serial with engine = pv, which has no screen",
+           "[vm a]\nkernel = k\nengine = pv\nconsole = vga+serial\n");
+    accept("[vm a]\nkernel = k\nengine = pv\nconsole = serial\nvcpus = 32\n");
+    refuse(3, "[vm a]: vcpus is 32 at most with engine = pv",
+           "[vm a]\nkernel = k\nvcpus = 33\ntype = xen\n");
+    accept("[vm a]\nkernel = k\nengine = bt\nconsole = vga\nvcpus = 33\ndisk = d\n");
     refuse(1, "[vm a]: engine = pv starts no kernel but by Xen's PV entry, type = xen",
            "[vm a]\nkernel = k\nengine = pv\ntype = linux\n");
     refuse(3, "[vm a]: bt is for the engine bt, and engine = pv leaves no place for it",
@@ -622,7 +630,17 @@ static void test_image(void **state)
     assert_string_equal(config.vm[1].ramdisk.stored, "file1");
     accept("[image]\nstored = f other\n[vm a]\nkernel = k\n");
     assert_null(config.vm[0].kernel.stored);
-    refuse(4, "[image] has lines `stored = NAME PATH` only",
+    accept("[vm a]\nkernel = k\nengine = bt\n[vm b]\nkernel = k\nengine = pv\nramdisk = k\n"
+           "[vm c]\nkernel = ../k\ntype = xen\n"
+           "[image]\nstored = file1 ../k\nunpacked = vmlinux1 k\nunpacked = vmlinux2 ../k\n");
+    assert_null(config.vm[0].kernel.stored);
+    assert_string_equal(config.vm[1].kernel.stored, "vmlinux1");
+    assert_string_equal(config_file_name(&config.vm[1].kernel), "vmlinux1");
+    assert_true(config.vm[1].kernel.unpacked);
+    assert_null(config.vm[1].ramdisk.stored);
+    assert_string_equal(config_file_name(&config.vm[1].ramdisk), "k");
+    assert_string_equal(config.vm[2].kernel.stored, "vmlinux2");
+    refuse(4, "[image] has lines `stored = NAME PATH` and `unpacked = NAME PATH` only",
            "[vm a]\nkernel = k\n[image]\nkernel = k\n");
     refuse(4, "[image] has lines", "[vm a]\nkernel = k\n[image]\nstored = k\n");
     refuse(1, "has neither kernel nor firmware", "[vm a]\n[image]\n");

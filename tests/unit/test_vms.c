@@ -395,6 +395,21 @@ static void refuse_bad_sections(void)
     refuse("\n[vm first]\nkernel = k\n", 2, "first: a VM of this name is there already");
 }
 
+/* The kernel out of a bzImage is no substitute for it, but where it is needed. */
+static void add_unpacked(void)
+{
+    sections[0].kernel.unpacked = true;
+    refuse("[vm b]\nkernel = k\nengine = bt\n", 2,
+           "k: a bzImage that is loaded unpacked only, for engine = pv");
+    refuse("[vm b]\nkernel = k\nramdisk = k\nengine = pv\n", 3,
+           "k: a bzImage that is loaded unpacked only, for engine = pv");
+    assert_int_equal(add("[vm b]\nkernel = k\nengine = pv\n"), OK);
+    assert_int_equal(vms_remove(number), OK);
+    sections[0].kernel.unpacked = false;
+    assert_int_equal(add("[vm b]\nkernel = k\nengine = pv\n"), OK);
+    assert_int_equal(vms_remove(number), OK);
+}
+
 /* As many as the table has; each goes again. */
 static void fill_the_table(void)
 {
@@ -422,6 +437,7 @@ static enum exit_action adder(struct fake_vcpu *fake)
     case 1:
         free_before = page_alloc_free_bytes();
         refuse_bad_sections();
+        add_unpacked();
         fill_the_table();
         assert_int_equal(add(added), OK);
         assert_int_equal(vms_destroy(number), ERR_BAD_INPUT); /* it has no VM yet */

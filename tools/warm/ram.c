@@ -98,7 +98,7 @@ static void load_file(struct ram *ram, const struct config_files *walk, struct l
 {
     struct stat facts;
     struct config_error error;
-    const int in = open(file->path, O_RDONLY);
+    const int in = open(config_file_name(file), O_RDONLY);
     if (in < 0 || fstat(in, &facts) != 0)
         fail(file->line, " cannot be read", file->path);
     if (S_ISDIR(facts.st_mode))
