@@ -5,11 +5,13 @@
  * status 1.
  * --folder DIR: its files are there, and are looked at (those that are missing are left to the
  * caller). --cpus N, --memory MIB: what the machine has. A kernel that is none ends it with status
- * 3. --tell: with status 0, what each VM's kernel is. With --table it prints the keys, as README.md
- * has them. */
+ * 3. --tell: with status 0, what each VM's kernel is. --packed: `LINE PATH` of each kernel that is
+ * to be taken out of its bzImage, and nothing of what is wrong. With --table it prints the keys, as
+ * README.md has them. */
 #define _DEFAULT_SOURCE /* memory without a file, which POSIX lacks */
 #include "guest/config.h"
 #include "guest/load/kernel.h"
+#include "guest/load/linux.h"
 #include "guest/load/xen_domain.h"
 
 #include <fcntl.h>
@@ -68,9 +70,10 @@ static bool check_files(const struct nadir_config *config, struct config_error *
     struct config_files walk = {.config = config};
     struct loaded_file *file;
     while ((file = config_next_file(&walk)) != NULL) {
-        if (access(file->path, F_OK) != 0)
+        const char *name = config_file_name(file);
+        if (access(name, F_OK) != 0)
             continue;
-        const int fd = open(file->path, O_RDONLY);
+        const int fd = open(name, O_RDONLY);
         const bool good = map_file(file, fd, error) && config_check_size(&walk, file, error);
         if (fd >= 0)
             close(fd);
@@ -110,6 +113,14 @@ static bool check_kernel(struct vm_config *vm, struct config_error *error, bool 
     return good;
 }
 
+/* The engine pv needs the kernel in a bzImage, and Nadir itself has no unpacker. */
+static void print_packed(struct vm_config *vm)
+{
+    struct program program = kernel_program(vm, NULL, 0);
+    if (vm->engine == CONFIG_ENGINE_PV && vm->kernel.base != 0 && linux_recognize(&program))
+        printf("%u %s\n", vm->kernel.line, vm->kernel.path);
+}
+
 /* Whether a machine of so many MiB has room for the files and for what starts. */
 static bool check_memory(const struct nadir_config *config, uint64_t memory, uint64_t file_bytes,
                          struct config_error *error)
@@ -136,7 +147,7 @@ static bool check_memory(const struct nadir_config *config, uint64_t memory, uin
 struct options {
     const char *folder;
     uint64_t cpus, memory;
-    bool tell;
+    bool tell, packed;
 };
 
 /* The status to end with. */
@@ -154,7 +165,9 @@ static int check(const char *text, size_t length, void *memory, const struct opt
         (o->memory != 0 && !check_memory(&config, o->memory, bytes, error)))
         return 1;
     for (uint32_t i = 0; i < config.vm_count; i++)
-        if (config.vm[i].kernel.base != 0 && !check_kernel(&config.vm[i], error, o->tell))
+        if (o->packed)
+            print_packed(&config.vm[i]);
+        else if (config.vm[i].kernel.base != 0 && !check_kernel(&config.vm[i], error, o->tell))
             return KERNEL_REFUSED;
     return 0;
 }
@@ -164,6 +177,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         o->tell = o->tell || strcmp(argv[i], "--tell") == 0;
+        o->packed = o->packed || strcmp(argv[i], "--packed") == 0;
         if (strcmp(argv[i], "--cpus") == 0)
             o->cpus = strtoul(value, NULL, 10);
         if (strcmp(argv[i], "--memory") == 0)
@@ -197,9 +211,9 @@ int main(int argc, char **argv)
     if (memory == NULL)
         return 2;
     const int status = check(text, length, memory, &options, &error);
-    if (status != 0)
+    if (status != 0 && !options.packed)
         printf("%u %s\n", error.line, error.text);
     free(memory);
     free(text);
-    return status;
+    return options.packed ? 0 : status;
 }

@@ -34,7 +34,7 @@ if grep -q nadir.shell /proc/cmdline; then
     export ENV=/tmp/aliases
     setsid cttyhack sh
 fi
-stty sane # which waits until the serial port has sent everything
+stty sane # which waits until the console has sent everything
 poweroff -f
 """
 
@@ -72,7 +72,8 @@ def main():
     shutil.copyfile(kernel, options.folder / "vmlinuz")
     (options.folder / "initramfs.gz").write_bytes(archive.compressed())
     wants_shell = options.shell == "yes" or options.shell == "auto" and os.isatty(0)
-    cmdline = ["console=ttyS0", "panic=-1", *["nadir.shell"] * wants_shell, options.append]
+    console = "hvc0" if options.engine == "pv" else "ttyS0"  # a domain has Xen's console, and no serial port
+    cmdline = [f"console={console}", "panic=-1", *["nadir.shell"] * wants_shell, options.append]
     (options.folder / "nadir.cfg").write_text(CONFIG.format(
         package=options.package, kernel="vmlinuz", ramdisk="initramfs.gz", memory=options.memory,
         engine=options.engine, cmdline=" ".join(cmdline).strip()))

@@ -8,7 +8,8 @@ packages="build-essential nasm gnu-efi acpica-tools
     clang clang-format clang-tidy pyflakes3 libcmocka-dev libzydis-dev gdb
     python3 python3-clang python3-pytest python3-pytest-xdist python3-pexpect
     ovmf qemu-system-x86 bochs bochsbios vgabios
-    mtools gdisk dosfstools gzip lz4 stress-ng xz-utils busybox-static"
+    mtools gdisk dosfstools gzip lz4 zstd stress-ng xz-utils
+    busybox-static"
 
 if ! command -v dpkg-query >/dev/null; then
     echo "nadir: this is not Debian: install by hand what is missing of:" $packages >&2

@@ -18,10 +18,16 @@ class Config:
     def __init__(self, name, folder, text, has_lines=True):
         self.name, self.folder, self.text = name, folder, text
         self._has_lines = has_lines  # which the user has written, and knows by number
+        self.unpacked = {}  # kernels by name as bytes, taken out of their bzImages (image.plan)
 
     def where(self, line):
         """Where something is wrong, for a message; line 0 is the whole."""
         return f"{self.name}:{line}" if self._has_lines and int(line) else self.name
+
+    def told(self, line, what):
+        """A message about a line; a kernel without a configuration is not named twice."""
+        where = self.where(line)
+        return f"{where}: {what.removeprefix(f'{where}: ')}"
 
 
 def has_vga(text):

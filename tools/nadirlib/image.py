@@ -9,7 +9,7 @@ import uuid
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from . import TOP, ToolError, gpt, say
+from . import TOP, ToolError, bzimage, gpt, say
 from .config import quoted
 
 MIB = 1 << 20
@@ -105,6 +105,45 @@ def refuse_native(cfg):
                         .replace(f"{name}: {name}", name))
 
 
+def image_section(stored, unpacked):
+    """What tools/nadir adds to a configuration: {name in it: name there}, of files that are stored as they
+    are, and of kernels that are stored unpacked."""
+    lines = [f"{key} = {quoted(name, f'{there} {name}')}\n" for key, names in
+             (("stored", stored), ("unpacked", unpacked)) for name, there in names.items()]
+    head = "\n[image]  # where tools/nadir has put what lies elsewhere, or in a bzImage\n"
+    return os.fsencode(head + "".join(lines)) if lines else b""
+
+
+def have_judged(cfg, program, *arguments, text=None):
+    """Runs one of our programs that read the configuration, and gives it the kernels that are in no file."""
+    numbers = {}
+    try:
+        for name, content in cfg.unpacked.items():
+            numbers[name] = os.memfd_create("kernel")
+            with open(numbers[name], "wb", closefd=False) as file:
+                file.write(content)
+        added = image_section({}, {name: f"/proc/self/fd/{number}" for name, number in numbers.items()})
+        return subprocess.run([*find_built(program), *map(str, arguments)], input=(text or cfg.text) + added,
+                              cwd=cfg.folder, stdout=subprocess.PIPE, pass_fds=numbers.values())
+    finally:
+        for number in numbers.values():
+            os.close(number)
+
+
+def find_packed(cfg):
+    """Kernels that cannot start before they are taken out of their bzImages: {line: name}."""
+    done = have_judged(cfg, "check_config", "--folder", ".", "--packed")
+    numbers = {int(line.split(b" ", 1)[0]) for line in done.stdout.splitlines()}
+    return {number: name for number, name in files_of(cfg) if number in numbers}
+
+
+def unpack(cfg, number, name):
+    try:
+        return bzimage.unpack(Path(cfg.folder, name).read_bytes())
+    except ToolError as error:
+        raise ToolError(cfg.told(number, f"{name}: {error}"))
+
+
 def refuse_unwritable(outputs):
     """What is to be written when the machine runs can be, as far as that shows without a trace: a run
     may be long, and its output is lost where this is told at its end. outputs: as above."""
@@ -128,14 +167,17 @@ def advice(cfg, number):
 
 def plan(cfg, cpus, memory=None):
     """Checks a configuration, for a machine of so many CPUs and MiB if they are known. Returns the
-    image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here}."""
-    named = {}
+    image's nadir.cfg as bytes, and what goes beside it: {name in the image: path here, or bytes}."""
     missing = None
     for number, value in files_of(cfg):
-        named[value] = path = Path(cfg.folder, value)
+        path = Path(cfg.folder, value)
         if not path.exists():
             missing = missing or (f"{cfg.where(number)}: there is no file {value}; looked for {path.absolute()}"
                                   + advice(cfg, number))
+    packed = {} if missing else find_packed(cfg)
+    for number, name in packed.items():
+        if name not in cfg.unpacked:
+            cfg.unpacked[name] = unpack(cfg, number, name)
     check(cfg, cpus, memory, files=not missing)
     if missing:
         raise ToolError(missing)
@@ -144,12 +186,13 @@ def plan(cfg, cpus, memory=None):
     refuse_overwriting(cfg, debugcons)
     if memory:  # else it is a stick's, and none are written here
         refuse_unwritable(debugcons)
-    files, aliases = store(named)
-    text = cfg.text
-    if aliases:
-        lines = [f"stored = {quoted(name, f'{there} {name}')}\n" for name, there in aliases.items()]
-        text += os.fsencode("\n[image]  # where tools/nadir has put what lies elsewhere\n" + "".join(lines))
-    return text, files
+    files, aliases = store({name: Path(cfg.folder, name) for number, name in files_of(cfg) if number not in packed})
+    kernels_there = {}
+    for name, content in cfg.unpacked.items():
+        kernels_there[name] = there = next(each for i in count(1) if (each := f"vmlinux{i}")
+                                           not in map(str.lower, files))
+        files[there] = content
+    return cfg.text + image_section(aliases, kernels_there), files
 
 
 def with_reports(text, port):
@@ -163,8 +206,7 @@ def check(cfg, cpus, memory, files):
     before a machine starts. A stick may be for later: its kernels are only warned of."""
     options = [*(["--cpus", str(cpus)] if cpus else []), *(["--memory", str(memory)] if memory else []),
                *(["--folder", "."] if files else [])]
-    done = subprocess.run([*find_built("check_config"), *options], input=cfg.text,
-                          cwd=cfg.folder, stdout=subprocess.PIPE)
+    done = have_judged(cfg, "check_config", *options)
     if done.returncode == KERNEL_REFUSED and not memory:
         say(f"as it is, this VM will not start: {told(cfg, done)}")
     else:
@@ -173,16 +215,14 @@ def check(cfg, cpus, memory, files):
 
 def kernels(cfg):
     """What each VM's kernel is, of a configuration that has been checked: (line, text)."""
-    done = subprocess.run([*find_built("check_config"), "--folder", ".", "--tell"], input=cfg.text,
-                          cwd=cfg.folder, stdout=subprocess.PIPE)
+    done = have_judged(cfg, "check_config", "--folder", ".", "--tell")
     return [tuple(line.split(" ", 1)) for line in done.stdout.decode(errors="replace").splitlines()]
 
 
 def told(cfg, done):
-    """Of `LINE TEXT`; a kernel without a configuration is not named twice."""
+    """Of `LINE TEXT`."""
     line, _, what = done.stdout.decode().strip().partition(" ")
-    where = cfg.where(line)
-    return f"{where}: {what.removeprefix(f'{where}: ')}"
+    return cfg.told(line, what)
 
 
 def judge(cfg, program, done):
@@ -228,11 +268,10 @@ def find_built(*names):
 
 def make_memory(cfg, hypervisor, out, options, report):
     """Writes what the loader would leave in memory to `out`, for a machine that starts warm."""
-    program, elf = find_built("warm_ram", hypervisor)
+    elf, = find_built(hypervisor)
     plan(cfg, options.cpus, options.memory)
-    done = subprocess.run([program, str(options.cpus), str(options.memory), str(options.epoch), options.on, elf,
-                           Path(out).absolute()], input=with_reports(cfg.text, report), cwd=cfg.folder,
-                          stdout=subprocess.PIPE)
+    done = have_judged(cfg, "warm_ram", options.cpus, options.memory, options.epoch, options.on, elf,
+                       Path(out).absolute(), text=with_reports(cfg.text, report))
     judge(cfg, "warm_ram", done)
 
 
