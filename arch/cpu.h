@@ -33,6 +33,7 @@ uint64_t cpu_read_cr3(void);
 uint64_t cpu_read_cr4(void);
 void cpu_write_cr2(uint64_t v);
 void cpu_write_cr3(uint64_t v);
+void cpu_invlpg(uint64_t linear);
 void cpu_xsetbv(uint32_t xcr, uint64_t value);
 uint32_t cpu_rdpkru(void);
 struct table_register cpu_sgdt(void);
@@ -175,6 +176,11 @@ static inline void cpu_write_dr6(uint64_t v)
 {
     __asm__ volatile("mov %0, %%dr6" : : "r"(v));
 }
+
+static inline void cpu_invlpg(uint64_t linear)
+{
+    __asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");
+}
 #endif
 
 /* RDMSR and WRMSR of what may not exist: false, and nothing done, where the CPU raises #GP. Usable
@@ -217,11 +223,6 @@ static inline void cpu_mask_x87_errors(void)
 static inline void cpu_write_cr0(uint64_t v)
 {
     __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");
-}
-
-static inline void cpu_invlpg(uint64_t linear)
-{
-    __asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");
 }
 
 static inline void cpu_write_cr4(uint64_t v)

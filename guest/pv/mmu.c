@@ -130,12 +130,15 @@ static int64_t end_portion(struct pv_vcpu *v, struct pv_call *call, uint64_t don
 int64_t pv_mmu_update(struct pv_vcpu *v, struct pv_call *call)
 {
     struct xen_mmu_update u[PORTION];
-    uint64_t count, done = 0;
+    uint64_t count, done = 0, most = PORTION;
     int64_t result = begin_array(v, call, &count);
     while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
-        const uint64_t n = count - done < PORTION ? count - done : PORTION;
-        if (!pv_read(v, call->arg[0] + done * sizeof(u[0]), u, n * sizeof(u[0])))
-            result = XEN_EFAULT;
+        const uint64_t left = count - done, n = left < most ? left : most;
+        if (!pv_read(v, call->arg[0] + done * sizeof(u[0]), u, n * sizeof(u[0]))) {
+            result = n == 1 ? XEN_EFAULT : 0;
+            most = 1; /* those before the one that cannot be read are done */
+            continue;
+        }
         for (uint64_t i = 0; i < n && result == 0; i++) {
             result = update(v, &u[i]);
             done += result == 0;

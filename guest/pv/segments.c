@@ -32,10 +32,10 @@ static uint64_t real_descriptor(uint64_t guest)
 {
     if ((guest & (DESCRIPTOR_P | DESCRIPTOR_S)) != (DESCRIPTOR_P | DESCRIPTOR_S))
         return 0;
-    if ((guest & (DESCRIPTOR_L | DESCRIPTOR_DB)) == (DESCRIPTOR_L | DESCRIPTOR_DB))
-        return 0;
     if ((guest & DESCRIPTOR_CODE) == 0)
         guest &= ~DESCRIPTOR_L;
+    if ((guest & (DESCRIPTOR_L | DESCRIPTOR_DB)) == (DESCRIPTOR_L | DESCRIPTOR_DB))
+        return 0;
     return guest | DESCRIPTOR_DPL | DESCRIPTOR_ACCESSED;
 }
 

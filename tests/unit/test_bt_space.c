@@ -33,6 +33,11 @@ void cpu_write_cr3(uint64_t value)
     (void)value;
 }
 
+void cpu_invlpg(uint64_t linear)
+{
+    (void)linear;
+}
+
 struct cpu *cpu_self(void)
 {
     return &cpu;

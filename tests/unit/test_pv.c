@@ -1,0 +1,470 @@
+// link: guest/pv/hypercall.c guest/pv/mmu.c guest/pv/space.c guest/pv/traps.c guest/pv/segments.c guest/pv/time.c
+// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/domain.c guest/pv/privileged.c
+// link: guest/cpu/guestwalk.c guest/cpu/control.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/operand_table.c
+// link: mm/guestmem.c mm/page_alloc.c drivers/bus/timers.c arch/format.c
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A domain's hypercalls: on page tables, several in one, and on descriptors. What is right is what
+ * Xen answers, and what of it Linux counts on. */
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/pv_test.h"
+
+static int set_up(void **state)
+{
+    (void)state;
+    make_domain(2, HZ);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    assert_false(host.locked);
+    destroy_domain();
+    return 0;
+}
+
+/* Calls of vCPU 0; a call that goes on in portions is made again until it ends. */
+static unsigned portions;
+static int64_t call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    struct ring3_frame *f = &vcpus[0].frame;
+    const uint64_t rip = f->rip;
+    f->gpr[RAX] = number;
+    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c, f->gpr[R10] = d;
+    for (portions = 1;; portions++) {
+        execute(&vcpus[0]);
+        if (f->rip != rip)
+            return (int64_t)f->gpr[RAX];
+        assert_int_equal(f->gpr[RAX], number);
+        assert_true(portions < 10000);
+    }
+}
+
+static int64_t mmu_update(uint64_t ptr, uint64_t val)
+{
+    put(ARGS, ptr);
+    put(ARGS + 8, val);
+    return call(1, ARGS, 1, 0, XEN_DOMID_SELF);
+}
+
+static int64_t mmuext(uint32_t cmd, uint64_t arg1, uint64_t arg2)
+{
+    put(ARGS, cmd);
+    put(ARGS + 8, arg1);
+    put(ARGS + 16, arg2);
+    return call(26, ARGS, 1, 0, XEN_DOMID_SELF);
+}
+
+/* The entry of level 1 of a page. */
+static uint64_t leaf(uint64_t linear)
+{
+    return LEAVES + linear / PAGE_SIZE * 8;
+}
+
+static void test_mmu_update(void **state)
+{
+    (void)state;
+    const uint64_t at = leaf(0x30000);
+    assert_int_equal(mmu_update(at, 0x31007), 0);
+    assert_int_equal(get(at), 0x31007);
+    put(at, 0x31067); /* A and D are the CPU's */
+    assert_int_equal(mmu_update(at | XEN_MMU_PTE_KEEP_AD, 0x32005), 0);
+    assert_int_equal(get(at), 0x32065);
+    assert_int_equal(mmu_update(at, 0x32005), 0);
+    assert_int_equal(get(at), 0x32005);
+    assert_int_equal(mmu_update(0x5000 | XEN_MMU_M2P, 5), 0);
+    assert_int_equal(mmu_update(0x5000 | XEN_MMU_M2P, 6), XEN_EINVAL);
+    assert_int_equal(mmu_update(at | 3, 0), XEN_ENOSYS);
+    /* A frame that is not the domain's; but what is not present may say anything. */
+    assert_int_equal(mmu_update(at, RAM + PAGE_SIZE + 7), XEN_EINVAL);
+    assert_int_equal(mmu_update(at | XEN_MMU_PTE_KEEP_AD, 1ull << 51 | 7), XEN_EINVAL);
+    assert_int_equal(get(at), 0x32005);
+    assert_int_equal(mmu_update(at, 0xffffffffff000ff0), 0);
+    assert_int_equal(mmu_update(at, SHARED | 7), 0); /* what both share is the domain's */
+    /* An entry that is not in RAM. */
+    assert_int_equal(mmu_update(RAM + PAGE_SIZE, 0), XEN_EINVAL);
+    assert_int_equal(mmu_update(1ull << 63, 0), XEN_EINVAL);
+    /* Another domain's tables. */
+    assert_int_equal(call(1, ARGS, 1, 0, 0), XEN_EPERM);
+}
+
+static void test_mmu_update_wild(void **state)
+{
+    (void)state;
+    static const uint64_t wild[] = {
+        UNMAPPED, RAM, 0x800000000000, 0xffff7fffffffffff, UINT64_MAX - 7, 0xffff800000000000};
+    for (unsigned i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
+        assert_int_equal(call(1, wild[i], 1, 0, XEN_DOMID_SELF), XEN_EFAULT);
+        assert_int_equal(call(1, ARGS, 1, wild[i], XEN_DOMID_SELF), XEN_EFAULT);
+        assert_int_equal(call(26, wild[i], 1, 0, XEN_DOMID_SELF), XEN_EFAULT);
+        assert_int_equal(call(13, wild[i], 1, 0, 0), XEN_EFAULT);
+        assert_int_equal(call(32, XEN_EVENT_SEND, wild[i], 0, 0), XEN_EFAULT);
+    }
+    assert_int_equal(call(1, ARGS, 1, READ_ONLY, XEN_DOMID_SELF), XEN_EFAULT);
+    assert_int_equal(call(1, wild[0], 0, 0, XEN_DOMID_SELF), 0); /* nothing is read */
+    assert_int_equal(vm.end, VM_RUNS);
+}
+
+/* A long one comes in portions, and its counter counts them all. */
+static void test_mmu_update_portions(void **state)
+{
+    (void)state;
+    enum { COUNT = 500 };
+    for (uint64_t i = 0; i < COUNT; i++) {
+        put(ARGS + i * 16, 0x30000 + i * 8);
+        put(ARGS + i * 16 + 8, i << 12);
+    }
+    put(0x38000, 0x1122334455667788);
+    host.step = WORK_TICKS / 3;
+    assert_int_equal(call(1, ARGS, COUNT, 0x38000, XEN_DOMID_SELF), 0);
+    assert_true(portions > 2);
+    assert_int_equal(get(0x38000), 0x1122334400000000 + COUNT);
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_int_equal(get(0x30000 + i * 8), i << 12);
+    /* One that is refused ends it, and what was done before is counted. */
+    put(ARGS + 401 * 16 + 8, RAM * 2 + 1);
+    assert_int_equal(call(1, ARGS, COUNT, 0x38000, XEN_DOMID_SELF), XEN_EINVAL);
+    assert_int_equal(get32(0x38000), 401);
+    /* So does the end of what can be read: those before it are done. */
+    for (uint64_t i = 0; i < 8; i++) {
+        put(UNMAPPED - 8 * 16 + i * 16, 0x30000 + i * 8);
+        put(UNMAPPED - 8 * 16 + i * 16 + 8, 0x5000);
+    }
+    assert_int_equal(call(1, UNMAPPED - 8 * 16, 20, 0x38000, XEN_DOMID_SELF), XEN_EFAULT);
+    assert_int_equal(get32(0x38000), 8);
+    assert_int_equal(get(0x30000 + 7 * 8), 0x5000);
+    /* A count that is not meant: until then it works in portions. */
+    assert_int_equal(call(1, ARGS, 0x7fffffff, 0, XEN_DOMID_SELF), XEN_EINVAL);
+}
+
+static int64_t va_mapping(uint64_t linear, uint64_t entry, uint64_t flags)
+{
+    return call(14, linear, entry, flags, 0);
+}
+
+static void test_update_va_mapping(void **state)
+{
+    (void)state;
+    struct pv_vcpu *v = &vcpus[0];
+    vcpus[1].entered = true;
+    assert_int_equal(va_mapping(0x30000, 0x31007, 0), 0);
+    assert_int_equal(get(leaf(0x30000)), 0x31007);
+    assert_int_equal(va_mapping(UPPER + 0x30fff, 0x32007, XEN_UVMF_INVLPG), 0);
+    assert_int_equal(get(leaf(0x30000)), 0x32007);
+    v->flush = SHADOW_FLUSH_NONE;
+    assert_int_equal(va_mapping(0x30000, 0, XEN_UVMF_INVLPG), 0);
+    assert_int_equal(host.invlpgs, 1);
+    assert_int_equal(host.invalidated, 1);
+    assert_int_equal(va_mapping(0x30000, 0, XEN_UVMF_TLB_FLUSH), 0);
+    assert_int_equal(v->flush, SHADOW_FLUSH_ALL);
+    assert_int_equal(host.kicked, 0);
+    assert_int_equal(vcpus[1].asked, 0);
+    /* On all, and by a bitmap, whose address has room for flags. */
+    assert_int_equal(va_mapping(0x30000, 0, XEN_UVMF_TLB_FLUSH | XEN_UVMF_ALL), 0);
+    assert_int_equal(vcpus[1].asked, PV_ASK_FLUSH);
+    assert_int_equal(host.kicked, 2);
+    vcpus[1].asked = 0;
+    put(0x11000, 0xfffffffffffffffe); /* vCPUs that there are not do not count */
+    v->flush = SHADOW_FLUSH_NONE;
+    assert_int_equal(va_mapping(0x30000, 0, 0x11000 | XEN_UVMF_TLB_FLUSH), 0);
+    assert_int_equal(vcpus[1].asked, PV_ASK_FLUSH);
+    assert_int_equal(v->flush, SHADOW_FLUSH_NONE);
+    assert_int_equal(va_mapping(0x30000, 0, UNMAPPED | XEN_UVMF_TLB_FLUSH), XEN_EFAULT);
+    assert_int_equal(va_mapping(0x30000, 0, XEN_UVMF_WHAT), XEN_ENOSYS);
+    /* Where there is no table of level 1, or a page that is larger. */
+    assert_int_equal(va_mapping(0x200000, 0, 0), XEN_EINVAL);
+    assert_int_equal(va_mapping(1ull << 39, 0, 0), XEN_EINVAL);
+    assert_int_equal(va_mapping(1ull << 47, 0, 0), XEN_EINVAL);
+    put(TABLES + 2 * PAGE_SIZE + 8, 0x200000 | 0x87);
+    assert_int_equal(va_mapping(0x200000, 0, 0), XEN_EINVAL);
+    put(TABLES + 2 * PAGE_SIZE + 8, 0x7ffffff000 | 7);
+    assert_int_equal(va_mapping(0x200000, 0, 0), XEN_EINVAL);
+    assert_int_equal(va_mapping(0x30000, RAM * 16 | 1, 0), XEN_EINVAL);
+}
+
+/* What was walked before is not gone by any more, once it is said. */
+static void test_walks_are_dropped(void **state)
+{
+    (void)state;
+    uint64_t seen;
+    put(0x30000, 0x30), put(0x31000, 0x31);
+    assert_true(pv_read(&vcpus[0], 0x30000, &seen, 8) && seen == 0x30);
+    assert_int_equal(va_mapping(0x30000, 0x31007, XEN_UVMF_INVLPG), 0);
+    assert_true(pv_read(&vcpus[0], 0x30000, &seen, 8) && seen == 0x31);
+    assert_int_equal(va_mapping(0x30000, 0, XEN_UVMF_TLB_FLUSH), 0);
+    assert_false(pv_read(&vcpus[0], 0x30000, &seen, 8));
+}
+
+static void test_mmuext(void **state)
+{
+    (void)state;
+    struct pv_vcpu *v = &vcpus[0];
+    put(0x30000 + 511 * 8, RAM * 4 | 1);
+    assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), XEN_EINVAL);
+    assert_false(pv_is_table(&shadow, gpa(0x30000)));
+    put(0x30000 + 511 * 8, 0);
+    assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), 0);
+    assert_true(pv_is_table(&shadow, gpa(0x30000)));
+    assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), 0);
+    assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_PIN_L1, FRAMES, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_PIN_L1, 1ull << 52, 0), XEN_EINVAL); /* wraps to frame 0 */
+    assert_int_equal(mmuext(XEN_UNPIN, (1ull << 52) + 1, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, 0, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, FRAMES, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, TABLES / PAGE_SIZE, 0), 0);
+    assert_int_equal(v->kernel_cr3, TABLES);
+    assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, FRAMES, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 5, 0), 0);
+    assert_int_equal(v->user_cr3, USER_TOP);
+    assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 0, 0), 0);
+    assert_int_equal(v->user_cr3, 0);
+    assert_int_equal(mmuext(XEN_FLUSH_CACHE, 0, 0), 0);
+    assert_int_equal(mmuext(99, 0, 0), XEN_ENOSYS);
+    assert_int_equal(mmuext(UINT32_MAX, 0, 0), XEN_ENOSYS);
+    v->flush = SHADOW_FLUSH_NONE;
+    assert_int_equal(mmuext(XEN_INVLPG_ALL, 0x800000000000, 0), 0); /* nothing is there to go */
+    assert_int_equal(host.invlpgs, 0);
+    assert_int_equal(vcpus[1].asked, PV_ASK_FLUSH);
+    put(0x11000, 1);
+    vcpus[1].asked = 0;
+    assert_int_equal(mmuext(XEN_INVLPG_MULTI, 0x30000, 0x11000), 0);
+    assert_int_equal(host.invlpgs, 1);
+    assert_int_equal(vcpus[1].asked, 0);
+    assert_int_equal(mmuext(XEN_TLB_FLUSH_MULTI, 0, UNMAPPED), XEN_EFAULT);
+    assert_int_equal(mmuext(XEN_TLB_FLUSH_ALL, 0, 0), 0);
+    assert_int_equal(v->flush, SHADOW_FLUSH_ALL);
+}
+
+static void put_entry(uint64_t at, uint64_t op, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    const struct xen_multicall entry = {.op = op, .result = 0xdead, .args = {a, b, c, d}};
+    memcpy(ram + at, &entry, sizeof(entry));
+}
+
+static int64_t result_of(uint64_t at)
+{
+    return (int64_t)get(at + offsetof(struct xen_multicall, result));
+}
+
+static void test_multicall(void **state)
+{
+    (void)state;
+    const uint64_t at = ARGS + 0xfe0; /* one lies in two pages */
+    put_entry(at, 14, 0x30000, 0x31007, 0, 0);
+    put_entry(at + 64, 13, at, 4, 0, 0);              /* not in itself */
+    put_entry(at + 128, 23, 0, 0, 0, 0);              /* iret has a frame of its own */
+    put_entry(at + 192, 1ull << 32 | 14, 0, 0, 0, 0); /* all 64 bits are the number */
+    put_entry(at + 256, 6, 0, 0, 0, 0);
+    put_entry(at + 320, 14, 1ull << 47, 0, 0, 0);
+    assert_int_equal(call(13, at, 6, 0, 0), 0); /* whatever the results are */
+    assert_int_equal(get(leaf(0x30000)), 0x31007);
+    assert_int_equal(result_of(at), 0);
+    assert_int_equal(result_of(at + 64), XEN_EINVAL);
+    assert_int_equal(result_of(at + 128), XEN_EINVAL);
+    assert_int_equal(result_of(at + 192), XEN_ENOSYS);
+    assert_int_equal(result_of(at + 256), XEN_ENOSYS);
+    assert_int_equal(result_of(at + 320), XEN_EINVAL);
+    assert_int_equal(call(13, READ_ONLY, 1, 0, 0), XEN_EFAULT); /* no place for the result */
+    host.step = 100;
+    assert_int_equal(call(13, at, UINT32_MAX, 0, 0), XEN_EFAULT); /* at the end of memory */
+    assert_true(portions > 2);
+}
+
+/* What is inside goes on in portions, too, and the others are made once each. */
+static void test_multicall_portions(void **state)
+{
+    (void)state;
+    for (uint64_t i = 0; i < 400; i++) {
+        put(0x18000 + i * 16, 0x30000 + i * 8);
+        put(0x18000 + i * 16 + 8, i << 12);
+    }
+    put_entry(ARGS, 32, XEN_EVENT_ALLOC_UNBOUND, 0x12000, 0, 0);
+    put_entry(ARGS + 64, 1, 0x18000, 400, 0x38000, XEN_DOMID_SELF);
+    put_entry(ARGS + 128, 32, XEN_EVENT_ALLOC_UNBOUND, 0x12008, 0, 0);
+    host.step = WORK_TICKS / 3;
+    assert_int_equal(call(13, ARGS, 3, 0, 0), 0);
+    assert_true(portions > 3);
+    assert_int_equal(result_of(ARGS + 64), 0);
+    assert_int_equal(get32(0x38000), 400);
+    assert_int_equal(get(0x30000 + 399 * 8), 399 << 12);
+    assert_int_equal(get(0x12000) >> 32, 2);
+    assert_int_equal(get(0x12008) >> 32, 3);
+    assert_int_equal(own.port[4].kind, PV_PORT_FREE);
+}
+
+#define CODE64  0x00af9b000000ffffull /* of DPL 0 */
+#define DATA    0x00cf93000000ffffull
+#define TSS     0x0000890000000067ull
+#define GATE    0x00008e0000000000ull
+#define DPL3    (3ull << 45)
+#define ABSENT  (DATA & ~(1ull << 47))
+#define L_AND_D (CODE64 | 1ull << 54)
+
+static void test_set_gdt(void **state)
+{
+    (void)state;
+    put(GDT, CODE64); /* the null descriptor stays null */
+    put(GDT + 8, CODE64);
+    put(GDT + 16, DATA & ~(1ull << 40)); /* and the CPU has no A to set */
+    put(GDT + 24, TSS);
+    put(GDT + 32, GATE);
+    put(GDT + 40, L_AND_D);
+    put(GDT + 48, DATA | 1ull << 53); /* a data segment of that bit would be of 64 bits */
+    put(ARGS, GDT / PAGE_SIZE);
+    assert_int_equal(call(2, ARGS, 7, 0, 0), 0);
+    static const uint64_t want[] = {0, CODE64 | DPL3, DATA | DPL3, 0, 0, 0, DATA | DPL3};
+    assert_memory_equal(real_gdt, want, sizeof(want));
+    assert_int_equal(real_gdt[XEN_CODE64 / 8], DESCRIPTOR_USER_CODE64);
+    assert_int_equal(real_gdt[DESC_USER_CODE64 / 8], 0); /* the host's are hidden */
+    put(ARGS, FRAMES);
+    assert_int_equal(call(2, ARGS, 7, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(2, ARGS, 513, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(2, ARGS, UINT64_MAX, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(2, UNMAPPED, 7, 0, 0), XEN_EFAULT);
+    assert_memory_equal(real_gdt, want, sizeof(want));
+    assert_int_equal(call(2, UNMAPPED, 0, 0, 0), 0); /* none */
+    assert_int_equal(real_gdt[1], 0);
+}
+
+static void test_update_descriptor(void **state)
+{
+    (void)state;
+    put(ARGS, GDT / PAGE_SIZE);
+    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
+    assert_int_equal(call(10, GDT + 8, DATA, 0, 0), 0);
+    assert_int_equal(get(GDT + 8), DATA); /* the guest finds what it has written */
+    assert_int_equal(real_gdt[1], DATA | DPL3);
+    assert_int_equal(call(10, GDT + 8, TSS, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(10, GDT + 8, GATE, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(10, GDT + 8, L_AND_D, 0, 0), XEN_EINVAL);
+    assert_int_equal(real_gdt[1], DATA | DPL3);
+    assert_int_equal(call(10, GDT + 8, ABSENT, 0, 0), 0);
+    assert_int_equal(real_gdt[1], 0);
+    assert_int_equal(call(10, GDT + 4 * 8, CODE64, 0, 0), 0); /* beyond its limit */
+    assert_int_equal(get(GDT + 4 * 8), CODE64);
+    assert_int_equal(real_gdt[4], 0);
+    assert_int_equal(call(10, GDT, CODE64, 0, 0), 0);
+    assert_int_equal(real_gdt[0], 0);
+    assert_int_equal(call(10, RAM, DATA, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(10, UINT64_MAX, DATA, 0, 0), XEN_EINVAL);
+    /* Another vCPU on this CPU has its own; the first finds its back. */
+    assert_int_equal(call(10, GDT + 16, CODE64, 0, 0), 0);
+    load_vcpu(1);
+    assert_int_equal(real_gdt[2], 0);
+    load_vcpu(0);
+    assert_int_equal(real_gdt[2], CODE64 | DPL3);
+}
+
+static void test_set_ldt(void **state)
+{
+    (void)state;
+    put(0x30000, DATA), put(0x30008, GATE);
+    assert_int_equal(mmuext(XEN_SET_LDT, 0x30000, 2), 0);
+    assert_int_equal(host.ldt_bytes, 16);
+    assert_int_equal(host.ldt[0], DATA | DPL3);
+    assert_int_equal(host.ldt[1], 0);
+    assert_int_equal(mmuext(XEN_SET_LDT, 0x30008, 2), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_SET_LDT, 0x30000, 513), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_SET_LDT, 0x30000, UINT64_MAX), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_SET_LDT, UNMAPPED, 512), 0); /* nothing is there */
+    assert_int_equal(host.ldt[0] | host.ldt[511], 0);
+    assert_int_equal(mmuext(XEN_SET_LDT, 0, 0), 0);
+    assert_null(host.ldt);
+}
+
+static void test_segment_base(void **state)
+{
+    (void)state;
+    put(GDT + 8, DATA | 0x12ull << 56 | 0x345678ull << 16);
+    put(ARGS, GDT / PAGE_SIZE);
+    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
+    assert_int_equal(call(25, XEN_BASE_FS, 0xffff800012345678, 0, 0), 0);
+    assert_int_equal(host.fs_base, 0xffff800012345678);
+    for (unsigned which = 0; which < 3; which++)
+        assert_int_equal(call(25, which, 1ull << 47, 0, 0), XEN_EINVAL);
+    assert_int_equal(call(25, XEN_BASE_GS_KERNEL, 0x1000, 0, 0), 0);
+    assert_int_equal(call(25, XEN_BASE_GS_USER, 0x2000, 0, 0), 0);
+    assert_int_equal(host.gs_base, 0x1000);
+    pv_enter_user(&vcpus[0]);
+    assert_int_equal(host.gs_base, 0x2000);
+    pv_enter_kernel(&vcpus[0]);
+    assert_int_equal(host.gs_base, 0x1000);
+    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, 0xb, 0, 0), 0);
+    assert_int_equal(host.selector[3], 0xb);
+    assert_int_equal(vcpus[0].user_gs_base, 0x12345678);
+    host.refused = 0x1b;
+    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, 0x1b, 0, 0), XEN_EFAULT);
+    assert_int_equal(host.selector[3], 0);
+    assert_int_equal(vcpus[0].user_gs_base, 0);
+    assert_int_equal(call(25, 4, 0, 0, 0), XEN_EINVAL);
+}
+
+/* A kernel's own write to a table opens it; what else is read-only is not its to write. */
+static void fault(uint64_t linear, uint32_t error)
+{
+    vcpus[0].frame.cr2 = linear;
+    vcpus[0].frame.error = error;
+    vcpus[0].frame.gpr[RSP] = STACK;
+    pv_trap(&vcpus[0], VECTOR_PAGE_FAULT);
+}
+
+static void test_table_is_opened(void **state)
+{
+    (void)state;
+    const uint32_t write = PF_PRESENT | PF_WRITE | PF_USER;
+    struct pv_vcpu *v = &vcpus[0];
+    v->trap[VECTOR_PAGE_FAULT].address = 0x1234;
+    fault(UPPER + LEAVES, write);
+    assert_int_equal(host.fills, 1);
+    assert_true((host.filled.perms & PTE_W) != 0 && host.filled.global);
+    assert_int_equal(host.filled.at.v, LEAVES);
+    assert_int_equal(v->frame.rip, CODE);
+    fault(READ_ONLY + 8, write);
+    assert_int_equal(host.fills, 1);
+    assert_int_equal(v->frame.rip, 0x1234);
+    assert_int_equal(v->info->cr2, READ_ONLY + 8);
+    assert_int_equal(get(v->frame.gpr[RSP] + 16), PF_PRESENT | PF_WRITE); /* the kernel's */
+    fault(UNMAPPED, PF_USER);
+    assert_int_equal(get(v->frame.gpr[RSP] + 16), 0);
+    /* User code opens nothing. */
+    v->user_cr3 = USER_TOP;
+    v->frame.rip = CODE;
+    pv_enter_user(v);
+    fault(LEAVES, write);
+    assert_int_equal(host.fills, 1);
+    assert_int_equal(get(v->frame.gpr[RSP] + 16), write);
+    /* A frame that is not the domain's, which nobody looked at before: as if not mapped. */
+    put(leaf(UNMAPPED), RAM * 16 | 7);
+    host.fill_result = SHADOW_EMULATE;
+    fault(UNMAPPED, write & ~(uint32_t)PF_PRESENT);
+    assert_int_equal(get(v->frame.gpr[RSP] + 16), PF_WRITE);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_mmu_update),
+        TEST(test_mmu_update_wild),
+        TEST(test_mmu_update_portions),
+        TEST(test_update_va_mapping),
+        TEST(test_walks_are_dropped),
+        TEST(test_mmuext),
+        TEST(test_multicall),
+        TEST(test_multicall_portions),
+        TEST(test_set_gdt),
+        TEST(test_update_descriptor),
+        TEST(test_set_ldt),
+        TEST(test_segment_base),
+        TEST(test_table_is_opened),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
