@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The engines side by side: runs guest/payloads/bench and Debian's demo under each engine and on the bare
-machine, and prints what operations, classes of events and the whole cost, and the goals. In Bochs the unit is
+"""The engines side by side: runs guest/payloads/bench (for pv: benchpv, whose kernel does the same in its own way),
+three and Debian's demo under each engine and on the bare machine, and prints what operations, parts of a kernel's
+work, classes of events and the whole cost, and the goals. In Bochs the unit is
 instructions; in QEMU's own emulation it is time: of the host's TSC for operations, and for the demo the CPU
 time of the emulator, from the guest's first instruction on. Where a VM has not come to its end in time, what it
 has had until then is shown, and that."""
@@ -23,16 +24,27 @@ import bench
 import demo
 from nadirlib import TOP, ToolError, debian, initramfs, machine
 
-ENGINES = ("vtx", "bt")
+ENGINES = ("vtx", "bt", "pv")
+PROGRAMS = ("bench", "three", "demo")
 # Adams and Agesen's names for what guest/payloads/bench has, and what else tells engines apart.
 OPERATIONS = {"syscall": "syscall", "in": "port-in", "cr8wr": "mov-to-cr8", "call/ret": "call-ret",
               "pgfault": "pgfault", "divzero": "divzero", "ptemod": "ptemod", "loop": "loop",
-              "cpuid": "cpuid", "pushf cli popf": "irq-save"}
+              "cpuid": "cpuid", "pushf cli popf": "irq-save", "timer": "tsc-deadline",
+              "null hypercall": "hypercall", "64 updates, once": "update-64", "64 calls, once": "mapping-64"}
+BATCH = 64
 CLASSES = ("io", "mmio", "cpu", "page_tables", "exception", "interrupt", "syscall", "timer", "idle",
            "translate", "other")
-BENCH = "[vm bench]\nkernel = bench.bin\nmemory = 64\nengine = {engine}\n"
-DEMO = ("[vm debian]\nkernel = vmlinuz\nramdisk = initramfs.gz\nmemory = 256\nengine = {engine}\n"
-        "cmdline = console=ttyS0 panic=-1\n")
+CONFIGS = {
+    "bench": "[vm bench]\nkernel = {bench}\nmemory = 64\nengine = {engine}\n",
+    "three": "[vm three]\nkernel = {three}\nmemory = 32\nvcpus = 2\non_reboot = destroy\nengine = {engine}\n",
+    "demo": "[vm debian]\nkernel = vmlinuz\nramdisk = initramfs.gz\nmemory = 256\nengine = {engine}\n"
+            "cmdline = console={console} panic=-1\n",
+}
+# A paravirtual kernel is another file, and has another console.
+FILES = {"bench": "bench.bin", "three": "three.bin", "console": "ttyS0"}
+PV_FILES = {"bench": "benchpv.elf", "three": "three.elf", "console": "hvc0"}
+CPUS = {"three": 2}
+PART = re.compile(r"^three: (native|hypercall): \d+ (.*): (\d+) ticks each", re.M)
 PROCESSES = 200
 FORKS = f"""fact processes begin
 i=0; while [ $i -lt {PROCESSES} ]; do /bin/busybox true; i=$((i+1)); done
@@ -43,7 +55,7 @@ TSC_KHZ = re.compile(r"^nadir: TSC: (\d+) kHz by", re.M)
 MARKS = {"start": re.compile(rb"^nadir: debian: \d+ MiB, 1 vCPU|Booting from ROM"),
          "forks": re.compile(rb"^nadir-demo: processes begin"),
          "forked": re.compile(rb"^nadir-demo: processes end"),
-         "off": re.compile(rb"reboot: Power down")}
+         "off": re.compile(rb"reboot: (Power down|System halted)")}
 
 
 def say(text):
@@ -104,12 +116,13 @@ def watch(command, limit):
 
 
 class Run:
-    """What one run has shown. rows: operations, as bench.rows_of(); marks: CPU seconds of the emulator at each;
+    """What one run has shown. rows: operations, as bench.rows_of(); parts: three's ticks; marks: CPU seconds of the emulator at each;
     stats: the VM's accounts."""
 
     def __init__(self, console="", marks=None, stats=None, trouble=None):
         self.console, self.marks, self.stats = console, marks or {}, stats or {}
         self.rows = bench.rows_of(console)
+        self.parts = {(column, what): int(ticks) for column, what, ticks in PART.findall(console)}
         self.trouble = trouble  # why there is no figure, or no whole one
         khz = TSC_KHZ.search(console)
         self.tsc_khz = int(khz[1]) if khz else None
@@ -130,13 +143,13 @@ class Run:
         return s["tsc_end"] - s["tsc_first_entry"] - s["tsc_idle"] if s else None
 
 
-def run_nadir(folder, config, on, limit, native=False):
+def run_nadir(folder, config, on, limit, native=False, cpus=1):
     (folder / "nadir.cfg").write_text(config)
     stats = folder / "stats.json"
     stats.unlink(missing_ok=True)
     console, marks, ended = watch(
         [TOP / "tools" / "nadir", "run", folder / "nadir.cfg", "--on", on, "--timeout", str(limit), "--stats", stats,
-         *["--native"] * native], limit + 60)
+         "--cpus", str(cpus), *["--native"] * native], limit + 60)
     vms = json.loads(stats.read_text()) if stats.exists() else []
     whole = not native and len(vms) == 1 and vms[0]["end"] in ("debug-exit", "poweroff") and vms[0]["code"] == 0
     if whole or native and "native-exit: 0" in console:
@@ -159,7 +172,8 @@ def run_linux(folder, limit):
 
 
 def prepare(folder):
-    (folder / "bench.bin").symlink_to(TOP / "build" / "payloads" / "bench.bin")
+    for name in (FILES["bench"], PV_FILES["bench"], FILES["three"], PV_FILES["three"]):
+        (folder / name).symlink_to(TOP / "build" / "payloads" / name)
     shutil.copyfile(debian.fetch_kernel("linux-image-cloud-amd64") / "vmlinuz", folder / "vmlinuz")
     before, mark, after = demo.INIT.partition("fact user space reached\n")
     archive = initramfs.with_busybox(before + mark + FORKS + after)
@@ -172,7 +186,7 @@ def plan(options):
         engines = [engine for engine in options.engine if on == "bochs" or engine != "vtx"]
         for program in options.program:
             # Nothing starts Linux on a bare Bochs as a VM of Nadir starts it.
-            bare = ["bare"] if program == "bench" or on == "qemu" else []
+            bare = ["bare"] if program != "demo" or on == "qemu" else []
             yield from ((on, program, engine) for engine in [*bare, *engines])
 
 
@@ -186,8 +200,9 @@ def measure(folder, options, runs):
         if program == "demo" and engine == "bare":
             run = run_linux(folder, options.limit)
         else:
-            config = (BENCH if program == "bench" else DEMO).format(engine="auto" if engine == "bare" else engine)
-            run = run_nadir(folder, config, on, options.limit, engine == "bare")
+            config = CONFIGS[program].format(engine="auto" if engine == "bare" else engine,
+                                             **(PV_FILES if engine == "pv" else FILES))
+            run = run_nadir(folder, config, on, options.limit, engine == "bare", CPUS.get(program, 1))
         say(f"  {run.trouble or 'done'}, {time.monotonic() - start:.0f} s")
         runs[on, program, engine] = run
 
@@ -201,9 +216,10 @@ def number(value, digits=0):
 def table(title, columns, rows):
     """rows: (name, [text of each column])."""
     print(f"\n{title}")
-    print(f"{'':<18}" + "".join(f"{column:>18}" for column in columns))
+    left = max(18, *(len(name) + 1 for name, _ in rows))
+    print(" " * left + "".join(f"{column:>18}" for column in columns))
     for name, cells in rows:
-        print(f"{name:<18}" + "".join(f"{cell:>18}" for cell in cells))
+        print(f"{name:<{left}}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 def columns_of(runs, on, program):
@@ -235,6 +251,24 @@ def show_operations(runs, on):
     rows += [("", [runs[on, "bench", engine].trouble or "" for engine in columns])]
     table(f"bench in {on}: median of an operation, in " + ("nanoseconds" if on == "qemu" else "instructions"),
           columns, rows if any(rows[-1][1]) else rows[:-1])
+
+
+def show_three(runs, on):
+    """One program's work, natively and by hypercalls: a column for each way that an engine has."""
+    ways = [(engine, way) for engine in columns_of(runs, on, "three") for way in ("native", "hypercall")
+            if any(column == way for column, _ in runs[on, "three", engine].parts)]
+    if not ways:
+        return
+    khz = tsc_khz(runs, on)
+    what = list(dict.fromkeys(part for engine, _ in ways for _, part in runs[on, "three", engine].parts))
+
+    def cell(engine, way, part):
+        ticks = runs[on, "three", engine].parts.get((way, part))
+        return number(nanoseconds(ticks, khz) if on == "qemu" else ticks)
+
+    table(f"three in {on}, two CPUs: one of each, in " + ("nanoseconds" if on == "qemu" else "instructions"),
+          [f"{engine}{' calls' if way == 'hypercall' else ''}" for engine, way in ways],
+          [(part.partition(",")[0][:30], [cell(engine, way, part) for engine, way in ways]) for part in what])
 
 
 def class_cell(run, name, khz):
@@ -278,18 +312,19 @@ def to_bare(runs, row):
 
 def goals(runs):
     """(figure, goal, what was measured or None, digits)."""
-    bare, bt = (runs.get(("qemu", "demo", engine), Run()) for engine in ("bare", "bt"))
+    bare, bt, pv = (runs.get(("qemu", "demo", engine), Run()) for engine in ("bare", "bt", "pv"))
     translated = next((run for program in ("demo", "bench")
                        if (run := runs.get(("bochs", program, "bt"))) and run.stats.get("counters", {}).get("blocks")),
                       Run())
     counters = translated.stats.get("counters", {})
     work = translated.stats.get("exits", {}).get("translations", {}).get("tsc_root")
-    microseconds = operation(runs, "qemu", "bt", "syscall")
+    microseconds, pv_microseconds = (ns and ns / 1000 for ns in (operation(runs, "qemu", engine, "syscall")
+                                                                 for engine in ("bt", "pv")))
     return [
         ("demo to power-off, QEMU, bt / bare", 1.8, ratio(bt.boot_seconds(), bare.boot_seconds()), 2),
         ("fork + exec + exit, QEMU, bt / bare", 4,
          ratio(bt.seconds("forks", "forked"), bare.seconds("forks", "forked")), 2),
-        ("null system call, QEMU, bt, µs", 7, microseconds and microseconds / 1000, 2),
+        ("null system call, QEMU, bt, µs", 7, microseconds, 2),
         ("calls and returns, QEMU, bt / bare", 4, to_bare(runs, "call-ret"), 2),
         ("plain loop, QEMU, bt / bare", 1.1, to_bare(runs, "loop"), 2),
         # Instructions in Bochs are no time, and there is no real CPU here.
@@ -299,6 +334,12 @@ def goals(runs):
           for name, row in OPERATIONS.items() if row in bench.GOAL["bt"]),
         ("translation, instructions for one", 700, ratio(work, counters.get("instructions")), 0),
         ("translation, bytes out for one in", 3, ratio(counters.get("bytes_out"), counters.get("bytes_in")), 2),
+        ("demo to power-off, QEMU, pv / bare", 2.3, ratio(pv.boot_seconds(), bare.boot_seconds()), 2),
+        ("fork + exec + exit, QEMU, pv / bare", 3,
+         ratio(pv.seconds("forks", "forked"), bare.seconds("forks", "forked")), 2),
+        ("null system call, QEMU, pv, µs", 5, pv_microseconds, 2),
+        ("null hypercall, Bochs, pv, instructions", 150, operation(runs, "bochs", "pv", "hypercall"), 0),
+        ("one of 64 updates, Bochs, instructions", 40, ratio(operation(runs, "bochs", "pv", "update-64"), BATCH), 0),
     ]
 
 
@@ -318,12 +359,12 @@ def show_goals(runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--on", choices=("bochs", "qemu"), action="append", help="only there; repeatable")
-    parser.add_argument("--program", choices=("bench", "demo"), action="append", help="only this one; repeatable")
+    parser.add_argument("--program", choices=PROGRAMS, action="append", help="only this one; repeatable")
     parser.add_argument("--engine", choices=ENGINES, action="append", help="only this one; repeatable")
     parser.add_argument("--limit", type=int, default=300, metavar="S", help="seconds for each run (300)")
     options = parser.parse_args()
     options.on = options.on or ["bochs", "qemu"]
-    options.program = options.program or ["bench", "demo"]
+    options.program = options.program or list(PROGRAMS)
     options.engine = options.engine or list(ENGINES)
     bench.check_build()
     os.environ["NADIR_KVM"] = "0"  # QEMU is for its own emulation here
@@ -340,6 +381,7 @@ def main():
             say(f"interrupted: {len(runs)} runs were finished")
     for on in options.on:
         show_operations(runs, on)
+        show_three(runs, on)
         show_demo(runs, on)
     show_goals(runs)
     return not whole or any(run.trouble for run in runs.values())

@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; The measured loops: each takes a time stamp per round, so that the difference of two is one whole round.
 
-%include "rounds.inc"
+%include "guest/lib/rounds.inc"
 
 %define TIMER_TICKS 50000
 

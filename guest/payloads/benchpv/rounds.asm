@@ -2,8 +2,8 @@
 ; The start, the measured loops, and the ways into this kernel: each does the least that a paravirtual kernel has to.
 
 %define NOTE_NAME "benchpv"
-%include "rounds.inc"
-%include "xen_notes.inc"
+%include "guest/lib/rounds.inc"
+%include "guest/lib/xen_notes.inc"
 
 ; Xen's numbers.
 %define MULTICALL         13

@@ -8,7 +8,7 @@ bits 64
 default abs
 
 %define NOTE_NAME "three"
-%include "xen_notes.inc"
+%include "guest/lib/xen_notes.inc"
 
 section .text
 pv_start:                               ; RSI: struct start_info; there is a stack of a page
