@@ -401,7 +401,7 @@ static uint64_t get(uint64_t at)
     return value;
 }
 
-static uint32_t get32(uint64_t at)
+static inline uint32_t get32(uint64_t at)
 {
     return (uint32_t)get(at);
 }
@@ -511,7 +511,7 @@ static void destroy_domain(void)
 }
 
 /* Another one runs on the CPU. */
-static void load_vcpu(uint32_t i)
+static inline void load_vcpu(uint32_t i)
 {
     pv_segments_put(pv_vcpu(host.cpu.vcpu));
     host.cpu.vcpu = &vcpus[i].vcpu;
