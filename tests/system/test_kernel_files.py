@@ -117,6 +117,55 @@ def test_what_gcc_makes(tmp_path, options, said):
     refused(tmp_path, compiled(tmp_path, *options), "", said)
 
 
+def xen_elf():
+    """An ELF file with the entry (note Xen, 1) and the base (note Xen, 3) of a Xen PV kernel, at 4 MiB."""
+    base = 0xffffffff80000000
+    notes = b"".join(struct.pack("<III4sQ", 4, 8, kind, b"Xen", value) for kind, value in ((1, base + 0x400000), (3, base)))
+    image = bytearray(elf(64))
+    struct.pack_into("<H", image, 56, 2)
+    struct.pack_into("<IIQQQQQQ", image, 64 + 56, 4, 4, 0x2000, 0, 0, len(notes), len(notes), 4)
+    image[0x2000:0x2000 + len(notes)] = notes
+    return bytes(image)
+
+
+def packed(payload, size):
+    """A bzImage with a kernel in it, and the size behind that."""
+    image = bytearray(bzimage(0x20c, 0x100000)[:6 * 512])
+    struct.pack_into("<II", image, 0x248, 0, len(payload) + 4)
+    return bytes(image) + payload + struct.pack("<I", size)
+
+
+def by_program(*command):
+    return lambda data: subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+
+PACKERS = {"gzip": lambda data: gzip.compress(data)[:-4], "xz": lzma.compress, "LZ4": by_program("lz4", "-lc"),
+           "zstd": by_program("zstd", "-c")}
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_unpacked_for_pv(tmp_path, name):
+    """A bzImage is what the user names, and the ELF file in it is what engine = pv gets."""
+    kernel = xen_elf()
+    (tmp_path / "k").write_bytes(packed(PACKERS[name](kernel), len(kernel)))
+    (tmp_path / "my.cfg").write_text("[vm a]\nkernel = k\nmemory = 64\nengine = pv\n")
+    done = subprocess.run([sys.executable, TOOL, "check", "my.cfg"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("k: Xen PV, entry 0xffffffff80400000\n"), done
+
+
+@pytest.mark.parametrize("image, said", [
+    (packed(lzma.compress(xen_elf()), 0x4000)[:-8], "the kernel in it is cut short"),
+    (packed(lzma.compress(xen_elf())[:-8], 0x4000), "the kernel in it is no whole xz file"),
+    (packed(lzma.compress(xen_elf()), 0x4001), "16384 bytes came of it"),
+    (packed(b"BZh9" + bytes(60), 0x4000), "compressed by bzip2; gzip, xz, LZ4 and zstd are unpacked"),
+    (packed(bytes(64), 0x4000), "compressed by something unknown"),
+    (bzimage(0x207, 0x100000), "its boot protocol is 2.07"),
+    (packed(lzma.compress(elf(64)), 0x4000), "no Xen PV entry")],
+    ids=["cut", "damaged", "size", "bzip2", "unknown", "old", "no entry"])
+def test_not_unpacked_for_pv(tmp_path, image, said):
+    refused(tmp_path, image, "engine = pv\n", said)
+
+
 def test_a_directory(tmp_path):
     (tmp_path / "k").mkdir()
     (tmp_path / "my.cfg").write_text("[vm a]\nkernel = k\n")
