@@ -36,13 +36,14 @@ uint64_t pv_time_now(const struct pv_vm *own)
     return scale_u64(ticks, own->time_mul, 1ull << 32);
 }
 
-/* Some ticks later: at that time the guest reads no earlier one, however both are rounded. */
+/* A tick later on either side of the shift, which may be of several bits: at that time the guest
+ * reads no earlier one, however both are rounded. */
 uint64_t pv_time_tsc(const struct pv_vm *own, uint64_t ns)
 {
     const uint64_t ticks = scale_u64(ns, 1ull << 32, own->time_mul);
     if (ticks >> 56 != 0)
         return TIMER_NEVER;
-    return own->time_base + shifted(ticks, -own->time_shift) + 2;
+    return own->time_base + shifted(ticks + 1, -own->time_shift) + 1;
 }
 
 void pv_time_write(const struct pv_vm *own, struct xen_time *out)
