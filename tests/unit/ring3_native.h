@@ -24,6 +24,7 @@
 #include "arch/bytes.h"
 #include "arch/cpu.h"
 #include "guest/cpu/decode.h"
+#include "tests/unit/native_32.h"
 
 #define XSAVE_BYTES 4096
 
@@ -137,7 +138,15 @@ static void native_init(void)
     }
 }
 
-/* Executes native_state from its rip on; what has ended it is in native_vector. */
+/* Whether native_run() may have this mode. */
+static bool __attribute__((unused)) native_has(enum insn_mode mode)
+{
+    return mode == INSN_64 || native_has_32();
+}
+
+/* Executes native_state from its rip on; what has ended it is in native_vector. RSP is to be a
+ * canonical address: a Linux that is a paravirtual guest (PVM) cannot go back to user code that has
+ * another one, so that an interrupt or a page fault on the way ends as #UD or #GP. */
 static void native_run(enum insn_mode mode, uint32_t base)
 {
     native_far.offset = (uint32_t)native_state.rip - base;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "tests/unit/emulate_test.h"
+#include "tests/unit/native_32.h"
 
 /* What stands behind an opcode. */
 enum { NOTHING = 0, IMM_8 = 1, IMM_16 = 2, IMM_Z = 3, IMM_V = 4, IMM_ENTER = 5, TO_TARGET = 6 };
@@ -463,7 +464,8 @@ static void test_32(void **s)
     is_32 = true;
     for (unsigned i = 0; i < 6; i++)
         segments[i] = (struct emulate_segment){0, UINT32_MAX, i == SEG_CS ? 0xc09b : 0xc093};
-    compare_all();
+    if (native_has_32()) /* else what is by hand is all that there is of this mode */
+        compare_all();
 }
 
 /* --- by hand --- */
