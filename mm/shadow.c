@@ -4,10 +4,6 @@
 
 #include "mm/page_alloc.h"
 
-/* Leaves that are walked again, a table counting as eight, at most for one fault, and for one MOV
- * to CR3. What is left is dropped, or waits for the fault. */
-enum { BUDGET_FILL = 8192, BUDGET_SWITCH = 1024, BUDGET_TABLE = 8 };
-
 /* What of a top-level entry a walk goes by; PS is reserved in it. */
 #define TOP_KEY (PTE_ADDRESS | PTE_P | PTE_W | PTE_U | PTE_PS | PTE_NX)
 
@@ -26,12 +22,6 @@ static unsigned slot_of(const struct shadow_cpu *cpu, uint64_t linear)
 static uint8_t regime_for(const struct shadow_cpu *cpu, unsigned root)
 {
     return root == SHADOW_KERNEL ? cpu->regime : cpu->regime & (uint8_t)~REGIME_WP;
-}
-
-/* Each vCPU drops its CPU's translations before it runs again. */
-static void raise_epoch(struct shadow *shadow)
-{
-    __atomic_add_fetch(&shadow->epoch, 1, __ATOMIC_SEQ_CST);
 }
 
 /* --- which subtree is where --- */
@@ -126,7 +116,7 @@ void shadow_drop_subtrees(struct shadow *shadow)
     for (unsigned i = 0; i < SHADOW_MAX_SUBTREES; i++)
         if (shadow->subtree[i].table.v != 0)
             discard(shadow, &shadow->subtree[i]);
-    raise_epoch(shadow);
+    shadow_raise_epoch(shadow);
 }
 
 /* A free one; for that one may have to go, or all, where all are in roots. */
@@ -168,108 +158,6 @@ static struct shadow_subtree *create(struct shadow_cpu *cpu, unsigned root, unsi
     return sub;
 }
 
-/* --- whether a subtree is what the guest's tables say --- */
-
-struct verify {
-    struct shadow_cpu *cpu;
-    unsigned root;
-    bool all;       /* global leaves, too */
-    bool drop_rest; /* where the budget is used up: else give up */
-    int64_t *budget;
-};
-
-/* As after a flush: what the CPU could cache again from the guest's tables, without setting a flag
- * in them, may as well stay. */
-static bool leaf_holds(const struct verify *v, uint64_t linear, uint64_t leaf, unsigned level)
-{
-    const struct shadow_guest *guest = &v->cpu->guest;
-    struct guest_translation t;
-    hpa_t frame;
-    v->cpu->shadow->stats.verified++;
-    if (!guest->translate(guest->ctx, (enum shadow_root)v->root, gva(linear), &t) || !t.accessed ||
-        t.bytes < table_level_bytes(level) ||
-        !shadow_frame(v->cpu->shadow->mem, t.at, (leaf & PTE_W) != 0, &frame) ||
-        frame.v != (leaf & PTE_ADDRESS))
-        return false;
-    if ((v->root == SHADOW_USER && (t.perms & PTE_U) == 0) ||
-        ((t.perms & PTE_NX) != 0 && (leaf & PTE_NX) == 0))
-        return false;
-    if ((leaf & PTE_W) == 0)
-        return true;
-    const bool ignored = v->root == SHADOW_KERNEL && (v->cpu->regime & REGIME_WP) == 0;
-    return t.dirty && ((t.perms & PTE_W) != 0 || ignored);
-}
-
-static void drop_entry(struct shadow *shadow, uint64_t *entry, unsigned level)
-{
-    const uint64_t old = *entry;
-    entry_store(entry, 0);
-    shadow->changes++;
-    /* Another vCPU that flushes the same page finds nothing here then, and has to drop more than
-     * one entry of its TLB all the same. */
-    if ((old & HAS_PIECES) != 0)
-        raise_epoch(shadow);
-    if (entry_is_table(old, level))
-        shadow_put_page(shadow, page_number(old));
-}
-
-/* False: the budget is used up. */
-static bool verify_table(const struct verify *v, uint64_t *table, unsigned level, uint64_t linear)
-{
-    struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));
-    bool local = false; /* are there leaves that are not global */
-    uint16_t used = 0;
-    *v->budget -= BUDGET_TABLE;
-    for (unsigned i = 0; (i = entry_next(table, page->used, i)) < TABLE_ENTRIES; i++) {
-        const uint64_t entry = table[i], at = linear + i * table_level_bytes(level);
-        const bool is_table = entry_is_table(entry, level);
-        used |= (uint16_t)(1u << i / GROUP);
-        if (!v->all &&
-            (is_table ? (page_of(entry)->flags & PAGE_HAS_LOCAL) == 0 : (entry & LEAF_GLOBAL) != 0))
-            continue;
-        if (*v->budget <= 0 && !v->drop_rest)
-            return false;
-        if (!is_table)
-            --*v->budget;
-        if (*v->budget <= 0 || (!is_table && !leaf_holds(v, at, entry, level)))
-            drop_entry(v->cpu->shadow, &table[i], level);
-        else if (!is_table)
-            local = local || (entry & LEAF_GLOBAL) == 0;
-        else if (!verify_table(v, table_of(entry), level - 1, at))
-            return false;
-        else
-            local = local || (page_of(entry)->flags & PAGE_HAS_LOCAL) != 0;
-    }
-    page->used = used;
-    page->flags = (uint8_t)((page->flags & ~PAGE_HAS_LOCAL) | (local ? PAGE_HAS_LOCAL : 0));
-    return true;
-}
-
-/*
- * Makes a subtree that a vCPU takes up what its flushes ask for. Each leaf was right when it was
- * made, by whichever vCPU, or verified: later is as good. So nothing is to be done where that was
- * after the vCPU's last flush. An INVLPG reaches only the subtrees that are in the vCPU's roots
- * then; another one of the same slot has missed it, which the serial number tells, and its global
- * leaves are no better than the others.
- */
-static bool bring_up_to_date(struct verify *v, struct shadow_subtree *sub)
-{
-    struct shadow *shadow = v->cpu->shadow;
-    v->all = sub->serial != shadow->serial[sub->slot] || sub->verified_all < v->cpu->flushed_all;
-    if (!v->all && sub->verified >= v->cpu->flushed)
-        return true;
-    const bool has_local = (page_of(sub->table.v)->flags & PAGE_HAS_LOCAL) != 0;
-    if ((v->all || has_local) &&
-        !verify_table(v, table_of(sub->table.v), sub->level, shadow_slot_linear(sub->slot)))
-        return false;
-    sub->verified = shadow->clock;
-    if (v->all) {
-        sub->verified_all = shadow->clock;
-        sub->serial = shadow->serial[sub->slot];
-    }
-    return true;
-}
-
 /* --- filling --- */
 
 static struct shadow_subtree *take_up(struct shadow_cpu *cpu, unsigned root, uint64_t linear,
@@ -289,8 +177,8 @@ static struct shadow_subtree *take_up(struct shadow_cpu *cpu, unsigned root, uin
         sub = create(cpu, root, slot, top);
     } else {
         int64_t budget = BUDGET_FILL;
-        struct verify v = {.cpu = cpu, .root = root, .drop_rest = true, .budget = &budget};
-        (void)bring_up_to_date(&v, sub);
+        struct shadow_verify v = {.cpu = cpu, .root = root, .drop_rest = true, .budget = &budget};
+        (void)shadow_bring_up_to_date(&v, sub);
         cpu->shadow->stats.kept++;
     }
     attach(cpu, root, sub);
@@ -428,8 +316,8 @@ static void drop_page(struct shadow *shadow, const struct shadow_subtree *sub, u
                              ? table_entry(table, linear ^ PAGE_SIZE_2M, level)
                              : entry;
         if (((*entry | *pair) & HAS_PIECES) != 0) {
-            drop_entry(shadow, entry, level);
-            drop_entry(shadow, pair, level);
+            shadow_drop_entry(shadow, entry, level);
+            shadow_drop_entry(shadow, pair, level);
             return;
         }
         if (*entry == 0)
@@ -485,7 +373,7 @@ static void keep_attached(struct shadow_cpu *cpu)
     const struct shadow_guest *guest = &cpu->guest;
     int64_t budget = BUDGET_SWITCH;
     for (unsigned root = 0; root < SHADOW_ROOTS; root++) {
-        struct verify v = {.cpu = cpu, .root = root, .budget = &budget};
+        struct shadow_verify v = {.cpu = cpu, .root = root, .budget = &budget};
         for (unsigned slot = 0; (slot = next_used(cpu, root, slot)) < SHADOW_SLOTS; slot++) {
             struct shadow_subtree *sub = attached(cpu, root, slot);
             const uint64_t top =
@@ -493,7 +381,7 @@ static void keep_attached(struct shadow_cpu *cpu)
             /* A is set by the walk of the next fault: other vCPUs have set theirs. */
             const bool used = slot >= LEGACY_SLOTS || (top & PTE_A) != 0;
             if (!used || sub->regime != regime_for(cpu, root) || sub->top != (top & TOP_KEY) ||
-                !bring_up_to_date(&v, sub)) {
+                !shadow_bring_up_to_date(&v, sub)) {
                 if (!cpu->flush)
                     shadow_note_stale(cpu, sub, shadow_slot_linear(slot));
                 detach(cpu, root, slot);

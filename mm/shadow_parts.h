@@ -152,5 +152,30 @@ void shadow_note_code(struct shadow *shadow, gpa_t page);
  * CPU may have of it is in cpu->stale[] now, or cpu->flush is set. */
 void shadow_note_stale(struct shadow_cpu *cpu, const struct shadow_subtree *sub, uint64_t linear);
 
+/* Each vCPU drops its CPU's translations before it runs again. */
+static inline void shadow_raise_epoch(struct shadow *shadow)
+{
+    __atomic_add_fetch(&shadow->epoch, 1, __ATOMIC_SEQ_CST);
+}
+
+/* shadow_verify.c: with the lock held. */
+
+/* Leaves that are walked again, a table counting as eight, at most for one fault, and for one MOV
+ * to CR3. What is left is dropped, or waits for the fault. */
+enum { BUDGET_FILL = 8192, BUDGET_SWITCH = 1024, BUDGET_TABLE = 8 };
+
+struct shadow_verify {
+    struct shadow_cpu *cpu;
+    unsigned root;
+    bool all;       /* global leaves, too */
+    bool drop_rest; /* where the budget is used up: else give up */
+    int64_t *budget;
+};
+
+/* Has the subtree be what the guest's flushes ask for. False: the budget is used up. */
+bool shadow_bring_up_to_date(struct shadow_verify *v, struct shadow_subtree *sub);
+/* Takes a leaf away, or a table with all below it. */
+void shadow_drop_entry(struct shadow *shadow, uint64_t *entry, unsigned level);
+
 /* shadow.c: with the lock held. Takes all subtrees away from all roots. */
 void shadow_drop_subtrees(struct shadow *shadow);

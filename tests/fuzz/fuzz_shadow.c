@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// link: mm/shadow.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_stale.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
+// link: mm/shadow.c mm/shadow_verify.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_stale.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
 /* A guest that changes its page tables and flushes as the input says, beside its shadow: what that
  * has is never more than a TLB could have (tests/unit/shadow_model.h). */
 #include "tests/unit/shadow_model.h"

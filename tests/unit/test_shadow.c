@@ -1,4 +1,4 @@
-// link: mm/shadow.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_stale.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
+// link: mm/shadow.c mm/shadow_verify.c mm/shadow_pool.c mm/shadow_code.c mm/shadow_stale.c mm/shadow_check.c mm/page_alloc.c mm/guestmem.c guest/cpu/guestwalk.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shadow page tables: random guests against the rules of TLBs, and each rule by itself. */
 #include <setjmp.h>
