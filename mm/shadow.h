@@ -63,6 +63,8 @@ enum shadow_code {
     SHADOW_MAY_BE_WRITABLE = 2, /* a CPU may have it writable: some leaf, or its TLB */
 };
 
+struct shadow_table;
+
 /* The guest's page tables as one vCPU has them, by which one root goes: they may be others for
  * each. Called with the shadow's lock held. */
 struct shadow_guest {
@@ -71,7 +73,18 @@ struct shadow_guest {
                       struct guest_translation *out);
     /* guest_translation.top of a linear address, whatever it leads to. */
     uint64_t (*top)(void *ctx, enum shadow_root root, gva_t linear);
+    /* For who knows when the guest's tables are written; else NULL. The table with the entries of
+     * level 1 for an address. False: there is none, as nothing is mapped or a larger page is. */
+    bool (*table)(void *ctx, enum shadow_root root, gva_t linear, struct shadow_table *out);
     void *ctx;
+};
+
+struct shadow_table {
+    const uint64_t *entry; /* 512, in guest memory: each is read once */
+    uint64_t perms;        /* of those above: PTE_W, PTE_U, PTE_A, where all have it; PTE_NX */
+    /* shadow.clock when this table, or one on the way there, may have been written last, plus 1;
+     * UINT64_MAX: at any time. */
+    uint64_t written;
 };
 
 /* One top-level entry's part of the shadow. */

@@ -169,6 +169,7 @@ struct shadow_verify {
     unsigned root;
     bool all;       /* global leaves, too */
     bool drop_rest; /* where the budget is used up: else give up */
+    uint64_t since; /* clock: what has not been written since then holds */
     int64_t *budget;
 };
 

@@ -25,6 +25,20 @@ static bool leaf_holds(const struct shadow_verify *v, uint64_t linear, uint64_t 
     return t.dirty && ((t.perms & PTE_W) != 0 || ignored);
 }
 
+/* The same, by the guest's entry of level 1 itself. */
+static bool entry_holds(const struct shadow_verify *v, const struct shadow_table *t, uint64_t leaf,
+                        uint64_t entry)
+{
+    const uint64_t all = entry & t->perms, needed = PTE_A | (v->root == SHADOW_USER ? PTE_U : 0);
+    const bool writes = (leaf & PTE_W) != 0;
+    hpa_t frame;
+    return (entry & PTE_P) != 0 && (all & needed) == needed &&
+           (((entry | t->perms) & PTE_NX) == 0 || (leaf & PTE_NX) != 0) &&
+           (!writes || ((all & PTE_W) != 0 && (entry & PTE_D) != 0)) &&
+           shadow_frame(v->cpu->shadow->mem, gpa(entry & PTE_ADDRESS), writes, &frame) &&
+           frame.v == (leaf & PTE_ADDRESS);
+}
+
 void shadow_drop_entry(struct shadow *shadow, uint64_t *entry, unsigned level)
 {
     const uint64_t old = *entry;
@@ -38,6 +52,29 @@ void shadow_drop_entry(struct shadow *shadow, uint64_t *entry, unsigned level)
         shadow_put_page(shadow, page_number(old));
 }
 
+/* A table of leaves, by the guest's one, which may not have been written since. False: there is no
+ * such. */
+static bool verify_leaves(const struct shadow_verify *v, uint64_t *table, uint64_t linear)
+{
+    const struct shadow_guest *guest = &v->cpu->guest;
+    struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));
+    struct shadow_table t;
+    if (guest->table == NULL ||
+        !guest->table(guest->ctx, (enum shadow_root)v->root, gva(linear), &t))
+        return false;
+    --*v->budget;
+    if (t.written <= v->since)
+        return true;
+    *v->budget -= BUDGET_TABLE;
+    for (unsigned i = 0; (i = entry_next(table, page->used, i)) < TABLE_ENTRIES; i++) {
+        const uint64_t entry = __atomic_load_n(&t.entry[i], __ATOMIC_RELAXED);
+        v->cpu->shadow->stats.verified++;
+        if (!entry_holds(v, &t, table[i], entry))
+            shadow_drop_entry(v->cpu->shadow, &table[i], 1);
+    }
+    return true;
+}
+
 /* False: the budget is used up. */
 static bool verify_table(const struct shadow_verify *v, uint64_t *table, unsigned level,
                          uint64_t linear)
@@ -45,6 +82,8 @@ static bool verify_table(const struct shadow_verify *v, uint64_t *table, unsigne
     struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));
     bool local = false; /* are there leaves that are not global */
     uint16_t used = 0;
+    if (level == 1 && *v->budget > 0 && verify_leaves(v, table, linear))
+        return true;
     *v->budget -= BUDGET_TABLE;
     for (unsigned i = 0; (i = entry_next(table, page->used, i)) < TABLE_ENTRIES; i++) {
         const uint64_t entry = table[i], at = linear + i * table_level_bytes(level);
@@ -82,6 +121,7 @@ bool shadow_bring_up_to_date(struct shadow_verify *v, struct shadow_subtree *sub
 {
     struct shadow *shadow = v->cpu->shadow;
     v->all = sub->serial != shadow->serial[sub->slot] || sub->verified_all < v->cpu->flushed_all;
+    v->since = v->all ? sub->verified_all : sub->verified;
     if (!v->all && sub->verified >= v->cpu->flushed)
         return true;
     const bool has_local = (page_of(sub->table.v)->flags & PAGE_HAS_LOCAL) != 0;

@@ -62,6 +62,8 @@ static void vm_destroy(struct vm *vm)
         host_unmap_user(vm->root, PV_M2P_BASE + i * PAGE_SIZE);
     if (own->m2p.v != 0)
         page_free(own->m2p, own->m2p_pages);
+    if (own->written.v != 0)
+        page_free(own->written, own->written_pages);
     page_free(ptr_to_hpa(own), PAGES_OF(struct pv_vm));
     vm->engine_vm = NULL;
 }

@@ -8,33 +8,108 @@
  */
 #include "guest/pv/mmu.h"
 
+#include "arch/nospec.h"
 #include "mm/host_paging.h"
 
 #define PORTION 32u /* elements of a guest's array that are copied at once */
 
 /* --- which pages are tables --- */
 
-static void mark(struct shadow *shadow, gpa_t at, bool is_table)
+/*
+ * A page that is a table is read-only to the guest, and each write to it comes here; so what the
+ * shadow has made of it stays right until then (mm/shadow.h: struct shadow_table). Of a page that
+ * is not known as one, anybody may have written anything. The level is in the page's byte of the
+ * code map; own->written says when.
+ */
+static unsigned level_of(const struct shadow *shadow, gpa_t at)
+{
+    const uint8_t *byte = shadow_code_byte(shadow, at);
+    return byte == NULL ? 0 : __atomic_load_n(byte, __ATOMIC_RELAXED) / PV_TABLE_LEVEL & 7;
+}
+
+static void set_level(struct shadow *shadow, gpa_t at, unsigned level)
 {
     uint8_t *byte = shadow_code_byte(shadow, at);
     if (byte == NULL)
         return;
-    if (is_table)
-        __atomic_or_fetch(byte, PV_PAGE_IS_TABLE, __ATOMIC_RELAXED);
-    else
-        __atomic_and_fetch(byte, (uint8_t)~PV_PAGE_IS_TABLE, __ATOMIC_RELAXED);
+    __atomic_and_fetch(byte, (uint8_t) ~(7 * PV_TABLE_LEVEL), __ATOMIC_RELAXED);
+    __atomic_or_fetch(byte, (uint8_t)(level * PV_TABLE_LEVEL), __ATOMIC_RELAXED);
 }
 
-bool pv_is_table(const struct shadow *shadow, gpa_t at)
+static uint64_t *written_at(struct pv_vm *own, gpa_t at)
 {
-    const uint8_t *byte = shadow_code_byte(shadow, at);
-    return byte != NULL && (__atomic_load_n(byte, __ATOMIC_RELAXED) & PV_PAGE_IS_TABLE) != 0;
+    uint64_t *all = hpa_to_ptr(own->written);
+    return &all[index_nospec(at.v / PAGE_SIZE, own->frames)];
 }
 
-void pv_tables_note_initial(struct shadow *shadow, const struct vm_domain *domain)
+/* Behind the write: whoever looks at the shadow's clock later looks at the table, too. */
+static void note_written(struct pv_vm *own, gpa_t at)
 {
-    for (uint64_t i = 0; i < domain->table_pages; i++)
-        mark(shadow, gpa(domain->tables.v + i * PAGE_SIZE), true);
+    uint64_t *written = written_at(own, at);
+    if (*written != UINT64_MAX)
+        __atomic_store_n(written, __atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST) + 1,
+                         __ATOMIC_RELEASE);
+}
+
+uint64_t pv_table_written(struct pv_vm *own, gpa_t at)
+{
+    if (level_of(own->shadow, at) == 0 || at.v / PAGE_SIZE >= own->frames)
+        return UINT64_MAX;
+    return __atomic_load_n(written_at(own, at), __ATOMIC_ACQUIRE);
+}
+
+bool pv_open_table(struct pv_vm *own, gpa_t at)
+{
+    if (level_of(own->shadow, at) == 0 || at.v / PAGE_SIZE >= own->frames)
+        return false;
+    __atomic_store_n(written_at(own, at), UINT64_MAX, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Becomes a table, or is one anew. */
+static void begin_table(struct pv_vm *own, gpa_t at, unsigned level)
+{
+    *written_at(own, at) = 0;
+    set_level(own->shadow, at, level);
+    note_written(own, at);
+}
+
+/*
+ * A table of an upper level is in use from now on, and with it those that it leads to. What belongs
+ * to the kernel, in the upper half, is the same for all processes, and known already. budget: so
+ * many entries are looked at; tables that are not reached stay unknown, which costs time alone.
+ */
+static void begin_below(struct pv_vm *own, const struct guestmem *mem, gpa_t at, unsigned level,
+                        bool upper_half, unsigned *budget)
+{
+    const uint64_t *table = guestmem_window(mem, at, PAGE_SIZE);
+    const unsigned count = PAGE_SIZE / sizeof(*table);
+    for (unsigned i = 0; i < count && table != NULL && *budget != 0; i++, --*budget) {
+        const uint64_t entry = __atomic_load_n(&table[i], __ATOMIC_RELAXED);
+        const gpa_t below = gpa(entry & PTE_ADDRESS);
+        const bool upper = upper_half || (level == 4 && i >= count / 2);
+        if ((entry & (PTE_P | PTE_PS)) != PTE_P || below.v / PAGE_SIZE >= own->frames ||
+            (upper && level_of(own->shadow, below) != 0))
+            continue;
+        begin_table(own, below, level - 1);
+        if (level > 2)
+            begin_below(own, mem, below, level - 1, upper, budget);
+    }
+}
+#define BEGIN_BUDGET 16384u
+
+static void begin_tree(struct pv_vm *own, const struct guestmem *mem, gpa_t at, unsigned level,
+                       bool upper_half)
+{
+    unsigned budget = BEGIN_BUDGET;
+    begin_table(own, at, level);
+    if (level > 1)
+        begin_below(own, mem, at, level, upper_half, &budget);
+}
+
+void pv_tables_begin(struct pv_vm *own, const struct vm *vm)
+{
+    begin_tree(own, &vm->mem, vm->domain->tables, 4, false);
 }
 
 /* --- entries --- */
@@ -51,12 +126,30 @@ static inline bool is_good_entry(const struct pv_vcpu *v, uint64_t entry)
            is_own_frame(v->vcpu.vm->domain, (entry & PTE_ADDRESS) / PAGE_SIZE);
 }
 
+/* Behind a change of an entry. What was not there before, nobody has made anything of; but an upper
+ * table leads to new ones then. */
+static void changed(struct pv_vcpu *v, gpa_t at, uint64_t old, uint64_t value)
+{
+    struct pv_vm *own = pv_vm_of(v);
+    const gpa_t table = gpa(at.v & ~(PAGE_SIZE - 1)), below = gpa(value & PTE_ADDRESS);
+    if (table.v / PAGE_SIZE >= own->frames)
+        return;
+    if ((old & PTE_P) != 0)
+        note_written(own, table);
+    const unsigned level = level_of(own->shadow, table);
+    if (level > 1 && (value & (PTE_P | PTE_PS)) == PTE_P && below.v / PAGE_SIZE < own->frames &&
+        ((old ^ value) & PTE_ADDRESS) != 0)
+        begin_tree(own, &v->vcpu.vm->mem, below, level - 1, false);
+}
+
 static int64_t write_entry(struct pv_vcpu *v, gpa_t at, uint64_t value)
 {
     uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
     if (entry == NULL || !is_good_entry(v, value))
         return XEN_EINVAL;
+    const uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
     __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+    changed(v, at, old, value);
     return 0;
 }
 
@@ -70,6 +163,7 @@ static int64_t write_entry_keeping(struct pv_vcpu *v, gpa_t at, uint64_t value)
     while (!__atomic_compare_exchange_n(entry, &old, value | (old & (PTE_A | PTE_D)), true,
                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
+    changed(v, at, old, value);
     return 0;
 }
 
@@ -195,7 +289,7 @@ int64_t pv_update_va_mapping(struct pv_vcpu *v, struct pv_call *call)
 
 /* --- mmuext_op --- */
 
-static int64_t pin(struct pv_vcpu *v, uint64_t frame)
+static int64_t pin(struct pv_vcpu *v, uint64_t frame, unsigned level)
 {
     const uint64_t *table = guestmem_window(&v->vcpu.vm->mem, gpa(frame * PAGE_SIZE), PAGE_SIZE);
     if (frame >= v->vcpu.vm->domain->pages || table == NULL)
@@ -203,16 +297,16 @@ static int64_t pin(struct pv_vcpu *v, uint64_t frame)
     for (unsigned i = 0; i < PAGE_SIZE / sizeof(*table); i++)
         if (!is_good_entry(v, __atomic_load_n(&table[i], __ATOMIC_RELAXED)))
             return XEN_EINVAL;
-    mark(pv_vm_of(v)->shadow, gpa(frame * PAGE_SIZE), true);
+    begin_tree(pv_vm_of(v), &v->vcpu.vm->mem, gpa(frame * PAGE_SIZE), level, false);
     return 0;
 }
 
 static int64_t unpin(struct pv_vcpu *v, uint64_t frame)
 {
     const gpa_t at = gpa(frame * PAGE_SIZE);
-    if (frame >= v->vcpu.vm->domain->pages || !pv_is_table(pv_vm_of(v)->shadow, at))
+    if (frame >= v->vcpu.vm->domain->pages || level_of(pv_vm_of(v)->shadow, at) == 0)
         return XEN_EINVAL;
-    mark(pv_vm_of(v)->shadow, at, false);
+    set_level(pv_vm_of(v)->shadow, at, 0);
     return 0;
 }
 
@@ -240,7 +334,7 @@ static int64_t extended(struct pv_vcpu *v, const struct xen_mmuext_op *op)
     case XEN_PIN_L1:
     case XEN_PIN_L1 + 1:
     case XEN_PIN_L1 + 2:
-    case XEN_PIN_L4: return pin(v, op->arg1);
+    case XEN_PIN_L4: return pin(v, op->arg1, op->cmd + 1);
     case XEN_UNPIN: return unpin(v, op->arg1);
     case XEN_NEW_BASEPTR: return op->arg1 == 0 ? XEN_EINVAL : set_base(v, &v->kernel_cr3, op->arg1);
     case XEN_NEW_USER_BASEPTR: return set_base(v, &v->user_cr3, op->arg1); /* 0: none */

@@ -8,8 +8,13 @@
 /* The kernel's array of frame numbers, in the window (mm/host_paging.h). */
 #define PV_M2P_BASE HOST_WINDOW_BASE
 
-/* In a page's byte of the code map (mm/shadow.h), where bits 2 to 7 are the engine's. */
-#define PV_PAGE_IS_TABLE 4u
+/* In a page's byte of the code map (mm/shadow.h), where bits 2 to 7 are the engine's: times the
+ * level of the table that it is, 1 to 4. */
+#define PV_TABLE_LEVEL 4u
 
-bool pv_is_table(const struct shadow *shadow, gpa_t at);
-void pv_tables_note_initial(struct shadow *shadow, const struct vm_domain *domain);
+/* When a table was written last, for struct shadow_table. */
+uint64_t pv_table_written(struct pv_vm *own, gpa_t at);
+/* From now on the kernel may write to it by itself, at any time. False: it is no table. */
+bool pv_open_table(struct pv_vm *own, gpa_t at);
+/* Those that the domain starts on. */
+void pv_tables_begin(struct pv_vm *own, const struct vm *vm);

@@ -163,6 +163,9 @@ struct pv_vm {
     uint64_t ram_bytes;
     hpa_t m2p; /* the array of frame numbers that the guest reads: m2p.c */
     uint64_t m2p_pages;
+    uint64_t frames; /* of RAM */
+    hpa_t written;   /* of each frame that is a table: mmu.c */
+    uint64_t written_pages;
     uint64_t told; /* calls by number that were logged as unknown; atomic */
     uint32_t time_mul;
     int8_t time_shift;

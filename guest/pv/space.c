@@ -56,6 +56,33 @@ static uint64_t top(void *ctx, enum shadow_root root, gva_t linear)
     return paging.cr3 == 0 ? 0 : guestwalk_top(&v->vcpu.vm->mem, &paging, linear);
 }
 
+/* The top level is not looked at for when it was written: its entry is the subtree's key. */
+static bool table(void *ctx, enum shadow_root root, gva_t linear, struct shadow_table *out)
+{
+    const struct pv_vcpu *v = ctx;
+    const struct guestmem *mem = &v->vcpu.vm->mem;
+    uint64_t at = root == SHADOW_USER ? v->user_cr3 : v->kernel_cr3, all = UINT64_MAX, any = 0;
+    out->written = 0;
+    for (unsigned shift = 39;; shift -= 9) {
+        const uint64_t *entries = guestmem_window(mem, gpa(at), PAGE_SIZE);
+        const uint64_t written = shift < 39 ? pv_table_written(pv_vm_of(v), gpa(at)) : 0;
+        out->written = written > out->written ? written : out->written;
+        if (at == 0 || entries == NULL)
+            return false;
+        if (shift == 12) {
+            out->entry = entries;
+            out->perms = (all & ~PTE_NX) | (any & PTE_NX);
+            return true;
+        }
+        const uint64_t entry = __atomic_load_n(&entries[linear.v >> shift & 511], __ATOMIC_RELAXED);
+        if ((entry & PTE_P) == 0 || (entry & PTE_PS) != 0)
+            return false;
+        all &= entry;
+        any |= entry;
+        at = entry & PTE_ADDRESS;
+    }
+}
+
 /* --- it comes and goes --- */
 
 /*
@@ -65,8 +92,11 @@ static uint64_t top(void *ctx, enum shadow_root root, gva_t linear)
 static enum status create_m2p(struct pv_vm *own, const struct vm *vm)
 {
     const uint64_t frames = vm->domain->pages;
-    own->m2p_pages = (frames * sizeof(uint64_t) + PAGE_SIZE - 1) / PAGE_SIZE;
+    own->frames = frames;
+    own->m2p_pages = own->written_pages = (frames * sizeof(uint64_t) + PAGE_SIZE - 1) / PAGE_SIZE;
     enum status s = page_alloc(own->m2p_pages, 1, &own->m2p);
+    if (s == OK)
+        s = page_alloc(own->written_pages, 1, &own->written);
     if (s != OK)
         return s;
     uint64_t *entry = hpa_to_ptr(own->m2p);
@@ -95,16 +125,18 @@ static enum status create_vm(struct vm *vm)
         return ERR_BAD_INPUT;
     vm->domain->drain = pv_console_drain;
     vm->domain->typed = pv_console_typed;
-    pv_tables_note_initial(own->shadow, domain);
     pv_time_init(own, vm);
     pv_clock_write(own, vm);
-    return create_m2p(own, vm);
+    s = create_m2p(own, vm);
+    if (s == OK)
+        pv_tables_begin(own, vm);
+    return s;
 }
 
 enum status pv_space_create(struct pv_vcpu *v)
 {
     struct vm *vm = v->vcpu.vm;
-    const struct shadow_guest guest = {.translate = look, .top = top, .ctx = v};
+    const struct shadow_guest guest = {.translate = look, .top = top, .table = table, .ctx = v};
     enum status s = OK;
     vm_lock(vm);
     if (pv_vm(vm)->shadow == NULL)
@@ -257,7 +289,7 @@ static bool opens_table(struct pv_vcpu *v, gva_t linear, struct guest_translatio
     const struct guest_paging paging = paging_of(v, SHADOW_KERNEL);
     uint32_t error;
     if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, linear, WALK_READ, found, &error) ||
-        !pv_is_table(pv_vm_of(v)->shadow, found->at))
+        !pv_open_table(pv_vm_of(v), found->at))
         return false;
     found->perms |= PTE_W;
     pv_count(v, PV_COUNT_TABLE_WRITES, 1);
