@@ -35,36 +35,37 @@ struct row {
     pv_call_fn *call;
     uint8_t counter;
     bool of_tables; /* booked on the guest's page tables */
+    bool is_light;  /* short, and it asks nothing of the shadow */
 };
 static const struct row calls[XEN_CALL_COUNT] = {
-    [0] = {pv_set_trap_table, PV_CALL_set_trap_table, false},
-    [1] = {pv_mmu_update, PV_CALL_mmu_update, true},
-    [2] = {pv_set_gdt, PV_CALL_set_gdt, false},
-    [3] = {pv_stack_switch, PV_CALL_stack_switch, false},
-    [4] = {pv_set_callbacks, PV_CALL_set_callbacks, false},
-    [5] = {pv_fpu_taskswitch, PV_CALL_fpu_taskswitch, false},
-    [8] = {pv_set_debugreg, PV_CALL_set_debugreg, false},
-    [9] = {pv_get_debugreg, PV_CALL_get_debugreg, false},
-    [10] = {pv_update_descriptor, PV_CALL_update_descriptor, false},
-    [12] = {pv_memory_op, PV_CALL_memory_op, false},
-    [13] = {multicall, PV_CALL_multicall, true},
-    [14] = {pv_update_va_mapping, PV_CALL_update_va_mapping, true},
-    [15] = {pv_set_timer_op, PV_CALL_set_timer_op, false},
-    [17] = {pv_xen_version, PV_CALL_xen_version, false},
-    [18] = {pv_console_io, PV_CALL_console_io, false},
+    [0] = {pv_set_trap_table, PV_CALL_set_trap_table, false, false},
+    [1] = {pv_mmu_update, PV_CALL_mmu_update, true, true},
+    [2] = {pv_set_gdt, PV_CALL_set_gdt, false, false},
+    [3] = {pv_stack_switch, PV_CALL_stack_switch, false, true},
+    [4] = {pv_set_callbacks, PV_CALL_set_callbacks, false, false},
+    [5] = {pv_fpu_taskswitch, PV_CALL_fpu_taskswitch, false, true},
+    [8] = {pv_set_debugreg, PV_CALL_set_debugreg, false, false},
+    [9] = {pv_get_debugreg, PV_CALL_get_debugreg, false, false},
+    [10] = {pv_update_descriptor, PV_CALL_update_descriptor, false, false},
+    [12] = {pv_memory_op, PV_CALL_memory_op, false, false},
+    [13] = {multicall, PV_CALL_multicall, true, false},
+    [14] = {pv_update_va_mapping, PV_CALL_update_va_mapping, true, false},
+    [15] = {pv_set_timer_op, PV_CALL_set_timer_op, false, false},
+    [17] = {pv_xen_version, PV_CALL_xen_version, false, true},
+    [18] = {pv_console_io, PV_CALL_console_io, false, false},
     [20] = {none, PV_CALL_grant_table_op,
             false}, /* grants: no other domain is there to share with */
-    [21] = {vm_assist, PV_CALL_vm_assist, false},
-    [23] = {pv_iret, PV_CALL_iret, false},
-    [24] = {pv_vcpu_op, PV_CALL_vcpu_op, false},
-    [25] = {pv_set_segment_base, PV_CALL_set_segment_base, false},
-    [26] = {pv_mmuext_op, PV_CALL_mmuext_op, true},
-    [29] = {pv_sched_op, PV_CALL_sched_op, false},
-    [30] = {pv_callback_op, PV_CALL_callback_op, false},
-    [32] = {pv_event_channel_op, PV_CALL_event_channel_op, false},
-    [33] = {pv_physdev_op, PV_CALL_physdev_op, false},
-    [34] = {none, PV_CALL_hvm_op, false},    /* of guests with VT-x */
-    [40] = {none, PV_CALL_xenpmu_op, false}, /* performance counters */
+    [21] = {vm_assist, PV_CALL_vm_assist, false, false},
+    [23] = {pv_iret, PV_CALL_iret, false, true},
+    [24] = {pv_vcpu_op, PV_CALL_vcpu_op, false, false},
+    [25] = {pv_set_segment_base, PV_CALL_set_segment_base, false, true},
+    [26] = {pv_mmuext_op, PV_CALL_mmuext_op, true, false},
+    [29] = {pv_sched_op, PV_CALL_sched_op, false, false},
+    [30] = {pv_callback_op, PV_CALL_callback_op, false, false},
+    [32] = {pv_event_channel_op, PV_CALL_event_channel_op, false, false},
+    [33] = {pv_physdev_op, PV_CALL_physdev_op, false, false},
+    [34] = {none, PV_CALL_hvm_op, false, false},    /* of guests with VT-x */
+    [40] = {none, PV_CALL_xenpmu_op, false, false}, /* performance counters */
 };
 enum { CALL_MULTICALL = 13, CALL_IRET = 23 };
 
@@ -78,16 +79,23 @@ static void __attribute__((cold)) tell_unknown(struct pv_vcpu *v, uint64_t numbe
                     (unsigned long long)number);
 }
 
+/* NULL: there is no such call. */
+static inline const struct row *row_of(uint64_t number)
+{
+    const bool beyond = index_is_beyond(&number, XEN_CALL_COUNT - 1);
+    return beyond || calls[number].call == NULL ? NULL : &calls[number];
+}
+
 /* A call by its number, which may be any; result: what the guest gets. */
 static int64_t carry_out(struct pv_vcpu *v, uint64_t number, struct pv_call *call)
 {
-    uint64_t row = number;
-    if (index_is_beyond(&row, XEN_CALL_COUNT - 1) || calls[row].call == NULL) {
+    const struct row *row = row_of(number);
+    if (row == NULL) {
         tell_unknown(v, number);
         return XEN_ENOSYS;
     }
-    v->counted[calls[row].counter]++;
-    return calls[row].call(v, call);
+    v->counted[row->counter]++;
+    return row->call(v, call);
 }
 
 /*
@@ -138,31 +146,59 @@ static void __attribute__((noinline)) call_nadir(struct pv_vcpu *v)
         v->frame.rip -= SYSCALL_BYTES;
 }
 
-/* A vCPU that is to wait for room in the console makes its call again then. */
+/* Of a row of the table. A vCPU that is to wait for room in the console makes its call again then.
+ */
+static inline __attribute__((always_inline)) void call_by(struct pv_vcpu *v, const struct row *row)
+{
+    struct ring3_frame *f = &v->frame;
+    struct pv_call call = {
+        .arg = {f->gpr[RDI], f->gpr[RSI], f->gpr[RDX], f->gpr[R10], f->gpr[R8], f->gpr[R9]}};
+    pv_book(v, row->of_tables ? PV_PAGE_TABLES : PV_HYPERCALL);
+    v->counted[row->counter]++;
+    const uint64_t result = (uint64_t)row->call(v, &call);
+    if (__builtin_expect(!call.again, 1)) {
+        f->gpr[RAX] = result;
+        return;
+    }
+    f->rip -= SYSCALL_BYTES;
+    f->gpr[RDI] = call.arg[0];
+    f->gpr[RSI] = call.arg[1];
+    f->gpr[RDX] = call.arg[2];
+    f->gpr[R10] = call.arg[3];
+    f->gpr[R8] = call.arg[4];
+    f->gpr[R9] = call.arg[5];
+}
+
+/* SYSCALL forgets CS and SS. */
+static inline uint64_t begin_call(struct pv_vcpu *v)
+{
+    v->frame.cs = XEN_CODE64;
+    v->frame.ss = XEN_DATA;
+    return (uint32_t)v->frame.gpr[RAX];
+}
+
+bool __attribute__((hot)) pv_call_lightly(struct pv_vcpu *v)
+{
+    const struct row *row = row_of(begin_call(v));
+    if (row == NULL || !row->is_light)
+        return false;
+    call_by(v, row);
+    return true;
+}
+
 void __attribute__((hot)) pv_hypercall(struct pv_vcpu *v)
 {
-    static const uint8_t argument[6] = {RDI, RSI, RDX, R10, R8, R9};
-    struct ring3_frame *f = &v->frame;
-    uint64_t number = (uint32_t)f->gpr[RAX];
-    struct pv_call call;
-    f->cs = XEN_CODE64; /* SYSCALL forgets both */
-    f->ss = XEN_DATA;
+    const uint64_t number = begin_call(v);
+    const struct row *row = row_of(number);
+    if (row != NULL) {
+        call_by(v, row);
+        return;
+    }
     pv_book(v, PV_HYPERCALL);
-    if (__builtin_expect(number >= FIRST_OF_NADIR, 0)) {
+    if (number >= FIRST_OF_NADIR) {
         call_nadir(v);
         return;
     }
-    for (unsigned i = 0; i < 6; i++)
-        call.arg[i] = f->gpr[argument[i]];
-    call.again = false;
-    if (number < XEN_CALL_COUNT && calls[index_nospec(number, XEN_CALL_COUNT)].of_tables)
-        pv_book(v, PV_PAGE_TABLES);
-    const uint64_t result = (uint64_t)carry_out(v, number, &call);
-    if (__builtin_expect(call.again, 0)) {
-        f->rip -= SYSCALL_BYTES;
-        for (unsigned i = 0; i < 6; i++)
-            f->gpr[argument[i]] = call.arg[i];
-        return;
-    }
-    f->gpr[RAX] = result;
+    tell_unknown(v, number);
+    v->frame.gpr[RAX] = (uint64_t)XEN_ENOSYS;
 }

@@ -279,6 +279,9 @@ struct pv_call {
     bool again; /* out: not done yet: to be called again, with arg as it is now */
 };
 void pv_hypercall(struct pv_vcpu *v);
+/* The same for calls that are short, and ask nothing of the shadow. False: it is none, and nothing
+ * has been done. */
+bool pv_call_lightly(struct pv_vcpu *v);
 /* Whether a call has worked for long enough, so that it goes on in another portion. */
 bool pv_works_long(const struct pv_vcpu *v);
 

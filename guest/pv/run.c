@@ -142,11 +142,27 @@ static inline void handle(struct pv_vcpu *v, unsigned vector)
     }
 }
 
+/* Runs the guest until it needs more than a light call. Returns the vector that has ended that;
+ * *done: there is nothing more to do about it. */
+static inline unsigned run_inside(struct pv_vcpu *v, bool *done)
+{
+    unsigned vector;
+    do {
+        vector = ring3_enter(&v->frame);
+        begin_exit(v);
+        *done = vector == RING3_SYSCALL && !v->user && pv_call_lightly(v);
+        if (*done)
+            end_exit(v, v->event);
+    } while (*done && !v->user && !v->vcpu.attention && !pv_event_waits(v));
+    return vector;
+}
+
 /* Until something is asked of the vCPU, or it waits. */
 static void __attribute__((hot)) run_guest(struct pv_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
     do {
+        bool done;
         if (__builtin_expect(
                 pv_event_waits(v) || v->nmi_pending || v->vector_waits || v->failsafe_due, 0))
             pv_deliver_waiting(v);
@@ -154,10 +170,12 @@ static void __attribute__((hot)) run_guest(struct pv_vcpu *v)
             pv_space_flush_now(v);
         if (!enters(v))
             return;
-        const unsigned vector =
-            ring3_roots_run(&v->roots, vcpu, v->user ? SHADOW_USER : SHADOW_KERNEL, &v->frame);
+        ring3_roots_enter(&v->roots, vcpu, v->user ? SHADOW_USER : SHADOW_KERNEL);
+        const unsigned vector = run_inside(v, &done);
+        ring3_roots_leave(&v->roots, vcpu, vector);
         __atomic_store_n(&v->entered, false, __ATOMIC_RELEASE);
-        begin_exit(v);
+        if (done)
+            continue;
         handle(v, vector);
         end_exit(v, v->event);
     } while (!vcpu->attention && v->wait == PV_RUNS && vcpu->tsc_exit < vcpu->timers.next);

@@ -43,8 +43,9 @@ static void __attribute__((cold)) drop_stale(struct shadow_cpu *shadow, enum sha
         cpu_write_cr3(shadow->root[root].v);
 }
 
-unsigned __attribute__((hot)) ring3_roots_run(struct ring3_roots *roots, const struct vcpu *vcpu,
-                                              enum shadow_root root, struct ring3_frame *frame)
+static inline __attribute__((always_inline)) void enter(struct ring3_roots *roots,
+                                                        const struct vcpu *vcpu,
+                                                        enum shadow_root root)
 {
     struct shadow_cpu *shadow = &roots->shadow;
     arm_timer(roots, vcpu);
@@ -55,11 +56,33 @@ unsigned __attribute__((hot)) ring3_roots_run(struct ring3_roots *roots, const s
     }
     if (__builtin_expect(shadow->stales != 0, 0))
         drop_stale(shadow, root);
-    const unsigned vector = ring3_enter(frame);
-    shadow_leave(shadow);
+}
+
+static inline __attribute__((always_inline)) void leave(struct ring3_roots *roots,
+                                                        const struct vcpu *vcpu, unsigned vector)
+{
+    shadow_leave(&roots->shadow);
     if (CHECK_EXIT)
         check_exit(roots, vcpu);
     if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL)
         interrupt_handle((uint8_t)vector);
+}
+
+void ring3_roots_enter(struct ring3_roots *roots, const struct vcpu *vcpu, enum shadow_root root)
+{
+    enter(roots, vcpu, root);
+}
+
+void ring3_roots_leave(struct ring3_roots *roots, const struct vcpu *vcpu, unsigned vector)
+{
+    leave(roots, vcpu, vector);
+}
+
+unsigned __attribute__((hot)) ring3_roots_run(struct ring3_roots *roots, const struct vcpu *vcpu,
+                                              enum shadow_root root, struct ring3_frame *frame)
+{
+    enter(roots, vcpu, root);
+    const unsigned vector = ring3_enter(frame);
+    leave(roots, vcpu, vector);
     return vector;
 }

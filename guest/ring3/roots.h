@@ -28,6 +28,11 @@ static inline void ring3_roots_forget_timer(struct ring3_roots *roots)
     roots->armed = 0;
 }
 
+/* What ring3_roots_run() does before and behind: in between ring3_enter() may be called several
+ * times, where nothing is asked of the shadow meanwhile. */
+void ring3_roots_enter(struct ring3_roots *roots, const struct vcpu *vcpu, enum shadow_root root);
+void ring3_roots_leave(struct ring3_roots *roots, const struct vcpu *vcpu, unsigned vector);
+
 /* Runs code at CPL 3 in a root, as ring3_enter() does, and returns what that returns; the host's
  * interrupt that has ended it has been handled. The timer that ends it for the vCPU's next timer is
  * armed. The vCPU, whose roots they are, is loaded; interrupts are off. */
