@@ -98,6 +98,29 @@ static int64_t carry_out(struct pv_vcpu *v, uint64_t number, struct pv_call *cal
     return row->call(v, call);
 }
 
+/* One of several calls, at that address. False: it cannot be read or written. */
+static bool one_of_many(struct pv_vcpu *v, uint64_t at, struct pv_call *inner)
+{
+    struct xen_multicall apart;
+    struct xen_multicall *entry = pv_window(v, at, sizeof(apart), true);
+    if (entry == NULL) { /* it crosses a page */
+        if (!pv_read(v, at, &apart, sizeof(apart)))
+            return false;
+        entry = &apart;
+    }
+    const uint64_t op = __atomic_load_n(&entry->op, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < 6; i++)
+        inner->arg[i] = __atomic_load_n(&entry->args[i], __ATOMIC_RELAXED);
+    v->counted[PV_COUNT_BATCHED]++;
+    const int64_t result =
+        op == CALL_MULTICALL || op == CALL_IRET ? XEN_EINVAL : carry_out(v, op, inner);
+    if (!inner->again)
+        entry->result = (uint64_t)result;
+    for (unsigned i = 0; i < 6 && inner->again; i++)
+        entry->args[i] = inner->arg[i];
+    return entry != &apart || pv_write(v, at, &apart, sizeof(apart));
+}
+
 /*
  * Several calls in one. Each is read once, and its result is written to its place. Where one goes
  * on in another portion, what is left of it is written back as its arguments, and the whole begins
@@ -108,23 +131,9 @@ static int64_t multicall(struct pv_vcpu *v, struct pv_call *call)
     const uint64_t count = (uint32_t)call->arg[1];
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t at = call->arg[0] + i * sizeof(struct xen_multicall);
-        struct xen_multicall entry;
         struct pv_call inner = {.again = i != 0 && pv_works_long(v)};
-        if (!inner.again) {
-            if (!pv_read(v, at, &entry, sizeof(entry)))
-                return XEN_EFAULT;
-            memcpy(inner.arg, entry.args, sizeof(inner.arg));
-            entry.result = (uint64_t)(entry.op == CALL_MULTICALL || entry.op == CALL_IRET
-                                          ? XEN_EINVAL
-                                          : carry_out(v, entry.op, &inner));
-            memcpy(entry.args, inner.arg, sizeof(entry.args));
-            v->counted[PV_COUNT_BATCHED]++;
-            const bool put = inner.again ? pv_write(v, at, &entry, sizeof(entry))
-                                         : pv_write(v, at + offsetof(struct xen_multicall, result),
-                                                    &entry.result, sizeof(entry.result));
-            if (!put)
-                return XEN_EFAULT;
-        }
+        if (!inner.again && !one_of_many(v, at, &inner))
+            return XEN_EFAULT;
         if (inner.again) {
             call->again = true;
             call->arg[0] = at;

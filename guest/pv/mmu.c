@@ -11,7 +11,7 @@
 #include "arch/nospec.h"
 #include "mm/host_paging.h"
 
-#define PORTION 32u /* elements of a guest's array that are copied at once */
+#define PORTION 128u /* elements of a guest's array that are copied at once */
 
 /* --- which pages are tables --- */
 
@@ -21,9 +21,11 @@
  * is not known as one, anybody may have written anything. The level is in the page's byte of the
  * code map; own->written says when.
  */
-static unsigned level_of(const struct shadow *shadow, gpa_t at)
+static inline unsigned level_of(const struct pv_vm *own, gpa_t at)
 {
-    const uint8_t *byte = shadow_code_byte(shadow, at);
+    const uint8_t *byte = at.v < own->low_bytes
+                              ? &own->low_code[index_nospec(at.v, own->low_bytes) / PAGE_SIZE]
+                              : shadow_code_byte(own->shadow, at);
     return byte == NULL ? 0 : __atomic_load_n(byte, __ATOMIC_RELAXED) / PV_TABLE_LEVEL & 7;
 }
 
@@ -36,14 +38,14 @@ static void set_level(struct shadow *shadow, gpa_t at, unsigned level)
     __atomic_or_fetch(byte, (uint8_t)(level * PV_TABLE_LEVEL), __ATOMIC_RELAXED);
 }
 
-static uint64_t *written_at(struct pv_vm *own, gpa_t at)
+static inline uint64_t *written_at(struct pv_vm *own, gpa_t at)
 {
     uint64_t *all = hpa_to_ptr(own->written);
     return &all[index_nospec(at.v / PAGE_SIZE, own->frames)];
 }
 
 /* Behind the write: whoever looks at the shadow's clock later looks at the table, too. */
-static void note_written(struct pv_vm *own, gpa_t at)
+static inline void note_written(struct pv_vm *own, gpa_t at)
 {
     uint64_t *written = written_at(own, at);
     if (*written != UINT64_MAX)
@@ -53,14 +55,14 @@ static void note_written(struct pv_vm *own, gpa_t at)
 
 uint64_t pv_table_written(struct pv_vm *own, gpa_t at)
 {
-    if (level_of(own->shadow, at) == 0 || at.v / PAGE_SIZE >= own->frames)
+    if (level_of(own, at) == 0 || at.v / PAGE_SIZE >= own->frames)
         return UINT64_MAX;
     return __atomic_load_n(written_at(own, at), __ATOMIC_ACQUIRE);
 }
 
 bool pv_open_table(struct pv_vm *own, gpa_t at)
 {
-    if (level_of(own->shadow, at) == 0 || at.v / PAGE_SIZE >= own->frames)
+    if (level_of(own, at) == 0 || at.v / PAGE_SIZE >= own->frames)
         return false;
     __atomic_store_n(written_at(own, at), UINT64_MAX, __ATOMIC_RELEASE);
     return true;
@@ -89,7 +91,7 @@ static void begin_below(struct pv_vm *own, const struct guestmem *mem, gpa_t at,
         const gpa_t below = gpa(entry & PTE_ADDRESS);
         const bool upper = upper_half || (level == 4 && i >= count / 2);
         if ((entry & (PTE_P | PTE_PS)) != PTE_P || below.v / PAGE_SIZE >= own->frames ||
-            (upper && level_of(own->shadow, below) != 0))
+            (upper && level_of(own, below) != 0))
             continue;
         begin_table(own, below, level - 1);
         if (level > 2)
@@ -122,29 +124,47 @@ static bool is_own_frame(const struct vm_domain *domain, uint64_t frame)
 /* What an entry of any level may be. Reserved bits of the address lie above any frame. */
 static inline bool is_good_entry(const struct pv_vcpu *v, uint64_t entry)
 {
-    return (entry & PTE_P) == 0 ||
+    return (entry & PTE_P) == 0 || (entry & PTE_ADDRESS) < pv_vm_of(v)->frames * PAGE_SIZE ||
            is_own_frame(v->vcpu.vm->domain, (entry & PTE_ADDRESS) / PAGE_SIZE);
 }
 
-/* Behind a change of an entry. What was not there before, nobody has made anything of; but an upper
- * table leads to new ones then. */
-static void changed(struct pv_vcpu *v, gpa_t at, uint64_t old, uint64_t value)
+/* An upper table has got another entry: it leads to new tables. */
+static void __attribute__((noinline))
+upper_changed(struct pv_vcpu *v, unsigned level, uint64_t old, uint64_t value)
 {
     struct pv_vm *own = pv_vm_of(v);
-    const gpa_t table = gpa(at.v & ~(PAGE_SIZE - 1)), below = gpa(value & PTE_ADDRESS);
-    if (table.v / PAGE_SIZE >= own->frames)
-        return;
-    if ((old & PTE_P) != 0)
-        note_written(own, table);
-    const unsigned level = level_of(own->shadow, table);
-    if (level > 1 && (value & (PTE_P | PTE_PS)) == PTE_P && below.v / PAGE_SIZE < own->frames &&
+    const gpa_t below = gpa(value & PTE_ADDRESS);
+    v->leaf_key = PV_NO_LEAF;
+    if ((value & (PTE_P | PTE_PS)) == PTE_P && below.v / PAGE_SIZE < own->frames &&
         ((old ^ value) & PTE_ADDRESS) != 0)
         begin_tree(own, &v->vcpu.vm->mem, below, level - 1, false);
 }
 
-static int64_t write_entry(struct pv_vcpu *v, gpa_t at, uint64_t value)
+/* Behind a change of an entry. What was not there before, nobody has made anything of. */
+static inline void changed(struct pv_vcpu *v, gpa_t at, uint64_t old, uint64_t value)
 {
-    uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
+    struct pv_vm *own = pv_vm_of(v);
+    if (at.v / PAGE_SIZE >= own->frames)
+        return;
+    if ((old & PTE_P) != 0)
+        note_written(own, at);
+    const unsigned level = level_of(own, at);
+    if (level > 1)
+        upper_changed(v, level, old, value);
+}
+
+/* Nearly all of a domain's RAM is in one piece, or all. */
+static inline uint64_t *entry_at(const struct pv_vcpu *v, gpa_t at)
+{
+    const struct pv_vm *own = pv_vm_of(v);
+    return at.v < own->low_bytes
+               ? (uint64_t *)(void *)(own->low + index_nospec(at.v, own->low_bytes))
+               : guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(uint64_t));
+}
+
+static inline int64_t write_entry(struct pv_vcpu *v, gpa_t at, uint64_t value)
+{
+    uint64_t *entry = entry_at(v, at);
     if (entry == NULL || !is_good_entry(v, value))
         return XEN_EINVAL;
     const uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
@@ -156,7 +176,7 @@ static int64_t write_entry(struct pv_vcpu *v, gpa_t at, uint64_t value)
 /* The flags accessed and dirty stay, whatever a walk makes of them meanwhile. */
 static int64_t write_entry_keeping(struct pv_vcpu *v, gpa_t at, uint64_t value)
 {
-    uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
+    uint64_t *entry = entry_at(v, at);
     if (entry == NULL || !is_good_entry(v, value))
         return XEN_EINVAL;
     uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
@@ -167,14 +187,14 @@ static int64_t write_entry_keeping(struct pv_vcpu *v, gpa_t at, uint64_t value)
     return 0;
 }
 
-static int64_t update(struct pv_vcpu *v, const struct xen_mmu_update *u)
+static int64_t __attribute__((noinline))
+update_otherwise(struct pv_vcpu *v, uint64_t where, uint64_t value)
 {
-    const gpa_t at = gpa(u->ptr & ~7ull);
-    switch (u->ptr & XEN_MMU_TYPE) {
-    case XEN_MMU_PTE: return write_entry(v, at, u->val);
-    case XEN_MMU_PTE_KEEP_AD: return write_entry_keeping(v, at, u->val);
+    switch (where & XEN_MMU_TYPE) {
+    case XEN_MMU_PTE: return write_entry(v, gpa(where & ~7ull), value);
+    case XEN_MMU_PTE_KEEP_AD: return write_entry_keeping(v, gpa(where & ~7ull), value);
     case XEN_MMU_M2P: /* a frame is the domain's own number of itself, and stays it */
-        return u->val == u->ptr / PAGE_SIZE ? 0 : XEN_EINVAL;
+        return value == where / PAGE_SIZE ? 0 : XEN_EINVAL;
     default: return XEN_ENOSYS;
     }
 }
@@ -221,25 +241,78 @@ static int64_t end_portion(struct pv_vcpu *v, struct pv_call *call, uint64_t don
     return 0;
 }
 
-int64_t pv_mmu_update(struct pv_vcpu *v, struct pv_call *call)
+/* Those that were written while the shadow's clock went on are noted again (note_written()). */
+static void __attribute__((cold))
+note_again(struct pv_vm *own, const struct xen_mmu_update *u, uint64_t count)
 {
-    struct xen_mmu_update u[PORTION];
-    uint64_t count, done = 0, most = PORTION;
-    int64_t result = begin_array(v, call, &count);
-    while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
-        const uint64_t left = count - done, n = left < most ? left : most;
-        if (!pv_read(v, call->arg[0] + done * sizeof(u[0]), u, n * sizeof(u[0]))) {
-            result = n == 1 ? XEN_EFAULT : 0;
-            most = 1; /* those before the one that cannot be read are done */
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t where = __atomic_load_n(&u[i].ptr, __ATOMIC_RELAXED);
+        if (where / PAGE_SIZE < own->frames)
+            note_written(own, gpa(where));
+    }
+}
+
+/*
+ * Elements within one page of the guest's are read where they are, each once. Returns how many were
+ * carried out; *result: why no more. This is the loop that batches are for: what is the same for
+ * all is outside of it, and an entry that is not of level 1, or in RAM's first piece, is done
+ * otherwise.
+ */
+static uint64_t __attribute__((hot))
+update_some(struct pv_vcpu *v, const struct xen_mmu_update *u, uint64_t count, int64_t *result)
+{
+    struct pv_vm *own = pv_vm_of(v);
+    const uint8_t *code = own->low_code;
+    uint8_t *low = own->low;
+    uint64_t *written = hpa_to_ptr(own->written);
+    const uint64_t limit = own->low_bytes, ram = own->frames * PAGE_SIZE,
+                   clock = __atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST);
+    uint64_t i = 0;
+    *result = 0;
+    for (; i < count; i++) {
+        const uint64_t where = __atomic_load_n(&u[i].ptr, __ATOMIC_RELAXED),
+                       value = __atomic_load_n(&u[i].val, __ATOMIC_RELAXED);
+        const uint64_t at = index_nospec(where, limit), frame = at / PAGE_SIZE;
+        if ((where & 7) != XEN_MMU_PTE || where >= limit || code[frame] >= 2 * PV_TABLE_LEVEL ||
+            ((value & PTE_P) != 0 && (value & PTE_ADDRESS) >= ram)) {
+            *result = update_otherwise(v, where, value);
+            if (*result != 0)
+                break;
             continue;
         }
-        for (uint64_t i = 0; i < n && result == 0; i++) {
-            result = update(v, &u[i]);
-            done += result == 0;
-        }
+        uint64_t *entry = (uint64_t *)(void *)(low + at);
+        const uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
+        __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+        if ((old & PTE_P) != 0 && written[frame] <= clock)
+            __atomic_store_n(&written[frame], clock + 1, __ATOMIC_RELEASE);
+    }
+    if (__atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST) != clock)
+        note_again(own, u, i);
+    return i;
+}
+
+int64_t pv_mmu_update(struct pv_vcpu *v, struct pv_call *call)
+{
+    uint64_t count, done = 0;
+    int64_t result = begin_array(v, call, &count);
+    while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
+        const uint64_t at = call->arg[0] + done * sizeof(struct xen_mmu_update),
+                       room = (PAGE_SIZE - at % PAGE_SIZE) / sizeof(struct xen_mmu_update),
+                       left = count - done < PORTION ? count - done : PORTION,
+                       n = left < room ? left : room;
+        struct xen_mmu_update apart;
+        const struct xen_mmu_update *u = &apart; /* one that crosses a page */
+        if (n != 0)
+            u = pv_window(v, at, (unsigned)(n * sizeof(*u)), false);
+        else if (!pv_read(v, at, &apart, sizeof(apart)))
+            u = NULL;
+        if (u == NULL)
+            result = XEN_EFAULT;
+        else
+            done += update_some(v, u, n != 0 ? n : 1, &result);
     }
     pv_count(v, PV_COUNT_UPDATES, done);
-    return end_portion(v, call, done, sizeof(u[0]), count, result);
+    return end_portion(v, call, done, sizeof(struct xen_mmu_update), count, result);
 }
 
 /* --- flushes --- */
@@ -304,7 +377,7 @@ static int64_t pin(struct pv_vcpu *v, uint64_t frame, unsigned level)
 static int64_t unpin(struct pv_vcpu *v, uint64_t frame)
 {
     const gpa_t at = gpa(frame * PAGE_SIZE);
-    if (frame >= v->vcpu.vm->domain->pages || level_of(pv_vm_of(v)->shadow, at) == 0)
+    if (frame >= v->vcpu.vm->domain->pages || level_of(pv_vm_of(v), at) == 0)
         return XEN_EINVAL;
     set_level(pv_vm_of(v)->shadow, at, 0);
     return 0;

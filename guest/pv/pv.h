@@ -83,6 +83,7 @@ enum pv_wait {
 
 #define PV_MAX_VCPUS  32u
 #define PV_POLL_PORTS 16u
+#define PV_NO_LEAF    UINT64_MAX
 
 struct pv_trap {
     uint64_t address; /* 0: none */
@@ -139,6 +140,10 @@ struct pv_vcpu {
     struct ring3_roots roots;
     struct ring3_controls controls;
     struct ring3_tlb tlb; /* the kernel's walks */
+    /* pv_find_entry()'s last: linear address by 2 MiB, or PV_NO_LEAF; and the table of level 1. It
+     * is forgotten where the walks are. */
+    uint64_t leaf_key;
+    gpa_t leaf_table;
 };
 
 enum pv_port_kind {
@@ -164,7 +169,10 @@ struct pv_vm {
     hpa_t m2p; /* the array of frame numbers that the guest reads: m2p.c */
     uint64_t m2p_pages;
     uint64_t frames; /* of RAM */
-    hpa_t written;   /* of each frame that is a table: mmu.c */
+    /* The first piece of RAM, with the bytes of the code map that are for its pages. */
+    uint8_t *low, *low_code;
+    uint64_t low_bytes;
+    hpa_t written; /* of each frame that is a table: mmu.c */
     uint64_t written_pages;
     uint64_t told; /* calls by number that were logged as unknown; atomic */
     uint32_t time_mul;

@@ -127,6 +127,10 @@ static enum status create_vm(struct vm *vm)
     vm->domain->typed = pv_console_typed;
     pv_time_init(own, vm);
     pv_clock_write(own, vm);
+    own->low = guestmem_slot_writable(&vm->mem.slot[0]);
+    own->low_code = shadow_code_byte(own->shadow, gpa(0));
+    own->low_bytes = vm->mem.slot[0].size < domain->pages * PAGE_SIZE ? vm->mem.slot[0].size
+                                                                      : domain->pages * PAGE_SIZE;
     s = create_m2p(own, vm);
     if (s == OK)
         pv_tables_begin(own, vm);
@@ -259,12 +263,21 @@ bool pv_find_entry(struct pv_vcpu *v, uint64_t linear, gpa_t *out)
 {
     const struct guestmem *mem = &v->vcpu.vm->mem;
     uint64_t table = v->kernel_cr3;
+    const uint64_t offset = (linear >> 12 & 511) * sizeof(uint64_t);
+    if (linear >> 21 == v->leaf_key) {
+        *out = gpa(v->leaf_table.v + offset);
+        return true;
+    }
     if (!pv_is_canonical(linear))
         return false;
     for (unsigned shift = 39;; shift -= 9) {
-        *out = gpa(table + (linear >> shift & 511) * sizeof(uint64_t));
-        if (shift == 12)
+        if (shift == 12) {
+            v->leaf_key = linear >> 21;
+            v->leaf_table = gpa(table);
+            *out = gpa(table + offset);
             return true;
+        }
+        *out = gpa(table + (linear >> shift & 511) * sizeof(uint64_t));
         const void *at = guestmem_window(mem, *out, sizeof(uint64_t));
         if (at == NULL)
             return false;
@@ -351,6 +364,7 @@ void pv_space_fault(struct pv_vcpu *v)
 void pv_flush(struct pv_vcpu *v, enum shadow_flush what)
 {
     ring3_tlb_flush(&v->tlb);
+    v->leaf_key = PV_NO_LEAF;
     if (what > v->flush)
         v->flush = (uint8_t)what;
 }
@@ -358,6 +372,7 @@ void pv_flush(struct pv_vcpu *v, enum shadow_flush what)
 void pv_invalidate(struct pv_vcpu *v, uint64_t linear)
 {
     ring3_tlb_invalidate(&v->tlb, linear);
+    v->leaf_key = PV_NO_LEAF;
     if (v->flush == SHADOW_FLUSH_ALL || !pv_is_canonical(linear))
         return;
     shadow_invalidate(&v->roots.shadow, gva(linear));
