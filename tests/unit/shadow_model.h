@@ -19,19 +19,20 @@
 #include "mm/page_alloc.h"
 #include "mm/shadow_parts.h"
 
-#define MIB        (1ull << 20)
-#define ARENA      (64 * MIB) /* host-physical, of which only what is used costs memory */
-#define POOL_BASE  (2 * MIB)
-#define POOL_END   (32 * MIB)
-#define RAM_HPA    (40 * MIB)
-#define HIGH_HPA   (48 * MIB) /* of what begins at 2 MiB: congruent */
-#define ODD_HPA    (56 * MIB + PAGE_SIZE)
-#define ROM_GPA    0xf0000ull
-#define RAM_BYTES  0x80000ull
-#define TABLES_GPA 0x10000ull
-#define VCPUS      2
-#define PAGES      48
-#define RECORDS    600
+#define MIB          (1ull << 20)
+#define ARENA        (64 * MIB) /* host-physical, of which only what is used costs memory */
+#define POOL_BASE    (2 * MIB)
+#define POOL_END     (32 * MIB)
+#define RAM_HPA      (40 * MIB)
+#define HIGH_HPA     (48 * MIB) /* of what begins at 2 MiB: congruent */
+#define ODD_HPA      (56 * MIB + PAGE_SIZE)
+#define ROM_GPA      0xf0000ull
+#define RAM_BYTES    0x80000ull
+#define TABLES_GPA   0x10000ull
+#define VCPUS        2
+#define PAGES        48
+#define RECORDS      600
+#define MODEL_TABLES 13
 
 #define demand(x)                                                   \
     do {                                                            \
@@ -70,7 +71,8 @@ static struct {
     uint8_t *arena;
     struct guestmem mem;
     struct shadow *shadow;
-    unsigned mode;    /* that the tables are written for */
+    unsigned mode;                  /* that the tables are written for */
+    uint64_t written[MODEL_TABLES]; /* when: shadow.clock, plus 1 */
     bool runs_kernel; /* code is fetched under SHADOW_KERNEL, too; before model_begin() */
     struct model_vcpu vcpu[VCPUS];
     const uint8_t *data; /* where choices come from; NULL: the generator */
@@ -350,6 +352,34 @@ static uint64_t top(void *ctx, enum shadow_root root, gva_t linear)
     return guestwalk_top(&m.mem, &v->paging, linear);
 }
 
+/* Who runs a kernel as it is, knows when that writes to its tables. Those on the way are of levels
+ * 3 to 1; others than table_gpa() gives are data, which anybody writes. */
+static bool table(void *ctx, enum shadow_root root, gva_t linear, struct shadow_table *out)
+{
+    const struct model_vcpu *v = ctx;
+    uint64_t at = v->paging.cr3 & PTE_ADDRESS, all = UINT64_MAX, any = 0;
+    (void)root;
+    out->written = 0;
+    for (unsigned shift = 39;; shift -= 9) {
+        const uint64_t number = (at - TABLES_GPA) / PAGE_SIZE;
+        const uint64_t *entries = guestmem_window(&m.mem, gpa(at), PAGE_SIZE);
+        if (entries == NULL)
+            return false;
+        if (shift < 39 && (number >= MODEL_TABLES || m.written[number] > out->written))
+            out->written = number >= MODEL_TABLES ? UINT64_MAX : m.written[number];
+        out->entry = entries;
+        out->perms = (all & ~PTE_NX) | (any & PTE_NX);
+        if (shift == 12)
+            return true;
+        const uint64_t entry = entries[linear.v >> shift & 511];
+        if ((entry & PTE_P) == 0 || (shift < 39 && (entry & PTE_PS) != 0))
+            return false;
+        all &= entry;
+        any |= entry;
+        at = entry & PTE_ADDRESS;
+    }
+}
+
 static uint64_t random_flags(void)
 {
     return (chance(98) ? PTE_P : 0) | (chance(70) ? PTE_W : 0) | (chance(70) ? PTE_U : 0) |
@@ -453,6 +483,9 @@ static void write_entry(bool anew)
         *(uint32_t *)at = (uint32_t)entry;
     else
         *(uint64_t *)at = entry;
+    const uint64_t number = (uint64_t)((uint8_t *)at - (uint8_t *)ram(TABLES_GPA)) / PAGE_SIZE;
+    demand(number < MODEL_TABLES);
+    m.written[number] = m.shadow->clock + 1;
     if (!anew)
         record_all();
 }
@@ -735,7 +768,8 @@ static void model_begin(unsigned mode, uint64_t limit)
             .phys_bits = 36,
             .pdpte = v->pdpte,
         };
-        const struct shadow_guest guest = {look, top, v};
+        const struct shadow_guest guest = {
+            .translate = look, .top = top, .table = m.runs_kernel ? table : NULL, .ctx = v};
         demand(shadow_cpu_create(&v->cpu, m.shadow, i, host, 0, &guest) == OK);
         do_switch(v, SHADOW_FLUSH_ALL);
     }
