@@ -83,7 +83,7 @@ enum pv_wait {
 
 #define PV_MAX_VCPUS  32u
 #define PV_POLL_PORTS 16u
-#define PV_NO_LEAF    UINT64_MAX
+#define PV_NO_LEAF    0
 
 struct pv_trap {
     uint64_t address; /* 0: none */
@@ -140,8 +140,8 @@ struct pv_vcpu {
     struct ring3_roots roots;
     struct ring3_controls controls;
     struct ring3_tlb tlb; /* the kernel's walks */
-    /* pv_find_entry()'s last: linear address by 2 MiB, or PV_NO_LEAF; and the table of level 1. It
-     * is forgotten where the walks are. */
+    /* pv_find_entry()'s last: linear address by 2 MiB, plus 1, or PV_NO_LEAF; and the table of
+     * level 1. It is forgotten where the walks are. */
     uint64_t leaf_key;
     gpa_t leaf_table;
 };

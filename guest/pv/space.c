@@ -264,7 +264,7 @@ bool pv_find_entry(struct pv_vcpu *v, uint64_t linear, gpa_t *out)
     const struct guestmem *mem = &v->vcpu.vm->mem;
     uint64_t table = v->kernel_cr3;
     const uint64_t offset = (linear >> 12 & 511) * sizeof(uint64_t);
-    if (linear >> 21 == v->leaf_key) {
+    if ((linear >> 21) + 1 == v->leaf_key) {
         *out = gpa(v->leaf_table.v + offset);
         return true;
     }
@@ -272,7 +272,7 @@ bool pv_find_entry(struct pv_vcpu *v, uint64_t linear, gpa_t *out)
         return false;
     for (unsigned shift = 39;; shift -= 9) {
         if (shift == 12) {
-            v->leaf_key = linear >> 21;
+            v->leaf_key = (linear >> 21) + 1;
             v->leaf_table = gpa(table);
             *out = gpa(table + offset);
             return true;

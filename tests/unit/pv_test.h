@@ -507,6 +507,7 @@ static void destroy_domain(void)
     for (uint32_t i = 0; i < vm.vcpu_count; i++)
         pv_start_forget(&vcpus[i]);
     page_free(own.m2p, own.m2p_pages);
+    page_free(own.written, own.written_pages);
     demand(page_alloc_free_bytes() == free_before, "memory is lost");
 }
 

@@ -122,7 +122,7 @@ static void test_mmu_update_portions(void **state)
         put(ARGS + i * 16 + 8, i << 12);
     }
     put(0x38000, 0x1122334455667788);
-    host.step = WORK_TICKS / 3;
+    host.step = 2 * WORK_TICKS;
     assert_int_equal(call(1, ARGS, COUNT, 0x38000, XEN_DOMID_SELF), 0);
     assert_true(portions > 2);
     assert_int_equal(get(0x38000), 0x1122334400000000 + COUNT);
@@ -208,10 +208,10 @@ static void test_mmuext(void **state)
     struct pv_vcpu *v = &vcpus[0];
     put(0x30000 + 511 * 8, RAM * 4 | 1);
     assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), XEN_EINVAL);
-    assert_false(pv_is_table(&shadow, gpa(0x30000)));
+    assert_false(pv_open_table(&own, gpa(0x30000)));
     put(0x30000 + 511 * 8, 0);
     assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), 0);
-    assert_true(pv_is_table(&shadow, gpa(0x30000)));
+    assert_true(pv_open_table(&own, gpa(0x30000)));
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), XEN_EINVAL);
     assert_int_equal(mmuext(XEN_PIN_L1, FRAMES, 0), XEN_EINVAL);
@@ -289,7 +289,7 @@ static void test_multicall_portions(void **state)
     put_entry(ARGS, 32, XEN_EVENT_ALLOC_UNBOUND, 0x12000, 0, 0);
     put_entry(ARGS + 64, 1, 0x18000, 400, 0x38000, XEN_DOMID_SELF);
     put_entry(ARGS + 128, 32, XEN_EVENT_ALLOC_UNBOUND, 0x12008, 0, 0);
-    host.step = WORK_TICKS / 3;
+    host.step = 2 * WORK_TICKS;
     assert_int_equal(call(13, ARGS, 3, 0, 0), 0);
     assert_true(portions > 3);
     assert_int_equal(result_of(ARGS + 64), 0);
