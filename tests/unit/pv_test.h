@@ -52,7 +52,8 @@ static uint64_t real_gdt[DESC_GDT_ENTRIES];
 /* The CPU, and what has been asked of everything else. */
 static struct {
     struct cpu cpu;
-    uint64_t tsc, step; /* step: that pass at each look at the clock */
+    uint64_t tsc, step;      /* step: that pass at each look at the clock */
+    void (*meanwhile)(void); /* what another vCPU does by then; NULL: nothing */
     uint64_t fs_base, gs_base, xcr0, dr[4], dr6, dr7, aux;
     uint16_t selector[4];
     uint16_t refused; /* a selector that the CPU does not load; 0: none */
@@ -101,6 +102,8 @@ void log_line_of(unsigned of, const char *format, ...)
 uint64_t cpu_rdtsc(void)
 {
     host.tsc += host.step;
+    if (host.meanwhile != NULL)
+        host.meanwhile();
     return host.tsc;
 }
 
