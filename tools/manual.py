@@ -72,7 +72,9 @@ def nadir_1():
                 out += f".PP\n{roff(group.title[0].upper() + group.title[1:])}:\n"
             out += items((words_of(a), a.help or "") for a in group._group_actions if a.dest != "help")
     out += ".SH EXIT STATUS\n" + items(options.STATUSES)
+    out += ".SH WHAT A GUEST FINDS\n" + items(options.GUESTS)
     out += ".SH WHAT IS COUNTED\n" + items(options.COUNTS)
+    out += ".SS With engine = pv\n" + items(options.COUNTS_PV)
     out += ".SH ENVIRONMENT\n" + items(options.ENVIRONMENT)
     out += ".SH EXAMPLES\n" + items((f"tools/nadir {command}", what) for command, what in options.EXAMPLES)
     return out + ".SH SEE ALSO\n.BR nadir.cfg (5)\n"

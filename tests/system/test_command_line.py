@@ -370,6 +370,15 @@ def test_manual_tells_what_is_counted():
     assert len(names) > 30 and told == names, told ^ names
 
 
+def test_manual_tells_what_pv_counts():
+    """Likewise under pv, but for hypercalls, which have Xen's names."""
+    told = {name for names, _ in manual.options.COUNTS + manual.options.COUNTS_PV for name in names.split(", ")}
+    folder = TOP / "guest" / "pv"
+    names = set(re.findall(r'^    X\(PV_.*"(\w+)"\)', (folder / "pv.h").read_text(), re.M))
+    names |= set(re.findall(r'\[PV_\w+\] = "(\w+)"', (folder / "engine.c").read_text()))
+    assert len(names) > 20 and names <= told, names - told
+
+
 def test_manual_has_each_key():
     page = manual.nadir_cfg_5().replace("\\-", "-")
     keys = re.findall(r"^\| `(\w+)` \|", (TOP / "README.md").read_text().partition("### Kinds")[0], re.M)

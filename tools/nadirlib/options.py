@@ -30,7 +30,7 @@ STATUSES = (
     ("124", "it took longer than --timeout"),
     ("130, 143", "a signal ended it: SIGINT, SIGTERM"),
 )
-# What a VM's table names when it ends, and --stats saves: of the engine bt; vtx has the exit reasons of Intel's manual.
+# What a VM's table names when it ends, and --stats saves: of the engines bt and pv; vtx has the exit reasons of Intel's manual.
 COUNTS = (
     ("attention, timer, interrupt", "the vCPU was asked to look at something; its next timer was due; an interrupt of the "
      "guest's own was delivered"),
@@ -49,6 +49,40 @@ COUNTS = (
     ("shadow_fills, shadow_drops", "entries of shadow page tables made, and how often all of them were dropped"),
     ("sweeps", "shadow page tables were gone through, to have a page with code written to no more unseen"),
     ("checked, unchecked", "with bt = check: instructions that were compared, and blocks that were not"),
+)
+# What the engine pv has beside names above.
+COUNTS_PV = (
+    ("host_interrupt, block", "the host's own interrupt came; the domain waited"),
+    ("hypercall, page_table_calls", "hypercalls; those on page tables (mmu_update, update_va_mapping, mmuext_op, multicall)"),
+    ("system_call, iret_call", "a system call of user code, led to its kernel; the kernel's way back, by the call iret"),
+    ("guest_page_fault, privileged_instruction", "a page fault that the guest's kernel gets; an instruction of its that CPL "
+     "3 may not execute"),
+    ("mmu_update, iret, sched_op and so on", "hypercalls by Xen's names, those within a multicall too; a batch in portions counts "
+     "with each"),
+    ("other_calls, nadir_calls", "calls with any other number, refused with ENOSYS; Nadir's own"),
+    ("table_updates, mmuext_operations", "entries written by mmu_update; operations of mmuext_op"),
+    ("calls_in_batches, upcalls", "calls that were part of a multicall; events delivered"),
+    ("tables_opened, shadow_verified", "page tables that the guest's kernel wrote to directly; shadow entries looked at anew "
+     "after a flush"),
+)
+# What README.md has no room for.
+GUESTS = (
+    ("console = vga", "A terminal is sent what has changed, up to 15 times a second, in colour and as UTF-8, on its second page; "
+     "the first has what the others say. A pipe gets no screens. Cursor and function keys, Ctrl, Alt and Esc work; what no US "
+     "keyboard has is not typed. Of several VMs, the screen is that of the one with the keyboard; a VM's last screen is printed "
+     "as text. guest/payloads/tests/typing shows it."),
+    ("firmware", "With console = serial SeaBIOS speaks on COM1. Of two disks it boots one by its menu: Esc, then the disk's "
+     "number; Bochs shortens its wait without --real-time. The x87 is as after RESET: FCW 0x40."),
+    ("type = multiboot, multiboot2, pvh", "CS is 0x08 and data 0x10, in a GDT at 0xf1f00; there is a stack, and lines of kernel "
+     "and modules begin with the file's name. loader = grub2 means CS 0x10, data 0x18, no names. A 64-bit ELF file with a "
+     "multiboot 1 header starts in 32-bit mode, and only with type = multiboot (QEMU refuses it). ELF kernels are told their "
+     "section headers, with symbols where there is room."),
+    ("type = flat", "BIOS calls set the carry flag, but 8259s, 8254 and IF are as SeaBIOS leaves them, and INT 08h and 09h come. "
+     "In 32- and 64-bit mode a flat program has flat segments, in the latter 4 GiB identity-mapped."),
+    ("tables and devices", "ACPI tables stand at 0xe0000, an MP table at 0xf0000. There are IDE channels without disks, too, "
+     "QEMU's fw_cfg and pc-testdev: ports 0x2000 and 0xe0, a page at 0xff000000."),
+    ("device memory", "Nadir emulates moves, arithmetic, strings and all that can have a lock; the CPU executes the rest, up to "
+     "AVX-512 and XSAVE, on what the device has answered, and reads descriptors and page tables there likewise."),
 )
 ENVIRONMENT = (
     ("BOCHS", "the Bochs to use"),
