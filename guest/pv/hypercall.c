@@ -53,8 +53,8 @@ static const struct row calls[XEN_CALL_COUNT] = {
     [15] = {pv_set_timer_op, PV_CALL_set_timer_op, false, false},
     [17] = {pv_xen_version, PV_CALL_xen_version, false, true},
     [18] = {pv_console_io, PV_CALL_console_io, false, false},
-    [20] = {none, PV_CALL_grant_table_op,
-            false}, /* grants: no other domain is there to share with */
+    /* Grants: no other domain is there to share with. */
+    [20] = {none, PV_CALL_grant_table_op, false, false},
     [21] = {vm_assist, PV_CALL_vm_assist, false, false},
     [23] = {pv_iret, PV_CALL_iret, false, true},
     [24] = {pv_vcpu_op, PV_CALL_vcpu_op, false, false},
