@@ -102,8 +102,9 @@ static int64_t carry_out(struct pv_vcpu *v, uint64_t number, struct pv_call *cal
 static bool one_of_many(struct pv_vcpu *v, uint64_t at, struct pv_call *inner)
 {
     struct xen_multicall apart;
-    struct xen_multicall *entry = pv_window(v, at, sizeof(apart), true);
-    if (entry == NULL) { /* it crosses a page */
+    struct xen_multicall *entry =
+        at % sizeof(uint64_t) == 0 ? pv_window(v, at, sizeof(apart), true) : NULL;
+    if (entry == NULL) { /* it crosses a page, or is not aligned */
         if (!pv_read(v, at, &apart, sizeof(apart)))
             return false;
         entry = &apart;

@@ -297,11 +297,13 @@ int64_t pv_mmu_update(struct pv_vcpu *v, struct pv_call *call)
     int64_t result = begin_array(v, call, &count);
     while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
         const uint64_t at = call->arg[0] + done * sizeof(struct xen_mmu_update),
-                       room = (PAGE_SIZE - at % PAGE_SIZE) / sizeof(struct xen_mmu_update),
+                       room = at % sizeof(uint64_t) != 0
+                                  ? 0
+                                  : (PAGE_SIZE - at % PAGE_SIZE) / sizeof(struct xen_mmu_update),
                        left = count - done < PORTION ? count - done : PORTION,
                        n = left < room ? left : room;
         struct xen_mmu_update apart;
-        const struct xen_mmu_update *u = &apart; /* one that crosses a page */
+        const struct xen_mmu_update *u = &apart; /* one that crosses a page, or is not aligned */
         if (n != 0)
             u = pv_window(v, at, (unsigned)(n * sizeof(*u)), false);
         else if (!pv_read(v, at, &apart, sizeof(apart)))

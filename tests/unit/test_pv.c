@@ -91,6 +91,10 @@ static void test_mmu_update(void **state)
     /* An entry that is not in RAM. */
     assert_int_equal(mmu_update(RAM + PAGE_SIZE, 0), XEN_EINVAL);
     assert_int_equal(mmu_update(1ull << 63, 0), XEN_EINVAL);
+    /* A list may lie at any address. */
+    put(ARGS + 4, at), put(ARGS + 12, 0x33005);
+    assert_int_equal(call(1, ARGS + 4, 1, 0, XEN_DOMID_SELF), 0);
+    assert_int_equal(get(at), 0x33005);
     /* Another domain's tables. */
     assert_int_equal(call(1, ARGS, 1, 0, 0), XEN_EPERM);
 }
@@ -272,6 +276,9 @@ static void test_multicall(void **state)
     assert_int_equal(result_of(at + 192), XEN_ENOSYS);
     assert_int_equal(result_of(at + 256), XEN_ENOSYS);
     assert_int_equal(result_of(at + 320), XEN_EINVAL);
+    put_entry(0x1a004, 14, 0x30000, 0x32007, 0, 0); /* at any address */
+    assert_int_equal(call(13, 0x1a004, 1, 0, 0), 0);
+    assert_int_equal(get(leaf(0x30000)), 0x32007);
     assert_int_equal(call(13, READ_ONLY, 1, 0, 0), XEN_EFAULT); /* no place for the result */
     host.step = 100;
     assert_int_equal(call(13, at, UINT32_MAX, 0, 0), XEN_EFAULT); /* at the end of memory */
