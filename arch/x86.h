@@ -184,7 +184,6 @@ struct cpuid_regs {
 #define CPUID_1_EDX_APIC              (1u << 9)
 #define CPUID_1_EDX_MTRR              (1u << 12)
 #define CPUID_1_EDX_PGE               (1u << 13)
-#define CPUID_1_EDX_MCA               (1u << 14)
 #define CPUID_1_EDX_PSE36             (1u << 17)
 #define CPUID_1_EDX_FXSR              (1u << 24)
 #define CPUID_1_EDX_SSE               (1u << 25)

@@ -134,8 +134,8 @@ static void hide_from_domain(const struct feature_rule *rule, struct cpuid_regs 
 {
     if (rule->leaf == 1) {
         r->ecx &= ~(CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE);
-        r->edx &= ~(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_MCE | CPUID_1_EDX_APIC |
-                    CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE | CPUID_1_EDX_MCA | CPUID_1_EDX_PSE36);
+        r->edx &= ~(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_APIC | CPUID_1_EDX_MTRR |
+                    CPUID_1_EDX_PGE | CPUID_1_EDX_PSE36);
     }
     if (rule->leaf == 6)
         r->eax = 0;

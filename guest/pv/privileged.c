@@ -47,6 +47,8 @@ static bool rdmsr(struct pv_vcpu *v, uint32_t msr, uint64_t *value)
     /* The guest makes the cache bits of its page tables by it, which are the CPU's to interpret:
      * here all of its memory is write-back whatever they say. */
     case MSR_IA32_PAT: *value = PAT_RESET_VALUE; return true;
+    case MSR_IA32_MCG_CAP: /* CPUID shows MCA: there are no banks, and there is no error ever */
+    case MSR_IA32_MCG_STATUS: *value = 0; return true;
     default: return false;
     }
 }
@@ -73,6 +75,7 @@ static bool wrmsr(struct pv_vcpu *v, uint32_t msr, uint64_t value)
     case MSR_IA32_EFER: /* what it would turn on is on */
         return (value & ~(uint64_t)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)) == 0;
     case MSR_IA32_PAT: return value == PAT_RESET_VALUE;
+    case MSR_IA32_MCG_STATUS: return value == 0;
     default: return false;
     }
 }
