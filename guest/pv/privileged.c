@@ -197,8 +197,9 @@ static bool emulate(struct pv_vcpu *v, const struct insn *insn)
     case SYSTEM_OUT: access_port(v, insn, insn->op == SYSTEM_OUT); return true;
     case SYSTEM_INVD: /* all of the guest's memory is write-back, and no device's */
     case SYSTEM_WBINVD: return true;
-    case SYSTEM_CLI: v->info->mask = 1; return true;
-    case SYSTEM_STI: v->info->mask = 0; return true;
+    /* As Xen has it: nothing. The POPF that is to end what CLI has begun cannot be seen. */
+    case SYSTEM_CLI:
+    case SYSTEM_STI: return true;
     default: return false;
     }
 }

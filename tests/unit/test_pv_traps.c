@@ -441,10 +441,12 @@ static void test_control_registers(void **state)
     v->info->cr2 = 0x77;
     assert_false(refused("\x0f\x20\xd0", 3, 13));
     assert_int_equal(gpr[RAX], 0x77);
-    assert_false(refused("\xfa", 1, 13)); /* CLI, STI: events */
-    assert_int_equal(v->info->mask, 1);
-    assert_false(refused("\xfb", 1, 13));
+    v->info->mask = 0;
+    assert_false(refused("\xfa", 1, 13)); /* CLI, STI: nothing, as POPF is native */
     assert_int_equal(v->info->mask, 0);
+    v->info->mask = 1;
+    assert_false(refused("\xfb", 1, 13));
+    assert_int_equal(v->info->mask, 1);
     assert_true(refused("\xf4", 1, 13)); /* HLT: there is a call for it */
     assert_true(refused("\x0f\x01\xf8", 3, 6));
 }
