@@ -82,8 +82,6 @@ static bool verify_table(const struct shadow_verify *v, uint64_t *table, unsigne
     struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));
     bool local = false; /* are there leaves that are not global */
     uint16_t used = 0;
-    if (level == 1 && *v->budget > 0 && verify_leaves(v, table, linear))
-        return true;
     *v->budget -= BUDGET_TABLE;
     for (unsigned i = 0; (i = entry_next(table, page->used, i)) < TABLE_ENTRIES; i++) {
         const uint64_t entry = table[i], at = linear + i * table_level_bytes(level);
@@ -100,7 +98,8 @@ static bool verify_table(const struct shadow_verify *v, uint64_t *table, unsigne
             shadow_drop_entry(v->cpu->shadow, &table[i], level);
         else if (!is_table)
             local = local || (entry & LEAF_GLOBAL) == 0;
-        else if (!verify_table(v, table_of(entry), level - 1, at))
+        else if (!(level == 2 && *v->budget > 0 && verify_leaves(v, table_of(entry), at)) &&
+                 !verify_table(v, table_of(entry), level - 1, at))
             return false;
         else
             local = local || (page_of(entry)->flags & PAGE_HAS_LOCAL) != 0;

@@ -195,9 +195,10 @@ static bool emulate(struct pv_vcpu *v, const struct insn *insn)
     case SYSTEM_XSETBV: return write_xcr0(v);
     case SYSTEM_IN:
     case SYSTEM_OUT: access_port(v, insn, insn->op == SYSTEM_OUT); return true;
-    case SYSTEM_INVD: /* all of the guest's memory is write-back, and no device's */
-    case SYSTEM_WBINVD: return true;
-    /* As Xen has it: nothing. The POPF that is to end what CLI has begun cannot be seen. */
+    /* Nothing: all of the guest's memory is write-back, and no device's. */
+    case SYSTEM_INVD:
+    case SYSTEM_WBINVD:
+    /* Nor these, as Xen has it: the POPF that is to end what CLI has begun cannot be seen. */
     case SYSTEM_CLI:
     case SYSTEM_STI: return true;
     default: return false;

@@ -6,6 +6,10 @@
  */
 #pragma once
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
+#endif
+
 #include "arch/log.h"
 #include "arch/panic.h"
 #include "guest/cpu/interpret.h"
