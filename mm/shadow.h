@@ -201,12 +201,26 @@ void shadow_cpu_destroy(struct shadow_cpu *cpu, unsigned number);
  * CPU B, in whose root it still is, puts another one there. Until its first INVLPG, A may still
  * have the way to the subtree in its paging-structure caches, and walk to that leaf on its own
  * account (SDM, "Details of TLB Use"): its guest could go by it then, in another address space. */
-bool shadow_enter(struct shadow_cpu *cpu);
+static inline bool shadow_enter(struct shadow_cpu *cpu)
+{
+    __atomic_store_n(&cpu->running, 1, __ATOMIC_SEQ_CST);
+    const uint64_t epoch = __atomic_load_n(&cpu->shadow->epoch, __ATOMIC_SEQ_CST);
+    const bool flush = cpu->flush || epoch != cpu->seen;
+    cpu->flush = false;
+    if (flush)
+        cpu->stales = 0;
+    __atomic_store_n(&cpu->seen, epoch, __ATOMIC_RELEASE);
+    return flush;
+}
 static inline bool shadow_stale_is_all(const struct shadow_cpu *cpu)
 {
     return __atomic_load_n(&cpu->shadow->fills, __ATOMIC_ACQUIRE) == cpu->fills;
 }
-void shadow_leave(struct shadow_cpu *cpu);
+
+static inline void shadow_leave(struct shadow_cpu *cpu)
+{
+    __atomic_store_n(&cpu->running, 0, __ATOMIC_RELEASE);
+}
 
 /* Whether no vCPU runs by what was taken away before this call. */
 bool shadow_is_settled(struct shadow *shadow);

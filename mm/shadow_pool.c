@@ -41,23 +41,6 @@ bool shadow_has_seen(struct shadow *shadow, uint64_t epoch)
     return true;
 }
 
-bool shadow_enter(struct shadow_cpu *cpu)
-{
-    __atomic_store_n(&cpu->running, 1, __ATOMIC_SEQ_CST);
-    const uint64_t epoch = __atomic_load_n(&cpu->shadow->epoch, __ATOMIC_SEQ_CST);
-    const bool flush = cpu->flush || epoch != cpu->seen;
-    cpu->flush = false;
-    if (flush)
-        cpu->stales = 0;
-    __atomic_store_n(&cpu->seen, epoch, __ATOMIC_RELEASE);
-    return flush;
-}
-
-void shadow_leave(struct shadow_cpu *cpu)
-{
-    __atomic_store_n(&cpu->running, 0, __ATOMIC_RELEASE);
-}
-
 bool shadow_is_settled(struct shadow *shadow)
 {
     return shadow_has_seen(shadow, __atomic_load_n(&shadow->epoch, __ATOMIC_SEQ_CST));

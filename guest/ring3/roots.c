@@ -11,7 +11,8 @@
 /* Whatever the guest does, the CPU comes back when the vCPU's next timer is due. A timer that
  * counts may come early, and at CPL 0 as well: then it is armed anew. Otherwise a guest that waits
  * for its own, and needs nothing of the hypervisor meanwhile, would wait for ever. */
-static void arm_timer(struct ring3_roots *roots, const struct vcpu *vcpu)
+static inline __attribute__((always_inline)) void arm_timer(struct ring3_roots *roots,
+                                                            const struct vcpu *vcpu)
 {
     const uint64_t next = vcpu->timers.next, now = cpu_rdtsc(),
                    behind = cpu_self()->timer_interrupts;

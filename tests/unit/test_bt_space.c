@@ -59,17 +59,6 @@ unsigned ring3_enter(struct ring3_frame *frame)
     return ended_by;
 }
 
-bool shadow_enter(struct shadow_cpu *shadow)
-{
-    (void)shadow;
-    return false;
-}
-
-void shadow_leave(struct shadow_cpu *shadow)
-{
-    (void)shadow;
-}
-
 const char *shadow_check_exit(struct shadow_cpu *shadow, struct shadow_place *where)
 {
     (void)shadow;
@@ -114,6 +103,8 @@ NEVER(vm_unlock_shared)
 /* Runs a moment later, until something comes that is no interrupt, or the one named. */
 static unsigned armings(unsigned vector)
 {
+    static struct shadow shadow;
+    v.space.roots.shadow.shadow = &shadow;
     const unsigned before = armed;
     now += 100;
     ended_by = vector;
