@@ -146,11 +146,13 @@ static bool access_debug(struct pv_vcpu *v, const struct insn *insn, bool write)
     return true;
 }
 
+/* The real CR4 has OSXSAVE as the guest has it (pv_controls_changed()): without it XSETBV would be
+ * #UD here, at CPL 0, as it has been for the guest. */
 static bool write_xcr0(struct pv_vcpu *v)
 {
     const uint64_t *gpr = v->frame.gpr;
     const uint64_t value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
-    if ((uint32_t)gpr[RCX] != 0 || !control_xcr0_is_valid(value, v->vcpu.vm->xcr0_allowed))
+    if ((v->cr4 & CR4_OSXSAVE) == 0 || (uint32_t)gpr[RCX] != 0 || !control_xcr0_is_valid(value, v->vcpu.vm->xcr0_allowed))
         return false;
     v->vcpu.xcr0 = value;
     cpu_xsetbv(0, value); /* the host uses no extended state: the guest's stays in the CPU */

@@ -142,6 +142,7 @@ void cpu_invlpg(uint64_t linear)
 void cpu_xsetbv(uint32_t xcr, uint64_t value)
 {
     demand(xcr == 0, "an XCR that is not there");
+    demand((vcpus[0].cr4 & CR4_OSXSAVE) != 0, "XSETBV would be #UD in the hypervisor");
     host.xcr0 = value;
 }
 

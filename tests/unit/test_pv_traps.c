@@ -438,6 +438,14 @@ static void test_control_registers(void **state)
     assert_int_equal(v->cr4, CR4_OSFXSR);
     gpr[RAX] = CR4_PAE | CR4_SMEP;
     assert_true(refused("\x0f\x22\xe0", 3, 13));
+    vm.xcr0_allowed = XCR0_X87 | XCR0_SSE;
+    gpr[RAX] = XCR0_X87 | XCR0_SSE, gpr[RCX] = gpr[RDX] = 0;
+    assert_true(refused("\x0f\x01\xd1", 3, 6)); /* XSETBV without CR4.OSXSAVE */
+    v->cr4 |= CR4_OSXSAVE;
+    assert_false(refused("\x0f\x01\xd1", 3, 13));
+    assert_int_equal(host.xcr0, XCR0_X87 | XCR0_SSE);
+    gpr[RAX] = XCR0_SSE;
+    assert_true(refused("\x0f\x01\xd1", 3, 13)); /* x87 cannot be off */
     v->info->cr2 = 0x77;
     assert_false(refused("\x0f\x20\xd0", 3, 13));
     assert_int_equal(gpr[RAX], 0x77);
