@@ -11,7 +11,7 @@
 #include "arch/nospec.h"
 #include "mm/host_paging.h"
 
-#define PORTION 128u /* elements of a guest's array that are copied at once */
+#define PORTION 128u /* elements of a guest's array between two looks at the time */
 
 /* --- which pages are tables --- */
 
@@ -278,7 +278,10 @@ update_some(struct pv_vcpu *v, const struct xen_mmu_update *u, uint64_t count, i
             *result = update_otherwise(v, where, value);
             if (*result != 0)
                 break;
-            continue;
+            if (!pv_works_long(v)) /* an entry of an upper level has begun a whole tree, perhaps */
+                continue;
+            i++;
+            break;
         }
         uint64_t *entry = (uint64_t *)(void *)(low + at);
         const uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);

@@ -152,7 +152,8 @@ static bool write_xcr0(struct pv_vcpu *v)
 {
     const uint64_t *gpr = v->frame.gpr;
     const uint64_t value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
-    if ((v->cr4 & CR4_OSXSAVE) == 0 || (uint32_t)gpr[RCX] != 0 || !control_xcr0_is_valid(value, v->vcpu.vm->xcr0_allowed))
+    if ((v->cr4 & CR4_OSXSAVE) == 0 || (uint32_t)gpr[RCX] != 0 ||
+        !control_xcr0_is_valid(value, v->vcpu.vm->xcr0_allowed))
         return false;
     v->vcpu.xcr0 = value;
     cpu_xsetbv(0, value); /* the host uses no extended state: the guest's stays in the CPU */

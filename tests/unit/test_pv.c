@@ -285,6 +285,23 @@ static void test_multicall(void **state)
     assert_true(portions > 2);
 }
 
+/* Each new entry of an upper table may lead to thousands of others: the time is looked at behind
+ * each, and not only behind some hundred. */
+static void test_upper_entries_are_long(void **state)
+{
+    (void)state;
+    enum { COUNT = 16 };
+    for (uint64_t i = 0; i < COUNT; i++) {
+        put(ARGS + i * 16, TABLES + 2 * PAGE_SIZE + (100 + i) * 8);
+        put(ARGS + i * 16 + 8, 0x30000 + i * PAGE_SIZE + 7);
+    }
+    host.step = 2 * WORK_TICKS;
+    assert_int_equal(call(1, ARGS, COUNT, 0, XEN_DOMID_SELF), 0);
+    assert_int_equal(portions, COUNT);
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_int_equal(get(TABLES + 2 * PAGE_SIZE + (100 + i) * 8), 0x30000 + i * PAGE_SIZE + 7);
+}
+
 /* What is inside goes on in portions, too, and the others are made once each. */
 static void test_multicall_portions(void **state)
 {
@@ -459,19 +476,13 @@ static void test_table_is_opened(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mmu_update),
-        TEST(test_mmu_update_wild),
-        TEST(test_mmu_update_portions),
-        TEST(test_update_va_mapping),
-        TEST(test_walks_are_dropped),
-        TEST(test_mmuext),
-        TEST(test_multicall),
-        TEST(test_multicall_portions),
-        TEST(test_set_gdt),
-        TEST(test_update_descriptor),
-        TEST(test_set_ldt),
-        TEST(test_segment_base),
-        TEST(test_table_is_opened),
+        TEST(test_mmu_update),          TEST(test_mmu_update_wild),
+        TEST(test_mmu_update_portions), TEST(test_update_va_mapping),
+        TEST(test_walks_are_dropped),   TEST(test_mmuext),
+        TEST(test_multicall),           TEST(test_upper_entries_are_long),
+        TEST(test_multicall_portions),  TEST(test_set_gdt),
+        TEST(test_update_descriptor),   TEST(test_set_ldt),
+        TEST(test_segment_base),        TEST(test_table_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
