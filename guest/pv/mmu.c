@@ -241,17 +241,6 @@ static int64_t end_portion(struct pv_vcpu *v, struct pv_call *call, uint64_t don
     return 0;
 }
 
-/* Those that were written while the shadow's clock went on are noted again (note_written()). */
-static void __attribute__((cold))
-note_again(struct pv_vm *own, const struct xen_mmu_update *u, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        const uint64_t where = __atomic_load_n(&u[i].ptr, __ATOMIC_RELAXED);
-        if (where / PAGE_SIZE < own->frames)
-            note_written(own, gpa(where));
-    }
-}
-
 /*
  * Elements within one page of the guest's are read where they are, each once. Returns how many were
  * carried out; *result: why no more. This is the loop that batches are for: what is the same for
@@ -265,8 +254,8 @@ update_some(struct pv_vcpu *v, const struct xen_mmu_update *u, uint64_t count, i
     const uint8_t *code = own->low_code;
     uint8_t *low = own->low;
     uint64_t *written = hpa_to_ptr(own->written);
-    const uint64_t limit = own->low_bytes, ram = own->frames * PAGE_SIZE,
-                   clock = __atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST);
+    const uint64_t *clock = &own->shadow->clock;
+    const uint64_t limit = own->low_bytes, ram = own->frames * PAGE_SIZE;
     uint64_t i = 0;
     *result = 0;
     for (; i < count; i++) {
@@ -286,11 +275,10 @@ update_some(struct pv_vcpu *v, const struct xen_mmu_update *u, uint64_t count, i
         uint64_t *entry = (uint64_t *)(void *)(low + at);
         const uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
         __atomic_store_n(entry, value, __ATOMIC_RELAXED);
-        if ((old & PTE_P) != 0 && written[frame] <= clock)
-            __atomic_store_n(&written[frame], clock + 1, __ATOMIC_RELEASE);
+        if ((old & PTE_P) != 0 && written[frame] != UINT64_MAX) /* note_written() */
+            __atomic_store_n(&written[frame], __atomic_load_n(clock, __ATOMIC_SEQ_CST) + 1,
+                             __ATOMIC_RELEASE);
     }
-    if (__atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST) != clock)
-        note_again(own, u, i);
     return i;
 }
 
