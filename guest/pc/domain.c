@@ -70,7 +70,6 @@ static enum status load(struct pc *pc, const struct vm_config *config)
     pc->domain.shared_info = program.xen.shared_info;
     pc->domain.console = program.xen.console;
     pc->domain.tables = program.xen.kernel_tables.first;
-    pc->domain.table_pages = xen_table_pages(&program.xen.kernel_tables);
     return OK;
 }
 

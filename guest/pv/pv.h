@@ -165,8 +165,7 @@ struct pv_vm {
     struct shadow *shadow;
     struct xen_shared_info *shared; /* in the VM's RAM; NULL before the first vCPU is loaded */
     struct xen_console *console;
-    uint64_t ram_bytes;
-    hpa_t m2p; /* the array of frame numbers that the guest reads: m2p.c */
+    hpa_t m2p; /* the array of frame numbers that the guest reads: space.c */
     uint64_t m2p_pages;
     uint64_t frames; /* of RAM */
     /* The first piece of RAM, with the bytes of the code map that are for its pages. */

@@ -17,9 +17,7 @@ struct vm;
 struct vm_domain {
     uint64_t pages;             /* of RAM, from 0 on: frame numbers below this are the domain's */
     gpa_t shared_info, console; /* a page each; the first behind the RAM */
-    /* The page tables that it starts on: so many pages in a row, of any level. */
-    gpa_t tables;
-    uint64_t table_pages;
+    gpa_t tables;               /* the page tables that it starts on: the PML4 */
     uint64_t epoch; /* time of day when the host's TSC was 0: seconds since 1970 (UTC) */
 
     /* Its console, all with the VM's lock held. out(): so many bytes are taken, fewer than asked

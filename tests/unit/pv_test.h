@@ -489,7 +489,6 @@ static void make_domain(uint32_t vcpu_count, uint64_t hz)
                                 .shared_info = gpa(SHARED),
                                 .console = gpa(CONSOLE),
                                 .tables = gpa(TABLES),
-                                .table_pages = 4,
                                 .epoch = 1700000000,
                                 .out = console_out};
     vm = (struct vm){.name = "pv", .domain = &domain, .engine_vm = &own, .cr4_allowed = CR4_OSFXSR};
