@@ -9,8 +9,6 @@
 
 #include <stddef.h>
 
-#define NS_PER_SECOND 1000000000ull
-
 /* Bits of the feature leaf. */
 enum {
     FEATURE_CLOCK = 1u << 0, /* the clock, by the first pair of MSRs, which old kernels know */

@@ -173,10 +173,7 @@ struct pv_vm {
     uint64_t low_bytes;
     hpa_t written; /* of each frame that is a table: mmu.c */
     uint64_t written_pages;
-    uint64_t told; /* calls by number that were logged as unknown; atomic */
-    uint32_t time_mul;
-    int8_t time_shift;
-    uint64_t time_base;            /* TSC at system time 0 */
+    uint64_t told;                 /* calls by number that were logged as unknown; atomic */
     struct pv_port port[PV_PORTS]; /* with the VM's lock */
 };
 
@@ -332,12 +329,11 @@ void pv_wake(struct pv_vcpu *v);
 bool pv_port_is_pending(const struct pv_vm *vm, unsigned port);
 
 /* time.c */
-void pv_time_init(struct pv_vm *own, const struct vm *vm);
-uint64_t pv_time_now(const struct pv_vm *own);
+uint64_t pv_time_now(const struct vm *vm);
 /* The TSC at a system time; TIMER_NEVER where that is beyond all. */
-uint64_t pv_time_tsc(const struct pv_vm *own, uint64_t ns);
-void pv_time_write(const struct pv_vm *own, struct xen_time *out);
-void pv_clock_write(const struct pv_vm *own, const struct vm *vm);
+uint64_t pv_time_tsc(const struct vm *vm, uint64_t ns);
+void pv_time_write(const struct vm *vm, struct xen_time *out);
+void pv_clock_write(const struct vm *vm);
 void pv_timer_init(struct pv_vcpu *v);
 void pv_timer_set(struct pv_vcpu *v, uint64_t ns); /* 0: off */
 

@@ -125,8 +125,8 @@ static enum status create_vm(struct vm *vm)
         return ERR_BAD_INPUT;
     vm->domain->drain = pv_console_drain;
     vm->domain->typed = pv_console_typed;
-    pv_time_init(own, vm);
-    pv_clock_write(own, vm);
+    vm_clock_init(&vm->clock, vm->timers.hz, vm->tsc_first_entry);
+    pv_clock_write(vm);
     own->low = guestmem_slot_writable(&vm->mem.slot[0]);
     own->low_code = shadow_code_byte(own->shadow, gpa(0));
     own->low_bytes = vm->mem.slot[0].size < domain->pages * PAGE_SIZE ? vm->mem.slot[0].size
@@ -151,7 +151,7 @@ enum status pv_space_create(struct pv_vcpu *v)
     if (s == OK) {
         v->info = &pv_vm(vm)->shared->vcpu[v->vcpu.index];
         v->info->mask = 1;
-        pv_time_write(pv_vm(vm), &v->info->time);
+        pv_time_write(vm, &v->info->time);
     }
     vm_unlock(vm);
     v->flush = SHADOW_FLUSH_ALL;

@@ -6,70 +6,46 @@
  */
 #include "guest/pv/pv.h"
 
-#define NS_PER_SECOND 1000000000ull
-
-/* ns = (ticks << shift) * mul >> 32: mul is made as large as 32 bits hold. */
-void pv_time_init(struct pv_vm *own, const struct vm *vm)
+uint64_t pv_time_now(const struct vm *vm)
 {
-    uint64_t hz = vm->timers.hz;
-    own->time_shift = 0;
-    while (hz > NS_PER_SECOND * 2) {
-        hz >>= 1;
-        own->time_shift--;
-    }
-    while (hz <= NS_PER_SECOND) {
-        hz <<= 1;
-        own->time_shift++;
-    }
-    own->time_mul = (uint32_t)((NS_PER_SECOND << 32) / hz);
-    own->time_base = vm->tsc_first_entry;
-}
-
-static uint64_t shifted(uint64_t value, int by)
-{
-    return by < 0 ? value >> -by : value << by;
-}
-
-uint64_t pv_time_now(const struct pv_vm *own)
-{
-    const uint64_t ticks = shifted(cpu_rdtsc() - own->time_base, own->time_shift);
-    return scale_u64(ticks, own->time_mul, 1ull << 32);
+    return vm_clock_ns(&vm->clock, cpu_rdtsc() - vm->clock.base);
 }
 
 /* A tick later on either side of the shift, which may be of several bits: at that time the guest
  * reads no earlier one, however both are rounded. */
-uint64_t pv_time_tsc(const struct pv_vm *own, uint64_t ns)
+uint64_t pv_time_tsc(const struct vm *vm, uint64_t ns)
 {
-    const uint64_t ticks = scale_u64(ns, 1ull << 32, own->time_mul);
+    const struct vm_clock *clock = &vm->clock;
+    const uint64_t ticks = scale_u64(ns, 1ull << 32, clock->mul);
     if (ticks >> 56 != 0)
         return TIMER_NEVER;
-    return own->time_base + shifted(ticks + 1, -own->time_shift) + 1;
+    return clock->base + vm_clock_shifted(ticks + 1, -clock->shift) + 1;
 }
 
-void pv_time_write(const struct pv_vm *own, struct xen_time *out)
+void pv_time_write(const struct vm *vm, struct xen_time *out)
 {
     volatile struct xen_time *time = out;
     const uint32_t version = time->version;
     time->version = version | 1;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    time->tsc = own->time_base;
+    time->tsc = vm->clock.base;
     time->ns = 0;
-    time->mul = own->time_mul;
-    time->shift = own->time_shift;
+    time->mul = vm->clock.mul;
+    time->shift = vm->clock.shift;
     time->flags = XEN_TIME_STABLE;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     time->version = (version | 1) + 1;
 }
 
 /* The time of day at system time 0. */
-void pv_clock_write(const struct pv_vm *own, const struct vm *vm)
+void pv_clock_write(const struct vm *vm)
 {
-    struct xen_shared_info *shared = own->shared;
-    const uint64_t hz = vm->timers.hz, seconds = vm->domain->epoch + own->time_base / hz;
+    struct xen_shared_info *shared = pv_vm(vm)->shared;
+    const uint64_t hz = vm->timers.hz, seconds = vm->domain->epoch + vm->clock.base / hz;
     shared->clock_version = 2;
     shared->clock_seconds = (uint32_t)seconds;
     shared->clock_seconds_high = (uint32_t)(seconds >> 32);
-    shared->clock_ns = (uint32_t)scale_u64(own->time_base % hz, NS_PER_SECOND, hz);
+    shared->clock_ns = (uint32_t)scale_u64(vm->clock.base % hz, NS_PER_SECOND, hz);
 }
 
 /* --- the guest's timer --- */
@@ -100,5 +76,5 @@ void pv_timer_init(struct pv_vcpu *v)
 
 void pv_timer_set(struct pv_vcpu *v, uint64_t ns)
 {
-    timers_arm(&v->vcpu.timers, &v->timer, ns == 0 ? TIMER_NEVER : pv_time_tsc(pv_vm_of(v), ns));
+    timers_arm(&v->vcpu.timers, &v->timer, ns == 0 ? TIMER_NEVER : pv_time_tsc(v->vcpu.vm, ns));
 }

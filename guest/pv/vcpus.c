@@ -217,7 +217,7 @@ static int64_t runstate(struct pv_vcpu *v, const struct pv_vcpu *other, uint64_t
     out[0] = !__atomic_load_n(&other->up, __ATOMIC_RELAXED) ? OFFLINE
              : v == other                                   ? RUNNING
                                                             : RUNNABLE;
-    out[1] = pv_time_now(pv_vm_of(v));
+    out[1] = pv_time_now(v->vcpu.vm);
     out[2] = out[1];
     return pv_write(v, at, out, sizeof(out)) ? 0 : XEN_EFAULT;
 }
@@ -228,7 +228,7 @@ static int64_t set_singleshot(struct pv_vcpu *v, uint64_t at)
     enum { ONLY_FUTURE = 1 };
     if (!pv_read(v, at, arg, sizeof(arg)))
         return XEN_EFAULT;
-    if (((uint32_t)arg[1] & ONLY_FUTURE) != 0 && arg[0] < pv_time_now(pv_vm_of(v)))
+    if (((uint32_t)arg[1] & ONLY_FUTURE) != 0 && arg[0] < pv_time_now(v->vcpu.vm))
         return -62; /* ETIME */
     pv_timer_set(v, arg[0] != 0 ? arg[0] : 1);
     return 0;
@@ -239,7 +239,7 @@ static int64_t register_time(struct pv_vcpu *v, uint64_t at)
 {
     struct xen_time time = {0};
     uint64_t where;
-    pv_time_write(pv_vm_of(v), &time);
+    pv_time_write(v->vcpu.vm, &time);
     if (!pv_read(v, at, &where, sizeof(where)))
         return XEN_EFAULT;
     return pv_write(v, where, &time, sizeof(time)) ? 0 : XEN_EFAULT;
@@ -318,7 +318,7 @@ static int64_t poll(struct pv_vcpu *v, uint64_t at)
         v->polled[i] = (uint16_t)port;
     }
     v->polled_count = (uint16_t)arg.count;
-    v->poll_until = arg.timeout != 0 ? pv_time_tsc(pv_vm_of(v), arg.timeout) : TIMER_NEVER;
+    v->poll_until = arg.timeout != 0 ? pv_time_tsc(v->vcpu.vm, arg.timeout) : TIMER_NEVER;
     timers_arm(&v->vcpu.timers, &v->poll_timer, v->poll_until);
     __atomic_store_n(&v->polls, true, __ATOMIC_SEQ_CST); /* before the ports are looked at */
     v->wait = PV_POLLS;

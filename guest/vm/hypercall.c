@@ -5,8 +5,7 @@
 #include "arch/nospec.h"
 #include "guest/hypercall.h"
 
-#define NS_PER_SECOND 1000000000ull
-#define VECTOR_FIRST  16 /* those below are exceptions' */
+#define VECTOR_FIRST 16 /* those below are exceptions' */
 
 _Static_assert((int)NADIR_CLASS_COUNT == (int)CLASS_COUNT &&
                    (int)NADIR_CLASS_PAGE_TABLES == (int)CLASS_PAGE_TABLES &&

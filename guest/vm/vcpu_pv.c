@@ -7,8 +7,6 @@
 #include "arch/cpu.h"
 #include "guest/vm/vcpu.h"
 
-#define NS_PER_SECOND 1000000000ull
-
 /* The clock's structure: version, pad, guest TSC at that time, nanoseconds then, scale, flags. */
 #define CLOCK_BYTES 32u
 #define CLOCK_STABLE \
@@ -22,24 +20,6 @@
 #define STEAL_FLAGS     12u
 #define STEAL_PREEMPTED 16u /* a byte: */
 enum { VCPU_PREEMPTED = 1, VCPU_FLUSH_TLB = 2 };
-
-void vm_clock_init(struct vm_clock *clock, uint64_t hz, uint64_t base)
-{
-    /* As many bits of the scale as there are: rate << shift is above a GHz, and at most two. */
-    uint64_t rate = hz;
-    int8_t shift = 0;
-    for (; rate > 2 * NS_PER_SECOND; rate >>= 1)
-        shift--;
-    for (; rate <= NS_PER_SECOND; rate <<= 1)
-        shift++;
-    *clock = (struct vm_clock){base, (uint32_t)((NS_PER_SECOND << 32) / rate), shift};
-}
-
-uint64_t vm_clock_ns(const struct vm_clock *clock, uint64_t ticks)
-{
-    const uint64_t scaled = clock->shift < 0 ? ticks >> -clock->shift : ticks << clock->shift;
-    return (uint64_t)((unsigned __int128)scaled * clock->mul >> 32);
-}
 
 static bool write_number(const struct guestmem *mem, gpa_t at, unsigned bytes, uint64_t value)
 {

@@ -20,18 +20,6 @@ struct vcpu_pv {
     bool eoi_offered; /* the guest may end the interrupt in service by its word of memory */
 };
 
-/* Of all of a VM's vCPUs: their clock counts nanoseconds since the host's TSC was `base`, which are
- * (ticks << shift) * mul >> 32; a negative shift is one to the right. */
-struct vm_clock {
-    uint64_t base;
-    uint32_t mul;
-    int8_t shift;
-};
-
-/* hz: of the host's TSC, above 0. */
-void vm_clock_init(struct vm_clock *clock, uint64_t hz, uint64_t base);
-uint64_t vm_clock_ns(const struct vm_clock *clock, uint64_t ticks);
-
 /* What a guest writes to the MSRs. False: #GP, as bits are set that are reserved, or no memory that
  * the guest can write to is at the address. The vCPU is loaded; the last with the VM's lock held.
  */

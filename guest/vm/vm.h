@@ -11,6 +11,7 @@
 #include "guest/cpu/event.h"
 #include "guest/cpu/msr_table.h"
 #include "guest/cpu/state.h"
+#include "guest/vm/clock.h"
 #include "guest/vm/engine.h"
 #include "guest/vm/runqueue.h"
 #include "guest/vm/stats.h"

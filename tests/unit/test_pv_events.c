@@ -149,7 +149,7 @@ static void test_poll(void **state)
     assert_false(pv_wait_is_over(v));
     assert_true(v->vcpu.timers.next != TIMER_NEVER);
     host.tsc = v->vcpu.timers.next;
-    assert_true(pv_time_now(&own) >= 1000000);
+    assert_true(pv_time_now(&vm) >= 1000000);
     assert_true(pv_wait_is_over(v));
     pv_wait_ends(v);
     assert_int_equal(v->vcpu.timers.next, TIMER_NEVER);
@@ -336,9 +336,9 @@ static void check_clock(uint64_t hz)
         assert_true(ns >= before);
         assert_in_range(ns, right - right / 1000000 - (right != 0), right + right / 1000000);
         host.tsc = t->tsc + ticks;
-        assert_int_equal(pv_time_now(&own), ns);
-        host.tsc = pv_time_tsc(&own, ns + 12345);
-        assert_true(pv_time_now(&own) >= ns + 12345);
+        assert_int_equal(pv_time_now(&vm), ns);
+        host.tsc = pv_time_tsc(&vm, ns + 12345);
+        assert_true(pv_time_now(&vm) >= ns + 12345);
         before = ns;
     }
 }
