@@ -108,6 +108,18 @@ static enum status create_m2p(struct pv_vm *own, const struct vm *vm)
     return s;
 }
 
+/* Of all vCPUs, those that were not loaded yet, too: the first may send them events, and give them
+ * another place, before they have a CPU. */
+static void share_info(const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        struct pv_vcpu *v = pv_vcpu(vm->vcpu[i]);
+        v->info = &pv_vm(vm)->shared->vcpu[i];
+        v->info->mask = 1;
+        pv_time_write(vm, &v->info->time);
+    }
+}
+
 /* What all vCPUs of the VM share: its memory is complete by now. */
 static enum status create_vm(struct vm *vm)
 {
@@ -127,6 +139,7 @@ static enum status create_vm(struct vm *vm)
     vm->domain->typed = pv_console_typed;
     vm_clock_init(&vm->clock, vm->timers.hz, vm->tsc_first_entry);
     pv_clock_write(vm);
+    share_info(vm);
     own->low = guestmem_slot_writable(&vm->mem.slot[0]);
     own->low_code = shadow_code_byte(own->shadow, gpa(0));
     own->low_bytes = vm->mem.slot[0].size < domain->pages * PAGE_SIZE ? vm->mem.slot[0].size
@@ -148,11 +161,6 @@ enum status pv_space_create(struct pv_vcpu *v)
     if (s == OK)
         s = shadow_cpu_create(&v->roots.shadow, pv_vm(vm)->shadow, v->vcpu.index, vm->root,
                               WINDOW_SLOT, &guest);
-    if (s == OK) {
-        v->info = &pv_vm(vm)->shared->vcpu[v->vcpu.index];
-        v->info->mask = 1;
-        pv_time_write(vm, &v->info->time);
-    }
     vm_unlock(vm);
     v->flush = SHADOW_FLUSH_ALL;
     return s;

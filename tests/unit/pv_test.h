@@ -501,9 +501,11 @@ static void make_domain(uint32_t vcpu_count, uint64_t hz)
            "no RAM");
     own.port[0].kind = PV_PORT_RESERVED;
     own.port[DOMAIN_CONSOLE_PORT].kind = PV_PORT_CONSOLE;
-    for (uint32_t i = 0; i < vcpu_count; i++) {
+    for (uint32_t i = 0; i < vcpu_count; i++)
         make_vcpu(i);
+    for (uint32_t i = 0; i < vcpu_count; i++) {
         demand(pv_space_create(&vcpus[i]) == OK, "no space");
+        demand(vcpus[vcpu_count - 1].info != NULL, "events of one that was never loaded get lost");
         pv_timer_init(&vcpus[i]);
     }
     pv_segments_load(&vcpus[0]);

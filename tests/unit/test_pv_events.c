@@ -405,12 +405,25 @@ static void test_console(void **state)
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* A vCPU may be loaded for the first time behind all that others do to it. */
+static void test_loaded_late(void **state)
+{
+    (void)state;
+    struct xen_vcpu_info *moved = (struct xen_vcpu_info *)(void *)(ram + 0x30000);
+    vcpus[1].info = moved;
+    moved->mask = 0;
+    assert_int_equal(pv_space_create(&vcpus[1]), OK);
+    assert_ptr_equal(vcpus[1].info, moved);
+    assert_int_equal(moved->mask, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bind),       TEST(test_send),          TEST(test_poll),
-        TEST(test_sched_op),   TEST(test_register_info), TEST(test_second_vcpu),
-        TEST(test_singleshot), TEST(test_clock),         TEST(test_console),
+        TEST(test_bind),        TEST(test_send),          TEST(test_poll),
+        TEST(test_sched_op),    TEST(test_register_info), TEST(test_second_vcpu),
+        TEST(test_singleshot),  TEST(test_clock),         TEST(test_console),
+        TEST(test_loaded_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
