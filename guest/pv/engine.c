@@ -56,6 +56,7 @@ static enum status vm_create(struct vm *vm)
 static void vm_destroy(struct vm *vm)
 {
     struct pv_vm *own = vm->engine_vm;
+    vm->mem.written = NULL;
     if (own->shadow != NULL)
         shadow_destroy(own->shadow);
     for (uint64_t i = 0; i < own->m2p_pages; i++)

@@ -68,6 +68,14 @@ bool pv_open_table(struct pv_vm *own, gpa_t at)
     return true;
 }
 
+void pv_memory_written(void *ctx, gpa_t at, uint64_t bytes)
+{
+    struct pv_vm *own = ctx;
+    for (uint64_t frame = at.v / PAGE_SIZE; frame <= (at.v + bytes - 1) / PAGE_SIZE; frame++)
+        if (bytes != 0 && frame < own->frames && level_of(own, gpa(frame * PAGE_SIZE)) != 0)
+            note_written(own, gpa(frame * PAGE_SIZE));
+}
+
 /* Becomes a table, or is one anew. */
 static void begin_table(struct pv_vm *own, gpa_t at, unsigned level)
 {

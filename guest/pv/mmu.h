@@ -16,5 +16,8 @@
 uint64_t pv_table_written(struct pv_vm *own, gpa_t at);
 /* From now on the kernel may write to it by itself, at any time. False: it is no table. */
 bool pv_open_table(struct pv_vm *own, gpa_t at);
+/* guestmem.written, of the struct pv_vm: the hypervisor has written to the guest's memory, as
+ * Nadir's own calls do to entries of its tables. */
+void pv_memory_written(void *own, gpa_t at, uint64_t bytes);
 /* Those that the domain starts on. */
 void pv_tables_begin(struct pv_vm *own, const struct vm *vm);

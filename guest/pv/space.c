@@ -135,11 +135,13 @@ static enum status create_vm(struct vm *vm)
     own->console = guestmem_writable_window(&vm->mem, domain->console, PAGE_SIZE);
     if (own->shared == NULL || own->console == NULL)
         return ERR_BAD_INPUT;
+    vm->mem.written_ctx = own;
     vm->domain->drain = pv_console_drain;
     vm->domain->typed = pv_console_typed;
     vm_clock_init(&vm->clock, vm->timers.hz, vm->tsc_first_entry);
     pv_clock_write(vm);
     share_info(vm);
+    vm->mem.written = pv_memory_written;
     own->low = guestmem_slot_writable(&vm->mem.slot[0]);
     own->low_code = shadow_code_byte(own->shadow, gpa(0));
     own->low_bytes = vm->mem.slot[0].size < domain->pages * PAGE_SIZE ? vm->mem.slot[0].size

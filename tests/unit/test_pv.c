@@ -285,6 +285,23 @@ static void test_multicall(void **state)
     assert_true(portions > 2);
 }
 
+/* What the hypervisor itself writes to a table, as for Nadir's own calls, is noted as well. */
+static void test_others_write_tables(void **state)
+{
+    (void)state;
+    assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), 0);
+    assert_int_equal(mmuext(XEN_PIN_L1, 0x31, 0), 0);
+    shadow.clock += 5;
+    assert_true(pv_table_written(&own, gpa(0x30000)) <= shadow.clock);
+    const uint64_t entry = 0;
+    assert_true(guestmem_write(&vm.mem, gpa(0x30ff8), &entry, sizeof(entry)));
+    assert_int_equal(pv_table_written(&own, gpa(0x30000)), shadow.clock + 1);
+    assert_true(pv_table_written(&own, gpa(0x31000)) <= shadow.clock);
+    assert_true(guestmem_zero(&vm.mem, gpa(0x30ffc), 8));
+    assert_int_equal(pv_table_written(&own, gpa(0x31000)), shadow.clock + 1);
+    assert_int_equal(pv_table_written(&own, gpa(0x32000)), UINT64_MAX); /* no table */
+}
+
 /* Each new entry of an upper table may lead to thousands of others: the time is looked at behind
  * each, and not only behind some hundred. */
 static void test_upper_entries_are_long(void **state)
@@ -476,13 +493,21 @@ static void test_table_is_opened(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mmu_update),          TEST(test_mmu_update_wild),
-        TEST(test_mmu_update_portions), TEST(test_update_va_mapping),
-        TEST(test_walks_are_dropped),   TEST(test_mmuext),
-        TEST(test_multicall),           TEST(test_upper_entries_are_long),
-        TEST(test_multicall_portions),  TEST(test_set_gdt),
-        TEST(test_update_descriptor),   TEST(test_set_ldt),
-        TEST(test_segment_base),        TEST(test_table_is_opened),
+        TEST(test_mmu_update),
+        TEST(test_mmu_update_wild),
+        TEST(test_mmu_update_portions),
+        TEST(test_update_va_mapping),
+        TEST(test_walks_are_dropped),
+        TEST(test_mmuext),
+        TEST(test_multicall),
+        TEST(test_others_write_tables),
+        TEST(test_upper_entries_are_long),
+        TEST(test_multicall_portions),
+        TEST(test_set_gdt),
+        TEST(test_update_descriptor),
+        TEST(test_set_ldt),
+        TEST(test_segment_base),
+        TEST(test_table_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
