@@ -14,6 +14,14 @@ static inline uint64_t index_nospec(uint64_t index, uint64_t limit)
     return index;
 }
 
+/* Those bits of index that are in mask, where it has been checked that there are no others: the
+ * compiler would leave the mask out. */
+static inline uint64_t bits_nospec(uint64_t index, uint64_t mask)
+{
+    __asm__("" : "+r"(index));
+    return index & mask;
+}
+
 /* The check and the mask in one, where each instruction counts: whether *index is above last, and
  * then it is 0. */
 static inline bool index_is_beyond(uint64_t *index, uint64_t last)

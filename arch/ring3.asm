@@ -24,6 +24,7 @@ global ring3_go                 ; of the two, arch/ring3.c has the first instruc
 global ring3_go_hardened
 global ring3_leave
 global ring3_leave_hardened
+extern __x86_indirect_thunk_rax
 extern ring3_leave_work
 extern ring3_root_control
 
@@ -40,6 +41,8 @@ SS_ equ 23 * 8
 FRAME_END equ 24 * 8
 HOST_RSP equ 24 * 8
 HOST_SSP equ 25 * 8             ; 0: no shadow stack
+ANSWER equ 26 * 8               ; a function
+ANSWERED equ 27 * 8             ; a bit for each number in RAX, modulo 64: by that function
 
 ; struct cpu, at GS base
 CPU_RSP equ 8
@@ -59,14 +62,23 @@ RFLAGS_FIXED equ 2
 
 section .text.hot progbits alloc exec nowrite align=16
 
-%macro KEPT 1
-%assign i 0
-%rep 16
-%if i != 0 && i != 4 && i != 7
-    %1 %[i]
-%endif
-%assign i i + 1
+; All registers but RAX, RSP and RDI, in two parts: those that a function of C may change, and those that it preserves.
+%macro EACH 1-*
+%define operation %1
+%rep %0 - 1
+%rotate 1
+    operation %1
 %endrep
+%endmacro
+%macro CHANGED 1
+    EACH %1, 1, 2, 6, 8, 9, 10, 11
+%endmacro
+%macro PRESERVED 1
+    EACH %1, 3, 5, 12, 13, 14, 15
+%endmacro
+%macro KEPT 1
+    CHANGED %1
+    PRESERVED %1
 %endmacro
 %macro LOAD 1
     mov r%1, [rdi + GPR + %1 * 8]
@@ -74,14 +86,14 @@ section .text.hot progbits alloc exec nowrite align=16
 %macro STORE 1                  ; RAX is the frame
     mov [rax + GPR + %1 * 8], r%1
 %endmacro
-%macro TAKE_FRAME 0             ; RDI is the frame: what IRETQ takes, and the registers
+%macro TAKE_FRAME 1             ; RDI is the frame: what IRETQ takes, and these registers
     push qword [rdi + SS_]      ; on this stack, since IRETQ may fault: ring3_refused
     push qword [rdi + GPR + 4 * 8]
     push qword [rdi + RFLAGS_]
     push qword [rdi + CS_]
     push qword [rdi + RIP_]
     mov rax, [rdi + GPR]
-    KEPT LOAD
+    %1 LOAD
     mov rdi, [rdi + GPR + 7 * 8]
     swapgs
 %endmacro
@@ -102,7 +114,7 @@ ring3_enter:
     test rax, rax
     jnz make_token
 ring3_go:
-    TAKE_FRAME
+    TAKE_FRAME KEPT
 ring3_iretq:
     iretq
 
@@ -130,7 +142,7 @@ make_token:
 
 ; The same as ring3_go for CPUs whose buffers CPL 3 may read: VERW of a writable segment clears them, as the last thing.
 ring3_go_hardened:
-    TAKE_FRAME
+    TAKE_FRAME KEPT
     verw [data_selector]
     jmp ring3_iretq
 
@@ -189,18 +201,48 @@ ring3_syscall:
     mov rsp, [gs:CPU_RSP0]
     mov [rsp - FRAME_END + GPR], rax
     lea rax, [rsp - FRAME_END]
-    KEPT STORE
+    CHANGED STORE
     mov [rax + GPR + 7 * 8], rdi
     mov [rax + RIP_], rcx
     mov [rax + RFLAGS_], r11
     mov rcx, [gs:CPU_RSP]
     mov [rax + GPR + 4 * 8], rcx
-    mov [rax + RSP_], rcx
+    mov rcx, [rax + GPR]
+    mov rdx, [rax + ANSWERED]
+    bt rdx, rcx
+    jc .answer
     mov qword [rax + VECTOR], VECTOR_SYSCALL
+.whole:
+    PRESERVED STORE
     cmp qword [rax + HOST_SSP], 0
     je ring3_leave
     setssbsy                    ; SYSCALL has left SSP = 0
     jmp ring3_leave
+
+; The frame's function, on the stack that ring3_enter() was called on. What it preserves are the guest's registers still.
+.answer:
+    mov rsp, [rax + HOST_RSP]
+    sub rsp, 8                  ; aligned as for any call
+    mov rdi, rax
+    xor ecx, ecx                ; as at ring3_left
+    xor esi, esi
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    xor r11d, r11d
+    mov rax, [rax + ANSWER]
+    call __x86_indirect_thunk_rax
+    mov rdi, [gs:CPU_RSP0]
+    sub rdi, FRAME_END
+    test eax, eax
+    jnz .answered
+    TAKE_FRAME CHANGED
+    jmp ring3_iretq
+.answered:
+    mov ecx, eax
+    mov rax, rdi
+    mov [rax + VECTOR], rcx
+    jmp .whole
 
 ; From CPL 3 by #DB: RSP points to the vector on the stack of such exceptions; and so does SSP.
 ring3_exit_debug:
@@ -234,11 +276,11 @@ ring3_refused:
     push rax
     mov rax, [gs:CPU_RSP0]
     sub rax, FRAME_END
+    KEPT STORE
+    mov [rax + GPR + 7 * 8], rdi
     pop qword [rax + GPR]
     pop qword [rax + VECTOR]
     pop qword [rax + ERROR]
-    mov rcx, [rax + GPR + 4 * 8]
-    mov [rax + RSP_], rcx
     jmp ring3_leave
 
 ; The same as ring3_leave for CPUs on which code of CPL 3 teaches the predictors what the host goes by: before the first

@@ -11,6 +11,7 @@ extern const char ring3_syscall[]; /* ring3.asm */
 extern uint32_t ring3_leave_work; /* for ring3.asm */
 extern uint64_t ring3_root_control;
 uint32_t ring3_leave_work;
+static bool clears_buffers;
 uint64_t ring3_root_control; /* IA32_SPEC_CTRL at CPL 0 */
 
 /* ring3.asm: parts of ring3_enter(), which no C function calls. */
@@ -20,10 +21,16 @@ void ring3_harden(const struct weakness_measures *measures)
 {
     ring3_leave_work = ring3_work_of(measures);
     ring3_root_control = measures->spec_control;
-    if (measures->clear_buffers)
+    clears_buffers = measures->clear_buffers;
+    if (clears_buffers)
         patch_jump(ring3_go, ring3_go_hardened);
     if (ring3_leave_work != 0)
         patch_jump(ring3_leave, ring3_leave_hardened);
+}
+
+bool ring3_may_answer(void)
+{
+    return ring3_leave_work == 0 && !clears_buffers && (cpu_self()->cet & S_CET_SHADOW_STACK) == 0;
 }
 
 void ring3_load(uint64_t gs_base)

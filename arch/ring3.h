@@ -11,6 +11,17 @@
 /* What ring3_enter() returns beside the vectors of exceptions and interrupts. */
 #define RING3_SYSCALL 256u
 
+/*
+ * What a SYSCALL is answered by without a way through ring3_enter()'s caller, which costs half as
+ * much: called in its place, on its stack, with interrupts off; rip, rflags, and of gpr those that
+ * a function of C need not preserve, and RSP, are the guest's in the frame, and may be changed, and
+ * no others of gpr. Returns RING3_GO_ON, or what ring3_enter() is to return: RING3_SYSCALL, or a
+ * number above it.
+ */
+struct ring3_frame;
+typedef unsigned ring3_answer_fn(struct ring3_frame *frame);
+#define RING3_GO_ON 0u
+
 /* The registers at CPL 3. The end of what the CPU itself pushes is aligned as it aligns it. */
 struct ring3_frame {
     uint64_t gpr[16];       /* in the hardware's order */
@@ -20,9 +31,11 @@ struct ring3_frame {
     uint64_t rsp; /* for the CPU: gpr[4] counts */
     uint64_t ss;
     uint64_t host_rsp, host_ssp; /* ring3_enter()'s own */
+    ring3_answer_fn *answer;     /* of the system calls whose numbers, in RAX, modulo 64, */
+    uint64_t answered;           /* are bits that are set here; 0 unless ring3_may_answer() */
 } __attribute__((aligned(16)));
 _Static_assert(offsetof(struct ring3_frame, vector) == 17 * 8 &&
-                   offsetof(struct ring3_frame, host_rsp) == 24 * 8,
+                   offsetof(struct ring3_frame, answer) == 26 * 8,
                "arch/ring3.asm counts on it");
 
 /* The flags that a frame may have: what CPL 3 could set itself, with interrupts on and IOPL 0. */
@@ -60,6 +73,10 @@ static inline unsigned ring3_work_of(const struct weakness_measures *m)
 
 /* Has ring3_enter() do that, and costs CPUs nothing that need none of it. As patch_jump(). */
 void ring3_harden(const struct weakness_measures *measures);
+
+/* Whether this CPU may take the short way of ring3_frame.answer: where there is work at each way
+ * back from CPL 3 or to it, or a shadow stack, all goes through ring3_enter()'s caller. */
+bool ring3_may_answer(void);
 
 /* Loads a data segment register, as it is to be at CPL 3; IRETQ makes what CPL 3 could not load
  * null. False, and nothing done: the CPU refuses the selector. FS base becomes the descriptor's; so

@@ -65,7 +65,7 @@ static inline __attribute__((always_inline)) void leave(struct ring3_roots *root
     shadow_leave(&roots->shadow);
     if (CHECK_EXIT)
         check_exit(roots, vcpu);
-    if (vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL)
+    if (vector >= VECTOR_FIRST_EXTERNAL && vector < RING3_SYSCALL)
         interrupt_handle((uint8_t)vector);
 }
 

@@ -28,8 +28,8 @@ static inline void ring3_roots_forget_timer(struct ring3_roots *roots)
     roots->armed = 0;
 }
 
-/* What ring3_roots_run() does before and behind: in between ring3_enter() may be called several
- * times, where nothing is asked of the shadow meanwhile. */
+/* What ring3_roots_run() does before and behind ring3_enter(): for a caller to whom a call of it
+ * would cost too much. */
 void ring3_roots_enter(struct ring3_roots *roots, const struct vcpu *vcpu, enum shadow_root root);
 void ring3_roots_leave(struct ring3_roots *roots, const struct vcpu *vcpu, unsigned vector);
 

@@ -25,6 +25,11 @@ END add
 PIECE syscall
     syscall
 END syscall
+PIECE syscalls
+.again:
+    syscall
+    jmp .again
+END syscalls
 PIECE loop
 .again:
     inc rax
