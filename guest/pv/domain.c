@@ -54,11 +54,10 @@ static int64_t get_features(struct pv_vcpu *v, uint64_t at)
     return pv_write(v, at, arg, sizeof(arg)) ? 0 : XEN_EFAULT;
 }
 
-int64_t pv_xen_version(struct pv_vcpu *v, struct pv_call *call)
+static int64_t __attribute__((noinline)) other_version(struct pv_vcpu *v, struct pv_call *call)
 {
-    const uint64_t at = call->arg[1], hole = HOST_PHYSMAP_BASE;
-    switch ((enum version_op)(uint32_t)call->arg[0]) {
-    case VERSION: return XEN_MAJOR << 16 | XEN_MINOR;
+    const uint64_t at = call->gpr[ARG1], hole = HOST_PHYSMAP_BASE;
+    switch ((uint32_t)call->gpr[ARG0]) {
     case EXTRA_VERSION: return put_text(v, at, ".0-nadir", 16);
     case CAPABILITIES: return put_text(v, at, "xen-3.0-x86_64 ", 1024);
     case CHANGESET: return put_text(v, at, "unavailable", 64);
@@ -69,6 +68,15 @@ int64_t pv_xen_version(struct pv_vcpu *v, struct pv_call *call)
     case COMMAND_LINE: return put_text(v, at, "", 1024);
     default: return XEN_ENOSYS;
     }
+}
+
+/* A kernel that only wants to be here for a moment, so that its events are delivered, asks for the
+ * version: it does not wait for the others. */
+int64_t pv_xen_version(struct pv_vcpu *v, struct pv_call *call)
+{
+    if ((uint32_t)call->gpr[ARG0] == VERSION)
+        return XEN_MAJOR << 16 | XEN_MINOR;
+    return other_version(v, call);
 }
 
 /* --- memory_op --- */
@@ -107,12 +115,12 @@ static int64_t machphys_mapping(struct pv_vcpu *v, uint64_t at)
 int64_t pv_memory_op(struct pv_vcpu *v, struct pv_call *call)
 {
     const int64_t pages = (int64_t)v->vcpu.vm->domain->pages;
-    switch ((enum xen_memory_op)(uint32_t)call->arg[0]) {
+    switch ((enum xen_memory_op)(uint32_t)call->gpr[ARG0]) {
     case XEN_MEMORY_MAXIMUM_RAM_PAGE: return pages - 1;
     case XEN_MEMORY_CURRENT_RESERVATION:
     case XEN_MEMORY_MAXIMUM_RESERVATION: return pages;
-    case XEN_MEMORY_MAP: return memory_map(v, call->arg[1]);
-    case XEN_MEMORY_MACHPHYS_MAPPING: return machphys_mapping(v, call->arg[1]);
+    case XEN_MEMORY_MAP: return memory_map(v, call->gpr[ARG1]);
+    case XEN_MEMORY_MACHPHYS_MAPPING: return machphys_mapping(v, call->gpr[ARG1]);
     default: return XEN_ENOSYS;
     }
 }
@@ -124,20 +132,22 @@ int64_t pv_console_io(struct pv_vcpu *v, struct pv_call *call)
     enum { WRITE = 0 };
     char text[128];
     struct vm *vm = v->vcpu.vm;
-    uint64_t left = (uint32_t)call->arg[1];
-    if ((uint32_t)call->arg[0] != WRITE)
+    uint64_t left = (uint32_t)call->gpr[ARG1];
+    if ((uint32_t)call->gpr[ARG0] != WRITE)
         return 0; /* nothing is typed there: the ring has it */
     const uint64_t n = left < sizeof(text) ? left : sizeof(text);
-    if (!pv_read(v, call->arg[2], text, n))
+    if (!pv_read(v, call->gpr[ARG2], text, n))
         return XEN_EFAULT;
     vm_lock(vm);
     const uint64_t taken = vm->domain->out(vm, text, n);
     if (taken < n)
         vm_wait_for_io(vm);
     vm_unlock(vm);
-    call->arg[1] = left - taken;
-    call->arg[2] += taken;
-    call->again = left != taken;
+    if (taken < left) {
+        call->again = true;
+        call->gpr[ARG1] = left - taken;
+        call->gpr[ARG2] += taken;
+    }
     return 0;
 }
 
@@ -145,7 +155,7 @@ int64_t pv_console_io(struct pv_vcpu *v, struct pv_call *call)
 int64_t pv_physdev_op(struct pv_vcpu *v, struct pv_call *call)
 {
     enum { SET_IOPL = 6, SET_IOBITMAP = 7 };
-    const uint32_t op = (uint32_t)call->arg[0];
+    const uint32_t op = (uint32_t)call->gpr[ARG0];
     (void)v;
     return op == SET_IOPL || op == SET_IOBITMAP ? 0 : XEN_ENOSYS;
 }

@@ -251,21 +251,21 @@ static unsigned words_of(uint32_t op)
 
 int64_t pv_event_channel_op(struct pv_vcpu *v, struct pv_call *call)
 {
-    const uint32_t op = (uint32_t)call->arg[0];
+    const uint32_t op = (uint32_t)call->gpr[ARG0];
     const unsigned words = words_of(op);
     struct result_words out = {0, 0};
     uint32_t arg[6] = {0};
     if (words == 0)
         return XEN_ENOSYS;
     /* Of alloc_unbound the first word has two domain numbers; the second is the result. */
-    if (!pv_read(v, call->arg[1], arg, words * sizeof(arg[0])))
+    if (!pv_read(v, call->gpr[ARG1], arg, words * sizeof(arg[0])))
         return XEN_EFAULT;
     vm_lock(v->vcpu.vm);
     const int64_t result = carry_out(v, op, arg, &out);
     vm_unlock(v->vcpu.vm);
     if (result != 0 || out.count == 0)
         return result;
-    return pv_write(v, call->arg[1] + out.first * sizeof(arg[0]), &arg[out.first],
+    return pv_write(v, call->gpr[ARG1] + out.first * sizeof(arg[0]), &arg[out.first],
                     out.count * sizeof(arg[0]))
                ? 0
                : XEN_EFAULT;

@@ -33,41 +33,42 @@ static pv_call_fn multicall;
 
 struct row {
     pv_call_fn *call;
-    uint8_t counter;
-    bool of_tables; /* booked on the guest's page tables */
-    bool is_light;  /* short, and it asks nothing of the shadow */
+    uint8_t counter, event;
 };
 static const struct row calls[XEN_CALL_COUNT] = {
-    [0] = {pv_set_trap_table, PV_CALL_set_trap_table, false, false},
-    [1] = {pv_mmu_update, PV_CALL_mmu_update, true, true},
-    [2] = {pv_set_gdt, PV_CALL_set_gdt, false, false},
-    [3] = {pv_stack_switch, PV_CALL_stack_switch, false, true},
-    [4] = {pv_set_callbacks, PV_CALL_set_callbacks, false, false},
-    [5] = {pv_fpu_taskswitch, PV_CALL_fpu_taskswitch, false, true},
-    [8] = {pv_set_debugreg, PV_CALL_set_debugreg, false, false},
-    [9] = {pv_get_debugreg, PV_CALL_get_debugreg, false, false},
-    [10] = {pv_update_descriptor, PV_CALL_update_descriptor, false, false},
-    [12] = {pv_memory_op, PV_CALL_memory_op, false, false},
-    [13] = {multicall, PV_CALL_multicall, true, false},
-    [14] = {pv_update_va_mapping, PV_CALL_update_va_mapping, true, false},
-    [15] = {pv_set_timer_op, PV_CALL_set_timer_op, false, false},
-    [17] = {pv_xen_version, PV_CALL_xen_version, false, true},
-    [18] = {pv_console_io, PV_CALL_console_io, false, false},
+    [0] = {pv_set_trap_table, PV_CALL_set_trap_table, PV_HYPERCALL},
+    [1] = {pv_mmu_update, PV_CALL_mmu_update, PV_PAGE_TABLES},
+    [2] = {pv_set_gdt, PV_CALL_set_gdt, PV_HYPERCALL},
+    [3] = {pv_stack_switch, PV_CALL_stack_switch, PV_HYPERCALL},
+    [4] = {pv_set_callbacks, PV_CALL_set_callbacks, PV_HYPERCALL},
+    [5] = {pv_fpu_taskswitch, PV_CALL_fpu_taskswitch, PV_HYPERCALL},
+    [8] = {pv_set_debugreg, PV_CALL_set_debugreg, PV_HYPERCALL},
+    [9] = {pv_get_debugreg, PV_CALL_get_debugreg, PV_HYPERCALL},
+    [10] = {pv_update_descriptor, PV_CALL_update_descriptor, PV_HYPERCALL},
+    [12] = {pv_memory_op, PV_CALL_memory_op, PV_HYPERCALL},
+    [13] = {multicall, PV_CALL_multicall, PV_PAGE_TABLES},
+    [14] = {pv_update_va_mapping, PV_CALL_update_va_mapping, PV_PAGE_TABLES},
+    [15] = {pv_set_timer_op, PV_CALL_set_timer_op, PV_HYPERCALL},
+    [17] = {pv_xen_version, PV_CALL_xen_version, PV_HYPERCALL},
+    [18] = {pv_console_io, PV_CALL_console_io, PV_HYPERCALL},
     /* Grants: no other domain is there to share with. */
-    [20] = {none, PV_CALL_grant_table_op, false, false},
-    [21] = {vm_assist, PV_CALL_vm_assist, false, false},
-    [23] = {pv_iret, PV_CALL_iret, false, true},
-    [24] = {pv_vcpu_op, PV_CALL_vcpu_op, false, false},
-    [25] = {pv_set_segment_base, PV_CALL_set_segment_base, false, true},
-    [26] = {pv_mmuext_op, PV_CALL_mmuext_op, true, false},
-    [29] = {pv_sched_op, PV_CALL_sched_op, false, false},
-    [30] = {pv_callback_op, PV_CALL_callback_op, false, false},
-    [32] = {pv_event_channel_op, PV_CALL_event_channel_op, false, false},
-    [33] = {pv_physdev_op, PV_CALL_physdev_op, false, false},
-    [34] = {none, PV_CALL_hvm_op, false, false},    /* of guests with VT-x */
-    [40] = {none, PV_CALL_xenpmu_op, false, false}, /* performance counters */
+    [20] = {none, PV_CALL_grant_table_op, PV_HYPERCALL},
+    [21] = {vm_assist, PV_CALL_vm_assist, PV_HYPERCALL},
+    [23] = {pv_iret, PV_CALL_iret, PV_IRET},
+    [24] = {pv_vcpu_op, PV_CALL_vcpu_op, PV_HYPERCALL},
+    [25] = {pv_set_segment_base, PV_CALL_set_segment_base, PV_HYPERCALL},
+    [26] = {pv_mmuext_op, PV_CALL_mmuext_op, PV_PAGE_TABLES},
+    [29] = {pv_sched_op, PV_CALL_sched_op, PV_HYPERCALL},
+    [30] = {pv_callback_op, PV_CALL_callback_op, PV_HYPERCALL},
+    [32] = {pv_event_channel_op, PV_CALL_event_channel_op, PV_HYPERCALL},
+    [33] = {pv_physdev_op, PV_CALL_physdev_op, PV_HYPERCALL},
+    [34] = {none, PV_CALL_hvm_op, PV_HYPERCALL},    /* of guests with VT-x */
+    [40] = {none, PV_CALL_xenpmu_op, PV_HYPERCALL}, /* performance counters */
 };
-enum { CALL_MULTICALL = 13, CALL_IRET = 23 };
+enum { CALL_MULTICALL = 13, CALL_MAPPING = 14, CALL_IRET = 23 };
+
+/* A single update_va_mapping asks for a flush, nearly always. */
+#define LIGHT_IN_BATCH (PV_LIGHT_CALLS | 1ull << CALL_MAPPING)
 
 static void __attribute__((cold)) tell_unknown(struct pv_vcpu *v, uint64_t number)
 {
@@ -87,16 +88,26 @@ static inline const struct row *row_of(uint64_t number)
 }
 
 /* A call by its number, which may be any; result: what the guest gets. */
-static int64_t carry_out(struct pv_vcpu *v, uint64_t number, struct pv_call *call)
+static inline int64_t carry_out(struct pv_vcpu *v, uint64_t number, struct pv_call *call)
 {
     const struct row *row = row_of(number);
+    if (call->lightly && (number >= XEN_CALL_COUNT || (LIGHT_IN_BATCH >> number & 1) == 0)) {
+        call->again = call->fully = true;
+        return 0;
+    }
     if (row == NULL) {
         tell_unknown(v, number);
         return XEN_ENOSYS;
     }
-    v->counted[row->counter]++;
-    return row->call(v, call);
+    const int64_t result = row->call(v, call);
+    if (!call->fully) {
+        v->counted[PV_COUNT_BATCHED]++;
+        v->counted[row->counter]++;
+    }
+    return result;
 }
+
+static const uint8_t argument[] = {ARG0, ARG1, ARG2, ARG3, ARG4, ARG5};
 
 /* One of several calls, at that address. False: it cannot be read or written. */
 static bool one_of_many(struct pv_vcpu *v, uint64_t at, struct pv_call *inner)
@@ -110,15 +121,15 @@ static bool one_of_many(struct pv_vcpu *v, uint64_t at, struct pv_call *inner)
         entry = &apart;
     }
     const uint64_t op = __atomic_load_n(&entry->op, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < 6; i++)
-        inner->arg[i] = __atomic_load_n(&entry->args[i], __ATOMIC_RELAXED);
-    v->counted[PV_COUNT_BATCHED]++;
+#pragma GCC unroll 6
+    for (unsigned i = 0; i < sizeof(argument); i++)
+        inner->gpr[argument[i]] = __atomic_load_n(&entry->args[i], __ATOMIC_RELAXED);
     const int64_t result =
         op == CALL_MULTICALL || op == CALL_IRET ? XEN_EINVAL : carry_out(v, op, inner);
     if (!inner->again)
         entry->result = (uint64_t)result;
-    for (unsigned i = 0; i < 6 && inner->again; i++)
-        entry->args[i] = inner->arg[i];
+    for (unsigned i = 0; i < sizeof(argument) && inner->again; i++)
+        entry->args[i] = inner->gpr[argument[i]];
     return entry != &apart || pv_write(v, at, &apart, sizeof(apart));
 }
 
@@ -129,16 +140,19 @@ static bool one_of_many(struct pv_vcpu *v, uint64_t at, struct pv_call *inner)
  */
 static int64_t multicall(struct pv_vcpu *v, struct pv_call *call)
 {
-    const uint64_t count = (uint32_t)call->arg[1];
+    const uint64_t count = (uint32_t)call->gpr[ARG1];
     for (uint64_t i = 0; i < count; i++) {
-        const uint64_t at = call->arg[0] + i * sizeof(struct xen_multicall);
-        struct pv_call inner = {.again = i != 0 && pv_works_long(v)};
+        const uint64_t at = call->gpr[ARG0] + i * sizeof(struct xen_multicall);
+        uint64_t gpr[16];
+        struct pv_call inner = {
+            .gpr = gpr, .lightly = call->lightly, .again = i != 0 && pv_works_long(v)};
         if (!inner.again && !one_of_many(v, at, &inner))
             return XEN_EFAULT;
         if (inner.again) {
             call->again = true;
-            call->arg[0] = at;
-            call->arg[1] = count - i;
+            call->fully = inner.fully;
+            call->gpr[ARG0] = at;
+            call->gpr[ARG1] = count - i;
             return 0;
         }
     }
@@ -157,26 +171,24 @@ static void __attribute__((noinline)) call_nadir(struct pv_vcpu *v)
 }
 
 /* Of a row of the table. A vCPU that is to wait for room in the console makes its call again then.
- */
-static inline __attribute__((always_inline)) void call_by(struct pv_vcpu *v, const struct row *row)
+ * False: it is to be called otherwise than lightly. */
+static inline __attribute__((always_inline)) bool call_by(struct pv_vcpu *v, const struct row *row,
+                                                          bool lightly)
 {
     struct ring3_frame *f = &v->frame;
-    struct pv_call call = {
-        .arg = {f->gpr[RDI], f->gpr[RSI], f->gpr[RDX], f->gpr[R10], f->gpr[R8], f->gpr[R9]}};
-    pv_book(v, row->of_tables ? PV_PAGE_TABLES : PV_HYPERCALL);
-    v->counted[row->counter]++;
+    struct pv_call call = {.gpr = f->gpr, .lightly = lightly};
+    pv_book(v, row->event);
     const uint64_t result = (uint64_t)row->call(v, &call);
     if (__builtin_expect(!call.again, 1)) {
+        v->counted[row->counter]++;
         f->gpr[RAX] = result;
-        return;
+        return true;
     }
+    if (call.fully)
+        return false;
+    v->counted[row->counter]++;
     f->rip -= SYSCALL_BYTES;
-    f->gpr[RDI] = call.arg[0];
-    f->gpr[RSI] = call.arg[1];
-    f->gpr[RDX] = call.arg[2];
-    f->gpr[R10] = call.arg[3];
-    f->gpr[R8] = call.arg[4];
-    f->gpr[R9] = call.arg[5];
+    return true;
 }
 
 /* SYSCALL forgets CS and SS. */
@@ -187,13 +199,16 @@ static inline uint64_t begin_call(struct pv_vcpu *v)
     return (uint32_t)v->frame.gpr[RAX];
 }
 
-bool __attribute__((hot)) pv_call_lightly(struct pv_vcpu *v)
+unsigned __attribute__((hot)) pv_answer(struct ring3_frame *frame)
 {
+    struct pv_vcpu *v =
+        (struct pv_vcpu *)(void *)((uint8_t *)frame - offsetof(struct pv_vcpu, frame));
+    pv_begin_exit(v);
     const struct row *row = row_of(begin_call(v));
-    if (row == NULL || !row->is_light)
-        return false;
-    call_by(v, row);
-    return true;
+    if (row == NULL || !call_by(v, row, true))
+        return RING3_SYSCALL;
+    pv_end_exit(v, v->event);
+    return v->vcpu.attention || pv_event_waits(v) ? PV_ANSWERED : RING3_GO_ON;
 }
 
 void __attribute__((hot)) pv_hypercall(struct pv_vcpu *v)
@@ -201,7 +216,7 @@ void __attribute__((hot)) pv_hypercall(struct pv_vcpu *v)
     const uint64_t number = begin_call(v);
     const struct row *row = row_of(number);
     if (row != NULL) {
-        call_by(v, row);
+        (void)call_by(v, row, false);
         return;
     }
     pv_book(v, PV_HYPERCALL);

@@ -45,12 +45,16 @@ static inline uint64_t *written_at(struct pv_vm *own, gpa_t at)
 }
 
 /* Behind the write: whoever looks at the shadow's clock later looks at the table, too. */
-static inline void note_written(struct pv_vm *own, gpa_t at)
+static inline void note(const struct pv_vm *own, uint64_t *written)
 {
-    uint64_t *written = written_at(own, at);
     if (*written != UINT64_MAX)
         __atomic_store_n(written, __atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST) + 1,
                          __ATOMIC_RELEASE);
+}
+
+static inline void note_written(struct pv_vm *own, gpa_t at)
+{
+    note(own, written_at(own, at));
 }
 
 uint64_t pv_table_written(struct pv_vm *own, gpa_t at)
@@ -227,11 +231,11 @@ static int64_t put_done(struct pv_vcpu *v, uint64_t at, uint32_t more)
 static int64_t begin_array(struct pv_vcpu *v, struct pv_call *call, uint64_t *count)
 {
     const uint32_t none = 0;
-    *count = (uint32_t)call->arg[1] & ~IS_LATER;
-    if (((uint32_t)call->arg[3] & 0xffff) != XEN_DOMID_SELF)
+    *count = (uint32_t)call->gpr[ARG1] & ~IS_LATER;
+    if (((uint32_t)call->gpr[ARG3] & 0xffff) != XEN_DOMID_SELF)
         return XEN_EPERM; /* another domain's */
-    if ((call->arg[1] & IS_LATER) == 0 && call->arg[2] != 0 &&
-        !pv_write(v, call->arg[2], &none, sizeof(none)))
+    if ((call->gpr[ARG1] & IS_LATER) == 0 && call->gpr[ARG2] != 0 &&
+        !pv_write(v, call->gpr[ARG2], &none, sizeof(none)))
         return XEN_EFAULT;
     return 0;
 }
@@ -240,52 +244,84 @@ static int64_t begin_array(struct pv_vcpu *v, struct pv_call *call, uint64_t *co
 static int64_t end_portion(struct pv_vcpu *v, struct pv_call *call, uint64_t done, size_t size,
                            uint64_t count, int64_t result)
 {
-    const int64_t put = put_done(v, call->arg[2], (uint32_t)done);
+    const int64_t put = put_done(v, call->gpr[ARG2], (uint32_t)done);
     if (result != 0 || put != 0)
         return result != 0 ? result : put;
-    call->again = done < count;
-    call->arg[0] += done * size;
-    call->arg[1] = (count - done) | IS_LATER;
+    if (done < count) {
+        call->again = true;
+        call->gpr[ARG0] += done * size;
+        call->gpr[ARG1] = (count - done) | IS_LATER;
+    }
     return 0;
 }
 
+/* A table of level 1, or one that is not known, whose entries are written at a run: in the first
+ * piece of RAM, at that guest-physical address. */
+struct run {
+    uint64_t base;
+    uint8_t *table;
+    uint64_t *written; /* of it: note_written() */
+};
+
+static inline bool begin_run(struct pv_vm *own, uint64_t where, struct run *out)
+{
+    const uint64_t at = index_nospec(where, own->low_bytes);
+    if (where >= own->low_bytes || own->low_code[at / PAGE_SIZE] >= 2 * PV_TABLE_LEVEL)
+        return false;
+    out->base = where & ~(PAGE_SIZE - 1);
+    out->table = own->low + (at & ~(PAGE_SIZE - 1));
+    out->written = written_at(own, gpa(at));
+    return true;
+}
+
+/* The first elements that are about entries of that table; returns how many they are. The writes
+ * are noted when they are done, once: the guest counts on none of them before it has flushed. */
+static inline uint64_t update_run(struct pv_vm *own, const struct run *run,
+                                  const struct xen_mmu_update *u, uint64_t count)
+{
+    const uint64_t ram = own->frames * PAGE_SIZE;
+    uint64_t i = 0, before = 0;
+    for (; i < count; i++) {
+        uint64_t offset = __atomic_load_n(&u[i].ptr, __ATOMIC_RELAXED) ^ run->base;
+        const uint64_t value = __atomic_load_n(&u[i].val, __ATOMIC_RELAXED);
+        if ((offset & ~(PAGE_SIZE - sizeof(uint64_t))) != 0 || (value & PTE_ADDRESS) >= ram)
+            break;
+        offset = bits_nospec(offset, PAGE_SIZE - sizeof(uint64_t));
+        uint64_t *entry = (uint64_t *)(void *)(run->table + offset);
+        before |= __atomic_load_n(entry, __ATOMIC_RELAXED);
+        __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+    }
+    if ((before & PTE_P) != 0)
+        note(own, run->written);
+    return i;
+}
+
 /*
- * Elements within one page of the guest's are read where they are, each once. Returns how many were
- * carried out; *result: why no more. This is the loop that batches are for: what is the same for
- * all is outside of it, and an entry that is not of level 1, or in RAM's first piece, is done
- * otherwise.
+ * Elements within one page of the guest's are read where they are, each value once. Returns how
+ * many were carried out; *result: why no more. This is the loop that batches are for: entries of
+ * the same table, which follow one another, are written at a run, and what does not fit in is done
+ * otherwise: of an upper level, beyond RAM's first piece, or another kind of update.
  */
 static uint64_t __attribute__((hot))
 update_some(struct pv_vcpu *v, const struct xen_mmu_update *u, uint64_t count, int64_t *result)
 {
     struct pv_vm *own = pv_vm_of(v);
-    const uint8_t *code = own->low_code;
-    uint8_t *low = own->low;
-    uint64_t *written = hpa_to_ptr(own->written);
-    const uint64_t *clock = &own->shadow->clock;
-    const uint64_t limit = own->low_bytes, ram = own->frames * PAGE_SIZE;
     uint64_t i = 0;
     *result = 0;
-    for (; i < count; i++) {
-        const uint64_t where = __atomic_load_n(&u[i].ptr, __ATOMIC_RELAXED),
-                       value = __atomic_load_n(&u[i].val, __ATOMIC_RELAXED);
-        const uint64_t at = index_nospec(where, limit), frame = at / PAGE_SIZE;
-        if ((where & 7) != XEN_MMU_PTE || where >= limit || code[frame] >= 2 * PV_TABLE_LEVEL ||
-            ((value & PTE_P) != 0 && (value & PTE_ADDRESS) >= ram)) {
-            *result = update_otherwise(v, where, value);
-            if (*result != 0)
-                break;
-            if (!pv_works_long(v)) /* an entry of an upper level has begun a whole tree, perhaps */
-                continue;
-            i++;
+    while (i < count) {
+        const uint64_t where = __atomic_load_n(&u[i].ptr, __ATOMIC_RELAXED);
+        struct run run;
+        const uint64_t n =
+            begin_run(own, where, &run) ? update_run(own, &run, u + i, count - i) : 0;
+        i += n;
+        if (n != 0)
+            continue;
+        *result = update_otherwise(v, where, __atomic_load_n(&u[i].val, __ATOMIC_RELAXED));
+        if (*result != 0)
             break;
-        }
-        uint64_t *entry = (uint64_t *)(void *)(low + at);
-        const uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
-        __atomic_store_n(entry, value, __ATOMIC_RELAXED);
-        if ((old & PTE_P) != 0 && written[frame] != UINT64_MAX) /* note_written() */
-            __atomic_store_n(&written[frame], __atomic_load_n(clock, __ATOMIC_SEQ_CST) + 1,
-                             __ATOMIC_RELEASE);
+        i++;
+        if (pv_works_long(v)) /* an entry of an upper level has begun a whole tree, perhaps */
+            break;
     }
     return i;
 }
@@ -295,7 +331,7 @@ int64_t pv_mmu_update(struct pv_vcpu *v, struct pv_call *call)
     uint64_t count, done = 0;
     int64_t result = begin_array(v, call, &count);
     while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
-        const uint64_t at = call->arg[0] + done * sizeof(struct xen_mmu_update),
+        const uint64_t at = call->gpr[ARG0] + done * sizeof(struct xen_mmu_update),
                        room = at % sizeof(uint64_t) != 0
                                   ? 0
                                   : (PAGE_SIZE - at % PAGE_SIZE) / sizeof(struct xen_mmu_update),
@@ -339,18 +375,13 @@ static void flush_on(struct pv_vcpu *v, uint64_t vcpus, bool all, uint64_t addre
         pv_flush_others(v, vcpus);
 }
 
-int64_t pv_update_va_mapping(struct pv_vcpu *v, struct pv_call *call)
+/* The flush that update_va_mapping has asked for. */
+static int64_t __attribute__((noinline))
+flush_mapping(struct pv_vcpu *v, uint64_t linear, uint64_t flags)
 {
-    const uint64_t linear = call->arg[0], flags = call->arg[2];
     const unsigned what = flags & XEN_UVMF_WHAT;
     const uint64_t list = flags & ~(uint64_t)XEN_UVMF_WHAT;
     uint64_t vcpus = 1ull << v->vcpu.index;
-    gpa_t at;
-    if (!pv_find_entry(v, linear, &at))
-        return XEN_EINVAL;
-    const int64_t result = write_entry(v, at, call->arg[1]);
-    if (result != 0 || what == XEN_UVMF_NONE)
-        return result;
     if (list == XEN_UVMF_ALL)
         vcpus = UINT64_MAX;
     else if (list != 0 && !read_vcpus(v, list, &vcpus))
@@ -359,6 +390,21 @@ int64_t pv_update_va_mapping(struct pv_vcpu *v, struct pv_call *call)
         return XEN_ENOSYS;
     flush_on(v, vcpus, what == XEN_UVMF_TLB_FLUSH, linear);
     return 0;
+}
+
+int64_t pv_update_va_mapping(struct pv_vcpu *v, struct pv_call *call)
+{
+    const uint64_t linear = call->gpr[ARG0], flags = call->gpr[ARG2];
+    const bool flushes = (flags & XEN_UVMF_WHAT) != XEN_UVMF_NONE;
+    gpa_t at;
+    if (call->lightly && flushes) {
+        call->again = call->fully = true;
+        return 0;
+    }
+    if (!pv_find_entry(v, linear, &at))
+        return XEN_EINVAL;
+    const int64_t result = write_entry(v, at, call->gpr[ARG1]);
+    return result != 0 || !flushes ? result : flush_mapping(v, linear, flags);
 }
 
 /* --- mmuext_op --- */
@@ -430,8 +476,8 @@ int64_t pv_mmuext_op(struct pv_vcpu *v, struct pv_call *call)
     int64_t result = begin_array(v, call, &count);
     while (result == 0 && done < count && !(done != 0 && pv_works_long(v))) {
         struct xen_mmuext_op op;
-        result = pv_read(v, call->arg[0] + done * sizeof(op), &op, sizeof(op)) ? extended(v, &op)
-                                                                               : XEN_EFAULT;
+        result = pv_read(v, call->gpr[ARG0] + done * sizeof(op), &op, sizeof(op)) ? extended(v, &op)
+                                                                                  : XEN_EFAULT;
         done += result == 0;
     }
     pv_count(v, PV_COUNT_MMUEXT, done);

@@ -139,7 +139,8 @@ static bool access_control(struct pv_vcpu *v, const struct insn *insn, bool writ
 static bool access_debug(struct pv_vcpu *v, const struct insn *insn, bool write)
 {
     uint64_t *reg = &v->frame.gpr[insn->rm & 15];
-    struct pv_call call = {.arg = {insn->reg, *reg}};
+    uint64_t arguments[16] = {[ARG0] = insn->reg, [ARG1] = *reg};
+    struct pv_call call = {.gpr = arguments};
     if (write)
         return pv_set_debugreg(v, &call) == 0;
     *reg = (uint64_t)pv_get_debugreg(v, &call);

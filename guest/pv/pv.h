@@ -198,6 +198,18 @@ static inline void pv_book(struct pv_vcpu *v, enum pv_event event)
     v->event = (uint8_t)event;
 }
 
+/* The accounts of an exit: from here on time is the hypervisor's; and it is over. */
+static inline void pv_begin_exit(struct pv_vcpu *v)
+{
+    v->vcpu.tsc_exit = cpu_rdtsc();
+}
+
+static inline void pv_end_exit(struct pv_vcpu *v, unsigned event)
+{
+    v->vcpu.stats.count[event]++;
+    v->vcpu.stats.tsc_root[event] += cpu_rdtsc() - v->vcpu.tsc_exit;
+}
+
 static inline void pv_count(struct pv_vcpu *v, unsigned counter, uint64_t more)
 {
     v->counted[counter] += more;
@@ -278,14 +290,22 @@ bool pv_emulate(struct pv_vcpu *v);
 bool pv_emulate_iret(struct pv_vcpu *v);
 
 /* hypercall.c: SYSCALL of the guest's kernel. */
+enum { ARG0 = RDI, ARG1 = RSI, ARG2 = RDX, ARG3 = R10, ARG4 = R8, ARG5 = R9 };
 struct pv_call {
-    uint64_t arg[6];
-    bool again; /* out: not done yet: to be called again, with arg as it is now */
+    uint64_t *gpr; /* of these the arguments; a call changes them only where it sets again */
+    bool lightly;  /* by pv_answer() */
+    bool again;    /* out: not done yet: to be called again, with the arguments as they are now, */
+    bool fully;    /* but not lightly */
 };
 void pv_hypercall(struct pv_vcpu *v);
-/* The same for calls that are short, and ask nothing of the shadow. False: it is none, and nothing
- * has been done. */
-bool pv_call_lightly(struct pv_vcpu *v);
+/* The same on the short way (arch/ring3.h) for calls that ask nothing of the shadow, as it counts
+ * the vCPU among those that run. PV_ANSWERED: done, and something else is to be looked at before
+ * the guest goes on. RING3_SYSCALL: what is left of the call is pv_hypercall()'s. */
+ring3_answer_fn pv_answer;
+#define PV_ANSWERED (RING3_SYSCALL + 1)
+/* Those calls, a bit each: mmu_update, stack_switch, fpu_taskswitch, multicall, xen_version,
+ * set_segment_base. iret would do, but leads to user code, and so out, nearly always. */
+#define PV_LIGHT_CALLS (1ull << 1 | 1ull << 3 | 1ull << 5 | 1ull << 13 | 1ull << 17 | 1ull << 25)
 /* Whether a call has worked for long enough, so that it goes on in another portion. */
 bool pv_works_long(const struct pv_vcpu *v);
 

@@ -32,6 +32,7 @@ void pv_load(struct vcpu *vcpu)
     struct pv_vcpu *v = pv_vcpu(vcpu);
     hardening_enter_domain(cpu_self(), vcpu->vm->number);
     ring3_load(0);
+    v->frame.answer = pv_answer;
     ring3_roots_forget_timer(&v->roots);
     if (v->loaded_before)
         vcpu_extended_restore(vcpu, hpa_to_ptr(v->extended));
@@ -58,17 +59,6 @@ void pv_put(struct vcpu *vcpu)
 
 /* --- before the guest --- */
 
-static void begin_exit(struct pv_vcpu *v)
-{
-    v->vcpu.tsc_exit = cpu_rdtsc();
-}
-
-static void end_exit(struct pv_vcpu *v, unsigned event)
-{
-    v->vcpu.stats.count[event]++;
-    v->vcpu.stats.tsc_root[event] += cpu_rdtsc() - v->vcpu.tsc_exit;
-}
-
 /* What others have asked for. It is taken before it is done: what comes meanwhile is for the next
  * time, for which the vCPU is told again. */
 static void take_asked(struct pv_vcpu *v)
@@ -94,9 +84,9 @@ static bool __attribute__((cold)) prepare(struct pv_vcpu *v)
         const enum pv_event why = v->wait != PV_RUNS ? PV_HALT
                                   : vcpu->attention  ? PV_ATTENTION
                                                      : PV_TIMER;
-        begin_exit(v);
+        pv_begin_exit(v);
         if (vcpu_prepare(vcpu) == PREPARED_LEAVE) {
-            end_exit(v, why);
+            pv_end_exit(v, why);
             return false;
         }
         ring3_roots_forget_timer(&v->roots); /* the CPU may have slept by its timer */
@@ -105,7 +95,7 @@ static bool __attribute__((cold)) prepare(struct pv_vcpu *v)
         v->vector_waits = vlapic_pending(&vcpu->apic) >= 0;
         if (v->wait != PV_RUNS && (pv_wait_is_over(v) || v->vector_waits))
             pv_wait_ends(v);
-        end_exit(v, why);
+        pv_end_exit(v, why);
         if (v->wait == PV_RUNS)
             return true;
         vcpu_wait_for_interrupt(vcpu, ACTIVITY_HLT, v->wait != PV_IS_DOWN, false, false);
@@ -142,27 +132,12 @@ static inline void handle(struct pv_vcpu *v, unsigned vector)
     }
 }
 
-/* Runs the guest until it needs more than a light call. Returns the vector that has ended that;
- * *done: there is nothing more to do about it. */
-static inline unsigned run_inside(struct pv_vcpu *v, bool *done)
-{
-    unsigned vector;
-    do {
-        vector = ring3_enter(&v->frame);
-        begin_exit(v);
-        *done = vector == RING3_SYSCALL && !v->user && pv_call_lightly(v);
-        if (*done)
-            end_exit(v, v->event);
-    } while (*done && !v->user && !v->vcpu.attention && !pv_event_waits(v));
-    return vector;
-}
-
 /* Until something is asked of the vCPU, or it waits. */
 static void __attribute__((hot)) run_guest(struct pv_vcpu *v)
 {
     struct vcpu *vcpu = &v->vcpu;
+    const uint64_t light_calls = ring3_may_answer() ? PV_LIGHT_CALLS : 0;
     do {
-        bool done;
         if (__builtin_expect(
                 pv_event_waits(v) || v->nmi_pending || v->vector_waits || v->failsafe_due, 0))
             pv_deliver_waiting(v);
@@ -170,14 +145,16 @@ static void __attribute__((hot)) run_guest(struct pv_vcpu *v)
             pv_space_flush_now(v);
         if (!enters(v))
             return;
+        v->frame.answered = v->user ? 0 : light_calls;
         ring3_roots_enter(&v->roots, vcpu, v->user ? SHADOW_USER : SHADOW_KERNEL);
-        const unsigned vector = run_inside(v, &done);
+        const unsigned vector = ring3_enter(&v->frame);
         ring3_roots_leave(&v->roots, vcpu, vector);
         __atomic_store_n(&v->entered, false, __ATOMIC_RELEASE);
-        if (done)
+        if (vector == PV_ANSWERED)
             continue;
+        pv_begin_exit(v);
         handle(v, vector);
-        end_exit(v, v->event);
+        pv_end_exit(v, v->event);
     } while (!vcpu->attention && v->wait == PV_RUNS && vcpu->tsc_exit < vcpu->timers.next);
 }
 

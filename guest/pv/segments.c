@@ -111,10 +111,10 @@ _Static_assert(sizeof(((struct pv_vcpu *)0)->gdt_frame) / sizeof(gpa_t) * PER_PA
 int64_t pv_set_gdt(struct pv_vcpu *v, struct pv_call *call)
 {
     uint64_t frames[(PV_DESCRIPTORS + PER_PAGE - 1) / PER_PAGE];
-    const uint64_t count = call->arg[1], pages = (count + PER_PAGE - 1) / PER_PAGE;
+    const uint64_t count = call->gpr[ARG1], pages = (count + PER_PAGE - 1) / PER_PAGE;
     if (count > PV_DESCRIPTORS)
         return XEN_EINVAL;
-    if (!pv_read(v, call->arg[0], frames, pages * sizeof(frames[0])))
+    if (!pv_read(v, call->gpr[ARG0], frames, pages * sizeof(frames[0])))
         return XEN_EFAULT;
     return pv_read_gdt(v, frames, count);
 }
@@ -139,8 +139,8 @@ int64_t pv_set_ldt(struct pv_vcpu *v, uint64_t linear, uint64_t count)
 /* The guest's page gets the descriptor as it is; the processor's copy what CPL 3 may have. */
 int64_t pv_update_descriptor(struct pv_vcpu *v, struct pv_call *call)
 {
-    const gpa_t at = gpa(call->arg[0] & ~7ull);
-    const uint64_t value = call->arg[1], real = real_descriptor(value);
+    const gpa_t at = gpa(call->gpr[ARG0] & ~7ull);
+    const uint64_t value = call->gpr[ARG1], real = real_descriptor(value);
     uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
     if (entry == NULL || at.v / PAGE_SIZE >= v->vcpu.vm->domain->pages ||
         ((value & DESCRIPTOR_P) != 0 && real == 0))
@@ -183,12 +183,12 @@ static int64_t load_user_gs(struct pv_vcpu *v, uint64_t selector)
 
 int64_t pv_set_segment_base(struct pv_vcpu *v, struct pv_call *call)
 {
-    const uint64_t base = call->arg[1];
-    if (call->arg[0] == XEN_BASE_GS_USER_SELECTOR)
+    const uint64_t base = call->gpr[ARG1];
+    if (call->gpr[ARG0] == XEN_BASE_GS_USER_SELECTOR)
         return load_user_gs(v, base);
     if (!pv_is_canonical(base))
         return XEN_EINVAL;
-    switch (call->arg[0]) {
+    switch (call->gpr[ARG0]) {
     case XEN_BASE_FS: cpu_wrmsr(MSR_IA32_FS_BASE, base); return 0;
     case XEN_BASE_GS_USER: v->user_gs_base = base; return 0;
     case XEN_BASE_GS_KERNEL: cpu_wrmsr(MSR_IA32_KERNEL_GS_BASE, base); return 0;

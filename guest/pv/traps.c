@@ -248,32 +248,33 @@ void pv_trap(struct pv_vcpu *v, unsigned vector)
 
 int64_t pv_set_trap_table(struct pv_vcpu *v, struct pv_call *call)
 {
-    if (call->arg[0] == 0) {
+    if (call->gpr[ARG0] == 0) {
         memset(v->trap, 0, sizeof(v->trap));
         return 0;
     }
     for (unsigned i = 0; i < 256; i++) {
         struct xen_trap_info info;
-        if (!pv_read(v, call->arg[0], &info, sizeof(info)))
+        if (!pv_read(v, call->gpr[ARG0] + i * sizeof(info), &info, sizeof(info)))
             return XEN_EFAULT;
         if (info.address == 0)
             return 0;
         if (!pv_is_canonical(info.address))
             return XEN_EINVAL;
         v->trap[info.vector] = (struct pv_trap){.address = info.address, .flags = info.flags};
-        call->arg[0] += sizeof(info);
     }
     call->again = true;
+    call->gpr[ARG0] += 256 * sizeof(struct xen_trap_info);
     return 0;
 }
 
 int64_t pv_set_callbacks(struct pv_vcpu *v, struct pv_call *call)
 {
+    const uint64_t address[XEN_CALLBACK_SYSCALL + 1] = {call->gpr[ARG0], call->gpr[ARG1],
+                                                        call->gpr[ARG2]};
     for (unsigned i = 0; i <= XEN_CALLBACK_SYSCALL; i++)
-        if (!pv_is_canonical(call->arg[i]))
+        if (!pv_is_canonical(address[i]))
             return XEN_EINVAL;
-    for (unsigned i = 0; i <= XEN_CALLBACK_SYSCALL; i++)
-        v->callback[i] = call->arg[i];
+    memcpy(v->callback, address, sizeof(address));
     return 0;
 }
 
@@ -297,10 +298,10 @@ int64_t pv_callback_op(struct pv_vcpu *v, struct pv_call *call)
 {
     enum { REGISTER = 0, UNREGISTER = 1 };
     struct xen_callback_register r = {0};
-    const uint32_t op = (uint32_t)call->arg[0];
+    const uint32_t op = (uint32_t)call->gpr[ARG0];
     if (op != REGISTER && op != UNREGISTER)
         return XEN_ENOSYS;
-    if (!pv_read(v, call->arg[1], &r, op == REGISTER ? sizeof(r) : sizeof(r.type)))
+    if (!pv_read(v, call->gpr[ARG1], &r, op == REGISTER ? sizeof(r) : sizeof(r.type)))
         return XEN_EFAULT;
     if (op == UNREGISTER) /* only what could do without */
         return r.type == XEN_CALLBACK_NMI ? register_callback(v, &r) : XEN_EINVAL;
@@ -309,9 +310,9 @@ int64_t pv_callback_op(struct pv_vcpu *v, struct pv_call *call)
 
 int64_t pv_stack_switch(struct pv_vcpu *v, struct pv_call *call)
 {
-    if (!pv_is_canonical(call->arg[1]))
+    if (!pv_is_canonical(call->gpr[ARG1]))
         return XEN_EINVAL;
-    v->kernel_sp = call->arg[1];
+    v->kernel_sp = call->gpr[ARG1];
     return 0;
 }
 
@@ -322,7 +323,6 @@ int64_t pv_iret(struct pv_vcpu *v, struct pv_call *call)
     struct ring3_frame *f = &v->frame;
     struct xen_iret r;
     (void)call;
-    pv_book(v, PV_IRET);
     if (!pv_read(v, f->gpr[RSP], &r, sizeof(r))) {
         pv_crash(v, "iret by a stack at 0x%llx that is not mapped",
                  (unsigned long long)f->gpr[RSP]);
@@ -352,7 +352,7 @@ int64_t pv_iret(struct pv_vcpu *v, struct pv_call *call)
 
 int64_t pv_fpu_taskswitch(struct pv_vcpu *v, struct pv_call *call)
 {
-    v->cr0 = call->arg[0] != 0 ? v->cr0 | CR0_TS : v->cr0 & ~(uint64_t)CR0_TS;
+    v->cr0 = call->gpr[ARG0] != 0 ? v->cr0 | CR0_TS : v->cr0 & ~(uint64_t)CR0_TS;
     pv_controls_changed(v);
     return 0;
 }
@@ -385,15 +385,15 @@ static bool is_in_hole(uint64_t linear)
 
 int64_t pv_set_debugreg(struct pv_vcpu *v, struct pv_call *call)
 {
-    const uint64_t value = call->arg[1];
-    switch (call->arg[0]) {
+    const uint64_t value = call->gpr[ARG1];
+    switch (call->gpr[ARG0]) {
     case 0:
     case 1:
     case 2:
     case 3:
         if (!pv_is_canonical(value) || is_in_hole(value))
             return XEN_EPERM;
-        v->dr[call->arg[0]] = value;
+        v->dr[call->gpr[ARG0]] = value;
         break;
     case 4:
     case 6: v->dr6 = (value & 0xe00f) | DR6_RESET; return 0;
@@ -414,11 +414,11 @@ int64_t pv_set_debugreg(struct pv_vcpu *v, struct pv_call *call)
 
 int64_t pv_get_debugreg(struct pv_vcpu *v, struct pv_call *call)
 {
-    switch (call->arg[0]) {
+    switch (call->gpr[ARG0]) {
     case 0:
     case 1:
     case 2:
-    case 3: return (int64_t)v->dr[call->arg[0]];
+    case 3: return (int64_t)v->dr[call->gpr[ARG0]];
     case 4:
     case 6: return (int64_t)v->dr6;
     case 5:

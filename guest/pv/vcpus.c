@@ -266,8 +266,8 @@ static int64_t on_any(struct pv_vcpu *v, struct pv_vcpu *other, uint32_t op, uin
 
 int64_t pv_vcpu_op(struct pv_vcpu *v, struct pv_call *call)
 {
-    const uint32_t op = (uint32_t)call->arg[0];
-    uint64_t number = (uint32_t)call->arg[1];
+    const uint32_t op = (uint32_t)call->gpr[ARG0];
+    uint64_t number = (uint32_t)call->gpr[ARG1];
     if (index_is_beyond(&number, v->vcpu.vm->vcpu_count - 1))
         return XEN_ENOENT;
     struct pv_vcpu *other = pv_vcpu(v->vcpu.vm->vcpu[number]);
@@ -279,12 +279,12 @@ int64_t pv_vcpu_op(struct pv_vcpu *v, struct pv_call *call)
         if (other != v)
             return XEN_EINVAL;
         break;
-    default: return on_any(v, other, op, call->arg[2]);
+    default: return on_any(v, other, op, call->gpr[ARG2]);
     }
     if (op == XEN_VCPU_SET_SINGLESHOT)
-        return set_singleshot(v, call->arg[2]);
+        return set_singleshot(v, call->gpr[ARG2]);
     if (op == XEN_VCPU_REGISTER_TIME)
-        return register_time(v, call->arg[2]);
+        return register_time(v, call->gpr[ARG2]);
     if (op == XEN_VCPU_STOP_SINGLESHOT)
         pv_timer_set(v, 0);
     return 0;
@@ -292,7 +292,7 @@ int64_t pv_vcpu_op(struct pv_vcpu *v, struct pv_call *call)
 
 int64_t pv_set_timer_op(struct pv_vcpu *v, struct pv_call *call)
 {
-    pv_timer_set(v, call->arg[0]);
+    pv_timer_set(v, call->gpr[ARG0]);
     return 0;
 }
 
@@ -370,7 +370,7 @@ static int64_t shut_down(struct pv_vcpu *v, uint64_t at)
 
 int64_t pv_sched_op(struct pv_vcpu *v, struct pv_call *call)
 {
-    switch ((uint32_t)call->arg[0]) {
+    switch ((uint32_t)call->gpr[ARG0]) {
     case XEN_SCHED_YIELD:
         pv_console_look(v); /* who waits for room in its ring yields */
         v->vcpu.yields = true;
@@ -380,8 +380,8 @@ int64_t pv_sched_op(struct pv_vcpu *v, struct pv_call *call)
         v->info->mask = 0;
         v->wait = PV_BLOCKED;
         return 0;
-    case XEN_SCHED_POLL: return poll(v, call->arg[1]);
-    case XEN_SCHED_SHUTDOWN: return shut_down(v, call->arg[1]);
+    case XEN_SCHED_POLL: return poll(v, call->gpr[ARG1]);
+    case XEN_SCHED_SHUTDOWN: return shut_down(v, call->gpr[ARG1]);
     default: return XEN_ENOSYS;
     }
 }

@@ -32,12 +32,18 @@ static int tear_down(void **state)
 
 /* Calls of vCPU 0; a call that goes on in portions is made again until it ends. */
 static unsigned portions;
+static void set_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    struct ring3_frame *f = &vcpus[0].frame;
+    f->gpr[RAX] = number;
+    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c, f->gpr[R10] = d;
+}
+
 static int64_t call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     struct ring3_frame *f = &vcpus[0].frame;
     const uint64_t rip = f->rip;
-    f->gpr[RAX] = number;
-    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c, f->gpr[R10] = d;
+    set_call(number, a, b, c, d);
     for (portions = 1;; portions++) {
         execute(&vcpus[0]);
         if (f->rip != rip)
@@ -341,6 +347,73 @@ static void test_multicall_portions(void **state)
     assert_int_equal(own.port[4].kind, PV_PORT_FREE);
 }
 
+/* On the short way, up to the first that needs the long one; that and the rest are left. */
+static void test_answer(void **state)
+{
+    (void)state;
+    struct pv_vcpu *v = &vcpus[0];
+    set_call(17, 0, 0, 0, 0);
+    assert_int_equal(pv_answer(&v->frame), RING3_GO_ON);
+    assert_int_equal(v->frame.gpr[RAX], 4 << 16 | 17);
+    assert_int_equal(v->vcpu.stats.count[PV_HYPERCALL], 1);
+    v->vcpu.attention = true;
+    set_call(17, 0, 0, 0, 0);
+    assert_int_equal(pv_answer(&v->frame), PV_ANSWERED);
+    v->vcpu.attention = false;
+
+    put(0x18000, 0x30000);
+    put(0x18008, 0x1007);
+    put_entry(ARGS, 1, 0x18000, 1, 0, XEN_DOMID_SELF);
+    put_entry(ARGS + 64, 14, 0x30000, 0x31007, 0, 0);
+    put_entry(ARGS + 128, 14, 0x30000, 0x32007, XEN_UVMF_INVLPG, 0); /* asks the shadow */
+    put_entry(ARGS + 192, 6, 0, 0, 0, 0);
+    set_call(13, ARGS, 4, 0, 0);
+    const uint64_t rip = v->frame.rip;
+    assert_int_equal(pv_answer(&v->frame), RING3_SYSCALL);
+    assert_int_equal(v->frame.rip, rip);
+    assert_int_equal(v->frame.gpr[RAX], 13);
+    assert_int_equal(v->frame.gpr[RDI], ARGS + 128);
+    assert_int_equal(v->frame.gpr[RSI], 2);
+    assert_int_equal(get(0x30000), 0x1007);
+    assert_int_equal(get(leaf(0x30000)), 0x31007);
+    assert_int_equal(result_of(ARGS + 64), 0);
+    assert_int_equal(result_of(ARGS + 128), 0xdead);
+    assert_int_equal(v->counted[PV_CALL_multicall], 0); /* it is counted at the end */
+    assert_int_equal(v->counted[PV_COUNT_BATCHED], 2);
+    pv_hypercall(v);
+    assert_int_equal(v->frame.rip, rip);
+    assert_int_equal(v->frame.gpr[RAX], 0);
+    assert_int_equal(get(leaf(0x30000)), 0x32007);
+    assert_int_equal(result_of(ARGS + 192), XEN_ENOSYS);
+    assert_int_equal(v->counted[PV_CALL_multicall], 1);
+    assert_int_equal(v->counted[PV_COUNT_BATCHED], 3);
+    set_call(64 + 17, 0, 0, 0, 0); /* the same bit */
+    assert_int_equal(pv_answer(&v->frame), RING3_SYSCALL);
+}
+
+/* A run of entries of one table, with others in between. */
+static void test_runs_of_updates(void **state)
+{
+    (void)state;
+    const uint64_t at[] = {0x30000, 0x30ff8, 0x31000,    0x31008,
+                           0x30008, 0x30010, 1ull << 40, 0x30018};
+    for (uint64_t i = 0; i < 8; i++) {
+        put(0x18000 + i * 16, at[i]);
+        put(0x18008 + i * 16, (0x2000 + i * 0x1000) | 7);
+    }
+    put(0x18008 + 5 * 16, (RAM + PAGE_SIZE) | 7); /* a frame that is not the domain's */
+    assert_int_equal(call(1, 0x18000, 8, 0x38000, XEN_DOMID_SELF), XEN_EINVAL);
+    assert_int_equal(get32(0x38000), 5);
+    for (uint64_t i = 0; i < 5; i++)
+        assert_int_equal(get(at[i]), (0x2000 + i * 0x1000) | 7);
+    assert_int_equal(get(0x30010), 0);
+    put(0x18008 + 5 * 16, (RAM + PAGE_SIZE) | 6); /* nothing is there: any number will do */
+    assert_int_equal(call(1, 0x18000, 8, 0x38000, XEN_DOMID_SELF), XEN_EINVAL);
+    assert_int_equal(get32(0x38000), 6);
+    assert_int_equal(get(0x30010), (RAM + PAGE_SIZE) | 6);
+    assert_int_equal(get(0x30018), 0);
+}
+
 #define CODE64  0x00af9b000000ffffull /* of DPL 0 */
 #define DATA    0x00cf93000000ffffull
 #define TSS     0x0000890000000067ull
@@ -503,6 +576,8 @@ int main(void)
         TEST(test_others_write_tables),
         TEST(test_upper_entries_are_long),
         TEST(test_multicall_portions),
+        TEST(test_answer),
+        TEST(test_runs_of_updates),
         TEST(test_set_gdt),
         TEST(test_update_descriptor),
         TEST(test_set_ldt),
