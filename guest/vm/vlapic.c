@@ -199,9 +199,9 @@ static inline void settle(struct vlapic *apic)
 int vlapic_pending(struct vlapic *apic)
 {
     vlapic_collect(apic);
-    settle(apic);
-    if (apic->irr_words == 0)
+    if (apic->irr_words == 0) /* nothing waits for an EOI, so an offer of one stands */
         return -1;
+    settle(apic);
     int irr = highest_vector(apic, APIC_IRR, apic->irr_words);
     return irr >= 0 && (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
 }

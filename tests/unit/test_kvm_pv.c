@@ -328,6 +328,8 @@ static enum exit_action eoi_guest(struct fake_vcpu *fake)
     send(vcpu, 0x50, false);
     deliver(vcpu, 0x50);
     assert_int_equal(*word, 0xe1);
+    assert_int_equal(vlapic_pending(&vcpu->apic), -1); /* an exit in the handler; nothing waits */
+    assert_int_equal(*word, 0xe1);
     *word = 0xe0; /* the guest ends it, without an exit */
     send(vcpu, 0x50, false);
     deliver(vcpu, 0x50); /* so the same one can come again */
