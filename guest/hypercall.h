@@ -8,7 +8,8 @@
  * under pv, from the guest's kernel. The number is in RAX, arguments are in RDI, RSI, RDX, the
  * result is in RAX. No other register changes, but that SYSCALL itself takes RCX and R11, and that
  * calls on an array move it on as said below. A 32-bit kernel uses the low halves of the same
- * registers, gets the low half of the result, and gives the high half of a time in EDX.
+ * registers, and gets the low half of the result. The high half of a time is in EDX there: of one
+ * that it gives, and of the one that it gets.
  *
  * Whether they are there: CPUID 0x40000000 has the signature "NadirNadirVM" in EBX, ECX, EDX;
  * 0x40000001 has NADIR_VERSION in EAX and NADIR_FEATURES in EBX. A guest of the engine pv, which
@@ -63,8 +64,9 @@ enum nadir_call {
 
     /* Returns the time in ns since the VM began, the same on all vCPUs; it never goes back. */
     NADIR_CALL_TIME,
-    /* At time RDI (a past one: now) an interrupt with vector RSI comes to this vCPU, once. RDI 0:
-     * not any more. Each vCPU has one such timer, beside that of its local APIC. */
+    /* At time RDI (a past one: now) an interrupt with vector RSI comes to this vCPU, once, by its
+     * local APIC: it is lost where that is not enabled then. RDI 0: not any more. Each vCPU has one
+     * such timer, beside that of its local APIC. */
     NADIR_CALL_TIMER,
     /* Unmasks interrupts, and waits for one, or until time RDI: what comes between a look at
      * something and this call is not missed if they are masked before the look. */

@@ -132,7 +132,10 @@ static void arm(struct vcpu *vcpu, struct timer *timer, void (*fire)(void *dev, 
 static enum exit_action time(struct hypercall *call)
 {
     /* It is below 2^63 for the first 292 years. */
-    return vcpu_return(call->vcpu, (int64_t)(now_ns(call->vcpu->vm) & INT64_MAX));
+    const uint64_t now = now_ns(call->vcpu->vm) & INT64_MAX;
+    if (!call->is_64bit)
+        call->vcpu->regs.gpr[RDX] = now >> 32;
+    return vcpu_return(call->vcpu, (int64_t)now);
 }
 
 static void timer_fired(void *dev, uint64_t now)

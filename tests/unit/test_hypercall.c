@@ -513,8 +513,14 @@ static enum exit_action timed(struct fake_vcpu *fake)
         return EXIT_NEXT;
     default:
         assert_int_equal(vector_of(fake), 0x45);
-        /* A 32-bit kernel's time has two halves. */
+        /* A 32-bit kernel's time has two halves; to a 64-bit one RDX is no part of it. */
+        fake_host.now += 9 * HZ;
+        began = (uint64_t)call(fake, NADIR_CALL_TIME, 0, 0, 77);
+        assert_int_equal(fake->vcpu.regs.gpr[RDX], 77);
         fake->state.cs.access = SEGMENT_CODE32;
+        assert_int_equal((uint32_t)call(fake, NADIR_CALL_TIME, 0, 0, 77), (uint32_t)began);
+        assert_int_equal(fake->vcpu.regs.gpr[RDX], began >> 32);
+        assert_true(began >> 32 != 0);
         assert_int_equal(call(fake, NADIR_CALL_TIMER, UINT64_MAX << 32, 0x46, 1), 0);
         assert_in_range(fake->vcpu.timers.next, 4 * HZ, 7 * HZ);
         return power_off(fake);
