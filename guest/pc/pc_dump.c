@@ -81,10 +81,9 @@ static void print_polled(struct pc *pc)
             print_read(pc, &read[i]);
 }
 
-void pc_dump(struct vm *vm, const struct cpu_state *state)
+static void print_pic(const struct pc *pc, const struct cpu_state *state)
 {
-    struct pc *pc = pc_of(vm);
-    const uint64_t now = vm->timers.read();
+    const uint64_t now = pc->vm.timers.read();
     for (unsigned irq = 0; irq < 16; irq++) {
         const struct vpic_chip *c = &pc->pic.chip[irq / 8];
         const unsigned bit = 1u << irq % 8;
@@ -94,6 +93,13 @@ void pc_dump(struct vm *vm, const struct cpu_state *state)
             print_waiting(pc, irq);
     }
     print_vectors(pc, state);
+}
+
+void pc_dump(struct vm *vm, const struct cpu_state *state)
+{
+    struct pc *pc = pc_of(vm);
+    if (!pc->paravirtual)
+        print_pic(pc, state);
     print_misses(pc);
     print_polled(pc);
 }

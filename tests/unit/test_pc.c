@@ -949,6 +949,10 @@ static void what_the_controllers_have_is_told(void **unused)
     for (unsigned i = 0; i < 1000; i++)
         (void)bus_port_read(&pc->vm.bus, 0x321, 1);
     assert_non_null(strstr(dump(&real), "port 0x321 was read 1000 times, and no device answers"));
+    pc->paravirtual = true; /* a domain has no 8259 that could stand in some way */
+    assert_null(strstr(dump(&protected), "IRQ"));
+    assert_non_null(strstr(dumped, "port 0x321 was read"));
+    pc->paravirtual = false;
 }
 
 /* A port that is there is told, too, with what it answers: but only as long as somebody looks. */
