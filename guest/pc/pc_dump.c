@@ -100,6 +100,8 @@ void pc_dump(struct vm *vm, const struct cpu_state *state)
     struct pc *pc = pc_of(vm);
     if (!pc->paravirtual)
         print_pic(pc, state);
+    else if (pc->domain.print != NULL) /* its engine has begun */
+        pc->domain.print(vm);
     print_misses(pc);
     print_polled(pc);
 }

@@ -7,6 +7,8 @@
  */
 #include "guest/pv/pv.h"
 
+#include "arch/format.h"
+#include "arch/log.h"
 #include "arch/nospec.h"
 
 static bool test_and_set(uint64_t *word, unsigned bit)
@@ -212,6 +214,48 @@ static int64_t status(struct pv_vcpu *v, uint64_t number, uint32_t out[4])
     out[2] = port != NULL && port->kind == PV_PORT_VIRQ ? port->virq : 0;
     out[3] = 0;
     return 0;
+}
+
+/* --- for the user --- */
+
+#define PRINTED 16u /* ports */
+
+/* Why nothing comes of it. */
+static const char *why_pending(const struct pv_vm *own, const struct pv_vcpu *v, unsigned port)
+{
+    if (test(&own->shared->mask[port / 64], port % 64))
+        return "the port is masked";
+    if (v->info->mask != 0)
+        return "the vCPU has all events masked";
+    if (v->info->pending != 0)
+        return "the vCPU takes it next";
+    return "its bit was not cleared by the kernel, and no other event comes by it until then";
+}
+
+static void print_port(const struct vm *vm, unsigned number)
+{
+    const struct pv_vm *own = pv_vm(vm);
+    const struct pv_port *port = &own->port[number];
+    char what[32];
+    format_text(what, sizeof(what), "virtual interrupt %u", port->virq);
+    log_line_of(vm->log, "%s: event port %u (%s of vCPU %u) is pending: %s", vm->name, number,
+                port->kind == PV_PORT_VIRQ      ? what
+                : port->kind == PV_PORT_IPI     ? "IPI"
+                : port->kind == PV_PORT_CONSOLE ? "console"
+                                                : "bound to nobody",
+                port->vcpu, why_pending(own, pv_vcpu(vm->vcpu[port->vcpu]), number));
+}
+
+void pv_events_print(const struct vm *vm)
+{
+    const struct pv_vm *own = pv_vm(vm);
+    unsigned left = PRINTED;
+    for (unsigned i = 1; i < PV_PORTS && left != 0; i++) {
+        if (own->port[i].kind <= PV_PORT_RESERVED || !pv_port_is_pending(own, i))
+            continue;
+        print_port(vm, i);
+        left--;
+    }
 }
 
 /* --- the call --- */

@@ -347,6 +347,8 @@ void pv_raise_virq(struct pv_vcpu *v, unsigned virq);
 /* Has a vCPU look at what is asked or pending. From any CPU. */
 void pv_wake(struct pv_vcpu *v);
 bool pv_port_is_pending(const struct pv_vm *vm, unsigned port);
+/* Tells the user of the ports that are pending, and why nothing comes of them. */
+void pv_events_print(const struct vm *vm);
 
 /* time.c */
 uint64_t pv_time_now(const struct vm *vm);

@@ -138,6 +138,7 @@ static enum status create_vm(struct vm *vm)
     vm->mem.written_ctx = own;
     vm->domain->drain = pv_console_drain;
     vm->domain->typed = pv_console_typed;
+    vm->domain->print = pv_events_print;
     vm_clock_init(&vm->clock, vm->timers.hz, vm->tsc_first_entry);
     pv_clock_write(vm);
     share_info(vm);

@@ -23,8 +23,9 @@ struct vm_domain {
     /* Its console, all with the VM's lock held. out(): so many bytes are taken, fewer than asked
      * where the user's side has no room now. The engine's own, set when its first vCPU is loaded:
      * drain() gives the rest away then, and false if there is still no room; typed(): a byte comes
-     * in, or false: there is no room. */
+     * in, or false: there is no room; print(): tells the user which events wait. */
     size_t (*out)(struct vm *vm, const char *text, size_t bytes);
     bool (*drain)(struct vm *vm);
     bool (*typed)(struct vm *vm, uint8_t byte);
+    void (*print)(const struct vm *vm);
 };

@@ -17,6 +17,7 @@
 #include "mm/host_paging.h"
 #include "mm/page_alloc.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,7 @@ static struct {
     char why[160];
     char console[4096];
     size_t console_bytes, console_room;
+    char told[512]; /* to the user, line by line */
     uint32_t port_written;
     bool locked;
 } host;
@@ -97,8 +99,13 @@ void log_line(const char *format, ...)
 
 void log_line_of(unsigned of, const char *format, ...)
 {
+    const size_t length = strlen(host.told);
+    va_list args;
     (void)of;
-    (void)format;
+    va_start(args, format);
+    vsnprintf(host.told + length, sizeof(host.told) - length, format, args);
+    va_end(args);
+    strncat(host.told, "\n", sizeof(host.told) - strlen(host.told) - 1);
 }
 
 /* --- the CPU --- */

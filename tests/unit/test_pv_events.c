@@ -417,13 +417,48 @@ static void test_loaded_late(void **state)
     assert_int_equal(moved->mask, 0);
 }
 
+static const char *told(void)
+{
+    host.told[0] = 0;
+    domain.print(&vm);
+    return host.told;
+}
+
+/* Where a domain hangs: which events wait, and for what. */
+static void test_print(void **state)
+{
+    (void)state;
+    struct xen_shared_info *shared = own.shared;
+    struct xen_vcpu_info *info = vcpus[1].info;
+    assert_int_equal(event_op(XEN_EVENT_BIND_VIRQ, XEN_VIRQ_TIMER, 1), 0);
+    const uint32_t port = bind_ipi(1);
+    info->mask = 1;
+    shared->pending[1] = ~0ull; /* ports that are bound to nothing */
+    assert_string_equal(told(), "");
+    assert_int_equal(event_op(XEN_EVENT_SEND, port, 0), 0);
+    assert_string_equal(told(), "pv: event port 3 (IPI of vCPU 1) is pending: the vCPU has all "
+                                "events masked\n");
+    info->mask = 0;
+    assert_non_null(strstr(told(), "is pending: the vCPU takes it next\n"));
+    info->pending = 0, info->pending_words = 0; /* a kernel that has forgotten the port's bit */
+    assert_non_null(strstr(told(),
+                           "is pending: its bit was not cleared by the kernel, and no other "
+                           "event comes by it until then\n"));
+    shared->mask[0] = 1 << port | 1 << 2;
+    shared->pending[0] |= 1 << 2;
+    assert_string_equal(told(), "pv: event port 2 (virtual interrupt 0 of vCPU 1) is pending: the "
+                                "port is masked\n"
+                                "pv: event port 3 (IPI of vCPU 1) is pending: the port is "
+                                "masked\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_bind),        TEST(test_send),          TEST(test_poll),
         TEST(test_sched_op),    TEST(test_register_info), TEST(test_second_vcpu),
         TEST(test_singleshot),  TEST(test_clock),         TEST(test_console),
-        TEST(test_loaded_late),
+        TEST(test_loaded_late), TEST(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
