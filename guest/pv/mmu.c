@@ -4,7 +4,7 @@
  * shadow, an update is a checked write to the guest's memory, and no table has to be examined
  * before it is used. What Xen refuses, a frame that is not the domain's or reserved bits in an
  * entry, is refused here as well, where the guest asks for it: in an update, and of a table that is
- * pinned.
+ * pinned, or loaded without that.
  */
 #include "guest/pv/mmu.h"
 
@@ -409,14 +409,22 @@ int64_t pv_update_va_mapping(struct pv_vcpu *v, struct pv_call *call)
 
 /* --- mmuext_op --- */
 
-static int64_t pin(struct pv_vcpu *v, uint64_t frame, unsigned level)
+/* Whether a frame is the domain's, and holds what a table may. */
+static bool __attribute__((noinline)) is_good_table(const struct pv_vcpu *v, uint64_t frame)
 {
     const uint64_t *table = guestmem_window(&v->vcpu.vm->mem, gpa(frame * PAGE_SIZE), PAGE_SIZE);
     if (frame >= v->vcpu.vm->domain->pages || table == NULL)
-        return XEN_EINVAL;
+        return false;
     for (unsigned i = 0; i < PAGE_SIZE / sizeof(*table); i++)
         if (!is_good_entry(v, __atomic_load_n(&table[i], __ATOMIC_RELAXED)))
-            return XEN_EINVAL;
+            return false;
+    return true;
+}
+
+static int64_t pin(struct pv_vcpu *v, uint64_t frame, unsigned level)
+{
+    if (!is_good_table(v, frame))
+        return XEN_EINVAL;
     begin_tree(pv_vm_of(v), &v->vcpu.vm->mem, gpa(frame * PAGE_SIZE), level, false);
     return 0;
 }
@@ -430,9 +438,12 @@ static int64_t unpin(struct pv_vcpu *v, uint64_t frame)
     return 0;
 }
 
+/* What is known as a top table has been examined. Of the user's, 0 is none. */
 static int64_t set_base(struct pv_vcpu *v, uint64_t *base, uint64_t frame)
 {
-    if (frame >= v->vcpu.vm->domain->pages)
+    if (frame >= v->vcpu.vm->domain->pages ||
+        (frame != 0 && level_of(pv_vm_of(v), gpa(frame * PAGE_SIZE)) != 4 &&
+         !is_good_table(v, frame)))
         return XEN_EINVAL;
     *base = frame * PAGE_SIZE;
     pv_flush(v, SHADOW_FLUSH_LOCAL);

@@ -219,7 +219,11 @@ static void test_mmuext(void **state)
     put(0x30000 + 511 * 8, RAM * 4 | 1);
     assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), XEN_EINVAL);
     assert_false(pv_open_table(&own, gpa(0x30000)));
+    /* One that is not pinned is looked at when it is loaded. */
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, 0x30, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 0x30, 0), XEN_EINVAL);
     put(0x30000 + 511 * 8, 0);
+    assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), 0);
     assert_true(pv_open_table(&own, gpa(0x30000)));
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), 0);
