@@ -13,7 +13,8 @@ struct segment {
 };
 
 struct segments {
-    uint64_t entry; /* guest-physical */
+    uint64_t entry;       /* guest-physical */
+    uint64_t entry_above; /* by so much less than the file says: users know that address */
     uint32_t count;
     struct segment segment[SEGMENTS_MAX];
 };

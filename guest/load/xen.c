@@ -142,7 +142,8 @@ static enum status place_kernel(struct program *p, const struct xen_notes *n, ui
     enum status s = elf_segments(p, &segments);
     if (s != OK)
         return s;
-    segments.entry = n->entry - n->virt_base + n->paddr_offset;
+    segments.entry_above = n->virt_base - n->paddr_offset;
+    segments.entry = n->entry - segments.entry_above;
     s = segments_check(p, &segments, &low, end);
     if (s != OK)
         return s;

@@ -96,7 +96,7 @@ static void test_wrong_addresses(void **state)
         uint64_t entry, base, p2m;
         const char *text; /* NULL: it is fine */
     } list[] = {
-        {BASE + LOAD - 1, BASE, P2M, "the entry 0xfffff is outside all segments"},
+        {BASE + LOAD - 1, BASE, P2M, "the entry 0xffffffff800fffff is outside all segments"},
         {BASE + LOAD + IMAGE, BASE, P2M, "outside all segments"},
         {BASE + LOAD + IMAGE - 1, BASE, P2M, NULL},
         {BASE + LOAD, BASE, P2M, NULL},
