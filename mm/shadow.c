@@ -408,9 +408,9 @@ void shadow_switch(struct shadow_cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t 
     if (changed != 0 || flush != SHADOW_FLUSH_LOCAL || mode_of(cpu) != MODE_LONG)
         cpu->flush = true;
     if (flush != SHADOW_FLUSH_NONE)
-        cpu->flushed = ++shadow->clock;
+        cpu->flushed = __atomic_add_fetch(&shadow->clock, 1, __ATOMIC_SEQ_CST);
     if (flush == SHADOW_FLUSH_ALL)
-        cpu->flushed_all = shadow->clock;
+        __atomic_store_n(&cpu->flushed_all, shadow->clock, __ATOMIC_RELEASE);
     if ((changed & MODE) != 0)
         detach_all(cpu);
     cpu->regime = regime;

@@ -116,7 +116,7 @@ struct shadow {
     struct shadow_stats stats;
     uint64_t epoch;   /* what is taken away for each CPU makes it rise: shadow_enter(); atomic */
     uint64_t version; /* changes with each flush of the guest: shadow_fill(); atomic */
-    uint64_t clock;   /* flushes of the guest but INVLPGs, counted */
+    uint64_t clock;   /* flushes of the guest but INVLPGs, counted; atomic */
     uint64_t changes; /* entries that were taken away, or have become others', counted */
     uint64_t fills;   /* leaves that were put there, counted before each is; atomic */
     uint32_t serial[SHADOW_SLOTS]; /* INVLPGs in that slot, counted */
@@ -166,7 +166,7 @@ struct shadow_cpu {
     hpa_t root[SHADOW_ROOTS];      /* for CR3 */
     hpa_t low[SHADOW_ROOTS];       /* the table of the lowest 512 GiB, while not in long mode */
     uint64_t running, seen;        /* atomic: shadow_enter() */
-    uint64_t flushed, flushed_all; /* shadow.clock of its last flushes */
+    uint64_t flushed, flushed_all; /* shadow.clock of its last flushes; flushed_all: atomic */
     bool flush;                    /* before the next entry, the host's TLB */
     uint64_t changes;              /* shadow.changes that the host's TLB has followed, or will */
     uint64_t stale[SHADOW_STALE];  /* addresses that it is to drop before the next entry */

@@ -19,8 +19,17 @@
  * A page that is a table is read-only to the guest, and each write to it comes here; so what the
  * shadow has made of it stays right until then (mm/shadow.h: struct shadow_table). Of a page that
  * is not known as one, anybody may have written anything. The level is in the page's byte of the
- * code map; own->written says when.
+ * code map; own->written says when: shadow.clock then, plus 1, and IS_OPEN.
+ *
+ * A table is open while some CPU may have it writable still, so that a write to it is not noticed:
+ * from when it begins, as its page was writable before, and the guest need not flush in between;
+ * and from when a write opens it (space.c). What is writable goes from the shadow, and from a CPU's
+ * TLB, when its vCPU flushes all. So a table is closed once all vCPUs have done that: own->flushed.
+ * One that leads to tables which nobody has been told of stays open for good.
  */
+#define IS_OPEN  (1ull << 63)
+#define OPEN_ALL UINT64_MAX /* for good */
+
 static inline unsigned level_of(const struct pv_vm *own, gpa_t at)
 {
     const uint8_t *byte = at.v < own->low_bytes
@@ -44,12 +53,20 @@ static inline uint64_t *written_at(struct pv_vm *own, gpa_t at)
     return &all[index_nospec(at.v / PAGE_SIZE, own->frames)];
 }
 
-/* Behind the write: whoever looks at the shadow's clock later looks at the table, too. */
+/*
+ * CPU A, here, has written to the table, and then looks at the shadow's clock. CPU B flushes: it
+ * moves the clock on, and then looks at the table. Without this order A could note an old time, and
+ * B see the old table; nobody would look at it again. Where it is opened meanwhile, it stays open.
+ */
 static inline void note(const struct pv_vm *own, uint64_t *written)
 {
-    if (*written != UINT64_MAX)
-        __atomic_store_n(written, __atomic_load_n(&own->shadow->clock, __ATOMIC_SEQ_CST) + 1,
-                         __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint64_t old = __atomic_load_n(written, __ATOMIC_RELAXED);
+    while ((old & IS_OPEN) == 0 &&
+           !__atomic_compare_exchange_n(written, &old,
+                                        __atomic_load_n(&own->shadow->clock, __ATOMIC_RELAXED) + 1,
+                                        false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
 }
 
 static inline void note_written(struct pv_vm *own, gpa_t at)
@@ -57,18 +74,48 @@ static inline void note_written(struct pv_vm *own, gpa_t at)
     note(own, written_at(own, at));
 }
 
+static void open_table(struct pv_vm *own, gpa_t at, bool for_good)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    const uint64_t now = __atomic_load_n(&own->shadow->clock, __ATOMIC_RELAXED) + 1;
+    __atomic_store_n(written_at(own, at), for_good ? OPEN_ALL : now | IS_OPEN, __ATOMIC_RELEASE);
+}
+
+static uint64_t __attribute__((noinline))
+close_table(const struct pv_vm *own, uint64_t *written, uint64_t when)
+{
+    const uint64_t now = own->shadow->clock + 1;
+    const bool closes =
+        when != OPEN_ALL && (when & ~IS_OPEN) <= __atomic_load_n(&own->flushed, __ATOMIC_ACQUIRE) &&
+        __atomic_compare_exchange_n(written, &when, now, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return closes ? now : UINT64_MAX;
+}
+
+/* Closed, it counts as written just now. */
 uint64_t pv_table_written(struct pv_vm *own, gpa_t at)
 {
     if (level_of(own, at) == 0 || at.v / PAGE_SIZE >= own->frames)
         return UINT64_MAX;
-    return __atomic_load_n(written_at(own, at), __ATOMIC_ACQUIRE);
+    uint64_t *written = written_at(own, at);
+    const uint64_t when = __atomic_load_n(written, __ATOMIC_ACQUIRE);
+    return (when & IS_OPEN) == 0 ? when : close_table(own, written, when);
 }
 
-bool pv_open_table(struct pv_vm *own, gpa_t at)
+/* Whether it is a table, and those that it leads to are known as well. */
+static bool is_known(struct pv_vm *own, gpa_t at)
 {
-    if (level_of(own, at) == 0 || at.v / PAGE_SIZE >= own->frames)
+    return level_of(own, at) != 0 && at.v / PAGE_SIZE < own->frames &&
+           __atomic_load_n(written_at(own, at), __ATOMIC_ACQUIRE) != OPEN_ALL;
+}
+
+bool pv_open_table(struct pv_vm *own, gpa_t at, gpa_t by)
+{
+    const unsigned level = level_of(own, at);
+    if (level == 0 || at.v / PAGE_SIZE >= own->frames)
         return false;
-    __atomic_store_n(written_at(own, at), UINT64_MAX, __ATOMIC_RELEASE);
+    open_table(own, at, level > 1);
+    if (by.v / PAGE_SIZE < own->frames)
+        note_written(own, by);
     return true;
 }
 
@@ -83,15 +130,14 @@ void pv_memory_written(void *ctx, gpa_t at, uint64_t bytes)
 /* Becomes a table, or is one anew. */
 static void begin_table(struct pv_vm *own, gpa_t at, unsigned level)
 {
-    *written_at(own, at) = 0;
+    open_table(own, at, false);
     set_level(own->shadow, at, level);
-    note_written(own, at);
 }
 
 /*
  * A table of an upper level is in use from now on, and with it those that it leads to. What belongs
  * to the kernel, in the upper half, is the same for all processes, and known already. budget: so
- * many entries are looked at; tables that are not reached stay unknown, which costs time alone.
+ * many entries are looked at.
  */
 static void begin_below(struct pv_vm *own, const struct guestmem *mem, gpa_t at, unsigned level,
                         bool upper_half, unsigned *budget)
@@ -119,6 +165,8 @@ static void begin_tree(struct pv_vm *own, const struct guestmem *mem, gpa_t at, 
     begin_table(own, at, level);
     if (level > 1)
         begin_below(own, mem, at, level, upper_half, &budget);
+    if (budget == 0)
+        open_table(own, at, true);
 }
 
 void pv_tables_begin(struct pv_vm *own, const struct vm *vm)
@@ -148,7 +196,7 @@ upper_changed(struct pv_vcpu *v, unsigned level, uint64_t old, uint64_t value)
     const gpa_t below = gpa(value & PTE_ADDRESS);
     v->leaf_key = PV_NO_LEAF;
     if ((value & (PTE_P | PTE_PS)) == PTE_P && below.v / PAGE_SIZE < own->frames &&
-        ((old ^ value) & PTE_ADDRESS) != 0)
+        ((old & PTE_P) == 0 || ((old ^ value) & PTE_ADDRESS) != 0))
         begin_tree(own, &v->vcpu.vm->mem, below, level - 1, false);
 }
 
@@ -438,14 +486,20 @@ static int64_t unpin(struct pv_vcpu *v, uint64_t frame)
     return 0;
 }
 
+void pv_take_root(struct pv_vcpu *v, enum shadow_root root, gpa_t tables)
+{
+    *(root == SHADOW_USER ? &v->user_cr3 : &v->kernel_cr3) = tables.v;
+    v->has_unknown[root] = !is_known(pv_vm_of(v), tables);
+}
+
 /* What is known as a top table has been examined. Of the user's, 0 is none. */
-static int64_t set_base(struct pv_vcpu *v, uint64_t *base, uint64_t frame)
+static int64_t set_base(struct pv_vcpu *v, enum shadow_root root, uint64_t frame)
 {
     if (frame >= v->vcpu.vm->domain->pages ||
         (frame != 0 && level_of(pv_vm_of(v), gpa(frame * PAGE_SIZE)) != 4 &&
          !is_good_table(v, frame)))
         return XEN_EINVAL;
-    *base = frame * PAGE_SIZE;
+    pv_take_root(v, root, gpa(frame * PAGE_SIZE));
     pv_flush(v, SHADOW_FLUSH_LOCAL);
     return 0;
 }
@@ -467,8 +521,8 @@ static int64_t extended(struct pv_vcpu *v, const struct xen_mmuext_op *op)
     case XEN_PIN_L1 + 2:
     case XEN_PIN_L4: return pin(v, op->arg1, op->cmd + 1);
     case XEN_UNPIN: return unpin(v, op->arg1);
-    case XEN_NEW_BASEPTR: return op->arg1 == 0 ? XEN_EINVAL : set_base(v, &v->kernel_cr3, op->arg1);
-    case XEN_NEW_USER_BASEPTR: return set_base(v, &v->user_cr3, op->arg1); /* 0: none */
+    case XEN_NEW_BASEPTR: return op->arg1 == 0 ? XEN_EINVAL : set_base(v, SHADOW_KERNEL, op->arg1);
+    case XEN_NEW_USER_BASEPTR: return set_base(v, SHADOW_USER, op->arg1); /* 0: none */
     case XEN_TLB_FLUSH_LOCAL: pv_flush(v, SHADOW_FLUSH_ALL); return 0;
     case XEN_INVLPG_LOCAL: pv_invalidate(v, op->arg1); return 0;
     case XEN_TLB_FLUSH_MULTI:

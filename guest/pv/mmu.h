@@ -14,8 +14,9 @@
 
 /* When a table was written last, for struct shadow_table. */
 uint64_t pv_table_written(struct pv_vm *own, gpa_t at);
-/* From now on the kernel may write to it by itself, at any time. False: it is no table. */
-bool pv_open_table(struct pv_vm *own, gpa_t at);
+/* The kernel may write to it by itself, through a page that the table at `by` maps read-only, until
+ * it flushes all. False: it is no table. */
+bool pv_open_table(struct pv_vm *own, gpa_t at, gpa_t by);
 /* guestmem.written, of the struct pv_vm: the hypervisor has written to the guest's memory, as
  * Nadir's own calls do to entries of its tables. */
 void pv_memory_written(void *own, gpa_t at, uint64_t bytes);

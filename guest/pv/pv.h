@@ -107,7 +107,8 @@ struct pv_vcpu {
     struct xen_vcpu_info *info; /* what it shares with the guest, in the VM's RAM */
 
     /* The CPU's state as the guest has it. */
-    uint64_t kernel_cr3, user_cr3; /* user_cr3 0: there are none */
+    uint64_t kernel_cr3, user_cr3;  /* user_cr3 0: there are none; changed by pv_take_root() */
+    bool has_unknown[SHADOW_ROOTS]; /* not all of the tables below are known to be some: mmu.c */
     uint64_t cr0, cr4, tsc_aux;
     uint64_t fs_base, kernel_gs_base, user_gs_base; /* those in use are in the CPU while loaded */
     uint16_t selector[4];                           /* DS, ES, FS, GS while it is not loaded */
@@ -173,6 +174,7 @@ struct pv_vm {
     uint64_t low_bytes;
     hpa_t written; /* of each frame that is a table: mmu.c */
     uint64_t written_pages;
+    uint64_t flushed;              /* shadow.clock up to which all vCPUs have flushed all; atomic */
     uint64_t told;                 /* calls by number that were logged as unknown; atomic */
     struct pv_port port[PV_PORTS]; /* with the VM's lock */
 };
@@ -256,6 +258,8 @@ bool pv_read_as(struct pv_vcpu *v, uint64_t linear, void *to, unsigned bytes);
 bool pv_find_entry(struct pv_vcpu *v, uint64_t linear, gpa_t *out);
 /* A page fault of the guest's: maps what its tables map, or delivers it. */
 void pv_space_fault(struct pv_vcpu *v);
+/* These are the root's page tables from the next flush on; 0: none. */
+void pv_take_root(struct pv_vcpu *v, enum shadow_root root, gpa_t tables);
 /* Translations go: before the next entry, and for the hypervisor's own reads at once. */
 void pv_flush(struct pv_vcpu *v, enum shadow_flush what);
 void pv_invalidate(struct pv_vcpu *v, uint64_t linear);

@@ -56,22 +56,30 @@ static uint64_t top(void *ctx, enum shadow_root root, gva_t linear)
     return paging.cr3 == 0 ? 0 : guestwalk_top(&v->vcpu.vm->mem, &paging, linear);
 }
 
+/* Nearly all of a domain's RAM is in one piece. */
+static const uint64_t *table_at(const struct pv_vm *own, const struct guestmem *mem, uint64_t at)
+{
+    return at < own->low_bytes
+               ? (const uint64_t *)(const void *)(own->low + index_nospec(at, own->low_bytes))
+               : guestmem_window(mem, gpa(at), PAGE_SIZE);
+}
+
 /* The top level is not looked at for when it was written: its entry is the subtree's key. */
 static bool table(void *ctx, enum shadow_root root, gva_t linear, struct shadow_table *out)
 {
     const struct pv_vcpu *v = ctx;
     const struct guestmem *mem = &v->vcpu.vm->mem;
-    uint64_t at = root == SHADOW_USER ? v->user_cr3 : v->kernel_cr3, all = UINT64_MAX, any = 0;
-    out->written = 0;
+    struct pv_vm *own = pv_vm_of(v);
+    uint64_t at = root == SHADOW_USER ? v->user_cr3 : v->kernel_cr3, all = UINT64_MAX, any = 0,
+             last = v->has_unknown[root] ? UINT64_MAX : 0;
     for (unsigned shift = 39;; shift -= 9) {
-        const uint64_t *entries = guestmem_window(mem, gpa(at), PAGE_SIZE);
-        const uint64_t written = shift < 39 ? pv_table_written(pv_vm_of(v), gpa(at)) : 0;
-        out->written = written > out->written ? written : out->written;
+        const uint64_t *entries = table_at(own, mem, at);
+        const uint64_t written = shift < 39 ? pv_table_written(own, gpa(at)) : 0;
+        last = written > last ? written : last;
         if (at == 0 || entries == NULL)
             return false;
         if (shift == 12) {
-            out->entry = entries;
-            out->perms = (all & ~PTE_NX) | (any & PTE_NX);
+            *out = (struct shadow_table){entries, (all & ~PTE_NX) | (any & PTE_NX), last};
             return true;
         }
         const uint64_t entry = __atomic_load_n(&entries[linear.v >> shift & 511], __ATOMIC_RELAXED);
@@ -306,14 +314,17 @@ bool pv_find_entry(struct pv_vcpu *v, uint64_t linear, gpa_t *out)
  * or its write right), although it has made them read-only as it has to. Xen carries out such a
  * write in software. Here nothing depends on what is in them, so that the table simply becomes
  * writable for it until the next flush, and the processor repeats the write. What it changes is
- * followed by a flush, as with any table.
+ * followed by a flush, as with any table. The table that maps it says less than the shadow has by
+ * then: it counts as written, so that the flush finds that.
  */
 static bool opens_table(struct pv_vcpu *v, gva_t linear, struct guest_translation *found)
 {
     const struct guest_paging paging = paging_of(v, SHADOW_KERNEL);
     uint32_t error;
+    gpa_t by;
     if (!guestwalk_examine(&v->vcpu.vm->mem, &paging, linear, WALK_READ, found, &error) ||
-        !pv_open_table(pv_vm_of(v), found->at))
+        !guestwalk_find_entry(&v->vcpu.vm->mem, &paging, linear, &by) ||
+        !pv_open_table(pv_vm_of(v), found->at, by))
         return false;
     found->perms |= PTE_W;
     pv_count(v, PV_COUNT_TABLE_WRITES, 1);
@@ -390,9 +401,24 @@ void pv_invalidate(struct pv_vcpu *v, uint64_t linear)
     cpu_invlpg(linear);
 }
 
+/* One that has not flushed was not in guest code yet, and does it before. */
+static void note_flushed(const struct vm *vm)
+{
+    uint64_t all = UINT64_MAX;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        const uint64_t *flushed = &pv_vcpu(vm->vcpu[i])->roots.shadow.flushed_all;
+        const uint64_t at = __atomic_load_n(flushed, __ATOMIC_ACQUIRE);
+        if (at != 0 && at < all)
+            all = at;
+    }
+    __atomic_store_n(&pv_vm(vm)->flushed, all, __ATOMIC_RELEASE);
+}
+
 void pv_space_flush_now(struct pv_vcpu *v)
 {
     shadow_switch(&v->roots.shadow, WALK_CR0, WALK_CR4, WALK_EFER, (enum shadow_flush)v->flush);
+    if (v->flush == SHADOW_FLUSH_ALL)
+        note_flushed(v->vcpu.vm);
     v->flush = SHADOW_FLUSH_NONE;
 }
 

@@ -149,8 +149,8 @@ void pv_start_take(struct pv_vcpu *v)
     f->ss = (s->ss & 0xffff) | 3;
     f->rflags = ring3_flags(s->rflags);
     v->kernel_sp = s->kernel_sp;
-    v->kernel_cr3 = s->kernel_cr3;
-    v->user_cr3 = s->user_cr3;
+    pv_take_root(v, SHADOW_KERNEL, gpa(s->kernel_cr3));
+    pv_take_root(v, SHADOW_USER, gpa(s->user_cr3));
     for (unsigned i = 0; i < 3; i++) {
         v->callback[i] = s->callback[i];
         v->callback_masks[i] = 0;

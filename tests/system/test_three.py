@@ -57,3 +57,10 @@ def test_paravirtual(nadir, payload, bare):
     assert result.status == 0 and (stats["engine"], stats["end"], stats["code"]) == ("pv", "debug-exit", 0), result
     assert columns_of(result) == {"hypercall": bare}, result
     assert stats["counters"]["nadir_calls"] > 300, result
+
+
+def test_own_writes_count(nadir, payload):
+    """What a paravirtual kernel writes to its tables without a call is there behind the next flush."""
+    kernel = payload("pvtables").with_suffix(".elf")
+    result = nadir("[vm t]\nkernel = pvtables.elf\nmemory = 16\nengine = pv\n", {"pvtables.elf": kernel})
+    assert result.status == 0 and "pvtables: done" in result.console, result

@@ -284,7 +284,10 @@ void shadow_invalidate(struct shadow_cpu *cpu, gva_t linear)
 void shadow_switch(struct shadow_cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t efer,
                    enum shadow_flush flush)
 {
-    (void)cpu, (void)cr0, (void)cr4, (void)efer, (void)flush;
+    (void)cr0, (void)cr4, (void)efer;
+    shadow.clock += flush != SHADOW_FLUSH_NONE;
+    if (flush == SHADOW_FLUSH_ALL)
+        cpu->flushed_all = shadow.clock;
 }
 
 enum status host_map_user(hpa_t root, uint64_t linear, hpa_t page, enum host_user kind)
@@ -482,6 +485,7 @@ static void make_domain(uint32_t vcpu_count, uint64_t hz)
     memset(&own, 0, sizeof(own));
     memset(vcpus, 0, sizeof(vcpus));
     memset(code_map, 0, sizeof(code_map));
+    shadow.clock = 0;
     memset(real_gdt, 0, sizeof(real_gdt));
     memset(ldts, 0, sizeof(ldts));
     make_tables();

@@ -218,14 +218,15 @@ static void test_mmuext(void **state)
     struct pv_vcpu *v = &vcpus[0];
     put(0x30000 + 511 * 8, RAM * 4 | 1);
     assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), XEN_EINVAL);
-    assert_false(pv_open_table(&own, gpa(0x30000)));
+    assert_int_equal(pv_table_written(&own, gpa(0x30000)), UINT64_MAX);
+    assert_false(pv_open_table(&own, gpa(0x30000), gpa(LEAVES)));
     /* One that is not pinned is looked at when it is loaded. */
     assert_int_equal(mmuext(XEN_NEW_BASEPTR, 0x30, 0), XEN_EINVAL);
     assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 0x30, 0), XEN_EINVAL);
     put(0x30000 + 511 * 8, 0);
     assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), 0);
-    assert_true(pv_open_table(&own, gpa(0x30000)));
+    assert_true(pv_open_table(&own, gpa(0x30000), gpa(LEAVES)));
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), XEN_EINVAL);
     assert_int_equal(mmuext(XEN_PIN_L1, FRAMES, 0), XEN_EINVAL);
@@ -295,14 +296,102 @@ static void test_multicall(void **state)
     assert_true(portions > 2);
 }
 
+static void flush(unsigned vcpu, enum shadow_flush what)
+{
+    pv_flush(&vcpus[vcpu], what);
+    pv_space_flush_now(&vcpus[vcpu]);
+}
+
+static void flush_all(void)
+{
+    flush(0, SHADOW_FLUSH_ALL);
+    flush(1, SHADOW_FLUSH_ALL);
+}
+
+static uint64_t written(uint64_t at)
+{
+    return pv_table_written(&own, gpa(at));
+}
+
+/* Whether all flush, and again, and nothing was written to it in between. */
+static bool rests(uint64_t at)
+{
+    flush_all();
+    (void)written(at);
+    flush_all();
+    return written(at) <= shadow.clock;
+}
+
+/* A table may be written to unnoticed until each vCPU has flushed all that it has of the time when
+ * its page was writable; and then it has just been. */
+static void test_tables_are_closed(void **state)
+{
+    (void)state;
+    assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), 0);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    flush(0, SHADOW_FLUSH_LOCAL);
+    flush(1, SHADOW_FLUSH_ALL);
+    assert_int_equal(written(0x30000), shadow.clock + 1); /* vCPU 0 has never run */
+    flush(0, SHADOW_FLUSH_ALL);
+    flush(0, SHADOW_FLUSH_LOCAL);
+    assert_true(written(0x30000) < shadow.clock);
+    assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), 0);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), 0);
+    flush(0, SHADOW_FLUSH_ALL);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    assert_int_equal(mmu_update(0x30000, 0x31007), 0); /* noted writes do not close it */
+    assert_int_equal(mmu_update(0x30000, 0x31007), 0);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    flush(1, SHADOW_FLUSH_LOCAL);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    flush(1, SHADOW_FLUSH_ALL);
+    assert_int_equal(written(0x30000), shadow.clock + 1);
+    /* What is written to it by the kernel opens it, and the table that maps it says less now. */
+    assert_true(rests(LEAVES) && rests(0x30000));
+    assert_true(pv_open_table(&own, gpa(0x30000), gpa(LEAVES + 0x30 * 8)));
+    assert_int_equal(written(LEAVES), shadow.clock + 1);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    flush_all();
+    assert_int_equal(written(0x30000), shadow.clock + 1);
+}
+
+/* Tables that nobody has been told of leave their root unknown: as if each was written just now. */
+static void test_unknown_tables(void **state)
+{
+    (void)state;
+    const struct shadow_guest *guest = &vcpus[0].roots.shadow.guest;
+    struct shadow_table t;
+    flush_all();
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, TABLES / PAGE_SIZE, 0), 0);
+    assert_true(guest->table(&vcpus[0], SHADOW_KERNEL, gva(0), &t));
+    assert_int_equal(t.written, shadow.clock + 1);
+    memcpy(ram + 0x32000, ram + TABLES, PAGE_SIZE); /* a root by itself */
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, 0x32, 0), 0);
+    assert_true(guest->table(&vcpus[0], SHADOW_KERNEL, gva(0), &t));
+    assert_int_equal(t.written, UINT64_MAX);
+}
+
+/* An upper entry that was not there leads to new tables, even at the address of the old ones. */
+static void test_table_comes_back(void **state)
+{
+    (void)state;
+    const uint64_t at = TABLES + 2 * PAGE_SIZE + 8;
+    assert_int_equal(mmu_update(at, 0x30007), 0);
+    assert_true(rests(0x30000));
+    assert_int_equal(mmu_update(at, 0x30006), 0);
+    assert_int_equal(mmu_update(at, 0x30007), 0);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+}
+
 /* What the hypervisor itself writes to a table, as for Nadir's own calls, is noted as well. */
 static void test_others_write_tables(void **state)
 {
     (void)state;
     assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_PIN_L1, 0x31, 0), 0);
+    assert_true(rests(0x30000) && rests(0x31000));
     shadow.clock += 5;
-    assert_true(pv_table_written(&own, gpa(0x30000)) <= shadow.clock);
     const uint64_t entry = 0;
     assert_true(guestmem_write(&vm.mem, gpa(0x30ff8), &entry, sizeof(entry)));
     assert_int_equal(pv_table_written(&own, gpa(0x30000)), shadow.clock + 1);
@@ -570,23 +659,16 @@ static void test_table_is_opened(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mmu_update),
-        TEST(test_mmu_update_wild),
-        TEST(test_mmu_update_portions),
-        TEST(test_update_va_mapping),
-        TEST(test_walks_are_dropped),
-        TEST(test_mmuext),
-        TEST(test_multicall),
-        TEST(test_others_write_tables),
-        TEST(test_upper_entries_are_long),
-        TEST(test_multicall_portions),
-        TEST(test_answer),
-        TEST(test_runs_of_updates),
-        TEST(test_set_gdt),
-        TEST(test_update_descriptor),
-        TEST(test_set_ldt),
-        TEST(test_segment_base),
-        TEST(test_table_is_opened),
+        TEST(test_mmu_update),          TEST(test_mmu_update_wild),
+        TEST(test_mmu_update_portions), TEST(test_update_va_mapping),
+        TEST(test_walks_are_dropped),   TEST(test_mmuext),
+        TEST(test_multicall),           TEST(test_tables_are_closed),
+        TEST(test_unknown_tables),      TEST(test_table_comes_back),
+        TEST(test_others_write_tables), TEST(test_upper_entries_are_long),
+        TEST(test_multicall_portions),  TEST(test_answer),
+        TEST(test_runs_of_updates),     TEST(test_set_gdt),
+        TEST(test_update_descriptor),   TEST(test_set_ldt),
+        TEST(test_segment_base),        TEST(test_table_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
