@@ -144,10 +144,11 @@ static void begin_below(struct pv_vm *own, const struct guestmem *mem, gpa_t at,
 {
     const uint64_t *table = guestmem_window(mem, at, PAGE_SIZE);
     const unsigned count = PAGE_SIZE / sizeof(*table);
-    for (unsigned i = 0; i < count && table != NULL && *budget != 0; i++, --*budget) {
+    for (unsigned i = 0; i < count && table != NULL && *budget != 0; i++) {
         const uint64_t entry = __atomic_load_n(&table[i], __ATOMIC_RELAXED);
         const gpa_t below = gpa(entry & PTE_ADDRESS);
         const bool upper = upper_half || (level == 4 && i >= count / 2);
+        --*budget;
         if ((entry & (PTE_P | PTE_PS)) != PTE_P || below.v / PAGE_SIZE >= own->frames ||
             (upper && level_of(own, below) != 0))
             continue;

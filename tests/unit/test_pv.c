@@ -356,7 +356,8 @@ static void test_tables_are_closed(void **state)
     assert_int_equal(written(0x30000), shadow.clock + 1);
 }
 
-/* Tables that nobody has been told of leave their root unknown: as if each was written just now. */
+/* Tables that nobody has been told of, or that are too many to be looked at, leave their root
+ * unknown: it is as if each was written just now. */
 static void test_unknown_tables(void **state)
 {
     (void)state;
@@ -368,6 +369,16 @@ static void test_unknown_tables(void **state)
     assert_int_equal(t.written, shadow.clock + 1);
     memcpy(ram + 0x32000, ram + TABLES, PAGE_SIZE); /* a root by itself */
     assert_int_equal(mmuext(XEN_NEW_BASEPTR, 0x32, 0), 0);
+    assert_true(guest->table(&vcpus[0], SHADOW_KERNEL, gva(0), &t));
+    assert_int_equal(t.written, UINT64_MAX);
+    for (unsigned i = 0; i < 512; i++) { /* 100 tables of level 3, of which some lead to others */
+        put(0x30000 + i * 8, i < 100 ? 0x31007 : 0);
+        put(0x31000 + i * 8, i < 100 ? 0x33007 : 0);
+    }
+    assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), 0);
+    put(0x30000, (TABLES + PAGE_SIZE) | 7);
+    assert_int_equal(mmuext(XEN_NEW_BASEPTR, 0x30, 0), 0);
+    flush_all();
     assert_true(guest->table(&vcpus[0], SHADOW_KERNEL, gva(0), &t));
     assert_int_equal(t.written, UINT64_MAX);
 }
