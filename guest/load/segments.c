@@ -41,7 +41,7 @@ enum status segments_check(struct program *p, const struct segments *s, uint64_t
         return program_refuse(p, ERR_BAD_INPUT, "the file has no segment to load");
     if (!entry_inside)
         return program_refuse(p, ERR_BAD_INPUT, "the entry 0x%llx is outside all segments",
-                              (unsigned long long)(s->entry + s->entry_above));
+                              (unsigned long long)s->entry + s->entry_above);
     return OK;
 }
 
