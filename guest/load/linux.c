@@ -162,9 +162,9 @@ static enum status check_room(struct program *p, const struct header *h, uint64_
     if (p->file_count != 0 && *ramdisk == 0)
         return program_refuse(
             p, ERR_NO_MEMORY,
-            "no room for the ramdisk of %llu KiB behind the kernel in %llu MiB of memory",
-            (unsigned long long)(p->file[0].size / 1024),
-            (unsigned long long)(p->memory_bytes / LAYOUT_MIB));
+            "no room behind the kernel in %llu MiB of memory for the ramdisk of %llu KiB, %s",
+            (unsigned long long)(p->memory_bytes / LAYOUT_MIB),
+            (unsigned long long)(p->file[0].size / 1024), p->file[0].name);
     return OK;
 }
 

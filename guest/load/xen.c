@@ -7,6 +7,7 @@
 #include "guest/load/xen.h"
 
 #include "arch/bytes.h"
+#include "arch/format.h"
 #include "arch/string.h"
 #include "guest/load/elf.h"
 #include "guest/load/linux.h"
@@ -161,7 +162,9 @@ static enum status place_kernel(struct program *p, const struct xen_notes *n, ui
 static enum status place_ramdisk(struct xen_build *b, struct parts *parts)
 {
     const struct program_file *file = &b->p->file[0];
-    const enum status s = xen_take(b, "the ramdisk", file->size, &parts->ramdisk);
+    char what[64];
+    format_text(what, sizeof(what), "the ramdisk %s", file->name);
+    const enum status s = xen_take(b, what, file->size, &parts->ramdisk);
     if (s != OK)
         return s;
     return program_write(b->p, parts->ramdisk, file->data, file->size)

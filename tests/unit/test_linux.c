@@ -159,7 +159,8 @@ static void test_too_much(void **state)
     refused(ERR_NO_MEMORY, "ramdisk");
     put(kernel + 0x260, 4, 0x100000);
     program.file[0].size = MEMORY;
-    refused(ERR_NO_MEMORY, "ramdisk");
+    program.file[0].name = "boot/r.img";
+    refused(ERR_NO_MEMORY, "for the ramdisk of 65536 KiB, boot/r.img");
 }
 
 /* Kernels without a 64-bit entry start in protected mode, at the start of their code. */

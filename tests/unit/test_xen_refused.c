@@ -182,7 +182,7 @@ static void test_memory(void **state)
     linux_like();
     program.file[0] = (struct program_file){big, MEMORY - 0x400000 + 1, "r", ""};
     program.file_count = 1;
-    program_refused(xen_load, ERR_NO_MEMORY, "the ramdisk, 61441 KiB, does not fit into 64 MiB");
+    program_refused(xen_load, ERR_NO_MEMORY, "the ramdisk r, 61441 KiB, does not fit into 64 MiB");
     program.file[0].size -= (P2M_PAGES + 3) * PAGE_SIZE + 1;
     program_loads(xen_load);
     program.file[0].size++;
