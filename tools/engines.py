@@ -46,13 +46,19 @@ PV_FILES = {"bench": "benchpv.elf", "three": "three.elf", "console": "hvc0"}
 CPUS = {"three": 2}
 PART = re.compile(r"^three: (native|hypercall): \d+ (.*): (\d+) ticks each", re.M)
 PROCESSES = 200
-FORKS = f"""fact processes begin
+CALLS = 20000  # of read(), and as many of write()
+WORK = f"""fact calls begin
+dd if=/dev/zero of=/dev/null bs=1 count={CALLS} 2>/dev/null
+fact calls end
+fact processes begin
 i=0; while [ $i -lt {PROCESSES} ]; do /bin/busybox true; i=$((i+1)); done
 fact processes end
 """
 TSC_KHZ = re.compile(r"^nadir: TSC: (\d+) kHz by", re.M)
-# Where a run of the demo is: the guest's first instruction is next; forks; the guest is off.
+# Where a run of the demo is: the guest's first instruction is next; system calls; forks; the guest is off.
 MARKS = {"start": re.compile(rb"^nadir: debian: \d+ MiB, 1 vCPU|Booting from ROM"),
+         "calls": re.compile(rb"^nadir-demo: calls begin"),
+         "called": re.compile(rb"^nadir-demo: calls end"),
          "forks": re.compile(rb"^nadir-demo: processes begin"),
          "forked": re.compile(rb"^nadir-demo: processes end"),
          "off": re.compile(rb"reboot: (Power down|System halted)")}
@@ -133,9 +139,10 @@ class Run:
         return None if first is None or last is None else last - first
 
     def boot_seconds(self):
-        """Power-on to power-off, without the processes that are counted for themselves."""
-        whole, forks = self.seconds("start", "off"), self.seconds("forks", "forked")
-        return None if whole is None else whole - (forks or 0)
+        """Power-on to power-off, without the calls and processes that are counted for themselves."""
+        whole = self.seconds("start", "off")
+        return None if whole is None else whole - (self.seconds("calls", "called") or 0) - \
+            (self.seconds("forks", "forked") or 0)
 
     def busy(self):
         """Ticks between the first entry and the end, but for idle ones."""
@@ -160,12 +167,12 @@ def run_nadir(folder, config, on, limit, native=False, cpus=1):
                f"ended: {vms[0]['end']}" if vms else "did not start")
 
 
-def run_linux(folder, limit):
-    """The demo on QEMU's own PC, started by its firmware."""
+def run_linux(folder, limit, isolated):
+    """The demo on QEMU's own PC, started by its firmware; isolated: it keeps its page tables from user code's."""
     console, marks, ended = watch(
         [machine.QEMU, "-machine", "q35,graphics=off", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1",
          "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", folder / "vmlinuz",
-         "-initrd", folder / "initramfs.gz", "-append", "console=ttyS0 panic=-1"], limit)
+         "-initrd", folder / "initramfs.gz", "-append", "console=ttyS0 panic=-1" + " pti=on" * isolated], limit)
     if not ended:
         return Run(trouble=f"no end in {limit} s")
     return Run(console, marks) if "off" in marks else Run(trouble="did not reach power-off")
@@ -176,7 +183,7 @@ def prepare(folder):
         (folder / name).symlink_to(TOP / "build" / "payloads" / name)
     shutil.copyfile(debian.fetch_kernel("linux-image-cloud-amd64") / "vmlinuz", folder / "vmlinuz")
     before, mark, after = demo.INIT.partition("fact user space reached\n")
-    archive = initramfs.with_busybox(before + mark + FORKS + after)
+    archive = initramfs.with_busybox(before + mark + WORK + after)
     (folder / "initramfs.gz").write_bytes(archive.compressed())
 
 
@@ -186,7 +193,7 @@ def plan(options):
         engines = [engine for engine in options.engine if on == "bochs" or engine != "vtx"]
         for program in options.program:
             # Nothing starts Linux on a bare Bochs as a VM of Nadir starts it.
-            bare = ["bare"] if program != "demo" or on == "qemu" else []
+            bare = ["bare"] if program != "demo" else ["bare", "bare, pti=on"] if on == "qemu" else []
             yield from ((on, program, engine) for engine in [*bare, *engines])
 
 
@@ -197,8 +204,8 @@ def measure(folder, options, runs):
     for number, (on, program, engine) in enumerate(planned, 1):
         say(f"{number} of {len(planned)}: {program}, {engine}, in {on}: at most {options.limit} s")
         start = time.monotonic()
-        if program == "demo" and engine == "bare":
-            run = run_linux(folder, options.limit)
+        if program == "demo" and engine.startswith("bare"):
+            run = run_linux(folder, options.limit, "pti" in engine)
         else:
             config = CONFIGS[program].format(engine="auto" if engine == "bare" else engine,
                                              **(PV_FILES if engine == "pv" else FILES))
@@ -223,7 +230,7 @@ def table(title, columns, rows):
 
 
 def columns_of(runs, on, program):
-    return [engine for engine in ("bare", *ENGINES) if (on, program, engine) in runs]
+    return [engine for engine in ("bare", "bare, pti=on", *ENGINES) if (on, program, engine) in runs]
 
 
 def nanoseconds(ticks, khz):
@@ -287,7 +294,8 @@ def show_demo(runs, on):
     of = [runs[on, "demo", engine] for engine in columns]
     khz = tsc_khz(runs, on) if on == "qemu" else None
     if on == "qemu":
-        whole = [(f"{PROCESSES} processes", [number(run.seconds("forks", "forked"), 2) for run in of]),
+        whole = [(f"{2 * CALLS} calls", [number(run.seconds("calls", "called"), 2) for run in of]),
+                 (f"{PROCESSES} processes", [number(run.seconds("forks", "forked"), 2) for run in of]),
                  ("all else", [number(run.boot_seconds(), 2) for run in of])]
     else:
         whole = [("busy, millions", [number(run.busy() and run.busy() / 1e6) for run in of])]
@@ -312,7 +320,8 @@ def to_bare(runs, row):
 
 def goals(runs):
     """(figure, goal, what was measured or None, digits)."""
-    bare, bt, pv = (runs.get(("qemu", "demo", engine), Run()) for engine in ("bare", "bt", "pv"))
+    bare, isolated, bt, pv = (runs.get(("qemu", "demo", engine), Run())
+                              for engine in ("bare", "bare, pti=on", "bt", "pv"))
     translated = next((run for program in ("demo", "bench")
                        if (run := runs.get(("bochs", program, "bt"))) and run.stats.get("counters", {}).get("blocks")),
                       Run())
@@ -338,6 +347,9 @@ def goals(runs):
         ("fork + exec + exit, QEMU, pv / bare", 3,
          ratio(pv.seconds("forks", "forked"), bare.seconds("forks", "forked")), 2),
         ("null system call, QEMU, pv, µs", 5, pv_microseconds, 2),
+        # Such a kernel, too, loads CR3 on both ways, and QEMU's emulation forgets all of its TLB each time.
+        ("system calls, QEMU, pv / bare, pti=on", 1.5,
+         ratio(pv.seconds("calls", "called"), isolated.seconds("calls", "called")), 2),
         ("null hypercall, Bochs, pv, instructions", 150, operation(runs, "bochs", "pv", "hypercall"), 0),
         ("one of 64 updates, Bochs, instructions", 40, ratio(operation(runs, "bochs", "pv", "update-64"), BATCH), 0),
     ]
