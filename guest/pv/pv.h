@@ -114,17 +114,10 @@ struct pv_vcpu {
     uint16_t selector[4];                           /* DS, ES, FS, GS while it is not loaded */
     uint64_t dr[4], dr6, dr7;
 
-    struct pv_trap trap[256];
     uint64_t callback[XEN_CALLBACKS];
     uint8_t callback_masks[XEN_CALLBACKS];
     uint64_t kernel_sp;
     bool in_nmi, nmi_pending, failsafe_due, vector_waits;
-
-    /* segments.c: descriptors as the processor gets them, of these frames of the guest's */
-    unsigned gdt_count, ldt_count;
-    gpa_t gdt_frame[2];
-    uint64_t gdt[PV_DESCRIPTORS];
-    uint64_t *ldt; /* a page */
 
     /* What VCPUOP_initialise has asked for, which the vCPU takes over at VCPUOP_up. */
     struct pv_start *start;
@@ -145,6 +138,15 @@ struct pv_vcpu {
      * level 1. It is forgotten where the walks are. */
     uint64_t leaf_key;
     gpa_t leaf_table;
+
+    /* What is large, and seldom looked at, is behind all that a system call touches: each page more
+     * costs, where the CPU has lost its translations. */
+    struct pv_trap trap[256];
+    /* segments.c: descriptors as the processor gets them, of these frames of the guest's */
+    unsigned gdt_count, ldt_count;
+    gpa_t gdt_frame[2];
+    uint64_t gdt[PV_DESCRIPTORS];
+    uint64_t *ldt; /* a page */
 };
 
 enum pv_port_kind {

@@ -164,7 +164,7 @@ static void take_host_interrupts(void)
     __asm__ volatile("sti; nop; cli" : : : "memory");
 }
 
-void pv_run(struct vcpu *vcpu)
+void __attribute__((hot)) pv_run(struct vcpu *vcpu)
 {
     struct pv_vcpu *v = pv_vcpu(vcpu);
     vcpu->stats.count[vcpu->began]++;

@@ -210,7 +210,7 @@ walk(struct pv_vcpu *v, uint64_t linear, enum walk_access access)
     return entry;
 }
 
-void *pv_window(struct pv_vcpu *v, uint64_t linear, unsigned bytes, bool write)
+void *__attribute__((hot)) pv_window(struct pv_vcpu *v, uint64_t linear, unsigned bytes, bool write)
 {
     const enum walk_access access = write ? WALK_WRITE : WALK_READ;
     const uint64_t offset = linear % PAGE_SIZE;
@@ -229,7 +229,7 @@ static unsigned part_of(uint64_t linear, uint64_t bytes)
     return (unsigned)(bytes < room ? bytes : room);
 }
 
-bool pv_read(struct pv_vcpu *v, uint64_t linear, void *to, uint64_t bytes)
+bool __attribute__((hot)) pv_read(struct pv_vcpu *v, uint64_t linear, void *to, uint64_t bytes)
 {
     for (unsigned n; bytes != 0; bytes -= n) {
         n = part_of(linear, bytes);
@@ -243,7 +243,8 @@ bool pv_read(struct pv_vcpu *v, uint64_t linear, void *to, uint64_t bytes)
     return true;
 }
 
-bool pv_write(struct pv_vcpu *v, uint64_t linear, const void *from, uint64_t bytes)
+bool __attribute__((hot))
+pv_write(struct pv_vcpu *v, uint64_t linear, const void *from, uint64_t bytes)
 {
     for (unsigned n; bytes != 0; bytes -= n) {
         n = part_of(linear, bytes);

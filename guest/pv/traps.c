@@ -17,7 +17,7 @@
 #define FLAGS_CLEARED (RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC)
 
 /* GS base of what does not run is kept; that of what does is in the CPU. */
-void pv_enter_user(struct pv_vcpu *v)
+void __attribute__((hot)) pv_enter_user(struct pv_vcpu *v)
 {
     if (v->user)
         return;
@@ -26,7 +26,7 @@ void pv_enter_user(struct pv_vcpu *v)
     v->user = true;
 }
 
-void pv_enter_kernel(struct pv_vcpu *v)
+void __attribute__((hot)) pv_enter_kernel(struct pv_vcpu *v)
 {
     if (!v->user)
         return;
@@ -70,7 +70,7 @@ static unsigned fill(const struct pv_vcpu *v, const struct bounce *b, uint64_t w
 }
 
 /* False, and the domain has ended: the stack is not there. */
-static bool bounce(struct pv_vcpu *v, const struct bounce *b)
+static bool __attribute__((hot)) bounce(struct pv_vcpu *v, const struct bounce *b)
 {
     struct ring3_frame *f = &v->frame;
     uint64_t words[12];
@@ -123,7 +123,7 @@ void pv_inject(struct vcpu *vcpu, const struct event *event)
 }
 
 /* SYSCALL has left RIP in RCX and RFLAGS in R11, and the flags of the handler are IA32_FMASK's. */
-void pv_bounce_syscall(struct pv_vcpu *v)
+void __attribute__((hot)) pv_bounce_syscall(struct pv_vcpu *v)
 {
     const struct bounce b = {.handler = v->callback[XEN_CALLBACK_SYSCALL],
                              .masks = v->callback_masks[XEN_CALLBACK_SYSCALL] != 0};
@@ -318,7 +318,7 @@ int64_t pv_stack_switch(struct pv_vcpu *v, struct pv_call *call)
 
 /* Back to what a frame on the kernel's stack says. What the processor refuses of it (RIP, CS, SS)
  * raises an exception there, as if the code that is gone back to had raised it. */
-int64_t pv_iret(struct pv_vcpu *v, struct pv_call *call)
+int64_t __attribute__((hot)) pv_iret(struct pv_vcpu *v, struct pv_call *call)
 {
     struct ring3_frame *f = &v->frame;
     struct xen_iret r;

@@ -12,10 +12,9 @@
  * counts may come early, and at CPL 0 as well: then it is armed anew. Otherwise a guest that waits
  * for its own, and needs nothing of the hypervisor meanwhile, would wait for ever. */
 static inline __attribute__((always_inline)) void arm_timer(struct ring3_roots *roots,
-                                                            const struct vcpu *vcpu)
+                                                            const struct vcpu *vcpu, uint64_t now)
 {
-    const uint64_t next = vcpu->timers.next, now = cpu_rdtsc(),
-                   behind = cpu_self()->timer_interrupts;
+    const uint64_t next = vcpu->timers.next, behind = cpu_self()->timer_interrupts;
     if (next == TIMER_NEVER || (next == roots->armed && behind == roots->armed_behind &&
                                 now - roots->armed_at < ARMED_FOR))
         return;
@@ -46,10 +45,10 @@ static void __attribute__((cold)) drop_stale(struct shadow_cpu *shadow, enum sha
 
 static inline __attribute__((always_inline)) void enter(struct ring3_roots *roots,
                                                         const struct vcpu *vcpu,
-                                                        enum shadow_root root)
+                                                        enum shadow_root root, uint64_t now)
 {
     struct shadow_cpu *shadow = &roots->shadow;
-    arm_timer(roots, vcpu);
+    arm_timer(roots, vcpu, now);
     const bool flush = shadow_enter(shadow);
     if (flush || cpu_read_cr3() != shadow->root[root].v) {
         cpu_write_cr3(shadow->root[root].v);
@@ -71,7 +70,7 @@ static inline __attribute__((always_inline)) void leave(struct ring3_roots *root
 
 void ring3_roots_enter(struct ring3_roots *roots, const struct vcpu *vcpu, enum shadow_root root)
 {
-    enter(roots, vcpu, root);
+    enter(roots, vcpu, root, vcpu->tsc_exit);
 }
 
 void ring3_roots_leave(struct ring3_roots *roots, const struct vcpu *vcpu, unsigned vector)
@@ -82,7 +81,7 @@ void ring3_roots_leave(struct ring3_roots *roots, const struct vcpu *vcpu, unsig
 unsigned __attribute__((hot)) ring3_roots_run(struct ring3_roots *roots, const struct vcpu *vcpu,
                                               enum shadow_root root, struct ring3_frame *frame)
 {
-    enter(roots, vcpu, root);
+    enter(roots, vcpu, root, cpu_rdtsc());
     const unsigned vector = ring3_enter(frame);
     leave(roots, vcpu, vector);
     return vector;

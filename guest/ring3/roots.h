@@ -16,10 +16,10 @@
 struct vcpu;
 
 struct ring3_roots {
-    struct shadow_cpu shadow;
     /* The deadline that the CPU's timer is armed for, or 0: not known; since when, and behind how
      * many interrupts of it (struct cpu). */
     uint64_t armed, armed_at, armed_behind;
+    struct shadow_cpu shadow;
 };
 
 /* The vCPU has been loaded, or its CPU may have slept by its timer. */
@@ -29,7 +29,7 @@ static inline void ring3_roots_forget_timer(struct ring3_roots *roots)
 }
 
 /* What ring3_roots_run() does before and behind ring3_enter(): for a caller to whom a call of it
- * would cost too much. */
+ * would cost too much, and who sets vcpu->tsc_exit at each exit. */
 void ring3_roots_enter(struct ring3_roots *roots, const struct vcpu *vcpu, enum shadow_root root);
 void ring3_roots_leave(struct ring3_roots *roots, const struct vcpu *vcpu, unsigned vector);
 
