@@ -93,7 +93,7 @@ static bool __attribute__((cold)) prepare(struct pv_vcpu *v)
         __atomic_store_n(&vcpu->event_waits, false, __ATOMIC_SEQ_CST); /* see pv_wake() */
         take_asked(v);
         v->vector_waits = vlapic_pending(&vcpu->apic) >= 0;
-        if (v->wait != PV_RUNS && (pv_wait_is_over(v) || v->vector_waits))
+        if (v->wait != PV_RUNS && pv_wait_is_over(v))
             pv_wait_ends(v);
         pv_end_exit(v, why);
         if (v->wait == PV_RUNS)

@@ -330,7 +330,7 @@ bool pv_wait_is_over(struct pv_vcpu *v)
 {
     if (v->wait == PV_IS_DOWN)
         return false;
-    if (v->nmi_pending || pv_event_waits(v))
+    if (v->nmi_pending || v->vector_waits || pv_event_waits(v))
         return true;
     if (v->wait == PV_BLOCKED)
         return false;

@@ -170,6 +170,9 @@ static void test_sched_op(void **state)
     assert_int_equal(v->wait, PV_BLOCKED);
     assert_int_equal(v->info->mask, 0);
     assert_false(pv_wait_is_over(v));
+    v->vector_waits = true; /* by NADIR_CALL_SEND */
+    assert_true(pv_wait_is_over(v));
+    v->vector_waits = false;
     v->info->pending = 1;
     assert_true(pv_wait_is_over(v));
     pv_wait_ends(v);
@@ -283,7 +286,7 @@ static void test_second_vcpu(void **state)
     assert_int_equal(call(24, XEN_VCPU_DOWN, 1, 0), XEN_ENOSYS);
     assert_int_equal(call(24, XEN_VCPU_DOWN, 0, 0), 0);
     assert_int_equal(vcpus[0].wait, PV_IS_DOWN);
-    vcpus[0].info->pending = 1, vcpus[0].info->mask = 0;
+    vcpus[0].info->pending = 1, vcpus[0].info->mask = 0, vcpus[0].vector_waits = true;
     assert_false(pv_wait_is_over(&vcpus[0]));
     assert_int_equal(call(24, XEN_VCPU_IS_UP, 0, 0), 0);
 }
