@@ -43,8 +43,11 @@ static void set_level(struct shadow *shadow, gpa_t at, unsigned level)
     uint8_t *byte = shadow_code_byte(shadow, at);
     if (byte == NULL)
         return;
-    __atomic_and_fetch(byte, (uint8_t) ~(7 * PV_TABLE_LEVEL), __ATOMIC_RELAXED);
-    __atomic_or_fetch(byte, (uint8_t)(level * PV_TABLE_LEVEL), __ATOMIC_RELAXED);
+    uint8_t old = __atomic_load_n(byte, __ATOMIC_RELAXED), new; /* other bits are the shadow's */
+    do
+        new = (uint8_t)((old & ~(7 * PV_TABLE_LEVEL)) | level * PV_TABLE_LEVEL);
+    while (
+        !__atomic_compare_exchange_n(byte, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 }
 
 static inline uint64_t *written_at(struct pv_vm *own, gpa_t at)
