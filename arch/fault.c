@@ -17,7 +17,7 @@ struct fixup {
     uint64_t from, to;
 };
 extern const struct fixup fixup_table[], fixup_table_end[]; /* vectors.asm */
-extern const char ring3_syscall[];                          /* ring3.asm */
+extern const char ring3_syscall[], ring3_syscall32[];       /* ring3.asm */
 extern const char __text_start[], __text_end[];             /* boot/nadir.ld */
 
 static void (*escape_function)(void);
@@ -160,7 +160,8 @@ static bool is_late_debug(const struct fault_frame *f)
     for (unsigned v = 0; v < 256; v++)
         if (vector_entry[v] == f->rip)
             return true;
-    return f->rip == (uint64_t)(uintptr_t)ring3_syscall;
+    return f->rip == (uint64_t)(uintptr_t)ring3_syscall ||
+           f->rip == (uint64_t)(uintptr_t)ring3_syscall32;
 }
 
 static bool apply_fixup(struct fault_frame *f)

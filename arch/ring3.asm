@@ -18,6 +18,7 @@ global ring3_enter
 global ring3_exit
 global ring3_exit_debug
 global ring3_syscall
+global ring3_syscall32
 global ring3_iretq
 global ring3_refused
 global ring3_go                 ; of the two, arch/ring3.c has the first instruction be a jump to the other way
@@ -54,6 +55,8 @@ S_CET_WRITE equ 2
 TOKEN_BUSY equ 1
 VECTOR_PAGE_FAULT equ 14
 VECTOR_SYSCALL equ 256
+VECTOR_SYSCALL32 equ 257
+REFUSED equ 512
 MSR_IA32_SPEC_CTRL equ 0x48
 LEAVE_FILL_RETURNS equ 1        ; as in arch/ring3.h
 LEAVE_CLEAR_HISTORY equ 2
@@ -192,8 +195,8 @@ ring3_left:
     pop rbx
     ret
 
-; From CPL 3 by SYSCALL: RCX = RIP, R11 = RFLAGS, RSP still the guest's; IA32_FMASK has cleared the flags.
-ring3_syscall:
+; From CPL 3 by SYSCALL: RCX = RIP, R11 = RFLAGS, RSP still the guest's; IA32_FMASK has cleared the flags. RAX = the frame.
+%macro TAKE_CALL 0
     endbr64
     swapgs
     lfence
@@ -207,6 +210,10 @@ ring3_syscall:
     mov [rax + RFLAGS_], r11
     mov rcx, [gs:CPU_RSP]
     mov [rax + GPR + 4 * 8], rcx
+%endmacro
+
+ring3_syscall:
+    TAKE_CALL
     mov rcx, [rax + GPR]
     mov rdx, [rax + ANSWERED]
     bt rdx, rcx
@@ -244,6 +251,12 @@ ring3_syscall:
     mov [rax + VECTOR], rcx
     jmp .whole
 
+; In 32-bit code, which AMD's CPUs send here, and QEMU's emulation: what RAX says is for no function of this frame.
+ring3_syscall32:
+    TAKE_CALL
+    mov qword [rax + VECTOR], VECTOR_SYSCALL32
+    jmp ring3_syscall.whole
+
 ; From CPL 3 by #DB: RSP points to the vector on the stack of such exceptions; and so does SSP.
 ring3_exit_debug:
     swapgs
@@ -280,6 +293,7 @@ ring3_refused:
     mov [rax + GPR + 7 * 8], rdi
     pop qword [rax + GPR]
     pop qword [rax + VECTOR]
+    or dword [rax + VECTOR], REFUSED
     pop qword [rax + ERROR]
     jmp ring3_leave
 

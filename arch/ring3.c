@@ -6,7 +6,7 @@
 #include "arch/cpu.h"
 #include "arch/patch.h"
 
-extern const char ring3_syscall[]; /* ring3.asm */
+extern const char ring3_syscall[], ring3_syscall32[]; /* ring3.asm */
 
 extern uint32_t ring3_leave_work; /* for ring3.asm */
 extern uint64_t ring3_root_control;
@@ -35,10 +35,9 @@ bool ring3_may_answer(void)
 
 void ring3_load(uint64_t gs_base)
 {
-    const uint64_t entry = (uint64_t)(uintptr_t)ring3_syscall;
     cpu_wrmsr(MSR_IA32_STAR, (uint64_t)DESC_CODE << 32); /* SS is the next: DESC_DATA */
-    cpu_wrmsr(MSR_IA32_LSTAR, entry);
-    (void)cpu_wrmsr_safe(MSR_IA32_CSTAR, entry); /* from compatibility mode, on AMD's CPUs */
+    cpu_wrmsr(MSR_IA32_LSTAR, (uint64_t)(uintptr_t)ring3_syscall);
+    (void)cpu_wrmsr_safe(MSR_IA32_CSTAR, (uint64_t)(uintptr_t)ring3_syscall32);
     cpu_wrmsr(MSR_IA32_FMASK, RFLAGS_DEFINED & ~RFLAGS_FIXED);
     cpu_wrmsr(MSR_IA32_SYSENTER_CS, 0); /* SYSENTER raises #GP */
     cpu_wrmsr(MSR_IA32_EFER, cpu_rdmsr(MSR_IA32_EFER) | EFER_SCE);

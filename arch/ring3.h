@@ -8,15 +8,19 @@
 
 #include <stdbool.h>
 
-/* What ring3_enter() returns beside the vectors of exceptions and interrupts. */
-#define RING3_SYSCALL 256u
+/* What ring3_enter() returns beside the vectors of exceptions and interrupts: SYSCALL in 64-bit
+ * code; in 16- and 32-bit code, which Intel's CPUs have as #UD; plus its vector, an exception of
+ * IRETQ, which has refused the frame's RIP, CS or SS. */
+#define RING3_SYSCALL   256u
+#define RING3_SYSCALL32 257u
+#define RING3_REFUSED   512u
 
 /*
  * What a SYSCALL is answered by without a way through ring3_enter()'s caller, which costs half as
  * much: called in its place, on its stack, with interrupts off; rip, rflags, and of gpr those that
  * a function of C need not preserve, and RSP, are the guest's in the frame, and may be changed, and
  * no others of gpr. Returns RING3_GO_ON, or what ring3_enter() is to return: RING3_SYSCALL, or a
- * number above it.
+ * number above RING3_SYSCALL32.
  */
 struct ring3_frame;
 typedef unsigned ring3_answer_fn(struct ring3_frame *frame);
@@ -99,10 +103,10 @@ static inline void ring3_read_selectors(uint16_t out[4])
 
 /*
  * Executes code at CPL 3, from frame->rip on with the registers in frame, until something ends
- * that, and returns what: a vector, or RING3_SYSCALL. An interrupt has been acknowledged, and
- * interrupt_handle() is the caller's to call. NMIs and machine checks are handled, and do not end
- * it. CS and SS are selectors of CPL 3; what IRETQ refuses of the frame (RIP, CS, SS) comes back as
- * the exception, as if CPL 3 had raised it. rflags by ring3_flags(). FS base, the data segments,
- * the debug registers, and x87 and vectors are what they are in the CPU, and stay there.
+ * that, and returns what: a vector, or one of the numbers above. An interrupt has been
+ * acknowledged, and interrupt_handle() is the caller's to call. NMIs and machine checks are
+ * handled, and do not end it. CS and SS are selectors of CPL 3; rflags by ring3_flags(). FS base,
+ * the data segments, the debug registers, and x87 and vectors are what they are in the CPU, and
+ * stay there.
  */
 unsigned ring3_enter(struct ring3_frame *frame);

@@ -74,6 +74,11 @@ static void fill_frame(struct ring3_frame *frame, const struct cpu_state *s)
     frame->rflags = (s->rflags & RFLAGS_DEFINED) | RFLAGS_FIXED;
 }
 
+static bool is_syscall(unsigned vector)
+{
+    return vector == RING3_SYSCALL || vector == RING3_SYSCALL32;
+}
+
 /* RF in the frame of a fault is of that fault alone, which the guest does not get as it is. SYSCALL
  * forgets SS, which it loads. */
 static void take_frame(struct bt_vcpu *v, unsigned vector)
@@ -86,7 +91,7 @@ static void take_frame(struct bt_vcpu *v, unsigned vector)
     s->rip = frame->rip;
     s->rflags = flags;
     ring3_segments_store(&v->direct.segments, s,
-                         vector == RING3_SYSCALL ? s->ss.selector : (uint16_t)frame->ss,
+                         is_syscall(vector) ? s->ss.selector : (uint16_t)frame->ss,
                          (s->cr4 & CR4_FSGSBASE) != 0);
 }
 
@@ -137,7 +142,7 @@ static void carry_out_syscall(struct bt_vcpu *v)
 /* Whether the next instruction is not the processor's to run as it is. */
 static bool conclude(struct bt_vcpu *v, unsigned vector, enum bt_fault fault)
 {
-    if (vector == RING3_SYSCALL) {
+    if (is_syscall(vector)) { /* in 32-bit code it is #UD, if that is so on the VM's CPU */
         carry_out_syscall(v);
         return true;
     }
@@ -152,7 +157,7 @@ static bool conclude(struct bt_vcpu *v, unsigned vector, enum bt_fault fault)
     }
     if (vector == VECTOR_DEBUG)
         take_debug(&v->state);
-    return vector < VECTOR_FIRST_EXTERNAL;
+    return vector < VECTOR_FIRST_EXTERNAL || vector >= RING3_REFUSED;
 }
 
 bool __attribute__((hot)) bt_direct_run(struct bt_vcpu *v)

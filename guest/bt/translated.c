@@ -424,8 +424,7 @@ static enum next __attribute__((hot)) see_to(struct bt_vcpu *v, unsigned vector)
         return way_out(v);
     if (vector == VECTOR_PAGE_FAULT)
         return page_fault(v);
-    return vector >= VECTOR_FIRST_EXTERNAL && vector != RING3_SYSCALL ? GO_ON
-                                                                      : exception(v, vector);
+    return vector >= VECTOR_FIRST_EXTERNAL && vector < RING3_SYSCALL ? GO_ON : exception(v, vector);
 }
 
 /* --- to a boundary between instructions --- */

@@ -111,7 +111,7 @@ struct pv_vcpu {
     bool has_unknown[SHADOW_ROOTS]; /* not all of the tables below are known to be some: mmu.c */
     uint64_t cr0, cr4, tsc_aux;
     uint64_t fs_base, kernel_gs_base, user_gs_base; /* those in use are in the CPU while loaded */
-    uint16_t selector[4];                           /* DS, ES, FS, GS while it is not loaded */
+    uint16_t selector[4]; /* DS, ES, FS, GS while it is not loaded, or for failsafe */
     uint64_t dr[4], dr6, dr7;
 
     uint64_t callback[XEN_CALLBACKS];
@@ -275,6 +275,9 @@ void pv_flush_others(struct pv_vcpu *v, uint64_t vcpus);
 void pv_exception(struct pv_vcpu *v, unsigned vector, const uint32_t *error);
 void pv_inject(struct vcpu *vcpu, const struct event *event);
 void pv_bounce_syscall(struct pv_vcpu *v);
+void pv_bounce_syscall32(struct pv_vcpu *v);
+/* What the guest wants to go back to, by the call iret, IRETQ has refused. */
+void pv_bad_return(struct pv_vcpu *v);
 /* What waits and may come: an NMI, events. */
 void pv_deliver_waiting(struct pv_vcpu *v);
 static inline bool pv_event_waits(const struct pv_vcpu *v)
@@ -308,7 +311,7 @@ void pv_hypercall(struct pv_vcpu *v);
  * the vCPU among those that run. PV_ANSWERED: done, and something else is to be looked at before
  * the guest goes on. RING3_SYSCALL: what is left of the call is pv_hypercall()'s. */
 ring3_answer_fn pv_answer;
-#define PV_ANSWERED (RING3_SYSCALL + 1)
+#define PV_ANSWERED (RING3_SYSCALL32 + 1)
 /* Those calls, a bit each: mmu_update, stack_switch, fpu_taskswitch, multicall, xen_version,
  * set_segment_base. iret would do, but leads to user code, and so out, nearly always. */
 #define PV_LIGHT_CALLS (1ull << 1 | 1ull << 3 | 1ull << 5 | 1ull << 13 | 1ull << 17 | 1ull << 25)

@@ -118,6 +118,14 @@ static inline bool enters(struct pv_vcpu *v)
     return false;
 }
 
+static void __attribute__((cold)) handle_seldom(struct pv_vcpu *v, unsigned vector)
+{
+    if (vector == RING3_SYSCALL32)
+        pv_bounce_syscall32(v);
+    else
+        pv_bad_return(v);
+}
+
 static inline void handle(struct pv_vcpu *v, unsigned vector)
 {
     if (vector == RING3_SYSCALL) {
@@ -127,6 +135,8 @@ static inline void handle(struct pv_vcpu *v, unsigned vector)
             pv_hypercall(v);
     } else if (vector < VECTOR_FIRST_EXTERNAL) {
         pv_trap(v, vector);
+    } else if (__builtin_expect(vector > RING3_SYSCALL, 0)) {
+        handle_seldom(v, vector);
     } else {
         pv_book(v, PV_HOST_INTERRUPT);
     }

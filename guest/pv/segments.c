@@ -197,13 +197,15 @@ int64_t pv_set_segment_base(struct pv_vcpu *v, struct pv_call *call)
 }
 
 /* A selector may have lost its descriptor while the vCPU was away: the guest's failsafe callback is
- * told, and the register is null. Bases are written behind the loads, which change them. */
+ * told, by v->selector, and the register is null. Bases are written behind the loads, which change
+ * them. */
 void pv_segments_load(struct pv_vcpu *v)
 {
     static bool (*const load[4])(uint16_t) = {ring3_load_ds, ring3_load_es, ring3_load_fs,
                                               ring3_load_gs};
     put_gdt(v, true);
     put_ldt(v);
+    v->failsafe_due = false;
     for (unsigned i = 0; i < 4; i++)
         if (!load[i](v->selector[i])) {
             (void)load[i](0);
@@ -216,7 +218,8 @@ void pv_segments_load(struct pv_vcpu *v)
 void pv_segments_put(struct pv_vcpu *v)
 {
     const uint64_t gs_base = cpu_rdmsr(MSR_IA32_KERNEL_GS_BASE);
-    ring3_read_selectors(v->selector);
+    if (!v->failsafe_due) /* the guest has not run since, and is still to be told */
+        ring3_read_selectors(v->selector);
     v->fs_base = cpu_rdmsr(MSR_IA32_FS_BASE);
     if (v->user)
         v->user_gs_base = gs_base;

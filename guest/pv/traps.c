@@ -8,6 +8,7 @@
 
 #include "arch/string.h"
 #include "guest/cpu/guestwalk.h"
+#include "guest/cpu/interpret.h"
 #include "guest/cpu/system.h"
 
 /* Breakpoints, without protection of the debug registers themselves (GD), and RTM. */
@@ -43,7 +44,7 @@ struct bounce {
     uint64_t handler;
     bool masks;            /* events are masked for the handler */
     const uint32_t *error; /* NULL: there is none */
-    bool selectors;
+    bool selectors;        /* those of v->selector */
 };
 
 static unsigned fill(const struct pv_vcpu *v, const struct bounce *b, uint64_t words[12])
@@ -53,12 +54,8 @@ static unsigned fill(const struct pv_vcpu *v, const struct bounce *b, uint64_t w
     unsigned n = 0;
     words[n++] = f->gpr[RCX];
     words[n++] = f->gpr[R11];
-    if (b->selectors) {
-        uint16_t now[4];
-        ring3_read_selectors(now);
-        for (unsigned i = 0; i < 4; i++)
-            words[n++] = now[i];
-    }
+    for (unsigned i = 0; b->selectors && i < 4; i++)
+        words[n++] = v->selector[i];
     if (b->error != NULL)
         words[n++] = *b->error;
     words[n++] = f->rip;
@@ -122,20 +119,57 @@ void pv_inject(struct vcpu *vcpu, const struct event *event)
                  (event->info & EVENT_ERROR_CODE) != 0 ? &event->error : NULL);
 }
 
-/* SYSCALL has left RIP in RCX and RFLAGS in R11, and the flags of the handler are IA32_FMASK's. */
-void __attribute__((hot)) pv_bounce_syscall(struct pv_vcpu *v)
+/* SYSCALL has left RIP in RCX and RFLAGS in R11, and the flags of the handler are IA32_FMASK's. It
+ * forgets CS and SS. Without a callback it is #UD. */
+static inline __attribute__((always_inline)) void bounce_syscall(struct pv_vcpu *v,
+                                                                 enum xen_callback which,
+                                                                 uint64_t cs)
 {
-    const struct bounce b = {.handler = v->callback[XEN_CALLBACK_SYSCALL],
-                             .masks = v->callback_masks[XEN_CALLBACK_SYSCALL] != 0};
-    v->frame.cs = XEN_CODE64;
+    const struct bounce b = {.handler = v->callback[which], .masks = v->callback_masks[which] != 0};
+    v->frame.cs = cs;
     v->frame.ss = XEN_DATA;
     pv_book(v, PV_SYSCALL);
     if (b.handler == 0) {
+        v->frame.rip -= SYSCALL_BYTES;
         pv_exception(v, VECTOR_INVALID_OPCODE, NULL);
         return;
     }
     if (bounce(v, &b))
         v->frame.rflags &= ~(uint64_t)RFLAGS_DF;
+}
+
+void __attribute__((hot)) pv_bounce_syscall(struct pv_vcpu *v)
+{
+    bounce_syscall(v, XEN_CALLBACK_SYSCALL, XEN_CODE64);
+}
+
+void __attribute__((noinline)) pv_bounce_syscall32(struct pv_vcpu *v)
+{
+    bounce_syscall(v, XEN_CALLBACK_SYSCALL32, XEN_CODE32);
+}
+
+/*
+ * What a return to guest code would load and cannot: the frame has its CS, RIP and SS. With the
+ * selectors that were to be loaded it is one of these, and its register is null; with those that
+ * are in the registers CS, RIP or SS are bad. The kernel tells by that what to do.
+ */
+static void __attribute__((noinline)) call_failsafe(struct pv_vcpu *v)
+{
+    const struct bounce b = {.handler = v->callback[XEN_CALLBACK_FAILSAFE],
+                             .masks = v->callback_masks[XEN_CALLBACK_FAILSAFE] != 0,
+                             .selectors = true};
+    pv_book(v, PV_EXCEPTION);
+    if (b.handler == 0)
+        pv_crash(v, "its state at 0x%llx cannot be loaded, and no failsafe callback",
+                 (unsigned long long)v->frame.rip);
+    else
+        (void)bounce(v, &b);
+}
+
+void __attribute__((noinline)) pv_bad_return(struct pv_vcpu *v)
+{
+    ring3_read_selectors(v->selector);
+    call_failsafe(v);
 }
 
 /* An interrupt of the vCPU's local APIC, which only Nadir's own calls make: it comes by the trap of
@@ -161,11 +195,8 @@ static void __attribute__((noinline)) deliver_vector(struct pv_vcpu *v)
 void pv_deliver_waiting(struct pv_vcpu *v)
 {
     if (v->failsafe_due) {
-        const struct bounce b = {
-            .handler = v->callback[XEN_CALLBACK_FAILSAFE], .masks = true, .selectors = true};
         v->failsafe_due = false;
-        if (b.handler != 0)
-            (void)bounce(v, &b);
+        call_failsafe(v);
     }
     if (v->nmi_pending && !v->in_nmi && v->trap[VECTOR_NMI].address != 0) {
         v->nmi_pending = false;
@@ -275,6 +306,7 @@ int64_t pv_set_callbacks(struct pv_vcpu *v, struct pv_call *call)
         if (!pv_is_canonical(address[i]))
             return XEN_EINVAL;
     memcpy(v->callback, address, sizeof(address));
+    memset(v->callback_masks, 0, sizeof(address) / sizeof(address[0]));
     return 0;
 }
 
@@ -283,11 +315,12 @@ static int64_t register_callback(struct pv_vcpu *v, const struct xen_callback_re
     switch (r->type) {
     case XEN_CALLBACK_EVENT:
     case XEN_CALLBACK_FAILSAFE:
-    case XEN_CALLBACK_SYSCALL: break;
+    case XEN_CALLBACK_SYSCALL:
+    case XEN_CALLBACK_SYSCALL32: break;
     case XEN_CALLBACK_NMI: /* the handler of vector 2 */
         v->trap[VECTOR_NMI] = (struct pv_trap){.address = r->address};
         return 0;
-    default: return XEN_ENOSYS; /* of SYSENTER, and SYSCALL in 32-bit code, there is none */
+    default: return XEN_ENOSYS; /* SYSENTER is never one */
     }
     v->callback[r->type] = r->address;
     v->callback_masks[r->type] = (r->flags & XEN_CALLBACK_MASKS_EVENTS) != 0;
@@ -317,7 +350,7 @@ int64_t pv_stack_switch(struct pv_vcpu *v, struct pv_call *call)
 }
 
 /* Back to what a frame on the kernel's stack says. What the processor refuses of it (RIP, CS, SS)
- * raises an exception there, as if the code that is gone back to had raised it. */
+ * is for the failsafe callback. */
 int64_t __attribute__((hot)) pv_iret(struct pv_vcpu *v, struct pv_call *call)
 {
     struct ring3_frame *f = &v->frame;

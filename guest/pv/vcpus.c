@@ -9,8 +9,8 @@
 /* --- a vCPU's start --- */
 
 struct pv_start {
-    uint64_t gpr[16], rip, cs, rflags, ss;
-    uint16_t selector[4]; /* DS, ES, FS, GS */
+    uint64_t gpr[16], rip, cs, rflags, ss, flags; /* flags: enum xen_context_flags */
+    uint16_t selector[4];                         /* DS, ES, FS, GS */
     uint64_t gdt_frame[2], gdt_count, ldt, ldt_count;
     uint64_t kernel_sp, kernel_cr3, user_cr3;
     uint64_t callback[3], fs_base, kernel_gs_base, user_gs_base;
@@ -60,6 +60,7 @@ static bool read_tables(struct pv_vcpu *v, uint64_t context, struct pv_start *s)
 {
     uint64_t ldt[2], control[4], bases[3];
     if (!read_at(v, context, XEN_CONTEXT_LDT, ldt, sizeof(ldt)) ||
+        !read_at(v, context, XEN_CONTEXT_FLAGS, &s->flags, sizeof(s->flags)) ||
         !read_at(v, context, XEN_CONTEXT_GDT, s->gdt_frame, sizeof(s->gdt_frame)) ||
         !read_at(v, context, XEN_CONTEXT_GDT_ENTRIES, &s->gdt_count, sizeof(s->gdt_count)) ||
         !read_at(v, context, XEN_CONTEXT_KERNEL_SP, &s->kernel_sp, sizeof(s->kernel_sp)) ||
@@ -151,10 +152,9 @@ void pv_start_take(struct pv_vcpu *v)
     v->kernel_sp = s->kernel_sp;
     pv_take_root(v, SHADOW_KERNEL, gpa(s->kernel_cr3));
     pv_take_root(v, SHADOW_USER, gpa(s->user_cr3));
-    for (unsigned i = 0; i < 3; i++) {
-        v->callback[i] = s->callback[i];
-        v->callback_masks[i] = 0;
-    }
+    memcpy(v->callback, s->callback, sizeof(s->callback));
+    v->callback_masks[XEN_CALLBACK_FAILSAFE] = (s->flags & XEN_CONTEXT_FAILSAFE_MASKS) != 0;
+    v->callback_masks[XEN_CALLBACK_SYSCALL] = (s->flags & XEN_CONTEXT_SYSCALL_MASKS) != 0;
     memcpy(v->trap, s->trap, sizeof(v->trap));
     pv_flush(v, SHADOW_FLUSH_ALL);
     take_selectors_and_bases(v, s);

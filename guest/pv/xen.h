@@ -221,6 +221,7 @@ enum xen_shutdown { XEN_POWEROFF = 0, XEN_REBOOT = 1, XEN_SUSPEND = 2, XEN_CRASH
 
 /* What a vCPU starts with: places in the structure that VCPUOP_initialise is given. */
 enum xen_context {
+    XEN_CONTEXT_FLAGS = 512,     /* enum xen_context_flags */
     XEN_CONTEXT_REGISTERS = 520, /* R15 R14 R13 R12 RBP RBX R11 R10 R9 R8 RAX RCX RDX RSI RDI */
     XEN_CONTEXT_RIP = 648,
     XEN_CONTEXT_CS = 656,
@@ -240,6 +241,9 @@ enum xen_context {
     XEN_CONTEXT_BASES = 5144,     /* FS, GS of the kernel, GS of user code */
     XEN_CONTEXT_BYTES = 5168,
 };
+
+/* Events are masked for these callbacks. */
+enum xen_context_flags { XEN_CONTEXT_FAILSAFE_MASKS = 8, XEN_CONTEXT_SYSCALL_MASKS = 16 };
 
 /* --- console --- */
 

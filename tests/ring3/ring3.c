@@ -10,6 +10,7 @@
 #include "arch/fault.h"
 #include "arch/ring3.h"
 #include "arch/string.h"
+#include "guest/cpu/interpret.h"
 #include "mm/guestspace.h"
 #include "tests/ring3/ring3.h"
 
@@ -212,22 +213,29 @@ static void check_privileged(void)
     check(cr0 == cpu_read_cr0() && cr4 == cpu_read_cr4());
 }
 
+/* A RIP that is not canonical is found by IRETQ, or by the fetch. */
+static bool is_bad_rip(unsigned vector)
+{
+    return (vector & ~RING3_REFUSED) == VECTOR_GENERAL_PROTECTION || vector == VECTOR_PAGE_FAULT;
+}
+
 /* What IRETQ refuses. */
 static void check_refused(void)
 {
     put(syscall);
+    const unsigned refused = RING3_REFUSED + VECTOR_GENERAL_PROTECTION;
     struct ring3_frame before = frame;
     frame.cs = 0x153;
-    check(enter() == VECTOR_GENERAL_PROTECTION && frame.error == 0x150);
+    check(enter() == refused && frame.error == 0x150);
     frame.cs = before.cs;
     frame.ss = 0x153;
-    check(enter() == VECTOR_GENERAL_PROTECTION && frame.error == 0x150);
+    check(enter() == refused && frame.error == 0x150);
     frame.ss = DESC_USER_CODE64;
-    check(enter() == VECTOR_GENERAL_PROTECTION);
+    check(enter() == refused);
     frame.ss = before.ss;
     frame.rip = 1ull << 63;
-    const unsigned vector = enter(); /* by IRETQ, or by the fetch */
-    check(vector == VECTOR_GENERAL_PROTECTION || vector == VECTOR_PAGE_FAULT);
+    const unsigned vector = enter();
+    check(is_bad_rip(vector));
     frame.rip = before.rip;
     for (unsigned i = 0; i < 16; i++)
         check(frame.gpr[i] == before.gpr[i]);
@@ -271,7 +279,7 @@ static void check_answers(void)
         answers = 0;
         answer_rip = 1ull << 63; /* IRETQ refuses it, or the fetch does */
         const unsigned vector = enter();
-        check(vector == VECTOR_GENERAL_PROTECTION || vector == VECTOR_PAGE_FAULT);
+        check(is_bad_rip(vector));
         check(answers == 1);
         answer_rip = 0;
         for (unsigned i = 0; i < 16; i++)
@@ -299,6 +307,22 @@ static void check_interrupts(void)
     check(frame.gpr[0] != rax);
 }
 
+/* It is AMD's CPUs that have it there; no answer is for it. */
+static void check_syscall32(void)
+{
+    const bool amd = cpu_cpuid(0, 0).ebx == CPUID_0_EBX_AMD;
+    put(syscall);
+    frame.cs = CODE32;
+    frame.rip = LOW;
+    frame.answer = answer;
+    frame.answered = ring3_may_answer() ? UINT64_MAX : 0;
+    answers = 0;
+    const unsigned vector = enter();
+    frame.answered = 0;
+    check(vector == (amd ? RING3_SYSCALL32 : VECTOR_INVALID_OPCODE) && answers == 0);
+    check(frame.rip == LOW + (amd ? SYSCALL_BYTES : 0));
+}
+
 static void check_segments(void)
 {
     const uint64_t base = (uint64_t)(uintptr_t)&boot_cpu;
@@ -322,6 +346,7 @@ static void check_segments(void)
     frame.gpr[0] = 0x80000001;
     check(enter() == VECTOR_GENERAL_PROTECTION && is_gate(3));
     check(frame.gpr[0] == 0x80000003 && frame.cs == CODE32);
+    check_syscall32();
     put(code16);
     frame.cs = CODE16;
     frame.rip = LOW;

@@ -227,6 +227,7 @@ static void make_context(void)
     memset(c, 0, XEN_CONTEXT_BYTES);
     put(0x18f00 + XEN_CONTEXT_REGISTERS + 14 * 8, 0xd1); /* RDI */
     put(0x18f00 + XEN_CONTEXT_RIP, CODE);
+    put(0x18f00 + XEN_CONTEXT_FLAGS, XEN_CONTEXT_FAILSAFE_MASKS);
     put(0x18f00 + XEN_CONTEXT_CS, 0x10);
     put(0x18f00 + XEN_CONTEXT_RFLAGS, 0x3000);
     put(0x18f00 + XEN_CONTEXT_RSP, STACK);
@@ -279,6 +280,8 @@ static void test_second_vcpu(void **state)
     assert_int_equal(v->frame.rflags, RFLAGS_FIXED | RFLAGS_IF);
     assert_int_equal(host.selector[1], 0x2b); /* ES */
     assert_int_equal(v->gdt_count, 16);
+    assert_int_equal(v->callback_masks[XEN_CALLBACK_FAILSAFE], 1);
+    assert_int_equal(v->callback_masks[XEN_CALLBACK_SYSCALL], 0);
     assert_null(v->start);
     pv_start_take(v); /* up again, behind a down: it goes on */
     assert_int_equal(v->frame.rip, CODE);

@@ -100,7 +100,9 @@ static void test_callback_op(void **state)
     assert_int_equal(call(30, 1, ARGS, 0), 0); /* it can do without that one */
     assert_int_equal(v->trap[VECTOR_NMI].address, 0);
     assert_int_equal(register_callback(XEN_CALLBACK_SYSENTER, 0, HANDLER), XEN_ENOSYS);
-    assert_int_equal(register_callback(XEN_CALLBACK_SYSCALL32, 0, HANDLER), XEN_ENOSYS);
+    assert_int_equal(register_callback(XEN_CALLBACK_SYSCALL32, 1, HANDLER), 0);
+    assert_int_equal(v->callback[XEN_CALLBACK_SYSCALL32], HANDLER);
+    assert_int_equal(v->callback_masks[XEN_CALLBACK_SYSCALL32], 1);
     assert_int_equal(register_callback(3, 0, HANDLER), XEN_ENOSYS);
     assert_int_equal(register_callback(0xffff, 0, HANDLER), XEN_ENOSYS);
     assert_int_equal(register_callback(XEN_CALLBACK_EVENT, 0, 1ull << 47), XEN_EFAULT);
@@ -109,6 +111,7 @@ static void test_callback_op(void **state)
     assert_int_equal(call(30, 2, ARGS, 0), XEN_ENOSYS);
     assert_int_equal(call(4, UPCALL, FAILSAFE, SYSCALLS), 0);
     assert_int_equal(v->callback[XEN_CALLBACK_FAILSAFE], FAILSAFE);
+    assert_int_equal(v->callback_masks[XEN_CALLBACK_SYSCALL], 0); /* that call says no flags */
     assert_int_equal(call(4, UPCALL, 1ull << 63, SYSCALLS), XEN_EINVAL);
     assert_int_equal(call(3, XEN_DATA, 1ull << 47, 0), XEN_EINVAL);
     assert_int_equal(v->kernel_sp, STACK);
@@ -264,7 +267,8 @@ static void test_system_call(void **state)
     prepare_frame(true, USER_SP);
     v->frame.cs = 0x33;
     pv_bounce_syscall(v);
-    assert_int_equal(v->frame.rip, HANDLER); /* without a callback it is #UD */
+    assert_int_equal(v->frame.rip, HANDLER); /* without a callback it is #UD, a fault */
+    assert_int_equal(word(2), CODE - SYSCALL_BYTES);
     v->callback[XEN_CALLBACK_SYSCALL] = SYSCALLS;
     v->callback_masks[XEN_CALLBACK_SYSCALL] = 1;
     prepare_frame(true, USER_SP);
@@ -273,6 +277,57 @@ static void test_system_call(void **state)
     assert_int_equal(v->frame.gpr[RSP], STACK - 7 * 8);
     assert_int_equal(v->frame.rflags & RFLAGS_DF, 0);
     assert_int_equal(v->info->mask, 1);
+}
+
+/* In 32-bit code, on AMD's CPUs: a callback of its own, or #UD. */
+static void test_system_call_32(void **state)
+{
+    (void)state;
+    struct pv_vcpu *v = &vcpus[0];
+    set_trap(6, 0, HANDLER);
+    v->callback[XEN_CALLBACK_SYSCALL] = SYSCALLS;
+    prepare_frame(true, USER_SP);
+    v->frame.cs = 0x23;
+    pv_bounce_syscall32(v);
+    assert_int_equal(v->frame.rip, HANDLER);
+    assert_int_equal(word(2), CODE - SYSCALL_BYTES);
+    assert_int_equal(word(3), XEN_CODE32);
+    assert_int_equal(register_callback(XEN_CALLBACK_SYSCALL32, 1, SYSCALLS + 1), 0);
+    prepare_frame(true, USER_SP);
+    pv_bounce_syscall32(v);
+    assert_int_equal(v->frame.rip, SYSCALLS + 1);
+    assert_int_equal(v->frame.cs, XEN_CODE64);
+    assert_int_equal(word(2), CODE);
+    assert_int_equal(word(3), XEN_CODE32);
+    assert_int_equal(v->frame.rflags & RFLAGS_DF, 0);
+    assert_int_equal(v->info->mask, 1);
+    assert_false(v->user);
+}
+
+/* What IRETQ refuses is for the failsafe callback: with the selectors that are in the registers. */
+static void test_bad_iret(void **state)
+{
+    (void)state;
+    struct pv_vcpu *v = &vcpus[0];
+    v->callback[XEN_CALLBACK_FAILSAFE] = FAILSAFE;
+    const uint16_t selectors[4] = {0x2b, 0x23, 0x33, 0x3b};
+    memcpy(host.selector, selectors, sizeof(selectors));
+    prepare_frame(true, USER_SP);
+    v->frame.cs = 0x153;
+    pv_bad_return(v);
+    assert_int_equal(v->frame.rip, FAILSAFE);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(word(2 + i), selectors[i]);
+    assert_int_equal(word(6), CODE);
+    assert_int_equal(word(7), 0x153);
+    assert_int_equal(v->info->mask, 0); /* as it is registered */
+    v->callback_masks[XEN_CALLBACK_FAILSAFE] = 1;
+    prepare_frame(true, USER_SP);
+    pv_bad_return(v);
+    assert_int_equal(v->info->mask, 1);
+    v->callback[XEN_CALLBACK_FAILSAFE] = 0;
+    pv_bad_return(v);
+    assert_int_equal(vm.end, VM_CRASH);
 }
 
 static void test_what_waits(void **state)
@@ -314,13 +369,19 @@ static void test_what_waits(void **state)
     load_vcpu(1);
     load_vcpu(0);
     assert_int_equal(host.selector[2], 0);
-    host.selector[0] = 0x2b, host.selector[3] = 0x33;
+    load_vcpu(1); /* before it was told */
+    load_vcpu(0);
     pv_deliver_waiting(v);
     assert_int_equal(v->frame.rip, FAILSAFE);
-    assert_int_equal(word(2), 0x2b);
-    assert_int_equal(word(4), 0);
-    assert_int_equal(word(5), 0x33);
+    assert_int_equal(word(4), 0x1b); /* the one that it was to be: the kernel sees that it is not */
+    assert_int_equal(word(5), 0);
     assert_int_equal(word(6), CODE);
+    host.refused = 0;
+    prepare_frame(false, STACK);
+    load_vcpu(1);
+    load_vcpu(0);
+    pv_deliver_waiting(v);
+    assert_int_equal(v->frame.rip, CODE);
 }
 
 static void test_software_interrupts(void **state)
@@ -527,13 +588,11 @@ static void test_debug_registers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_set_trap_table),        TEST(test_callback_op),
-        TEST(test_frame_of_user),         TEST(test_frame_of_kernel),
-        TEST(test_bad_stack_ends_domain), TEST(test_iret),
-        TEST(test_system_call),           TEST(test_what_waits),
-        TEST(test_software_interrupts),   TEST(test_msrs),
-        TEST(test_control_registers),     TEST(test_cpuid_and_ports),
-        TEST(test_debug_registers),
+        TEST(test_set_trap_table),    TEST(test_callback_op),           TEST(test_frame_of_user),
+        TEST(test_frame_of_kernel),   TEST(test_bad_stack_ends_domain), TEST(test_iret),
+        TEST(test_system_call),       TEST(test_system_call_32),        TEST(test_bad_iret),
+        TEST(test_what_waits),        TEST(test_software_interrupts),   TEST(test_msrs),
+        TEST(test_control_registers), TEST(test_cpuid_and_ports),       TEST(test_debug_registers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
