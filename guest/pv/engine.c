@@ -10,7 +10,7 @@
 #include "mm/page_alloc.h"
 
 /* Of CR4, what its user code can tell; the rest is the hypervisor's. */
-#define CR4_ALLOWED (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_DE | CR4_MCE)
+#define CR4_ALLOWED (CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_TSD | CR4_DE | CR4_MCE)
 
 #define PAGES_OF(type) ((sizeof(type) + PAGE_SIZE - 1) / PAGE_SIZE)
 

@@ -94,6 +94,21 @@ static bool access_msr(struct pv_vcpu *v, bool write)
     return true;
 }
 
+/* The kernel has set CR4.TSD, to keep the counter from its user code. The CPU keeps it from the
+ * kernel as well, at CPL 3. */
+static bool read_tsc(struct pv_vcpu *v, bool with_aux)
+{
+    uint64_t *gpr = v->frame.gpr;
+    const uint64_t now = cpu_rdtsc();
+    if ((v->cr4 & CR4_TSD) == 0) /* the fault has another reason */
+        return false;
+    copy_low(&gpr[RAX], now);
+    copy_low(&gpr[RDX], now >> 32);
+    if (with_aux)
+        gpr[RCX] = v->tsc_aux;
+    return true;
+}
+
 /* --- control registers --- */
 
 static bool read_control(const struct pv_vcpu *v, unsigned number, uint64_t *value)
@@ -188,6 +203,8 @@ static bool emulate(struct pv_vcpu *v, const struct insn *insn)
     case SYSTEM_CPUID: emulate_cpuid(v); return true;
     case SYSTEM_RDMSR:
     case SYSTEM_WRMSR: return access_msr(v, insn->op == SYSTEM_WRMSR);
+    case SYSTEM_RDTSC: return read_tsc(v, false);
+    case SYSTEM_RDTSCP: return read_tsc(v, true);
     case SYSTEM_MOV_FROM_CR:
     case SYSTEM_MOV_TO_CR: return access_control(v, insn, insn->op == SYSTEM_MOV_TO_CR);
     case SYSTEM_MOV_FROM_DR:

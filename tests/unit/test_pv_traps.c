@@ -520,6 +520,32 @@ static void test_control_registers(void **state)
     assert_true(refused("\x0f\x01\xf8", 3, 6));
 }
 
+/* prctl(PR_SET_TSC): while such a process runs the CPU has CR4.TSD, and faults in the kernel, too.
+ */
+static void test_counter_kept_from_user_code(void **state)
+{
+    (void)state;
+    struct pv_vcpu *v = &vcpus[0];
+    uint64_t *gpr = v->frame.gpr;
+    host.tsc = 0x123456789a;
+    v->tsc_aux = 5;
+    vm.cr4_allowed |= CR4_TSD;
+    assert_true(refused("\x0f\x31", 2, 13)); /* RDTSC faults for another reason */
+    gpr[RAX] = CR4_PAE | CR4_TSD;
+    assert_false(refused("\x0f\x22\xe0", 3, 13));
+    assert_int_equal(v->cr4, CR4_TSD);
+    assert_int_equal(host.controls, 1);
+    gpr[RAX] = gpr[RDX] = gpr[RCX] = UINT64_MAX;
+    assert_false(refused("\x0f\x31", 2, 13));
+    assert_int_equal(gpr[RAX], 0x3456789a);
+    assert_int_equal(gpr[RDX], 0x12);
+    assert_int_equal(gpr[RCX], UINT64_MAX);
+    assert_false(refused("\x0f\x01\xf9", 3, 13)); /* RDTSCP */
+    assert_int_equal(gpr[RCX], 5);
+    v->user = true;
+    assert_true(refused("\x0f\x31", 2, 13));
+}
+
 static void test_cpuid_and_ports(void **state)
 {
     (void)state;
@@ -588,11 +614,22 @@ static void test_debug_registers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_set_trap_table),    TEST(test_callback_op),           TEST(test_frame_of_user),
-        TEST(test_frame_of_kernel),   TEST(test_bad_stack_ends_domain), TEST(test_iret),
-        TEST(test_system_call),       TEST(test_system_call_32),        TEST(test_bad_iret),
-        TEST(test_what_waits),        TEST(test_software_interrupts),   TEST(test_msrs),
-        TEST(test_control_registers), TEST(test_cpuid_and_ports),       TEST(test_debug_registers),
+        TEST(test_set_trap_table),
+        TEST(test_callback_op),
+        TEST(test_frame_of_user),
+        TEST(test_frame_of_kernel),
+        TEST(test_bad_stack_ends_domain),
+        TEST(test_iret),
+        TEST(test_system_call),
+        TEST(test_system_call_32),
+        TEST(test_bad_iret),
+        TEST(test_what_waits),
+        TEST(test_software_interrupts),
+        TEST(test_msrs),
+        TEST(test_control_registers),
+        TEST(test_counter_kept_from_user_code),
+        TEST(test_cpuid_and_ports),
+        TEST(test_debug_registers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
