@@ -44,7 +44,7 @@ bool kernels_check(struct loader *l)
         const bool is_pc = vm->engine != CONFIG_ENGINE_PV;
         const uint64_t bytes = vm->memory_mib << 20, shared = xen_shared_info_at(bytes).v;
         const uint64_t ram = is_pc ? layout_below_4g(bytes) : bytes;
-        const uint64_t taken = is_pc ? ram : shared + PAGE_SIZE;
+        const uint64_t taken = is_pc ? ram : shared + XEN_BEHIND_PAGES * PAGE_SIZE;
         EFI_PHYSICAL_ADDRESS base = 0;
         struct guestmem mem = {0};
         /* Where there is not so much in one piece, the hypervisor is who finds out. */
@@ -54,8 +54,8 @@ bool kernels_check(struct loader *l)
             continue;
         good = guestmem_add(&mem, gpa(0), ram, (void *)base) == OK;
         if (!is_pc)
-            good =
-                good && guestmem_add(&mem, gpa(shared), PAGE_SIZE, (void *)(base + shared)) == OK;
+            good = good && guestmem_add(&mem, gpa(shared), XEN_BEHIND_PAGES * PAGE_SIZE,
+                                        (void *)(base + shared)) == OK;
         good = good && kernel_check(l, vm, &mem);
         BS->FreePages(base, EFI_SIZE_TO_PAGES(taken));
     }

@@ -85,21 +85,22 @@ static bool check_files(const struct nadir_config *config, struct config_error *
 }
 
 /* Has the VM's kernel loaded, into memory that costs nothing where nothing is put: what a PC has
- * below 4 GiB, or all of a Xen PV domain's, with its page for shared_info. */
+ * below 4 GiB, or all of a Xen PV domain's, with what lies behind it. */
 static bool check_kernel(struct vm_config *vm, struct config_error *error, bool tell)
 {
     kernel_settle_engine(vm);
     const bool is_pc = vm->engine != CONFIG_ENGINE_PV;
     const uint64_t bytes = vm->memory_mib << 20, shared = xen_shared_info_at(bytes).v;
     const uint64_t ram_bytes = is_pc ? layout_below_4g(bytes) : bytes;
-    const uint64_t mapped = is_pc ? ram_bytes : shared + PAGE_SIZE;
+    const uint64_t mapped = is_pc ? ram_bytes : shared + XEN_BEHIND_PAGES * PAGE_SIZE;
     const struct kernel_kind *kind;
     struct cpu_state state;
     struct guestmem mem = {0};
     uint8_t *ram = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (ram == MAP_FAILED || guestmem_add(&mem, gpa(0), ram_bytes, ram) != OK ||
-        (!is_pc && guestmem_add(&mem, gpa(shared), PAGE_SIZE, ram + shared) != OK))
+        (!is_pc &&
+         guestmem_add(&mem, gpa(shared), XEN_BEHIND_PAGES * PAGE_SIZE, ram + shared) != OK))
         return true;
     struct program program = kernel_program(vm, &mem, bytes);
     const bool good = kernel_load(&program, vm->type, &state, &kind) == OK;

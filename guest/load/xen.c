@@ -347,7 +347,7 @@ static enum status write_shared_info(struct program *p)
 {
     static const uint8_t masked = 1;
     const gpa_t at = p->xen.shared_info;
-    bool ok = guestmem_zero(p->mem, at, PAGE_SIZE);
+    bool ok = guestmem_zero(p->mem, at, XEN_BEHIND_PAGES * PAGE_SIZE);
     for (uint64_t i = 0; i < XEN_SHARED_VCPUS; i++)
         ok = ok && guestmem_write(p->mem, gpa(at.v + i * XEN_VCPU_INFO + VCPU_INFO_MASK), &masked,
                                   sizeof(masked));
@@ -389,6 +389,7 @@ enum status xen_load(struct program *p, struct cpu_state *state)
     p->xen = (struct xen_domain){.pages = p->memory_bytes / PAGE_SIZE,
                                  .virt_base = parts.notes.virt_base,
                                  .shared_info = xen_shared_info_at(p->memory_bytes)};
+    p->xen.grants = gpa(p->xen.shared_info.v + PAGE_SIZE);
     parts.p2m_pages = (p->xen.pages + P2M_ENTRIES - 1) / P2M_ENTRIES;
     s = place_kernel(p, &parts.notes, &end);
     if (s != OK)

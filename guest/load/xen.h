@@ -10,5 +10,5 @@ bool xen_recognize(struct program *p);
 /* Why a file has none; returns ERR_BAD_INPUT. */
 enum status xen_refuse(struct program *p);
 
-/* The memory is [0, memory_bytes) and the page for shared_info. Fills in p->xen, too. */
+/* The memory is [0, memory_bytes) and XEN_BEHIND_PAGES. Fills in p->xen, too. */
 enum status xen_load(struct program *p, struct cpu_state *state);

@@ -18,7 +18,9 @@
 #define XEN_HOLE_LAST  0xffff87ffffffffffull
 
 /* RAM is [0, memory_bytes), without the holes of a PC. Behind it, where the kernel cannot take
- * it for RAM, whoever makes the domain adds one page for shared_info, here. */
+ * it for RAM, whoever makes the domain adds pages: shared_info, here, and its table of grants. */
+#define XEN_GRANT_PAGES  4
+#define XEN_BEHIND_PAGES (1 + XEN_GRANT_PAGES)
 static inline gpa_t xen_shared_info_at(uint64_t memory_bytes)
 {
     return gpa((memory_bytes + PAGE_SIZE_2M - 1) & ~(PAGE_SIZE_2M - 1));
@@ -40,7 +42,7 @@ struct xen_domain {
     /* [0, mapped_bytes) of RAM is mapped from virt_base on, writable but for kernel_tables. Leaves
      * have no U, as Linux writes them: all of these tables' root is for the kernel. */
     uint64_t virt_base, mapped_bytes;
-    gpa_t start_info, store, console, shared_info;
+    gpa_t start_info, store, console, shared_info, grants;
     gpa_t hypercall_page;            /* filled in; 0: the kernel has none */
     struct xen_tables kernel_tables; /* the first is CR3's */
     struct xen_tables p2m_tables; /* more of them, not mapped: for a p2m list with its own place */

@@ -7,6 +7,7 @@
 #include "guest/vm/sched.h"
 
 _Static_assert(DOMAIN_CONSOLE_PORT == XEN_CONSOLE_PORT, "the loader names the engine's port");
+_Static_assert(DOMAIN_GRANT_PAGES == XEN_GRANT_PAGES, "the loader clears the engine's pages");
 
 static size_t out(struct vm *vm, const char *text, size_t bytes)
 {
@@ -68,7 +69,9 @@ static enum status load(struct pc *pc, const struct vm_config *config)
                 pc->kind->name, pc->boot.rip);
     pc->domain.pages = program.xen.pages;
     pc->domain.shared_info = program.xen.shared_info;
+    pc->domain.grants = program.xen.grants;
     pc->domain.console = program.xen.console;
+    pc->domain.store = program.xen.store;
     pc->domain.tables = program.xen.kernel_tables.first;
     return OK;
 }

@@ -93,7 +93,8 @@ struct pc_memory {
     hpa_t root;
     struct pc_ram piece[PC_RAM_PIECES]; /* in their order, from address 0 on */
     uint32_t count;
-    struct pc_ram rom; /* beside the RAM below 1 MiB: firmware.c's; a domain's shared_info */
+    struct pc_ram
+        rom; /* beside the RAM below 1 MiB: firmware.c's; a domain's shared_info and grants */
 };
 
 struct pc {

@@ -123,11 +123,11 @@ static enum status take_ram(struct pc *pc, gpa_t base, uint64_t bytes, bool page
     return OK;
 }
 
-/* A domain's RAM has no holes; and there is the page for shared_info, where a PC has its ROM. */
+/* A domain's RAM has no holes; and what lies behind it is kept where a PC has its ROM. */
 static enum status domain_memory_take(struct pc *pc, bool pages_1g)
 {
     const enum status s = take_ram(pc, gpa(0), pc->vm.memory_bytes, pages_1g);
-    return s == OK ? pc_memory_take(&pc->memory, &pc->memory.rom, 1, 1) : s;
+    return s == OK ? pc_memory_take(&pc->memory, &pc->memory.rom, XEN_BEHIND_PAGES, 1) : s;
 }
 
 static enum status take(struct pc *pc, bool pages_1g)
@@ -155,7 +155,8 @@ static enum status map(struct pc *pc)
             base = gpa(LAYOUT_4GIB);
     }
     if (s == OK && pc->paravirtual)
-        s = add_range(pc, pc->memory.rom.base, xen_shared_info_at(pc->vm.memory_bytes), PAGE_SIZE);
+        s = add_range(pc, pc->memory.rom.base, xen_shared_info_at(pc->vm.memory_bytes),
+                      XEN_BEHIND_PAGES * PAGE_SIZE);
     return s;
 }
 

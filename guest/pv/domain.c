@@ -125,6 +125,76 @@ int64_t pv_memory_op(struct pv_vcpu *v, struct pv_call *call)
     }
 }
 
+/* --- grant_table_op --- */
+
+/* A table of version 1, which the guest writes to by itself. Nobody reads it: there is no other
+ * domain that could use a grant. Linux counts on two pages at least. */
+#define GRANT_VERSION 1u
+
+static int64_t setup_table(struct pv_vcpu *v, uint64_t at)
+{
+    struct xen_grant_setup arg;
+    uint64_t frame[DOMAIN_GRANT_PAGES];
+    for (unsigned i = 0; i < DOMAIN_GRANT_PAGES; i++)
+        frame[i] = v->vcpu.vm->domain->grants.v / PAGE_SIZE + i;
+    if (!pv_read(v, at, &arg, sizeof(arg)))
+        return XEN_EFAULT;
+    arg.status = arg.domain != XEN_DOMID_SELF      ? XEN_GRANT_BAD_DOMAIN
+                 : arg.frames > DOMAIN_GRANT_PAGES ? XEN_GRANT_ERROR
+                                                   : XEN_GRANT_OKAY;
+    if (arg.status == XEN_GRANT_OKAY &&
+        !pv_write(v, arg.list, frame, arg.frames * sizeof(frame[0])))
+        return XEN_EFAULT;
+    return pv_write(v, at, &arg, sizeof(arg)) ? 0 : XEN_EFAULT;
+}
+
+static int64_t query_size(struct pv_vcpu *v, uint64_t at)
+{
+    struct xen_grant_size arg;
+    if (!pv_read(v, at, &arg, sizeof(arg)))
+        return XEN_EFAULT;
+    arg.status = arg.domain == XEN_DOMID_SELF ? XEN_GRANT_OKAY : XEN_GRANT_BAD_DOMAIN;
+    arg.frames = arg.max_frames = DOMAIN_GRANT_PAGES;
+    return pv_write(v, at, &arg, sizeof(arg)) ? 0 : XEN_EFAULT;
+}
+
+/* The guest asks for one, and finds there which it has. */
+static int64_t set_version(struct pv_vcpu *v, uint64_t at)
+{
+    const uint32_t has = GRANT_VERSION;
+    uint32_t wanted;
+    if (!pv_read(v, at, &wanted, sizeof(wanted)) || !pv_write(v, at, &has, sizeof(has)))
+        return XEN_EFAULT;
+    return wanted == GRANT_VERSION ? 0 : wanted == 2 ? XEN_ENOSYS : XEN_EINVAL;
+}
+
+/* {domain, version} */
+static int64_t get_version(struct pv_vcpu *v, uint64_t at)
+{
+    uint32_t arg[2];
+    if (!pv_read(v, at, arg, sizeof(arg)))
+        return XEN_EFAULT;
+    if ((uint16_t)arg[0] != XEN_DOMID_SELF)
+        return XEN_EPERM;
+    arg[1] = GRANT_VERSION;
+    return pv_write(v, at, arg, sizeof(arg)) ? 0 : XEN_EFAULT;
+}
+
+int64_t pv_grant_table_op(struct pv_vcpu *v, struct pv_call *call)
+{
+    const uint32_t op = (uint32_t)call->gpr[ARG0], count = (uint32_t)call->gpr[ARG2];
+    const uint64_t at = call->gpr[ARG1];
+    if ((op == XEN_GRANT_SETUP_TABLE || op == XEN_GRANT_QUERY_SIZE) && count != 1)
+        return XEN_EINVAL;
+    switch (op) {
+    case XEN_GRANT_SETUP_TABLE: return setup_table(v, at);
+    case XEN_GRANT_QUERY_SIZE: return query_size(v, at);
+    case XEN_GRANT_SET_VERSION: return set_version(v, at);
+    case XEN_GRANT_GET_VERSION: return get_version(v, at);
+    default: return XEN_ENOSYS;
+    }
+}
+
 /* --- console_io, physdev_op --- */
 
 int64_t pv_console_io(struct pv_vcpu *v, struct pv_call *call)

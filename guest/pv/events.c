@@ -293,24 +293,35 @@ static unsigned words_of(uint32_t op)
     return index_is_beyond(&number, sizeof(words) - 1) ? 0 : words[number];
 }
 
-int64_t pv_event_channel_op(struct pv_vcpu *v, struct pv_call *call)
+static int64_t call_with(struct pv_vcpu *v, uint32_t op, uint64_t at)
 {
-    const uint32_t op = (uint32_t)call->gpr[ARG0];
     const unsigned words = words_of(op);
     struct result_words out = {0, 0};
     uint32_t arg[6] = {0};
     if (words == 0)
         return XEN_ENOSYS;
     /* Of alloc_unbound the first word has two domain numbers; the second is the result. */
-    if (!pv_read(v, call->gpr[ARG1], arg, words * sizeof(arg[0])))
+    if (!pv_read(v, at, arg, words * sizeof(arg[0])))
         return XEN_EFAULT;
     vm_lock(v->vcpu.vm);
     const int64_t result = carry_out(v, op, arg, &out);
     vm_unlock(v->vcpu.vm);
     if (result != 0 || out.count == 0)
         return result;
-    return pv_write(v, call->gpr[ARG1] + out.first * sizeof(arg[0]), &arg[out.first],
-                    out.count * sizeof(arg[0]))
+    return pv_write(v, at + out.first * sizeof(arg[0]), &arg[out.first], out.count * sizeof(arg[0]))
                ? 0
                : XEN_EFAULT;
+}
+
+int64_t pv_event_channel_op(struct pv_vcpu *v, struct pv_call *call)
+{
+    return call_with(v, (uint32_t)call->gpr[ARG0], call->gpr[ARG1]);
+}
+
+/* As it was before: the operation is the first word of what is passed. */
+int64_t pv_event_channel_op_compat(struct pv_vcpu *v, struct pv_call *call)
+{
+    const uint64_t at = call->gpr[ARG0];
+    uint32_t op;
+    return pv_read(v, at, &op, sizeof(op)) ? call_with(v, op, at + sizeof(op)) : XEN_EFAULT;
 }

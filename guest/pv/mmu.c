@@ -182,7 +182,8 @@ void pv_tables_begin(struct pv_vm *own, const struct vm *vm)
 
 static bool is_own_frame(const struct vm_domain *domain, uint64_t frame)
 {
-    return frame < domain->pages || frame == domain->shared_info.v / PAGE_SIZE;
+    return frame < domain->pages || frame == domain->shared_info.v / PAGE_SIZE ||
+           frame - domain->grants.v / PAGE_SIZE < DOMAIN_GRANT_PAGES;
 }
 
 /* What an entry of any level may be. Reserved bits of the address lie above any frame. */
@@ -251,14 +252,23 @@ static int64_t write_entry_keeping(struct pv_vcpu *v, gpa_t at, uint64_t value)
     return 0;
 }
 
+/* The guest gives a frame another number of its own. */
+static int64_t write_m2p(const struct pv_vm *own, uint64_t frame, uint64_t value)
+{
+    uint64_t *m2p = hpa_to_ptr(own->m2p);
+    if (index_is_beyond(&frame, own->frames - 1))
+        return XEN_EINVAL;
+    m2p[frame] = value;
+    return 0;
+}
+
 static int64_t __attribute__((noinline))
 update_otherwise(struct pv_vcpu *v, uint64_t where, uint64_t value)
 {
     switch (where & XEN_MMU_TYPE) {
     case XEN_MMU_PTE: return write_entry(v, gpa(where & ~7ull), value);
     case XEN_MMU_PTE_KEEP_AD: return write_entry_keeping(v, gpa(where & ~7ull), value);
-    case XEN_MMU_M2P: /* a frame is the domain's own number of itself, and stays it */
-        return value == where / PAGE_SIZE ? 0 : XEN_EINVAL;
+    case XEN_MMU_M2P: return write_m2p(pv_vm_of(v), where / PAGE_SIZE, value);
     default: return XEN_ENOSYS;
     }
 }

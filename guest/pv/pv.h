@@ -168,7 +168,9 @@ struct pv_vm {
     struct shadow *shadow;
     struct xen_shared_info *shared; /* in the VM's RAM; NULL before the first vCPU is loaded */
     struct xen_console *console;
-    hpa_t m2p; /* the array of frame numbers that the guest reads: space.c */
+    struct xen_store *store;
+    uint32_t store_skip; /* bytes to come of a request that was answered; with the VM's lock */
+    hpa_t m2p;           /* the array of frame numbers that the guest reads: space.c */
     uint64_t m2p_pages;
     uint64_t frames; /* of RAM */
     /* The first piece of RAM, with the bytes of the code map that are for its pages. */
@@ -324,9 +326,10 @@ pv_call_fn pv_mmu_update, pv_update_va_mapping, pv_mmuext_op;            /* mmu.
 pv_call_fn pv_set_gdt, pv_update_descriptor, pv_set_segment_base;        /* segments.c */
 pv_call_fn pv_set_trap_table, pv_set_callbacks, pv_callback_op, pv_iret; /* traps.c */
 pv_call_fn pv_stack_switch, pv_fpu_taskswitch, pv_set_debugreg, pv_get_debugreg;
-pv_call_fn pv_event_channel_op;                                        /* events.c */
-pv_call_fn pv_vcpu_op, pv_sched_op, pv_set_timer_op;                   /* vcpus.c */
-pv_call_fn pv_memory_op, pv_xen_version, pv_console_io, pv_physdev_op; /* domain.c */
+pv_call_fn pv_event_channel_op, pv_event_channel_op_compat;              /* events.c */
+pv_call_fn pv_vcpu_op, pv_sched_op, pv_sched_op_compat, pv_set_timer_op; /* vcpus.c */
+pv_call_fn pv_memory_op, pv_xen_version, pv_grant_table_op;              /* domain.c */
+pv_call_fn pv_console_io, pv_physdev_op;
 
 /* vcpus.c. What VCPUOP_initialise has asked for becomes the state of this vCPU, which is loaded; or
  * is given back. */
@@ -374,3 +377,6 @@ bool pv_console_drain(struct vm *vm);
 /* The same from a vCPU, which waits then; takes the lock. */
 void pv_console_look(struct pv_vcpu *v);
 bool pv_console_typed(struct vm *vm, uint8_t byte);
+
+/* store.c: answers what the guest has asked; takes the VM's lock. */
+void pv_store_look(struct pv_vcpu *v);

@@ -94,8 +94,9 @@ static bool table(void *ctx, enum shadow_root root, gva_t linear, struct shadow_
 /* --- it comes and goes --- */
 
 /*
- * The array that says for each frame of the machine which one of the domain it is: itself. The
- * guest reads it (XENMEM_machphys_mapping), and nobody writes to it again.
+ * The array that says for each frame of the machine which one of the domain it is: itself, until
+ * the guest says otherwise (XEN_MMU_M2P). The guest reads it (XENMEM_machphys_mapping), nobody
+ * else.
  */
 static enum status create_m2p(struct pv_vm *own, const struct vm *vm)
 {
@@ -141,7 +142,8 @@ static enum status create_vm(struct vm *vm)
     own->shadow->runs_kernel = true;
     own->shared = guestmem_writable_window(&vm->mem, domain->shared_info, PAGE_SIZE);
     own->console = guestmem_writable_window(&vm->mem, domain->console, PAGE_SIZE);
-    if (own->shared == NULL || own->console == NULL)
+    own->store = guestmem_writable_window(&vm->mem, domain->store, PAGE_SIZE);
+    if (own->shared == NULL || own->console == NULL || own->store == NULL)
         return ERR_BAD_INPUT;
     vm->mem.written_ctx = own;
     vm->domain->drain = pv_console_drain;

@@ -351,12 +351,9 @@ void pv_wait_ends(struct pv_vcpu *v)
     v->wait = PV_RUNS;
 }
 
-static int64_t shut_down(struct pv_vcpu *v, uint64_t at)
+static int64_t shut_down(struct pv_vcpu *v, uint32_t reason)
 {
     struct vm *vm = v->vcpu.vm;
-    uint32_t reason;
-    if (!pv_read(v, at, &reason, sizeof(reason)))
-        return XEN_EFAULT;
     switch (reason) {
     case XEN_POWEROFF: vm_end_request(vm, VM_POWEROFF, 0, "powered off (SCHEDOP_shutdown)"); break;
     case XEN_REBOOT: vm_end_request(vm, VM_RESET, 0, "reset (SCHEDOP_shutdown)"); break;
@@ -368,11 +365,18 @@ static int64_t shut_down(struct pv_vcpu *v, uint64_t at)
     return 0;
 }
 
+static int64_t read_reason(struct pv_vcpu *v, uint64_t at)
+{
+    uint32_t reason;
+    return pv_read(v, at, &reason, sizeof(reason)) ? shut_down(v, reason) : XEN_EFAULT;
+}
+
 int64_t pv_sched_op(struct pv_vcpu *v, struct pv_call *call)
 {
     switch ((uint32_t)call->gpr[ARG0]) {
     case XEN_SCHED_YIELD:
-        pv_console_look(v); /* who waits for room in its ring yields */
+        pv_console_look(v); /* who waits for room in its ring yields, or for the store */
+        pv_store_look(v);
         v->vcpu.yields = true;
         v->vcpu.attention = true;
         return 0;
@@ -381,7 +385,18 @@ int64_t pv_sched_op(struct pv_vcpu *v, struct pv_call *call)
         v->wait = PV_BLOCKED;
         return 0;
     case XEN_SCHED_POLL: return poll(v, call->gpr[ARG1]);
-    case XEN_SCHED_SHUTDOWN: return shut_down(v, call->gpr[ARG1]);
+    case XEN_SCHED_SHUTDOWN: return read_reason(v, call->gpr[ARG1]);
+    default: return XEN_ENOSYS;
+    }
+}
+
+/* As it was before poll: the reason of a shutdown is an argument itself. */
+int64_t pv_sched_op_compat(struct pv_vcpu *v, struct pv_call *call)
+{
+    switch ((uint32_t)call->gpr[ARG0]) {
+    case XEN_SCHED_YIELD:
+    case XEN_SCHED_BLOCK: return pv_sched_op(v, call);
+    case XEN_SCHED_SHUTDOWN: return shut_down(v, (uint32_t)call->gpr[ARG1]);
     default: return XEN_ENOSYS;
     }
 }

@@ -12,33 +12,35 @@
 #include <stdint.h>
 
 /* X(number, name); the gaps are calls for others than guests, or of other machines. */
-#define XEN_CALLS(X)         \
-    X(0, set_trap_table)     \
-    X(1, mmu_update)         \
-    X(2, set_gdt)            \
-    X(3, stack_switch)       \
-    X(4, set_callbacks)      \
-    X(5, fpu_taskswitch)     \
-    X(8, set_debugreg)       \
-    X(9, get_debugreg)       \
-    X(10, update_descriptor) \
-    X(12, memory_op)         \
-    X(13, multicall)         \
-    X(14, update_va_mapping) \
-    X(15, set_timer_op)      \
-    X(17, xen_version)       \
-    X(18, console_io)        \
-    X(20, grant_table_op)    \
-    X(21, vm_assist)         \
-    X(23, iret)              \
-    X(24, vcpu_op)           \
-    X(25, set_segment_base)  \
-    X(26, mmuext_op)         \
-    X(29, sched_op)          \
-    X(30, callback_op)       \
-    X(32, event_channel_op)  \
-    X(33, physdev_op)        \
-    X(34, hvm_op)            \
+#define XEN_CALLS(X)               \
+    X(0, set_trap_table)           \
+    X(1, mmu_update)               \
+    X(2, set_gdt)                  \
+    X(3, stack_switch)             \
+    X(4, set_callbacks)            \
+    X(5, fpu_taskswitch)           \
+    X(6, sched_op_compat)          \
+    X(8, set_debugreg)             \
+    X(9, get_debugreg)             \
+    X(10, update_descriptor)       \
+    X(12, memory_op)               \
+    X(13, multicall)               \
+    X(14, update_va_mapping)       \
+    X(15, set_timer_op)            \
+    X(16, event_channel_op_compat) \
+    X(17, xen_version)             \
+    X(18, console_io)              \
+    X(20, grant_table_op)          \
+    X(21, vm_assist)               \
+    X(23, iret)                    \
+    X(24, vcpu_op)                 \
+    X(25, set_segment_base)        \
+    X(26, mmuext_op)               \
+    X(29, sched_op)                \
+    X(30, callback_op)             \
+    X(32, event_channel_op)        \
+    X(33, physdev_op)              \
+    X(34, hvm_op)                  \
     X(40, xenpmu_op)
 #define XEN_CALL_COUNT 41u
 
@@ -245,7 +247,34 @@ enum xen_context {
 /* Events are masked for these callbacks. */
 enum xen_context_flags { XEN_CONTEXT_FAILSAFE_MASKS = 8, XEN_CONTEXT_SYSCALL_MASKS = 16 };
 
-/* --- console --- */
+/* --- grants --- */
+
+enum xen_grant_op {
+    XEN_GRANT_SETUP_TABLE = 2,
+    XEN_GRANT_QUERY_SIZE = 6,
+    XEN_GRANT_SET_VERSION = 8,
+    XEN_GRANT_GET_VERSION = 10,
+};
+enum xen_grant_status { XEN_GRANT_OKAY = 0, XEN_GRANT_ERROR = -1, XEN_GRANT_BAD_DOMAIN = -2 };
+
+struct xen_grant_setup {
+    uint16_t domain, pad;
+    uint32_t frames;
+    int16_t status; /* enum xen_grant_status */
+    uint16_t pad2[3];
+    uint64_t list; /* linear address of so many frame numbers */
+};
+_Static_assert(sizeof(struct xen_grant_setup) == 24, "Xen's layout");
+
+struct xen_grant_size {
+    uint16_t domain, pad;
+    uint32_t frames, max_frames;
+    int16_t status;
+    uint16_t pad2;
+};
+_Static_assert(sizeof(struct xen_grant_size) == 16, "Xen's layout");
+
+/* --- console and store --- */
 
 #define XEN_CONSOLE_IN  1024u
 #define XEN_CONSOLE_OUT 2048u
@@ -253,3 +282,15 @@ struct xen_console {
     char in[XEN_CONSOLE_IN], out[XEN_CONSOLE_OUT];
     uint32_t in_taken, in_put, out_taken, out_put; /* counted, not wrapped */
 };
+
+#define XEN_STORE_RING 1024u
+struct xen_store {
+    char requests[XEN_STORE_RING], replies[XEN_STORE_RING];
+    uint32_t requests_taken, requests_put, replies_taken, replies_put; /* likewise */
+};
+
+/* Before the text of each request and reply. */
+struct xen_store_header {
+    uint32_t type, request, transaction, bytes;
+};
+enum { XEN_STORE_ERROR = 16 }; /* a reply's type: the text is the error's name */

@@ -13,12 +13,14 @@ struct vm;
 
 /* The ports that a domain finds bound at its start (struct xen_start_info). */
 #define DOMAIN_CONSOLE_PORT 1u
+#define DOMAIN_GRANT_PAGES  4u
 
 struct vm_domain {
-    uint64_t pages;             /* of RAM, from 0 on: frame numbers below this are the domain's */
-    gpa_t shared_info, console; /* a page each; the first behind the RAM */
-    gpa_t tables;               /* the page tables that it starts on: the PML4 */
-    uint64_t epoch; /* time of day when the host's TSC was 0: seconds since 1970 (UTC) */
+    uint64_t pages;            /* of RAM, from 0 on: frame numbers below this are the domain's */
+    gpa_t shared_info, grants; /* behind the RAM: a page, and DOMAIN_GRANT_PAGES */
+    gpa_t console, store;      /* a page each */
+    gpa_t tables;              /* the page tables that it starts on: the PML4 */
+    uint64_t epoch;            /* time of day when the host's TSC was 0: seconds since 1970 (UTC) */
 
     /* Its console, all with the VM's lock held. out(): so many bytes are taken, fewer than asked
      * where the user's side has no room now. The engine's own, set when its first vCPU is loaded:

@@ -65,9 +65,9 @@ static void check_domain(const struct program *p, const struct cpu_state *state)
 /* The entry as guest-physical address is what fuzz_program() looks at. */
 static enum status load(struct program *p, struct cpu_state *state)
 {
-    static uint8_t shared[PAGE_SIZE];
+    static uint8_t shared[XEN_BEHIND_PAGES * PAGE_SIZE];
     struct guestmem mem = *p->mem;
-    demand(guestmem_add(&mem, xen_shared_info_at(p->memory_bytes), PAGE_SIZE, shared) == OK);
+    demand(guestmem_add(&mem, xen_shared_info_at(p->memory_bytes), sizeof(shared), shared) == OK);
     p->mem = &mem;
     p->paravirtual = true;
     const enum status s = xen_load(p, state);

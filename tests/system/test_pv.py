@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Debian's own kernels as paravirtualised guests, where there is no VT-x: from their entry to a line of user space and
-power-off. The tool takes the kernel out of its bzImage."""
+"""Other people's kernels as paravirtualised guests, where there is no VT-x: Debian's own, from their entry to a line of
+user space and power-off, which the tool takes out of their bzImages; and GRUB, made for Xen."""
 
+import os
+import sys
+
+import pexpect
 import pytest
+from conftest import TOOL, TOP
+
+sys.path.insert(0, str(TOP / "tools"))
+from nadirlib import debian as packages  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +66,24 @@ def test_beside_others(nadir, debian):
     for name in ("debian", "second", "third"):
         assert f"[{name}] nadir-demo: user space reached" in result.console, result
     has_no_trouble(result)
+
+
+def test_grub(write_config):
+    """A kernel that is no Linux, linked at 0, which maps all of its RAM by tables that it makes itself. It gives frames
+    other numbers, wants a table of grants, asks the store for its disks, and types and reads by the console's rings."""
+    image = packages.fetch_package("grub-xen-host") / "usr/lib/grub-xen/grub-x86_64-xen.bin"
+    path = write_config("[vm grub]\nkernel = grub\nengine = pv\nmemory = 64\n", {"grub": image})
+    child = pexpect.spawn(sys.executable, [str(TOOL), "run", str(path), "--on", "qemu", "--timeout", "60"], timeout=60,
+                          encoding="utf-8", codec_errors="replace", env={**os.environ, **TCG["env"]})
+    child.expect("GNU GRUB +version")
+    for typed, seen in (("echo $grub_cpu-$grub_platform", "x86_64-xen"),
+                        ("lsmmap", r"base_addr = 0x0, length = 0x3f[0-9a-f]{5}, available RAM")):
+        child.expect("grub> ")
+        child.send(f"{typed}\r")
+        child.expect(seen)
+    child.expect("grub> ")
+    child.send("halt\r")
+    child.expect(r"powered off \(SCHEDOP_shutdown\)")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before

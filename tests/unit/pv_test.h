@@ -34,6 +34,7 @@
 #define LEAVES    (TABLES + 3 * PAGE_SIZE)
 #define USER_TOP  0x5000ull  /* level 4 of user code */
 #define CONSOLE   0x6000ull  /* the ring */
+#define STORE     0xc000ull  /* its rings */
 #define GDT       0x7000ull  /* the frame of a GDT */
 #define STACK     0xa000ull  /* the end of a page of stack, mapped */
 #define USER_SP   0xb800ull  /* user code's */
@@ -42,6 +43,7 @@
 #define ARGS      0x10000ull /* what calls are given */
 #define CODE      0x20000ull
 #define SHARED    RAM /* the page behind the RAM */
+#define GRANTS    (RAM + PAGE_SIZE)
 
 static struct vm vm;
 static uint64_t free_before; /* bytes */
@@ -498,7 +500,9 @@ static void make_domain(uint32_t vcpu_count, uint64_t hz)
     host.cpu.vcpu = &vcpus[0].vcpu;
     domain = (struct vm_domain){.pages = FRAMES,
                                 .shared_info = gpa(SHARED),
+                                .grants = gpa(GRANTS),
                                 .console = gpa(CONSOLE),
+                                .store = gpa(STORE),
                                 .tables = gpa(TABLES),
                                 .epoch = 1700000000,
                                 .out = console_out};

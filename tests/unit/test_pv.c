@@ -1,5 +1,5 @@
 // link: guest/pv/hypercall.c guest/pv/mmu.c guest/pv/space.c guest/pv/traps.c guest/pv/segments.c guest/pv/time.c
-// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/domain.c guest/pv/privileged.c
+// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/store.c guest/pv/domain.c guest/pv/privileged.c
 // link: guest/cpu/guestwalk.c guest/cpu/control.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/operand_table.c
 // link: mm/guestmem.c mm/page_alloc.c drivers/bus/timers.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -85,15 +85,21 @@ static void test_mmu_update(void **state)
     assert_int_equal(get(at), 0x32065);
     assert_int_equal(mmu_update(at, 0x32005), 0);
     assert_int_equal(get(at), 0x32005);
-    assert_int_equal(mmu_update(0x5000 | XEN_MMU_M2P, 5), 0);
-    assert_int_equal(mmu_update(0x5000 | XEN_MMU_M2P, 6), XEN_EINVAL);
+    const uint64_t *m2p = hpa_to_ptr(own.m2p);
+    assert_int_equal(m2p[5], 5);
+    assert_int_equal(mmu_update(0x5000 | XEN_MMU_M2P, 6), 0);
+    assert_int_equal(m2p[5], 6);
+    assert_int_equal(mmu_update(RAM | XEN_MMU_M2P, 6), XEN_EINVAL);
+    assert_int_equal(mmu_update(1ull << 63 | XEN_MMU_M2P, 6), XEN_EINVAL);
     assert_int_equal(mmu_update(at | 3, 0), XEN_ENOSYS);
     /* A frame that is not the domain's; but what is not present may say anything. */
-    assert_int_equal(mmu_update(at, RAM + PAGE_SIZE + 7), XEN_EINVAL);
+    assert_int_equal(mmu_update(at, RAM + 5 * PAGE_SIZE + 7), XEN_EINVAL);
     assert_int_equal(mmu_update(at | XEN_MMU_PTE_KEEP_AD, 1ull << 51 | 7), XEN_EINVAL);
     assert_int_equal(get(at), 0x32005);
     assert_int_equal(mmu_update(at, 0xffffffffff000ff0), 0);
     assert_int_equal(mmu_update(at, SHARED | 7), 0); /* what both share is the domain's */
+    assert_int_equal(mmu_update(at, GRANTS | 7), 0);
+    assert_int_equal(mmu_update(at, (GRANTS + 3 * PAGE_SIZE) | 7), 0);
     /* An entry that is not in RAM. */
     assert_int_equal(mmu_update(RAM + PAGE_SIZE, 0), XEN_EINVAL);
     assert_int_equal(mmu_update(1ull << 63, 0), XEN_EINVAL);
@@ -277,7 +283,7 @@ static void test_multicall(void **state)
     put_entry(at + 64, 13, at, 4, 0, 0);              /* not in itself */
     put_entry(at + 128, 23, 0, 0, 0, 0);              /* iret has a frame of its own */
     put_entry(at + 192, 1ull << 32 | 14, 0, 0, 0, 0); /* all 64 bits are the number */
-    put_entry(at + 256, 6, 0, 0, 0, 0);
+    put_entry(at + 256, 7, 0, 0, 0, 0);
     put_entry(at + 320, 14, 1ull << 47, 0, 0, 0);
     assert_int_equal(call(13, at, 6, 0, 0), 0); /* whatever the results are */
     assert_int_equal(get(leaf(0x30000)), 0x31007);
@@ -470,7 +476,7 @@ static void test_answer(void **state)
     put_entry(ARGS, 1, 0x18000, 1, 0, XEN_DOMID_SELF);
     put_entry(ARGS + 64, 14, 0x30000, 0x31007, 0, 0);
     put_entry(ARGS + 128, 14, 0x30000, 0x32007, XEN_UVMF_INVLPG, 0); /* asks the shadow */
-    put_entry(ARGS + 192, 6, 0, 0, 0, 0);
+    put_entry(ARGS + 192, 7, 0, 0, 0, 0);
     set_call(13, ARGS, 4, 0, 0);
     const uint64_t rip = v->frame.rip;
     assert_int_equal(pv_answer(&v->frame), RING3_SYSCALL);
@@ -505,7 +511,7 @@ static void test_runs_of_updates(void **state)
         put(0x18000 + i * 16, at[i]);
         put(0x18008 + i * 16, (0x2000 + i * 0x1000) | 7);
     }
-    put(0x18008 + 5 * 16, (RAM + PAGE_SIZE) | 7); /* a frame that is not the domain's */
+    put(0x18008 + 5 * 16, (RAM + 5 * PAGE_SIZE) | 7); /* a frame that is not the domain's */
     assert_int_equal(call(1, 0x18000, 8, 0x38000, XEN_DOMID_SELF), XEN_EINVAL);
     assert_int_equal(get32(0x38000), 5);
     for (uint64_t i = 0; i < 5; i++)

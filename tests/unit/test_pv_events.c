@@ -1,5 +1,5 @@
 // link: guest/pv/hypercall.c guest/pv/mmu.c guest/pv/space.c guest/pv/traps.c guest/pv/segments.c guest/pv/time.c
-// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/domain.c guest/pv/privileged.c
+// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/store.c guest/pv/domain.c guest/pv/privileged.c
 // link: guest/cpu/guestwalk.c guest/cpu/control.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/operand_table.c
 // link: mm/guestmem.c mm/page_alloc.c drivers/bus/timers.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -410,6 +410,120 @@ static void test_console(void **state)
     assert_int_equal(call(18, 0, 5, UNMAPPED), XEN_EFAULT);
 }
 
+/* A table of four pages for grants, of version 1, as each domain of Xen's has it. */
+static void test_grants(void **state)
+{
+    (void)state;
+    struct xen_grant_setup setup = {.domain = XEN_DOMID_SELF, .frames = 4, .list = ARGS + 64};
+    struct xen_grant_size size = {.domain = XEN_DOMID_SELF, .status = 1};
+    memcpy(ram + ARGS, &setup, sizeof(setup));
+    assert_int_equal(call(20, XEN_GRANT_SETUP_TABLE, ARGS, 1), 0);
+    memcpy(&setup, ram + ARGS, sizeof(setup));
+    assert_int_equal(setup.status, XEN_GRANT_OKAY);
+    assert_int_equal(get(ARGS + 64), GRANTS / PAGE_SIZE);
+    assert_int_equal(get(ARGS + 88), GRANTS / PAGE_SIZE + 3);
+    assert_int_equal(get(ARGS + 96), 0);
+    assert_int_equal(call(20, XEN_GRANT_SETUP_TABLE, ARGS, 2), XEN_EINVAL);
+    assert_int_equal(call(20, XEN_GRANT_SETUP_TABLE, UNMAPPED, 1), XEN_EFAULT);
+    setup.frames = 5;
+    memcpy(ram + ARGS, &setup, sizeof(setup));
+    put(ARGS + 64, 0x77);
+    assert_int_equal(call(20, XEN_GRANT_SETUP_TABLE, ARGS, 1), 0);
+    memcpy(&setup, ram + ARGS, sizeof(setup));
+    assert_int_equal(setup.status, XEN_GRANT_ERROR);
+    assert_int_equal(get(ARGS + 64), 0x77);
+    setup.domain = 1;
+    memcpy(ram + ARGS, &setup, sizeof(setup));
+    assert_int_equal(call(20, XEN_GRANT_SETUP_TABLE, ARGS, 1), 0);
+    memcpy(&setup, ram + ARGS, sizeof(setup));
+    assert_int_equal(setup.status, XEN_GRANT_BAD_DOMAIN);
+    setup = (struct xen_grant_setup){.domain = XEN_DOMID_SELF, .frames = 1, .list = READ_ONLY};
+    memcpy(ram + ARGS, &setup, sizeof(setup));
+    assert_int_equal(call(20, XEN_GRANT_SETUP_TABLE, ARGS, 1), XEN_EFAULT);
+    memcpy(ram + ARGS, &size, sizeof(size));
+    assert_int_equal(call(20, XEN_GRANT_QUERY_SIZE, ARGS, 1), 0);
+    memcpy(&size, ram + ARGS, sizeof(size));
+    assert_true(size.status == XEN_GRANT_OKAY && size.frames == 4 && size.max_frames == 4);
+    put(ARGS, 1);
+    assert_int_equal(call(20, XEN_GRANT_SET_VERSION, ARGS, 1), 0);
+    put(ARGS, 2);
+    assert_int_equal(call(20, XEN_GRANT_SET_VERSION, ARGS, 1), XEN_ENOSYS);
+    assert_int_equal(get(ARGS), 1); /* which it has */
+    put(ARGS, 0);
+    assert_int_equal(call(20, XEN_GRANT_SET_VERSION, ARGS, 1), XEN_EINVAL);
+    put(ARGS, XEN_DOMID_SELF);
+    assert_int_equal(call(20, XEN_GRANT_GET_VERSION, ARGS, 1), 0);
+    assert_int_equal(get(ARGS), 1ull << 32 | XEN_DOMID_SELF);
+    assert_int_equal(call(20, 0, ARGS, 1), XEN_ENOSYS); /* to map a grant: whose? */
+}
+
+/* Requests are answered when their vCPU waits, in order, as far as there is room for replies. */
+static void test_store(void **state)
+{
+    (void)state;
+    struct xen_store *ring = own.store;
+    const struct xen_store_header directory = {1, 7, 3, 11};
+    struct xen_store_header error;
+    ring->requests_taken = ring->requests_put = 0u - 16;
+    ring->replies_put = ring->replies_taken = 0x1234;
+    memcpy(ring->requests + XEN_STORE_RING - 16, &directory, 16);
+    memcpy(ring->requests, "device/vbd", 11);
+    ring->requests_put += 16; /* its text comes later */
+    assert_int_equal(call(29, XEN_SCHED_YIELD, 0, 0), 0);
+    assert_int_equal(ring->requests_taken, 0);
+    assert_int_equal(ring->replies_put, 0x1234 + 23);
+    memcpy(&error, ring->replies + 0x234, sizeof(error));
+    assert_true(error.type == XEN_STORE_ERROR && error.request == 7 && error.transaction == 3);
+    assert_int_equal(error.bytes, 7);
+    assert_string_equal(ring->replies + 0x234 + 16, "ENOENT");
+    ring->requests_put += 11 + 15; /* and the next one not whole */
+    memset(ring->requests + 11, 0, 16);
+    assert_int_equal(call(29, XEN_SCHED_YIELD, 0, 0), 0);
+    assert_int_equal(ring->requests_taken, 11);
+    assert_int_equal(ring->replies_put, 0x1234 + 23);
+    ring->requests_put++;
+    ring->replies_taken = ring->replies_put - XEN_STORE_RING + 22; /* a byte too little */
+    assert_int_equal(call(29, XEN_SCHED_YIELD, 0, 0), 0);
+    assert_int_equal(ring->requests_taken, 11);
+    ring->replies_taken++;
+    assert_int_equal(call(29, XEN_SCHED_YIELD, 0, 0), 0);
+    assert_int_equal(ring->requests_taken, 27);
+    assert_int_equal(ring->replies_put, 0x1234 + 46);
+    /* Nonsense: one ring full at most, and as many replies as there is room for. */
+    memset(ring->requests, 0, sizeof(ring->requests));
+    ring->replies_taken = ring->replies_put;
+    ring->requests_put = 0x80000000;
+    assert_int_equal(call(29, XEN_SCHED_YIELD, 0, 0), 0);
+    assert_int_equal(ring->replies_put - ring->replies_taken, XEN_STORE_RING / 23 * 23);
+    assert_int_equal(ring->requests_taken, 0x80000000 - XEN_STORE_RING + XEN_STORE_RING / 23 * 16);
+}
+
+/* Calls by the numbers that they had first: Xen still has them. */
+static void test_old_numbers(void **state)
+{
+    (void)state;
+    put(ARGS, XEN_EVENT_BIND_IPI);
+    put(ARGS + 4, 1);
+    assert_int_equal(call(16, ARGS, 0, 0), 0);
+    const uint32_t port = get32(ARGS + 8);
+    assert_int_equal(own.port[port].kind, PV_PORT_IPI);
+    assert_int_equal(own.port[port].vcpu, 1);
+    put(ARGS, 77);
+    assert_int_equal(call(16, ARGS, 0, 0), XEN_ENOSYS);
+    assert_int_equal(call(16, UNMAPPED, 0, 0), XEN_EFAULT);
+    put(UNMAPPED - 8, (uint64_t)XEN_EVENT_BIND_IPI << 32); /* what it is about is not there */
+    assert_int_equal(call(16, UNMAPPED - 4, 0, 0), XEN_EFAULT);
+    assert_int_equal(call(6, XEN_SCHED_YIELD, 0, 0), 0);
+    assert_true(vcpus[0].vcpu.yields);
+    assert_int_equal(call(6, XEN_SCHED_POLL, ARGS, 0), XEN_ENOSYS);
+    vcpus[0].info->mask = 1;
+    assert_int_equal(call(6, XEN_SCHED_BLOCK, 0, 0), 0);
+    assert_int_equal(vcpus[0].wait, PV_BLOCKED);
+    assert_int_equal(vcpus[0].info->mask, 0);
+    assert_int_equal(call(6, XEN_SCHED_SHUTDOWN, XEN_CRASH, 0), 0);
+    assert_int_equal(vm.end, VM_CRASH);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 /* A vCPU may be loaded for the first time behind all that others do to it. */
 static void test_loaded_late(void **state)
@@ -464,7 +578,8 @@ int main(void)
         TEST(test_bind),        TEST(test_send),          TEST(test_poll),
         TEST(test_sched_op),    TEST(test_register_info), TEST(test_second_vcpu),
         TEST(test_singleshot),  TEST(test_clock),         TEST(test_console),
-        TEST(test_loaded_late), TEST(test_print),
+        TEST(test_loaded_late), TEST(test_print),         TEST(test_grants),
+        TEST(test_store),       TEST(test_old_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

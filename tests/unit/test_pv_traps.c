@@ -1,5 +1,5 @@
 // link: guest/pv/hypercall.c guest/pv/mmu.c guest/pv/space.c guest/pv/traps.c guest/pv/segments.c guest/pv/time.c
-// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/domain.c guest/pv/privileged.c
+// link: guest/pv/events.c guest/pv/vcpus.c guest/pv/console.c guest/pv/store.c guest/pv/domain.c guest/pv/privileged.c
 // link: guest/cpu/guestwalk.c guest/cpu/control.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/operand_table.c
 // link: mm/guestmem.c mm/page_alloc.c drivers/bus/timers.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */

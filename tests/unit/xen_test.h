@@ -22,7 +22,7 @@
 enum { N_ENTRY = 1, N_HYPERCALL, N_BASE, N_OFFSET, N_VERSION, N_P2M = 15, N_BY_PFN };
 
 static uint32_t notes_bytes;
-static uint8_t shared[PAGE_SIZE];
+static uint8_t shared[XEN_BEHIND_PAGES * PAGE_SIZE];
 
 static inline void set_segments(uint64_t physical)
 {
@@ -54,7 +54,7 @@ static inline void set_up(void)
     program_set_up(elf, sizeof(elf));
     memset(ram, 0xee, MEMORY);
     memset(shared, 0xee, sizeof(shared));
-    guestmem_add(&mem, gpa(SHARED), PAGE_SIZE, shared);
+    guestmem_add(&mem, gpa(SHARED), sizeof(shared), shared);
     program.paravirtual = true;
     program.keeps_info = program.keeps_tables = false;
 }
@@ -64,7 +64,7 @@ static inline void give_memory(uint64_t bytes)
     set_up();
     mem = (struct guestmem){0};
     guestmem_add(&mem, gpa(0), bytes, ram);
-    guestmem_add(&mem, xen_shared_info_at(bytes), PAGE_SIZE, shared);
+    guestmem_add(&mem, xen_shared_info_at(bytes), sizeof(shared), shared);
     program.memory_bytes = bytes;
 }
 
@@ -189,7 +189,7 @@ static inline void check_p2m(uint64_t frames)
 
 static inline void check_shared_info(void)
 {
-    for (unsigned i = 0; i < PAGE_SIZE; i++)
+    for (unsigned i = 0; i < sizeof(shared); i++)
         assert_int_equal(shared[i], i < 2048 && i % 64 == 1);
 }
 
@@ -223,6 +223,7 @@ static inline void check_places(void)
     assert_int_equal(boot.rsp - PAGE_SIZE - d->virt_base,
                      d->kernel_tables.first.v + xen_table_pages(&d->kernel_tables) * PAGE_SIZE);
     assert_int_equal(d->shared_info.v, SHARED);
+    assert_int_equal(d->grants.v, SHARED + PAGE_SIZE);
     for (unsigned i = 0; i < PAGE_SIZE; i++)
         assert_true(ram[d->store.v + i] == 0 && ram[d->console.v + i] == 0);
 }
