@@ -404,14 +404,14 @@ void pv_invalidate(struct pv_vcpu *v, uint64_t linear)
     cpu_invlpg(linear);
 }
 
-/* One that has not flushed was not in guest code yet, and does it before. */
+/* Of those that are in guest code: one that is down, or was not there yet, flushes before it is. */
 static void note_flushed(const struct vm *vm)
 {
     uint64_t all = UINT64_MAX;
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-        const uint64_t *flushed = &pv_vcpu(vm->vcpu[i])->roots.shadow.flushed_all;
-        const uint64_t at = __atomic_load_n(flushed, __ATOMIC_ACQUIRE);
-        if (at != 0 && at < all)
+        const struct pv_vcpu *v = pv_vcpu(vm->vcpu[i]);
+        const uint64_t at = __atomic_load_n(&v->roots.shadow.flushed_all, __ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&v->up, __ATOMIC_SEQ_CST) && at != 0 && at < all)
             all = at;
     }
     __atomic_store_n(&pv_vm(vm)->flushed, all, __ATOMIC_RELEASE);

@@ -142,6 +142,7 @@ void pv_start_take(struct pv_vcpu *v)
 {
     const struct pv_start *s = v->start;
     struct ring3_frame *f = &v->frame;
+    pv_flush(v, SHADOW_FLUSH_ALL); /* nobody has counted on it for that while it was down */
     if (s == NULL)
         return;
     memcpy(f->gpr, s->gpr, sizeof(f->gpr));
@@ -156,7 +157,6 @@ void pv_start_take(struct pv_vcpu *v)
     v->callback_masks[XEN_CALLBACK_FAILSAFE] = (s->flags & XEN_CONTEXT_FAILSAFE_MASKS) != 0;
     v->callback_masks[XEN_CALLBACK_SYSCALL] = (s->flags & XEN_CONTEXT_SYSCALL_MASKS) != 0;
     memcpy(v->trap, s->trap, sizeof(v->trap));
-    pv_flush(v, SHADOW_FLUSH_ALL);
     take_selectors_and_bases(v, s);
     pv_start_forget(v);
 }

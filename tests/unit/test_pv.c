@@ -333,6 +333,7 @@ static bool rests(uint64_t at)
 static void test_tables_are_closed(void **state)
 {
     (void)state;
+    vcpus[1].up = true;
     assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), 0);
     assert_int_equal(written(0x30000), UINT64_MAX);
     flush(0, SHADOW_FLUSH_LOCAL);
@@ -358,7 +359,10 @@ static void test_tables_are_closed(void **state)
     assert_true(pv_open_table(&own, gpa(0x30000), gpa(LEAVES + 0x30 * 8)));
     assert_int_equal(written(LEAVES), shadow.clock + 1);
     assert_int_equal(written(0x30000), UINT64_MAX);
-    flush_all();
+    flush(0, SHADOW_FLUSH_ALL);
+    assert_int_equal(written(0x30000), UINT64_MAX);
+    vcpus[1].up = false; /* it has gone down: nobody waits for it */
+    flush(0, SHADOW_FLUSH_ALL);
     assert_int_equal(written(0x30000), shadow.clock + 1);
 }
 

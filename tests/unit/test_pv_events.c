@@ -283,7 +283,9 @@ static void test_second_vcpu(void **state)
     assert_int_equal(v->callback_masks[XEN_CALLBACK_FAILSAFE], 1);
     assert_int_equal(v->callback_masks[XEN_CALLBACK_SYSCALL], 0);
     assert_null(v->start);
+    v->flush = SHADOW_FLUSH_NONE;
     pv_start_take(v); /* up again, behind a down: it goes on */
+    assert_int_equal(v->flush, SHADOW_FLUSH_ALL);
     assert_int_equal(v->frame.rip, CODE);
     load_vcpu(0);
     assert_int_equal(call(24, XEN_VCPU_DOWN, 1, 0), XEN_ENOSYS);
