@@ -109,11 +109,17 @@ static inline __attribute__((always_inline)) void put(struct cpu *cpu)
     run_vcpu_unload(&vcpu->run); /* from here on it may be another CPU's */
 }
 
-/* In the page tables of the vCPU that is loaded, where one is. */
+/* In the page tables of the vCPU that is loaded, where one is. An offered EOI is taken back here,
+ * as from now on its word in the guest's memory is out of reach for those who look whether the vCPU
+ * has an interrupt. */
 static inline __attribute__((always_inline)) void tell_guest_of_leaving(const struct cpu *cpu)
 {
     struct vcpu *vcpu = cpu->vcpu;
-    if (vcpu != NULL && vcpu->pv.steal != 0)
+    if (vcpu == NULL)
+        return;
+    if (vcpu->pv.eoi_offered)
+        vlapic_take_offer(&vcpu->apic);
+    if (vcpu->pv.steal != 0)
         vcpu_pv_leaves(vcpu);
 }
 

@@ -14,9 +14,12 @@ static inline void vcpu_look(struct vcpu *vcpu)
 }
 
 /* HLT, waiting for SIPI, or held by a device: the CPU sleeps until there is something to do, or the
- * vCPU is blocked, where others want the CPU. False: nothing more for now. */
+ * vCPU is blocked, where others want the CPU. False: nothing more for now. An offered EOI is taken
+ * back first: of a blocked vCPU, a CPU in other page tables looks whether it has an interrupt. */
 static inline bool vcpu_wait(struct vcpu *vcpu)
 {
+    if (vcpu->pv.eoi_offered)
+        vlapic_take_offer(&vcpu->apic);
     while (!vcpu_is_ready(vcpu)) {
         bool sleeps;
         vcpu->tsc_exit += sched_sleep(vcpu, &sleeps); /* waiting is not work */

@@ -199,11 +199,13 @@ static inline void settle(struct vlapic *apic)
 int vlapic_pending(struct vlapic *apic)
 {
     vlapic_collect(apic);
-    if (apic->irr_words == 0) /* nothing waits for an EOI, so an offer of one stands */
+    if (apic->irr_words == 0)
+        return -1;
+    int irr = highest_vector(apic, APIC_IRR, apic->irr_words);
+    if (irr < 0) /* nothing waits for an EOI, so an offer of one stands */
         return -1;
     settle(apic);
-    int irr = highest_vector(apic, APIC_IRR, apic->irr_words);
-    return irr >= 0 && (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
+    return (uint32_t)irr >> 4 > processor_priority(apic) >> 4 ? irr : -1;
 }
 
 /* An EOI has an effect where the IO-APIC waits for it, or another interrupt does. */

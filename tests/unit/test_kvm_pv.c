@@ -381,6 +381,31 @@ static enum exit_action eoi_guest(struct fake_vcpu *fake)
     return power_off(fake);
 }
 
+/* A vCPU that waits has no offer: who looks whether it has an interrupt is in other page tables. */
+static enum exit_action eoi_then_halt(struct fake_vcpu *fake)
+{
+    struct vcpu *vcpu = &fake->vcpu;
+    const uint8_t *word = AT(0, 0x40);
+    if (fake->entries == 1) {
+        assert_true(vlapic_write(&vcpu->apic, APIC_SVR, APIC_SVR_ENABLE | 0xff));
+        assert_true(wrmsr(vcpu, EOI, (RAM + 0x40) | 1));
+        send(vcpu, 0x50, false);
+        deliver(vcpu, 0x50);
+        assert_int_equal(*word, 1);
+        vcpu_request_unhalt(vcpu);
+        return vcpu_halt(vcpu, true, true, false);
+    }
+    assert_int_equal(*word, 0);
+    assert_true(in_service(vcpu, 0x50));
+    return power_off(fake);
+}
+
+static void eoi_of_a_waiting_vcpu(void **state)
+{
+    (void)state;
+    assert_int_equal(run_vm(make(eoi_then_halt, NULL))->end, VM_POWEROFF);
+}
+
 static void eoi(void **state)
 {
     (void)state;
@@ -578,6 +603,7 @@ int main(void)
         WITH_VM(steal_time),
         WITH_VM(no_flush_waits_for_a_step),
         WITH_VM(eoi),
+        WITH_VM(eoi_of_a_waiting_vcpu),
         WITH_VM(init_switches_all_off),
         WITH_VM(calls),
         cmocka_unit_test(kicks),
