@@ -229,7 +229,7 @@ static int64_t set_singleshot(struct pv_vcpu *v, uint64_t at)
     if (!pv_read(v, at, arg, sizeof(arg)))
         return XEN_EFAULT;
     if (((uint32_t)arg[1] & ONLY_FUTURE) != 0 && arg[0] < pv_time_now(v->vcpu.vm))
-        return -62; /* ETIME */
+        return XEN_ETIME;
     pv_timer_set(v, arg[0] != 0 ? arg[0] : 1);
     return 0;
 }

@@ -53,6 +53,7 @@ enum xen_error {
     XEN_EINVAL = -22,
     XEN_ENOSPC = -28,
     XEN_ENOSYS = -38,
+    XEN_ETIME = -62,
 };
 
 #define XEN_DOMID_SELF 0x7ff0u
