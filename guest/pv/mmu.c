@@ -173,8 +173,22 @@ static void begin_tree(struct pv_vm *own, const struct guestmem *mem, gpa_t at, 
         open_table(own, at, true);
 }
 
+/* False: it is so already, or no page of the domain's. */
+static bool set_pinned(struct shadow *shadow, gpa_t at, bool pinned)
+{
+    uint8_t *byte = shadow_code_byte(shadow, at);
+    if (byte == NULL)
+        return false;
+    const uint8_t old = pinned
+                            ? __atomic_fetch_or(byte, PV_TABLE_PINNED, __ATOMIC_RELAXED)
+                            : __atomic_fetch_and(byte, (uint8_t)~PV_TABLE_PINNED, __ATOMIC_RELAXED);
+    return ((old & PV_TABLE_PINNED) != 0) != pinned;
+}
+
+/* The loader has pinned it, as Xen's does. */
 void pv_tables_begin(struct pv_vm *own, const struct vm *vm)
 {
+    (void)set_pinned(own->shadow, vm->domain->tables, true);
     begin_tree(own, &vm->mem, vm->domain->tables, 4, false);
 }
 
@@ -325,10 +339,12 @@ struct run {
     uint64_t *written; /* of it: note_written() */
 };
 
+#define UPPER_LEVELS (6 * PV_TABLE_LEVEL) /* 2 to 4 have one of these bits */
+
 static inline bool begin_run(struct pv_vm *own, uint64_t where, struct run *out)
 {
     const uint64_t at = index_nospec(where, own->low_bytes);
-    if (where >= own->low_bytes || own->low_code[at / PAGE_SIZE] >= 2 * PV_TABLE_LEVEL)
+    if (where >= own->low_bytes || (own->low_code[at / PAGE_SIZE] & UPPER_LEVELS) != 0)
         return false;
     out->base = where & ~(PAGE_SIZE - 1);
     out->table = own->low + (at & ~(PAGE_SIZE - 1));
@@ -485,7 +501,7 @@ static bool __attribute__((noinline)) is_good_table(const struct pv_vcpu *v, uin
 
 static int64_t pin(struct pv_vcpu *v, uint64_t frame, unsigned level)
 {
-    if (!is_good_table(v, frame))
+    if (!is_good_table(v, frame) || !set_pinned(pv_vm_of(v)->shadow, gpa(frame * PAGE_SIZE), true))
         return XEN_EINVAL;
     begin_tree(pv_vm_of(v), &v->vcpu.vm->mem, gpa(frame * PAGE_SIZE), level, false);
     return 0;
@@ -494,7 +510,7 @@ static int64_t pin(struct pv_vcpu *v, uint64_t frame, unsigned level)
 static int64_t unpin(struct pv_vcpu *v, uint64_t frame)
 {
     const gpa_t at = gpa(frame * PAGE_SIZE);
-    if (frame >= v->vcpu.vm->domain->pages || level_of(pv_vm_of(v), at) == 0)
+    if (frame >= v->vcpu.vm->domain->pages || !set_pinned(pv_vm_of(v)->shadow, at, false))
         return XEN_EINVAL;
     set_level(pv_vm_of(v)->shadow, at, 0);
     return 0;

@@ -9,8 +9,9 @@
 #define PV_M2P_BASE HOST_WINDOW_BASE
 
 /* In a page's byte of the code map (mm/shadow.h), where bits 2 to 7 are the engine's: times the
- * level of the table that it is, 1 to 4. */
-#define PV_TABLE_LEVEL 4u
+ * level of the table that it is, 1 to 4; and whether the guest has pinned it. */
+#define PV_TABLE_LEVEL  4u
+#define PV_TABLE_PINNED 32u
 
 /* When a table was written last, for struct shadow_table. */
 uint64_t pv_table_written(struct pv_vm *own, gpa_t at);
