@@ -4,4 +4,6 @@
 
 #include "guest/vm/engine.h"
 
+#define PV_MAX_VCPUS 32u /* of a domain: xen_shared_info has places for so many */
+
 extern const struct engine pv_engine;

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "arch/cpu.h"
+#include "guest/pv/engine.h"
 #include "guest/pv/xen.h"
 #include "guest/ring3/controls.h"
 #include "guest/ring3/roots.h"
@@ -71,6 +72,7 @@ enum pv_ask {
     PV_ASK_FLUSH = 2, /* all translations go */
     PV_ASK_UP = 4,    /* VCPUOP_up */
     PV_ASK_NMI = 8,
+    PV_ASK_DESCRIPTORS = 16, /* its GDT and LDT are read anew */
 };
 
 /* Why a vCPU does not run. */
@@ -81,7 +83,6 @@ enum pv_wait {
     PV_IS_DOWN, /* until VCPUOP_up */
 };
 
-#define PV_MAX_VCPUS  32u
 #define PV_POLL_PORTS 16u
 #define PV_NO_LEAF    0
 
@@ -144,7 +145,7 @@ struct pv_vcpu {
     struct pv_trap trap[256];
     /* segments.c: descriptors as the processor gets them, of these frames of the guest's */
     unsigned gdt_count, ldt_count;
-    gpa_t gdt_frame[2];
+    gpa_t gdt_frame[2], ldt_frame; /* others look at them: pv_update_descriptor() */
     uint64_t gdt[PV_DESCRIPTORS];
     uint64_t *ldt; /* a page */
 };
@@ -253,6 +254,9 @@ bool pv_write(struct pv_vcpu *v, uint64_t linear, const void *from, uint64_t byt
 /* Where the hypervisor finds bytes of one page of RAM; NULL: as above, or they cross a page. What
  * is read there may change under the reader's eyes. */
 void *pv_window(struct pv_vcpu *v, uint64_t linear, unsigned bytes, bool write);
+/* The page of guest-physical memory that is mapped at an address of its kernel's; one beyond all
+ * memory: none is. */
+gpa_t pv_page_at(struct pv_vcpu *v, uint64_t linear);
 /* Bytes of code at the guest's RIP, by the page tables of the code that runs: how many there are.
  */
 unsigned pv_fetch(struct pv_vcpu *v, uint8_t *to, unsigned bytes);
@@ -269,9 +273,14 @@ void pv_flush(struct pv_vcpu *v, enum shadow_flush what);
 void pv_invalidate(struct pv_vcpu *v, uint64_t linear);
 /* What pv_flush() has put off. */
 void pv_space_flush_now(struct pv_vcpu *v);
-/* All translations of other vCPUs (a bit each) go; they do not run by them any more when this
- * returns. */
-void pv_flush_others(struct pv_vcpu *v, uint64_t vcpus);
+/* Asks other vCPUs (a bit each) for something; none of them runs guest code any more that has not
+ * done it when this returns. */
+void pv_ask_others(struct pv_vcpu *v, uint64_t vcpus, enum pv_ask ask);
+/* All their translations go. */
+static inline void pv_flush_others(struct pv_vcpu *v, uint64_t vcpus)
+{
+    pv_ask_others(v, vcpus, PV_ASK_FLUSH);
+}
 
 /* traps.c: frames on the guest's kernel stack. error: NULL: the exception has none. */
 void pv_exception(struct pv_vcpu *v, unsigned vector, const uint32_t *error);
@@ -342,6 +351,8 @@ void pv_wait_ends(struct pv_vcpu *v);
 /* segments.c. Makes this CPU's descriptors the guest's, and its selectors; and takes them away. */
 void pv_segments_load(struct pv_vcpu *v);
 void pv_segments_put(struct pv_vcpu *v);
+/* Reads its descriptors anew, as another vCPU has changed some. */
+void pv_descriptors_changed(struct pv_vcpu *v);
 int64_t pv_set_ldt(struct pv_vcpu *v, uint64_t linear, uint64_t count);
 int64_t pv_read_gdt(struct pv_vcpu *v, const uint64_t *frames, uint64_t count);
 

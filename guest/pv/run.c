@@ -66,6 +66,8 @@ static void take_asked(struct pv_vcpu *v)
     const uint32_t asked = __atomic_exchange_n(&v->asked, 0, __ATOMIC_SEQ_CST);
     if ((asked & PV_ASK_FLUSH) != 0)
         pv_flush(v, SHADOW_FLUSH_ALL);
+    if ((asked & PV_ASK_DESCRIPTORS) != 0)
+        pv_descriptors_changed(v);
     if ((asked & PV_ASK_NMI) != 0)
         v->nmi_pending = true;
     if ((asked & PV_ASK_UP) != 0) {

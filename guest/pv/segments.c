@@ -82,6 +82,13 @@ static bool copy_frame(const struct pv_vcpu *v, gpa_t frame, uint64_t *to, uint6
     return true;
 }
 
+/* Before it is read: pv_update_descriptor() looks at it behind a write to the frame, so that one of
+ * both sees what the other has done. */
+static void uses_frame(gpa_t *place, gpa_t frame)
+{
+    __atomic_store_n(&place->v, frame.v, __ATOMIC_SEQ_CST);
+}
+
 int64_t pv_read_gdt(struct pv_vcpu *v, const uint64_t *frames, uint64_t count)
 {
     if (count > PV_DESCRIPTORS)
@@ -95,7 +102,7 @@ int64_t pv_read_gdt(struct pv_vcpu *v, const uint64_t *frames, uint64_t count)
     for (uint64_t done = 0; done < count; done += PER_PAGE) {
         const gpa_t frame = gpa(frames[done / PER_PAGE] * PAGE_SIZE);
         const uint64_t left = count - done;
-        v->gdt_frame[done / PER_PAGE] = frame;
+        uses_frame(&v->gdt_frame[done / PER_PAGE], frame);
         (void)copy_frame(v, frame, &v->gdt[done], left < PER_PAGE ? left : PER_PAGE);
     }
     v->gdt[0] = 0;
@@ -119,37 +126,68 @@ int64_t pv_set_gdt(struct pv_vcpu *v, struct pv_call *call)
     return pv_read_gdt(v, frames, count);
 }
 
+static void read_ldt(struct pv_vcpu *v)
+{
+    if (!copy_frame(v, v->ldt_frame, v->ldt, v->ldt_count))
+        memset(v->ldt, 0, PAGE_SIZE);
+}
+
 /* An LDT may lie anywhere in the kernel's linear memory. */
 int64_t pv_set_ldt(struct pv_vcpu *v, uint64_t linear, uint64_t count)
 {
     if (count > PER_PAGE || linear % PAGE_SIZE != 0)
         return XEN_EINVAL;
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t guest;
-        v->ldt[i] = pv_read(v, linear + i * sizeof(guest), &guest, sizeof(guest))
-                        ? real_descriptor(guest)
-                        : 0;
-    }
     v->ldt_count = (unsigned)count;
+    uses_frame(&v->ldt_frame, pv_page_at(v, linear));
+    read_ldt(v);
     if (is_loaded(v))
         put_ldt(v);
     return 0;
 }
 
-/* The guest's page gets the descriptor as it is; the processor's copy what CPL 3 may have. */
+void pv_descriptors_changed(struct pv_vcpu *v)
+{
+    const uint64_t frames[] = {v->gdt_frame[0].v / PAGE_SIZE, v->gdt_frame[1].v / PAGE_SIZE};
+    (void)pv_read_gdt(v, frames, v->gdt_count);
+    read_ldt(v);
+}
+
+static bool has_frame(const struct pv_vcpu *v, gpa_t frame)
+{
+    return __atomic_load_n(&v->gdt_frame[0].v, __ATOMIC_SEQ_CST) == frame.v ||
+           __atomic_load_n(&v->gdt_frame[1].v, __ATOMIC_SEQ_CST) == frame.v ||
+           __atomic_load_n(&v->ldt_frame.v, __ATOMIC_SEQ_CST) == frame.v;
+}
+
+static uint64_t others_with(const struct pv_vcpu *v, gpa_t frame)
+{
+    const struct vm *vm = v->vcpu.vm;
+    uint64_t found = 0;
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        if (i != v->vcpu.index && has_frame(pv_vcpu(vm->vcpu[i]), frame))
+            found |= 1ull << i;
+    return found;
+}
+
+/* The guest's page gets the descriptor as it is; the processor's copies, of each vCPU whose table
+ * the page is part of, what CPL 3 may have. */
 int64_t pv_update_descriptor(struct pv_vcpu *v, struct pv_call *call)
 {
-    const gpa_t at = gpa(call->gpr[ARG0] & ~7ull);
+    const gpa_t at = gpa(call->gpr[ARG0] & ~7ull), frame = gpa(at.v & ~(PAGE_SIZE - 1));
     const uint64_t value = call->gpr[ARG1], real = real_descriptor(value);
     uint64_t *entry = guestmem_writable_window(&v->vcpu.vm->mem, at, sizeof(*entry));
     if (entry == NULL || at.v / PAGE_SIZE >= v->vcpu.vm->domain->pages ||
         ((value & DESCRIPTOR_P) != 0 && real == 0))
         return XEN_EINVAL;
-    __atomic_store_n(entry, value, __ATOMIC_RELAXED);
+    __atomic_store_n(entry, value, __ATOMIC_SEQ_CST);
+    const uint64_t offset = at.v % PAGE_SIZE / sizeof(value), others = others_with(v, frame);
+    if (others != 0)
+        pv_ask_others(v, others, PV_ASK_DESCRIPTORS);
+    if (v->ldt_frame.v == frame.v && offset < v->ldt_count)
+        v->ldt[offset] = real;
     for (unsigned page = 0; page * PER_PAGE < v->gdt_count; page++) {
-        const uint64_t index = page * PER_PAGE + at.v % PAGE_SIZE / sizeof(value);
-        if (v->gdt_frame[page].v != (at.v & ~(PAGE_SIZE - 1)) || index == 0 ||
-            index >= v->gdt_count)
+        const uint64_t index = page * PER_PAGE + offset;
+        if (v->gdt_frame[page].v != frame.v || index == 0 || index >= v->gdt_count)
             continue;
         v->gdt[index] = gdt_of_cpu()[index] = real;
     }

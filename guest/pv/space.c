@@ -212,6 +212,12 @@ walk(struct pv_vcpu *v, uint64_t linear, enum walk_access access)
     return entry;
 }
 
+gpa_t pv_page_at(struct pv_vcpu *v, uint64_t linear)
+{
+    const struct ring3_tlb_entry *entry = walk(v, linear, WALK_READ);
+    return entry != NULL ? entry->page : gpa(UINT64_MAX & ~(PAGE_SIZE - 1));
+}
+
 void *__attribute__((hot)) pv_window(struct pv_vcpu *v, uint64_t linear, unsigned bytes, bool write)
 {
     const enum walk_access access = write ? WALK_WRITE : WALK_READ;
@@ -425,10 +431,10 @@ void pv_space_flush_now(struct pv_vcpu *v)
     v->flush = SHADOW_FLUSH_NONE;
 }
 
-static bool may_run_by_it(const struct pv_vcpu *other)
+static bool has_not_done(const struct pv_vcpu *other, enum pv_ask ask)
 {
     return __atomic_load_n(&other->entered, __ATOMIC_SEQ_CST) &&
-           (__atomic_load_n(&other->asked, __ATOMIC_SEQ_CST) & PV_ASK_FLUSH) != 0;
+           (__atomic_load_n(&other->asked, __ATOMIC_SEQ_CST) & ask) != 0;
 }
 
 /*
@@ -439,19 +445,18 @@ static bool may_run_by_it(const struct pv_vcpu *other)
  * leave is A's interrupt alone, and B does the same with A meanwhile outside, so nobody waits for
  * ever.
  */
-void pv_flush_others(struct pv_vcpu *v, uint64_t vcpus)
+void pv_ask_others(struct pv_vcpu *v, uint64_t vcpus, enum pv_ask ask)
 {
     struct vm *vm = v->vcpu.vm;
     vcpus &= (UINT64_MAX >> (64 - vm->vcpu_count)) & ~(1ull << v->vcpu.index);
     for (uint64_t left = vcpus; left != 0; left &= left - 1)
-        __atomic_or_fetch(&pv_vcpu(vm->vcpu[__builtin_ctzll(left)])->asked, PV_ASK_FLUSH,
-                          __ATOMIC_SEQ_CST);
+        __atomic_or_fetch(&pv_vcpu(vm->vcpu[__builtin_ctzll(left)])->asked, ask, __ATOMIC_SEQ_CST);
     uint64_t inside = 0;
     for (uint64_t left = vcpus; left != 0; left &= left - 1)
-        if (may_run_by_it(pv_vcpu(vm->vcpu[__builtin_ctzll(left)])))
+        if (has_not_done(pv_vcpu(vm->vcpu[__builtin_ctzll(left)]), ask))
             inside |= left & -left;
     vcpu_kick_all(vm, inside);
     for (; inside != 0; inside &= inside - 1)
-        while (may_run_by_it(pv_vcpu(vm->vcpu[__builtin_ctzll(inside)])))
+        while (has_not_done(pv_vcpu(vm->vcpu[__builtin_ctzll(inside)]), ask))
             cpu_pause();
 }

@@ -3,7 +3,7 @@
 // link: guest/cpu/guestwalk.c guest/cpu/control.c guest/cpu/system_decode.c guest/cpu/decode.c guest/cpu/operand_table.c
 // link: mm/guestmem.c mm/page_alloc.c drivers/bus/timers.c arch/format.c
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A domain's hypercalls: on page tables, several in one, and on descriptors. What is right is what
+/* A domain's hypercalls: on page tables, and several in one. What is right is what
  * Xen answers, and what of it Linux counts on. */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include <setjmp.h>
@@ -233,8 +233,13 @@ static void test_mmuext(void **state)
     assert_int_equal(mmuext(XEN_NEW_USER_BASEPTR, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), 0);
     assert_true(pv_open_table(&own, gpa(0x30000), gpa(LEAVES)));
+    assert_int_equal(mmuext(XEN_PIN_L4, 0x30, 0), XEN_EINVAL); /* it is */
+    assert_int_equal(mmuext(XEN_PIN_L1, 0x30, 0), XEN_EINVAL);
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), 0);
     assert_int_equal(mmuext(XEN_UNPIN, 0x30, 0), XEN_EINVAL);
+    assert_int_equal(mmuext(XEN_UNPIN, TABLES / PAGE_SIZE + 1, 0), XEN_EINVAL); /* a part alone */
+    assert_int_equal(mmuext(XEN_UNPIN, TABLES / PAGE_SIZE, 0), 0);              /* the loader's */
+    assert_int_equal(mmuext(XEN_PIN_L4, TABLES / PAGE_SIZE, 0), 0);
     assert_int_equal(mmuext(XEN_PIN_L1, FRAMES, 0), XEN_EINVAL);
     assert_int_equal(mmuext(XEN_PIN_L1, 1ull << 52, 0), XEN_EINVAL); /* wraps to frame 0 */
     assert_int_equal(mmuext(XEN_UNPIN, (1ull << 52) + 1, 0), XEN_EINVAL);
@@ -528,113 +533,6 @@ static void test_runs_of_updates(void **state)
     assert_int_equal(get(0x30018), 0);
 }
 
-#define CODE64  0x00af9b000000ffffull /* of DPL 0 */
-#define DATA    0x00cf93000000ffffull
-#define TSS     0x0000890000000067ull
-#define GATE    0x00008e0000000000ull
-#define DPL3    (3ull << 45)
-#define ABSENT  (DATA & ~(1ull << 47))
-#define L_AND_D (CODE64 | 1ull << 54)
-
-static void test_set_gdt(void **state)
-{
-    (void)state;
-    put(GDT, CODE64); /* the null descriptor stays null */
-    put(GDT + 8, CODE64);
-    put(GDT + 16, DATA & ~(1ull << 40)); /* and the CPU has no A to set */
-    put(GDT + 24, TSS);
-    put(GDT + 32, GATE);
-    put(GDT + 40, L_AND_D);
-    put(GDT + 48, DATA | 1ull << 53); /* a data segment of that bit would be of 64 bits */
-    put(ARGS, GDT / PAGE_SIZE);
-    assert_int_equal(call(2, ARGS, 7, 0, 0), 0);
-    static const uint64_t want[] = {0, CODE64 | DPL3, DATA | DPL3, 0, 0, 0, DATA | DPL3};
-    assert_memory_equal(real_gdt, want, sizeof(want));
-    assert_int_equal(real_gdt[XEN_CODE64 / 8], DESCRIPTOR_USER_CODE64);
-    assert_int_equal(real_gdt[DESC_USER_CODE64 / 8], 0); /* the host's are hidden */
-    put(ARGS, FRAMES);
-    assert_int_equal(call(2, ARGS, 7, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(2, ARGS, 513, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(2, ARGS, UINT64_MAX, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(2, UNMAPPED, 7, 0, 0), XEN_EFAULT);
-    assert_memory_equal(real_gdt, want, sizeof(want));
-    assert_int_equal(call(2, UNMAPPED, 0, 0, 0), 0); /* none */
-    assert_int_equal(real_gdt[1], 0);
-}
-
-static void test_update_descriptor(void **state)
-{
-    (void)state;
-    put(ARGS, GDT / PAGE_SIZE);
-    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
-    assert_int_equal(call(10, GDT + 8, DATA, 0, 0), 0);
-    assert_int_equal(get(GDT + 8), DATA); /* the guest finds what it has written */
-    assert_int_equal(real_gdt[1], DATA | DPL3);
-    assert_int_equal(call(10, GDT + 8, TSS, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(10, GDT + 8, GATE, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(10, GDT + 8, L_AND_D, 0, 0), XEN_EINVAL);
-    assert_int_equal(real_gdt[1], DATA | DPL3);
-    assert_int_equal(call(10, GDT + 8, ABSENT, 0, 0), 0);
-    assert_int_equal(real_gdt[1], 0);
-    assert_int_equal(call(10, GDT + 4 * 8, CODE64, 0, 0), 0); /* beyond its limit */
-    assert_int_equal(get(GDT + 4 * 8), CODE64);
-    assert_int_equal(real_gdt[4], 0);
-    assert_int_equal(call(10, GDT, CODE64, 0, 0), 0);
-    assert_int_equal(real_gdt[0], 0);
-    assert_int_equal(call(10, RAM, DATA, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(10, UINT64_MAX, DATA, 0, 0), XEN_EINVAL);
-    /* Another vCPU on this CPU has its own; the first finds its back. */
-    assert_int_equal(call(10, GDT + 16, CODE64, 0, 0), 0);
-    load_vcpu(1);
-    assert_int_equal(real_gdt[2], 0);
-    load_vcpu(0);
-    assert_int_equal(real_gdt[2], CODE64 | DPL3);
-}
-
-static void test_set_ldt(void **state)
-{
-    (void)state;
-    put(0x30000, DATA), put(0x30008, GATE);
-    assert_int_equal(mmuext(XEN_SET_LDT, 0x30000, 2), 0);
-    assert_int_equal(host.ldt_bytes, 16);
-    assert_int_equal(host.ldt[0], DATA | DPL3);
-    assert_int_equal(host.ldt[1], 0);
-    assert_int_equal(mmuext(XEN_SET_LDT, 0x30008, 2), XEN_EINVAL);
-    assert_int_equal(mmuext(XEN_SET_LDT, 0x30000, 513), XEN_EINVAL);
-    assert_int_equal(mmuext(XEN_SET_LDT, 0x30000, UINT64_MAX), XEN_EINVAL);
-    assert_int_equal(mmuext(XEN_SET_LDT, UNMAPPED, 512), 0); /* nothing is there */
-    assert_int_equal(host.ldt[0] | host.ldt[511], 0);
-    assert_int_equal(mmuext(XEN_SET_LDT, 0, 0), 0);
-    assert_null(host.ldt);
-}
-
-static void test_segment_base(void **state)
-{
-    (void)state;
-    put(GDT + 8, DATA | 0x12ull << 56 | 0x345678ull << 16);
-    put(ARGS, GDT / PAGE_SIZE);
-    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
-    assert_int_equal(call(25, XEN_BASE_FS, 0xffff800012345678, 0, 0), 0);
-    assert_int_equal(host.fs_base, 0xffff800012345678);
-    for (unsigned which = 0; which < 3; which++)
-        assert_int_equal(call(25, which, 1ull << 47, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(25, XEN_BASE_GS_KERNEL, 0x1000, 0, 0), 0);
-    assert_int_equal(call(25, XEN_BASE_GS_USER, 0x2000, 0, 0), 0);
-    assert_int_equal(host.gs_base, 0x1000);
-    pv_enter_user(&vcpus[0]);
-    assert_int_equal(host.gs_base, 0x2000);
-    pv_enter_kernel(&vcpus[0]);
-    assert_int_equal(host.gs_base, 0x1000);
-    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, 0xb, 0, 0), 0);
-    assert_int_equal(host.selector[3], 0xb);
-    assert_int_equal(vcpus[0].user_gs_base, 0x12345678);
-    host.refused = 0x1b;
-    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, 0x1b, 0, 0), XEN_EFAULT);
-    assert_int_equal(host.selector[3], 0);
-    assert_int_equal(vcpus[0].user_gs_base, 0);
-    assert_int_equal(call(25, 4, 0, 0, 0), XEN_EINVAL);
-}
-
 /* A kernel's own write to a table opens it; what else is read-only is not its to write. */
 static void fault(uint64_t linear, uint32_t error)
 {
@@ -687,9 +585,7 @@ int main(void)
         TEST(test_unknown_tables),      TEST(test_table_comes_back),
         TEST(test_others_write_tables), TEST(test_upper_entries_are_long),
         TEST(test_multicall_portions),  TEST(test_answer),
-        TEST(test_runs_of_updates),     TEST(test_set_gdt),
-        TEST(test_update_descriptor),   TEST(test_set_ldt),
-        TEST(test_segment_base),        TEST(test_table_is_opened),
+        TEST(test_runs_of_updates),     TEST(test_table_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
