@@ -174,13 +174,22 @@ static int64_t bring_up(struct pv_vcpu *other)
     return 0;
 }
 
-/* Of itself alone: a kernel takes another CPU away by asking that to go. */
+/* Of itself alone: a kernel takes another CPU away by asking that to go. With the last one the
+ * domain is off; the lock, lest two go at once and each takes the other for one that stays. */
 static int64_t take_down(struct pv_vcpu *v, struct pv_vcpu *other)
 {
+    struct vm *vm = v->vcpu.vm;
+    bool any = false;
     if (v != other)
         return XEN_ENOSYS;
+    vm_lock(vm);
     __atomic_store_n(&v->up, false, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        any = any || __atomic_load_n(&pv_vcpu(vm->vcpu[i])->up, __ATOMIC_SEQ_CST);
+    vm_unlock(vm);
     v->wait = PV_IS_DOWN;
+    if (!any)
+        vm_end_request(vm, VM_POWEROFF, 0, "powered off (VCPUOP_down of its last vCPU)");
     return 0;
 }
 

@@ -294,6 +294,12 @@ static void test_second_vcpu(void **state)
     vcpus[0].info->pending = 1, vcpus[0].info->mask = 0, vcpus[0].vector_waits = true;
     assert_false(pv_wait_is_over(&vcpus[0]));
     assert_int_equal(call(24, XEN_VCPU_IS_UP, 0, 0), 0);
+    /* With the last one the domain is off. */
+    assert_int_equal(vm.end, VM_RUNS);
+    vcpus[0].up = true;
+    vcpus[1].up = false;
+    assert_int_equal(call(24, XEN_VCPU_DOWN, 0, 0), 0);
+    assert_int_equal(vm.end, VM_POWEROFF);
 }
 
 static int64_t singleshot(uint64_t ns, uint64_t flags)
