@@ -49,6 +49,7 @@ static struct {
 
 _Static_assert(sizeof(engines) / sizeof(engines[0]) == CONFIG_ENGINES, "a row for each word");
 
+_Static_assert(CONFIG_MAX_PV_VCPUS == PV_MAX_VCPUS, "what nadir.cfg may say, the engine has");
 _Static_assert(HANDOFF_MAX_CPUS == CONFIG_MAX_CPUS, "a mask in nadir.cfg has a bit for each CPU");
 _Static_assert(HANDOFF_MAX_CPUS >= CPU_MAX, "the loader names all that can be used");
 _Static_assert(RUN_CPU_MAX >= CPU_MAX, "each has a run queue");

@@ -18,6 +18,7 @@
 #define HOST_SCREEN_BASE  0xffff868000000000ull /* the framebuffer, write-combining */
 #define HOST_STACKS_BASE  0xffff870000000000ull /* stacks between unmapped pages */
 #define HOST_IMAGE_BASE   0xffff878000200000ull /* the link address (boot/nadir.ld) */
+#define HOST_HOLE_END     0xffff880000000000ull /* behind all of it */
 
 /* The addresses of RAM that it can use: 3 TiB. */
 #define HOST_RAM_END (HOST_GUESTS_BASE - HOST_PHYSMAP_BASE)

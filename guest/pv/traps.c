@@ -10,6 +10,7 @@
 #include "guest/cpu/guestwalk.h"
 #include "guest/cpu/interpret.h"
 #include "guest/cpu/system.h"
+#include "mm/host_paging.h"
 
 /* Breakpoints, without protection of the debug registers themselves (GD), and RTM. */
 #define DR7_OF_GUEST (DR7_WRITABLE & ~(DR7_GD | 1ull << 11))
@@ -413,7 +414,7 @@ void pv_debug_load(struct pv_vcpu *v)
 
 static bool is_in_hole(uint64_t linear)
 {
-    return linear >= 0xffff800000000000ull && linear < 0xffff880000000000ull;
+    return linear >= HOST_PHYSMAP_BASE && linear < HOST_HOLE_END;
 }
 
 int64_t pv_set_debugreg(struct pv_vcpu *v, struct pv_call *call)
