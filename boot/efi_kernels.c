@@ -40,7 +40,9 @@ bool kernels_check(struct loader *l)
     bool good = true;
     for (uint32_t i = 0; i < l->config.vm_count && good; i++) {
         struct vm_config *vm = &l->config.vm[i];
-        kernel_settle_engine(vm);
+        struct config_error error;
+        if (!kernel_settle_engine(vm, &error))
+            return loader_config_error(l, error.line, L"%a", error.text);
         const bool is_pc = vm->engine != CONFIG_ENGINE_PV;
         const uint64_t bytes = vm->memory_mib << 20, shared = xen_shared_info_at(bytes).v;
         const uint64_t ram = is_pc ? layout_below_4g(bytes) : bytes;

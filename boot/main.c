@@ -534,7 +534,8 @@ static enum status read_config(const struct handoff *handoff, struct nadir_confi
     }
     for (uint32_t i = 0; i < config->vm_count; i++) {
         struct vm_config *vm = &config->vm[i];
-        kernel_settle_engine(vm);
+        if (!kernel_settle_engine(vm, &error))
+            panic("nadir.cfg:%u: %s, but not for the loader", error.line, error.text);
         vm->firmware_variables =
             firmware_variable_bytes(hpa_to_ptr(hpa(vm->firmware.base)), vm->firmware.size);
     }

@@ -88,7 +88,8 @@ static bool check_files(const struct nadir_config *config, struct config_error *
  * below 4 GiB, or all of a Xen PV domain's, with what lies behind it. */
 static bool check_kernel(struct vm_config *vm, struct config_error *error, bool tell)
 {
-    kernel_settle_engine(vm);
+    if (!kernel_settle_engine(vm, error))
+        return false;
     const bool is_pc = vm->engine != CONFIG_ENGINE_PV;
     const uint64_t bytes = vm->memory_mib << 20, shared = xen_shared_info_at(bytes).v;
     const uint64_t ram_bytes = is_pc ? layout_below_4g(bytes) : bytes;

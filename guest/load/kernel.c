@@ -2,6 +2,7 @@
 /* The kinds of kernels, in one table. */
 #include "guest/load/kernel.h"
 
+#include "arch/format.h"
 #include "guest/load/elf.h"
 #include "guest/load/flat.h"
 #include "guest/load/foreign.h"
@@ -76,13 +77,36 @@ static enum status refuse(struct program *p)
                           "sector; type = flat takes any file");
 }
 
-void kernel_settle_engine(struct vm_config *config)
+/* What a section has that a Xen domain, which is no PC, cannot have; NULL: nothing. Where the
+ * engine is named, the parser itself has looked. */
+static const char *misfit_of_domain(const struct vm_config *config)
+{
+    if (config->disk_count != 0)
+        return "disk is for a PC";
+    if (config->console != CONSOLE_SERIAL)
+        return "console must be serial";
+    if (config->vcpus > CONFIG_MAX_PV_VCPUS)
+        return "vcpus is 32 at most";
+    return config->bt != CONFIG_BT_TRANSLATE ? "bt is for the engine bt" : NULL;
+}
+_Static_assert(CONFIG_MAX_PV_VCPUS == 32, "as it says");
+
+bool kernel_settle_engine(struct vm_config *config, struct config_error *error)
 {
     struct program p = kernel_program(config, NULL, 0);
-    if (config->kernel.base != 0 && config->type == TYPE_AUTO &&
-        config->engine == CONFIG_ENGINE_AUTO && xen_recognize(&p) &&
-        find_kind(&p, TYPE_AUTO) == NULL)
-        config->engine = CONFIG_ENGINE_PV;
+    if (config->kernel.base == 0 || config->type != TYPE_AUTO ||
+        config->engine != CONFIG_ENGINE_AUTO || !xen_recognize(&p) ||
+        find_kind(&p, TYPE_AUTO) != NULL)
+        return true;
+    config->engine = CONFIG_ENGINE_PV;
+    const char *misfit = misfit_of_domain(config);
+    if (misfit == NULL)
+        return true;
+    error->line = config->kernel.line;
+    format_text(error->text, sizeof(error->text),
+                "[vm %s]: %s is a Xen PV kernel and nothing else, for engine = pv, where %s",
+                config->name, config->kernel.path, misfit);
+    return false;
 }
 
 enum status kernel_load(struct program *p, enum guest_type type, struct cpu_state *state,

@@ -15,8 +15,9 @@ struct kernel_kind {
 };
 
 /* Where neither engine nor kind of kernel are named: a file that is nothing but a Xen PV kernel is
- * for the engine pv. Others, such as Linux, start as on a PC. The kernel's `base` is filled in. */
-void kernel_settle_engine(struct vm_config *config);
+ * for the engine pv. Others, such as Linux, start as on a PC. The kernel's `base` is filled in.
+ * False: the section has what such a VM cannot, and *error says what. */
+bool kernel_settle_engine(struct vm_config *config, struct config_error *error);
 
 /* The program that a section of nadir.cfg describes, for this memory. Its files are where the
  * section's `base` fields say. */

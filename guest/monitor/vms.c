@@ -449,8 +449,8 @@ static bool find_files(struct vm_config *vm, struct config_error *error)
         file->base = other->base;
         file->size = other->size;
     }
-    kernel_settle_engine(vm);
-    return config_check_cpus(&added, vms.host->queues->count, error);
+    return kernel_settle_engine(vm, error) &&
+           config_check_cpus(&added, vms.host->queues->count, error);
 }
 
 /* With the lock held. NULL: there is none, and *error says why. */
