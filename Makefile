@@ -12,8 +12,7 @@ BASE := -std=c11 -O2 -g -I. -I$B -ffreestanding -fno-stack-protector -mno-red-zo
 	-fno-asynchronous-unwind-tables $(WARN)
 HV_CFLAGS := $(BASE) -fcf-protection=branch -mgeneral-regs-only -mcmodel=small -mindirect-branch=thunk-extern \
 	-mindirect-branch-register -mharden-sls=indirect-jmp -fno-jump-tables -mstack-protector-guard=global -fpie -include arch/hidden.h \
-	-ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto) \
-	$(if $(CHECK_ENTRY),-DCHECK_ENTRY=1 -DCHECK_EXIT=1)
+	-ffunction-sections -fdata-sections $(if $(DEV),,-flto=auto)
 EFI_CFLAGS := $(BASE) -fpic -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 UNIT_CFLAGS := -std=c11 -g1 -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror -I. -I$B -DCHECK_EXIT=1
 # Link-time optimisation lets the way of an exit be inlined across files: some 20 instructions of each. `make DEV=1`
@@ -86,10 +85,17 @@ $B/native.elf: boot/nadir.ld $(patsubst %,$(HV)/%.o,tools/native/native.c tools/
 	$(call say,LINK )
 	$Qgcc $(HV_CFLAGS) $(LDFLAGS) -T $< -o $@ $(filter %.o,$^)
 
-# --- for tests: a hypervisor that does something wrong at the end of its start ---
-$B/overrun.elf $B/bend.elf $B/full.elf $B/leap.elf: $B/%.elf: boot/nadir.ld $(filter-out %/boot/main.c.o,$(HV_OBJ)) $(HV)/tests/astray/%.c.o $B/.variant
+# --- for tests: a hypervisor that does something wrong at the end of its start; the VM's name says what ---
+$B/astray.elf: boot/nadir.ld $(filter-out %/boot/main.c.o %/mm/host_cpu.c.o,$(HV_OBJ)) $(patsubst %,$(HV)/tests/astray/%.c.o,astray lost) $B/.variant
 	$(link_hv)
-$B/lost.elf: boot/nadir.ld $(filter-out %/mm/host_cpu.c.o,$(HV_OBJ)) $(HV)/tests/astray/lost.c.o $B/.variant
+
+# --- for tests: a hypervisor that checks each VM entry and each exit of bt; the files that ask are compiled once more ---
+CHECKS := $(shell grep -lE 'CHECK_(ENTRY|EXIT)' $(filter %.c,$(HV_SRC)))
+$(HV)/checked/%.c.o: HV_CFLAGS += -DCHECK_ENTRY=1 -DCHECK_EXIT=1
+$(HV)/checked/%.c.o: %.c | $B/.deps
+	$(call say,CC   )
+	$Qgcc $(HV_CFLAGS) $(HV_FP) $(DEPS) -c $< -o $@
+$B/check-entry.elf: boot/nadir.ld $(filter-out $(CHECKS:%=$(HV)/%.o),$(HV_OBJ)) $(CHECKS:%=$(HV)/checked/%.o) $B/.variant tools/branches.py
 	$(link_hv)
 
 # --- for tests: a hypervisor that runs code at CPL 3, and needs no VT-x ---
@@ -183,8 +189,7 @@ bench-kvm: all bochs ## the same payload under QEMU + KVM in Bochs, for the colu
 # --- checking ---
 check: $B/.deps ## everything: ends with one line, N passed, N failed
 	@tools/check.py
-check-entry: $B/.deps ## build/check-entry/nadir.efi: checks each VM entry, and each exit of bt (NADIR_EFI names it to tools/nadir)
-	+@$(MAKE) B=$B/check-entry CHECK_ENTRY=1 $B/check-entry/nadir.efi
+check-entry: $B/check-entry.efi ## build/check-entry.efi: checks each VM entry, and each exit of bt (NADIR_EFI names it to tools/nadir)
 check-nested: all bochs ## Nadir under QEMU + KVM inside Bochs (ten minutes)
 	tools/check_nested.py
 unit: $(UNIT) ## the unit tests, on this machine, with sanitizers

@@ -10,7 +10,7 @@ from conftest import TOP, make
 from kernels import MODELS, TEST_KERNELS, batch_of, section
 from test_bt import ANSWERS, intruders, on_qemu
 
-CHECKED = TOP / "build" / "check-entry" / "nadir.efi"
+CHECKED = TOP / "build" / "check-entry.efi"
 KERNELS = [name for name in TEST_KERNELS if name not in MODELS]
 BATCHES = sorted({tuple(batch_of(name, KERNELS)) for name in KERNELS})
 
