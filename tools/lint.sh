@@ -16,7 +16,7 @@ list() {
 check_format() {
     clang_format=$(command -v clang-format-14 || command -v clang-format)
     case $($clang_format --version) in
-    *" version 14."*) list -name '*.[ch]' | xargs -r "$clang_format" --dry-run -Werror ;;
+    *" version 14."*) list -name '*.[ch]' | xargs -r -n 50 -P "$(nproc)" "$clang_format" --dry-run -Werror ;;
     *) echo "lint: format not checked: this is not clang-format 14" ;;
     esac
 }
@@ -25,7 +25,6 @@ check_format() {
 tidy() {
     flags=$1
     shift
-    mkdir -p build/tidy
     list "$@" | xargs -r -n 4 -P "$(nproc)" tools/tidy.sh "$flags"
 }
 check_tidy() {
