@@ -82,18 +82,6 @@ def test_behind_a_bios(terminal, payload):
                                 **{name: roms / name for name in names.values()}}))
 
 
-@pytest.mark.slow
-def test_linux_prints_there(nadir, debian):
-    """vgacon of Debian's kernel: the last screen has the end of its log."""
-    folder = debian("linux-image-amd64")
-    cfg = (folder / "nadir.cfg").read_text().replace("console=ttyS0", "console=tty0")
-    result = nadir(cfg + "console = vga\n",
-                   {name: folder / name for name in ("vmlinuz", "initramfs.gz")}, timeout=400)
-    assert result.status == 0, result
-    size, screen = last_screen(result.console)
-    assert size == "80 x 25" and "nadir-demo: user space reached" in screen, result
-
-
 def test_what_is_sent(terminal, payload):
     """Colours by name, frames as UTF-8, the cursor behind what was written. Where the VM stands, asked for
     by Ctrl-], stays until the next key; then the picture is back, and the VM has gone on."""
