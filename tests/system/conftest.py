@@ -15,6 +15,9 @@ TOP = Path(__file__).resolve().parents[2]
 TOOL = TOP / "tools" / "nadir"
 PAYLOADS = TOP / "build" / "payloads"
 
+# Linux's tests of its own ciphers are a third of a general kernel's boot: for kernels other than test_linux.py's.
+NO_SELF_TESTS = "cryptomgr.notests"
+
 # What tools/nadir prints on a test's pseudo-terminal does not depend on whose terminal the tests run in.
 os.environ.update(TERM="xterm", NO_COLOR="1")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bootdisk
 import pexpect
-from conftest import TOOL, assemble
+from conftest import NO_SELF_TESTS, TOOL, assemble
 from kernels import lines_of, section
 from test_guest_kinds import INIT_TEXT, STARTS, all_starts, file_of, initramfs32, installer, was_handed_over
 from test_lives import disk
@@ -127,8 +127,8 @@ def test_firmware(nadir, payload):
 def test_syslinux_starts_linux(nadir, tmp_path):
     """SeaBIOS, SYSLINUX from its disk, Linux's start in real mode, its 32-bit kernel, a program, and power-off."""
     disk_image = tmp_path / "made.img"
-    bootdisk.make(disk_image, "default a\nlabel a\nkernel a\ninitrd b\nappend console=ttyS0 quiet panic=-1 edd=off\n",
-                  {"a": installer("i386"), "b": initramfs32()})
+    bootdisk.make(disk_image, "default a\nlabel a\nkernel a\ninitrd b\nappend console=ttyS0 quiet panic=-1 edd=off "
+                  f"{NO_SELF_TESTS}\n", {"a": installer("i386"), "b": initramfs32()})
     result = on_qemu(nadir, "[vm a]\nfirmware = bios\ndisk = disk.img\nmemory = 128\nengine = bt\n"
                      "on_reboot = destroy\n", {"bios": Path("/usr/share/seabios/bios-256k.bin"), "disk.img": disk_image})
     assert "SYSLINUX" in result.console and INIT_TEXT.decode().strip() in result.console, result

@@ -9,7 +9,7 @@ import sys
 
 import pexpect
 import pytest
-from conftest import PAYLOADS, TOOL, TOP
+from conftest import NO_SELF_TESTS, PAYLOADS, TOOL, TOP
 from kernels import group_of, lines_of
 
 sys.path.insert(0, str(TOP / "tools"))
@@ -197,7 +197,7 @@ def test_xen_starts_linux(nadir, debian):
     """With modules it starts Linux as its dom0, which gets to user space, and powers off by ACPI."""
     kernel = file_of("xen-hypervisor-4.17-amd64", "boot/xen-*.gz")
     result = boot(nadir, {"kernel": kernel, "dom0": installer("amd64"), "initramfs": debian() / "initramfs.gz"},
-                  "module = dom0 console=hvc0 quiet\nmodule = initramfs\nmemory = 512\n"
+                  f"module = dom0 console=hvc0 quiet {NO_SELF_TESTS}\nmodule = initramfs\nmemory = 512\n"
                   "cmdline = com1=115200,8n1 console=com1 loglvl=error dom0_mem=200M\n")
     says(result, "nadir-demo: kernel 6", "nadir-demo: user space reached", r"\(XEN\) Entering ACPI S5 state")
     assert [vm["end"] for vm in result.stats] == ["poweroff"], result
@@ -219,7 +219,7 @@ def test_memtest(runs_until, bits, entry, cpus):
 @pytest.mark.slow
 def test_installer_kernel_64(nadir, debian):
     result = boot(nadir, {"kernel": installer("amd64"), "ramdisk": debian() / "initramfs.gz"},
-                  "cmdline = console=ttyS0 quiet\n")
+                  f"cmdline = console=ttyS0 quiet {NO_SELF_TESTS}\n")
     says(result, "guest: kernel: Linux, entry 0x1000200\n", "nadir-demo: user space reached")
     assert [vm["end"] for vm in result.stats] == ["poweroff"], result
 
@@ -228,7 +228,7 @@ def test_installer_kernel_64(nadir, debian):
 def test_installer_kernel_32(nadir):
     """32-bit PAE, which has the 32-bit entry only; from there to a program in user space."""
     result = boot(nadir, {"kernel": installer("i386"), "ramdisk": initramfs32()},
-                  "cmdline = console=ttyS0\n")
+                  f"cmdline = console=ttyS0 {NO_SELF_TESTS}\n")
     says(result, "guest: kernel: Linux, entry 0x1000000\n", "Linux version 6.*686",
          INIT_TEXT.decode().strip())
     assert [vm["end"] for vm in result.stats] == ["poweroff"], result
