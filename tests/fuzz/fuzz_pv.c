@@ -113,6 +113,8 @@ static void call(struct pv_vcpu *v, const uint8_t *data)
         f->gpr[RSI] = data[15] & 3;
     if ((data[0] & 0x40) != 0)
         f->gpr[R10] = XEN_DOMID_SELF;
+    if ((data[0] & 0x80) != 0) /* a structure behind an operation, which turn() has written */
+        f->gpr[RSI] = ARGS + (data[5] & 15) * 8u;
     for (unsigned parts = 0; parts < 20; parts++) {
         const uint64_t before = host.tsc;
         execute(v);
@@ -134,6 +136,36 @@ static void trap(struct pv_vcpu *v, const uint8_t *data)
     pv_trap(v, data[1] & 31);
 }
 
+/* What CPL 3 must not execute, and is executed for it: with the registers that it looks at. */
+static void privileged(struct pv_vcpu *v, const uint8_t *data)
+{
+    static const uint8_t code[][2] = {
+        {0x0f, 0xa2}, /* CPUID */
+        {0x0f, 0x32}, /* RDMSR */
+        {0x0f, 0x30}, /* WRMSR */
+        {0x0f, 0x20}, /* MOV from, to a control register, a debug register */
+        {0x0f, 0x22}, {0x0f, 0x21}, {0x0f, 0x23}, {0x0f, 0x01}, /* XSETBV, and others */
+        {0x0f, 0x06},                                           /* CLTS */
+        {0x0f, 0x09},                                           /* WBINVD */
+        {0xf4, 0x90},                                           /* HLT */
+        {0xfa, 0x90}, {0xfb, 0x90},                             /* CLI, STI */
+        {0xec, 0x90}, {0xee, 0x90},                             /* IN, OUT */
+    };
+    static const uint32_t msr[] = {
+        MSR_IA32_FS_BASE, MSR_IA32_GS_BASE, MSR_IA32_KERNEL_GS_BASE, MSR_IA32_TSC_AUX,
+        MSR_IA32_EFER,    MSR_IA32_PAT,     MSR_IA32_MCG_STATUS,     MSR_IA32_TIME_STAMP_COUNTER,
+    };
+    uint64_t *gpr = v->frame.gpr;
+    memcpy(ram + CODE, code[data[2] % (sizeof(code) / sizeof(code[0]))], 2);
+    ram[CODE + 2] = data[3];
+    gpr[RCX] = (data[4] & 8) != 0 ? value_of(data + 11) : msr[data[4] & 7];
+    gpr[RAX] = value_of(data + 5);
+    gpr[RDX] = value_of(data + 8);
+    v->frame.rip = CODE;
+    v->frame.error = 0;
+    pv_trap(v, VECTOR_GENERAL_PROTECTION);
+}
+
 static void turn(struct pv_vcpu *v, const uint8_t *data)
 {
     load_vcpu(v->vcpu.index);
@@ -150,7 +182,12 @@ static void turn(struct pv_vcpu *v, const uint8_t *data)
         for (unsigned i = 0; i < 4; i++)
             put(ARGS + (data[1] & 15) * 64u + 16 + i * 8u, value_of(data + 3 + i * 3));
         break;
-    case 3: trap(v, data); break;
+    case 3:
+        if ((data[1] & 0x80) != 0)
+            privileged(v, data);
+        else
+            trap(v, data);
+        break;
     case 4: pv_deliver_waiting(v); break;
     default:
         if (!v->user)
