@@ -64,3 +64,16 @@ def test_own_writes_count(nadir, payload):
     kernel = payload("pvtables").with_suffix(".elf")
     result = nadir("[vm t]\nkernel = pvtables.elf\nmemory = 16\nengine = pv\n", {"pvtables.elf": kernel})
     assert result.status == 0 and "pvtables: done" in result.console, result
+
+
+def test_ends_of_a_domain(nadir, payload):
+    """SCHEDOP_shutdown for a reboot, by on_reboot, and a domain whose last vCPU goes down."""
+    kernel = payload("pvlives").with_suffix(".elf")
+    section = "[vm {}]\nkernel = pvlives.elf\nmemory = 16\nvcpus = 2\nlimit = 60\n{}\n"
+    cfg = (section.format("again", "") + section.format("once", "on_reboot = destroy") +
+           section.format("down", "cmdline = down"))
+    result = nadir(cfg, {"pvlives.elf": kernel}, on="qemu", env={"NADIR_KVM": "0"})
+    ends = {name: [vm["end"] for vm in result.stats if vm["vm"] == name] for name in ("again", "once", "down")}
+    assert ends == {"again": ["reset", "reset", "poweroff"], "once": ["reset"], "down": ["poweroff"]}, result
+    assert result.status == 0 and "[again] pvlives: done" in result.console, result
+    assert {vm["engine"] for vm in result.stats} == {"pv"}, result

@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The start of a paravirtual kernel, whose traps all end it.
+; The start of a payload that is a paravirtual kernel and has none of its own. No trap has a handler.
 
-%define NOTE_NAME "pvtables"
+%define NOTE_NAME "nadir"
 %include "guest/lib/xen_notes.inc"
 
 global pv_start
