@@ -4,9 +4,9 @@
 
 #include "arch/cpu.h"
 #include "arch/hardening.h"
-#include "arch/log.h"
 #include "arch/string.h"
 #include "guest/bt/bt.h"
+#include "guest/ring3/engine.h"
 #include "guest/vm/vcpu_extended.h"
 #include "mm/page_alloc.h"
 
@@ -21,28 +21,7 @@
 
 static enum status probe(struct engine_facts *facts)
 {
-    hardening_init(facts->threads_shared);
-    if (hardening_measures()->reads_supervisor)
-        log_line(
-            "bt: Meltdown is OPEN for its guests, which run in tables that map the hypervisor, "
-            "but no other guest's RAM");
-    *facts = (struct engine_facts){
-        .rdtscp = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_RDTSCP) != 0,
-        .cr4_allowed = CR4_ALLOWED,
-        .host_cet = !hardening_measures()->thunks,
-    };
-    return OK;
-}
-
-static enum status cpu_on(struct cpu *cpu)
-{
-    (void)cpu;
-    hardening_cpu_on();
-    return OK;
-}
-
-static void cpu_off(void)
-{
+    return ring3_probe("bt", CR4_ALLOWED, facts);
 }
 
 /* The shadow page tables are made when the first vCPU is loaded: bt_space_load(). */
@@ -61,34 +40,6 @@ static void vm_destroy(struct vm *vm)
     bt_space_destroy_vm(vm);
     page_free(ptr_to_hpa(vm->engine_vm), PAGES_OF(struct bt_vm));
     vm->engine_vm = NULL;
-}
-
-/* struct guestmem has all of it, and the bus what is not RAM. What is mapped for the processor is
- * brought up to date by each vCPU before it goes on: bt_space_memory_changed(). */
-static enum status map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
-{
-    (void)vm;
-    (void)guest;
-    (void)host;
-    (void)bytes;
-    (void)perms;
-    return OK;
-}
-
-static enum status protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms)
-{
-    return map(vm, guest, hpa(0), bytes, perms);
-}
-
-static enum status redirect(struct vm *vm, gpa_t page, hpa_t host, unsigned perms)
-{
-    return map(vm, page, host, PAGE_SIZE, perms);
-}
-
-static void memory(const struct vm *vm, struct engine_memory *out)
-{
-    (void)vm;
-    *out = (struct engine_memory){0};
 }
 
 static void destroy_vcpu(struct vcpu *vcpu)
@@ -178,12 +129,6 @@ static void invalidate(struct vcpu *vcpu, gva_t linear)
     bt_space_invalidate(bt_vcpu(vcpu), linear.v);
 }
 
-/* The registers that matter are in struct vcpu, where they are looked at each time. */
-static void nothing_changed(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
 static void apic_changed(struct vcpu *vcpu)
 {
     const uint64_t base = vcpu->apic.base;
@@ -192,33 +137,10 @@ static void apic_changed(struct vcpu *vcpu)
     vcpu->attention = true;
 }
 
-/* No instruction needs pages of its own, or single steps of the processor: whatever one touches is
- * reached by its emulation. */
-static enum status show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
-{
-    (void)vcpu;
-    (void)page;
-    (void)host;
-    (void)perms;
-    return ERR_UNSUPPORTED;
-}
-
-static bool step(struct vcpu *vcpu, bool on)
-{
-    (void)vcpu;
-    return !on;
-}
-
 static bool watch(struct vcpu *vcpu, bool on)
 {
     bt_vcpu(vcpu)->watched = on;
     return true;
-}
-
-static bool set_debug(struct vcpu *vcpu, unsigned stops)
-{
-    (void)vcpu;
-    return stops == 0;
 }
 
 static const char *event_name(unsigned event)
@@ -240,14 +162,14 @@ static enum event_class event_class(unsigned event)
 const struct engine bt_engine = {
     .name = "bt",
     .probe = probe,
-    .cpu_on = cpu_on,
-    .cpu_off = cpu_off,
+    .cpu_on = ring3_cpu_on,
+    .cpu_off = ring3_cpu_off,
     .vm_create = vm_create,
     .vm_destroy = vm_destroy,
-    .map = map,
-    .protect = protect,
-    .redirect = redirect,
-    .memory = memory,
+    .map = ring3_map,
+    .protect = ring3_protect,
+    .redirect = ring3_redirect,
+    .memory = ring3_memory,
     .vcpu_create = vcpu_create,
     .vcpu_destroy = destroy_vcpu,
     .load = load,
@@ -261,12 +183,12 @@ const struct engine bt_engine = {
     .view = bt_view,
     .inject = bt_inject,
     .apic_changed = apic_changed,
-    .tsc_changed = nothing_changed,
-    .open_spec_control = nothing_changed,
-    .show = show,
-    .step = step,
+    .tsc_changed = ring3_nothing_changed,
+    .open_spec_control = ring3_nothing_changed,
+    .show = ring3_show,
+    .step = ring3_step,
     .watch = watch,
-    .set_debug = set_debug,
+    .set_debug = ring3_set_debug,
     .event_count = BT_EVENT_COUNT,
     .event_name = event_name,
     .event_class = event_class,

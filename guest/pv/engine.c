@@ -2,9 +2,9 @@
 /* The engine's table: what it can do, and how its VMs and vCPUs come and go. */
 #include "guest/pv/engine.h"
 
-#include "arch/hardening.h"
 #include "arch/log.h"
 #include "guest/pv/mmu.h"
+#include "guest/ring3/engine.h"
 #include "guest/vm/vcpu_extended.h"
 #include "mm/host_paging.h"
 #include "mm/page_alloc.h"
@@ -16,27 +16,7 @@
 
 static enum status probe(struct engine_facts *facts)
 {
-    hardening_init(facts->threads_shared);
-    if (hardening_measures()->reads_supervisor)
-        log_line("pv: Meltdown is OPEN for its guests, which run in tables that map the "
-                 "hypervisor, but no other guest's RAM");
-    *facts = (struct engine_facts){
-        .rdtscp = (cpu_cpuid(0x80000001, 0).edx & CPUID_80000001_EDX_RDTSCP) != 0,
-        .cr4_allowed = CR4_ALLOWED,
-        .host_cet = !hardening_measures()->thunks,
-    };
-    return OK;
-}
-
-static enum status cpu_on(struct cpu *cpu)
-{
-    (void)cpu;
-    hardening_cpu_on();
-    return OK;
-}
-
-static void cpu_off(void)
-{
+    return ring3_probe("pv", CR4_ALLOWED, facts);
 }
 
 /* What all vCPUs share in the guest's RAM comes when the first of them is loaded. */
@@ -67,33 +47,6 @@ static void vm_destroy(struct vm *vm)
         page_free(own->written, own->written_pages);
     page_free(ptr_to_hpa(own), PAGES_OF(struct pv_vm));
     vm->engine_vm = NULL;
-}
-
-/* struct guestmem has all of it. */
-static enum status map(struct vm *vm, gpa_t guest, hpa_t host, uint64_t bytes, unsigned perms)
-{
-    (void)vm;
-    (void)guest;
-    (void)host;
-    (void)bytes;
-    (void)perms;
-    return OK;
-}
-
-static enum status protect(struct vm *vm, gpa_t guest, uint64_t bytes, unsigned perms)
-{
-    return map(vm, guest, hpa(0), bytes, perms);
-}
-
-static enum status redirect(struct vm *vm, gpa_t page, hpa_t host, unsigned perms)
-{
-    return map(vm, page, host, PAGE_SIZE, perms);
-}
-
-static void memory(const struct vm *vm, struct engine_memory *out)
-{
-    (void)vm;
-    *out = (struct engine_memory){0};
 }
 
 static void destroy_vcpu(struct vcpu *vcpu)
@@ -146,34 +99,6 @@ static void invalidate(struct vcpu *vcpu, gva_t linear)
 static void flush_tlb(struct vcpu *vcpu)
 {
     pv_flush(pv_vcpu(vcpu), SHADOW_FLUSH_ALL);
-}
-
-static void nothing_changed(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
-/* A domain has no device memory that an instruction could be stepped on, and no x87 errors but by
- * exceptions. */
-static enum status show(struct vcpu *vcpu, gpa_t page, hpa_t host, unsigned perms)
-{
-    (void)vcpu;
-    (void)page;
-    (void)host;
-    (void)perms;
-    return ERR_UNSUPPORTED;
-}
-
-static bool step(struct vcpu *vcpu, bool on)
-{
-    (void)vcpu;
-    return !on;
-}
-
-static bool set_debug(struct vcpu *vcpu, unsigned stops)
-{
-    (void)vcpu;
-    return stops == 0;
 }
 
 static const char *event_name(unsigned event)
@@ -233,14 +158,14 @@ static uint64_t counter(const struct vm *vm, unsigned number)
 const struct engine pv_engine = {
     .name = "pv",
     .probe = probe,
-    .cpu_on = cpu_on,
-    .cpu_off = cpu_off,
+    .cpu_on = ring3_cpu_on,
+    .cpu_off = ring3_cpu_off,
     .vm_create = vm_create,
     .vm_destroy = vm_destroy,
-    .map = map,
-    .protect = protect,
-    .redirect = redirect,
-    .memory = memory,
+    .map = ring3_map,
+    .protect = ring3_protect,
+    .redirect = ring3_redirect,
+    .memory = ring3_memory,
     .vcpu_create = vcpu_create,
     .vcpu_destroy = destroy_vcpu,
     .load = pv_load,
@@ -253,13 +178,13 @@ const struct engine pv_engine = {
     .invalidate = invalidate,
     .view = pv_view,
     .inject = pv_inject,
-    .apic_changed = nothing_changed,
-    .tsc_changed = nothing_changed,
-    .open_spec_control = nothing_changed,
-    .show = show,
-    .step = step,
-    .watch = step,
-    .set_debug = set_debug,
+    .apic_changed = ring3_nothing_changed,
+    .tsc_changed = ring3_nothing_changed,
+    .open_spec_control = ring3_nothing_changed,
+    .show = ring3_show,
+    .step = ring3_step,
+    .watch = ring3_step,
+    .set_debug = ring3_set_debug,
     .event_count = PV_EVENT_COUNT,
     .event_name = event_name,
     .event_class = event_class,
