@@ -141,7 +141,7 @@ def test_restarts(nadir, payload):
     Nadir is asked where all stand, and says so of one that spins with interrupts off."""
     result = nadir("".join(f"[vm {name}]\nkernel = {kernel}.bin\nmemory = 32\n"
                            for name, kernel in (("b", "spincli"), ("a", "reset8042"))),
-                   {f"{name}.bin": payload(name) for name in ("reset8042", "spincli")}, timeout=20)
+                   {f"{name}.bin": payload(name) for name in ("reset8042", "spincli")}, timeout=6)
     assert result.status == 124, result
     assert len(re.findall("^nadir: b: vCPU 0: runs\nnadir: b: RIP ", result.console, re.M)) == 1, result
     assert [vm["end"] for vm in result.stats if vm["vm"] == "b"] == ["runs"], result.stats
