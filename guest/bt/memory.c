@@ -16,22 +16,13 @@ static struct ring3_tlb_entry *__attribute__((noinline))
 try_walk(struct bt_vcpu *v, uint64_t linear, enum walk_access access, bool user, bool implicit,
          uint32_t *error)
 {
-    struct ring3_tlb_entry *entry = ring3_tlb_slot(&v->tlb, access, linear);
     const struct guestmem *mem = &v->vcpu.vm->mem;
     struct guest_paging paging = bt_paging(v, user);
     paging.implicit = implicit;
     struct guest_translation found;
     if (!guestwalk_examine(mem, &paging, gva(linear), access, &found, error))
         return NULL;
-    const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
-    ring3_tlb_note(&v->tlb, linear, found.bytes);
-    *entry = (struct ring3_tlb_entry){
-        .key = ring3_tlb_key(&v->tlb, linear, user),
-        .host = access == WALK_WRITE ? guestmem_writable_window(mem, page, PAGE_SIZE)
-                                     : guestmem_window(mem, page, PAGE_SIZE),
-        .page = page,
-    };
-    return entry;
+    return ring3_tlb_keep(&v->tlb, mem, linear, access, user, &found);
 }
 
 static struct ring3_tlb_entry *__attribute__((noinline))

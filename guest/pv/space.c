@@ -193,7 +193,6 @@ void pv_space_destroy(struct pv_vcpu *v)
 static const struct ring3_tlb_entry *__attribute__((noinline))
 walk(struct pv_vcpu *v, uint64_t linear, enum walk_access access)
 {
-    struct ring3_tlb_entry *entry = ring3_tlb_slot(&v->tlb, access, linear);
     const struct guestmem *mem = &v->vcpu.vm->mem;
     const struct guest_paging paging = paging_of(v, SHADOW_KERNEL);
     struct guest_translation found;
@@ -201,15 +200,7 @@ walk(struct pv_vcpu *v, uint64_t linear, enum walk_access access)
     if (!pv_is_canonical(linear) ||
         !guestwalk_examine(mem, &paging, gva(linear), access, &found, &error))
         return NULL;
-    const gpa_t page = gpa(found.at.v & ~(PAGE_SIZE - 1));
-    ring3_tlb_note(&v->tlb, linear, found.bytes);
-    *entry = (struct ring3_tlb_entry){
-        .key = ring3_tlb_key(&v->tlb, linear, false),
-        .host = access == WALK_WRITE ? guestmem_writable_window(mem, page, PAGE_SIZE)
-                                     : guestmem_window(mem, page, PAGE_SIZE),
-        .page = page,
-    };
-    return entry;
+    return ring3_tlb_keep(&v->tlb, mem, linear, access, false, &found);
 }
 
 gpa_t pv_page_at(struct pv_vcpu *v, uint64_t linear)

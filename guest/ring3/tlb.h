@@ -66,6 +66,24 @@ static inline void ring3_tlb_note(struct ring3_tlb *tlb, uint64_t linear, uint64
         tlb->large |= bytes > 1ull << 30 ? UINT64_MAX : ring3_tlb_gib(linear);
 }
 
+/* Keeps what a walk has found. */
+static inline struct ring3_tlb_entry *ring3_tlb_keep(struct ring3_tlb *tlb,
+                                                     const struct guestmem *mem, uint64_t linear,
+                                                     enum walk_access access, bool user,
+                                                     const struct guest_translation *found)
+{
+    struct ring3_tlb_entry *entry = ring3_tlb_slot(tlb, access, linear);
+    const gpa_t page = gpa(found->at.v & ~(PAGE_SIZE - 1));
+    ring3_tlb_note(tlb, linear, found->bytes);
+    *entry = (struct ring3_tlb_entry){
+        .key = ring3_tlb_key(tlb, linear, user),
+        .host = access == WALK_WRITE ? guestmem_writable_window(mem, page, PAGE_SIZE)
+                                     : guestmem_window(mem, page, PAGE_SIZE),
+        .page = page,
+    };
+    return entry;
+}
+
 /* INVLPG. An entry is of 4 KiB, whatever the size of the guest's page: where there may be others of
  * the same page, all go. */
 static inline void ring3_tlb_invalidate(struct ring3_tlb *tlb, uint64_t linear)
