@@ -8,6 +8,9 @@
  */
 #include "guest/pv/pv.h"
 
+#include "arch/bytes.h"
+#include "arch/string.h"
+
 static const char not_there[] = "ENOENT";
 #define REPLY_BYTES ((uint32_t)(sizeof(struct xen_store_header) + sizeof(not_there)))
 
@@ -16,33 +19,37 @@ static uint32_t load(const uint32_t *count)
     return __atomic_load_n(count, __ATOMIC_ACQUIRE);
 }
 
-static struct xen_store_header read_header(const struct xen_store *ring, uint32_t at)
+static uint32_t read_word(const struct xen_store *ring, uint32_t at)
 {
-    struct xen_store_header header;
-    uint8_t *to = (uint8_t *)&header;
-    for (uint32_t i = 0; i < sizeof(header); i++)
-        to[i] = *(const volatile uint8_t *)&ring->requests[(at + i) % XEN_STORE_RING];
-    return header;
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < sizeof(word); i++) {
+        const uint8_t byte = *(const volatile uint8_t *)&ring->requests[(at + i) % XEN_STORE_RING];
+        word |= (uint32_t)byte << 8 * i;
+    }
+    return word;
 }
 
-static uint32_t put(struct xen_store *ring, uint32_t at, const void *what, uint32_t bytes)
+static struct xen_store_header read_header(const struct xen_store *ring, uint32_t at)
 {
-    for (uint32_t i = 0; i < bytes; i++)
-        *(volatile char *)&ring->replies[(at + i) % XEN_STORE_RING] = ((const char *)what)[i];
-    return at + bytes;
+    return (struct xen_store_header){read_word(ring, at), read_word(ring, at + 4),
+                                     read_word(ring, at + 8), read_word(ring, at + 12)};
 }
 
 /* False: there is no room for the reply. */
 static bool reply(struct xen_store *ring, const struct xen_store_header *request)
 {
-    const struct xen_store_header header = {XEN_STORE_ERROR, request->request, request->transaction,
-                                            sizeof(not_there)};
-    uint32_t at = load(&ring->replies_put);
+    const uint32_t at = load(&ring->replies_put);
+    uint8_t bytes[REPLY_BYTES];
     if (at - load(&ring->replies_taken) > XEN_STORE_RING - REPLY_BYTES)
         return false;
-    at = put(ring, at, &header, sizeof(header));
-    at = put(ring, at, not_there, sizeof(not_there));
-    __atomic_store_n(&ring->replies_put, at, __ATOMIC_RELEASE);
+    put_le(bytes, 4, XEN_STORE_ERROR);
+    put_le(bytes + 4, 4, request->request);
+    put_le(bytes + 8, 4, request->transaction);
+    put_le(bytes + 12, 4, sizeof(not_there));
+    memcpy(bytes + sizeof(*request), not_there, sizeof(not_there));
+    for (uint32_t i = 0; i < REPLY_BYTES; i++)
+        *(volatile uint8_t *)&ring->replies[(at + i) % XEN_STORE_RING] = bytes[i];
+    __atomic_store_n(&ring->replies_put, at + REPLY_BYTES, __ATOMIC_RELEASE);
     return true;
 }
 
