@@ -25,7 +25,7 @@ os.environ.update(TERM="xterm", NO_COLOR="1")
 def pytest_addoption(parser):
     parser.addoption("--boot", choices=("warm", "firmware"), help="for the tests that do not say")
     parser.addoption("--walks", type=int, default=60, help="programs of test_lock_step; thousands, by hand")
-    parser.addoption("--translated", action="store_true", help="test_stress.py: by bt, in QEMU, for minutes")
+    parser.addoption("--translated", action="store_true", help="test_stress.py: by bt, and more of pv, in QEMU, for minutes")
 
 
 def pytest_collection_modifyitems(items):
