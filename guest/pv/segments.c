@@ -209,10 +209,17 @@ static uint64_t base_of(uint64_t descriptor)
     return (descriptor >> 16 & 0xffffff) | (descriptor >> 56 & 0xff) << 24;
 }
 
+/* The host's own descriptors are in the same GDT, and at CPL 0 they can be loaded. */
+static bool is_hosts(uint64_t selector)
+{
+    return (selector & 4) == 0 && selector >= DESC_OWN;
+}
+
 /* GS base of user code is not in the CPU while its kernel runs. */
 static int64_t load_user_gs(struct pv_vcpu *v, uint64_t selector)
 {
-    const bool good = selector <= UINT16_MAX && ring3_load_gs((uint16_t)selector);
+    const bool good =
+        selector <= UINT16_MAX && !is_hosts(selector) && ring3_load_gs((uint16_t)selector);
     if (!good)
         (void)ring3_load_gs(0);
     v->user_gs_base = good ? base_of(descriptor_of(v, selector)) : 0;
@@ -245,7 +252,7 @@ void pv_segments_load(struct pv_vcpu *v)
     put_ldt(v);
     v->failsafe_due = false;
     for (unsigned i = 0; i < 4; i++)
-        if (!load[i](v->selector[i])) {
+        if (is_hosts(v->selector[i]) || !load[i](v->selector[i])) {
             (void)load[i](0);
             v->failsafe_due = true;
         }

@@ -66,6 +66,7 @@ static struct {
     uint16_t refused; /* a selector that the CPU does not load; 0: none */
     const uint64_t *ldt;
     uint32_t ldt_bytes;
+    unsigned code_bytes; /* of the code map, looked for */
     unsigned controls, wakes[2], invlpgs, invalidated, fills, waits;
     uint64_t kicked;
     enum shadow_result fill_result;
@@ -259,6 +260,7 @@ void shadow_cpu_destroy(struct shadow_cpu *cpu, unsigned number)
 uint8_t *shadow_code_byte(const struct shadow *of, gpa_t at)
 {
     (void)of;
+    host.code_bytes++;
     return at.v < RAM + PAGE_SIZE ? &code_map[at.v / PAGE_SIZE] : NULL;
 }
 

@@ -575,17 +575,42 @@ static void test_table_is_opened(void **state)
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* Tables that lead to each other have as many paths as a domain has pages, and many more: a pin
+ * looks at some of them. */
+static void test_tables_in_circles(void **state)
+{
+    enum { FIRST = 0x30000, TABLES_IN_CIRCLE = 3, ENOUGH = 20000 };
+    (void)state;
+    for (uint64_t i = 0; i < TABLES_IN_CIRCLE * 512; i++)
+        put(FIRST + i * 8, (FIRST + i % TABLES_IN_CIRCLE * PAGE_SIZE) | 7);
+    for (uint32_t level = 1; level <= 4; level++) {
+        host.code_bytes = 0;
+        assert_int_equal(mmuext(level - 1, FIRST / PAGE_SIZE, 0), 0);
+        assert_true(host.code_bytes < ENOUGH);
+        assert_int_equal(mmuext(XEN_UNPIN, FIRST / PAGE_SIZE, 0), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mmu_update),          TEST(test_mmu_update_wild),
-        TEST(test_mmu_update_portions), TEST(test_update_va_mapping),
-        TEST(test_walks_are_dropped),   TEST(test_mmuext),
-        TEST(test_multicall),           TEST(test_tables_are_closed),
-        TEST(test_unknown_tables),      TEST(test_table_comes_back),
-        TEST(test_others_write_tables), TEST(test_upper_entries_are_long),
-        TEST(test_multicall_portions),  TEST(test_answer),
-        TEST(test_runs_of_updates),     TEST(test_table_is_opened),
+        TEST(test_mmu_update),
+        TEST(test_mmu_update_wild),
+        TEST(test_mmu_update_portions),
+        TEST(test_update_va_mapping),
+        TEST(test_walks_are_dropped),
+        TEST(test_mmuext),
+        TEST(test_multicall),
+        TEST(test_tables_are_closed),
+        TEST(test_unknown_tables),
+        TEST(test_table_comes_back),
+        TEST(test_others_write_tables),
+        TEST(test_upper_entries_are_long),
+        TEST(test_tables_in_circles),
+        TEST(test_multicall_portions),
+        TEST(test_answer),
+        TEST(test_runs_of_updates),
+        TEST(test_table_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -202,11 +202,32 @@ static void test_segment_base(void **state)
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* Xen makes of them selectors of RPL 3, which the CPU refuses. At CPL 0 it would load them. */
+static void test_hosts_selectors(void **state)
+{
+    (void)state;
+    static const uint16_t hosts[] = {DESC_CODE, DESC_DATA, DESC_DATA | 3, DESC_USER_DATA, 0xfff8};
+    for (unsigned i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, hosts[i], 0, 0), XEN_EFAULT);
+        assert_int_equal(host.selector[3], 0);
+        vcpus[1].selector[i % 4] = hosts[i];
+        load_vcpu(1);
+        assert_int_equal(host.selector[i % 4], 0);
+        assert_true(vcpus[1].failsafe_due);
+        vcpus[1].failsafe_due = false;
+        load_vcpu(0);
+    }
+    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, XEN_DATA, 0, 0), 0);
+    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, DESC_DATA | 4, 0, 0), 0); /* of an LDT */
+    assert_int_equal(host.selector[3], DESC_DATA | 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_set_gdt),      TEST(test_update_descriptor), TEST(test_set_ldt),
-        TEST(test_shared_frame), TEST(test_live_ldt),          TEST(test_segment_base),
+        TEST(test_set_gdt),         TEST(test_update_descriptor), TEST(test_set_ldt),
+        TEST(test_shared_frame),    TEST(test_live_ldt),          TEST(test_segment_base),
+        TEST(test_hosts_selectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
