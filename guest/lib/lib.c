@@ -38,11 +38,18 @@ static void serial_send(char c)
     room--;
 }
 
+static void (*send_byte)(char) = serial_send;
+
+void print_to(void (*send)(char))
+{
+    send_byte = send;
+}
+
 static void send(char c)
 {
     if (c == '\n')
-        serial_send('\r');
-    serial_send(c);
+        send_byte('\r');
+    send_byte(c);
 }
 
 static void send_number(uint64_t v, unsigned base, bool negative, unsigned width, char pad)

@@ -15,6 +15,9 @@ int main(void);
  */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* From now on it goes elsewhere, byte by byte. */
+void print_to(void (*send)(char));
+
 /* Ends this machine by the debug-exit port; 0 is success. Where there is none, prints the line
  * `native-exit: CODE` and powers off or stops. */
 _Noreturn void exit(int code);

@@ -3,18 +3,28 @@
  * (xen/include/public). Such a kernel is an ELF file with the notes of xen_notes.inc. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
-enum xen_call_number {
+enum {
     XEN_SET_TRAP_TABLE = 0,
     XEN_MMU_UPDATE = 1,
+    XEN_SET_GDT = 2,
     XEN_STACK_SWITCH = 3,
+    XEN_SET_CALLBACKS = 4,
+    XEN_FPU_TASKSWITCH = 5,
+    XEN_SCHED_OP_COMPAT = 6,
+    XEN_SET_DEBUGREG = 8,
+    XEN_UPDATE_DESCRIPTOR = 10,
+    XEN_MEMORY_OP = 12,
     XEN_MULTICALL = 13,
     XEN_UPDATE_VA_MAPPING = 14,
     XEN_SET_TIMER_OP = 15,
     XEN_VERSION = 17,
     XEN_CONSOLE_IO = 18,
+    XEN_IRET = 23,
     XEN_VCPU_OP = 24,
+    XEN_SET_SEGMENT_BASE = 25,
     XEN_MMUEXT_OP = 26,
     XEN_SCHED_OP = 29,
     XEN_CALLBACK_OP = 30,
@@ -42,6 +52,8 @@ struct xen_start_info {
     uint64_t console_frame;
     uint32_t console_port;
     uint64_t page_tables; /* of which the kernel has been started: where they are */
+    uint64_t table_count, frame_list, module, module_bytes;
+    char command_line[1024];
 };
 
 struct xen_trap_info {
@@ -63,17 +75,21 @@ struct xen_vcpu_info {
 };
 _Static_assert(sizeof(struct xen_vcpu_info) == 64, "Xen's layout");
 
-static inline int64_t xen_call(enum xen_call_number number, uint64_t a, uint64_t b, uint64_t c,
-                               uint64_t d)
+static inline int64_t xen_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     int64_t result;
     register uint64_t fourth __asm__("r10") = d;
     __asm__ volatile("syscall"
                      : "=a"(result), "+D"(a), "+S"(b), "+d"(c), "+r"(fourth)
-                     : "0"((uint64_t)number)
+                     : "0"(number)
                      : "rcx", "r11", "memory", "cc");
     return result;
 }
+
+/* print() goes to the hypervisor's console, by lines. */
+void xen_print(void);
+/* The domain powers off, or has crashed. */
+_Noreturn void xen_end(bool well);
 
 /* Where the kernel is entered for a callback; events are masked for it. */
 static inline void xen_tell_callback(uint16_t type, void (*entry)(void))
