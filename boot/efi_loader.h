@@ -8,7 +8,7 @@
 #include <efi.h>
 #include <efilib.h>
 
-#define LOADER_MAX_ALLOCATIONS ((3 + CONFIG_MAX_MODULES + CONFIG_MAX_DISKS) * CONFIG_MAX_VMS + 8)
+#define LOADER_MAX_ALLOCATIONS ((4 + CONFIG_MAX_MODULES + CONFIG_MAX_DISKS) * CONFIG_MAX_VMS + 8)
 #define LOADER_ANYWHERE        UINT64_MAX
 #define LOADER_BELOW_4G        0xffffffffull
 #define LOADER_MAX_DIRECTORY   256

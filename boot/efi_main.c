@@ -75,7 +75,8 @@ static bool sections_load(struct loader *l)
         struct loaded_file *file = config_next_file(&again);
         if (!files_load(l, again.what, file))
             return false;
-        if (!config_check_size(&again, file, &error))
+        if (!config_check_size(&again, file, &error) ||
+            !config_check_content(&again, file, (void *)file->base, &error))
             return loader_config_text(l, error.line, error.text);
         list[i] = (struct handoff_file){file->base, file->size};
     }

@@ -427,17 +427,18 @@ bool config_check_cpus(const struct nadir_config *config, uint32_t count,
 
 struct loaded_file *config_next_file(struct config_files *walk)
 {
-    static const char *const names[] = {"kernel", "firmware", "VGA ROM", "ramdisk"};
+    static const char *const names[] = {"kernel", "firmware", "VGA ROM", "ramdisk", "CD image"};
     enum { SINGLE = sizeof(names) / sizeof(names[0]) };
     for (; walk->vm < walk->config->vm_count; walk->vm++, walk->next = 0) {
         struct vm_config *vm = &walk->config->vm[walk->vm];
         struct loaded_file *single[SINGLE] = {&vm->kernel, &vm->firmware, &vm->vga_rom,
-                                              &vm->ramdisk};
+                                              &vm->ramdisk, &vm->cdrom};
         const uint32_t disks = SINGLE + vm->module_count;
         while (walk->next < disks + vm->disk_count) {
             const uint32_t i = walk->next++;
             walk->is_disk = i >= disks;
             walk->is_firmware = i == 1;
+            walk->is_cd = i == SINGLE - 1;
             walk->what = i < SINGLE ? names[i] : walk->is_disk ? "disk" : "module";
             struct loaded_file *file = i < SINGLE      ? single[i]
                                        : walk->is_disk ? &vm->disk[i - disks]
@@ -459,6 +460,9 @@ bool config_check_size(const struct config_files *walk, const struct loaded_file
     if (walk->is_disk && file->size % CONFIG_DISK_SECTOR != 0)
         return config_fail(&p, file->path, " has ", config_digits(bytes, file->size),
                            " bytes, and a disk is a multiple of 512", NULL);
+    if (walk->is_cd && file->size % CONFIG_CD_SECTOR != 0)
+        return config_fail(&p, file->path, " has ", config_digits(bytes, file->size),
+                           " bytes, and a CD is a multiple of 2048", NULL);
     if (walk->is_firmware && (file->size % CONFIG_ROM_UNIT != 0 || file->size > CONFIG_MAX_ROM))
         return config_fail(&p, file->path, " has ", config_digits(bytes, file->size),
                            " bytes: a firmware image has a multiple of 64 KiB, 16 MiB at most",
@@ -466,6 +470,20 @@ bool config_check_size(const struct config_files *walk, const struct loaded_file
     return true;
 }
 
-_Static_assert(CONFIG_DISK_SECTOR == 512 && CONFIG_ROM_UNIT == 64 << 10 &&
-                   CONFIG_MAX_ROM == 16 << 20,
+/* Volume descriptors begin at sector 16: ISO 9660's, or UDF's alone (ECMA-167, part 2). */
+bool config_check_content(const struct config_files *walk, const struct loaded_file *file,
+                          const void *data, struct config_error *error)
+{
+    enum { FIRST = 16 * CONFIG_CD_SECTOR, NAME = FIRST + 1, LENGTH = 5 };
+    struct config_parser p = {.number = file->line, .error = error};
+    char name[LENGTH + 1] = "";
+    for (unsigned i = 0; i < LENGTH && walk->is_cd && file->size > FIRST; i++)
+        name[i] = ((const char *)data)[NAME + i];
+    return !walk->is_cd || text_equal(name, "CD001") || text_equal(name, "BEA01") ||
+           config_fail(&p, file->path,
+                       " is no image of a CD: there is no ISO 9660 or UDF file system in it", NULL);
+}
+
+_Static_assert(CONFIG_CD_SECTOR == 2048 && CONFIG_DISK_SECTOR == 512 &&
+                   CONFIG_ROM_UNIT == 64 << 10 && CONFIG_MAX_ROM == 16 << 20,
                "numbers in the messages");

@@ -18,6 +18,7 @@
 #define CONFIG_MAX_PATH    256
 #define CONFIG_MAX_NAME    32
 #define CONFIG_DISK_SECTOR 512
+#define CONFIG_CD_SECTOR   2048
 #define CONFIG_ROM_UNIT    0x10000   /* a firmware image is so many bytes, or a multiple */
 #define CONFIG_MAX_ROM     0x1000000 /* 16 MiB: more would reach the IO-APIC */
 
@@ -92,6 +93,7 @@ struct vm_config {
     uint32_t module_count;
     struct loaded_file disk[CONFIG_MAX_DISKS];
     uint32_t disk_count;
+    struct loaded_file cdrom;
     enum guest_type type;
     enum guest_loader loader;
     uint64_t load, entry; /* of TYPE_FLAT: guest-physical */
@@ -167,8 +169,7 @@ struct config_files {
     const struct nadir_config *config;
     uint32_t vm, next;
     const char *what; /* the last one, for messages */
-    bool is_disk;
-    bool is_firmware;
+    bool is_disk, is_cd, is_firmware;
 };
 
 /* The next file, NULL behind the last. Begins with *walk all zero but for the configuration. */
@@ -177,6 +178,10 @@ struct loaded_file *config_next_file(struct config_files *walk);
 /* Whether a file's size is one that can be: the loader and tools know it. walk: at that file. */
 bool config_check_size(const struct config_files *walk, const struct loaded_file *file,
                        struct config_error *error);
+
+/* Likewise of what is in it: at least file->size bytes at data. Behind config_check_size(). */
+bool config_check_content(const struct config_files *walk, const struct loaded_file *file,
+                          const void *data, struct config_error *error);
 
 struct config_parser;
 

@@ -266,6 +266,8 @@ static const struct config_key keys[] = {
      DIGITS(CONFIG_MAX_MODULES) "; quotes around a FILE with blanks", .repeatable = true, .set = set_module, .needs = NEEDS_LOADER},
     {"disk", "FILE", NULL, "an ATA disk; the primary master, then the slave",
      .repeatable = true, .set = set_disk, .needs = NEEDS_PC},
+    {"cdrom", "FILE", NULL, "a CD drive, the secondary master, with this ISO image in it",
+     .set = set_file, OF_VM(cdrom), .needs = NEEDS_PC},
     {"type", "linux, multiboot, multiboot2, pvh, xen or flat", NULL,
      "what the kernel is; unless named, the file tells",
      .set = set_word, OF_VM(type), .low = TYPE_LINUX, .needs = NEEDS_KERNEL},

@@ -74,7 +74,9 @@ static bool check_files(const struct nadir_config *config, struct config_error *
         if (access(name, F_OK) != 0)
             continue;
         const int fd = open(name, O_RDONLY);
-        const bool good = map_file(file, fd, error) && config_check_size(&walk, file, error);
+        const bool good =
+            map_file(file, fd, error) && config_check_size(&walk, file, error) &&
+            (file->base == 0 || config_check_content(&walk, file, (void *)file->base, error));
         if (fd >= 0)
             close(fd);
         if (!good)

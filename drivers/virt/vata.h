@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The first ATA channel of a PC (ports 0x1f0-0x1f7 and 0x3f6, IRQ 14) with up to two disks in the
- * hypervisor's RAM, and the bus master of Intel's PIIX3 beside it. Without any, each register reads
- * as 0, as in QEMU: who waits until nobody is busy goes on. Hidden here: registers, commands
- * and transfers as ATA/ATAPI-6 (T13/1410D) has them. Commands are done at once, so that BSY is only
+/* An ATA channel of a PC (the first has ports 0x1f0-0x1f7 and 0x3f6, the second 0x170-0x177 and
+ * 0x376) with up to two drives, and its half of the bus master of Intel's PIIX3. A drive is a disk
+ * in the hypervisor's RAM, or a CD drive whose disc is there. Without any, each register reads as
+ * 0, as in QEMU: who waits until nobody is busy goes on. Hidden here: registers, commands and
+ * transfers as ATA/ATAPI-6 (T13/1410D) has them. Commands are done at once, so that BSY is only
  * seen during a reset and a DMA transfer. vata.c has the registers, vata_command.c the commands,
- * vata_dma.c the bus master. */
+ * vata_packet.c those that a CD drive gets as packets, vata_mmc.c what they mean, and vata_dma.c
+ * the bus master. */
 #pragma once
 
 #include "drivers/bus/bus.h"
@@ -14,16 +16,34 @@
 
 #define VATA_SECTOR       512u
 #define VATA_MAX_MULTIPLE 16u
-#define VATA_DISKS        2u
+#define VATA_DRIVES       2u
+#define VATA_CHANNELS     2u
+#define VATA_CD_SECTOR    2048u
+#define VATA_PACKET_BYTES 12u
 
 /* Status and Error registers. */
 enum { ATA_ERR = 0x01, ATA_DRQ = 0x08, ATA_DSC = 0x10, ATA_DRDY = 0x40, ATA_BSY = 0x80 };
 enum { ATA_ABRT = 0x04, ATA_IDNF = 0x10 };
 
-/* What one disk has of its own. Both hear what is written to the task file. */
-struct vata_disk {
-    uint8_t *data; /* NULL: no disk here */
+/* Interrupt Reason, which a CD drive has in the place of Sector Count. */
+enum { ATAPI_COMMAND = 0x01, ATAPI_TO_HOST = 0x02 };
+enum { ATAPI_RESET = 0x08 }; /* DEVICE RESET, a command that is taken in the midst of another */
+
+/* What a CD drive has beside. */
+struct vata_cd {
+    uint32_t sense;     /* key, code, qualifier, a byte each, of the last command; 0: it was good */
+    uint32_t attention; /* likewise: what the host is still to be told by a failing command */
+    uint8_t event;      /* what happened to the disc, for who asks: GET EVENT STATUS NOTIFICATION */
+    bool open;          /* the disc lies in the tray, outside */
+    bool locked;        /* the tray does not open */
+};
+
+/* What one drive has of its own. Both hear what is written to the task file. */
+struct vata_drive {
+    _Alignas(64) uint8_t *data; /* NULL: no drive here. Aligned, so that an index is a shift */
     uint64_t sectors;
+    bool packet; /* a CD drive: its sectors are VATA_CD_SECTOR bytes, and nothing writes there */
+    struct vata_cd cd;
     uint8_t status, error;
     uint8_t features[2], count[2], lba[3][2]; /* [1]: what was written before, for 48 bits */
     uint16_t cylinders;                       /* the translation in use; 0: none */
@@ -36,15 +56,16 @@ struct vata_disk {
     bool irq;         /* an interrupt is pending */
 };
 
-enum vata_phase { VATA_IDLE, VATA_IN, VATA_OUT, VATA_DMA_IN, VATA_DMA_OUT };
+enum vata_phase { VATA_IDLE, VATA_PACKET, VATA_IN, VATA_OUT, VATA_DMA_IN, VATA_DMA_OUT };
 
 /* The command whose data is on its way. */
 struct vata_transfer {
     enum vata_phase phase;
-    uint8_t *at;      /* where the next byte comes from or, for a sector, goes to */
-    uint32_t left;    /* bytes until the end of this DRQ block */
-    uint32_t sectors; /* behind it */
-    uint32_t block;   /* sectors to a DRQ block */
+    uint8_t *at;    /* where the next byte comes from or, for a sector, goes to */
+    uint64_t left;  /* bytes until the end of this DRQ block */
+    uint64_t rest;  /* behind it */
+    uint64_t block; /* bytes to a DRQ block */
+    bool packet;    /* a packet has asked for it: each block, and the end, interrupts */
 };
 
 struct vata_dma {
@@ -59,7 +80,7 @@ struct vata_dma {
 };
 
 struct vata {
-    struct vata_disk disk[VATA_DISKS];
+    struct vata_drive drive[VATA_DRIVES];
     struct vata_transfer transfer;
     struct vata_dma dma;
     const struct guestmem *mem;
@@ -70,51 +91,54 @@ struct vata {
     uint8_t flags;   /* of the command: vata_command.c's own */
     bool decoded;    /* PCI lets the ports be seen */
     bool irq_high;
-    uint8_t buffer[VATA_SECTOR]; /* IDENTIFY's data, or a sector that is being written */
+    uint8_t packet[VATA_PACKET_BYTES];
+    uint8_t buffer[VATA_SECTOR]; /* what a command answers, or a sector that is being written */
 };
 
-/* What is to be known of a disk; data NULL: none. The memory is the caller's, and changed by the
- * guest's writes. */
+/* What is to be known of a drive; data NULL: none. The memory is the caller's; a disk's is changed
+ * by the guest's writes, a CD's never. */
 struct vata_image {
     void *data;
-    uint64_t bytes; /* a multiple of 512 */
+    uint64_t bytes; /* a multiple of 512; of a CD, 2,048 */
+    bool is_cd;
 };
 
-/* Claims the ports, at power-up with all enabled. ERR_BAD_INPUT: a second disk without a first, or
- * an odd size. */
-enum status vata_init(struct vata *ata, const struct vata_image image[VATA_DISKS],
-                      const struct guestmem *mem, struct bus *bus, struct timers *timers,
-                      struct irq_line irq);
+/* Claims the ports of channel 0 or 1, at power-up with all enabled. ERR_BAD_INPUT: a second drive
+ * without a first, or an odd size. */
+enum status vata_init(struct vata *ata, unsigned channel,
+                      const struct vata_image image[VATA_DRIVES], const struct guestmem *mem,
+                      struct bus *bus, struct timers *timers, struct irq_line irq);
 
 /* What the PCI function's command register and IDETIM switch on and off: the channel's ports, and
- * transfers by the bus master. */
+ * transfers by the bus master. Those of a channel without drives answer always. */
 void vata_enable(struct vata *ata, bool decoded, bool bus_master);
 
-/* The bus master's ports, 16 from a multiple of 16 on. The second half is the other channel's,
- * which has no disks: zeros. */
+/* The bus master's ports for this channel: 8 from a multiple of 8 on. */
 uint32_t vata_dma_read(void *ata, uint16_t port, unsigned bytes);
 void vata_dma_write(void *ata, uint16_t port, unsigned bytes, uint32_t value);
 
 /* --- between the parts --- */
 
-/* The disk that the Device register selects; its data is NULL where there is none. */
-static inline struct vata_disk *vata_selected(struct vata *ata)
+/* The drive that the Device register selects; its data is NULL where there is none. */
+static inline struct vata_drive *vata_selected(struct vata *ata)
 {
-    return &ata->disk[ata->device >> 4 & 1];
+    return &ata->drive[ata->device >> 4 & 1];
 }
 
-static inline bool vata_has_disk(const struct vata *ata)
+static inline bool vata_has_drive(const struct vata *ata)
 {
-    return ata->disk[0].data != NULL;
+    return ata->drive[0].data != NULL;
 }
 
 void vata_command(struct vata *ata, uint8_t code); /* vata_command.c */
-void vata_disk_reset(struct vata_disk *disk);
+void vata_drive_reset(struct vata_drive *disk);
 
-void vata_interrupt(struct vata *ata); /* vata.c: the selected disk has something to say */
+void vata_interrupt(struct vata *ata); /* vata.c: the selected drive has something to say */
 void vata_update_irq(struct vata *ata);
 void vata_block_begin(struct vata *ata, bool interrupt);
 void vata_data_end(struct vata *ata);
+
+void vata_packet(struct vata *ata); /* vata_packet.c: obeys the packet, which is there */
 
 void vata_dma_init(struct vata *ata); /* vata_dma.c */
 void vata_dma_go(struct vata *ata);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The commands of an ATA disk (ATA/ATAPI-6, "Command descriptions"): the general feature set,
- * power management, 48-bit addresses and multi-word DMA. There is no write cache to turn on, and no
- * Ultra DMA, which the PIIX3 cannot do. */
+ * power management, 48-bit addresses and multi-word DMA; and those few of a CD drive, most of whose
+ * own come as packets. There is no write cache to turn on, and no Ultra DMA, which the PIIX3 cannot
+ * do. */
 #include "drivers/virt/vata.h"
 
 #include "arch/bytes.h"
@@ -10,25 +11,27 @@
 #include <stddef.h>
 
 enum { WRITE = 1, EXT = 2, MULTIPLE = 4, DMA = 8 };
-enum { USES_LBA = 0x40 }; /* in the Device register */
+enum { ANY = 16, CD = 32 }; /* who has the command: a CD drive, too, or that alone; else a disk */
+enum { USES_LBA = 0x40 };   /* in the Device register */
+enum { IDENTIFY = 0xec, READ_SECTORS = 0x20, OVERLAP = 0x02 };
 enum { IDLE_POWER = 0xff, STANDBY_POWER = 0x00, DIAGNOSTIC_PASSED = 1 };
 enum { MAX_CYLINDERS = 16383, HEADS = 16, TRACK_SECTORS = 63, MAX_LBA28 = 0x0fffffff };
 
-typedef void command_fn(struct vata *ata, struct vata_disk *disk);
+typedef void command_fn(struct vata *ata, struct vata_drive *disk);
 
 static void done(struct vata *ata)
 {
     vata_interrupt(ata);
 }
 
-static void fail(struct vata *ata, struct vata_disk *disk, uint8_t error)
+static void fail(struct vata *ata, struct vata_drive *disk, uint8_t error)
 {
     disk->error = error;
     disk->status |= ATA_ERR;
     vata_interrupt(ata);
 }
 
-static void check(struct vata *ata, struct vata_disk *disk, bool good)
+static void check(struct vata *ata, struct vata_drive *disk, bool good)
 {
     if (good)
         done(ata);
@@ -38,14 +41,14 @@ static void check(struct vata *ata, struct vata_disk *disk, bool good)
 
 /* --- where a command points --- */
 
-static uint32_t triple(const struct vata_disk *disk, unsigned old)
+static uint32_t triple(const struct vata_drive *disk, unsigned old)
 {
     return disk->lba[0][old] | (uint32_t)disk->lba[1][old] << 8 | (uint32_t)disk->lba[2][old] << 16;
 }
 
 /* The first sector by the registers; UINT64_MAX for a cylinder, head or sector that is not there.
  */
-static uint64_t address(const struct vata *ata, const struct vata_disk *disk)
+static uint64_t address(const struct vata *ata, const struct vata_drive *disk)
 {
     if ((ata->flags & EXT) != 0)
         return triple(disk, 0) | (uint64_t)triple(disk, 1) << 24;
@@ -59,7 +62,7 @@ static uint64_t address(const struct vata *ata, const struct vata_disk *disk)
     return ((uint64_t)cylinder * disk->heads + head) * disk->track_sectors + sector - 1;
 }
 
-static void set_lba(struct vata *ata, struct vata_disk *disk, uint64_t lba)
+static void set_lba(struct vata *ata, struct vata_drive *disk, uint64_t lba)
 {
     for (unsigned i = 0; i < 3; i++) {
         disk->lba[i][0] = (uint8_t)(lba >> 8 * i);
@@ -70,7 +73,7 @@ static void set_lba(struct vata *ata, struct vata_disk *disk, uint64_t lba)
         ata->device = (uint8_t)((ata->device & 0xf0) | (lba >> 24 & 15));
 }
 
-static uint32_t sector_count(const struct vata *ata, const struct vata_disk *disk)
+static uint32_t sector_count(const struct vata *ata, const struct vata_drive *disk)
 {
     if ((ata->flags & EXT) == 0)
         return disk->count[0] != 0 ? disk->count[0] : 256;
@@ -80,7 +83,7 @@ static uint32_t sector_count(const struct vata *ata, const struct vata_disk *dis
 
 /* The sectors that the registers name, all of them; false: the command has failed with IDNF, the
  * registers telling the first that is not there. */
-static bool range(struct vata *ata, struct vata_disk *disk, uint64_t *lba, uint32_t *count)
+static bool range(struct vata *ata, struct vata_drive *disk, uint64_t *lba, uint32_t *count)
 {
     *lba = address(ata, disk);
     *count = sector_count(ata, disk);
@@ -94,7 +97,7 @@ static bool range(struct vata *ata, struct vata_disk *disk, uint64_t *lba, uint3
 
 /* --- data --- */
 
-static void transfer(struct vata *ata, struct vata_disk *disk)
+static void transfer(struct vata *ata, struct vata_drive *disk)
 {
     static const enum vata_phase phases[] = {VATA_IN, VATA_OUT, VATA_DMA_IN, VATA_DMA_OUT};
     struct vata_transfer *t = &ata->transfer;
@@ -109,17 +112,17 @@ static void transfer(struct vata *ata, struct vata_disk *disk)
     *t = (struct vata_transfer){
         .phase = phases[(ata->flags & DMA ? 2 : 0) + (ata->flags & WRITE ? 1 : 0)],
         .at = disk->data + lba * VATA_SECTOR,
-        .sectors = count,
-        .block = ata->flags & DMA        ? count
-                 : ata->flags & MULTIPLE ? disk->multiple
-                                         : 1,
+        .rest = (uint64_t)count * VATA_SECTOR,
+        .block = VATA_SECTOR * (uint64_t)(ata->flags & DMA        ? count
+                                          : ata->flags & MULTIPLE ? disk->multiple
+                                                                  : 1),
     };
     vata_block_begin(ata, t->phase == VATA_IN);
     if ((ata->flags & DMA) != 0)
         vata_dma_go(ata);
 }
 
-static void verify(struct vata *ata, struct vata_disk *disk)
+static void verify(struct vata *ata, struct vata_drive *disk)
 {
     uint64_t lba;
     uint32_t count;
@@ -128,7 +131,7 @@ static void verify(struct vata *ata, struct vata_disk *disk)
 }
 
 /* SEEK and RECALIBRATE went with ATA-5 and ATA-4; small systems still send them. */
-static void seek(struct vata *ata, struct vata_disk *disk)
+static void seek(struct vata *ata, struct vata_drive *disk)
 {
     if (address(ata, disk) < disk->sectors)
         done(ata);
@@ -137,13 +140,13 @@ static void seek(struct vata *ata, struct vata_disk *disk)
 }
 
 /* What asks for nothing that is not so already: a flush, a spin-up. */
-static void succeed(struct vata *ata, struct vata_disk *disk)
+static void succeed(struct vata *ata, struct vata_drive *disk)
 {
     (void)disk;
     done(ata);
 }
 
-static void read_native_max(struct vata *ata, struct vata_disk *disk)
+static void read_native_max(struct vata *ata, struct vata_drive *disk)
 {
     uint64_t last = disk->sectors - 1;
     set_lba(ata, disk, (ata->flags & EXT) == 0 && last > MAX_LBA28 ? MAX_LBA28 : last);
@@ -167,7 +170,7 @@ struct identify_word {
 };
 
 /* What is the same for every disk; words that are not named are zero. */
-static const struct identify_word identity[] = {
+static const struct identify_word disk_identity[] = {
     {0, 0x0040},                      /* an ATA disk, not removable */
     {47, 0x8000 | VATA_MAX_MULTIPLE}, /* READ and WRITE MULTIPLE */
     {49, 0x2b00},                     /* standard standby timer, IORDY, LBA, DMA */
@@ -188,6 +191,18 @@ static const struct identify_word identity[] = {
     {87, 0x4000},
 };
 
+/* And for a CD drive. */
+static const struct identify_word cd_identity[] = {
+    {0, 0x85c0},  /* removable, of CD-ROM's kind; takes packets of 12 bytes, within 50 us */
+    {49, 0x0b00}, /* IORDY, LBA, DMA */
+    {53, 0x0002}, /* words 64-70 hold */
+    {64, 0x0003}, {65, 120},    {66, 120},    {67, 120},
+    {68, 120},    {80, 0x0078}, {82, 0x4218}, /* supported: NOP, DEVICE RESET, PACKET, power
+                                                 management; */
+    {83, 0x4000}, {84, 0x4000}, {85, 0x4218}, /* and enabled */
+    {87, 0x4000},
+};
+
 static void put_word(uint8_t *data, unsigned at, uint64_t value)
 {
     put_le(data + (size_t)2 * at, 2, value);
@@ -199,7 +214,7 @@ static void put_double(uint8_t *data, unsigned at, uint64_t value)
 }
 
 /* The translation after power-up: what ATA-5 and the BIOSes agree on. */
-static void default_geometry(struct vata_disk *disk)
+static void default_geometry(struct vata_drive *disk)
 {
     bool small = disk->sectors < HEADS * TRACK_SECTORS;
     disk->heads = small ? 1 : HEADS;
@@ -209,15 +224,36 @@ static void default_geometry(struct vata_disk *disk)
     disk->cylinders = cylinders < MAX_CYLINDERS ? (uint16_t)cylinders : MAX_CYLINDERS;
 }
 
-static void identify(struct vata *ata, struct vata_disk *disk)
+static void identify_begin(uint8_t *data, const struct identify_word *words, size_t count)
 {
-    unsigned number = disk != &ata->disk[0];
-    uint8_t *data = ata->buffer;
-    struct vata_disk fresh = *disk;
-    default_geometry(&fresh);
     memset(data, 0, VATA_SECTOR);
-    for (size_t i = 0; i < sizeof(identity) / sizeof(identity[0]); i++)
-        put_word(data, identity[i].at, identity[i].value);
+    for (size_t i = 0; i < count; i++)
+        put_word(data, words[i].at, words[i].value);
+}
+
+static void identify_end(struct vata *ata, const struct vata_drive *drive)
+{
+    uint8_t *data = ata->buffer;
+    put_word(data, 63, 0x0007u | (uint64_t)drive->dma_mode << 8);
+    /* Hardware reset result: numbered by jumper, diagnostics passed; the first saw the second. */
+    put_word(data, 93,
+             drive != &ata->drive[0]      ? 0x4b00
+             : ata->drive[1].data != NULL ? 0x403b
+                                          : 0x400b);
+    data[VATA_SECTOR - 2] = 0xa5; /* there is a checksum */
+    put_checksum(data, VATA_SECTOR, VATA_SECTOR - 1);
+    ata->transfer = (struct vata_transfer){
+        .phase = VATA_IN, .at = data, .rest = VATA_SECTOR, .block = VATA_SECTOR};
+    vata_block_begin(ata, true);
+}
+
+static void identify(struct vata *ata, struct vata_drive *disk)
+{
+    unsigned number = disk != &ata->drive[0];
+    uint8_t *data = ata->buffer;
+    struct vata_drive fresh = *disk;
+    default_geometry(&fresh);
+    identify_begin(data, disk_identity, sizeof(disk_identity) / sizeof(disk_identity[0]));
     put_word(data, 1, fresh.cylinders);
     put_word(data, 3, fresh.heads);
     put_word(data, 6, fresh.track_sectors);
@@ -231,20 +267,46 @@ static void identify(struct vata *ata, struct vata_disk *disk)
     if (disk->multiple != 0)
         put_word(data, 59, 0x100u | disk->multiple);
     put_double(data, 60, disk->sectors < MAX_LBA28 ? disk->sectors : MAX_LBA28);
-    put_word(data, 63, 0x0007u | (uint64_t)disk->dma_mode << 8);
-    /* Hardware reset result: numbered by jumper, diagnostics passed; the first saw the second. */
-    put_word(data, 93, number != 0 ? 0x4b00 : ata->disk[1].data != NULL ? 0x403b : 0x400b);
     put_double(data, 100, disk->sectors);
     put_double(data, 102, disk->sectors >> 32);
-    data[VATA_SECTOR - 2] = 0xa5; /* there is a checksum */
-    put_checksum(data, VATA_SECTOR, VATA_SECTOR - 1);
-    ata->transfer = (struct vata_transfer){.phase = VATA_IN, .at = data, .sectors = 1, .block = 1};
-    vata_block_begin(ata, true);
+    identify_end(ata, disk);
+}
+
+static void identify_packet(struct vata *ata, struct vata_drive *drive)
+{
+    uint8_t *data = ata->buffer;
+    identify_begin(data, cd_identity, sizeof(cd_identity) / sizeof(cd_identity[0]));
+    put_swapped(data + 2 * 10, "NADIR2", 20);
+    put_swapped(data + 2 * 23, "1", 8);
+    put_swapped(data + 2 * 27, "Nadir CD-ROM", 40);
+    identify_end(ata, drive);
+}
+
+/* --- packets --- */
+
+/* Asks for the packet. Commands that overlap are not for this drive. */
+static void packet(struct vata *ata, struct vata_drive *drive)
+{
+    if ((drive->features[0] & OVERLAP) != 0) {
+        fail(ata, drive, ATA_ABRT);
+        return;
+    }
+    ata->transfer = (struct vata_transfer){.phase = VATA_PACKET, .left = VATA_PACKET_BYTES};
+    drive->count[0] = ATAPI_COMMAND;
+    drive->status |= ATA_DRQ;
+}
+
+/* "DEVICE RESET": as by a software reset, this drive alone, and without an interrupt. */
+static void device_reset(struct vata *ata, struct vata_drive *drive)
+{
+    ata->transfer.phase = VATA_IDLE;
+    drive->cd.locked = false;
+    vata_drive_reset(drive);
 }
 
 /* --- settings --- */
 
-static void initialize_parameters(struct vata *ata, struct vata_disk *disk)
+static void initialize_parameters(struct vata *ata, struct vata_drive *disk)
 {
     uint32_t heads = (ata->device & 15) + 1u, sectors = disk->count[0];
     disk->heads = (uint8_t)heads;
@@ -254,7 +316,7 @@ static void initialize_parameters(struct vata *ata, struct vata_disk *disk)
     check(ata, disk, sectors != 0);
 }
 
-static void set_multiple(struct vata *ata, struct vata_disk *disk)
+static void set_multiple(struct vata *ata, struct vata_drive *disk)
 {
     unsigned count = disk->count[0];
     bool good = count <= VATA_MAX_MULTIPLE && (count & (count - 1)) == 0;
@@ -263,7 +325,7 @@ static void set_multiple(struct vata *ata, struct vata_disk *disk)
 }
 
 /* "Set transfer mode": the mode of DMA is told by IDENTIFY, that of PIO by nobody. */
-static bool set_mode(struct vata_disk *disk)
+static bool set_mode(struct vata_drive *disk)
 {
     unsigned mode = disk->count[0] & 7;
     switch (disk->count[0] >> 3) {
@@ -277,7 +339,7 @@ static bool set_mode(struct vata_disk *disk)
     }
 }
 
-static void set_features(struct vata *ata, struct vata_disk *disk)
+static void set_features(struct vata *ata, struct vata_drive *disk)
 {
     bool good = true;
     switch (disk->features[0]) {
@@ -289,25 +351,25 @@ static void set_features(struct vata *ata, struct vata_disk *disk)
     check(ata, disk, good);
 }
 
-static void standby(struct vata *ata, struct vata_disk *disk)
+static void standby(struct vata *ata, struct vata_drive *disk)
 {
     disk->power = STANDBY_POWER;
     done(ata);
 }
 
-static void idle(struct vata *ata, struct vata_disk *disk)
+static void idle(struct vata *ata, struct vata_drive *disk)
 {
     disk->power = IDLE_POWER;
     done(ata);
 }
 
-static void sleep(struct vata *ata, struct vata_disk *disk)
+static void sleep(struct vata *ata, struct vata_drive *disk)
 {
     disk->asleep = true;
     done(ata);
 }
 
-static void check_power(struct vata *ata, struct vata_disk *disk)
+static void check_power(struct vata *ata, struct vata_drive *disk)
 {
     disk->count[0] = disk->power;
     done(ata);
@@ -317,8 +379,9 @@ static const struct {
     command_fn *run; /* NULL: aborted */
     uint8_t flags;
 } commands[256] = {
+    [ATAPI_RESET] = {device_reset, CD},
     [0x10] = {succeed, 0}, /* RECALIBRATE */
-    [0x20] = {transfer, 0},
+    [READ_SECTORS] = {transfer, 0},
     [0x21] = {transfer, 0},
     [0x24] = {transfer, EXT},
     [0x25] = {transfer, EXT | DMA},
@@ -334,6 +397,8 @@ static const struct {
     [0x42] = {verify, EXT},
     [0x70] = {seek, 0},
     [0x91] = {initialize_parameters, 0},
+    [0xa0] = {packet, CD},
+    [0xa1] = {identify_packet, CD},
     [0xc4] = {transfer, MULTIPLE},
     [0xc5] = {transfer, WRITE | MULTIPLE},
     [0xc6] = {set_multiple, 0},
@@ -341,31 +406,37 @@ static const struct {
     [0xc9] = {transfer, DMA},
     [0xca] = {transfer, WRITE | DMA},
     [0xcb] = {transfer, WRITE | DMA},
-    [0xe0] = {standby, 0}, /* at once, and after a time that never comes */
-    [0xe1] = {idle, 0},
-    [0xe2] = {standby, 0},
-    [0xe3] = {idle, 0},
-    [0xe5] = {check_power, 0},
-    [0xe6] = {sleep, 0},
+    [0xe0] = {standby, ANY}, /* at once, and after a time that never comes */
+    [0xe1] = {idle, ANY},
+    [0xe2] = {standby, ANY},
+    [0xe3] = {idle, ANY},
+    [0xe5] = {check_power, ANY},
+    [0xe6] = {sleep, ANY},
     [0xe7] = {succeed, 0}, /* FLUSH CACHE */
     [0xea] = {succeed, 0}, /* and its EXT */
-    [0xec] = {identify, 0},
-    [0xef] = {set_features, 0},
+    [IDENTIFY] = {identify, 0},
+    [0xef] = {set_features, ANY},
     [0xf8] = {read_native_max, 0},
 };
 
-static void signature(struct vata_disk *disk)
+static void set_pair(uint8_t pair[2], uint8_t value)
 {
-    static const uint8_t one[2] = {1, 0}, none[2] = {0, 0};
-    memcpy(disk->count, one, 2);
-    memcpy(disk->lba[0], one, 2);
-    memcpy(disk->lba[1], none, 2);
-    memcpy(disk->lba[2], none, 2);
-    disk->error = DIAGNOSTIC_PASSED;
-    disk->status = ATA_DRDY | ATA_DSC;
+    pair[0] = value;
+    pair[1] = 0;
 }
 
-void vata_disk_reset(struct vata_disk *disk)
+/* "Signature and persistence": by it software tells the kinds of drives apart. */
+static void signature(struct vata_drive *drive)
+{
+    set_pair(drive->count, 1);
+    set_pair(drive->lba[0], 1);
+    set_pair(drive->lba[1], drive->packet ? 0x14 : 0);
+    set_pair(drive->lba[2], drive->packet ? 0xeb : 0);
+    drive->error = DIAGNOSTIC_PASSED;
+    drive->status = drive->packet ? 0 : ATA_DRDY | ATA_DSC;
+}
+
+void vata_drive_reset(struct vata_drive *disk)
 {
     if (disk->data == NULL) {
         disk->status = 0;
@@ -385,33 +456,38 @@ void vata_disk_reset(struct vata_disk *disk)
 static void diagnose(struct vata *ata)
 {
     ata->device = 0;
-    for (unsigned i = 0; i < VATA_DISKS; i++) {
-        ata->disk[i].irq = false;
-        if (ata->disk[i].data != NULL)
-            signature(&ata->disk[i]);
+    for (unsigned i = 0; i < VATA_DRIVES; i++) {
+        ata->drive[i].irq = false;
+        if (ata->drive[i].data != NULL)
+            signature(&ata->drive[i]);
     }
     vata_interrupt(ata);
 }
 
 void vata_command(struct vata *ata, uint8_t code)
 {
-    struct vata_disk *disk = vata_selected(ata);
-    if (code == 0x90 && vata_has_disk(ata)) {
+    struct vata_drive *disk = vata_selected(ata);
+    if (code == 0x90 && vata_has_drive(ata)) {
         diagnose(ata);
         return;
     }
-    if (disk->data == NULL || disk->asleep)
+    if (disk->data == NULL || (disk->asleep && code != ATAPI_RESET))
         return;
     disk->irq = false;
     vata_update_irq(ata);
     disk->status = ATA_DRDY | ATA_DSC;
     disk->error = 0;
-    if (commands[code].run == NULL) {
+    const uint8_t flags = commands[code].flags;
+    if (disk->packet && (code == IDENTIFY || code == READ_SECTORS)) {
+        signature(disk); /* whoever took it for a disk sees what it is */
+        disk->status = ATA_DRDY | ATA_DSC;
+    }
+    if (commands[code].run == NULL || (disk->packet ? (flags & (ANY | CD)) == 0 : flags == CD)) {
         fail(ata, disk, ATA_ABRT);
         return;
     }
     if (code < 0xe0) /* those above move no data of the medium */
         disk->power = IDLE_POWER;
-    ata->flags = commands[code].flags;
+    ata->flags = flags;
     commands[code].run(ata, disk);
 }

@@ -3,7 +3,7 @@
  * Protocol"), and ATA's DMA data protocol on the disk's side. */
 #include "drivers/virt/vata.h"
 
-enum { REG_COMMAND = 0, REG_STATUS = 2, REG_TABLE = 4, OTHER_CHANNEL = 8 };
+enum { REG_COMMAND = 0, REG_STATUS = 2, REG_TABLE = 4 };
 enum { START = 0x01, TO_MEMORY = 0x08 };
 enum { ACTIVE = 0x01, FAILED = 0x02, INTERRUPT = 0x04, KEPT = 0x60 };
 #define LAST_DESCRIPTOR (1u << 31)
@@ -55,7 +55,7 @@ void vata_dma_go(struct vata *ata)
             timers_arm(ata->timers, &dma->timer, timers_now(ata->timers));
             return;
         }
-        uint32_t bytes = t->left < dma->region_left ? t->left : dma->region_left;
+        uint32_t bytes = t->left < dma->region_left ? (uint32_t)t->left : dma->region_left;
         bytes = bytes < PORTION ? bytes : PORTION;
         if (!(dma->region_left == 0 ? next_region(ata) : move(ata, bytes))) {
             dma->status = (uint8_t)((dma->status & ~ACTIVE) | FAILED);
@@ -81,7 +81,7 @@ uint32_t vata_dma_read(void *dev, uint16_t port, unsigned bytes)
     const struct vata_dma *dma = &((struct vata *)dev)->dma;
     uint64_t all = dma->command | (uint32_t)dma->status << 16 | (uint64_t)dma->table << 32;
     (void)bytes;
-    return (port & OTHER_CHANNEL) != 0 ? 0 : (uint32_t)(all >> 8 * (port & 7));
+    return (uint32_t)(all >> 8 * (port & 7));
 }
 
 static void write_command(struct vata *ata, uint8_t value)
@@ -104,7 +104,7 @@ void vata_dma_write(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 {
     struct vata *ata = dev;
     struct vata_dma *dma = &ata->dma;
-    for (unsigned offset = port & 15; bytes > 0; bytes--, offset++, value >>= 8) {
+    for (unsigned offset = port & 7; bytes > 0; bytes--, offset++, value >>= 8) {
         uint8_t byte = (uint8_t)value;
         if (offset == REG_COMMAND) {
             write_command(ata, byte);
@@ -122,5 +122,6 @@ void vata_dma_write(void *dev, uint16_t port, unsigned bytes, uint32_t value)
 void vata_dma_init(struct vata *ata)
 {
     ata->dma.timer = (struct timer){.deadline = TIMER_NEVER, .fire = go_on, .dev = ata};
-    timers_add(ata->timers, &ata->dma.timer);
+    if (vata_has_drive(ata))
+        timers_add(ata->timers, &ata->dma.timer);
 }

@@ -20,7 +20,7 @@ static const struct format {
 } formats[] = {
     {56, 4, "ARM\x64", "a Linux kernel for 64-bit ARM"},
     {56, 4, "RSC\x05", "a Linux kernel for RISC-V"},
-    {0x8001, 5, "CD001", "an ISO image;" FOR_BIOS},
+    {0x8001, 5, "CD001", "an ISO image; let firmware (SeaBIOS) start it, as its cdrom"},
     {512, 8, "EFI PART", "a disk image with a GPT;" FOR_BIOS},
     {257, 5, "ustar", "a tar archive; unpack it first"},
     {0, 2, "\x1f\x8b", COMPRESSED("gzip")},

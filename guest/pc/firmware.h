@@ -25,7 +25,7 @@
 #include "guest/pc/acpi.h"
 
 #define FIRMWARE_ACPI_BYTES       8192
-#define FIRMWARE_BOOT_ORDER_BYTES 80
+#define FIRMWARE_BOOT_ORDER_BYTES 104
 
 struct pc;
 

@@ -7,7 +7,7 @@
 #include "arch/string.h"
 #include "guest/pc/layout.h"
 
-enum { CMOS_BOOT_ORDER = 0x3d, CMOS_LAST_CPU = 0x5f, BOOT_FROM_DISK = 2 };
+enum { CMOS_BOOT_ORDER = 0x3d, CMOS_LAST_CPU = 0x5f, BOOT_FROM_DISK = 2, THEN_FROM_CD = 0x30 };
 /* Of the disks, as IBM's AT and its clones have it: the types of both, a nibble each; the types
  * beyond 14; for type 47 the geometry; and, from Bochs, what a BIOS makes of it, two bits each. */
 enum { CMOS_DISKS = 0x12, CMOS_TYPE = 0x19, CMOS_GEOMETRY = 0x1b, CMOS_TRANSLATION = 0x39 };
@@ -31,7 +31,7 @@ static void refresh(void *ctx)
     (void)build_acpi(ctx, &used); /* it has succeeded before */
 }
 
-static void write_cmos_disk(uint8_t *cmos, unsigned i, const struct vata_disk *disk)
+static void write_cmos_disk(uint8_t *cmos, unsigned i, const struct vata_drive *disk)
 {
     const uint8_t low = (uint8_t)disk->cylinders, high = (uint8_t)(disk->cylinders >> 8);
     const uint8_t geometry[GEOMETRY_BYTES] = {low,
@@ -68,6 +68,12 @@ static uint32_t write_e820(uint8_t *out, uint64_t memory_bytes)
     return bytes;
 }
 
+/* What there is to boot from. */
+static uint32_t drives(const struct vm_config *config)
+{
+    return config->disk_count + (config->cdrom.base != 0);
+}
+
 enum status firmware_facts_init(struct pc *pc, const struct vm_config *config)
 {
     struct vfwcfg *f = &pc->fwcfg;
@@ -79,29 +85,31 @@ enum status firmware_facts_init(struct pc *pc, const struct vm_config *config)
     vfwcfg_add_number(f, VFWCFG_CPUS, config->vcpus, 2);
     vfwcfg_add_number(f, VFWCFG_MAX_CPUS, config->vcpus, 2);
     /* Firmware waits some seconds for a key: only where there is something to choose. */
-    vfwcfg_add_number(f, VFWCFG_BOOT_MENU, config->disk_count > 1, 2);
+    vfwcfg_add_number(f, VFWCFG_BOOT_MENU, drives(config) > 1, 2);
     vfwcfg_add_file(f, "etc/e820", pc->firmware.e820,
                     write_e820(pc->firmware.e820, pc->vm.memory_bytes));
     pc->rtc.ram[CMOS_LAST_CPU] = (uint8_t)(config->vcpus - 1);
-    pc->rtc.ram[CMOS_BOOT_ORDER] = BOOT_FROM_DISK;
-    for (unsigned i = 0; i < VATA_DISKS; i++)
-        write_cmos_disk(pc->rtc.ram, i, &pc->ide.ata.disk[i]);
+    pc->rtc.ram[CMOS_BOOT_ORDER] = BOOT_FROM_DISK | THEN_FROM_CD;
+    for (unsigned i = 0; i < VATA_DRIVES; i++)
+        write_cmos_disk(pc->rtc.ram, i, &pc->ide.ata[0].drive[i]);
     return OK;
 }
 
-/* The disks, at least one, in their order, by their paths in Open Firmware's tree: lines, the last
- * of which ends by a NUL. */
-static uint64_t write_boot_order(char *out, uint32_t disks)
+/* The disks in their order, then the CD, at least one, by their paths in Open Firmware's tree:
+ * lines, the last of which ends by a NUL. */
+static uint64_t write_boot_order(char *out, const struct vm_config *config)
 {
     static const char path[] = "/pci@i0cf8/ide@1,1/drive@0/disk@0\n";
-    enum { PATH = sizeof(path) - 1, UNIT = PATH - 2 };
-    _Static_assert(CONFIG_MAX_DISKS * PATH <= FIRMWARE_BOOT_ORDER_BYTES, "all paths");
-    for (uint32_t i = 0; i < disks; i++) {
+    enum { PATH = sizeof(path) - 1, UNIT = PATH - 2, CHANNEL = UNIT - sizeof("/disk@") };
+    _Static_assert((CONFIG_MAX_DISKS + 1) * PATH <= FIRMWARE_BOOT_ORDER_BYTES, "all paths");
+    for (uint32_t i = 0; i < drives(config); i++) {
+        const bool is_cd = i == config->disk_count;
         memcpy(out + i * PATH, path, PATH);
-        out[i * PATH + UNIT] = (char)('0' + i);
+        out[i * PATH + CHANNEL] = is_cd ? '1' : '0';
+        out[i * PATH + UNIT] = is_cd ? '0' : (char)('0' + i);
     }
-    out[disks * PATH - 1] = '\0';
-    return disks * PATH;
+    out[drives(config) * PATH - 1] = '\0';
+    return drives(config) * PATH;
 }
 
 enum status firmware_files_init(struct pc *pc, const struct vm_config *config)
@@ -121,9 +129,9 @@ enum status firmware_files_init(struct pc *pc, const struct vm_config *config)
     vfwcfg_add_file(f, "etc/acpi/tables", firmware->acpi, acpi_bytes);
     vfwcfg_add_file(f, "etc/acpi/rsdp", firmware->acpi, ACPI_RSDP_BYTES);
     vfwcfg_add_file(f, "etc/table-loader", firmware->script, ACPI_SCRIPT_BYTES);
-    if (config->disk_count != 0)
+    if (drives(config) != 0)
         vfwcfg_add_file(f, "bootorder", firmware->boot_order,
-                        write_boot_order(firmware->boot_order, config->disk_count));
+                        write_boot_order(firmware->boot_order, config));
     vfwcfg_add_file(f, "etc/system-states", system_states, sizeof(system_states));
     if (config->vga_rom.base != 0)
         vfwcfg_add_file(f, "vgaroms/vga.bin", hpa_to_ptr(hpa(config->vga_rom.base)),

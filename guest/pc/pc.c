@@ -32,6 +32,7 @@ enum {
     IRQ_MOUSE = 12,
     IRQ_X87 = 13,
     IRQ_DISK = 14,
+    IRQ_CDROM = 15,
 };
 
 /* An ISA line leads to both interrupt controllers; the guest masks the one that it does not use. */
@@ -291,9 +292,8 @@ static enum status make_absent_chips(struct bus *bus)
         uint16_t first, last;
         uint8_t value;
     } at_rest[] = {
-        {0x170, 0x177, 0}, /* the second IDE channel: no disk, so nobody is busy (as in QEMU) */
-        {0x376, 0x376, 0},    {0x1e8, 0x1ef, 0}, /* the third and fourth, of sound cards, which old
-                                                    programs try, too */
+        {0x1e8, 0x1ef, 0}, /* the third and fourth IDE channel, of sound cards, which old programs
+                              try, too: no disk, so nobody is busy (as in QEMU) */
         {0x3ee, 0x3ee, 0},    {0x168, 0x16f, 0}, {0x36e, 0x36e, 0},
         {0x3f4, 0x3f4, 0x80}, /* floppy controller: it takes a byte, and is not at a command */
         {0x66, 0x66, 0x01},   /* a laptop's controller: it takes a byte, and has answered */
@@ -341,15 +341,21 @@ static enum status make_devices(struct pc *pc, const struct vm_config *config,
     return OK;
 }
 
-/* The disks' memory is the loader's: what is written lives longer than this life of the VM. */
+/* The disks' memory is the loader's: what is written lives longer than this life of the VM. Nothing
+ * is written to a CD's, which several VMs may have. */
 static enum status make_disks(struct pc *pc, const struct vm_config *config)
 {
-    _Static_assert(VATA_DISKS == CONFIG_MAX_DISKS, "one channel takes all");
-    struct vata_image image[VATA_DISKS] = {{NULL, 0}, {NULL, 0}};
+    _Static_assert(VATA_DRIVES == CONFIG_MAX_DISKS, "one channel takes all");
+    struct vata_image image[VATA_CHANNELS][VATA_DRIVES] = {{{.data = NULL}}};
+    const struct irq_line irq[VATA_CHANNELS] = {isa_irq(pc, IRQ_DISK), isa_irq(pc, IRQ_CDROM)};
     for (uint32_t i = 0; i < config->disk_count; i++)
-        image[i] = (struct vata_image){hpa_to_ptr(hpa(config->disk[i].base)), config->disk[i].size};
-    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers,
-                     isa_irq(pc, IRQ_DISK));
+        image[0][i] = (struct vata_image){.data = hpa_to_ptr(hpa(config->disk[i].base)),
+                                          .bytes = config->disk[i].size};
+    if (config->cdrom.base != 0)
+        image[1][0] = (struct vata_image){.data = hpa_to_ptr(hpa(config->cdrom.base)),
+                                          .bytes = config->cdrom.size,
+                                          .is_cd = true};
+    return vide_init(&pc->ide, image, &pc->vm.mem, &pc->vm.bus, &pc->pci, &pc->vm.timers, irq);
 }
 
 static enum status make_memory(struct pc *pc, const struct vm_config *config,

@@ -1,14 +1,16 @@
 // link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
 // link: mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
+// link: drivers/virt/vata_packet.c drivers/virt/vata_mmc.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest that does anything to an ATA channel and its bus master, with descriptors of its own
- * making: it reaches its disks and its RAM, nothing beside them, and every call ends. */
+ * making: it reaches its disks and its RAM, nothing beside them, never what is on a CD, and every
+ * call ends. */
 #include "drivers/virt/vata.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { RAM = 0x20000, SECTORS = 70, SECOND_SECTORS = 3, DMA_PORTS = 0xc000 };
+enum { RAM = 0x20000, SECTORS = 72, SECOND_SECTORS = 4, DMA_PORTS = 0xc000 };
 
 static struct bus bus;
 static struct timers timers;
@@ -27,7 +29,7 @@ static void require(bool condition)
         abort();
 }
 
-static void start(bool both)
+static void start(bool both, const bool is_cd[2])
 {
     if (ram == NULL) { /* exactly as large as promised, for the sanitizer */
         ram = malloc(RAM);
@@ -43,10 +45,10 @@ static void start(bool both)
     timers = (struct timers){.read = read_clock, .hz = 1000, .next = TIMER_NEVER};
     require(guestmem_add(&mem, gpa(0), RAM, ram) == OK);
     const struct vata_image image[2] = {
-        {disk, SECTORS * VATA_SECTOR},
-        {both ? second : NULL, both ? SECOND_SECTORS * VATA_SECTOR : 0}};
-    require(vata_init(&ata, image, &mem, &bus, &timers, (struct irq_line){.set = NULL}) == OK);
-    require(bus_add_ports(&bus, &(struct port_range){DMA_PORTS, DMA_PORTS + 15, 4, &ata,
+        {.data = disk, .bytes = SECTORS * VATA_SECTOR, .is_cd = is_cd[0]},
+        {.data = both ? second : NULL, .bytes = SECOND_SECTORS * VATA_SECTOR, .is_cd = is_cd[1]}};
+    require(vata_init(&ata, 0, image, &mem, &bus, &timers, (struct irq_line){.set = NULL}) == OK);
+    require(bus_add_ports(&bus, &(struct port_range){DMA_PORTS, DMA_PORTS + 7, 4, &ata,
                                                      vata_dma_read, vata_dma_write}) == OK);
 }
 
@@ -56,6 +58,7 @@ static void check(void)
     const struct vata_transfer *t = &ata.transfer;
     require((t->phase != VATA_IDLE) == ((vata_selected(&ata)->status & ATA_DRQ) != 0) ||
             !ata.decoded || vata_selected(&ata)->data == NULL);
+    require(t->phase != VATA_PACKET || t->left <= VATA_PACKET_BYTES);
     require(t->phase == VATA_IDLE || (t->left > 0 && t->left <= 65536 * VATA_SECTOR));
 }
 
@@ -93,6 +96,14 @@ static void step(const uint8_t *data)
         require(bytes == 4 || got >> (8 * bytes) == 0);
         break;
     }
+    case 8: { /* a packet, most of whose fields are small */
+        const uint8_t packet[VATA_PACKET_BYTES] = {data[1], data[2], 0, 0,       0,
+                                                   data[3], 0,       0, data[4], data[5]};
+        bus_port_write(&bus, 0x1f7, 1, 0xa0);
+        for (unsigned i = 0; i < sizeof(packet); i += 2)
+            bus_port_write(&bus, 0x1f0, 2, packet[i] | (uint32_t)packet[i + 1] << 8);
+        break;
+    }
     default: bus_port_write(&bus, port, bytes, value); break;
     }
     check();
@@ -104,8 +115,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
-    start(data[0] & 1);
+    const bool is_cd[2] = {(data[0] & 2) != 0, (data[0] & 4) != 0};
+    start(data[0] & 1, is_cd);
     for (size_t i = 1; i + 6 <= size && i < 6000; i += 6)
         step(data + i);
+    for (size_t i = 0; is_cd[0] && i < SECTORS * VATA_SECTOR; i++)
+        require(disk[i] == 1);
+    for (size_t i = 0; is_cd[1] && i < SECOND_SECTORS * VATA_SECTOR; i++)
+        require(second[i] == 2);
     return 0;
 }

@@ -38,7 +38,8 @@ static void check_vm(const struct vm_config *vm)
     demand(is_text(vm->name, CONFIG_MAX_NAME) && vm->name[0] != '\0');
     demand((vm->kernel.path != NULL) != (vm->firmware.path != NULL));
     demand(is_file_or_none(&vm->kernel) && is_file_or_none(&vm->firmware));
-    demand(is_file_or_none(&vm->ramdisk) && is_file_or_none(&vm->vga_rom));
+    demand(is_file_or_none(&vm->ramdisk) && is_file_or_none(&vm->vga_rom) &&
+           is_file_or_none(&vm->cdrom));
     demand(vm->module_count <= CONFIG_MAX_MODULES && vm->disk_count <= CONFIG_MAX_DISKS);
     for (uint32_t i = 0; i < vm->module_count; i++)
         demand(is_file(&vm->module[i].file) && is_text(vm->module[i].string, CONFIG_MAX_STRING));

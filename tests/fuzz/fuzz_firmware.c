@@ -16,6 +16,7 @@
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
 // link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
 // link: guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c guest/pc/kvm_pv.c
+// link: drivers/virt/vata_packet.c drivers/virt/vata_mmc.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Any file as a firmware image, and a guest that does anything to its flash and its shadow. */
 #include "arch/log.h"

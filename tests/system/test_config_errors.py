@@ -171,3 +171,9 @@ def test_32_bit_kernel(nadir, debian):
     flags, = struct.unpack_from("<H", image, 0x236)  # xloadflags; bit 0 is XLF_KERNEL_64
     struct.pack_into("<H", image, 0x236, flags & ~1)
     says_of_kernel(nadir(ONE_VM, {"vmlinuz": bytes(image)}, timeout=60), "64")
+
+
+@pytest.mark.parametrize("size, words", [(0, "is empty"), (3000, "3000 bytes.*2048"), (1 << 16, "is no image of a CD")])
+def test_no_cd(nadir, size, words):
+    result = nadir("[vm a]\nkernel = k\ncdrom = cd.iso\n", {"k": b"x", "cd.iso": bytes(size)}, timeout=60)
+    fails_at(result, 3, f"cd.iso.*{words}")

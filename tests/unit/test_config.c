@@ -229,7 +229,8 @@ static void test_keys(void **state)
     refuse(2, "unknown key memroy", "[vm a]\nmemroy = 3\n");
     refuse(
         2,
-        "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk type loader "
+        "known in [vm NAME]: kernel firmware vga_rom firmware_log ramdisk module disk cdrom type "
+        "loader "
         "load entry mode console debugcon cmdline memory vcpus engine bt paravirt cpus weight cap "
         "limit start on_poweroff on_reboot on_crash",
         "[vm a]\na_key_of_thirty_two_characters__ = 3\n");
@@ -335,6 +336,8 @@ static void test_guest_kinds(void **state)
     refuse(4, "mode = 8: must be 16, 32 or 64", "[vm a]\nkernel = k\ntype = flat\nmode = 8");
     refuse(2, "load = 0x100000000: out of range", "[vm a]\nload = 0x100000000\n");
     refuse(2, "console = tty: must be serial, vga or vga+serial", "[vm a]\nconsole = tty\n");
+    refuse(4, "cdrom is there twice in [vm a]", "[vm a]\nkernel = k\ncdrom = a\ncdrom = b\n");
+    refuse(2, "cdrom names no file", "[vm a]\ncdrom =\n");
     refuse(4, "more than 2 disks", "[vm a]\ndisk = a\ndisk = b\ndisk = c\n");
 }
 
@@ -494,6 +497,8 @@ static void test_paravirtual(void **state)
            "[vm a]\nfirmware = f\nengine = pv\n");
     refuse(3, "[vm a]: disk is for a PC, and a VM with engine = pv is none",
            "[vm a]\nkernel = k\ndisk = d\nengine = pv\n[vm b]\nkernel = k\n");
+    refuse(3, "[vm a]: cdrom is for a PC, and a VM with engine = pv is none",
+           "[vm a]\nkernel = k\ncdrom = d\nengine = pv\n");
     refuse(4, "[vm a]: console must be serial with engine = pv, which has no screen",
            "[vm a]\nkernel = k\nengine = pv\nconsole = vga+serial\n");
     accept("[vm a]\nkernel = k\nengine = pv\nconsole = serial\nvcpus = 32\n");
@@ -592,15 +597,16 @@ static void test_files(void **state)
     static const struct {
         const char *what, *path;
         bool is_disk;
-    } expected[] = {{"kernel", "k", false},  {"ramdisk", "r", false}, {"module", "m", false},
-                    {"module", "n", false},  {"disk", "d", true},     {"firmware", "f", false},
-                    {"VGA ROM", "v", false}, {"disk", "e", true},     {"disk", "g", true},
-                    {"kernel", "l", false}};
+    } expected[] = {{"kernel", "k", false},  {"ramdisk", "r", false},  {"module", "m", false},
+                    {"module", "n", false},  {"disk", "d", true},      {"firmware", "f", false},
+                    {"VGA ROM", "v", false}, {"CD image", "c", false}, {"disk", "e", true},
+                    {"disk", "g", true},     {"kernel", "l", false}};
     struct loaded_file *file;
 
     (void)state;
-    accept("[vm a]\ndisk = d\nmodule = m 1\nramdisk = r\nmodule = n\nkernel = k\n"
-           "[vm b]\nvga_rom = v\ndisk = e\ndisk = g\nfirmware = f\n[vm c]\nkernel = l\n");
+    accept(
+        "[vm a]\ndisk = d\nmodule = m 1\nramdisk = r\nmodule = n\nkernel = k\n"
+        "[vm b]\nvga_rom = v\ndisk = e\ncdrom = c\ndisk = g\nfirmware = f\n[vm c]\nkernel = l\n");
     struct config_files walk = {.config = &config};
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
         file = config_next_file(&walk);
@@ -608,12 +614,13 @@ static void test_files(void **state)
         assert_string_equal(file->path, expected[i].path);
         assert_string_equal(walk.what, expected[i].what);
         assert_int_equal(walk.is_disk, expected[i].is_disk);
+        assert_int_equal(walk.is_cd, strcmp(expected[i].path, "c") == 0);
         file->base = 4096 * (i + 1);
     }
     assert_null(config_next_file(&walk));
     assert_null(config_next_file(&walk));
     assert_int_equal(config.vm[0].kernel.base, 4096);
-    assert_int_equal(config.vm[2].kernel.base, 4096 * 10);
+    assert_int_equal(config.vm[2].kernel.base, 4096 * 11);
 }
 
 /* What tools/nadir writes behind the user's lines: names in the image, which change none of the
@@ -659,7 +666,7 @@ static void size_refused(const struct config_files *walk, uint64_t size, const c
 static void test_sizes(void **state)
 {
     static const struct config_files kernel = {.what = "kernel"}, disk = {.is_disk = true},
-                                     firmware = {.is_firmware = true};
+                                     cd = {.is_cd = true}, firmware = {.is_firmware = true};
     struct loaded_file file = {.path = "f", .size = 1};
     (void)state;
     assert_true(config_check_size(&kernel, &file, &error));
@@ -669,12 +676,41 @@ static void test_sizes(void **state)
     size_refused(&disk, 0, "../file is empty");
     size_refused(&disk, 12345678901,
                  "../file has 12345678901 bytes, and a disk is a multiple of 512");
+    size_refused(&cd, 0, "../file is empty");
+    size_refused(&cd, 1024, "../file has 1024 bytes, and a CD is a multiple of 2048");
+    file.size = 2048;
+    assert_true(config_check_size(&cd, &file, &error));
     file.size = 16 << 20;
     assert_true(config_check_size(&firmware, &file, &error));
     size_refused(&firmware, 0, "../file is empty");
     size_refused(&firmware, 0x10001,
                  "../file has 65537 bytes: a firmware image has a multiple of 64");
     size_refused(&firmware, (16 << 20) + 0x10000, "16 MiB at most");
+}
+
+/* An ISO 9660 or a UDF file system is what makes a file a CD; of others nothing is asked. */
+static void test_content(void **state)
+{
+    static const struct config_files cd = {.is_cd = true}, disk = {.is_disk = true};
+    static const char *const names[] = {"CD001", "BEA01", "CD00", "NSR02", "CD002", ""};
+    static char data[17 * CONFIG_CD_SECTOR];
+    struct loaded_file file = {.path = "../file", .size = sizeof(data), .line = 7};
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        memset(data, 0, sizeof(data));
+        memcpy(data + 16 * CONFIG_CD_SECTOR + 1, names[i], strlen(names[i]));
+        error = (struct config_error){0};
+        assert_int_equal(config_check_content(&cd, &file, data, &error), i < 2);
+        assert_int_equal(error.line, i < 2 ? 0 : 7);
+        assert_true(config_check_content(&disk, &file, data, &error));
+    }
+    assert_string_equal(error.text, "../file is no image of a CD: there is no ISO 9660 or UDF file "
+                                    "system in it");
+    char *small = malloc(16 * CONFIG_CD_SECTOR); /* for the sanitizer */
+    memset(small, 0, 16 * CONFIG_CD_SECTOR);
+    file.size = 16 * CONFIG_CD_SECTOR;
+    assert_false(config_check_content(&cd, &file, small, &error));
+    free(small);
 }
 
 static void test_actions(void **state)
@@ -772,7 +808,7 @@ int main(void)
         cmocka_unit_test(test_paravirtual),   cmocka_unit_test(test_cpus),
         cmocka_unit_test(test_starts),        cmocka_unit_test(test_one_section),
         cmocka_unit_test(test_files),         cmocka_unit_test(test_image),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_content),
     };
 
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

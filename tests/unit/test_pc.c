@@ -16,6 +16,7 @@
 // link: guest/vm/run_waiting.c guest/vm/run_balance.c guest/vm/run_alarm.c guest/vm/run_share.c
 // link: guest/cpu/control.c guest/cpu/event.c tests/unit/fake_engine.c tests/unit/fake_space.c tests/unit/fake_host.c
 // link: guest/vm/vcpu_pv.c guest/vm/vcpu_pv_eoi.c guest/pc/kvm_pv.c
+// link: drivers/virt/vata_packet.c drivers/virt/vata_mmc.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A whole virtual PC on the development machine, without a CPU: memory map, ports, wires, MSRs. */
 #include "arch/log.h"
@@ -449,6 +450,35 @@ static void test_disk(void **state)
     assert_int_equal(data[512 + 2], 1);
 }
 
+/* Behind a reset the CD lies in its drive again, and its interrupt reaches both controllers. */
+static void test_cdrom(void **state)
+{
+    (void)state;
+    static uint8_t data[3 * 2048];
+    static const uint8_t eject[12] = {0x1b, 0, 0, 0, 2}, ready[12] = {0};
+    data[2 * 2048] = 0x99;
+    for (unsigned life = 0; life < 2; life++) {
+        leave(NULL);
+        config.cdrom.base = (uint64_t)(uintptr_t)data;
+        config.cdrom.size = sizeof(data);
+        make();
+        assert_int_equal(in(0x174), 0x14);
+        assert_int_equal(in(0x175), 0xeb);
+        assert_int_equal(in(0x1f7), 0);
+        out(0xa0, 0x0a);
+        assert_int_equal(in(0xa0) & 0x80, 0);
+        for (unsigned k = 0; k < 2; k++) {
+            out(0x177, 0xa0);
+            for (unsigned i = 0; i < 12; i += 2)
+                bus_port_write(&pc->vm.bus, 0x170, 2, k == 0 ? ready[i] : get_le(eject + i, 2));
+            out(0xa0, 0x0a);
+            assert_int_equal(in(0xa0) & 0x80, 0x80);
+            assert_int_equal(in(0x177), 0x50); /* there is a disc, and it can be ejected */
+        }
+    }
+    assert_int_equal(pc->rtc.ram[0x12], 0);
+}
+
 /* What programs do with chips that are not there, before they find out: no wait is for ever. */
 static void test_absent_chips(void **state)
 {
@@ -767,18 +797,19 @@ static void test_kinds(void **state)
     memset(program + 64, 0, 12);
 }
 
-/* The disks in the order in which they stand in nadir.cfg. */
+/* The disks in the order in which they stand in nadir.cfg, and then the CD. */
 static void test_boot_order(void **state)
 {
     (void)state;
-    static uint8_t data[512];
+    static uint8_t data[2048];
     uint64_t bytes = 0;
     char name[] = "bootorder";
     const char *file = NULL;
     leave(NULL);
     for (unsigned i = 0; i < 2; i++)
         config.disk[config.disk_count++] =
-            (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = sizeof(data)};
+            (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = 512};
+    config.cdrom = (struct loaded_file){.base = (uint64_t)(uintptr_t)data, .size = sizeof(data)};
     make();
     for (uint32_t i = 0; i < pc->fwcfg.files; i++)
         if (strcmp(pc->fwcfg.directory.entry[i].name, name) == 0)
@@ -789,7 +820,8 @@ static void test_boot_order(void **state)
                 }
     assert_non_null(file);
     assert_string_equal(file, "/pci@i0cf8/ide@1,1/drive@0/disk@0\n"
-                              "/pci@i0cf8/ide@1,1/drive@0/disk@1");
+                              "/pci@i0cf8/ide@1,1/drive@0/disk@1\n"
+                              "/pci@i0cf8/ide@1,1/drive@1/disk@0");
     assert_int_equal(bytes, strlen(file) + 1);
 }
 
@@ -1192,6 +1224,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_msrs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_paravirt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cdrom, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_absent_chips, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cmos_disks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reset_vector, set_up_firmware, tear_down_firmware),

@@ -1,5 +1,6 @@
 // link: drivers/virt/vata.c drivers/virt/vata_command.c drivers/virt/vata_dma.c
 // link: mm/guestmem.c drivers/bus/bus.c drivers/bus/timers.c
+// link: drivers/virt/vata_packet.c drivers/virt/vata_mmc.c
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Tests of the ATA channel: registers, commands, and both ways in which data moves. */
 #include "drivers/virt/vata.h"
@@ -29,9 +30,9 @@ static int setup_disks(bool both)
     memset(second, 0x22, SECOND_SECTORS * VATA_SECTOR);
     assert_int_equal(guestmem_add(&mem, gpa(0), RAM, ram), OK);
     const struct vata_image image[2] = {
-        {disk, SECTORS * VATA_SECTOR},
-        {both ? second : NULL, both ? SECOND_SECTORS * VATA_SECTOR : 0}};
-    assert_int_equal(vata_init(&ata, image, &mem, &bus, &timers, pin_line(IRQ)), OK);
+        {.data = disk, .bytes = SECTORS * VATA_SECTOR},
+        {.data = both ? second : NULL, .bytes = both ? SECOND_SECTORS * VATA_SECTOR : 0}};
+    assert_int_equal(vata_init(&ata, 0, image, &mem, &bus, &timers, pin_line(IRQ)), OK);
     return 0;
 }
 
@@ -150,13 +151,19 @@ static void bad_images(void **state)
 {
     (void)state;
     struct vata other;
-    const struct vata_image second[2] = {{NULL, 0}, {disk, 512}}, odd[2] = {{disk, 513}},
-                            empty[2] = {{disk, 0}};
-    const struct vata_image odd_second[2] = {{disk, 512}, {disk, 100}};
-    assert_int_equal(vata_init(&other, second, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
-    assert_int_equal(vata_init(&other, odd, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
-    assert_int_equal(vata_init(&other, empty, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
-    assert_int_equal(vata_init(&other, odd_second, &mem, &bus, &timers, pin_line(IRQ)),
+    const struct vata_image second[2] = {{.data = NULL}, {.data = disk, .bytes = 512}},
+                            odd[2] = {{.data = disk, .bytes = 513}}, empty[2] = {{.data = disk}},
+                            odd_second[2] = {{.data = disk, .bytes = 512},
+                                             {.data = disk, .bytes = 100}},
+                            odd_cd[2] = {{.data = disk, .bytes = 3 * 512, .is_cd = true}};
+    assert_int_equal(vata_init(&other, 0, odd_cd, &mem, &bus, &timers, pin_line(IRQ)),
+                     ERR_BAD_INPUT);
+    assert_int_equal(vata_init(&other, 0, second, &mem, &bus, &timers, pin_line(IRQ)),
+                     ERR_BAD_INPUT);
+    assert_int_equal(vata_init(&other, 0, odd, &mem, &bus, &timers, pin_line(IRQ)), ERR_BAD_INPUT);
+    assert_int_equal(vata_init(&other, 0, empty, &mem, &bus, &timers, pin_line(IRQ)),
+                     ERR_BAD_INPUT);
+    assert_int_equal(vata_init(&other, 0, odd_second, &mem, &bus, &timers, pin_line(IRQ)),
                      ERR_BAD_INPUT);
 }
 
@@ -208,7 +215,7 @@ static void identify_large(void **state)
 {
     (void)state;
     uint16_t w[256];
-    ata.disk[0].sectors = 0x123456789aull; /* nothing is read of it here */
+    ata.drive[0].sectors = 0x123456789aull; /* nothing is read of it here */
     identify_into(w, 0);
     assert_int_equal(w[1], 16383);
     assert_int_equal(w[60] | w[61] << 16, 0x0fffffff);
@@ -772,8 +779,8 @@ static void no_disk_at_all(void **state)
     (void)state;
     static const uint8_t commands[] = {0xec, 0xa1, 0x90, 0x20, 0x30, 0xc8, 0xe7};
     start_machine();
-    const struct vata_image none[2] = {{NULL, 0}, {NULL, 0}};
-    assert_int_equal(vata_init(&ata, none, &mem, &bus, &timers, pin_line(IRQ)), OK);
+    const struct vata_image none[2] = {{.data = NULL}};
+    assert_int_equal(vata_init(&ata, 0, none, &mem, &bus, &timers, pin_line(IRQ)), OK);
     for (unsigned drive = 0; drive < 2; drive++) {
         out(DEVICE, (uint8_t)(0xa0 | drive << 4));
         for (size_t i = 0; i < sizeof(commands); i++) {

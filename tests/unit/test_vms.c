@@ -12,7 +12,7 @@
 // link: drivers/virt/vi8042.c drivers/virt/vioapic.c drivers/virt/vtestdev.c drivers/virt/vferr.c guest/vm/vlapic.c
 // link: guest/vm/vlapic_bus.c guest/vm/vlapic_timer.c drivers/virt/vpci.c drivers/virt/vpic.c
 // link: drivers/virt/vchipset.c drivers/virt/vide.c drivers/virt/vata.c drivers/virt/vata_command.c
-// link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c
+// link: drivers/virt/vata_dma.c drivers/virt/vps2kbd.c drivers/virt/vvga.c guest/pc/screen.c drivers/virt/vata_packet.c drivers/virt/vata_mmc.c
 // link: drivers/virt/vpit.c drivers/virt/vpm.c drivers/virt/vrtc.c drivers/virt/vuart.c
 // link: arch/format.c arch/report.c guest/vm/vcpu.c guest/vm/vcpu_inject.c guest/vm/vcpu_msr.c guest/vm/vcpu_mtrr.c guest/vm/vcpu_signal.c guest/vm/sched.c
 // link: guest/vm/runqueue.c guest/vm/runqueue_init.c

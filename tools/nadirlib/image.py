@@ -23,7 +23,7 @@ PARTITION_GUID = uuid.uuid5(uuid.NAMESPACE_OID, "nadir partition")
 
 # Keys of nadir.cfg whose value is a file. Everything else in it is for Nadir alone to judge.
 FILE_LINE = re.compile(
-    rb"""^(\s*(?:kernel|firmware|vga_rom|ramdisk|disk)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
+    rb"""^(\s*(?:kernel|firmware|vga_rom|ramdisk|disk|cdrom)\s*=\s*)("[^"]*"|'[^']*'|(?:(?!\s+#|\s*\r?$).)*)(.*)$""",
     re.S)
 # FILE [STRING], where quotes may be around FILE, if something follows, around all, or around both.
 MODULE_LINE = re.compile(

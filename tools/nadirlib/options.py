@@ -71,15 +71,15 @@ GUESTS = (
      "the first has what the others say. A pipe gets no screens. Cursor and function keys, Ctrl, Alt and Esc work; what no US "
      "keyboard has is not typed. Of several VMs, the screen is that of the one with the keyboard; a VM's last screen is printed "
      "as text. guest/payloads/tests/typing shows it."),
-    ("firmware", "With console = serial SeaBIOS speaks on COM1. Of two disks it boots one by its menu: Esc, then the disk's "
-     "number; Bochs shortens its wait without --real-time. The x87 is as after RESET: FCW 0x40."),
+    ("firmware", "With console = serial SeaBIOS speaks on COM1. Of several disks, a CD among them, it boots one by its menu: Esc, "
+     "then the number; Bochs shortens its wait without --real-time. The x87 is as after RESET: FCW 0x40."),
     ("type = multiboot, multiboot2, pvh", "CS is 0x08 and data 0x10, in a GDT at 0xf1f00; there is a stack, and lines of kernel "
      "and modules begin with the file's name. loader = grub2 means CS 0x10, data 0x18, no names. A 64-bit ELF file with a "
      "multiboot 1 header starts in 32-bit mode, and only with type = multiboot (QEMU refuses it). ELF kernels are told their "
      "section headers, with symbols where there is room."),
     ("type = flat", "BIOS calls set the carry flag, but 8259s, 8254 and IF are as SeaBIOS leaves them, and INT 08h and 09h come. "
      "In 32- and 64-bit mode a flat program has flat segments, in the latter 4 GiB identity-mapped."),
-    ("tables and devices", "ACPI tables stand at 0xe0000, an MP table at 0xf0000. There are IDE channels without disks, too, "
+    ("tables and devices", "ACPI tables stand at 0xe0000, an MP table at 0xf0000. There are IDE channels without drives, too, "
      "QEMU's fw_cfg and pc-testdev: ports 0x2000 and 0xe0, a page at 0xff000000."),
     ("device memory", "Nadir emulates moves, arithmetic, strings and all that can have a lock; the CPU executes the rest, up to "
      "AVX-512 and XSAVE, on what the device has answered, and reads descriptors and page tables there likewise."),

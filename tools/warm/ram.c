@@ -108,6 +108,8 @@ static void load_file(struct ram *ram, const struct config_files *walk, struct l
         fail(error.line, error.text, "");
     void *here = ram_take(ram, out->size, &out->base);
     read_whole(in, here, out->size, file->path);
+    if (!config_check_content(walk, file, here, &error))
+        fail(error.line, error.text, "");
     munmap(here, page_up(out->size));
     close(in);
 }
