@@ -153,6 +153,7 @@ static struct shadow_subtree *create(struct shadow_cpu *cpu, unsigned root, unsi
         .regime = regime_for(cpu, root),
         .root = (uint8_t)root,
         .level = level,
+        .maker = cpu,
     };
     *link = (uint16_t)(sub - shadow->subtree + 1);
     return sub;
@@ -178,6 +179,8 @@ static struct shadow_subtree *take_up(struct shadow_cpu *cpu, unsigned root, uin
     } else {
         int64_t budget = BUDGET_FILL;
         struct shadow_verify v = {.cpu = cpu, .root = root, .drop_rest = true, .budget = &budget};
+        sub->shared = sub->shared || sub->maker != cpu;
+        v.others = sub->shared;
         (void)shadow_bring_up_to_date(&v, sub);
         cpu->shadow->stats.kept++;
     }
@@ -208,14 +211,15 @@ static bool takes_away(uint64_t old, uint64_t new)
 }
 
 /* Puts the leaf there; frame: of the page of 4 KiB. */
-static void put_leaf(struct shadow *shadow, const struct shadow_subtree *sub, uint64_t linear,
-                     bool write, const struct guest_translation *t, hpa_t frame)
+static void put_leaf(struct shadow *shadow, struct shadow_subtree *sub, uint64_t linear, bool write,
+                     const struct guest_translation *t, hpa_t frame)
 {
     const bool no_fetch =
         (sub->root == SHADOW_KERNEL && !shadow->runs_kernel) || (t->perms & PTE_NX) != 0;
     uint64_t flags = LEAF_FLAGS | (write ? LEAF_WRITE : 0) | (no_fetch ? PTE_NX : 0);
     uint64_t *table = table_of(sub->table.v);
     flags |= t->global ? LEAF_GLOBAL : 0;
+    sub->has_global = sub->has_global || t->global;
     for (unsigned level = sub->level; level > 0; level--) {
         uint64_t *entry = table_entry(table, linear, level);
         struct shadow_page *page = shadow_page(page_number(ptr_to_hpa(table).v));

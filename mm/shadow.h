@@ -97,6 +97,9 @@ struct shadow_subtree {
     uint16_t slot, next;             /* next: of the same hash, plus 1 */
     uint16_t users;                  /* roots that it is in */
     uint8_t regime, root, level;
+    bool shared;     /* others than maker have taken it up, too */
+    bool has_global; /* a leaf of the guest's global pages has been put there */
+    const struct shadow_cpu *maker;
 };
 
 struct shadow_stats {

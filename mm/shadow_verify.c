@@ -114,14 +114,17 @@ static bool verify_table(const struct shadow_verify *v, uint64_t *table, unsigne
  * made, by whichever vCPU, or verified: later is as good. So nothing is to be done where that was
  * after the vCPU's last flush. An INVLPG reaches only the subtrees that are in the vCPU's roots
  * then; another one of the same slot has missed it, which the serial number tells, and its global
- * leaves are no better than the others.
+ * leaves are no better than the others. Nor is any leaf of a subtree that the vCPU has not had, and
+ * that others have filled: what the guest has changed since without a flush, those may go by still,
+ * but this one's CPU could never have cached.
  */
 bool shadow_bring_up_to_date(struct shadow_verify *v, struct shadow_subtree *sub)
 {
     struct shadow *shadow = v->cpu->shadow;
-    v->all = sub->serial != shadow->serial[sub->slot] || sub->verified_all < v->cpu->flushed_all;
+    v->all = (v->others && sub->has_global) || sub->serial != shadow->serial[sub->slot] ||
+             sub->verified_all < v->cpu->flushed_all;
     v->since = v->all ? sub->verified_all : sub->verified;
-    if (!v->all && sub->verified >= v->cpu->flushed)
+    if (!v->all && !v->others && sub->verified >= v->cpu->flushed)
         return true;
     const bool has_local = (page_of(sub->table.v)->flags & PAGE_HAS_LOCAL) != 0;
     if ((v->all || has_local) &&

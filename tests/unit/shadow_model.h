@@ -147,7 +147,7 @@ static uint64_t page_linear(const struct model_vcpu *v, unsigned page)
 
 /* --- what a CPU could have cached --- */
 
-static void record(struct model_vcpu *v, unsigned page)
+static void record_by_tables(struct model_vcpu *v, unsigned page)
 {
     struct guest_translation t;
     hpa_t frame;
@@ -173,6 +173,25 @@ static void record(struct model_vcpu *v, unsigned page)
     }
     demand(v->records[page] < RECORDS);
     v->record[page][v->records[page]++] = r;
+}
+
+/* By what its tables say now, and by a PML4 entry that it has in its paging-structure caches, which
+ * the guest has changed without a flush: through that it may walk to leaves that are new. */
+static void record(struct model_vcpu *v, unsigned page)
+{
+    record_by_tables(v, page);
+    if (mode_now(v) != MODE_LONG || m.shadow == NULL)
+        return;
+    const unsigned slot = page_linear(v, page) >> 39 & 511;
+    uint64_t *entry = (uint64_t *)ram(v->paging.cr3) + slot, before = *entry;
+    for (unsigned root = 0; root < SHADOW_ROOTS; root++) {
+        const unsigned sub = v->cpu.attached[root][slot];
+        if (sub == 0 || ((m.shadow->subtree[sub - 1].top ^ before) & ~(uint64_t)PTE_A) == 0)
+            continue;
+        *entry = m.shadow->subtree[sub - 1].top | PTE_A;
+        record_by_tables(v, page);
+        *entry = before;
+    }
 }
 
 static void record_all(void)
