@@ -98,6 +98,13 @@ void trap(struct frame *f)
         ops->send(0, PONG);
 }
 
+void lack_second(void)
+{
+    put("three: there is no second CPU; it needs vcpus = 2");
+    end_line();
+    ops->exit(1);
+}
+
 void second_cpu(void)
 {
     for (;;)

@@ -168,7 +168,8 @@ void native_start(void)
     apic_write(APIC_TIMER_DIVIDE, 0xb); /* by 1 */
     apic_write(APIC_LVT_TIMER, TIMER);  /* once for each count */
     pic_set_mask(0xffff);
-    smp_start_at_least(start_second, 2);
+    if (smp_start_at_least(start_second, 2) < 2)
+        lack_second();
     while (!second_is_there)
         __asm__ volatile("pause");
 }

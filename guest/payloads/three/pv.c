@@ -111,7 +111,8 @@ static void start_second(void)
     context[CR3 / 8] = (uint64_t)space[0].root;
     context[EVENT / 8] = (uint64_t)pv_event;
     context[FAILSAFE / 8] = (uint64_t)pv_failsafe;
-    (void)xen_call(XEN_VCPU_OP, XEN_VCPU_INITIALISE, 1, (uint64_t)context, 0);
+    if (xen_call(XEN_VCPU_OP, XEN_VCPU_INITIALISE, 1, (uint64_t)context, 0) != 0)
+        lack_second();
     (void)xen_call(XEN_VCPU_OP, XEN_VCPU_UP, 1, 0, 0);
 }
 

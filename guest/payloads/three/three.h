@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A small kernel that does the same work in two ways: as a kernel of the bare machine does it, by
- * privileged instructions, and as one that knows that it runs on Nadir, by hypercalls. What differs
- * is a table of operations with two columns; what a kernel is for goes by that table.
+ * A small kernel, for two vCPUs, that does the same work in two ways: as a kernel of the bare
+ * machine does it, by privileged instructions, and as one that knows that it runs on Nadir, by
+ * hypercalls. What differs is a table of operations with two columns; what a kernel is for goes by
+ * that table.
  *
  * To be read in this order: three.h, main.c (the work, and what it costs), native.c (the one
  * column), hypercall.c (the other), memory.c (page tables and address spaces), entry.asm (the ways
  * into the kernel and out of it), user.asm (the programs), pv.c (the start as a paravirtual guest,
- * where the kernel runs at CPL 3 and has hypercalls alone).
+ * where the kernel runs at CPL 3 and has hypercalls alone). Natively it is started from three.bin,
+ * and as a paravirtual guest from three.elf.
  */
 #pragma once
 
@@ -135,6 +137,8 @@ void spaces_build(uint64_t kernel);
 /* What all starts end in: does the work by one column after the other. Returns whether all is as
  * it should be. */
 bool work(const struct ops *const *columns, unsigned count);
+/* Says that there is no CPU 1, and ends with code 1. */
+_Noreturn void lack_second(void);
 /* What CPU 1 does, for ever. */
 _Noreturn void second_cpu(void);
 /* native.c: segments, traps and system calls of this CPU, and the second one. */
