@@ -5,14 +5,15 @@
  * VT-x nor translation. The guest's kernel runs at CPL 3 as it is, in the root SHADOW_KERNEL of its
  * vCPU (mm/shadow.h), and its user code in SHADOW_USER, by page tables of its own.
  *
- * What isolates is that alone: page tables and CPL. The guest's tables are never used by the
- * processor, so what is in them need not be trusted, but only be answered as Xen answers. A domain
- * has its RAM, and one page behind it (struct vm_domain); the devices of a PC are not there.
+ * Page tables and the CPL alone keep the guest in its place. The guest's tables are never used by
+ * the processor, so what is in them need not be trusted, but only be answered as Xen answers. A
+ * domain has its RAM, and behind it a few pages that it shares with the hypervisor (struct
+ * vm_domain); the devices of a PC are not there.
  *
  * One vCPU is one flow: run.c enters, and gives what comes back to traps.c (exceptions, and the
  * frames that the guest gets of them), hypercall.c and its parts, or privileged.c (instructions
  * that CPL 3 may not execute). Events from others (events.c, time.c) only set bits in memory that
- * the guest shares, and what is asked of a vCPU in struct pv_vcpu.asked.
+ * the guest shares, and bits of pv_vcpu.asked, which say what the vCPU has to do before it goes on.
  */
 #pragma once
 
@@ -109,7 +110,7 @@ struct pv_vcpu {
 
     /* The CPU's state as the guest has it. */
     uint64_t kernel_cr3, user_cr3;  /* user_cr3 0: there are none; changed by pv_take_root() */
-    bool has_unknown[SHADOW_ROOTS]; /* not all of the tables below are known to be some: mmu.c */
+    bool has_unknown[SHADOW_ROOTS]; /* tables below the root may be unknown to mmu.c */
     uint64_t cr0, cr4, tsc_aux;
     uint64_t fs_base, kernel_gs_base, user_gs_base; /* those in use are in the CPU while loaded */
     uint16_t selector[4]; /* DS, ES, FS, GS while it is not loaded, or for failsafe */
@@ -205,7 +206,8 @@ static inline void pv_book(struct pv_vcpu *v, enum pv_event event)
     v->event = (uint8_t)event;
 }
 
-/* The accounts of an exit: from here on time is the hypervisor's; and it is over. */
+/* The accounts of an exit. From pv_begin_exit() on, time is the hypervisor's; pv_end_exit() counts
+ * the exit and its time as this event. */
 static inline void pv_begin_exit(struct pv_vcpu *v)
 {
     v->vcpu.tsc_exit = cpu_rdtsc();
@@ -287,7 +289,7 @@ void pv_exception(struct pv_vcpu *v, unsigned vector, const uint32_t *error);
 void pv_inject(struct vcpu *vcpu, const struct event *event);
 void pv_bounce_syscall(struct pv_vcpu *v);
 void pv_bounce_syscall32(struct pv_vcpu *v);
-/* What the guest wants to go back to, by the call iret, IRETQ has refused. */
+/* The guest has made the call iret, and IRETQ has refused the frame that it gave. */
 void pv_bad_return(struct pv_vcpu *v);
 /* What waits and may come: an NMI, events. */
 void pv_deliver_waiting(struct pv_vcpu *v);
@@ -305,17 +307,18 @@ void pv_enter_kernel(struct pv_vcpu *v);
 /* privileged.c: an instruction that has raised #GP or #UD, in kernel or user code. False: it is the
  * guest's exception. */
 bool pv_emulate(struct pv_vcpu *v);
-/* IRETQ within CPL 3, which has met a page fault as if it were the supervisor's. False: it is none,
- * or its stack cannot be read. */
+/* Emulates an IRETQ from CPL 3 to CPL 3 that an emulator has executed with the supervisor's rights,
+ * so that it met a page fault. False: the fault is of another instruction, or the stack cannot be
+ * read. */
 bool pv_emulate_iret(struct pv_vcpu *v);
 
 /* hypercall.c: SYSCALL of the guest's kernel. */
 enum { ARG0 = RDI, ARG1 = RSI, ARG2 = RDX, ARG3 = R10, ARG4 = R8, ARG5 = R9 };
 struct pv_call {
-    uint64_t *gpr; /* of these the arguments; a call changes them only where it sets again */
-    bool lightly;  /* by pv_answer() */
-    bool again;    /* out: not done yet: to be called again, with the arguments as they are now, */
-    bool fully;    /* but not lightly */
+    uint64_t *gpr; /* the guest's registers: arguments are in ARG0 to ARG5 */
+    bool lightly;  /* the call came by pv_answer() */
+    bool again;    /* out: it is not done yet; it is called again, with gpr as it is now */
+    bool fully;    /* out, with again: the next time by pv_hypercall() */
 };
 void pv_hypercall(struct pv_vcpu *v);
 /* The same on the short way (arch/ring3.h) for calls that ask nothing of the shadow, as it counts
@@ -344,8 +347,9 @@ pv_call_fn pv_console_io, pv_physdev_op;
  * is given back. */
 void pv_start_take(struct pv_vcpu *v);
 void pv_start_forget(struct pv_vcpu *v);
-/* Of one with a wait: whether that is over; and it is. */
+/* Whether what the vCPU waits for has come. */
 bool pv_wait_is_over(struct pv_vcpu *v);
+/* The vCPU runs again. */
 void pv_wait_ends(struct pv_vcpu *v);
 
 /* segments.c. Makes this CPU's descriptors the guest's, and its selectors; and takes them away. */
