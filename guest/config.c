@@ -149,7 +149,7 @@ static bool settle_engine(struct config_parser *p)
     if (vm->type == TYPE_XEN && vm->engine != CONFIG_ENGINE_PV)
         wrong = "]: type = xen needs engine = pv";
     else if (vm->engine == CONFIG_ENGINE_PV && vm->type != TYPE_AUTO && vm->type != TYPE_XEN)
-        wrong = "]: engine = pv starts no kernel but by Xen's PV entry, type = xen";
+        wrong = "]: engine = pv needs type = xen, or no type: it starts Xen PV kernels alone";
     if (wrong == NULL)
         return true;
     p->number = vm->line;

@@ -68,14 +68,20 @@ enum status xen_refuse(struct program *p)
                               "a bzImage as it is: engine = pv needs the vmlinux in it, which "
                               "tools/nadir takes out when it makes an image, as "
                               "scripts/extract-vmlinux of Linux does");
+    if (p->kernel.size < 4 || memcmp(p->kernel.data, "\177ELF", 4) != 0)
+        return program_refuse(p, ERR_BAD_INPUT,
+                              "not an ELF file, nor a bzImage: engine = pv starts Xen PV kernels "
+                              "alone");
     const enum status s = elf_segments(p, &segments);
     if (s != OK)
         return s;
-    return program_refuse(p, ERR_BAD_INPUT, "%s",
-                          elf_notes_are_whole(&p->kernel)
-                              ? "the ELF file has no Xen PV entry (note Xen, 1), which engine = pv "
-                                "needs"
-                              : XEN_NOTES_CUT_SHORT);
+    return program_refuse(
+        p, ERR_BAD_INPUT, "%s",
+        elf_notes_are_whole(&p->kernel)
+            ? "no Xen PV entry (note Xen, 1) in the ELF file, or in the one that a "
+              "bzImage holds: engine = pv needs it, and a Linux has it by "
+              "CONFIG_XEN_PV"
+            : XEN_NOTES_CUT_SHORT);
 }
 
 static uint64_t page_up(uint64_t bytes)

@@ -505,7 +505,9 @@ static void test_paravirtual(void **state)
     refuse(3, "[vm a]: vcpus is 32 at most with engine = pv",
            "[vm a]\nkernel = k\nvcpus = 33\ntype = xen\n");
     accept("[vm a]\nkernel = k\nengine = bt\nconsole = vga\nvcpus = 33\ndisk = d\n");
-    refuse(1, "[vm a]: engine = pv starts no kernel but by Xen's PV entry, type = xen",
+    refuse(3, "[vm a]: paravirt is for a PC, and a VM with engine = pv is none",
+           "[vm a]\nkernel = k\nparavirt = kvm\nengine = pv\n");
+    refuse(1, "[vm a]: engine = pv needs type = xen, or no type: it starts Xen PV kernels alone",
            "[vm a]\nkernel = k\nengine = pv\ntype = linux\n");
     refuse(3, "[vm a]: bt is for the engine bt, and engine = pv leaves no place for it",
            "[vm a]\ntype = xen\nbt = check\nkernel = k\n");

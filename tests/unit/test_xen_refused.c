@@ -81,7 +81,7 @@ static void test_kinds_of_files(void **state)
     assert_false(xen_recognize(&program));
     program_refused(xen_load, ERR_BAD_INPUT, "no Xen PV entry (note Xen, 1)");
     elf[0] = 0;
-    program_refused(xen_load, ERR_BAD_INPUT, "not an ELF file");
+    program_refused(xen_load, ERR_BAD_INPUT, "not an ELF file, nor a bzImage: engine = pv");
     put(bzimage + 0x1fe, 2, 0xaa55);
     memcpy(bzimage + 0x202, "HdrS", 4);
     program.kernel = (struct program_file){bzimage, sizeof(bzimage), "k", ""};
