@@ -170,7 +170,7 @@ $(error ENGINE=$(ENGINE) is none of auto, vtx, bt, pv)
 endif
 demo: deps ## fetch Debian's kernel and make its initramfs and nadir.cfg in build/demo
 	tools/demo.py $B/demo --engine $(or $(ENGINE),auto) --shell $(shell [ -t 0 ] && echo yes || echo no)
-run: $(RUN) $(MANUAL) demo $(if $(filter vtx,$(ENGINE)),bochs) ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=vtx: by VT-x)
+run: $(RUN) $(MANUAL) demo $(if $(filter vtx,$(ENGINE)),bochs) ## boot Debian's cloud kernel as a guest: a shell, or facts and power-off (ENGINE=vtx, bt or pv: by that)
 	tools/nadir run $B/demo/nadir.cfg
 image: all demo ## build/demo.img, a bootable disk image of the demo
 	tools/nadir image $B/demo/nadir.cfg -o $B/demo.img
