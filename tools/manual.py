@@ -75,6 +75,7 @@ def nadir_1():
     out += ".SH WHAT A GUEST FINDS\n" + items(options.GUESTS)
     out += ".SH WHAT IS COUNTED\n" + items(options.COUNTS)
     out += ".SS With engine = pv\n" + items(options.COUNTS_PV)
+    out += ".SS In the file of --stats, beside these\n" + items(options.COUNTS_JSON)
     out += ".SH ENVIRONMENT\n" + items(options.ENVIRONMENT)
     out += ".SH EXAMPLES\n" + items((f"tools/nadir {command}", what) for command, what in options.EXAMPLES)
     return out + ".SH SEE ALSO\n.BR nadir.cfg (5)\n"

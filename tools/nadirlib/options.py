@@ -50,6 +50,17 @@ COUNTS = (
     ("sweeps", "shadow page tables were gone through, to have a page with code written to no more unseen"),
     ("checked, unchecked", "with bt = check: instructions that were compared, and blocks that were not"),
 )
+# What the file of --stats has beside them.
+COUNTS_JSON = (
+    ("tsc_first_entry, tsc_end", "the host's time-stamp counter when the VM was first entered, and at its end"),
+    ("tsc_hlt, tsc_wait_io, tsc_wait_x87, tsc_wait_sleep, tsc_wait_sipi",
+     "ticks that its vCPUs have waited, all together: in HLT, for a device to take more, at errors of the x87, by "
+     "hypercall, for a start-up IPI; tsc_idle is their sum"),
+    ("tsc_root, tsc_guest_or_ready",
+     "ticks in the hypervisor for this VM; and those that are neither this nor waiting"),
+    ("exits, classes, counters", "events by name, and the same by class; what else the engine counts"),
+)
+
 # What the engine pv has beside names above.
 COUNTS_PV = (
     ("host_interrupt, block", "the host's own interrupt came; the domain waited"),
