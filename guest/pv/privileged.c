@@ -5,6 +5,7 @@
  */
 #include "guest/pv/pv.h"
 
+#include "arch/bytes.h"
 #include "guest/cpu/control.h"
 #include "guest/cpu/system.h"
 #include "guest/vm/access.h"
@@ -234,33 +235,52 @@ static bool has(const uint8_t *bytes, unsigned count, const uint8_t *wanted, uns
     return differs == 0;
 }
 
+/* The bytes of a word that IRET takes from the stack in 64-bit code, by its prefixes; 0: it is
+ * another instruction. */
+static unsigned iret_word(const uint8_t *bytes, unsigned count)
+{
+    unsigned word = 4, i = 0;
+    if (i < count && bytes[i] == 0x66) {
+        word = 2;
+        i++;
+    }
+    if (i < count && (bytes[i] & 0xf0) == 0x40) { /* REX; with W it goes before 66 */
+        word = (bytes[i] & 8) != 0 ? 8 : word;
+        i++;
+    }
+    return i < count && bytes[i] == 0xcf ? word : 0;
+}
+
 /*
- * A CPU reads what IRETQ returns by with the rights of its CPL. QEMU's emulation, up to version 9,
- * does it with the supervisor's, which SMAP keeps from a guest's stack. Linux executes it each time
- * that it has changed its own code.
+ * A CPU reads what IRET returns by with the rights of its CPL. QEMU's emulation, up to version 9,
+ * does it with the supervisor's, which SMAP keeps from a guest's stack. Linux executes IRETQ each
+ * time that it has changed its own code. In 64-bit code IRET takes RSP and SS in each operand size
+ * (SDM, IRET); the smaller ones clear the upper bits, but for 16 bits not those of the flags.
  */
 bool pv_emulate_iret(struct pv_vcpu *v)
 {
-    static const uint8_t iretq[2] = {0x48, 0xcf};
+    enum { TO_RIP, TO_CS, TO_FLAGS, TO_RSP, TO_SS, WORDS };
     struct ring3_frame *f = &v->frame;
-    uint8_t bytes[sizeof(iretq)];
-    struct {
-        uint64_t rip, cs, rflags, rsp, ss;
-    } to;
-    if (!has(bytes, pv_fetch(v, bytes, sizeof(bytes)), iretq, sizeof(iretq)) ||
-        !pv_read_as(v, f->gpr[RSP], &to, sizeof(to)))
+    uint8_t bytes[3], stack[WORDS * sizeof(uint64_t)];
+    uint64_t to[WORDS];
+    const unsigned word = iret_word(bytes, pv_fetch(v, bytes, sizeof(bytes)));
+    if (word == 0 || !pv_is_code64(v, f->cs) || !pv_read_as(v, f->gpr[RSP], stack, WORDS * word))
         return false;
+    for (unsigned i = 0; i < WORDS; i++)
+        to[i] = get_le(&stack[i * word], word);
     pv_book(v, PV_PRIVILEGED);
-    if ((to.cs & 3) != 3) {
-        const uint32_t error = to.cs & 0xfffc;
+    if ((to[TO_CS] & 3) != 3) {
+        const uint32_t error = to[TO_CS] & 0xfffc;
         pv_exception(v, VECTOR_GENERAL_PROTECTION, &error);
         return true;
     }
-    f->rip = to.rip;
-    f->cs = to.cs & 0xffff;
-    f->rflags = ring3_flags(to.rflags);
-    f->gpr[RSP] = to.rsp;
-    f->ss = to.ss & 0xffff;
+    if (word == 2)
+        to[TO_FLAGS] |= f->rflags & ~(uint64_t)(UINT16_MAX | RFLAGS_RF);
+    f->rip = to[TO_RIP];
+    f->cs = to[TO_CS] & 0xffff;
+    f->rflags = ring3_flags(to[TO_FLAGS]);
+    f->gpr[RSP] = to[TO_RSP];
+    f->ss = to[TO_SS] & 0xffff;
     return true;
 }
 

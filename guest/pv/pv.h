@@ -307,9 +307,9 @@ void pv_enter_kernel(struct pv_vcpu *v);
 /* privileged.c: an instruction that has raised #GP or #UD, in kernel or user code. False: it is the
  * guest's exception. */
 bool pv_emulate(struct pv_vcpu *v);
-/* Emulates an IRETQ from CPL 3 to CPL 3 that an emulator has executed with the supervisor's rights,
- * so that it met a page fault. False: the fault is of another instruction, or the stack cannot be
- * read. */
+/* Emulates an IRET of 64-bit code from CPL 3 to CPL 3 that an emulator has executed with the
+ * supervisor's rights, so that it met a page fault. False: the fault is of another instruction, or
+ * the stack cannot be read. */
 bool pv_emulate_iret(struct pv_vcpu *v);
 
 /* hypercall.c: SYSCALL of the guest's kernel. */
@@ -354,6 +354,8 @@ void pv_wait_ends(struct pv_vcpu *v);
 
 /* segments.c. Makes this CPU's descriptors the guest's, and its selectors; and takes them away. */
 void pv_segments_load(struct pv_vcpu *v);
+/* Whether code of that selector is 64-bit code. */
+bool pv_is_code64(const struct pv_vcpu *v, uint64_t selector);
 void pv_segments_put(struct pv_vcpu *v);
 /* Reads its descriptors anew, as another vCPU has changed some. */
 void pv_descriptors_changed(struct pv_vcpu *v);

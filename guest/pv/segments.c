@@ -204,6 +204,12 @@ static uint64_t descriptor_of(const struct pv_vcpu *v, uint64_t selector)
     return index < v->gdt_count ? v->gdt[index] : 0;
 }
 
+bool pv_is_code64(const struct pv_vcpu *v, uint64_t selector)
+{
+    const uint64_t l = 1ull << 53;
+    return (selector | 3) == XEN_CODE64 || (descriptor_of(v, selector) & l) != 0;
+}
+
 static uint64_t base_of(uint64_t descriptor)
 {
     return (descriptor >> 16 & 0xffffff) | (descriptor >> 56 & 0xff) << 24;

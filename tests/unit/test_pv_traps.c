@@ -428,6 +428,70 @@ static bool refused(const char *code, unsigned bytes, unsigned vector)
     return false;
 }
 
+/* What IRET takes, in that operand size. */
+static void push_words(const uint64_t *words, unsigned bytes)
+{
+    for (unsigned i = 0; i < 5; i++)
+        memcpy(ram + STACK - 64 + i * bytes, &words[i], bytes);
+}
+
+/* The bytes at CODE, by a page fault that is the supervisor's. */
+static void fault_of_iret(const char *code, unsigned bytes, uint64_t cs)
+{
+    struct pv_vcpu *v = &vcpus[0];
+    memset(ram + CODE, 0x90, 8);
+    memcpy(ram + CODE, code, bytes);
+    v->frame.rip = CODE;
+    v->frame.cs = cs;
+    v->frame.ss = XEN_DATA;
+    v->frame.rflags = RFLAGS_FIXED | RFLAGS_IF | RFLAGS_ID | RFLAGS_RF;
+    v->frame.gpr[RSP] = STACK - 64;
+    v->frame.error = 0;
+    pv_trap(v, VECTOR_PAGE_FAULT);
+}
+
+/* Where IRET meets a page fault as if it were the supervisor's, it is carried out, in each size. */
+static void test_iret_of_supervisor(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *code;
+        unsigned length, word;
+    } all[] = {{"\xcf", 1, 4},         {"\x66\xcf", 2, 2},     {"\x48\xcf", 2, 8},
+               {"\x66\x48\xcf", 3, 8}, {"\x66\x40\xcf", 3, 2}, {"\x41\xcf", 2, 4}};
+    struct pv_vcpu *v = &vcpus[0];
+    v->gdt_count = 4;       /* as it would come from the kernel's frame */
+    v->gdt[2] = 1ull << 54; /* D */
+    v->gdt[3] = 1ull << 53; /* L */
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        const uint64_t mask = UINT64_MAX >> (64 - 8 * all[i].word);
+        uint64_t words[5] = {0x123456789abc, XEN_CODE64, RFLAGS_CF | RFLAGS_IOPL | RFLAGS_AC,
+                             0x7edcba987650, XEN_DATA};
+        push_words(words, all[i].word);
+        fault_of_iret(all[i].code, all[i].length, (i & 1) != 0 ? XEN_CODE64 : 0x1b);
+        assert_int_equal(v->frame.rip, words[0] & mask);
+        assert_int_equal(v->frame.cs, XEN_CODE64);
+        assert_int_equal(v->frame.gpr[RSP], words[3] & mask);
+        assert_int_equal(v->frame.ss, XEN_DATA);
+        assert_int_equal(v->frame.rflags, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_CF |
+                                              (all[i].word == 2 ? RFLAGS_ID : RFLAGS_AC));
+        words[1] = 0xe030; /* to CPL 0 */
+        v->trap[VECTOR_GENERAL_PROTECTION].address = HANDLER;
+        push_words(words, all[i].word);
+        fault_of_iret(all[i].code, all[i].length, XEN_CODE64);
+        assert_int_equal(v->frame.rip, HANDLER);
+        assert_int_equal(word(2), 0xe030);
+        assert_int_equal(host.fills, 0);
+        /* Of another mode, and other instructions, which only look like it. */
+        fault_of_iret(all[i].code, all[i].length, i % 2 != 0 ? XEN_CODE32 : 0x13);
+        fault_of_iret("\x66\x66\xcf", 3, XEN_CODE64);
+        fault_of_iret("\xce", 1, XEN_CODE64);
+        assert_int_equal(v->frame.rip, CODE);
+        assert_int_equal(host.fills, 3);
+        host.fills = 0;
+    }
+}
+
 static bool rdmsr(uint32_t msr, uint64_t *value)
 {
     uint64_t *gpr = vcpus[0].frame.gpr;
@@ -625,6 +689,7 @@ int main(void)
         TEST(test_bad_iret),
         TEST(test_what_waits),
         TEST(test_software_interrupts),
+        TEST(test_iret_of_supervisor),
         TEST(test_msrs),
         TEST(test_control_registers),
         TEST(test_counter_kept_from_user_code),
