@@ -235,52 +235,73 @@ static bool has(const uint8_t *bytes, unsigned count, const uint8_t *wanted, uns
     return differs == 0;
 }
 
-/* The bytes of a word that IRET takes from the stack in 64-bit code, by its prefixes; 0: it is
- * another instruction. */
-static unsigned iret_word(const uint8_t *bytes, unsigned count)
+/* IRET or RETF of 64-bit code. */
+struct far_return {
+    bool iret;
+    unsigned word; /* bytes of what it takes from the stack, by its prefixes */
+    unsigned more; /* bytes that RETF leaves out behind that */
+};
+
+static bool decode_far_return(const uint8_t *bytes, unsigned count, struct far_return *out)
 {
-    unsigned word = 4, i = 0;
+    unsigned i = 0;
+    *out = (struct far_return){.word = 4};
     if (i < count && bytes[i] == 0x66) {
-        word = 2;
+        out->word = 2;
         i++;
     }
     if (i < count && (bytes[i] & 0xf0) == 0x40) { /* REX; with W it goes before 66 */
-        word = (bytes[i] & 8) != 0 ? 8 : word;
+        out->word = (bytes[i] & 8) != 0 ? 8 : out->word;
         i++;
     }
-    return i < count && bytes[i] == 0xcf ? word : 0;
+    out->iret = i < count && bytes[i] == 0xcf;
+    if (i + 2 < count && bytes[i] == 0xca)
+        out->more = (unsigned)get_le(&bytes[i + 1], 2);
+    return out->iret || (i < count && bytes[i] == 0xcb) || (i + 2 < count && bytes[i] == 0xca);
+}
+
+enum { TO_RIP, TO_CS, TO_FLAGS, TO_RSP, TO_SS, TO_WORDS };
+
+/* In 64-bit code IRET takes RSP and SS in each operand size. The smaller ones clear the upper bits,
+ * but for 16 bits not those of the flags. */
+static void finish_iret(struct ring3_frame *f, const uint64_t to[TO_WORDS], unsigned word)
+{
+    const uint64_t kept = word == 2 ? f->rflags & ~(uint64_t)(UINT16_MAX | RFLAGS_RF) : 0;
+    f->rflags = ring3_flags(to[TO_FLAGS] | kept);
+    f->gpr[RSP] = to[TO_RSP];
+    f->ss = to[TO_SS] & 0xffff;
 }
 
 /*
- * A CPU reads what IRET returns by with the rights of its CPL. QEMU's emulation, up to version 9,
- * does it with the supervisor's, which SMAP keeps from a guest's stack. Linux executes IRETQ each
- * time that it has changed its own code. In 64-bit code IRET takes RSP and SS in each operand size
- * (SDM, IRET); the smaller ones clear the upper bits, but for 16 bits not those of the flags.
+ * A CPU reads what these return by with the rights of its CPL (SDM, IRET, RET). QEMU's emulation,
+ * up to version 9, does it with the supervisor's, which SMAP keeps from a guest's stack. Linux
+ * executes IRETQ each time that it has changed its own code.
  */
-bool pv_emulate_iret(struct pv_vcpu *v)
+bool pv_emulate_far_return(struct pv_vcpu *v)
 {
-    enum { TO_RIP, TO_CS, TO_FLAGS, TO_RSP, TO_SS, WORDS };
     struct ring3_frame *f = &v->frame;
-    uint8_t bytes[3], stack[WORDS * sizeof(uint64_t)];
-    uint64_t to[WORDS];
-    const unsigned word = iret_word(bytes, pv_fetch(v, bytes, sizeof(bytes)));
-    if (word == 0 || !pv_is_code64(v, f->cs) || !pv_read_as(v, f->gpr[RSP], stack, WORDS * word))
+    uint8_t bytes[5], stack[TO_WORDS * sizeof(uint64_t)];
+    uint64_t to[TO_WORDS] = {0};
+    struct far_return r;
+    if (!decode_far_return(bytes, pv_fetch(v, bytes, sizeof(bytes)), &r) || !pv_is_code64(v, f->cs))
         return false;
-    for (unsigned i = 0; i < WORDS; i++)
-        to[i] = get_le(&stack[i * word], word);
+    const unsigned words = r.iret ? TO_WORDS : TO_CS + 1;
+    if (!pv_read_as(v, f->gpr[RSP], stack, words * r.word))
+        return false;
+    for (unsigned i = 0; i < words; i++)
+        to[i] = get_le(&stack[i * r.word], r.word);
     pv_book(v, PV_PRIVILEGED);
     if ((to[TO_CS] & 3) != 3) {
         const uint32_t error = to[TO_CS] & 0xfffc;
         pv_exception(v, VECTOR_GENERAL_PROTECTION, &error);
         return true;
     }
-    if (word == 2)
-        to[TO_FLAGS] |= f->rflags & ~(uint64_t)(UINT16_MAX | RFLAGS_RF);
     f->rip = to[TO_RIP];
     f->cs = to[TO_CS] & 0xffff;
-    f->rflags = ring3_flags(to[TO_FLAGS]);
-    f->gpr[RSP] = to[TO_RSP];
-    f->ss = to[TO_SS] & 0xffff;
+    if (r.iret)
+        finish_iret(f, to, r.word);
+    else
+        f->gpr[RSP] += words * r.word + r.more;
     return true;
 }
 

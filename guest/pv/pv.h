@@ -307,10 +307,10 @@ void pv_enter_kernel(struct pv_vcpu *v);
 /* privileged.c: an instruction that has raised #GP or #UD, in kernel or user code. False: it is the
  * guest's exception. */
 bool pv_emulate(struct pv_vcpu *v);
-/* Emulates an IRET of 64-bit code from CPL 3 to CPL 3 that an emulator has executed with the
- * supervisor's rights, so that it met a page fault. False: the fault is of another instruction, or
- * the stack cannot be read. */
-bool pv_emulate_iret(struct pv_vcpu *v);
+/* Emulates an IRET or RETF of 64-bit code from CPL 3 to CPL 3 that an emulator has executed with
+ * the supervisor's rights, so that it met a page fault. False: the fault is of another instruction,
+ * or the stack cannot be read. */
+bool pv_emulate_far_return(struct pv_vcpu *v);
 
 /* hypercall.c: SYSCALL of the guest's kernel. */
 enum { ARG0 = RDI, ARG1 = RSI, ARG2 = RDX, ARG3 = R10, ARG4 = R8, ARG5 = R9 };

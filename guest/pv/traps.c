@@ -254,7 +254,7 @@ void pv_trap(struct pv_vcpu *v, unsigned vector)
     const uint32_t error = (uint32_t)v->frame.error;
     switch (vector) {
     case VECTOR_PAGE_FAULT:
-        if ((error & PF_USER) != 0 || !pv_emulate_iret(v))
+        if ((error & PF_USER) != 0 || !pv_emulate_far_return(v))
             pv_space_fault(v);
         return;
     case VECTOR_DEBUG: debug_exception(v); return;

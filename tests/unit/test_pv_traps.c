@@ -436,7 +436,7 @@ static void push_words(const uint64_t *words, unsigned bytes)
 }
 
 /* The bytes at CODE, by a page fault that is the supervisor's. */
-static void fault_of_iret(const char *code, unsigned bytes, uint64_t cs)
+static void fault_of_return(const char *code, unsigned bytes, uint64_t cs)
 {
     struct pv_vcpu *v = &vcpus[0];
     memset(ram + CODE, 0x90, 8);
@@ -468,7 +468,7 @@ static void test_iret_of_supervisor(void **state)
         uint64_t words[5] = {0x123456789abc, XEN_CODE64, RFLAGS_CF | RFLAGS_IOPL | RFLAGS_AC,
                              0x7edcba987650, XEN_DATA};
         push_words(words, all[i].word);
-        fault_of_iret(all[i].code, all[i].length, (i & 1) != 0 ? XEN_CODE64 : 0x1b);
+        fault_of_return(all[i].code, all[i].length, (i & 1) != 0 ? XEN_CODE64 : 0x1b);
         assert_int_equal(v->frame.rip, words[0] & mask);
         assert_int_equal(v->frame.cs, XEN_CODE64);
         assert_int_equal(v->frame.gpr[RSP], words[3] & mask);
@@ -478,16 +478,52 @@ static void test_iret_of_supervisor(void **state)
         words[1] = 0xe030; /* to CPL 0 */
         v->trap[VECTOR_GENERAL_PROTECTION].address = HANDLER;
         push_words(words, all[i].word);
-        fault_of_iret(all[i].code, all[i].length, XEN_CODE64);
+        fault_of_return(all[i].code, all[i].length, XEN_CODE64);
         assert_int_equal(v->frame.rip, HANDLER);
         assert_int_equal(word(2), 0xe030);
         assert_int_equal(host.fills, 0);
         /* Of another mode, and other instructions, which only look like it. */
-        fault_of_iret(all[i].code, all[i].length, i % 2 != 0 ? XEN_CODE32 : 0x13);
-        fault_of_iret("\x66\x66\xcf", 3, XEN_CODE64);
-        fault_of_iret("\xce", 1, XEN_CODE64);
+        fault_of_return(all[i].code, all[i].length, i % 2 != 0 ? XEN_CODE32 : 0x13);
+        fault_of_return("\x66\x66\xcf", 3, XEN_CODE64);
+        fault_of_return("\xce", 1, XEN_CODE64);
         assert_int_equal(v->frame.rip, CODE);
         assert_int_equal(host.fills, 3);
+        host.fills = 0;
+    }
+}
+
+static void test_far_return_of_supervisor(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *code;
+        unsigned length, word, more;
+    } all[] = {{"\xcb", 1, 4, 0},
+               {"\x66\xcb", 2, 2, 0},
+               {"\x48\xcb", 2, 8, 0},
+               {"\xca\x10\x01", 3, 4, 0x110},
+               {"\x66\xca\xf8\xff", 4, 2, 0xfff8},
+               {"\x66\x48\xca\x08\0", 5, 8, 8}};
+    struct pv_vcpu *v = &vcpus[0];
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        const uint64_t mask = UINT64_MAX >> (64 - 8 * all[i].word);
+        uint64_t words[5] = {0x123456789abc, XEN_CODE64, 0, 0, 0};
+        push_words(words, all[i].word);
+        fault_of_return(all[i].code, all[i].length, XEN_CODE64);
+        assert_int_equal(v->frame.rip, words[0] & mask);
+        assert_int_equal(v->frame.cs, XEN_CODE64);
+        assert_int_equal(v->frame.gpr[RSP], STACK - 64 + 2 * all[i].word + all[i].more);
+        assert_int_equal(v->frame.ss, XEN_DATA);
+        assert_true((v->frame.rflags & RFLAGS_ID) != 0); /* they stay */
+        words[1] = 0xe030;                               /* to CPL 0 */
+        v->trap[VECTOR_GENERAL_PROTECTION].address = HANDLER;
+        push_words(words, all[i].word);
+        fault_of_return(all[i].code, all[i].length, XEN_CODE64);
+        assert_int_equal(v->frame.rip, HANDLER);
+        assert_int_equal(host.fills, 0);
+        fault_of_return(all[i].code, all[i].length, XEN_CODE32);
+        assert_int_equal(v->frame.rip, CODE);
+        assert_int_equal(host.fills, 1);
         host.fills = 0;
     }
 }
@@ -690,6 +726,7 @@ int main(void)
         TEST(test_what_waits),
         TEST(test_software_interrupts),
         TEST(test_iret_of_supervisor),
+        TEST(test_far_return_of_supervisor),
         TEST(test_msrs),
         TEST(test_control_registers),
         TEST(test_counter_kept_from_user_code),
