@@ -49,6 +49,8 @@ void hold_begin(struct cpuid (*ask)(uint32_t leaf, uint32_t subleaf))
 const uint8_t *hold_look(void)
 {
     memset(hold_got.extended, 0xff, HOLD_AREA);
+    /* QEMU's emulation leaves out what is reserved behind each of x87's ten bytes. */
+    memset(&hold_got.extended[AT_ST], 0, AT_XMM - AT_ST);
     memset(&hold_got.extended[AT_HEADER], 0, HEADER_BYTES);
     hold_save();
     return hold_got.extended;
