@@ -32,7 +32,7 @@ def has_no_trouble(result):
 
 @pytest.mark.parametrize("package, vcpus, where", [
     ("linux-image-cloud-amd64", 1, TCG), ("linux-image-amd64", 1, TCG),
-    ("linux-image-cloud-amd64", 1, RYZEN)])
+    ("linux-image-cloud-amd64", 4, RYZEN), ("linux-image-amd64", 1, RYZEN)])
 def test_kernel(nadir, debian, package, vcpus, where):
     folder = debian(package, engine="pv")
     text = (folder / "nadir.cfg").read_text().replace("vcpus = 1", f"vcpus = {vcpus}")
