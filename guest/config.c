@@ -204,6 +204,7 @@ static bool finish_vm(struct config_parser *p)
               "is for the engine bt, and engine = vtx leaves no place for it") ||
         !settle_engine(p) || (vm->engine == CONFIG_ENGINE_PV && lacks_for_domain(p)))
         return false;
+    vm->pc_key = p->needs[NEED_PC].key;
     if (vm->entry == CONFIG_ENTRY_AT_LOAD)
         vm->entry = vm->load;
     return true;

@@ -105,6 +105,7 @@ struct vm_config {
     enum config_engine engine;
     enum config_bt bt;
     enum config_paravirt paravirt;
+    const char *pc_key; /* the first key that only a PC has a use for; NULL: there is none */
     uint64_t cpus[CONFIG_MAX_CPUS / 64]; /* bit i % 64 of [i / 64]: may run on host CPU i */
     uint32_t cpus_line; /* where they are listed; 0: nowhere, and all are allowed */
     uint32_t weight;    /* 1 to 1000: share of the time that VMs compete for */

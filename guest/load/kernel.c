@@ -81,8 +81,6 @@ static enum status refuse(struct program *p)
  * engine is named, the parser itself has looked. */
 static const char *misfit_of_domain(const struct vm_config *config)
 {
-    if (config->disk_count != 0)
-        return "disk is for a PC";
     if (config->console != CONSOLE_SERIAL)
         return "console must be serial";
     if (config->vcpus > CONFIG_MAX_PV_VCPUS)
@@ -99,13 +97,14 @@ bool kernel_settle_engine(struct vm_config *config, struct config_error *error)
         find_kind(&p, TYPE_AUTO) != NULL)
         return true;
     config->engine = CONFIG_ENGINE_PV;
-    const char *misfit = misfit_of_domain(config);
+    const char *misfit = config->pc_key != NULL ? "is for a PC" : misfit_of_domain(config);
     if (misfit == NULL)
         return true;
     error->line = config->kernel.line;
     format_text(error->text, sizeof(error->text),
-                "[vm %s]: %s is a Xen PV kernel and nothing else, for engine = pv, where %s",
-                config->name, config->kernel.path, misfit);
+                "[vm %s]: %s is a Xen PV kernel and nothing else, for engine = pv, where %s%s%s",
+                config->name, config->kernel.path, config->pc_key != NULL ? config->pc_key : "",
+                config->pc_key != NULL ? " " : "", misfit);
     return false;
 }
 

@@ -497,6 +497,9 @@ static void test_paravirtual(void **state)
            "[vm a]\nfirmware = f\nengine = pv\n");
     refuse(3, "[vm a]: disk is for a PC, and a VM with engine = pv is none",
            "[vm a]\nkernel = k\ndisk = d\nengine = pv\n[vm b]\nkernel = k\n");
+    accept("[vm a]\nkernel = k\nvcpus = 2\ncdrom = d\ndisk = e\n[vm b]\nkernel = k\n");
+    assert_string_equal(config.vm->pc_key, "cdrom"); /* kernel_settle_engine() looks at it */
+    assert_null(config.vm[1].pc_key);
     refuse(3, "[vm a]: cdrom is for a PC, and a VM with engine = pv is none",
            "[vm a]\nkernel = k\ncdrom = d\nengine = pv\n");
     refuse(4, "[vm a]: console must be serial with engine = pv, which has no screen",

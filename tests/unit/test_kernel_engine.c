@@ -74,8 +74,8 @@ static void test_misfits(void **state)
     linux_like();
     const struct vm_config good = section(elf, sizeof(elf));
     struct vm_config bad = good;
-    bad.disk_count = 1;
-    refuses(bad, IS_XEN "disk is for a PC");
+    bad.pc_key = "cdrom";
+    refuses(bad, IS_XEN "cdrom is for a PC");
     bad = good;
     bad.console = CONSOLE_VGA_SERIAL;
     refuses(bad, IS_XEN "console must be serial");
