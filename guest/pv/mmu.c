@@ -299,8 +299,8 @@ static int64_t put_done(struct pv_vcpu *v, uint64_t at, uint32_t more)
     return pv_write(v, at, &done, sizeof(done)) ? 0 : XEN_EFAULT;
 }
 
-/* arg[1] of the first portion has the count alone; of a later one, this bit as well, which Xen uses
- * for the same. */
+/* The second argument of the first portion has the count alone; of a later one, this bit as well,
+ * which Xen uses for the same. */
 #define IS_LATER 0x80000000ull
 
 /* Before the first portion the guest's counter is 0. */
