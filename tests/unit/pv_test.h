@@ -552,3 +552,30 @@ static void execute(struct pv_vcpu *v)
     v->vcpu.tsc_exit = host.tsc;
     pv_hypercall(v);
 }
+
+/* --- what the tests have in common --- */
+
+static inline int set_up(void **state)
+{
+    (void)state;
+    make_domain(2, HZ);
+    return 0;
+}
+
+static inline int tear_down(void **state)
+{
+    (void)state;
+    demand(!host.locked, "the VM's lock is held");
+    destroy_domain();
+    return 0;
+}
+
+/* A hypercall of vCPU 0, and what it returns; one that goes on in portions has done the first. */
+static inline int64_t call_once(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    struct ring3_frame *f = &vcpus[0].frame;
+    f->gpr[RAX] = number;
+    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c, f->gpr[R10] = d;
+    execute(&vcpus[0]);
+    return (int64_t)f->gpr[RAX];
+}

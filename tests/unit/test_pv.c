@@ -15,21 +15,6 @@
 
 #include "tests/unit/pv_test.h"
 
-static int set_up(void **state)
-{
-    (void)state;
-    make_domain(2, HZ);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    assert_false(host.locked);
-    destroy_domain();
-    return 0;
-}
-
 /* Calls of vCPU 0; a call that goes on in portions is made again until it ends. */
 static unsigned portions;
 static void set_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)

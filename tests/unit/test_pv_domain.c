@@ -14,34 +14,10 @@
 
 #include "tests/unit/pv_test.h"
 
-static int set_up(void **state)
-{
-    (void)state;
-    make_domain(2, HZ);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    assert_false(host.locked);
-    destroy_domain();
-    return 0;
-}
-
-static int64_t call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-    struct ring3_frame *f = &vcpus[0].frame;
-    f->gpr[RAX] = number;
-    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c, f->gpr[R10] = d;
-    execute(&vcpus[0]);
-    return (int64_t)f->gpr[RAX];
-}
-
 static int64_t version(uint32_t what, uint64_t at)
 {
     memset(ram + ARGS, 0xaa, 2048);
-    return call(17, what, at, 0, 0);
+    return call_once(17, what, at, 0, 0);
 }
 
 static bool is_text(const char *text, unsigned bytes)
@@ -80,42 +56,43 @@ static void test_features(void **state)
 {
     (void)state;
     put(ARGS, 0xdeadull << 32);
-    assert_int_equal(call(17, 6, ARGS, 0, 0), 0);
+    assert_int_equal(call_once(17, 6, ARGS, 0, 0), 0);
     assert_int_equal(get(ARGS), (1ull << 5 | 1ull << 7) << 32);
     put(ARGS, 0xdeadull << 32 | 1);
-    assert_int_equal(call(17, 6, ARGS, 0, 0), 0);
+    assert_int_equal(call_once(17, 6, ARGS, 0, 0), 0);
     assert_int_equal(get(ARGS), 1);
     put(UNMAPPED - 8, 0);
-    assert_int_equal(call(17, 6, UNMAPPED - 4, 0, 0), XEN_EFAULT); /* half of it is not there */
+    assert_int_equal(call_once(17, 6, UNMAPPED - 4, 0, 0),
+                     XEN_EFAULT); /* half of it is not there */
 }
 
 static void test_memory(void **state)
 {
     (void)state;
-    assert_int_equal(call(12, XEN_MEMORY_MAXIMUM_RAM_PAGE, 0, 0, 0), FRAMES - 1);
-    assert_int_equal(call(12, XEN_MEMORY_CURRENT_RESERVATION, 0, 0, 0), FRAMES);
-    assert_int_equal(call(12, XEN_MEMORY_MAXIMUM_RESERVATION, 0, 0, 0), FRAMES);
+    assert_int_equal(call_once(12, XEN_MEMORY_MAXIMUM_RAM_PAGE, 0, 0, 0), FRAMES - 1);
+    assert_int_equal(call_once(12, XEN_MEMORY_CURRENT_RESERVATION, 0, 0, 0), FRAMES);
+    assert_int_equal(call_once(12, XEN_MEMORY_MAXIMUM_RESERVATION, 0, 0, 0), FRAMES);
     put(ARGS, 0);
     put(ARGS + 8, ARGS + 64);
-    assert_int_equal(call(12, XEN_MEMORY_MAP, ARGS, 0, 0), XEN_EINVAL); /* no entry has room */
+    assert_int_equal(call_once(12, XEN_MEMORY_MAP, ARGS, 0, 0), XEN_EINVAL); /* no entry has room */
     put(ARGS, 1);
     put(ARGS + 64 + 16, ~0ull);
-    assert_int_equal(call(12, XEN_MEMORY_MAP, ARGS, 0, 0), 0);
+    assert_int_equal(call_once(12, XEN_MEMORY_MAP, ARGS, 0, 0), 0);
     assert_int_equal(get(ARGS), 1);
     assert_int_equal(get(ARGS + 64), 0);
     assert_int_equal(get(ARGS + 72), RAM);
     assert_int_equal(get(ARGS + 80), 0xffffffff00000001); /* 20 bytes each */
     put(ARGS, 128);
-    assert_int_equal(call(12, XEN_MEMORY_MAP, ARGS, 0, 0), 0);
+    assert_int_equal(call_once(12, XEN_MEMORY_MAP, ARGS, 0, 0), 0);
     assert_int_equal((uint32_t)get(ARGS), 1);
-    assert_int_equal(call(12, XEN_MEMORY_MAP, UNMAPPED, 0, 0), XEN_EFAULT);
+    assert_int_equal(call_once(12, XEN_MEMORY_MAP, UNMAPPED, 0, 0), XEN_EFAULT);
     put(ARGS + 8, UNMAPPED);
-    assert_int_equal(call(12, XEN_MEMORY_MAP, ARGS, 0, 0), XEN_EFAULT);
-    assert_int_equal(call(12, XEN_MEMORY_MACHPHYS_MAPPING, ARGS, 0, 0), 0);
+    assert_int_equal(call_once(12, XEN_MEMORY_MAP, ARGS, 0, 0), XEN_EFAULT);
+    assert_int_equal(call_once(12, XEN_MEMORY_MACHPHYS_MAPPING, ARGS, 0, 0), 0);
     assert_int_equal(get(ARGS), PV_M2P_BASE);
     assert_int_equal(get(ARGS + 8), PV_M2P_BASE + own.m2p_pages * PAGE_SIZE);
     assert_int_equal(get(ARGS + 16), FRAMES - 1);
-    assert_int_equal(call(12, XEN_MEMORY_MACHPHYS_MAPPING, UNMAPPED, 0, 0), XEN_EFAULT);
+    assert_int_equal(call_once(12, XEN_MEMORY_MACHPHYS_MAPPING, UNMAPPED, 0, 0), XEN_EFAULT);
 }
 
 /* SYSCALL leaves neither CS nor SS, whatever the kernel had in them. */
@@ -124,7 +101,7 @@ static void test_selectors_of_a_call(void **state)
     (void)state;
     struct ring3_frame *f = &vcpus[0].frame;
     f->cs = f->ss = 0x1234;
-    assert_int_equal(call(17, 0, 0, 0, 0), 4 << 16 | 17);
+    assert_int_equal(call_once(17, 0, 0, 0, 0), 4 << 16 | 17);
     assert_int_equal(f->cs, XEN_CODE64);
     assert_int_equal(f->ss, XEN_DATA);
 }
@@ -141,8 +118,8 @@ static void test_bases_of_a_vcpu(void **state)
     put(0x18000 + XEN_CONTEXT_CONTROL + 24, TABLES);
     for (unsigned i = 0; i < 3; i++)
         put(0x18000 + XEN_CONTEXT_BASES + i * 8u, 0x1000 + i);
-    assert_int_equal(call(24, XEN_VCPU_INITIALISE, 1, 0x18000, 0), 0);
-    assert_int_equal(call(24, XEN_VCPU_UP, 1, 0, 0), 0);
+    assert_int_equal(call_once(24, XEN_VCPU_INITIALISE, 1, 0x18000, 0), 0);
+    assert_int_equal(call_once(24, XEN_VCPU_UP, 1, 0, 0), 0);
     load_vcpu(1);
     pv_start_take(&vcpus[1]);
     assert_int_equal(vcpus[1].fs_base, 0x1000);

@@ -14,36 +14,12 @@
 
 #include "tests/unit/pv_test.h"
 
-static int set_up(void **state)
-{
-    (void)state;
-    make_domain(2, HZ);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    assert_false(host.locked);
-    destroy_domain();
-    return 0;
-}
-
-static int64_t call(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-    struct ring3_frame *f = &vcpus[0].frame;
-    f->gpr[RAX] = number;
-    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c, f->gpr[R10] = d;
-    execute(&vcpus[0]);
-    return (int64_t)f->gpr[RAX];
-}
-
 static int64_t mmuext(uint32_t cmd, uint64_t arg1, uint64_t arg2)
 {
     put(ARGS, cmd);
     put(ARGS + 8, arg1);
     put(ARGS + 16, arg2);
-    return call(26, ARGS, 1, 0, XEN_DOMID_SELF);
+    return call_once(26, ARGS, 1, 0, XEN_DOMID_SELF);
 }
 
 #define CODE64  0x00af9b000000ffffull /* of DPL 0 */
@@ -65,18 +41,18 @@ static void test_set_gdt(void **state)
     put(GDT + 40, L_AND_D);
     put(GDT + 48, DATA | 1ull << 53); /* a data segment of that bit would be of 64 bits */
     put(ARGS, GDT / PAGE_SIZE);
-    assert_int_equal(call(2, ARGS, 7, 0, 0), 0);
+    assert_int_equal(call_once(2, ARGS, 7, 0, 0), 0);
     static const uint64_t want[] = {0, CODE64 | DPL3, DATA | DPL3, 0, 0, 0, DATA | DPL3};
     assert_memory_equal(real_gdt, want, sizeof(want));
     assert_int_equal(real_gdt[XEN_CODE64 / 8], DESCRIPTOR_USER_CODE64);
     assert_int_equal(real_gdt[DESC_USER_CODE64 / 8], 0); /* the host's are hidden */
     put(ARGS, FRAMES);
-    assert_int_equal(call(2, ARGS, 7, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(2, ARGS, 513, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(2, ARGS, UINT64_MAX, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(2, UNMAPPED, 7, 0, 0), XEN_EFAULT);
+    assert_int_equal(call_once(2, ARGS, 7, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(2, ARGS, 513, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(2, ARGS, UINT64_MAX, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(2, UNMAPPED, 7, 0, 0), XEN_EFAULT);
     assert_memory_equal(real_gdt, want, sizeof(want));
-    assert_int_equal(call(2, UNMAPPED, 0, 0, 0), 0); /* none */
+    assert_int_equal(call_once(2, UNMAPPED, 0, 0, 0), 0); /* none */
     assert_int_equal(real_gdt[1], 0);
 }
 
@@ -84,25 +60,25 @@ static void test_update_descriptor(void **state)
 {
     (void)state;
     put(ARGS, GDT / PAGE_SIZE);
-    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
-    assert_int_equal(call(10, GDT + 8, DATA, 0, 0), 0);
+    assert_int_equal(call_once(2, ARGS, 4, 0, 0), 0);
+    assert_int_equal(call_once(10, GDT + 8, DATA, 0, 0), 0);
     assert_int_equal(get(GDT + 8), DATA); /* the guest finds what it has written */
     assert_int_equal(real_gdt[1], DATA | DPL3);
-    assert_int_equal(call(10, GDT + 8, TSS, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(10, GDT + 8, GATE, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(10, GDT + 8, L_AND_D, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(10, GDT + 8, TSS, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(10, GDT + 8, GATE, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(10, GDT + 8, L_AND_D, 0, 0), XEN_EINVAL);
     assert_int_equal(real_gdt[1], DATA | DPL3);
-    assert_int_equal(call(10, GDT + 8, ABSENT, 0, 0), 0);
+    assert_int_equal(call_once(10, GDT + 8, ABSENT, 0, 0), 0);
     assert_int_equal(real_gdt[1], 0);
-    assert_int_equal(call(10, GDT + 4 * 8, CODE64, 0, 0), 0); /* beyond its limit */
+    assert_int_equal(call_once(10, GDT + 4 * 8, CODE64, 0, 0), 0); /* beyond its limit */
     assert_int_equal(get(GDT + 4 * 8), CODE64);
     assert_int_equal(real_gdt[4], 0);
-    assert_int_equal(call(10, GDT, CODE64, 0, 0), 0);
+    assert_int_equal(call_once(10, GDT, CODE64, 0, 0), 0);
     assert_int_equal(real_gdt[0], 0);
-    assert_int_equal(call(10, RAM, DATA, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(10, UINT64_MAX, DATA, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(10, RAM, DATA, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(10, UINT64_MAX, DATA, 0, 0), XEN_EINVAL);
     /* Another vCPU on this CPU has its own; the first finds its back. */
-    assert_int_equal(call(10, GDT + 16, CODE64, 0, 0), 0);
+    assert_int_equal(call_once(10, GDT + 16, CODE64, 0, 0), 0);
     load_vcpu(1);
     assert_int_equal(real_gdt[2], 0);
     load_vcpu(0);
@@ -133,12 +109,12 @@ static void test_shared_frame(void **state)
     const uint64_t frame = GDT / PAGE_SIZE;
     struct pv_vcpu *other = &vcpus[1];
     put(ARGS, frame);
-    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
-    assert_int_equal(call(10, GDT + 8, DATA, 0, 0), 0);
+    assert_int_equal(call_once(2, ARGS, 4, 0, 0), 0);
+    assert_int_equal(call_once(10, GDT + 8, DATA, 0, 0), 0);
     assert_int_equal(other->asked, 0); /* it has another */
     assert_int_equal(pv_read_gdt(other, &frame, 4), 0);
     other->entered = true;
-    assert_int_equal(call(10, GDT + 16, CODE64, 0, 0), 0);
+    assert_int_equal(call_once(10, GDT + 16, CODE64, 0, 0), 0);
     assert_int_equal(other->asked, PV_ASK_DESCRIPTORS);
     assert_int_equal(host.kicked, 2);
     assert_false(other->entered);
@@ -151,7 +127,7 @@ static void test_shared_frame(void **state)
     /* An LDT likewise. */
     assert_int_equal(pv_set_ldt(other, 0x30000, 2), 0);
     other->asked = 0;
-    assert_int_equal(call(10, 0x30000, DATA, 0, 0), 0);
+    assert_int_equal(call_once(10, 0x30000, DATA, 0, 0), 0);
     assert_int_equal(other->asked, PV_ASK_DESCRIPTORS);
     pv_descriptors_changed(other);
     assert_int_equal(other->ldt[0], DATA | DPL3);
@@ -162,15 +138,15 @@ static void test_live_ldt(void **state)
 {
     (void)state;
     assert_int_equal(mmuext(XEN_SET_LDT, UPPER + 0x30000, 2), 0);
-    assert_int_equal(call(10, 0x30008, DATA, 0, 0), 0);
+    assert_int_equal(call_once(10, 0x30008, DATA, 0, 0), 0);
     assert_int_equal(get(0x30008), DATA);
     assert_int_equal(host.ldt[1], DATA | DPL3);
-    assert_int_equal(call(10, 0x30008, ABSENT, 0, 0), 0);
+    assert_int_equal(call_once(10, 0x30008, ABSENT, 0, 0), 0);
     assert_int_equal(host.ldt[1], 0);
-    assert_int_equal(call(10, 0x30010, DATA, 0, 0), 0); /* beyond its limit */
+    assert_int_equal(call_once(10, 0x30010, DATA, 0, 0), 0); /* beyond its limit */
     assert_int_equal(host.ldt[2], 0);
     assert_int_equal(mmuext(XEN_SET_LDT, 0, 0), 0);
-    assert_int_equal(call(10, 0x30000, DATA, 0, 0), 0);
+    assert_int_equal(call_once(10, 0x30000, DATA, 0, 0), 0);
     assert_int_equal(vcpus[0].ldt[0], 0); /* no part of it any more */
 }
 
@@ -179,26 +155,26 @@ static void test_segment_base(void **state)
     (void)state;
     put(GDT + 8, DATA | 0x12ull << 56 | 0x345678ull << 16);
     put(ARGS, GDT / PAGE_SIZE);
-    assert_int_equal(call(2, ARGS, 4, 0, 0), 0);
-    assert_int_equal(call(25, XEN_BASE_FS, 0xffff800012345678, 0, 0), 0);
+    assert_int_equal(call_once(2, ARGS, 4, 0, 0), 0);
+    assert_int_equal(call_once(25, XEN_BASE_FS, 0xffff800012345678, 0, 0), 0);
     assert_int_equal(host.fs_base, 0xffff800012345678);
     for (unsigned which = 0; which < 3; which++)
-        assert_int_equal(call(25, which, 1ull << 47, 0, 0), XEN_EINVAL);
-    assert_int_equal(call(25, XEN_BASE_GS_KERNEL, 0x1000, 0, 0), 0);
-    assert_int_equal(call(25, XEN_BASE_GS_USER, 0x2000, 0, 0), 0);
+        assert_int_equal(call_once(25, which, 1ull << 47, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(25, XEN_BASE_GS_KERNEL, 0x1000, 0, 0), 0);
+    assert_int_equal(call_once(25, XEN_BASE_GS_USER, 0x2000, 0, 0), 0);
     assert_int_equal(host.gs_base, 0x1000);
     pv_enter_user(&vcpus[0]);
     assert_int_equal(host.gs_base, 0x2000);
     pv_enter_kernel(&vcpus[0]);
     assert_int_equal(host.gs_base, 0x1000);
-    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, 0xb, 0, 0), 0);
+    assert_int_equal(call_once(25, XEN_BASE_GS_USER_SELECTOR, 0xb, 0, 0), 0);
     assert_int_equal(host.selector[3], 0xb);
     assert_int_equal(vcpus[0].user_gs_base, 0x12345678);
     host.refused = 0x1b;
-    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, 0x1b, 0, 0), XEN_EFAULT);
+    assert_int_equal(call_once(25, XEN_BASE_GS_USER_SELECTOR, 0x1b, 0, 0), XEN_EFAULT);
     assert_int_equal(host.selector[3], 0);
     assert_int_equal(vcpus[0].user_gs_base, 0);
-    assert_int_equal(call(25, 4, 0, 0, 0), XEN_EINVAL);
+    assert_int_equal(call_once(25, 4, 0, 0, 0), XEN_EINVAL);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -208,7 +184,7 @@ static void test_hosts_selectors(void **state)
     (void)state;
     static const uint16_t hosts[] = {DESC_CODE, DESC_DATA, DESC_DATA | 3, DESC_USER_DATA, 0xfff8};
     for (unsigned i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
-        assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, hosts[i], 0, 0), XEN_EFAULT);
+        assert_int_equal(call_once(25, XEN_BASE_GS_USER_SELECTOR, hosts[i], 0, 0), XEN_EFAULT);
         assert_int_equal(host.selector[3], 0);
         vcpus[1].selector[i % 4] = hosts[i];
         load_vcpu(1);
@@ -217,8 +193,9 @@ static void test_hosts_selectors(void **state)
         vcpus[1].failsafe_due = false;
         load_vcpu(0);
     }
-    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, XEN_DATA, 0, 0), 0);
-    assert_int_equal(call(25, XEN_BASE_GS_USER_SELECTOR, DESC_DATA | 4, 0, 0), 0); /* of an LDT */
+    assert_int_equal(call_once(25, XEN_BASE_GS_USER_SELECTOR, XEN_DATA, 0, 0), 0);
+    assert_int_equal(call_once(25, XEN_BASE_GS_USER_SELECTOR, DESC_DATA | 4, 0, 0),
+                     0); /* of an LDT */
     assert_int_equal(host.selector[3], DESC_DATA | 4);
 }
 

@@ -15,21 +15,6 @@
 
 #include "tests/unit/pv_test.h"
 
-static int set_up(void **state)
-{
-    (void)state;
-    make_domain(2, HZ);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    assert_false(host.locked);
-    destroy_domain();
-    return 0;
-}
-
 #define HANDLER  0x21000ull
 #define UPCALL   0x22000ull
 #define SYSCALLS 0x23000ull
@@ -37,11 +22,7 @@ static int tear_down(void **state)
 
 static int64_t call(uint64_t number, uint64_t a, uint64_t b, uint64_t c)
 {
-    struct ring3_frame *f = &vcpus[0].frame;
-    f->gpr[RAX] = number;
-    f->gpr[RDI] = a, f->gpr[RSI] = b, f->gpr[RDX] = c;
-    execute(&vcpus[0]);
-    return (int64_t)f->gpr[RAX];
+    return call_once(number, a, b, c, 0);
 }
 
 static void set_trap(unsigned vector, unsigned flags, uint64_t address)
