@@ -4,6 +4,7 @@
  * a kernel does in a way of its own, by the same names, and two that only it has. All is mapped
  * where it is loaded, kernel and user code alike.
  */
+#include "guest/lib/lib.h"
 #include "guest/lib/xen.h"
 
 #include <stdbool.h>
@@ -51,50 +52,12 @@ static page shared, frames[2], pages[BATCH];
 static page user_root, user_pointers, user_directory, user_table;
 static uint8_t kernel_stack[PAGE] __attribute__((aligned(16))), user_stack[PAGE];
 
-/* --- text --- */
-
-static char line[80];
-static unsigned length;
-
-static void put(const char *text)
-{
-    while (*text != 0 && length < sizeof(line))
-        line[length++] = *text++;
-}
-
-static void put_number(uint64_t value)
-{
-    char digits[21];
-    char *first = digits + sizeof(digits) - 1;
-    *first = 0;
-    do
-        *--first = (char)('0' + value % 10);
-    while ((value /= 10) != 0);
-    put(" ");
-    put(first);
-}
-
-static void end_line(void)
-{
-    put("\r\n");
-    (void)xen_call(XEN_CONSOLE_IO, 0, length, (uint64_t)line, 0);
-    length = 0;
-}
-
-static _Noreturn void end(bool well)
-{
-    enum { SHUTDOWN = 2, POWEROFF = 0, CRASH = 3 };
-    const uint32_t reason = well ? POWEROFF : CRASH;
-    for (;;)
-        (void)xen_call(XEN_SCHED_OP, SHUTDOWN, (uint64_t)&reason, 0, 0);
-}
+/* --- the end of it --- */
 
 static _Noreturn void fail(const char *what)
 {
-    put("bench: ");
-    put(what);
-    end_line();
-    end(false);
+    print("bench: %s\n", what);
+    xen_end(false);
 }
 
 static void must(int64_t result, const char *what)
@@ -282,17 +245,13 @@ static void measure(const struct row *row)
     for (unsigned i = 0; i < count; i++)
         stamp[i] = stamp[i + 1] - stamp[i];
     sort(stamp, count);
-    put("bench: ");
-    put(row->name);
-    put_number(stamp[0]);
-    put_number(stamp[count / 2]);
-    put_number(stamp[count - 1]);
-    end_line();
+    print("bench: %s %u %u %u\n", row->name, stamp[0], stamp[count / 2], stamp[count - 1]);
 }
 
 _Noreturn void pv_main(const struct xen_start_info *info);
 _Noreturn void pv_main(const struct xen_start_info *info)
 {
+    xen_print();
     kernel_root = info->page_tables;
     make_traps();
     make_timer(info->shared_info);
@@ -300,7 +259,6 @@ _Noreturn void pv_main(const struct xen_start_info *info)
     make_pages();
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         measure(&rows[i]);
-    put("bench: done");
-    end_line();
-    end(true);
+    print("bench: done\n");
+    xen_end(true);
 }

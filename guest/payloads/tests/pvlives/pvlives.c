@@ -4,6 +4,7 @@
  * last vCPU away; and that finds its domain as new each time: what the life before has left in the
  * shared page is gone. It counts its lives in RAM, which outlives a reboot; the third is the last.
  */
+#include "guest/lib/lib.h"
 #include "guest/lib/xen.h"
 
 #include <stdbool.h>
@@ -21,14 +22,6 @@ static volatile uint64_t *const mark = (volatile uint64_t *)0x3f0000;
 static uint64_t shared[PAGE / 8] __attribute__((aligned(4096)));
 enum { PENDING = 2048 / 8, MASK = 2560 / 8 }; /* words of it */
 
-static void print(const char *text)
-{
-    uint64_t length = 0;
-    while (text[length] != 0)
-        length++;
-    (void)xen_call(XEN_CONSOLE_IO, 0, length, (uint64_t)text, 0);
-}
-
 static _Noreturn void shut_down(uint32_t reason)
 {
     enum { SHUTDOWN = 2 };
@@ -41,7 +34,7 @@ static void must(bool holds, const char *what)
 {
     if (holds)
         return;
-    print(what);
+    print("pvlives: %s\n", what);
     shut_down(CRASH);
 }
 
@@ -49,12 +42,12 @@ static void look_at_shared(uint64_t address)
 {
     must(xen_call(XEN_UPDATE_VA_MAPPING, (uint64_t)shared, address | PRESENT | WRITABLE,
                   XEN_FLUSH_INVLPG, 0) == 0,
-         "pvlives: no shared page\n");
+         "no shared page");
     const volatile struct xen_vcpu_info *info = (const volatile struct xen_vcpu_info *)shared;
-    must(info->masked == 1 && info->pending == 0, "pvlives: events are open\n");
+    must(info->masked == 1 && info->pending == 0, "events are open");
     for (unsigned i = 0; i < 64; i++) {
         volatile uint64_t *pending = &shared[PENDING + i], *masked = &shared[MASK + i];
-        must(*pending == 0 && *masked == 0, "pvlives: an event of the life before\n");
+        must(*pending == 0 && *masked == 0, "an event of the life before");
         *pending = *masked = UINT64_MAX;
     }
 }
@@ -65,10 +58,11 @@ _Noreturn void pv_main(const struct xen_start_info *info)
     enum { DOWN = 2 };
     const char *how = (const char *)info + COMMAND_LINE;
     const uint64_t life = mark[0] == MARK ? mark[1] + 1 : 1;
+    xen_print();
     look_at_shared(info->shared_info);
     mark[0] = MARK;
     mark[1] = life;
-    print(life == 1 ? "pvlives: first life\n" : "pvlives: another life\n");
+    print("pvlives: %s life\n", life == 1 ? "first" : "another");
     if (life == MAX_LIVES) {
         print("pvlives: done\n");
         shut_down(POWEROFF);

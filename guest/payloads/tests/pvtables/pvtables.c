@@ -4,6 +4,7 @@
  * the hypervisor has known of that table before: as Linux does it, which has all memory mapped in
  * the upper half, makes a page read-only there without a flush, and pins it.
  */
+#include "guest/lib/lib.h"
 #include "guest/lib/xen.h"
 
 #include <stdbool.h>
@@ -21,38 +22,12 @@ typedef uint64_t page[WORDS] __attribute__((aligned(4096)));
 static page upper_pointers, upper_directory, upper_table, view_directory, tried, frames[3];
 static uint64_t kernel_root;
 
-static char line[80];
-static unsigned length;
-
-static void put(const char *text)
-{
-    while (*text != 0 && length < sizeof(line))
-        line[length++] = *text++;
-}
-
-static void end_line(void)
-{
-    put("\r\n");
-    (void)xen_call(XEN_CONSOLE_IO, 0, length, (uint64_t)line, 0);
-    length = 0;
-}
-
-static _Noreturn void end(bool well)
-{
-    enum { SHUTDOWN = 2, POWEROFF = 0, CRASH = 3 };
-    const uint32_t reason = well ? POWEROFF : CRASH;
-    for (;;)
-        (void)xen_call(XEN_SCHED_OP, SHUTDOWN, (uint64_t)&reason, 0, 0);
-}
-
 static void must(bool holds, const char *what)
 {
     if (holds)
         return;
-    put("pvtables: ");
-    put(what);
-    end_line();
-    end(false);
+    print("pvtables: %s\n", what);
+    xen_end(false);
 }
 
 static uint64_t frame_of(const void *at)
@@ -109,6 +84,7 @@ _Noreturn void pv_main(const struct xen_start_info *info);
 _Noreturn void pv_main(const struct xen_start_info *info)
 {
     volatile uint64_t *by_upper = (volatile uint64_t *)(UPPER + (uint64_t)tried);
+    xen_print();
     kernel_root = info->page_tables;
     for (unsigned i = 0; i < 3; i++)
         frames[i][0] = 0x100 + i;
@@ -135,7 +111,6 @@ _Noreturn void pv_main(const struct xen_start_info *info)
     by_upper[0] = frame_of(frames[0]) | PRESENT;
     local_flush();
     must(seen() == 0x100, "a write to a table in two places");
-    put("pvtables: done");
-    end_line();
-    end(true);
+    print("pvtables: done\n");
+    xen_end(true);
 }
