@@ -226,7 +226,8 @@ ring3_syscall:
     setssbsy                    ; SYSCALL has left SSP = 0
     jmp ring3_leave
 
-; The frame's function, on the stack that ring3_enter() was called on. What it preserves are the guest's registers still.
+; The frame's function answers, on the stack that ring3_enter() was called on. The registers that C functions preserve
+; are the guest's throughout: they are stored in the frame only where ring3_enter() returns.
 .answer:
     mov rsp, [rax + HOST_RSP]
     sub rsp, 8                  ; aligned as for any call
@@ -251,7 +252,8 @@ ring3_syscall:
     mov [rax + VECTOR], rcx
     jmp .whole
 
-; In 32-bit code, which AMD's CPUs send here, and QEMU's emulation: what RAX says is for no function of this frame.
+; SYSCALL in 16- or 32-bit code comes here on AMD's CPUs and in QEMU's emulation. RAX has a number of another table then,
+; so the frame's function is not called.
 ring3_syscall32:
     TAKE_CALL
     mov qword [rax + VECTOR], VECTOR_SYSCALL32

@@ -8,19 +8,24 @@
 
 #include <stdbool.h>
 
-/* What ring3_enter() returns beside the vectors of exceptions and interrupts: SYSCALL in 64-bit
- * code; in 16- and 32-bit code, which Intel's CPUs have as #UD; plus its vector, an exception of
- * IRETQ, which has refused the frame's RIP, CS or SS. */
+/*
+ * What ring3_enter() returns beside the vectors of exceptions and interrupts.
+ * RING3_SYSCALL: SYSCALL in 64-bit code.
+ * RING3_SYSCALL32: SYSCALL in 16- or 32-bit code, for which Intel's CPUs raise #UD instead.
+ * RING3_REFUSED plus a vector: IRETQ has raised that exception, as it refuses the frame's RIP, CS
+ * or SS; no code at CPL 3 has run.
+ */
 #define RING3_SYSCALL   256u
 #define RING3_SYSCALL32 257u
 #define RING3_REFUSED   512u
 
 /*
- * What a SYSCALL is answered by without a way through ring3_enter()'s caller, which costs half as
- * much: called in its place, on its stack, with interrupts off; rip, rflags, and of gpr those that
- * a function of C need not preserve, and RSP, are the guest's in the frame, and may be changed, and
- * no others of gpr. Returns RING3_GO_ON, or what ring3_enter() is to return: RING3_SYSCALL, or a
- * number above RING3_SYSCALL32.
+ * A function that answers SYSCALLs without ring3_enter() returning, at half the cost. It is called
+ * with interrupts off, on the stack that ring3_enter() was called on. Of the frame it may read and
+ * change rip, rflags, and of gpr RSP and those registers that a C function need not preserve; the
+ * other registers are in the CPU, and what the frame has of them is old. It returns RING3_GO_ON,
+ * and the guest goes on as the frame says then; or what ring3_enter() is to return: RING3_SYSCALL,
+ * or a number of its own between RING3_SYSCALL32 and RING3_REFUSED.
  */
 struct ring3_frame;
 typedef unsigned ring3_answer_fn(struct ring3_frame *frame);
@@ -35,8 +40,8 @@ struct ring3_frame {
     uint64_t rsp; /* for the CPU: gpr[4] counts */
     uint64_t ss;
     uint64_t host_rsp, host_ssp; /* ring3_enter()'s own */
-    ring3_answer_fn *answer;     /* of the system calls whose numbers, in RAX, modulo 64, */
-    uint64_t answered;           /* are bits that are set here; 0 unless ring3_may_answer() */
+    ring3_answer_fn *answer;     /* called where bit RAX % 64 of answered is set */
+    uint64_t answered;           /* 0 unless ring3_may_answer() */
 } __attribute__((aligned(16)));
 _Static_assert(offsetof(struct ring3_frame, vector) == 17 * 8 &&
                    offsetof(struct ring3_frame, answer) == 26 * 8,

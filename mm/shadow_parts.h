@@ -167,7 +167,7 @@ enum { BUDGET_FILL = 8192, BUDGET_SWITCH = 1024, BUDGET_TABLE = 8 };
 struct shadow_verify {
     struct shadow_cpu *cpu;
     unsigned root;
-    bool others;    /* it has not been in this root, and another vCPU may have filled it */
+    bool others;    /* the root takes the subtree up, and another vCPU may have filled it */
     bool all;       /* global leaves, too */
     bool drop_rest; /* where the budget is used up: else give up */
     uint64_t since; /* clock: what has not been written since then holds */

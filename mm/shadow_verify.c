@@ -114,9 +114,9 @@ static bool verify_table(const struct shadow_verify *v, uint64_t *table, unsigne
  * made, by whichever vCPU, or verified: later is as good. So nothing is to be done where that was
  * after the vCPU's last flush. An INVLPG reaches only the subtrees that are in the vCPU's roots
  * then; another one of the same slot has missed it, which the serial number tells, and its global
- * leaves are no better than the others. Nor is any leaf of a subtree that the vCPU has not had, and
- * that others have filled: what the guest has changed since without a flush, those may go by still,
- * but this one's CPU could never have cached.
+ * leaves are no better than the others. Nor is any leaf of a subtree that the vCPU takes up and
+ * that others have filled: the guest may have changed its entry since and not flushed it yet. Who
+ * filled the leaf may go by it until then, as by a TLB; this vCPU's CPU could not have it cached.
  */
 bool shadow_bring_up_to_date(struct shadow_verify *v, struct shadow_subtree *sub)
 {

@@ -68,7 +68,8 @@ static const struct row calls[XEN_CALL_COUNT] = {
 };
 enum { CALL_MULTICALL = 13, CALL_MAPPING = 14, CALL_IRET = 23 };
 
-/* A single update_va_mapping asks for a flush, nearly always. */
+/* update_va_mapping is light where it asks for no flush. By itself it nearly always asks for one,
+ * so that it would be tried in vain; in a multicall it seldom does. */
 #define LIGHT_IN_BATCH (PV_LIGHT_CALLS | 1ull << CALL_MAPPING)
 
 static void __attribute__((cold)) tell_unknown(struct pv_vcpu *v, uint64_t number)
