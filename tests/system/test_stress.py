@@ -100,7 +100,10 @@ def test_domain(nadir, debian, request):
     result = nadir(config, {"vmlinuz": debian() / "vmlinuz", "initramfs.gz": archive(work, 1, HOTPLUG)}, cpus=2,
                    timeout=900, on="qemu", env={"NADIR_KVM": "0"})
     assert result.status == 0, result
-    assert len(re.findall(r"^stress: --.*: status 0\r?$", result.console, re.M)) == len(work), result
+    # 7 says of stress-ng's own metrics that a worker was ended while it counted, and of no failure, which is 2.
+    uncounted = len(re.findall(r"^stress: --.*: status 7\r?$", result.console, re.M))
+    assert uncounted == 0 or "metrics are untrustworthy" in result.console, result
+    assert len(re.findall(r"^stress: --.*: status 0\r?$", result.console, re.M)) + uncounted == len(work), result
     for line in ("Hypervisor detected: Xen PV", "cpu 3 spinlock event irq", "stress: online 0-1,3", "stress: online 0-3",
                  "stress: warnings 0", "reboot: System halted"):
         assert line in result.console, result
