@@ -219,15 +219,19 @@ void pv_deliver_waiting(struct pv_vcpu *v)
 /* --- exceptions that code at CPL 3 has met --- */
 
 /* INT n and INT3, which have no gates for CPL 3 in the real IDT: #GP. Its error code would say
- * which vector it was (SDM, "Error Code"), but QEMU's emulation says another one. False: it is
- * none, or the gate is not for this code, as its kernel has said. */
+ * which vector it was (SDM, "Error Code"), but QEMU's emulation says another one, so the
+ * instruction is looked at. CPU A may execute an INT3 that CPU B has put there for a moment, as
+ * Linux does to change its code, and B may have replaced it before it is looked at here: then A
+ * executes what is there now. Otherwise its kernel would get a #GP by an instruction that cannot
+ * raise one. False: it is INTO, or the gate is not for this code, as its kernel has said. */
+#define INTO 0xceu
 static bool software_interrupt(struct pv_vcpu *v)
 {
-    uint8_t bytes[INSN_MAX_BYTES];
+    uint8_t bytes[INSN_MAX_BYTES] = {0};
     struct insn insn;
     if (system_decode(&insn, bytes, pv_fetch(v, bytes, sizeof(bytes)), INSN_64) != INSN_OK ||
         (insn.op != SYSTEM_INT && insn.op != SYSTEM_INT3))
-        return false;
+        return bytes[0] != INTO;
     const unsigned vector = insn.op == SYSTEM_INT3 ? VECTOR_BREAKPOINT : insn.imm & 0xff,
                    dpl = v->trap[vector].flags & XEN_TRAP_DPL;
     if (v->trap[vector].address == 0 || (v->user ? dpl != 3 : dpl == 0))

@@ -391,6 +391,15 @@ static void test_software_interrupts(void **state)
     pv_trap(v, 13);
     assert_int_equal(v->frame.rip, HANDLER + 2);
     assert_int_equal(word(2), CODE + 3);
+    /* Another CPU has put its instruction back there: it is executed, and nothing delivered. */
+    memcpy(ram + CODE, "\x66\x90\xce", 3);
+    prepare_frame(false, STACK);
+    pv_trap(v, 13);
+    assert_int_equal(v->frame.rip, CODE);
+    assert_int_equal(v->frame.gpr[RSP], STACK);
+    v->frame.rip = CODE + 2; /* INTO */
+    pv_trap(v, 13);
+    assert_int_equal(v->frame.rip, HANDLER + 1);
 }
 
 /* Executes bytes of code that the CPU has refused. True: that came to the kernel's handler. */
